@@ -1,0 +1,61 @@
+//! The command line: one file per subcommand.
+//!
+//! A subcommand is a `clap::Args` struct and a `run` function that returns [`Outcome`]. It prints its
+//! result to stdout; a failure is one line on stderr, printed here, and an exit status:
+//! 0 success, 1 the thing failed or was refused, 2 bad use or bad input, 3 the guest failed.
+
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+/// Why a subcommand did not succeed; decides the exit status.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// Bad use or bad input: exit status 2.
+    #[error("{0}")]
+    BadInput(String),
+    /// The operation failed, or its answer is "no": exit status 1.
+    #[error("{0}")]
+    Failed(String),
+    /// Already reported on stdout; only the exit status is left to set.
+    #[error("exit status {0}")]
+    Status(u8),
+}
+
+/// What a subcommand returns.
+pub type Outcome = Result<(), Failure>;
+
+/// Casemate, a small KVM hypervisor for SEV-SNP confidential VMs.
+#[derive(Debug, Parser)]
+#[command(name = "casemate", version, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {}
+
+/// Parses the command line, runs the subcommand, reports its failure.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(e) => {
+            let _ = e.print();
+            return if e.use_stderr() { ExitCode::from(2) } else { ExitCode::SUCCESS };
+        }
+    };
+    let outcome: Outcome = match cli.command {};
+    report(outcome)
+}
+
+fn report(outcome: Outcome) -> ExitCode {
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure::Status(status)) => ExitCode::from(status),
+        Err(failure) => {
+            eprintln!("casemate: {failure}");
+            ExitCode::from(if matches!(failure, Failure::BadInput(_)) { 2 } else { 1 })
+        }
+    }
+}
