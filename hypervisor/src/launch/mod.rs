@@ -1,0 +1,3 @@
+//! What will be in guest memory before the first instruction, in order, and why.
+
+pub mod acpi;
