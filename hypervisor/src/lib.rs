@@ -6,9 +6,11 @@
 
 pub mod bus;
 pub mod cli;
+pub mod config;
 pub mod devices;
 pub mod exits;
 pub mod guest_value;
 pub mod kvm;
 pub mod launch;
 pub mod memory;
+pub mod vm;

@@ -1,0 +1,4 @@
+//! The life of a VM: configuration, plan, processes, end.
+
+pub mod protocol;
+pub mod timeline;
