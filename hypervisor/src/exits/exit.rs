@@ -12,8 +12,8 @@ use crate::exits::{
 };
 use crate::guest_value::Guest;
 
-/// The first bytes of `kvm_run` that are not part of [`RunArea`]: `immediate_exit` is in them, which other
-/// threads write.
+/// The first bytes of `kvm_run` that are not part of [`RunArea`]: they hold `immediate_exit`, the one field
+/// that another thread may have to write.
 pub const RUN_HEAD: usize = 8;
 
 /// `kvm_run` and the pages behind it, without its first [`RUN_HEAD`] bytes. Offsets are those of `kvm_run`.

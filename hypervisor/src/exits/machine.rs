@@ -37,27 +37,37 @@ pub enum Note {
 #[derive(Debug)]
 pub struct Guard {
     notes_left: AtomicU32,
+    marks_left: AtomicU32,
     faults_in_a_row: AtomicU32,
 }
 
 /// Notes that one VM may log over its life.
 const NOTES_PER_VM: u32 = 100;
+/// Boot marks that one VM may make.
+const MARKS_PER_VM: u32 = 32;
 /// Memory faults without any other exit in between before the guest is stopped: one instruction touches at
 /// most a handful of pages.
 const FAULTS_IN_A_ROW: u32 = 4096;
 
 impl Default for Guard {
     fn default() -> Self {
-        Self { notes_left: AtomicU32::new(NOTES_PER_VM), faults_in_a_row: AtomicU32::new(0) }
+        Self {
+            notes_left: AtomicU32::new(NOTES_PER_VM),
+            marks_left: AtomicU32::new(MARKS_PER_VM),
+            faults_in_a_row: AtomicU32::new(0),
+        }
     }
 }
 
 impl Guard {
     /// Whether one more note may be logged.
     pub fn may_note(&self) -> bool {
-        self.notes_left
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1))
-            .is_ok()
+        take_one(&self.notes_left)
+    }
+
+    /// Whether one more boot mark may be told.
+    pub fn may_mark(&self) -> bool {
+        take_one(&self.marks_left)
     }
 
     /// Counts a memory fault; false when there were too many without progress.
@@ -71,6 +81,10 @@ impl Guard {
             self.faults_in_a_row.store(0, Ordering::Relaxed);
         }
     }
+}
+
+fn take_one(left: &AtomicU32) -> bool {
+    left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok()
 }
 
 /// A VM as its exit handlers see it.
@@ -101,7 +115,9 @@ impl Machine {
         match effect {
             Effect::None => Outcome::Resume,
             Effect::Mark(step) => {
-                self.events.mark(step);
+                if self.guard.may_mark() {
+                    self.events.mark(step);
+                }
                 Outcome::Resume
             }
             Effect::PowerOff { status } => Outcome::Stop(Stop::PowerOff { status }),

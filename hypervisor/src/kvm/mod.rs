@@ -7,14 +7,12 @@
 #![allow(unsafe_code, reason = "this module exists to make ioctls")]
 
 mod cpuid;
-mod kick;
 mod regs;
 mod vcpu;
 mod vm;
 
-pub use kick::{Kicker, install_kick_handler};
 pub use regs::BootState;
-pub use vcpu::Vcpu;
+pub use vcpu::{KVM_RUN, Vcpu};
 pub use vm::{Vm, VmKind};
 
 /// Why KVM could not do what was asked: the call, what it was for, and the kernel's reason.

@@ -1,6 +1,5 @@
 //! One vCPU: its registers before it runs, and running it.
 
-use super::kick::Registration;
 use super::{BootState, KvmError, cpuid, regs};
 use crate::exits::{Exit, RUN_HEAD, RunArea};
 use kvm_bindings::{KVM_MP_STATE_HALTED, kvm_mp_state};
@@ -9,7 +8,7 @@ use std::os::fd::{AsRawFd, RawFd};
 use std::ptr::NonNull;
 
 /// `_IO(KVMIO, 0x80)`.
-pub(crate) const KVM_RUN: u64 = 0xae80;
+pub const KVM_RUN: u64 = 0xae80;
 
 /// A virtual processor.
 #[derive(Debug)]
@@ -89,40 +88,22 @@ impl Vcpu {
         self.fd.as_raw_fd()
     }
 
-    /// Starts running it on the calling thread, where kicks then reach it.
-    #[must_use]
-    pub fn on_this_thread(self) -> RunningVcpu {
-        let registration = Registration::new(self.run.as_ptr());
-        RunningVcpu { _registration: registration, vcpu: self, not_send: std::marker::PhantomData }
-    }
-}
-
-/// A vCPU bound to the thread that runs it.
-#[derive(Debug)]
-pub struct RunningVcpu {
-    // Dropped before the mapping it points into.
-    _registration: Registration,
-    vcpu: Vcpu,
-    not_send: std::marker::PhantomData<*mut ()>,
-}
-
-impl RunningVcpu {
     /// Enters the guest and tells why it left.
     pub fn run(&mut self) -> Exit<'_> {
         // SAFETY: KVM_RUN takes no argument; it changes guest memory and this vCPU's `kvm_run`, to which no
         // reference exists now (`&mut self`, and the previous `Exit` borrowed `self`).
-        let result = unsafe { libc::ioctl(self.vcpu.fd.as_raw_fd(), KVM_RUN as libc::Ioctl, 0) };
+        let result = unsafe { libc::ioctl(self.fd.as_raw_fd(), KVM_RUN as libc::Ioctl, 0) };
         let result = if result < 0 {
             Err(std::io::Error::last_os_error().raw_os_error().unwrap_or(libc::EIO))
         } else {
             Ok(())
         };
         // SAFETY: the mapping is `run_size` bytes and lives as long as `fd`. The kernel writes to it only inside
-        // KVM_RUN. The first RUN_HEAD bytes, which the kick handler writes, are left out of the slice.
+        // KVM_RUN. The first RUN_HEAD bytes are left out of the slice.
         let area = unsafe {
             std::slice::from_raw_parts_mut(
-                self.vcpu.run.as_ptr().add(RUN_HEAD),
-                self.vcpu.run_size.saturating_sub(RUN_HEAD),
+                self.run.as_ptr().add(RUN_HEAD),
+                self.run_size.saturating_sub(RUN_HEAD),
             )
         };
         Exit::decode(result, RunArea::new(area))
