@@ -4,11 +4,11 @@ use casemate::bus::{Bus, BusDevice, Effect};
 use casemate::devices::pci_root::{ECAM_BASE, ECAM_SIZE};
 use casemate::devices::platform::{PLATFORM_PORT, PLATFORM_SIZE};
 use casemate::devices::{ConsoleQueue, PciRoot, PlatformRegisters, SERIAL_PORT, Uart};
+use casemate::event::Event;
 use casemate::exits::{Events, Exit, Guard, Machine, Note, Outcome};
 use casemate::memory::{GpaRange, PageStates, RamMap, Refusal, Visibility};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
-use vmm_sys_util::eventfd::EventFd;
 
 /// First port of the recorder.
 pub const RECORDER_PORT: u16 = 0x100;
@@ -82,7 +82,7 @@ impl World {
         let changes = Arc::new(Mutex::new(Vec::with_capacity(64)));
         let notes = Arc::new(AtomicU32::new(0));
         let recorder = Arc::new(Mutex::new(Recorder { seen: seen.clone() }));
-        let event = || EventFd::new(libc_nonblock()).expect("an eventfd");
+        let event = || Event::new().expect("an eventfd");
         let console = ConsoleQueue::new(event());
         let uart = Arc::new(Mutex::new(Uart::new(event(), event(), console)));
         let (mut pio, mut mmio) = (Bus::default(), Bus::default());
@@ -128,9 +128,4 @@ impl World {
     pub fn changes(&self) -> Vec<(GpaRange, Visibility)> {
         self.changes.lock().unwrap().clone()
     }
-}
-
-/// `EFD_NONBLOCK`.
-fn libc_nonblock() -> i32 {
-    0o4000
 }

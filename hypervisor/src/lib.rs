@@ -8,6 +8,7 @@ pub mod bus;
 pub mod cli;
 pub mod config;
 pub mod devices;
+pub mod event;
 pub mod exits;
 pub mod guest_value;
 pub mod kvm;

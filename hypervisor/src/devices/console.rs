@@ -3,10 +3,10 @@
 //! Principle: output never blocks a vCPU. The queue has a fixed size; what does not fit while the reader is
 //! slow is dropped and counted, and the count is reported with the next output.
 
+use crate::event::Event;
 use std::collections::VecDeque;
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex, PoisonError};
-use vmm_sys_util::eventfd::EventFd;
 
 /// Bytes that wait for the reader at most.
 pub const QUEUE_BYTES: usize = 256 * 1024;
@@ -21,15 +21,15 @@ struct State {
 #[derive(Debug, Clone)]
 pub struct ConsoleQueue {
     state: Arc<Mutex<State>>,
-    ready: Arc<EventFd>,
+    ready: Event,
 }
 
 impl ConsoleQueue {
     /// An empty queue; `ready` is signalled when it stops being empty.
     #[must_use]
-    pub fn new(ready: EventFd) -> Self {
+    pub fn new(ready: Event) -> Self {
         let state = State { bytes: VecDeque::with_capacity(QUEUE_BYTES), dropped: 0 };
-        Self { state: Arc::new(Mutex::new(state)), ready: Arc::new(ready) }
+        Self { state: Arc::new(Mutex::new(state)), ready }
     }
 
     /// Moves up to `out.len()` bytes into `out`; gives their number and how many were dropped since last time.
@@ -55,7 +55,7 @@ impl Write for ConsoleQueue {
         state.dropped = state.dropped.saturating_add(lost.len() as u64);
         drop(state);
         if was_empty && room > 0 {
-            self.ready.write(1)?;
+            self.ready.signal();
         }
         Ok(bytes.len())
     }
@@ -71,16 +71,16 @@ mod tests {
 
     #[test]
     fn output_beyond_the_queue_is_counted_and_never_blocks() {
-        let ready = EventFd::new(libc::EFD_NONBLOCK).unwrap();
-        let mut queue = ConsoleQueue::new(ready.try_clone().unwrap());
+        let ready = Event::new().unwrap();
+        let mut queue = ConsoleQueue::new(ready.clone());
         for _ in 0..QUEUE_BYTES / 1024 + 1 {
             assert_eq!(queue.write(&[b'x'; 1024]).unwrap(), 1024);
         }
-        assert_eq!(ready.read().unwrap(), 1, "signalled once, when it stopped being empty");
+        assert_eq!(ready.take(), 1, "signalled once, when it stopped being empty");
         let mut out = vec![0; QUEUE_BYTES * 2];
         assert_eq!(queue.take(&mut out), (QUEUE_BYTES, 1024));
         assert_eq!(queue.take(&mut out), (0, 0));
         queue.write_all(b"y").unwrap();
-        assert_eq!(ready.read().unwrap(), 1, "signalled again after it was emptied");
+        assert_eq!(ready.take(), 1, "signalled again after it was emptied");
     }
 }

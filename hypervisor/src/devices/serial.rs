@@ -2,32 +2,33 @@
 
 use crate::bus::{BusDevice, Effect};
 use crate::devices::ConsoleQueue;
-use std::io;
+use crate::event::Event;
+use std::convert::Infallible;
 use vm_superio::serial::SerialEvents;
 use vm_superio::{Serial, Trigger};
-use vmm_sys_util::eventfd::EventFd;
 
 /// An interrupt line, by irqfd.
 #[derive(Debug)]
-pub struct Line(EventFd);
+pub struct Line(Event);
 
 impl Trigger for Line {
-    type E = io::Error;
-    fn trigger(&self) -> io::Result<()> {
-        self.0.write(1)
+    type E = Infallible;
+    fn trigger(&self) -> Result<(), Infallible> {
+        self.0.signal();
+        Ok(())
     }
 }
 
 /// Tells the console's reader that the guest has taken all input.
 #[derive(Debug)]
-pub struct Drained(EventFd);
+pub struct Drained(Event);
 
 impl SerialEvents for Drained {
     fn buffer_read(&self) {}
     fn out_byte(&self) {}
     fn tx_lost_byte(&self) {}
     fn in_buffer_empty(&self) {
-        let _ = self.0.write(1);
+        self.0.signal();
     }
 }
 
@@ -43,7 +44,7 @@ impl std::fmt::Debug for Uart {
 impl Uart {
     /// A port that writes to `output`, interrupts by `line` and signals `drained` when it wants more input.
     #[must_use]
-    pub fn new(line: EventFd, drained: EventFd, output: ConsoleQueue) -> Self {
+    pub fn new(line: Event, drained: Event, output: ConsoleQueue) -> Self {
         Self(Serial::with_events(Line(line), Drained(drained), output))
     }
 
@@ -82,7 +83,7 @@ mod tests {
     use super::*;
 
     fn uart() -> (Uart, ConsoleQueue) {
-        let event = || EventFd::new(libc::EFD_NONBLOCK).unwrap();
+        let event = || Event::new().unwrap();
         let queue = ConsoleQueue::new(event());
         (Uart::new(event(), event(), queue.clone()), queue)
     }

@@ -1,13 +1,15 @@
 //! One VM: creation, memory slots, interrupt controllers, irqfds.
 
 use super::{KvmError, Vcpu};
+use crate::event::Event;
 use crate::memory::GuestRam;
 use kvm_bindings::{
     CpuId, KVM_MAX_CPUID_ENTRIES, KVM_PIT_SPEAKER_DUMMY, kvm_pit_config,
     kvm_userspace_memory_region,
 };
 use kvm_ioctls::{Cap, IoEventAddress, Kvm, NoDatamatch, VmFd};
-use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
+use std::mem::ManuallyDrop;
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use vmm_sys_util::eventfd::EventFd;
 
 /// What KVM is asked for.
@@ -107,9 +109,9 @@ impl Vm {
     ///
     /// # Errors
     /// [`KvmError`].
-    pub fn add_irqfd(&self, event: &EventFd, gsi: u32) -> Result<(), KvmError> {
+    pub fn add_irqfd(&self, event: &Event, gsi: u32) -> Result<(), KvmError> {
         self.fd
-            .register_irqfd(event, gsi)
+            .register_irqfd(&eventfd(event), gsi)
             .map_err(|e| KvmError::new("KVM_IRQFD", format!("GSI {gsi}"), e))
     }
 
@@ -117,9 +119,9 @@ impl Vm {
     ///
     /// # Errors
     /// [`KvmError`].
-    pub fn add_ioeventfd(&self, event: &EventFd, address: &IoEventAddress) -> Result<(), KvmError> {
+    pub fn add_ioeventfd(&self, event: &Event, address: &IoEventAddress) -> Result<(), KvmError> {
         self.fd
-            .register_ioevent(event, address, NoDatamatch)
+            .register_ioevent(&eventfd(event), address, NoDatamatch)
             .map_err(|e| KvmError::new("KVM_IOEVENTFD", "doorbell", e))
     }
 
@@ -128,4 +130,11 @@ impl Vm {
     pub fn raw_fds(&self) -> [RawFd; 2] {
         [self.kvm.as_raw_fd(), self.fd.as_raw_fd()]
     }
+}
+
+/// The same descriptor as the type kvm-ioctls takes.
+fn eventfd(event: &Event) -> ManuallyDrop<EventFd> {
+    // SAFETY: the descriptor is an open eventfd that `event` keeps; ManuallyDrop leaves closing it to `event`, and
+    // every use here ends before the borrow of `event` does.
+    ManuallyDrop::new(unsafe { EventFd::from_raw_fd(event.as_fd().as_raw_fd()) })
 }

@@ -7,6 +7,7 @@ use crate::devices::platform::{PLATFORM_PORT, PLATFORM_SIZE};
 use crate::devices::{
     ConsoleQueue, POWER_BUTTON_GSI, PciRoot, PlatformRegisters, SERIAL_GSI, SERIAL_PORT, Uart,
 };
+use crate::event::Event;
 use crate::exits::{Events, Guard, Machine, Outcome, Stop};
 use crate::kvm::{KvmError, Vcpu, Vm, VmKind};
 use crate::launch::LaunchPlan;
@@ -15,7 +16,6 @@ use crate::memory::{GuestRam, RamError};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Barrier, Mutex, PoisonError};
-use vmm_sys_util::eventfd::EventFd;
 
 /// Why a VM could not be built.
 #[derive(Debug, thiserror::Error)]
@@ -49,15 +49,15 @@ pub struct Ends {
     /// Console output.
     pub console: ConsoleQueue,
     /// Signalled when there is console output.
-    pub output_ready: EventFd,
+    pub output_ready: Event,
     /// Signalled when the guest has taken all console input.
-    pub input_drained: EventFd,
+    pub input_drained: Event,
     /// The serial port, for console input.
     pub uart: Arc<Mutex<Uart>>,
     /// Signal it to press the power button.
-    pub power_button: EventFd,
+    pub power_button: Event,
     /// Signalled when the VM has stopped.
-    pub stopped: EventFd,
+    pub stopped: Event,
 }
 
 /// A VM that is built and has not run.
@@ -76,15 +76,11 @@ pub struct Engine {
 #[derive(Debug)]
 struct StopSlot {
     reason: Mutex<Option<Stop>>,
-    event: EventFd,
+    event: Event,
 }
 
-fn eventfd() -> Result<EventFd, EngineError> {
-    EventFd::new(libc::EFD_NONBLOCK | libc::EFD_CLOEXEC).map_err(EngineError::Event)
-}
-
-fn same(event: &EventFd) -> Result<EventFd, EngineError> {
-    event.try_clone().map_err(EngineError::Event)
+fn event() -> Result<Event, EngineError> {
+    Event::new().map_err(EngineError::Event)
 }
 
 impl Engine {
@@ -107,12 +103,12 @@ impl Engine {
         for staged in plan.staging() {
             ram.write(staged.gpa, &staged.bytes)?;
         }
-        let (output_ready, input_drained) = (eventfd()?, eventfd()?);
-        let (serial_line, power_button, stopped) = (eventfd()?, eventfd()?, eventfd()?);
+        let (output_ready, input_drained) = (event()?, event()?);
+        let (serial_line, power_button, stopped) = (event()?, event()?, event()?);
         vm.add_irqfd(&serial_line, SERIAL_GSI)?;
         vm.add_irqfd(&power_button, POWER_BUTTON_GSI)?;
-        let console = ConsoleQueue::new(same(&output_ready)?);
-        let uart = Uart::new(serial_line, same(&input_drained)?, console.clone());
+        let console = ConsoleQueue::new(output_ready.clone());
+        let uart = Uart::new(serial_line, input_drained.clone(), console.clone());
         let uart = Arc::new(Mutex::new(uart));
         let (pio, mmio) = buses(&uart)?;
         let machine = Machine {
@@ -123,7 +119,7 @@ impl Engine {
             guard: Guard::default(),
             events,
         };
-        let stop = StopSlot { reason: Mutex::new(None), event: same(&stopped)? };
+        let stop = StopSlot { reason: Mutex::new(None), event: stopped.clone() };
         let ends = Ends { console, output_ready, input_drained, uart, power_button, stopped };
         Ok(Self {
             vm,
@@ -206,7 +202,7 @@ impl StopSlot {
     /// The first reason is the one that counts.
     fn set(&self, stop: Stop) {
         self.reason.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(stop);
-        let _ = self.event.write(1);
+        self.event.signal();
     }
 }
 

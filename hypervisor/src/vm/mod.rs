@@ -3,3 +3,4 @@
 pub mod engine;
 pub mod protocol;
 pub mod timeline;
+pub mod vmm;
