@@ -5,6 +5,7 @@
 use casemate_test_host::{Error, Host, Kind};
 use std::time::Duration;
 
+#[expect(clippy::unwrap_used, reason = "a helper of tests")]
 fn host() -> Host {
     Host::new(Kind::Plain).unwrap().timeout(Duration::from_secs(60))
 }
