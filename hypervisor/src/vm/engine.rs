@@ -172,10 +172,11 @@ impl Engine {
                 .name(format!("vcpu{id}"))
                 .stack_size(VCPU_STACK)
                 .spawn(move || {
+                    let mut vcpu = vcpu;
                     ready.wait();
                     go.wait();
-                    stop.set(run(vcpu, &machine));
-                    // A thread that ended would unmap its stack, a call that the lock forbids.
+                    stop.set(run(&mut vcpu, &machine));
+                    // The lock forbids what the end of a thread and of its vCPU would do: close, munmap.
                     loop {
                         std::thread::park();
                     }
@@ -199,7 +200,7 @@ fn buses(uart: &Arc<Mutex<Uart>>) -> Result<(Bus, Bus), BusError> {
     Ok((pio, mmio))
 }
 
-fn run(mut vcpu: Vcpu, machine: &Machine) -> Stop {
+fn run(vcpu: &mut Vcpu, machine: &Machine) -> Stop {
     loop {
         if let Outcome::Stop(stop) = vcpu.run().handle(machine) {
             return stop;

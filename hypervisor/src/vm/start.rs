@@ -6,7 +6,6 @@ use super::open::{self, OpenError};
 use super::supervisor::{End, Watched, watch};
 use super::timeline::Timeline;
 use super::vmm::{self, VmmInput};
-use super::supervisor;
 use crate::config::{ConfigError, Protection, VmConfig};
 use crate::launch::{LaunchError, linux};
 use crate::sandbox::{Child, Layer, Layers, SandboxError, spawn};
@@ -105,7 +104,6 @@ pub fn run(config: VmConfig, mut timeline: Timeline) -> Result<(End, Timeline), 
         timeline,
         mark_name,
     };
-    supervisor::lock(&watched)?;
     Ok(watch(watched))
 }
 
