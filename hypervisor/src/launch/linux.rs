@@ -76,12 +76,8 @@ pub fn plan(config: &VmConfig, files: Files) -> Result<LaunchPlan, LaunchError> 
     })?;
     let tables = acpi::build(map::ACPI.start, config.vcpus);
     let initrd = files.initrd.unwrap_or_default();
-    let staged = Staged::new(
-        files.kernel,
-        initrd,
-        config.cmdline.clone().into_bytes(),
-        tables.bytes,
-    );
+    let staged =
+        Staged::new(files.kernel, initrd, config.cmdline.clone().into_bytes(), tables.bytes);
     let ram = RamMap::new(config.memory)?;
     let places = Places::find(&ram, kind, &staged)?;
     let params = params(&ram, kind, &staged, &places, tables.rsdp)?;
@@ -109,7 +105,12 @@ fn pages(len: usize) -> u64 {
 
 impl Staged {
     fn new(kernel: Vec<u8>, initrd: Vec<u8>, cmdline: Vec<u8>, acpi: Vec<u8>) -> Self {
-        Self([("kernel", kernel), ("initrd", initrd), ("command line", cmdline), ("ACPI tables", acpi)])
+        Self([
+            ("kernel", kernel),
+            ("initrd", initrd),
+            ("command line", cmdline),
+            ("ACPI tables", acpi),
+        ])
     }
 
     fn size(&self) -> u64 {
@@ -162,8 +163,7 @@ impl Places {
         let (kernel, kernel_end) = kernel_place(kind, staged.len(0));
         let staging_size = staged.size().next_multiple_of(LARGE);
         let need = (kernel_end + initrd_size + staging_size + 2 * LARGE).div_ceil(1 << 20);
-        let too_little =
-            |what| LaunchError::TooLittle { what, have: ram.size() >> 20, need };
+        let too_little = |what| LaunchError::TooLittle { what, have: ram.size() >> 20, need };
         let staging = low
             .checked_sub(staging_size)
             .map(|start| start / LARGE * LARGE)

@@ -59,9 +59,17 @@ pub const SUPERVISOR: Profile = Profile {
         // The standard library's debug builds check every descriptor that they close.
         #[cfg(debug_assertions)]
         Rule::new(sys("fcntl"), &[Pin::Int(1, F_GETFD)], "debug build: check before close"),
-        Rule::new(sys("pidfd_send_signal"), &[Pin::Fd(0, CHILD), Pin::Int(1, SIGKILL)], "end the VM"),
+        Rule::new(
+            sys("pidfd_send_signal"),
+            &[Pin::Fd(0, CHILD), Pin::Int(1, SIGKILL)],
+            "end the VM",
+        ),
         Rule::new(sys("waitid"), &[Pin::Int(0, P_PIDFD), Pin::Fd(1, CHILD)], "how the VM ended"),
-        Rule::new(sys("ioctl"), &[Pin::Fd(0, TERMINAL), Pin::Int(1, TCSETS)], "restore the terminal"),
+        Rule::new(
+            sys("ioctl"),
+            &[Pin::Fd(0, TERMINAL), Pin::Int(1, TCSETS)],
+            "restore the terminal",
+        ),
         Rule::new(sys("rt_sigreturn"), &[], "after a signal"),
         Rule::new(sys("clock_gettime"), &[], "timeline, where the kernel's clock needs a call"),
         Rule::new(sys("sigaltstack"), &[], "end of the main thread"),

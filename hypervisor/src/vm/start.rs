@@ -113,7 +113,11 @@ fn layers(config: &VmConfig) -> Result<Layers, ConfigError> {
     for name in &config.sandbox_optional {
         let layer = Layer::from_name(name).ok_or_else(|| {
             let known = Layer::ALL.map(Layer::name).join(", ");
-            ConfigError::invalid("sandbox.optional", format!("{name:?}"), format!("use some of {known}"))
+            ConfigError::invalid(
+                "sandbox.optional",
+                format!("{name:?}"),
+                format!("use some of {known}"),
+            )
         })?;
         layers = layers.optional(layer);
     }
