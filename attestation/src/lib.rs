@@ -4,6 +4,15 @@
 //! except for the certificate store, which reads and writes one directory.
 //!
 //! - [`digest`]: the launch digest of a guest, page by page, and the VMSA pages that KVM builds.
+//! - [`report`]: the attestation report, with its state in its type.
+//! - [`cert`]: certificates and revocation lists, the built-in roots.
+//! - [`verify`]: every check, the appraisal policy, the verdict.
 #![forbid(unsafe_code)]
 
+pub mod cert;
+pub mod crypto;
 pub mod digest;
+pub mod hex;
+pub mod report;
+pub mod time;
+pub mod verify;
