@@ -7,12 +7,18 @@
 //! - [`report`]: the attestation report, with its state in its type.
 //! - [`cert`]: certificates and revocation lists, the built-in roots.
 //! - [`verify`]: every check, the appraisal policy, the verdict.
+//! - [`evidence`]: the forms in which reports travel.
+//! - [`store`]: a directory of certificates.
+//! - [`record`]: verifications on record, replayable.
 #![forbid(unsafe_code)]
 
 pub mod cert;
 pub mod crypto;
 pub mod digest;
+pub mod evidence;
 pub mod hex;
+pub mod record;
 pub mod report;
+pub mod store;
 pub mod time;
 pub mod verify;

@@ -31,6 +31,17 @@ pub enum Role {
 }
 
 impl Role {
+    /// The generation that the name tells; a VEK's own name tells none.
+    #[must_use]
+    pub const fn generation(self) -> Option<Generation> {
+        match self {
+            Self::Ark(generation) | Self::Ask(generation) | Self::Asvk(generation) => {
+                Some(generation)
+            }
+            Self::Vcek | Self::Vlek => None,
+        }
+    }
+
     /// The common name of such a certificate.
     #[must_use]
     pub fn common_name(self, authority: Authority) -> String {

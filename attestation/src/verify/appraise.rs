@@ -242,7 +242,7 @@ fn one_of<const N: usize>(
     checks: &mut Checks,
 ) {
     match rule {
-        None => checks.skip(code, "no rule given"),
+        None => checks.skip(code, format!("no rule given; it is {}", hex::encode(seen))),
         Some(allowed) => {
             let wanted = match allowed {
                 [] => "nothing is allowed".to_owned(),
