@@ -10,6 +10,8 @@
 //! - [`evidence`]: the forms in which reports travel.
 //! - [`store`]: a directory of certificates.
 //! - [`record`]: verifications on record, replayable.
+//! - [`idblock`]: ID blocks and their authentication.
+//! - `model` (feature): a software model of the security processor.
 #![forbid(unsafe_code)]
 
 pub mod cert;
@@ -17,6 +19,9 @@ pub mod crypto;
 pub mod digest;
 pub mod evidence;
 pub mod hex;
+pub mod idblock;
+#[cfg(feature = "model")]
+pub mod model;
 pub mod record;
 pub mod report;
 pub mod store;

@@ -2,10 +2,11 @@
 
 use super::REPORT_SIZE;
 use super::generation::{Generation, Tcb};
+use serde::{Deserialize, Serialize};
 use std::fmt;
 
 /// A version of the SNP firmware.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
 pub struct FirmwareVersion {
     /// Major version.
     pub major: u8,

@@ -79,7 +79,7 @@ impl Generation {
 }
 
 /// A TCB_VERSION: eight security patch levels, laid out by generation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Tcb(pub [u8; 8]);
 
 impl Tcb {

@@ -130,7 +130,12 @@ impl Pump {
     }
 
     /// None when the supervisor is gone.
-    fn until_stopped(&mut self, ready: &Ready, control: &Control, console: &OwnedFd) -> Option<Stop> {
+    fn until_stopped(
+        &mut self,
+        ready: &Ready,
+        control: &Control,
+        console: &OwnedFd,
+    ) -> Option<Stop> {
         let ends = &ready.ends;
         loop {
             let blocked = !self.flush(ends, control, console.as_fd(), SendFlags::DONTWAIT);
