@@ -159,7 +159,7 @@ impl Model {
             }
             Lie::Rescind(gpa) => self.change(gpa, |page| page.valid = false),
             Lie::Unassign(gpa) => {
-                self.change(gpa, |page| *page = Rmp { assigned: false, valid: false, ..*page })
+                self.change(gpa, |page| *page = Rmp { assigned: false, valid: false, ..*page });
             }
             Lie::Prevalidate(gpa) => self.change(gpa, |page| page.valid = true),
             Lie::FlipStaging(at) => {
