@@ -12,6 +12,7 @@
 
 pub mod exits;
 pub mod run_bytes;
+pub mod shim;
 pub mod world;
 
 /// A target's body.
@@ -39,4 +40,7 @@ pub const TARGETS: &[(&str, Body)] = &[
     ("exit_unknown", exits::unknown),
     ("exit_wrmsr", exits::wrmsr),
     ("kvm_run_raw", exits::kvm_run_raw),
+    ("shim_bzimage", shim::bzimage),
+    ("shim_elf", shim::elf),
+    ("shim_params", shim::params),
 ];
