@@ -85,17 +85,23 @@ build_kvm_protected() {
 }
 
 build_kvm_snp() {
-	local tree kvm emu redirect=$HERE/snp/redirect root=$OUT/snp.root
+	local tree=$OUT/snp.tree kvm emu redirect=$HERE/snp/redirect root=$OUT/snp.root recipe
 	prepare_kernel_tree
-	# shellcheck disable=SC2086
-	tree=$(configured_tree snp $PRIVATE_MEMORY KVM_AMD_SEV HAVE_KVM_ARCH_GMEM_PREPARE HAVE_KVM_ARCH_GMEM_INVALIDATE CRYPTO_DEV_SP_PSP)
+	# KVM's object files stay while only the model changes.
+	recipe=$(cat "$HERE/lib/kvm-modules.sh" "$redirect"/* "$OUT/kernel-version" | sha256sum)
+	if [ "$(cat "$tree/.recipe" 2>/dev/null)" != "$recipe" ]; then
+		# shellcheck disable=SC2086
+		tree=$(configured_tree snp $PRIVATE_MEMORY KVM_AMD_SEV HAVE_KVM_ARCH_GMEM_PREPARE \
+			HAVE_KVM_ARCH_GMEM_INVALIDATE CRYPTO_DEV_SP_PSP)
+		echo "$recipe" >"$tree/.recipe"
+	fi
 	kvm=$tree/$COMMON/arch/x86/kvm
 	emu=$tree/snpemu
-	cp -a "$HERE/snp/snpemu" "$emu"
+	mkdir -p "$emu"
+	cp -u "$HERE"/snp/snpemu/* "$emu/"
 	make_modules "$tree" "$emu" KVMSRC="$kvm"
-	# The object files stay between builds of the model: KVM itself does not change.
 	make_modules "$tree" "$kvm" CONFIG_KVM_INTEL= KBUILD_EXTRA_SYMBOLS="$emu/Module.symvers" \
-		"CFLAGS_svm/sev.o=-include $redirect/svm.h" "CFLAGS_svm/svm.o=-include $redirect/svm.h" \
+		"CFLAGS_svm/sev.o=-include $redirect/sev.h" "CFLAGS_svm/svm.o=-include $redirect/svm.h" \
 		"CFLAGS_cpuid.o=-include $redirect/cpuid.h"
 	verify_kvm_sources "$tree"
 	rm -rf "$root"
