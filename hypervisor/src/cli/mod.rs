@@ -4,6 +4,12 @@
 //! result to stdout; a failure is one line on stderr, printed here, and an exit status:
 //! 0 success, 1 the thing failed or was refused, 2 bad use or bad input, 3 the guest failed.
 
+mod attest;
+mod attest_certs;
+mod attest_replay;
+mod attest_show;
+mod attest_verify;
+
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
 
@@ -33,7 +39,10 @@ struct Cli {
 }
 
 #[derive(Debug, Subcommand)]
-enum Command {}
+enum Command {
+    /// Verify, show and keep evidence of SEV-SNP guests.
+    Attest(attest::Attest),
+}
 
 /// Parses the command line, runs the subcommand, reports its failure.
 #[must_use]
@@ -45,7 +54,9 @@ pub fn main() -> ExitCode {
             return if e.use_stderr() { ExitCode::from(2) } else { ExitCode::SUCCESS };
         }
     };
-    let outcome: Outcome = match cli.command {};
+    let outcome: Outcome = match cli.command {
+        Command::Attest(attest) => attest::run(&attest),
+    };
     report(outcome)
 }
 

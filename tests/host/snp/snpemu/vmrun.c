@@ -106,32 +106,45 @@ static bool traps(struct world *w, int intercept)
 	return test_bit(intercept, (unsigned long *)w->kvm->control.intercepts);
 }
 
+/* EFER as a write of it would show it: LMA follows CR0.PG, which may change in the same stretch. */
+static u64 efer_written(u64 efer, u64 cr0)
+{
+	efer &= ~EFER_LMA;
+	return (efer & EFER_LME) && (cr0 & X86_CR0_PG) ? efer | EFER_LMA : efer;
+}
+
 /*
  * Write traps of CR0, CR4 and EFER (APM 15.35.5): the emulator below has none, so a changed value is told to KVM at the
  * next exit, instead of that exit. What is replaced happens again, because its instruction or event is still to come; an event
- * that was being delivered is in EXITINTINFO, which KVM injects again.
+ * that was being delivered is in EXITINTINFO, which KVM injects again. Several changes since the last exit are told in the
+ * order in which software can make them: CR4.PAE and EFER.LME before CR0.PG is set, after it is cleared.
  */
 static bool control_register_trap(struct world *w)
 {
 	struct vmcb_control_area *c = &w->vmcb->control;
 	struct vmcb_save_area *s = &w->vmcb->save;
 	struct shadow *sh = w->shadow;
-	u32 code;
+	bool paging_ends = (sh->cr0 & ~s->cr0) & X86_CR0_PG;
+	u32 code = 0;
 	u64 value;
 
 	if (likely(sh->cr0 == s->cr0 && sh->cr4 == s->cr4 && sh->efer == s->efer))
 		return false;
 	if (c->exit_code == SVM_EXIT_SHUTDOWN || c->exit_code == SVM_EXIT_ERR)
 		return false;
-	if (sh->efer != s->efer) {
-		value = sh->efer = s->efer;
-		code = traps(w, TRAP_EFER_WRITE) ? SVM_EXIT_EFER_WRITE_TRAP : 0;
-	} else if (sh->cr0 != s->cr0) {
-		value = sh->cr0 = s->cr0;
-		code = traps(w, TRAP_CR0_WRITE) ? SVM_EXIT_CR0_WRITE_TRAP : 0;
-	} else {
+	if (sh->cr4 != s->cr4 && !paging_ends) {
 		value = sh->cr4 = s->cr4;
-		code = traps(w, TRAP_CR4_WRITE) ? SVM_EXIT_CR4_WRITE_TRAP : 0;
+		if (traps(w, TRAP_CR4_WRITE))
+			code = SVM_EXIT_CR4_WRITE_TRAP;
+	} else if (((sh->efer ^ s->efer) & ~EFER_LMA) && !paging_ends) {
+		value = sh->efer = efer_written(s->efer, sh->cr0);
+		if (traps(w, TRAP_EFER_WRITE))
+			code = SVM_EXIT_EFER_WRITE_TRAP;
+	} else {
+		value = sh->cr0 = s->cr0;
+		sh->efer = efer_written(sh->efer, sh->cr0);
+		if (traps(w, TRAP_CR0_WRITE))
+			code = SVM_EXIT_CR0_WRITE_TRAP;
 	}
 	if (!code)
 		return control_register_trap(w);
