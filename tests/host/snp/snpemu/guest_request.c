@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Guest messages (ABI chapter 7): AES-256-GCM under a VM platform communication key. MSG_REPORT_REQ only; the report is
- * complete but carries no signature (SIGNING_KEY says so), no TCB and no chip id: those need the firmware process.
+ * Guest messages (ABI chapter 7). The firmware process answers them; without it this does: AES-256-GCM under a VM platform
+ * communication key, MSG_REPORT_REQ only, and the report carries no signature (SIGNING_KEY says so), no TCB and no chip id.
  */
 #include <linux/kernel.h>
 #include <linux/fs.h>
@@ -93,6 +93,8 @@ int fw_guest_request(struct sev_data_snp_guest_request *d)
 	    !rmp_get(d->res_paddr >> PAGE_SHIFT))
 		return SEV_RET_INVALID_ADDRESS;
 	q = __va(d->req_paddr);
+	if (g->forwarded)
+		return firmware_call(FIRMWARE_GUEST_REQUEST, d->gctx_paddr, q, PAGE_SIZE, __va(d->res_paddr), PAGE_SIZE);
 	if (!header_acceptable(q, g))
 		return SEV_RET_INVALID_PARAM;
 	memcpy(iv, &q->msg_seqno, sizeof(q->msg_seqno));

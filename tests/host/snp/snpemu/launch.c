@@ -55,6 +55,14 @@ int fw_launch_start(struct sev_data_snp_launch_start *d)
 		return SEV_RET_POLICY_FAILURE;
 	if (major > FW_API_MAJOR || (major == FW_API_MAJOR && minor > FW_API_MINOR))
 		return SEV_RET_POLICY_FAILURE;
+	if (firmware_attached()) {
+		__le64 policy = cpu_to_le64(d->policy);
+		int r = firmware_call(FIRMWARE_START, d->gctx_paddr, &policy, sizeof(policy), NULL, 0);
+
+		if (r)
+			return r;
+		g->forwarded = 1;
+	}
 	g->policy = d->policy;
 	memcpy(g->gosvw, d->gosvw, sizeof(g->gosvw));
 	g->state = GUEST_LAUNCH;
@@ -143,12 +151,15 @@ static int check_cpuid_page(struct cpuid_page *p)
 
 /* ---- pages ---- */
 
-static void fill_secrets(struct guest_context *g, u8 *p)
+static int fill_secrets(struct guest_context *g, u8 *p)
 {
+	if (g->forwarded)
+		return firmware_call(FIRMWARE_SECRETS, __pa(g), NULL, 0, p, PAGE_SIZE);
 	memset(p, 0, PAGE_SIZE);
 	*(__le32 *)p = cpu_to_le32(3); /* version */
 	memcpy(p + 0x10, g->gosvw, sizeof(g->gosvw));
 	memcpy(p + 0x20, g->vmpck, sizeof(g->vmpck));
+	return 0;
 }
 
 static int prepare_page(struct guest_context *g, struct rmp_entry *e, u8 type, u8 *page, u8 *contents)
@@ -166,13 +177,31 @@ static int prepare_page(struct guest_context *g, struct rmp_entry *e, u8 type, u
 	case SNP_PAGE_TYPE_UNMEASURED:
 		return 0;
 	case SNP_PAGE_TYPE_SECRET:
-		fill_secrets(g, page);
-		return 0;
+		return fill_secrets(g, page);
 	case SNP_PAGE_TYPE_CPUID:
 		return check_cpuid_page((struct cpuid_page *)page);
 	default:
 		return SEV_RET_INVALID_PARAM;
 	}
+}
+
+/* Contents go along where they are measured. One caller at a time. */
+static int forward_page(struct guest_context *g, u64 gpa, u8 type, const void *page)
+{
+	static struct {
+		__le64 gpa;
+		u8 type, zero[3];
+		u8 contents[PAGE_SIZE];
+	} __packed m;
+	bool measured = type == SNP_PAGE_TYPE_NORMAL || type == SNP_PAGE_TYPE_VMSA;
+
+	if (!g->forwarded)
+		return 0;
+	m.gpa = cpu_to_le64(gpa);
+	m.type = type;
+	if (measured)
+		memcpy(m.contents, page, PAGE_SIZE);
+	return firmware_call(FIRMWARE_UPDATE, __pa(g), &m, measured ? sizeof(m) : sizeof(m) - PAGE_SIZE, NULL, 0);
 }
 
 int fw_launch_update(struct sev_data_snp_launch_update *d)
@@ -197,6 +226,8 @@ int fw_launch_update(struct sev_data_snp_launch_update *d)
 	if (e->asid != g->asid)
 		return SEV_RET_INVALID_PAGE_OWNER;
 	r = prepare_page(g, e, d->page_type, __va(d->address), info.contents);
+	if (!r)
+		r = forward_page(g, e->gpa, d->page_type, __va(d->address));
 	if (r)
 		return r;
 	memcpy(info.digest, g->digest, sizeof(info.digest));
@@ -216,7 +247,36 @@ int fw_launch_update(struct sev_data_snp_launch_update *d)
 	return 0;
 }
 
-/* Signatures of ID block and ID key are not checked here: that needs the firmware process. */
+/*
+ * The process checks the ID block with its signatures, and measures for itself. Two implementations of the digest that do not
+ * agree are a fault of the model, which nobody should work with.
+ */
+static int forward_finish(struct guest_context *g, struct sev_data_snp_launch_finish *d)
+{
+	static struct {
+		u8 host_data[32];
+		__le32 flags;
+		u8 id_block[sizeof(struct id_block)], id_auth[PAGE_SIZE];
+	} __packed m;
+	size_t len = d->id_block_en ? sizeof(m) : offsetof(typeof(m), id_block);
+	u8 digest[48];
+	int r;
+
+	memcpy(m.host_data, d->host_data, sizeof(m.host_data));
+	m.flags = cpu_to_le32(d->id_block_en | d->auth_key_en << 1 | d->vcek_disabled << 2);
+	if (d->id_block_en) {
+		memcpy(m.id_block, __va(d->id_block_paddr), sizeof(m.id_block));
+		memcpy(m.id_auth, __va(d->id_auth_paddr), sizeof(m.id_auth));
+	}
+	r = firmware_call(FIRMWARE_FINISH, d->gctx_paddr, &m, len, digest, sizeof(digest));
+	if (!r && memcmp(digest, g->digest, sizeof(digest))) {
+		pr_err("snpemu: digests differ: module %48phN, process %48phN\n", g->digest, digest);
+		r = SEV_RET_HWSEV_RET_UNSAFE;
+	}
+	return r;
+}
+
+/* Without the process: no signatures are checked. */
 static int take_id_block(struct guest_context *g, const struct id_block *b, const u8 *auth, bool author_key)
 {
 	BUILD_BUG_ON(sizeof(*b) != 96);
@@ -250,7 +310,13 @@ int fw_launch_finish(struct sev_data_snp_launch_finish *d)
 
 		if (!rmp_get(d->id_block_paddr >> PAGE_SHIFT) || !rmp_get(d->id_auth_paddr >> PAGE_SHIFT))
 			return SEV_RET_INVALID_ADDRESS;
-		r = take_id_block(g, __va(d->id_block_paddr), __va(d->id_auth_paddr), d->auth_key_en);
+		r = g->forwarded ? 0 : take_id_block(g, __va(d->id_block_paddr), __va(d->id_auth_paddr), d->auth_key_en);
+		if (r)
+			return r;
+	}
+	if (g->forwarded) {
+		int r = forward_finish(g, d);
+
 		if (r)
 			return r;
 	}

@@ -21,6 +21,11 @@ static int __init snpemu_init(void)
 	r = sev_dev_init();
 	if (r)
 		goto no_device;
+	r = firmware_init();
+	if (r) {
+		sev_dev_exit();
+		goto no_device;
+	}
 	trace_files_init();
 	cpu_capabilities_init();
 	pr_info("snpemu: MODEL of an SNP platform, C-bit %d, RMP of %lu entries\n", C_BIT, rmp_size());
@@ -36,6 +41,7 @@ no_shadow:
 static void __exit snpemu_exit(void)
 {
 	trace_files_exit();
+	firmware_exit();
 	sev_dev_exit();
 	shadow_exit();
 	rmp_exit();

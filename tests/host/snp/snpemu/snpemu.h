@@ -188,6 +188,7 @@ struct guest_context {
 	u8 family_id[16], image_id[16];
 	u32 guest_svn;
 	u8 vcek_disabled, id_block, author_key;
+	u8 forwarded;		/* the firmware process has this guest, too */
 	u64 sequence[VMPLS];
 };
 
@@ -200,6 +201,16 @@ int fw_launch_finish(struct sev_data_snp_launch_finish *d);
 int fw_guest_request(struct sev_data_snp_guest_request *d);
 int gcm256(const u8 *key, const u8 *iv, const u8 *aad, int aad_len, u8 *text, int len, u8 *tag, bool encrypt);
 void sha384(const void *data, size_t len, u8 out[48]);
+
+/* ---- firmware.c: the firmware process ---- */
+enum firmware_command {
+	FIRMWARE_START = 1, FIRMWARE_UPDATE, FIRMWARE_SECRETS, FIRMWARE_FINISH, FIRMWARE_GUEST_REQUEST,
+	FIRMWARE_DECOMMISSION,
+};
+bool firmware_attached(void);
+int firmware_call(enum firmware_command command, u64 guest, const void *in, size_t len, void *out, size_t out_len);
+int firmware_init(void);
+void firmware_exit(void);
 
 /* ---- sev_dev.c ---- */
 int sev_dev_init(void);
