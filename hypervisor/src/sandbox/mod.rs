@@ -14,6 +14,7 @@
 //! UNSAFETY: clone, prctl, close_range, seccomp, mallopt and ptrace have no safe wrapper.
 #![allow(unsafe_code, reason = "the calls that confine a process have no safe wrapper")]
 
+pub mod attack;
 mod child;
 mod descriptors;
 mod error;
