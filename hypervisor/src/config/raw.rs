@@ -84,7 +84,8 @@ impl RawConfig {
     /// [`ConfigError::Parse`] with line, column and key.
     pub fn from_toml(text: &str, name: &str) -> Result<Self, ConfigError> {
         toml::from_str(text).map_err(|e| {
-            let line = e.span().map(|span| text.get(..span.start).unwrap_or("").matches('\n').count() + 1);
+            let line =
+                e.span().map(|span| text.get(..span.start).unwrap_or("").matches('\n').count() + 1);
             let source = line.and_then(|line| text.lines().nth(line - 1)).unwrap_or("").trim();
             let place = line.map_or(String::new(), |line| format!("line {line}: "));
             let reason = format!("{place}{} in `{source}`", e.message().replace('\n', "; "));
@@ -101,7 +102,9 @@ impl RawConfig {
         let wrong = |reason: String| ConfigError::Read { path: name.clone(), reason };
         let size = std::fs::metadata(path).map_err(|e| wrong(e.to_string()))?.len();
         if size > MAX_FILE {
-            return Err(wrong(format!("{size} bytes are more than a configuration may have (1 MiB)")));
+            return Err(wrong(format!(
+                "{size} bytes are more than a configuration may have (1 MiB)"
+            )));
         }
         let text = std::fs::read_to_string(path).map_err(|e| wrong(e.to_string()))?;
         let mut raw = Self::from_toml(&text, &name)?;

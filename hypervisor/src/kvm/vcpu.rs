@@ -33,7 +33,12 @@ impl Vcpu {
     ///
     /// # Errors
     /// [`KvmError`].
-    pub fn set_cpuid(&self, id: u32, template: &kvm_bindings::CpuId, vcpus: u32) -> Result<(), KvmError> {
+    pub fn set_cpuid(
+        &self,
+        id: u32,
+        template: &kvm_bindings::CpuId,
+        vcpus: u32,
+    ) -> Result<(), KvmError> {
         let table = cpuid::for_vcpu(template, id, vcpus)
             .map_err(|e| KvmError::new("building CPUID", format!("vCPU {id}"), e))?;
         self.fd
@@ -46,10 +51,8 @@ impl Vcpu {
     /// # Errors
     /// [`KvmError`].
     pub fn set_boot_state(&self, state: &BootState) -> Result<(), KvmError> {
-        let sregs = self
-            .fd
-            .get_sregs()
-            .map_err(|e| KvmError::new("KVM_GET_SREGS", "boot vCPU", e))?;
+        let sregs =
+            self.fd.get_sregs().map_err(|e| KvmError::new("KVM_GET_SREGS", "boot vCPU", e))?;
         self.fd
             .set_sregs(&regs::sregs(sregs, state))
             .map_err(|e| KvmError::new("KVM_SET_SREGS", "boot vCPU", e))?;
@@ -66,7 +69,11 @@ impl Vcpu {
         let wrong = |e| KvmError::new("KVM_SET_MSRS", "boot MSRs", e);
         let msrs = regs::msrs().map_err(|_| wrong(kvm_ioctls::Error::new(libc::EINVAL)))?;
         let set = self.fd.set_msrs(&msrs).map_err(wrong)?;
-        if set == regs::MSR_COUNT { Ok(()) } else { Err(wrong(kvm_ioctls::Error::new(libc::EINVAL))) }
+        if set == regs::MSR_COUNT {
+            Ok(())
+        } else {
+            Err(wrong(kvm_ioctls::Error::new(libc::EINVAL)))
+        }
     }
 
     /// Makes an application processor wait in the kernel for its start-up.

@@ -77,8 +77,9 @@ impl Vm {
             };
             // SAFETY: `host..host + size` is a mapping that `ram` owns; `vm::vmm` keeps `ram` until the process
             // ends, and no other slot has this number or these guest addresses.
-            unsafe { self.fd.set_user_memory_region(region) }
-                .map_err(|e| KvmError::new("KVM_SET_USER_MEMORY_REGION", format!("{range:?}"), e))?;
+            unsafe { self.fd.set_user_memory_region(region) }.map_err(|e| {
+                KvmError::new("KVM_SET_USER_MEMORY_REGION", format!("{range:?}"), e)
+            })?;
         }
         Ok(())
     }

@@ -193,7 +193,10 @@ mod tests {
         plan.add_pages("shim", PageKind::Normal, 0x1000, vec![7; 5000]).unwrap();
         let error = plan.stage("kernel", 0x2000, vec![1]).unwrap_err();
         assert!(matches!(error, PlanError::Overlap { what: "kernel", other: "shim", gpa: 0x2000 }));
-        assert!(matches!(plan.stage("kernel", 0xff000, vec![1; 4097]), Err(PlanError::OutOfRam { .. })));
+        assert!(matches!(
+            plan.stage("kernel", 0xff000, vec![1; 4097]),
+            Err(PlanError::OutOfRam { .. })
+        ));
         plan.stage("kernel", 0xff000, vec![1; 4096]).unwrap();
         assert!(plan.add_pages("params", PageKind::Normal, 0xff000, vec![]).is_err());
     }

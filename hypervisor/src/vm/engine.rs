@@ -14,7 +14,7 @@ use crate::launch::LaunchPlan;
 use crate::memory::page_state::AllShared;
 use crate::memory::{GuestRam, RamError};
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{OwnedFd, RawFd};
 use std::sync::{Arc, Barrier, Mutex, PoisonError};
 
 /// Why a VM could not be built.
@@ -54,6 +54,8 @@ pub struct Ends {
     pub input_drained: Event,
     /// The serial port, for console input.
     pub uart: Arc<Mutex<Uart>>,
+    /// The serial port's interrupt line.
+    pub serial_line: Event,
     /// Signal it to press the power button.
     pub power_button: Event,
     /// Signalled when the VM has stopped.
@@ -108,7 +110,7 @@ impl Engine {
         vm.add_irqfd(&serial_line, SERIAL_GSI)?;
         vm.add_irqfd(&power_button, POWER_BUTTON_GSI)?;
         let console = ConsoleQueue::new(output_ready.clone());
-        let uart = Uart::new(serial_line, input_drained.clone(), console.clone());
+        let uart = Uart::new(serial_line.clone(), input_drained.clone(), console.clone());
         let uart = Arc::new(Mutex::new(uart));
         let (pio, mmio) = buses(&uart)?;
         let machine = Machine {
@@ -120,7 +122,8 @@ impl Engine {
             events,
         };
         let stop = StopSlot { reason: Mutex::new(None), event: stopped.clone() };
-        let ends = Ends { console, output_ready, input_drained, uart, power_button, stopped };
+        let ends =
+            Ends { console, output_ready, input_drained, uart, serial_line, power_button, stopped };
         Ok(Self {
             vm,
             ram,
@@ -148,6 +151,12 @@ impl Engine {
         Ok(())
     }
 
+    /// The vCPUs' descriptors, for a sandbox profile.
+    #[must_use]
+    pub fn vcpu_fds(&self) -> Vec<RawFd> {
+        self.vcpus.iter().map(Vcpu::raw_fd).collect()
+    }
+
     /// Starts a thread per vCPU. Each does all its set-up and then waits: after this call no thread makes any
     /// system call that a running vCPU does not make, so that the process can be locked.
     ///
@@ -163,10 +172,11 @@ impl Engine {
                 .name(format!("vcpu{id}"))
                 .stack_size(VCPU_STACK)
                 .spawn(move || {
+                    let mut vcpu = vcpu;
                     ready.wait();
                     go.wait();
-                    stop.set(run(vcpu, &machine));
-                    // A thread that ended would unmap its stack, a call that the lock forbids.
+                    stop.set(run(&mut vcpu, &machine));
+                    // The lock forbids what the end of a thread and of its vCPU would do: close, munmap.
                     loop {
                         std::thread::park();
                     }
@@ -190,7 +200,7 @@ fn buses(uart: &Arc<Mutex<Uart>>) -> Result<(Bus, Bus), BusError> {
     Ok((pio, mmio))
 }
 
-fn run(mut vcpu: Vcpu, machine: &Machine) -> Stop {
+fn run(vcpu: &mut Vcpu, machine: &Machine) -> Stop {
     loop {
         if let Outcome::Stop(stop) = vcpu.run().handle(machine) {
             return stop;

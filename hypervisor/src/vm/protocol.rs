@@ -198,9 +198,7 @@ impl FromVmm {
                 let [gpa, pages, _] = fields.words;
                 Ok(Self::Note(Note::PageStateRefused { gpa, pages }))
             }
-            (kind::NOTE, 1) => {
-                Ok(Self::Note(Note::UnknownHypercall { number: fields.words[0] }))
-            }
+            (kind::NOTE, 1) => Ok(Self::Note(Note::UnknownHypercall { number: fields.words[0] })),
             (kind::CONSOLE_DROPPED, _) => Ok(Self::ConsoleDropped(fields.words[0])),
             (kind::STOPPED, _) => stop_from(&fields).map(Self::Stopped).ok_or(bad),
             (kind::FAILED, _) => {
@@ -231,10 +229,7 @@ impl ToVmm {
     pub fn decode(packet: &[u8]) -> Result<Self, BadMessage> {
         match packet {
             [kind::POWER_BUTTON, ..] if packet.len() == MESSAGE_SIZE => Ok(Self::PowerButton),
-            _ => Err(BadMessage {
-                kind: packet.first().copied().unwrap_or(0),
-                len: packet.len(),
-            }),
+            _ => Err(BadMessage { kind: packet.first().copied().unwrap_or(0), len: packet.len() }),
         }
     }
 }

@@ -5,13 +5,16 @@
 //! that grows the heap, no file.
 
 use super::engine::{Ends, Engine, EngineError, Ready};
+use super::profile;
 use super::protocol::{FromVmm, MESSAGE_SIZE, Phase, ToVmm};
+use crate::event::Event;
 use crate::exits::{Events, Note, Stop};
 use crate::launch::LaunchPlan;
+use crate::sandbox::{Action, Born, FdTable, SandboxError, freeze_heap};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, recv, send};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, PoisonError};
 
 /// What the supervisor hands over.
@@ -56,12 +59,20 @@ impl Events for Control {
     }
 }
 
-/// The body of the process. `lock` is called when every thread waits to enter the guest, and makes the process
-/// what it stays until its end; its error is a sentence.
-pub fn body(input: VmmInput, lock: impl FnOnce() -> Result<(), String>) -> i32 {
+/// Why the process cannot run the guest.
+#[derive(Debug, thiserror::Error)]
+enum VmmError {
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    #[error(transparent)]
+    Sandbox(#[from] SandboxError),
+}
+
+/// The body of the process.
+pub fn body(input: VmmInput, born: Born) -> i32 {
     let control = Control(Arc::new(input.control));
     control.tell(&FromVmm::Phase(Phase::Born));
-    let ready = match build(input.dev_kvm, input.plan, &control) {
+    let ready = match prepare(input.dev_kvm, input.plan, &control, &input.console, born) {
         Ok(ready) => ready,
         Err(e) => {
             control.tell_surely(&FromVmm::Failed(e.to_string()));
@@ -69,10 +80,6 @@ pub fn body(input: VmmInput, lock: impl FnOnce() -> Result<(), String>) -> i32 {
         }
     };
     let mut pump = Pump::new(ready.ends.input_room());
-    if let Err(reason) = lock() {
-        control.tell_surely(&FromVmm::Failed(reason));
-        return FAILED;
-    }
     control.tell(&FromVmm::Phase(Phase::Locked));
     control.tell(&FromVmm::Phase(Phase::FirstInstruction));
     ready.go();
@@ -83,17 +90,44 @@ pub fn body(input: VmmInput, lock: impl FnOnce() -> Result<(), String>) -> i32 {
     TOLD
 }
 
-fn build(dev_kvm: OwnedFd, plan: LaunchPlan, control: &Control) -> Result<Ready, EngineError> {
+/// Heap beyond what is used when the process locks itself: steady state allocates next to nothing.
+const HEAP: usize = 256 * 1024;
+
+/// Builds the VM and locks the process.
+fn prepare(
+    dev_kvm: OwnedFd,
+    plan: LaunchPlan,
+    control: &Control,
+    console: &OwnedFd,
+    born: Born,
+) -> Result<Ready, VmmError> {
     let mut engine = Engine::with_memory(dev_kvm, &plan, Box::new(control.clone()))?;
     control.tell(&FromVmm::Phase(Phase::Memory));
     engine.create_vcpus(&plan)?;
     control.tell(&FromVmm::Phase(Phase::Vcpus));
     // The plan holds kernel and initrd: give their memory back before the lock forbids it.
     drop(plan);
-    engine.start_threads()
+    let setup = born.confine()?;
+    freeze_heap(HEAP)?;
+    let vcpus = engine.vcpu_fds();
+    let ready = engine.start_threads()?;
+    let events = ready.ends.all_events().map(|event| event.as_fd().as_raw_fd());
+    let sockets = [control.0.as_raw_fd(), console.as_raw_fd()];
+    let fds = FdTable::new()
+        .with_raw(profile::VCPUS, vcpus)
+        .with_raw(profile::EVENTS, events)
+        .with_raw(profile::SOCKETS, sockets);
+    setup.lock(&profile::VMM, &fds, Action::Kill)?;
+    Ok(ready)
 }
 
 impl Ends {
+    /// Every event that the locked process reads or signals.
+    fn all_events(&self) -> [&Event; 5] {
+        let Self { output_ready, input_drained, power_button, stopped, serial_line, .. } = self;
+        [output_ready, input_drained, power_button, stopped, serial_line]
+    }
+
     /// Input bytes that the serial port can take now.
     fn input_room(&self) -> usize {
         self.uart.lock().unwrap_or_else(PoisonError::into_inner).room()
@@ -130,7 +164,12 @@ impl Pump {
     }
 
     /// None when the supervisor is gone.
-    fn until_stopped(&mut self, ready: &Ready, control: &Control, console: &OwnedFd) -> Option<Stop> {
+    fn until_stopped(
+        &mut self,
+        ready: &Ready,
+        control: &Control,
+        console: &OwnedFd,
+    ) -> Option<Stop> {
         let ends = &ready.ends;
         loop {
             let blocked = !self.flush(ends, control, console.as_fd(), SendFlags::DONTWAIT);
