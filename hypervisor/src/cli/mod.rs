@@ -4,6 +4,7 @@
 //! result to stdout; a failure is one line on stderr, printed here, and an exit status:
 //! 0 success, 1 the thing failed or was refused, 2 bad use or bad input, 3 the guest failed.
 
+mod host;
 mod run;
 
 use clap::{Parser, Subcommand};
@@ -36,6 +37,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Host(host::HostArgs),
     Run(run::RunArgs),
 }
 
@@ -50,6 +52,7 @@ pub fn main() -> ExitCode {
         }
     };
     report(match &cli.command {
+        Command::Host(args) => host::run(args),
         Command::Run(args) => run::run(args),
     })
 }
