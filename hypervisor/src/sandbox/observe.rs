@@ -37,7 +37,6 @@ pub struct Observer {
 /// What a traced thread is in the middle of.
 #[derive(Debug, Default)]
 struct Thread {
-    in_call: bool,
     /// It is adding a filter.
     filtering: bool,
 }
@@ -112,7 +111,6 @@ impl Observer {
         let thread = self.threads.entry(tid).or_default();
         if info.op == SYSCALL_ENTRY {
             let call = Call { number: info.nr.cast_signed(), args: info.args };
-            thread.in_call = true;
             thread.filtering = call.number == libc::SYS_seccomp;
             while self.observed.0.len() <= self.phase {
                 self.observed.0.push(BTreeSet::new());
@@ -128,7 +126,6 @@ impl Observer {
             if std::mem::take(&mut thread.filtering) && succeeded {
                 self.phase += 1;
             }
-            thread.in_call = false;
         }
     }
 }
@@ -158,7 +155,8 @@ impl Observed {
         }
     }
 
-    /// How the calls under `phase` filters compare to the profile that was in force.
+    /// How the calls under `phase` filters compare to the profile that was in force. `fds` are the process's
+    /// descriptors; without them, a pin on a descriptor is taken as met.
     ///
     /// # Errors
     /// [`SandboxError::Profile`] for a slot that is not filled.
@@ -166,7 +164,7 @@ impl Observed {
         &self,
         phase: usize,
         profile: &Profile,
-        fds: &FdTable,
+        fds: Option<&FdTable>,
     ) -> Result<Usage, SandboxError> {
         let mut unused: BTreeSet<usize> = (0..profile.rules.len()).collect();
         let mut refused = BTreeSet::new();
