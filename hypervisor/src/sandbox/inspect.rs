@@ -147,7 +147,7 @@ impl fmt::Display for InForce {
         writeln!(f, "seccomp            {mode}, {agree}")?;
         match &self.filters {
             Some(filters) => {
-                filters.iter().try_for_each(|x| writeln!(f, "  filter           {x}"))?
+                filters.iter().try_for_each(|x| writeln!(f, "  filter           {x}"))?;
             }
             None => writeln!(f, "  filter           {UNKNOWN}")?,
         }

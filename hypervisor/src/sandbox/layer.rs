@@ -245,7 +245,7 @@ impl fmt::Display for Report {
         for (layer, state) in &self.0 {
             match state {
                 State::Applied(details) if details.is_empty() => {
-                    writeln!(f, "{layer:<18} applied")?
+                    writeln!(f, "{layer:<18} applied")?;
                 }
                 State::Applied(details) => writeln!(f, "{layer:<18} applied: {details}")?,
                 State::Missing(why) => writeln!(f, "{layer:<18} MISSING: {why}")?,

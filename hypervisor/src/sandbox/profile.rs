@@ -192,7 +192,7 @@ impl Rule {
             rows = rows
                 .iter()
                 .flat_map(|row| {
-                    alternatives.iter().map(|condition| [&row[..], &[condition.clone()]].concat())
+                    alternatives.iter().map(|condition| [&row[..], std::slice::from_ref(condition)].concat())
                 })
                 .collect();
         }
