@@ -4,6 +4,11 @@
 //! result to stdout; a failure is one line on stderr, printed here, and an exit status:
 //! 0 success, 1 the thing failed or was refused, 2 bad use or bad input, 3 the guest failed.
 
+mod attest;
+mod attest_certs;
+mod attest_replay;
+mod attest_show;
+mod attest_verify;
 mod host;
 mod run;
 
@@ -38,7 +43,9 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Host(host::HostArgs),
-    Run(run::RunArgs),
+    Run(Box<run::RunArgs>),
+    /// Verify, show and keep evidence of SEV-SNP guests.
+    Attest(attest::Attest),
 }
 
 /// Parses the command line, runs the subcommand, reports its failure.
@@ -53,6 +60,7 @@ pub fn main() -> ExitCode {
     };
     report(match &cli.command {
         Command::Host(args) => host::run(args),
+        Command::Attest(attest) => attest::run(attest),
         Command::Run(args) => run::run(args),
     })
 }
