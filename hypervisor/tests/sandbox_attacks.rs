@@ -1,6 +1,13 @@
 //! What an attacker in a locked process would try: every attempt works in an ordinary process, and fails under
 //! the layers, under the filter, and under both.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "tests fail by panicking"
+)]
+
 mod sandbox_common;
 
 use casemate::sandbox::attack::{Attack, Victim};

@@ -1,5 +1,12 @@
 //! Filters: what profiles allow and forbid, what is read back from the kernel, which rules a process used.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "tests fail by panicking"
+)]
+
 mod sandbox_common;
 
 use casemate::sandbox::{

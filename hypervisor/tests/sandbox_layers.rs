@@ -1,5 +1,12 @@
 //! Each layer's effect, seen from inside the process and from its parent.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "tests fail by panicking"
+)]
+
 mod sandbox_common;
 
 use casemate::sandbox::{Exit, Layer, Layers, SandboxError, inspect, spawn};

@@ -192,7 +192,9 @@ impl Rule {
             rows = rows
                 .iter()
                 .flat_map(|row| {
-                    alternatives.iter().map(|condition| [&row[..], std::slice::from_ref(condition)].concat())
+                    alternatives
+                        .iter()
+                        .map(|condition| [&row[..], std::slice::from_ref(condition)].concat())
                 })
                 .collect();
         }
