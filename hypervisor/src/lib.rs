@@ -11,6 +11,7 @@ pub mod devices;
 pub mod event;
 pub mod exits;
 pub mod guest_value;
+pub mod host;
 pub mod kvm;
 pub mod launch;
 pub mod memory;

@@ -9,6 +9,7 @@ mod attest_certs;
 mod attest_replay;
 mod attest_show;
 mod attest_verify;
+mod host;
 mod run;
 
 use clap::{Parser, Subcommand};
@@ -41,7 +42,8 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    Run(run::RunArgs),
+    Host(host::HostArgs),
+    Run(Box<run::RunArgs>),
     /// Verify, show and keep evidence of SEV-SNP guests.
     Attest(attest::Attest),
 }
@@ -57,6 +59,7 @@ pub fn main() -> ExitCode {
         }
     };
     report(match &cli.command {
+        Command::Host(args) => host::run(args),
         Command::Attest(attest) => attest::run(attest),
         Command::Run(args) => run::run(args),
     })
