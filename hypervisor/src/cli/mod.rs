@@ -9,6 +9,8 @@ mod attest_certs;
 mod attest_replay;
 mod attest_show;
 mod attest_verify;
+mod measure;
+mod measure_id_block;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
@@ -42,6 +44,8 @@ struct Cli {
 enum Command {
     /// Verify, show and keep evidence of SEV-SNP guests.
     Attest(attest::Attest),
+    /// Compute the launch digest that a guest must report.
+    Measure(Box<measure::Measure>),
 }
 
 /// Parses the command line, runs the subcommand, reports its failure.
@@ -56,6 +60,7 @@ pub fn main() -> ExitCode {
     };
     let outcome: Outcome = match cli.command {
         Command::Attest(attest) => attest::run(&attest),
+        Command::Measure(measure) => measure::run(&measure),
     };
     report(outcome)
 }
