@@ -10,6 +10,8 @@ mod attest_replay;
 mod attest_show;
 mod attest_verify;
 mod host;
+mod measure;
+mod measure_id_block;
 mod run;
 
 use clap::{Parser, Subcommand};
@@ -46,6 +48,8 @@ enum Command {
     Run(Box<run::RunArgs>),
     /// Verify, show and keep evidence of SEV-SNP guests.
     Attest(attest::Attest),
+    /// Compute the launch digest that a guest must report.
+    Measure(Box<measure::Measure>),
 }
 
 /// Parses the command line, runs the subcommand, reports its failure.
@@ -61,6 +65,7 @@ pub fn main() -> ExitCode {
     report(match &cli.command {
         Command::Host(args) => host::run(args),
         Command::Attest(attest) => attest::run(attest),
+        Command::Measure(measure) => measure::run(measure),
         Command::Run(args) => run::run(args),
     })
 }
