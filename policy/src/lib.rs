@@ -22,23 +22,41 @@
 //! ```
 #![forbid(unsafe_code)]
 
+pub mod audit;
 mod builtin;
+mod canonical;
 mod decide;
+mod devices;
+mod diff;
 pub mod document;
+mod explain;
+pub mod export;
 mod fact;
 pub mod fields;
 mod input;
 pub mod lattice;
 mod limits;
+pub mod log;
+mod merge;
 mod policy;
+mod reference;
 mod render;
 mod rule;
+mod schema;
+mod search;
+mod starter;
 
+pub use canonical::digest;
 pub use decide::{Cause, Decision, Reason, Verdict};
+pub use diff::{Diff, Difference, Relation};
 pub use document::{Diagnostic, LoadError, Site};
+pub use explain::{Change, Explained, Outcome, WhyNot};
 pub use fact::{DeviceFact, DeviceKind, Fact, Facts};
 pub use fields::{Field, Key, Kind, Point};
 pub use input::Input;
 pub use limits::{Counter, PageStateLimits, RequestLimit};
 pub use policy::{Grant, Origin, Policy, Rules};
+pub use reference::reference;
 pub use rule::Rule;
+pub use schema::json_schema;
+pub use starter::starter;

@@ -128,6 +128,9 @@ impl Policy {
     pub fn load(text: &str, name: &str) -> Result<Self, LoadError> {
         let mut sink = Sink::new(text, name);
         let loaded = document::parse(text, &mut sink).map(|root| document::load(&root, &mut sink));
+        if loaded.as_ref().is_some_and(|loaded| loaded.header.layer) {
+            sink.error(0, "layer", "this is a layer, no complete policy; merge it with one");
+        }
         sink.finish()?;
         let Some(loaded) = loaded else { return Err(LoadError { diagnostics: Vec::new() }) };
         Ok(Self {

@@ -264,7 +264,27 @@ impl crate::fields::Field {
     }
 }
 
-/// Whether a rule admits everything that its kind can express.
-pub(crate) fn unbounded(kind: Kind, rule: &Rule) -> bool {
-    rule.is_any() || rule.is_loosest(kind)
+/// The fact in input syntax, as TOML.
+pub(crate) fn toml_fact(kind: Kind, value: &Fact) -> String {
+    match value {
+        Fact::List(items) => list(items.iter().map(|item| toml_fact(kind, item)), usize::MAX),
+        Fact::Tcb(tcb) => {
+            let generation = Tcb::GENERATIONS.get(usize::from(tcb.generation)).copied();
+            let parts =
+                Tcb::PARTS.iter().zip(tcb.levels).map(|(part, level)| format!("{part} = {level}"));
+            let parts: Vec<String> = parts.collect();
+            let generation = quote(generation.unwrap_or("unknown"));
+            format!("{{ generation = {generation}, {} }}", parts.join(", "))
+        }
+        Fact::Endpoint(e) => format!(
+            "{{ address = \"{}\", port = {}, protocol = \"{}\" }}",
+            e.address,
+            e.port,
+            e.protocol.name()
+        ),
+        Fact::Usage(usage) => {
+            format!("{{ in_second = {}, total = {} }}", usage.in_second, usage.total)
+        }
+        other => fact(kind, other),
+    }
 }

@@ -12,6 +12,10 @@ pub const ENGINE_VERSION: &str = env!("CARGO_PKG_VERSION");
 pub(crate) struct Header {
     pub(crate) name: Option<String>,
     pub(crate) description: Option<String>,
+    /// The document is a layer: unstated fields are left to the policy it is merged with.
+    pub(crate) layer: bool,
+    /// The document has a secrets section.
+    pub(crate) secrets: bool,
     schema: bool,
     engine: bool,
 }
@@ -35,6 +39,14 @@ impl Header {
             ("min_engine", Value::Text(text)) => {
                 self.engine = true;
                 check_engine(text, node, sink);
+            }
+            ("layer", Value::Bool(layer)) => self.layer = *layer,
+            ("layer", value) => {
+                sink.error(
+                    node.offset,
+                    key,
+                    format!("expected true or false, found {}", value.describe()),
+                );
             }
             ("name", Value::Text(text)) => self.name = Some(text.clone()),
             ("description", Value::Text(text)) => self.description = Some(text.clone()),

@@ -29,6 +29,7 @@ pub(crate) fn load(root: &Node, sink: &mut Sink<'_>) -> Loaded {
         if Header::KEYS.contains(&key) {
             header.read(key, &entry.node, sink);
         } else if key == "secrets" {
+            header.secrets = true;
             load_grants(&entry.node, &mut grants, sink);
         } else if SECTIONS.iter().any(|(name, _)| *name == key) {
             load_table(&entry.node, key, &mut points, sink);

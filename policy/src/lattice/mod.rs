@@ -19,7 +19,7 @@ mod required;
 mod tcb;
 
 pub use bits::Bits;
-pub use bytes::{ByteSet, Bytes};
+pub use bytes::{ByteSet, Bytes, hex};
 pub use choice::Choice;
 pub use egress::{EgressBlock, EgressSet, Endpoint, Protocol};
 pub use limit::{Limit, Usage};
