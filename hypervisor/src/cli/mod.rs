@@ -4,6 +4,8 @@
 //! result to stdout; a failure is one line on stderr, printed here, and an exit status:
 //! 0 success, 1 the thing failed or was refused, 2 bad use or bad input, 3 the guest failed.
 
+mod run;
+
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
 
@@ -33,7 +35,9 @@ struct Cli {
 }
 
 #[derive(Debug, Subcommand)]
-enum Command {}
+enum Command {
+    Run(run::RunArgs),
+}
 
 /// Parses the command line, runs the subcommand, reports its failure.
 #[must_use]
@@ -45,8 +49,9 @@ pub fn main() -> ExitCode {
             return if e.use_stderr() { ExitCode::from(2) } else { ExitCode::SUCCESS };
         }
     };
-    let outcome: Outcome = match cli.command {};
-    report(outcome)
+    report(match &cli.command {
+        Command::Run(args) => run::run(args),
+    })
 }
 
 fn report(outcome: Outcome) -> ExitCode {

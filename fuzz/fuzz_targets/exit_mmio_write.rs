@@ -1,0 +1,4 @@
+//! Fuzzes the `mmio_write` exit: translation, dispatch, handler.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| casemate_fuzz::exits::mmio_write(data));

@@ -1,0 +1,4 @@
+//! Fuzzes the `system_event` exit: translation, dispatch, handler.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| casemate_fuzz::exits::system_event(data));

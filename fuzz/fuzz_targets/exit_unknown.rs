@@ -1,0 +1,4 @@
+//! Fuzzes the `unknown` exit: translation, dispatch, handler.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| casemate_fuzz::exits::unknown(data));

@@ -1,0 +1,4 @@
+//! Fuzzes the `wrmsr` exit: translation, dispatch, handler.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| casemate_fuzz::exits::wrmsr(data));

@@ -1,0 +1,37 @@
+//! The bodies of Casemate's fuzz targets.
+//!
+//! A target `fuzz/fuzz_targets/NAME.rs` is one call of a body here, so that the same code is fuzzed on nightly and
+//! replays its corpus on stable (`tests/replay.rs`). A body panics when one of its oracles is broken: beyond "no
+//! crash", every request gets one legal answer, allocation is bounded, and nothing outside the named range changes.
+#![allow(clippy::panic, clippy::expect_used, clippy::unwrap_used, reason = "an oracle that breaks must panic")]
+
+pub mod exits;
+pub mod run_bytes;
+pub mod world;
+
+/// A target's body.
+pub type Body = fn(&[u8]);
+
+/// Every target of this file's crate by name: what `tests/replay.rs` replays.
+pub const TARGETS: &[(&str, Body)] = &[
+    ("exit_debug", exits::debug),
+    ("exit_errno", exits::errno),
+    ("exit_fail_entry", exits::fail_entry),
+    ("exit_hlt", exits::hlt),
+    ("exit_hypercall", exits::hypercall),
+    ("exit_internal_error", exits::internal_error),
+    ("exit_intr", exits::intr),
+    ("exit_io_in", exits::io_in),
+    ("exit_io_out", exits::io_out),
+    ("exit_ioapic_eoi", exits::ioapic_eoi),
+    ("exit_memory_fault", exits::memory_fault),
+    ("exit_mmio_read", exits::mmio_read),
+    ("exit_mmio_write", exits::mmio_write),
+    ("exit_rdmsr", exits::rdmsr),
+    ("exit_req_certs", exits::req_certs),
+    ("exit_shutdown", exits::shutdown),
+    ("exit_system_event", exits::system_event),
+    ("exit_unknown", exits::unknown),
+    ("exit_wrmsr", exits::wrmsr),
+    ("kvm_run_raw", exits::kvm_run_raw),
+];

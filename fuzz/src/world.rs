@@ -1,0 +1,131 @@
+//! A machine for exit handlers: real devices beside a recorder, and page states that record every change.
+
+use casemate::bus::{Bus, BusDevice, Effect};
+use casemate::devices::pci_root::{ECAM_BASE, ECAM_SIZE};
+use casemate::devices::platform::{PLATFORM_PORT, PLATFORM_SIZE};
+use casemate::devices::{ConsoleQueue, PciRoot, PlatformRegisters, SERIAL_PORT, Uart};
+use casemate::event::Event;
+use casemate::exits::{Events, Exit, Guard, Machine, Note, Outcome};
+use casemate::memory::{GpaRange, PageStates, RamMap, Refusal, Visibility};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+
+/// First port of the recorder.
+pub const RECORDER_PORT: u16 = 0x100;
+/// First address of the recorder.
+pub const RECORDER_MMIO: u64 = 0xd000_0000;
+/// Size of both recorder ranges.
+pub const RECORDER_SIZE: u64 = 0x40;
+/// RAM of the machine: crosses the hole below 4 GiB.
+pub const RAM: u64 = (3 << 30) + (64 << 20);
+
+/// What a recorder saw: offset, length, whether it was a write.
+pub type Access = (u64, usize, bool);
+
+#[derive(Debug, Default)]
+struct Recorder {
+    seen: Arc<Mutex<Vec<Access>>>,
+}
+
+impl BusDevice for Recorder {
+    fn read(&mut self, offset: u64, data: &mut [u8]) {
+        self.seen.lock().unwrap().push((offset, data.len(), false));
+        data.fill(0x5a);
+    }
+    fn write(&mut self, offset: u64, data: &[u8]) -> Effect {
+        self.seen.lock().unwrap().push((offset, data.len(), true));
+        Effect::None
+    }
+}
+
+struct States {
+    changes: Arc<Mutex<Vec<(GpaRange, Visibility)>>>,
+    answer: Option<Refusal>,
+}
+
+impl PageStates for States {
+    fn convert(&self, range: GpaRange, to: Visibility) -> Result<(), Refusal> {
+        match self.answer {
+            Some(refusal) => Err(refusal),
+            None => {
+                self.changes.lock().unwrap().push((range, to));
+                Ok(())
+            }
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+struct Counts(Arc<AtomicU32>);
+
+impl Events for Counts {
+    fn mark(&self, _: u8) {}
+    fn note(&self, _: Note) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// The machine and what happened to it.
+#[derive(Debug)]
+pub struct World {
+    /// What handlers see.
+    pub machine: Machine,
+    seen: Arc<Mutex<Vec<Access>>>,
+    changes: Arc<Mutex<Vec<(GpaRange, Visibility)>>>,
+    notes: Arc<AtomicU32>,
+}
+
+impl World {
+    /// A machine whose page states answer `answer` (none: they change).
+    pub fn new(answer: Option<Refusal>) -> Self {
+        let seen = Arc::new(Mutex::new(Vec::with_capacity(8192)));
+        let changes = Arc::new(Mutex::new(Vec::with_capacity(64)));
+        let notes = Arc::new(AtomicU32::new(0));
+        let recorder = Arc::new(Mutex::new(Recorder { seen: seen.clone() }));
+        let event = || Event::new().expect("an eventfd");
+        let console = ConsoleQueue::new(event());
+        let uart = Arc::new(Mutex::new(Uart::new(event(), event(), console)));
+        let (mut pio, mut mmio) = (Bus::default(), Bus::default());
+        pio.add(RECORDER_PORT.into(), RECORDER_SIZE, recorder.clone()).unwrap();
+        pio.add(SERIAL_PORT.into(), 8, uart).unwrap();
+        let platform = Arc::new(Mutex::new(PlatformRegisters::default()));
+        pio.add(PLATFORM_PORT.into(), PLATFORM_SIZE, platform).unwrap();
+        mmio.add(RECORDER_MMIO, RECORDER_SIZE, recorder).unwrap();
+        mmio.add(ECAM_BASE, ECAM_SIZE, Arc::new(Mutex::new(PciRoot))).unwrap();
+        let machine = Machine {
+            pio,
+            mmio,
+            ram: RamMap::new(RAM).unwrap(),
+            pages: Box::new(States { changes: changes.clone(), answer }),
+            guard: Guard::default(),
+            events: Box::new(Counts(notes.clone())),
+        };
+        Self { machine, seen, changes, notes }
+    }
+
+    /// Handles `exit`; nothing in it may allocate more than a bounded amount.
+    pub fn handle(&self, exit: Exit<'_>) -> Outcome {
+        let mut outcome = Outcome::Resume;
+        let used = allocation_counter::measure(|| outcome = exit.handle(&self.machine));
+        assert!(used.bytes_max < 64 * 1024, "one exit allocated {} bytes", used.bytes_max);
+        for (offset, len, _) in self.accesses() {
+            assert!(offset + len as u64 <= RECORDER_SIZE, "a device saw an access outside its range");
+            assert!(matches!(len, 1 | 2 | 4 | 8), "a device saw an access no processor makes");
+        }
+        for (range, _) in self.changes() {
+            assert!(self.machine.ram.covers(range), "a page outside RAM changed its state");
+        }
+        assert!(self.notes.load(Ordering::Relaxed) <= 100, "a guest can flood the log");
+        outcome
+    }
+
+    /// What the recorder saw so far.
+    pub fn accesses(&self) -> Vec<Access> {
+        self.seen.lock().unwrap().clone()
+    }
+
+    /// Page-state changes so far.
+    pub fn changes(&self) -> Vec<(GpaRange, Visibility)> {
+        self.changes.lock().unwrap().clone()
+    }
+}

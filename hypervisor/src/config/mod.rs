@@ -1,0 +1,268 @@
+//! What the user asks for, validated into types that cannot be wrong.
+//!
+//! A configuration comes from a TOML file, from flags, or both (flags win). [`RawConfig`] is what was written;
+//! [`VmConfig`] is what was understood. Unknown keys, wrong types and impossible values are errors that name the
+//! key and say what to write instead.
+
+mod raw;
+mod size;
+
+pub use raw::{RawConfig, RawConsole};
+pub use size::{parse_duration, parse_size};
+
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Most vCPUs a VM may have.
+pub const MAX_VCPUS: u32 = 64;
+/// Least RAM: a stock kernel does not unpack in less.
+pub const MIN_MEMORY: u64 = 32 << 20;
+/// Longest kernel command line, without its NUL: x86 `COMMAND_LINE_SIZE` is 2048.
+pub const MAX_CMDLINE: usize = 2047;
+/// Longest VM name.
+pub const MAX_NAME: usize = 64;
+
+/// Why a configuration was refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("cannot read the configuration {path}: {reason}")]
+    Read {
+        /// The file.
+        path: String,
+        /// The kernel's reason.
+        reason: String,
+    },
+    /// The file is not TOML of the right shape.
+    #[error("{path}: {reason}")]
+    Parse {
+        /// The file.
+        path: String,
+        /// Line, column, key and what was expected.
+        reason: String,
+    },
+    /// A value is missing.
+    #[error("`{field}` is missing: {remedy}")]
+    Missing {
+        /// The key.
+        field: &'static str,
+        /// What to write.
+        remedy: &'static str,
+    },
+    /// A value is impossible.
+    #[error("`{field}` is {value}: {remedy}")]
+    Invalid {
+        /// The key.
+        field: &'static str,
+        /// What was written.
+        value: String,
+        /// What to write.
+        remedy: String,
+    },
+}
+
+impl ConfigError {
+    pub(crate) fn invalid(
+        field: &'static str,
+        value: impl fmt::Display,
+        remedy: impl Into<String>,
+    ) -> Self {
+        Self::Invalid { field, value: value.to_string(), remedy: remedy.into() }
+    }
+}
+
+/// How a VM's memory is protected from the host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Protection {
+    /// Not at all: a development mode that must be asked for.
+    None,
+    /// AMD SEV-SNP.
+    SevSnp,
+}
+
+impl fmt::Display for Protection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::None => "none",
+            Self::SevSnp => "sev-snp",
+        })
+    }
+}
+
+/// Where the serial console goes.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Console {
+    /// Standard input and output.
+    Stdio,
+    /// A file, created or appended to; no input.
+    File(PathBuf),
+    /// A new pseudo-terminal, whose name is printed.
+    Pty,
+}
+
+/// A VM as it will be started.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct VmConfig {
+    /// Its name: unique among the running VMs of a user.
+    pub name: String,
+    /// Kernel image: bzImage or ELF vmlinux.
+    pub kernel: PathBuf,
+    /// Initial RAM file system.
+    pub initrd: Option<PathBuf>,
+    /// Kernel command line.
+    pub cmdline: String,
+    /// Virtual processors, 1 to [`MAX_VCPUS`].
+    pub vcpus: u32,
+    /// Bytes of RAM, whole MiB.
+    pub memory: u64,
+    /// Serial console.
+    pub console: Console,
+    /// How long the VM may run.
+    pub timeout: Option<Duration>,
+    /// Memory protection.
+    pub protection: Protection,
+    /// Sandbox layers that this host may lack.
+    pub sandbox_optional: Vec<String>,
+}
+
+impl RawConfig {
+    /// Checks every value.
+    ///
+    /// # Errors
+    /// [`ConfigError`] for the first value that is wrong.
+    pub fn validate(self) -> Result<VmConfig, ConfigError> {
+        let kernel = self.kernel.ok_or(ConfigError::Missing {
+            field: "kernel",
+            remedy: "name a bzImage or an ELF vmlinux (`kernel = \"…\"` or --kernel)",
+        })?;
+        let protection = protection(self.protection.as_deref())?;
+        Ok(VmConfig {
+            name: name(self.name)?,
+            kernel,
+            initrd: self.initrd,
+            cmdline: cmdline(self.cmdline.unwrap_or_else(|| "console=ttyS0".into()))?,
+            vcpus: vcpus(self.vcpus.unwrap_or(1))?,
+            memory: memory(self.memory.as_deref().unwrap_or("256M"))?,
+            console: self.console.map_or(Console::Stdio, RawConsole::into_console),
+            timeout: self.timeout.as_deref().map(parse_duration).transpose()?,
+            protection,
+            sandbox_optional: self.sandbox.unwrap_or_default().optional,
+        })
+    }
+}
+
+fn name(name: Option<String>) -> Result<String, ConfigError> {
+    let name = name.unwrap_or_else(|| format!("vm-{}", std::process::id()));
+    let good = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    if name.is_empty() || name.len() > MAX_NAME || !name.chars().all(good) {
+        let remedy = format!("use 1 to {MAX_NAME} letters, digits, `-`, `_` or `.`");
+        return Err(ConfigError::invalid("name", format!("{name:?}"), remedy));
+    }
+    Ok(name)
+}
+
+fn cmdline(cmdline: String) -> Result<String, ConfigError> {
+    if cmdline.len() > MAX_CMDLINE {
+        let remedy = format!("a kernel takes at most {MAX_CMDLINE}");
+        let value = format!("{} bytes long", cmdline.len());
+        return Err(ConfigError::invalid("cmdline", value, remedy));
+    }
+    if let Some(at) = cmdline.bytes().position(|b| b < b' ') {
+        let remedy = "a command line is one line without NUL or control characters";
+        return Err(ConfigError::invalid("cmdline", format!("wrong at byte {at}"), remedy));
+    }
+    Ok(cmdline)
+}
+
+fn vcpus(vcpus: u32) -> Result<u32, ConfigError> {
+    if (1..=MAX_VCPUS).contains(&vcpus) {
+        Ok(vcpus)
+    } else {
+        Err(ConfigError::invalid("vcpus", vcpus, format!("use 1 to {MAX_VCPUS}")))
+    }
+}
+
+fn memory(text: &str) -> Result<u64, ConfigError> {
+    let bytes = parse_size("memory", text)?;
+    if !bytes.is_multiple_of(1 << 20) {
+        return Err(ConfigError::invalid("memory", text, "use whole MiB, such as 256M or 2G"));
+    }
+    if bytes < MIN_MEMORY {
+        let remedy = format!("a guest needs at least {}M", MIN_MEMORY >> 20);
+        return Err(ConfigError::invalid("memory", text, remedy));
+    }
+    if bytes > 1 << 42 {
+        return Err(ConfigError::invalid("memory", text, "at most 4096G"));
+    }
+    Ok(bytes)
+}
+
+fn protection(text: Option<&str>) -> Result<Protection, ConfigError> {
+    match text {
+        Some("none") => Ok(Protection::None),
+        Some("sev-snp") => Ok(Protection::SevSnp),
+        Some(other) => Err(ConfigError::invalid(
+            "protection",
+            format!("{other:?}"),
+            "use \"sev-snp\", or \"none\" for development",
+        )),
+        None => Err(ConfigError::Missing {
+            field: "protection",
+            remedy: "write \"sev-snp\", or \"none\" for a development VM that the host can read",
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn raw(toml: &str) -> Result<VmConfig, ConfigError> {
+        RawConfig::from_toml(toml, "vm.toml")?.validate()
+    }
+    const GOOD: &str = "kernel = \"k\"\nprotection = \"none\"\n";
+
+    #[test]
+    fn smallest_configuration_gets_the_documented_defaults() {
+        let config = raw(GOOD).unwrap();
+        assert_eq!((config.vcpus, config.memory), (1, 256 << 20));
+        assert_eq!((config.console, config.timeout), (Console::Stdio, None));
+    }
+
+    #[test]
+    fn protection_must_be_asked_for() {
+        assert!(raw("kernel = \"k\"").unwrap_err().to_string().contains("`protection` is missing"));
+    }
+
+    #[test]
+    fn impossible_values_are_refused_by_name() {
+        let long = "x".repeat(MAX_CMDLINE + 1);
+        for (line, field) in [
+            ("vcpus = 0".into(), "vcpus"),
+            ("vcpus = 65".into(), "vcpus"),
+            ("memory = \"16M\"".into(), "memory"),
+            ("memory = \"100K\"".into(), "memory"),
+            ("memory = \"9999999G\"".into(), "memory"),
+            ("memory = \"lots\"".into(), "memory"),
+            ("cmdline = \"a\\u0000b\"".into(), "cmdline"),
+            (format!("cmdline = \"{long}\""), "cmdline"),
+            ("name = \"a/b\"".into(), "name"),
+            ("name = \"\"".into(), "name"),
+            ("timeout = \"-1s\"".into(), "timeout"),
+        ] {
+            let error = raw(&format!("{GOOD}{line}\n")).unwrap_err().to_string();
+            assert!(error.starts_with(&format!("`{field}`")), "{line}: {error}");
+        }
+    }
+
+    #[test]
+    fn unknown_keys_and_wrong_types_name_line_and_key() {
+        let error = raw(&format!("{GOOD}kernle = \"x\"\n")).unwrap_err().to_string();
+        assert!(error.contains("line 3") && error.contains("kernle"), "{error}");
+        let error = raw(&format!("{GOOD}vcpus = \"two\"\n")).unwrap_err().to_string();
+        assert!(error.contains("line 3") && error.contains("vcpus"), "{error}");
+    }
+}

@@ -1,0 +1,134 @@
+//! The configuration as written: every key optional, nothing checked but names and types.
+
+use super::{ConfigError, Console};
+use serde::Deserialize;
+use std::path::{Path, PathBuf};
+
+/// Longest configuration file: far beyond any real one.
+const MAX_FILE: u64 = 1 << 20;
+
+/// Keys of `vm.toml`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawConfig {
+    /// VM name.
+    pub name: Option<String>,
+    /// Kernel image.
+    pub kernel: Option<PathBuf>,
+    /// Initial RAM file system.
+    pub initrd: Option<PathBuf>,
+    /// Kernel command line.
+    pub cmdline: Option<String>,
+    /// Virtual processors.
+    pub vcpus: Option<u32>,
+    /// RAM, such as "256M".
+    pub memory: Option<String>,
+    /// Serial console: "stdio", "pty" or { file = "…" }.
+    pub console: Option<RawConsole>,
+    /// Longest run, such as "90s" or "10m".
+    pub timeout: Option<String>,
+    /// "none" or "sev-snp".
+    pub protection: Option<String>,
+    /// Sandbox.
+    pub sandbox: Option<RawSandbox>,
+}
+
+/// The `[sandbox]` table.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawSandbox {
+    /// Layers that this host may lack.
+    #[serde(default)]
+    pub optional: Vec<String>,
+}
+
+/// The console as written.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RawConsole {
+    /// "stdio".
+    Stdio,
+    /// "pty".
+    Pty,
+    /// { file = "…" }.
+    File(PathBuf),
+}
+
+impl RawConsole {
+    pub(super) fn into_console(self) -> Console {
+        match self {
+            Self::Stdio => Console::Stdio,
+            Self::Pty => Console::Pty,
+            Self::File(path) => Console::File(path),
+        }
+    }
+
+    /// The console of a flag: `stdio`, `pty` or `file:PATH`.
+    ///
+    /// # Errors
+    /// [`ConfigError::Invalid`].
+    pub fn from_flag(flag: &str) -> Result<Self, ConfigError> {
+        match (flag, flag.strip_prefix("file:")) {
+            ("stdio", _) => Ok(Self::Stdio),
+            ("pty", _) => Ok(Self::Pty),
+            (_, Some(path)) if !path.is_empty() => Ok(Self::File(path.into())),
+            _ => Err(ConfigError::invalid("console", flag, "use stdio, pty or file:PATH")),
+        }
+    }
+}
+
+impl RawConfig {
+    /// Parses a document; `name` is what errors call it.
+    ///
+    /// # Errors
+    /// [`ConfigError::Parse`] with line, column and key.
+    pub fn from_toml(text: &str, name: &str) -> Result<Self, ConfigError> {
+        toml::from_str(text).map_err(|e| {
+            let line = e.span().map(|span| text.get(..span.start).unwrap_or("").matches('\n').count() + 1);
+            let source = line.and_then(|line| text.lines().nth(line - 1)).unwrap_or("").trim();
+            let place = line.map_or(String::new(), |line| format!("line {line}: "));
+            let reason = format!("{place}{} in `{source}`", e.message().replace('\n', "; "));
+            ConfigError::Parse { path: name.into(), reason }
+        })
+    }
+
+    /// Reads a file; paths in it are relative to its directory.
+    ///
+    /// # Errors
+    /// [`ConfigError`].
+    pub fn from_file(path: &Path) -> Result<Self, ConfigError> {
+        let name = path.display().to_string();
+        let wrong = |reason: String| ConfigError::Read { path: name.clone(), reason };
+        let size = std::fs::metadata(path).map_err(|e| wrong(e.to_string()))?.len();
+        if size > MAX_FILE {
+            return Err(wrong(format!("{size} bytes are more than a configuration may have (1 MiB)")));
+        }
+        let text = std::fs::read_to_string(path).map_err(|e| wrong(e.to_string()))?;
+        let mut raw = Self::from_toml(&text, &name)?;
+        let directory = path.parent().unwrap_or(Path::new(""));
+        for path in [&mut raw.kernel, &mut raw.initrd].into_iter().flatten() {
+            *path = directory.join(&*path);
+        }
+        if let Some(RawConsole::File(path)) = &mut raw.console {
+            *path = directory.join(&*path);
+        }
+        Ok(raw)
+    }
+
+    /// `self`, with what `over` names taken from there.
+    #[must_use]
+    pub fn overridden_by(self, over: Self) -> Self {
+        Self {
+            name: over.name.or(self.name),
+            kernel: over.kernel.or(self.kernel),
+            initrd: over.initrd.or(self.initrd),
+            cmdline: over.cmdline.or(self.cmdline),
+            vcpus: over.vcpus.or(self.vcpus),
+            memory: over.memory.or(self.memory),
+            console: over.console.or(self.console),
+            timeout: over.timeout.or(self.timeout),
+            protection: over.protection.or(self.protection),
+            sandbox: over.sandbox.or(self.sandbox),
+        }
+    }
+}

@@ -1,0 +1,33 @@
+//! From an exit to its handler.
+
+use crate::exits::{Exit, Machine, Outcome};
+
+impl Exit<'_> {
+    /// Handles the exit.
+    pub fn handle(self, machine: &Machine) -> Outcome {
+        if !matches!(self, Self::MemoryFault(_) | Self::Intr(_)) {
+            machine.guard.progress();
+        }
+        match self {
+            Self::Debug(exit) => exit.handle(),
+            Self::Errno(exit) => exit.handle(),
+            Self::FailEntry(exit) => exit.handle(),
+            Self::Hlt(exit) => exit.handle(),
+            Self::Hypercall(exit) => exit.handle(machine),
+            Self::InternalError(exit) => exit.handle(),
+            Self::Intr(exit) => exit.handle(),
+            Self::IoIn(exit) => exit.handle(machine),
+            Self::IoOut(exit) => exit.handle(machine),
+            Self::IoapicEoi(exit) => exit.handle(),
+            Self::MemoryFault(exit) => exit.handle(machine),
+            Self::MmioRead(exit) => exit.handle(machine),
+            Self::MmioWrite(exit) => exit.handle(machine),
+            Self::Rdmsr(exit) => exit.handle(),
+            Self::ReqCerts(exit) => exit.handle(machine),
+            Self::Shutdown(exit) => exit.handle(),
+            Self::SystemEvent(exit) => exit.handle(),
+            Self::Unknown(exit) => exit.handle(),
+            Self::Wrmsr(exit) => exit.handle(),
+        }
+    }
+}

@@ -1,0 +1,60 @@
+//! KVM_EXIT_HYPERCALL: a guest changes the state of its pages (MAP_GPA_RANGE).
+//!
+//! Three paths lead here from an SNP guest: the MSR protocol (one page), the page-state-change NAE (batches) and
+//! a VMMCALL from CPL0, whose arguments are arbitrary: the kernel checks only alignment and wrap
+//! (`arch/x86/kvm/x86.c`, `____kvm_emulate_hypercall`).
+
+use crate::exits::{Machine, Note, Outcome};
+use crate::guest_value::Guest;
+use crate::memory::{GpaRange, Visibility};
+
+/// `KVM_HC_MAP_GPA_RANGE`.
+const MAP_GPA_RANGE: u64 = 12;
+/// `KVM_MAP_GPA_RANGE_ENCRYPTED`: this bit alone says "private".
+const ATTR_PRIVATE: u64 = 1 << 4;
+/// Page-size hints, bits 3:0; we convert at 4 KiB whatever they say.
+const ATTR_PAGE_SIZE: u64 = 0xf;
+/// The only failures KVM lets us return (`kvm_is_valid_map_gpa_range_ret`).
+const EINVAL: u64 = libc::EINVAL as u64;
+const EAGAIN: u64 = libc::EAGAIN as u64;
+
+/// A guest makes a hypercall that user space serves.
+#[derive(Debug)]
+pub struct Hypercall<'a> {
+    /// Its number.
+    pub number: Guest<u64>,
+    /// GPA, page count, attributes.
+    pub args: [Guest<u64>; 3],
+    /// What the guest gets back. Linux 6.12 does not clear it, so every path writes it.
+    pub reply: &'a mut [u8; 8],
+}
+
+impl Hypercall<'_> {
+    /// Serves MAP_GPA_RANGE and refuses everything else, in the reply.
+    pub fn handle(self, machine: &Machine) -> Outcome {
+        let result = if self.number.is(MAP_GPA_RANGE) {
+            self.map_gpa_range(machine)
+        } else {
+            machine.note(Note::UnknownHypercall { number: self.number.shown() });
+            EINVAL
+        };
+        *self.reply = result.to_le_bytes();
+        Outcome::Resume
+    }
+
+    fn map_gpa_range(&self, machine: &Machine) -> u64 {
+        let [gpa, pages, attributes] = self.args;
+        let to = if attributes.has(ATTR_PRIVATE) { Visibility::Private } else { Visibility::Shared };
+        let range = GpaRange::from_guest(gpa, pages)
+            .ok()
+            .filter(|_| attributes.unknown_bits(ATTR_PRIVATE | ATTR_PAGE_SIZE) == 0)
+            .filter(|range| machine.ram.covers(*range));
+        let refused = match range.map(|range| machine.pages.convert(range, to)) {
+            Some(Ok(())) => return 0,
+            Some(Err(crate::memory::Refusal::RateLimit)) => EAGAIN,
+            Some(Err(_)) | None => EINVAL,
+        };
+        machine.note(Note::PageStateRefused { gpa: gpa.shown(), pages: pages.shown() });
+        refused
+    }
+}

@@ -1,0 +1,17 @@
+//! KVM_EXIT_INTERNAL_ERROR: KVM could not emulate an instruction or deliver an event.
+
+use crate::exits::{Outcome, Stop};
+
+/// KVM gave up.
+#[derive(Debug)]
+pub struct InternalError {
+    /// 1 emulation, 2 simultaneous exceptions, 3 event delivery, 4 unexpected exit.
+    pub suberror: u32,
+}
+
+impl InternalError {
+    /// Stops the VM.
+    pub fn handle(self) -> Outcome {
+        Outcome::Stop(Stop::InternalError { suberror: self.suberror })
+    }
+}

@@ -1,0 +1,135 @@
+//! What handlers see of a VM: address spaces, memory map, page states, a guard and an event sink. Never KVM,
+//! so that every handler runs, and is fuzzed, without it.
+
+use crate::bus::{Bus, Effect};
+use crate::exits::outcome::{Outcome, Stop};
+use crate::memory::{PageStates, RamMap};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// Where a VM tells of what happens in it. Called from vCPU threads: must not block.
+pub trait Events: Send + Sync {
+    /// The guest marked a step of its boot.
+    fn mark(&self, step: u8);
+    /// A line worth logging that a guest can cause; the caller has bounded how many.
+    fn note(&self, note: Note);
+}
+
+/// What a guest can cause to be logged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Note {
+    /// A page-state change was refused.
+    PageStateRefused {
+        /// The address named.
+        gpa: u64,
+        /// The number of pages named.
+        pages: u64,
+    },
+    /// A hypercall nobody serves.
+    UnknownHypercall {
+        /// Its number.
+        number: u64,
+    },
+}
+
+/// Bounds what a guest can make the host do or write over the VM's life.
+///
+/// Limits: counts only, no clock (a clock would be one more system call for the locked process).
+#[derive(Debug)]
+pub struct Guard {
+    notes_left: AtomicU32,
+    marks_left: AtomicU32,
+    faults_in_a_row: AtomicU32,
+}
+
+/// Notes that one VM may log over its life.
+const NOTES_PER_VM: u32 = 100;
+/// Boot marks that one VM may make.
+const MARKS_PER_VM: u32 = 32;
+/// Memory faults without any other exit in between before the guest is stopped: one instruction touches at
+/// most a handful of pages.
+const FAULTS_IN_A_ROW: u32 = 4096;
+
+impl Default for Guard {
+    fn default() -> Self {
+        Self {
+            notes_left: AtomicU32::new(NOTES_PER_VM),
+            marks_left: AtomicU32::new(MARKS_PER_VM),
+            faults_in_a_row: AtomicU32::new(0),
+        }
+    }
+}
+
+impl Guard {
+    /// Whether one more note may be logged.
+    pub fn may_note(&self) -> bool {
+        take_one(&self.notes_left)
+    }
+
+    /// Whether one more boot mark may be told.
+    pub fn may_mark(&self) -> bool {
+        take_one(&self.marks_left)
+    }
+
+    /// Counts a memory fault; false when there were too many without progress.
+    pub fn may_fault_again(&self) -> bool {
+        self.faults_in_a_row.fetch_add(1, Ordering::Relaxed) < FAULTS_IN_A_ROW
+    }
+
+    /// Another kind of exit happened: the guest makes progress.
+    pub fn progress(&self) {
+        if self.faults_in_a_row.load(Ordering::Relaxed) != 0 {
+            self.faults_in_a_row.store(0, Ordering::Relaxed);
+        }
+    }
+}
+
+fn take_one(left: &AtomicU32) -> bool {
+    left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok()
+}
+
+/// A VM as its exit handlers see it.
+pub struct Machine {
+    /// Port space.
+    pub pio: Bus,
+    /// Memory-mapped I/O.
+    pub mmio: Bus,
+    /// Where RAM is.
+    pub ram: RamMap,
+    /// Which pages are private, and how to change that.
+    pub pages: Box<dyn PageStates>,
+    /// Bounds.
+    pub guard: Guard,
+    /// Event sink.
+    pub events: Box<dyn Events>,
+}
+
+impl std::fmt::Debug for Machine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Machine").field("pio", &self.pio).field("mmio", &self.mmio).finish()
+    }
+}
+
+impl Machine {
+    /// Carries out what a device write asked for.
+    pub(crate) fn apply(&self, effect: Effect) -> Outcome {
+        match effect {
+            Effect::None => Outcome::Resume,
+            Effect::Mark(step) => {
+                if self.guard.may_mark() {
+                    self.events.mark(step);
+                }
+                Outcome::Resume
+            }
+            Effect::PowerOff { status } => Outcome::Stop(Stop::PowerOff { status }),
+            Effect::Reset => Outcome::Stop(Stop::Reset),
+            Effect::BootRefused(code) => Outcome::Stop(Stop::BootRefused(code)),
+        }
+    }
+
+    /// Logs `note` if the VM has notes left.
+    pub(crate) fn note(&self, note: Note) {
+        if self.guard.may_note() {
+            self.events.note(note);
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! What a handler decides: run on, or stop for a named reason.
+
+use casemate_layout::{TERMINATION_SET, Termination};
+use std::fmt;
+
+/// The end of handling one exit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub enum Outcome {
+    /// Enter the guest again.
+    Resume,
+    /// Stop the whole VM.
+    Stop(Stop),
+}
+
+/// Why a VM stopped by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stop {
+    /// The guest switched itself off.
+    PowerOff {
+        /// Exit status of its workload, if it told one.
+        status: Option<u8>,
+    },
+    /// The guest asked for a reset; a new run is a new VM.
+    Reset,
+    /// Triple fault, or with SNP a corrupted VMSA.
+    Shutdown,
+    /// The shim refused to boot, in plain mode; a termination code of `casemate-layout`.
+    BootRefused(u32),
+    /// The guest ended itself through the GHCB: reason set and code (SNP ABI: set 0 is the GHCB protocol's).
+    Terminated {
+        /// Reason code set, 0 to 15.
+        set: u8,
+        /// Code within the set.
+        code: u8,
+    },
+    /// The guest used its memory in a way that has no answer.
+    MemoryFault {
+        /// Page address.
+        gpa: u64,
+        /// Whether the access was to private memory.
+        private: bool,
+    },
+    /// KVM could not run the guest's instruction or event.
+    InternalError {
+        /// KVM's suberror.
+        suberror: u32,
+    },
+    /// The processor refused the guest state.
+    FailEntry {
+        /// Hardware reason.
+        reason: u64,
+    },
+    /// KVM_RUN failed with an errno that a guest can cause.
+    RunFailed {
+        /// The errno.
+        errno: i32,
+    },
+    /// An exit that this VM did not enable, or the kernel's reply makes no sense.
+    UnexpectedExit {
+        /// `exit_reason`.
+        reason: u32,
+    },
+}
+
+impl Stop {
+    /// Whether the guest ended the way a guest is meant to end: switched off, and its workload did not fail.
+    #[must_use]
+    pub fn is_success(self) -> bool {
+        matches!(self, Self::PowerOff { status: None | Some(0) })
+    }
+}
+
+impl Stop {
+    /// Whether no guest can cause it.
+    #[must_use]
+    pub fn is_hosts_fault(self) -> bool {
+        matches!(self, Self::UnexpectedExit { .. })
+    }
+}
+
+impl fmt::Display for Stop {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::PowerOff { status: Some(status @ 1..) } => {
+                write!(f, "the guest's workload failed with status {status}")
+            }
+            Self::PowerOff { .. } => write!(f, "the guest switched itself off"),
+            Self::Reset => write!(f, "the guest asked for a reset, which ends the VM"),
+            Self::Shutdown => write!(f, "the guest triple-faulted"),
+            Self::BootRefused(code) => {
+                let code = u8::try_from(*code).ok().and_then(Termination::from_code);
+                refused(f, code)
+            }
+            Self::Terminated { set: TERMINATION_SET, code } => {
+                refused(f, Termination::from_code(*code))
+            }
+            Self::Terminated { set, code } => {
+                write!(f, "the guest terminated itself (GHCB reason set {set}, code {code:#x})")
+            }
+            Self::MemoryFault { gpa, private } => {
+                let kind = if *private { "private" } else { "shared" };
+                write!(f, "the guest made a {kind} access to {gpa:#x}, which cannot be served")
+            }
+            Self::InternalError { suberror } => {
+                write!(f, "KVM could not go on with the guest (internal error, suberror {suberror})")
+            }
+            Self::FailEntry { reason } => {
+                write!(f, "the processor refused to enter the guest (reason {reason:#x})")
+            }
+            Self::RunFailed { errno } => {
+                let error = std::io::Error::from_raw_os_error(*errno);
+                write!(f, "KVM refused to run the guest: {error}")
+            }
+            Self::UnexpectedExit { reason } => {
+                write!(f, "KVM reported exit reason {reason}, which this VM did not enable")
+            }
+        }
+    }
+}
+
+fn refused(f: &mut fmt::Formatter<'_>, why: Option<Termination>) -> fmt::Result {
+    match why {
+        Some(why) => write!(f, "the boot shim refused: {why}"),
+        None => write!(f, "the boot shim refused, for a reason that this version does not know"),
+    }
+}

@@ -1,0 +1,25 @@
+//! KVM_EXIT_X86_WRMSR: a write of an MSR that KVM leaves to us. We serve none.
+
+use crate::exits::Outcome;
+use crate::guest_value::Guest;
+
+/// A guest writes an MSR.
+#[derive(Debug)]
+pub struct Wrmsr<'a> {
+    /// The MSR.
+    pub index: Guest<u32>,
+    /// The value.
+    pub data: Guest<u64>,
+    /// The `error` byte.
+    pub reply: &'a mut [u8],
+}
+
+impl Wrmsr<'_> {
+    /// Gives the guest #GP, as a processor without that MSR does.
+    pub fn handle(self) -> Outcome {
+        if let Some(error) = self.reply.first_mut() {
+            *error = 1;
+        }
+        Outcome::Resume
+    }
+}

@@ -1,0 +1,36 @@
+//! The only code that talks to /dev/kvm (and /dev/sev): every ioctl, every kernel structure.
+//!
+//! kvm-ioctls makes the calls it has; KVM_RUN and its reply are ours, because the translation of `kvm_run` must
+//! be total (see [`crate::exits::Exit`]).
+//!
+//! UNSAFETY: this module exists to call into the kernel with addresses and file descriptors.
+#![allow(unsafe_code, reason = "this module exists to make ioctls")]
+
+mod cpuid;
+mod regs;
+mod vcpu;
+mod vm;
+
+pub use regs::BootState;
+pub use vcpu::{KVM_RUN, Vcpu};
+pub use vm::{Vm, VmKind};
+
+/// Why KVM could not do what was asked: the call, what it was for, and the kernel's reason.
+#[derive(Debug, thiserror::Error)]
+#[error("{call} failed ({what}): {source}")]
+pub struct KvmError {
+    /// The ioctl or file.
+    pub call: &'static str,
+    /// On what.
+    pub what: String,
+    /// The kernel's reason.
+    #[source]
+    pub source: std::io::Error,
+}
+
+impl KvmError {
+    fn new(call: &'static str, what: impl Into<String>, errno: kvm_ioctls::Error) -> Self {
+        let source = std::io::Error::from_raw_os_error(errno.errno());
+        Self { call, what: what.into(), source }
+    }
+}

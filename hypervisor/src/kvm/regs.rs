@@ -1,0 +1,76 @@
+//! Registers of a vCPU that starts in 64-bit mode.
+
+use kvm_bindings::{Msrs, kvm_msr_entry, kvm_regs, kvm_segment, kvm_sregs};
+
+/// Where and how the boot processor starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+pub struct BootState {
+    /// First instruction.
+    pub rip: u64,
+    /// Stack pointer.
+    pub rsp: u64,
+    /// First argument (System V second): address of the parameters.
+    pub rsi: u64,
+    /// Page-table root.
+    pub cr3: u64,
+}
+
+/// Long mode, paging, write protection, numeric errors native; caches on.
+const CR0: u64 = 0x8001_0033;
+/// PAE, and SSE state for the shim's SHA instructions (OSFXSR, OSXMMEXCPT).
+const CR4: u64 = 0x0000_0620;
+/// LME, LMA, NXE. SVME is KVM's own business and must not be set by user space.
+const EFER: u64 = 0x0000_0d00;
+
+/// Selectors of the flat segments; nothing loads them from a table before the guest has its own.
+const CODE_SELECTOR: u16 = 0x08;
+const DATA_SELECTOR: u16 = 0x10;
+
+pub(super) fn regs(state: &BootState) -> kvm_regs {
+    kvm_regs {
+        rip: state.rip,
+        rsp: state.rsp,
+        rsi: state.rsi,
+        rflags: 2,
+        // KVM's reset leaves 0x600 in RDX, which would be measured.
+        rdx: 0,
+        ..Default::default()
+    }
+}
+
+pub(super) fn sregs(mut sregs: kvm_sregs, state: &BootState) -> kvm_sregs {
+    let code = kvm_segment {
+        base: 0,
+        limit: 0xffff_ffff,
+        selector: CODE_SELECTOR,
+        type_: 11,
+        present: 1,
+        dpl: 0,
+        db: 0,
+        s: 1,
+        l: 1,
+        g: 1,
+        ..Default::default()
+    };
+    let data = kvm_segment { selector: DATA_SELECTOR, type_: 3, db: 1, l: 0, ..code };
+    let task = kvm_segment { selector: 0, type_: 11, s: 0, limit: 0xffff, l: 0, g: 0, ..code };
+    let ldt = kvm_segment { type_: 2, ..task };
+    sregs.cs = code;
+    (sregs.ds, sregs.es, sregs.fs, sregs.gs, sregs.ss) = (data, data, data, data, data);
+    (sregs.tr, sregs.ldt) = (task, ldt);
+    sregs.gdt = kvm_bindings::kvm_dtable::default();
+    sregs.idt = kvm_bindings::kvm_dtable::default();
+    (sregs.cr0, sregs.cr3, sregs.cr4, sregs.efer) = (CR0, state.cr3, CR4, EFER);
+    sregs
+}
+
+/// `IA32_MTRR_DEF_TYPE`.
+const MTRR_DEF_TYPE: u32 = 0x2ff;
+/// MTRRs on, default write-back.
+const MTRR_WRITE_BACK: u64 = 1 << 11 | 6;
+pub(super) const MSR_COUNT: usize = 1;
+
+pub(super) fn msrs() -> Result<Msrs, vmm_sys_util::fam::Error> {
+    let entry = kvm_msr_entry { index: MTRR_DEF_TYPE, data: MTRR_WRITE_BACK, ..Default::default() };
+    Msrs::from_entries(&[entry; MSR_COUNT])
+}

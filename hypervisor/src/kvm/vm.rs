@@ -1,0 +1,140 @@
+//! One VM: creation, memory slots, interrupt controllers, irqfds.
+
+use super::{KvmError, Vcpu};
+use crate::event::Event;
+use crate::memory::GuestRam;
+use kvm_bindings::{
+    CpuId, KVM_MAX_CPUID_ENTRIES, KVM_PIT_SPEAKER_DUMMY, kvm_pit_config,
+    kvm_userspace_memory_region,
+};
+use kvm_ioctls::{Cap, IoEventAddress, Kvm, NoDatamatch, VmFd};
+use std::mem::ManuallyDrop;
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
+use vmm_sys_util::eventfd::EventFd;
+
+/// What KVM is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum VmKind {
+    /// An ordinary VM (type 0).
+    Plain,
+}
+
+/// Three pages below 4 GiB, outside RAM and every window, that Intel's KVM needs for real mode.
+const TSS_ADDRESS: usize = 0xfffb_d000;
+
+/// A virtual machine.
+#[derive(Debug)]
+pub struct Vm {
+    kvm: Kvm,
+    fd: VmFd,
+    cpuid: CpuId,
+}
+
+impl Vm {
+    /// Creates a VM on an open /dev/kvm. KVM ties it to the calling process's address space.
+    ///
+    /// # Errors
+    /// [`KvmError`].
+    pub fn create(dev_kvm: OwnedFd, kind: VmKind) -> Result<Self, KvmError> {
+        // SAFETY: the descriptor is owned and handed over; whether it is /dev/kvm shows at the first ioctl.
+        let kvm = unsafe { Kvm::from_raw_fd(dev_kvm.into_raw_fd()) };
+        let VmKind::Plain = kind;
+        let fd = kvm.create_vm().map_err(|e| KvmError::new("KVM_CREATE_VM", "plain VM", e))?;
+        let cpuid = kvm
+            .get_supported_cpuid(KVM_MAX_CPUID_ENTRIES)
+            .map_err(|e| KvmError::new("KVM_GET_SUPPORTED_CPUID", "host", e))?;
+        Ok(Self { kvm, fd, cpuid })
+    }
+
+    /// Creates the interrupt controllers in the kernel (local APICs, IOAPIC, PIC) and the PIT, whose only use is
+    /// that a stock kernel without TSC deadline timer can calibrate its APIC timer.
+    ///
+    /// # Errors
+    /// [`KvmError`].
+    pub fn create_irqchip(&self) -> Result<(), KvmError> {
+        if self.kvm.check_extension(Cap::SetTssAddr) {
+            self.fd
+                .set_tss_address(TSS_ADDRESS)
+                .map_err(|e| KvmError::new("KVM_SET_TSS_ADDR", "VM", e))?;
+        }
+        self.fd.create_irq_chip().map_err(|e| KvmError::new("KVM_CREATE_IRQCHIP", "VM", e))?;
+        let pit = kvm_pit_config { flags: KVM_PIT_SPEAKER_DUMMY, ..Default::default() };
+        self.fd.create_pit2(pit).map_err(|e| KvmError::new("KVM_CREATE_PIT2", "VM", e))
+    }
+
+    /// Makes `ram` the VM's memory, one slot per range.
+    ///
+    /// # Errors
+    /// [`KvmError`].
+    pub fn add_memory(&self, ram: &GuestRam) -> Result<(), KvmError> {
+        for (slot, (range, host)) in (0..).zip(ram.host_ranges()) {
+            let region = kvm_userspace_memory_region {
+                slot,
+                flags: 0,
+                guest_phys_addr: range.start(),
+                memory_size: range.size(),
+                userspace_addr: host,
+            };
+            // SAFETY: `host..host + size` is a mapping that `ram` owns; `vm::vmm` keeps `ram` until the process
+            // ends, and no other slot has this number or these guest addresses.
+            unsafe { self.fd.set_user_memory_region(region) }
+                .map_err(|e| KvmError::new("KVM_SET_USER_MEMORY_REGION", format!("{range:?}"), e))?;
+        }
+        Ok(())
+    }
+
+    /// Creates vCPU `id`.
+    ///
+    /// # Errors
+    /// [`KvmError`].
+    pub fn create_vcpu(&self, id: u32) -> Result<Vcpu, KvmError> {
+        let fd = self
+            .fd
+            .create_vcpu(u64::from(id))
+            .map_err(|e| KvmError::new("KVM_CREATE_VCPU", format!("vCPU {id}"), e))?;
+        let run_size = self
+            .kvm
+            .get_vcpu_mmap_size()
+            .map_err(|e| KvmError::new("KVM_GET_VCPU_MMAP_SIZE", "host", e))?;
+        Ok(Vcpu::new(fd, run_size))
+    }
+
+    /// What KVM can offer in CPUID.
+    #[must_use]
+    pub fn supported_cpuid(&self) -> &CpuId {
+        &self.cpuid
+    }
+
+    /// Raises interrupt line `gsi` whenever `event` is signalled.
+    ///
+    /// # Errors
+    /// [`KvmError`].
+    pub fn add_irqfd(&self, event: &Event, gsi: u32) -> Result<(), KvmError> {
+        self.fd
+            .register_irqfd(&eventfd(event), gsi)
+            .map_err(|e| KvmError::new("KVM_IRQFD", format!("GSI {gsi}"), e))
+    }
+
+    /// Signals `event` at every write to the port or address, inside the kernel.
+    ///
+    /// # Errors
+    /// [`KvmError`].
+    pub fn add_ioeventfd(&self, event: &Event, address: &IoEventAddress) -> Result<(), KvmError> {
+        self.fd
+            .register_ioevent(&eventfd(event), address, NoDatamatch)
+            .map_err(|e| KvmError::new("KVM_IOEVENTFD", "doorbell", e))
+    }
+
+    /// The descriptors that stay open while the VM runs.
+    #[must_use]
+    pub fn raw_fds(&self) -> [RawFd; 2] {
+        [self.kvm.as_raw_fd(), self.fd.as_raw_fd()]
+    }
+}
+
+/// The same descriptor as the type kvm-ioctls takes.
+fn eventfd(event: &Event) -> ManuallyDrop<EventFd> {
+    // SAFETY: the descriptor is an open eventfd that `event` keeps; ManuallyDrop leaves closing it to `event`, and
+    // every use here ends before the borrow of `event` does.
+    ManuallyDrop::new(unsafe { EventFd::from_raw_fd(event.as_fd().as_raw_fd()) })
+}

@@ -1,0 +1,9 @@
+//! What will be in guest memory before the first instruction, in order, and why.
+
+pub mod acpi;
+pub mod kernel;
+pub mod linux;
+pub mod plan;
+
+pub use linux::LaunchError;
+pub use plan::{LaunchPlan, PageKind, PlanError};

@@ -1,0 +1,200 @@
+//! The launch plan: the only description of what is in guest memory at the first instruction.
+//!
+//! It is built from the configuration alone and issued as it stands, so that what is predicted and what is
+//! launched cannot differ. Pages are ordered, since their order is measured; staging is what the host puts into
+//! shared memory and the shim checks, so it is not.
+
+use crate::kvm::BootState;
+use crate::memory::{GpaRange, PAGE_SIZE, RamMap};
+
+/// What a launched page is to the firmware (SEV-SNP ABI, SNP_LAUNCH_UPDATE page types).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PageKind {
+    /// Contents are measured.
+    Normal,
+    /// Zeroed by the firmware.
+    Zero,
+    /// Contents are there but not measured.
+    Unmeasured,
+    /// Filled by the firmware with keys.
+    Secrets,
+    /// The CPUID table, checked by the firmware.
+    Cpuid,
+}
+
+/// Pages of one kind that follow each other.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PlannedPages {
+    /// What it is, for people.
+    pub what: &'static str,
+    /// Kind of every page.
+    pub kind: PageKind,
+    /// Where.
+    pub range: GpaRange,
+    /// Contents: exactly `range.size()` bytes.
+    contents: Vec<u8>,
+}
+
+/// Bytes in shared memory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Staged {
+    /// What it is, for people.
+    pub what: &'static str,
+    /// Guest physical address.
+    pub gpa: u64,
+    /// Contents.
+    pub bytes: Vec<u8>,
+}
+
+/// Why a plan cannot be made.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PlanError {
+    /// Something lies outside RAM.
+    #[error("{what} ({size} bytes at {gpa:#x}) does not fit into the guest's memory: give it more")]
+    OutOfRam {
+        /// What.
+        what: &'static str,
+        /// Where.
+        gpa: u64,
+        /// Bytes.
+        size: u64,
+    },
+    /// Two parts have a page in common.
+    #[error("{what} and {other} overlap at {gpa:#x}: give the guest more memory")]
+    Overlap {
+        /// One.
+        what: &'static str,
+        /// The other.
+        other: &'static str,
+        /// Where.
+        gpa: u64,
+    },
+}
+
+/// Everything a launch needs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LaunchPlan {
+    /// Guest RAM.
+    pub ram: RamMap,
+    /// vCPUs, created in this number before the launch.
+    pub vcpus: u32,
+    /// The boot processor's registers.
+    pub boot: BootState,
+    pages: Vec<PlannedPages>,
+    staging: Vec<Staged>,
+}
+
+impl LaunchPlan {
+    /// A plan without contents.
+    #[must_use]
+    pub fn new(ram: RamMap, vcpus: u32, boot: BootState) -> Self {
+        Self { ram, vcpus, boot, pages: Vec::new(), staging: Vec::new() }
+    }
+
+    /// Adds pages at `gpa`; `contents` is padded with zeros to whole pages.
+    ///
+    /// # Errors
+    /// [`PlanError`] when they are not RAM or overlap what is there.
+    pub fn add_pages(
+        &mut self,
+        what: &'static str,
+        kind: PageKind,
+        gpa: u64,
+        mut contents: Vec<u8>,
+    ) -> Result<(), PlanError> {
+        let range = self.claim(what, gpa, contents.len())?;
+        contents.resize(usize::try_from(range.size()).unwrap_or(usize::MAX), 0);
+        self.pages.push(PlannedPages { what, kind, range, contents });
+        Ok(())
+    }
+
+    /// Adds bytes in shared memory at `gpa`.
+    ///
+    /// # Errors
+    /// [`PlanError`] when they are not RAM or overlap what is there.
+    pub fn stage(&mut self, what: &'static str, gpa: u64, bytes: Vec<u8>) -> Result<(), PlanError> {
+        self.claim(what, gpa, bytes.len())?;
+        self.staging.push(Staged { what, gpa, bytes });
+        Ok(())
+    }
+
+    fn claim(&self, what: &'static str, gpa: u64, len: usize) -> Result<GpaRange, PlanError> {
+        let size = (len as u64).max(1).next_multiple_of(PAGE_SIZE);
+        let range = GpaRange::new(gpa, size)
+            .ok()
+            .filter(|range| self.ram.covers(*range))
+            .ok_or(PlanError::OutOfRam { what, gpa, size })?;
+        let taken = self.pages.iter().map(|p| (p.what, p.range)).chain(self.staging_ranges());
+        for (other, taken) in taken {
+            if let Some(both) = taken.intersection(range) {
+                return Err(PlanError::Overlap { what, other, gpa: both.start() });
+            }
+        }
+        Ok(range)
+    }
+
+    /// Launched pages, in launch order.
+    #[must_use]
+    pub fn pages(&self) -> &[PlannedPages] {
+        &self.pages
+    }
+
+    /// Staging, in address order of adding.
+    #[must_use]
+    pub fn staging(&self) -> &[Staged] {
+        &self.staging
+    }
+
+    /// The page-aligned ranges that staging occupies.
+    pub fn staging_ranges(&self) -> impl Iterator<Item = (&'static str, GpaRange)> + '_ {
+        self.staging.iter().filter_map(|staged| {
+            let size = (staged.bytes.len() as u64).max(1).next_multiple_of(PAGE_SIZE);
+            Some((staged.what, GpaRange::new(staged.gpa, size).ok()?))
+        })
+    }
+}
+
+impl PlannedPages {
+    /// Contents of all its pages.
+    #[must_use]
+    pub fn contents(&self) -> &[u8] {
+        &self.contents
+    }
+
+    /// Each page with its address.
+    pub fn each(&self) -> impl Iterator<Item = (u64, &[u8; PAGE_SIZE as usize])> + '_ {
+        let (whole, _) = self.contents.as_chunks::<{ PAGE_SIZE as usize }>();
+        (0..).map(|i| self.range.start() + i * PAGE_SIZE).zip(whole)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plan() -> LaunchPlan {
+        let boot = BootState { rip: 0, rsp: 0, rsi: 0, cr3: 0 };
+        LaunchPlan::new(RamMap::new(1 << 20).unwrap(), 1, boot)
+    }
+
+    #[test]
+    fn contents_are_padded_to_whole_pages() {
+        let mut plan = plan();
+        plan.add_pages("shim", PageKind::Normal, 0x1000, vec![7; 5000]).unwrap();
+        let pages: Vec<_> = plan.pages()[0].each().collect();
+        assert_eq!(pages.len(), 2);
+        assert_eq!((pages[1].0, pages[1].1[904], pages[1].1[903]), (0x2000, 0, 7));
+    }
+
+    #[test]
+    fn overlaps_and_addresses_outside_ram_are_refused() {
+        let mut plan = plan();
+        plan.add_pages("shim", PageKind::Normal, 0x1000, vec![7; 5000]).unwrap();
+        let error = plan.stage("kernel", 0x2000, vec![1]).unwrap_err();
+        assert!(matches!(error, PlanError::Overlap { what: "kernel", other: "shim", gpa: 0x2000 }));
+        assert!(matches!(plan.stage("kernel", 0xff000, vec![1; 4097]), Err(PlanError::OutOfRam { .. })));
+        plan.stage("kernel", 0xff000, vec![1; 4096]).unwrap();
+        assert!(plan.add_pages("params", PageKind::Normal, 0xff000, vec![]).is_err());
+    }
+}

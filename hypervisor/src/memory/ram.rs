@@ -1,0 +1,114 @@
+//! The host mappings behind guest RAM: one memfd, mapped once, one region per range of the [`RamMap`].
+
+use crate::memory::{GpaRange, RamMap};
+use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
+use std::fs::File;
+use std::sync::Arc;
+use vm_memory::{
+    Bytes, FileOffset, GuestAddress, GuestMemoryBackend, GuestMemoryMmap,
+};
+
+/// Why guest RAM could not be made or written.
+#[derive(Debug, thiserror::Error)]
+pub enum RamError {
+    /// The memory file could not be made.
+    #[error("cannot make a memory file of {size} bytes for guest RAM: {source}")]
+    File {
+        /// Its size.
+        size: u64,
+        /// The kernel's reason.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The memory file could not be mapped.
+    #[error("cannot map {size} bytes of guest RAM: {reason}")]
+    Map {
+        /// Bytes.
+        size: u64,
+        /// vm-memory's reason.
+        reason: String,
+    },
+    /// Contents do not fit into RAM where they should go.
+    #[error("{len} bytes at {gpa:#x} are not inside guest RAM")]
+    OutOfRam {
+        /// Guest physical address.
+        gpa: u64,
+        /// Bytes.
+        len: usize,
+    },
+}
+
+/// Guest RAM as this process sees it.
+#[derive(Debug, Clone)]
+pub struct GuestRam {
+    map: RamMap,
+    memory: GuestMemoryMmap<()>,
+    file: Arc<File>,
+}
+
+impl GuestRam {
+    /// Makes zeroed RAM; pages are allocated when first touched.
+    ///
+    /// # Errors
+    /// [`RamError`].
+    pub fn new(map: RamMap) -> Result<Self, RamError> {
+        let size = map.size();
+        let file = memfd_create("guest-ram", MemfdFlags::CLOEXEC)
+            .and_then(|fd| ftruncate(&fd, size).map(|()| fd))
+            .map_err(|e| RamError::File { size, source: e.into() })?;
+        let file = Arc::new(File::from(file));
+        let mut offset = 0;
+        let mut ranges = Vec::with_capacity(map.ranges().len());
+        for range in map.ranges() {
+            let len = usize::try_from(range.size())
+                .map_err(|e| RamError::Map { size, reason: e.to_string() })?;
+            let at = FileOffset::from_arc(file.clone(), offset);
+            ranges.push((GuestAddress(range.start()), len, Some(at)));
+            offset += range.size();
+        }
+        let memory = GuestMemoryMmap::from_ranges_with_files(ranges)
+            .map_err(|e| RamError::Map { size, reason: e.to_string() })?;
+        Ok(Self { map, memory, file })
+    }
+
+    /// Where RAM is.
+    #[must_use]
+    pub fn map(&self) -> &RamMap {
+        &self.map
+    }
+
+    /// The file behind RAM: offset 0 is the first range, the next one follows.
+    #[must_use]
+    pub fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// Each range with the host address it is mapped at.
+    pub fn host_ranges(&self) -> impl Iterator<Item = (GpaRange, u64)> + '_ {
+        self.map.ranges().iter().filter_map(|range| {
+            let region = self.memory.find_region(GuestAddress(range.start()))?;
+            Some((*range, region.as_ptr() as u64))
+        })
+    }
+
+    /// Writes `bytes` at `gpa`.
+    ///
+    /// # Errors
+    /// [`RamError::OutOfRam`].
+    pub fn write(&self, gpa: u64, bytes: &[u8]) -> Result<(), RamError> {
+        self.memory
+            .write_slice(bytes, GuestAddress(gpa))
+            .map_err(|_| RamError::OutOfRam { gpa, len: bytes.len() })
+    }
+
+    /// Reads `bytes.len()` bytes at `gpa`. A guest may change them at any time: read once, then decide.
+    ///
+    /// # Errors
+    /// [`RamError::OutOfRam`].
+    pub fn read(&self, gpa: u64, bytes: &mut [u8]) -> Result<(), RamError> {
+        let len = bytes.len();
+        self.memory
+            .read_slice(bytes, GuestAddress(gpa))
+            .map_err(|_| RamError::OutOfRam { gpa, len })
+    }
+}

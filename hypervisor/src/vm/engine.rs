@@ -1,0 +1,241 @@
+//! A VM inside one process: KVM, memory, devices, vCPU threads. No files, no sockets, no lock: those are the
+//! caller's (see [`super::vmm`]).
+
+use crate::bus::{Bus, BusError};
+use crate::devices::pci_root::{ECAM_BASE, ECAM_SIZE};
+use crate::devices::platform::{PLATFORM_PORT, PLATFORM_SIZE};
+use crate::devices::{
+    ConsoleQueue, POWER_BUTTON_GSI, PciRoot, PlatformRegisters, SERIAL_GSI, SERIAL_PORT, Uart,
+};
+use crate::event::Event;
+use crate::exits::{Events, Guard, Machine, Outcome, Stop};
+use crate::kvm::{KvmError, Vcpu, Vm, VmKind};
+use crate::launch::LaunchPlan;
+use crate::memory::page_state::AllShared;
+use crate::memory::{GuestRam, RamError};
+use std::io;
+use std::os::fd::{OwnedFd, RawFd};
+use std::sync::{Arc, Barrier, Mutex, PoisonError};
+
+/// Why a VM could not be built.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// KVM refused something.
+    #[error(transparent)]
+    Kvm(#[from] KvmError),
+    /// Guest RAM could not be made.
+    #[error(transparent)]
+    Ram(#[from] RamError),
+    /// Two devices want the same addresses.
+    #[error(transparent)]
+    Bus(#[from] BusError),
+    /// An eventfd could not be made.
+    #[error("cannot make an eventfd: {0}")]
+    Event(#[source] io::Error),
+    /// A thread could not be started.
+    #[error("cannot start the thread of vCPU {id}: {source}")]
+    Thread {
+        /// The vCPU.
+        id: u32,
+        /// The kernel's reason.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// The host's ends of the VM's devices.
+#[derive(Debug)]
+pub struct Ends {
+    /// Console output.
+    pub console: ConsoleQueue,
+    /// Signalled when there is console output.
+    pub output_ready: Event,
+    /// Signalled when the guest has taken all console input.
+    pub input_drained: Event,
+    /// The serial port, for console input.
+    pub uart: Arc<Mutex<Uart>>,
+    /// The serial port's interrupt line.
+    pub serial_line: Event,
+    /// Signal it to press the power button.
+    pub power_button: Event,
+    /// Signalled when the VM has stopped.
+    pub stopped: Event,
+}
+
+/// A VM that is built and has not run.
+#[derive(Debug)]
+pub struct Engine {
+    vm: Vm,
+    ram: GuestRam,
+    vcpus: Vec<Vcpu>,
+    machine: Arc<Machine>,
+    stop: Arc<StopSlot>,
+    /// The host's ends.
+    pub ends: Ends,
+}
+
+/// Where the first vCPU that stops leaves the reason.
+#[derive(Debug)]
+struct StopSlot {
+    reason: Mutex<Option<Stop>>,
+    event: Event,
+}
+
+fn event() -> Result<Event, EngineError> {
+    Event::new().map_err(EngineError::Event)
+}
+
+impl Engine {
+    /// Creates the VM and its memory, and gives memory the plan's contents.
+    ///
+    /// # Errors
+    /// [`EngineError`].
+    pub fn with_memory(
+        dev_kvm: OwnedFd,
+        plan: &LaunchPlan,
+        events: Box<dyn Events>,
+    ) -> Result<Self, EngineError> {
+        let vm = Vm::create(dev_kvm, VmKind::Plain)?;
+        vm.create_irqchip()?;
+        let ram = GuestRam::new(plan.ram.clone())?;
+        vm.add_memory(&ram)?;
+        for pages in plan.pages() {
+            ram.write(pages.range.start(), pages.contents())?;
+        }
+        for staged in plan.staging() {
+            ram.write(staged.gpa, &staged.bytes)?;
+        }
+        let (output_ready, input_drained) = (event()?, event()?);
+        let (serial_line, power_button, stopped) = (event()?, event()?, event()?);
+        vm.add_irqfd(&serial_line, SERIAL_GSI)?;
+        vm.add_irqfd(&power_button, POWER_BUTTON_GSI)?;
+        let console = ConsoleQueue::new(output_ready.clone());
+        let uart = Uart::new(serial_line.clone(), input_drained.clone(), console.clone());
+        let uart = Arc::new(Mutex::new(uart));
+        let (pio, mmio) = buses(&uart)?;
+        let machine = Machine {
+            pio,
+            mmio,
+            ram: plan.ram.clone(),
+            pages: Box::new(AllShared),
+            guard: Guard::default(),
+            events,
+        };
+        let stop = StopSlot { reason: Mutex::new(None), event: stopped.clone() };
+        let ends =
+            Ends { console, output_ready, input_drained, uart, serial_line, power_button, stopped };
+        Ok(Self {
+            vm,
+            ram,
+            vcpus: Vec::new(),
+            machine: Arc::new(machine),
+            stop: Arc::new(stop),
+            ends,
+        })
+    }
+
+    /// Creates the vCPUs and gives them their registers.
+    ///
+    /// # Errors
+    /// [`EngineError`].
+    pub fn create_vcpus(&mut self, plan: &LaunchPlan) -> Result<(), EngineError> {
+        for id in 0..plan.vcpus {
+            let vcpu = self.vm.create_vcpu(id)?;
+            vcpu.set_cpuid(id, self.vm.supported_cpuid(), plan.vcpus)?;
+            vcpu.set_msrs()?;
+            if id == 0 {
+                vcpu.set_boot_state(&plan.boot)?;
+            }
+            self.vcpus.push(vcpu);
+        }
+        Ok(())
+    }
+
+    /// The vCPUs' descriptors, for a sandbox profile.
+    #[must_use]
+    pub fn vcpu_fds(&self) -> Vec<RawFd> {
+        self.vcpus.iter().map(Vcpu::raw_fd).collect()
+    }
+
+    /// Starts a thread per vCPU. Each does all its set-up and then waits: after this call no thread makes any
+    /// system call that a running vCPU does not make, so that the process can be locked.
+    ///
+    /// # Errors
+    /// [`EngineError::Thread`].
+    pub fn start_threads(self) -> Result<Ready, EngineError> {
+        let count = self.vcpus.len();
+        let (ready, go) = (Arc::new(Barrier::new(count + 1)), Arc::new(Barrier::new(count + 1)));
+        for (id, vcpu) in (0..).zip(self.vcpus) {
+            let (machine, stop) = (self.machine.clone(), self.stop.clone());
+            let (ready, go) = (ready.clone(), go.clone());
+            std::thread::Builder::new()
+                .name(format!("vcpu{id}"))
+                .stack_size(VCPU_STACK)
+                .spawn(move || {
+                    ready.wait();
+                    go.wait();
+                    stop.set(run(vcpu, &machine));
+                    // A thread that ended would unmap its stack, a call that the lock forbids.
+                    loop {
+                        std::thread::park();
+                    }
+                })
+                .map_err(|source| EngineError::Thread { id, source })?;
+        }
+        ready.wait();
+        Ok(Ready { go, stop: self.stop, ends: self.ends, _vm: self.vm, _ram: self.ram })
+    }
+}
+
+/// Stack of a vCPU thread: handlers are shallow.
+const VCPU_STACK: usize = 128 * 1024;
+
+fn buses(uart: &Arc<Mutex<Uart>>) -> Result<(Bus, Bus), BusError> {
+    let (mut pio, mut mmio) = (Bus::default(), Bus::default());
+    pio.add(SERIAL_PORT.into(), 8, uart.clone())?;
+    let platform = Arc::new(Mutex::new(PlatformRegisters::default()));
+    pio.add(PLATFORM_PORT.into(), PLATFORM_SIZE, platform)?;
+    mmio.add(ECAM_BASE, ECAM_SIZE, Arc::new(Mutex::new(PciRoot)))?;
+    Ok((pio, mmio))
+}
+
+fn run(mut vcpu: Vcpu, machine: &Machine) -> Stop {
+    loop {
+        if let Outcome::Stop(stop) = vcpu.run().handle(machine) {
+            return stop;
+        }
+    }
+}
+
+impl StopSlot {
+    /// The first reason is the one that counts.
+    fn set(&self, stop: Stop) {
+        self.reason.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(stop);
+        self.event.signal();
+    }
+}
+
+/// A VM whose threads wait to enter the guest.
+#[derive(Debug)]
+pub struct Ready {
+    go: Arc<Barrier>,
+    stop: Arc<StopSlot>,
+    /// The host's ends.
+    pub ends: Ends,
+    // KVM refers to the mappings as long as the process lives.
+    _vm: Vm,
+    _ram: GuestRam,
+}
+
+impl Ready {
+    /// Lets every vCPU enter the guest.
+    pub fn go(&self) {
+        self.go.wait();
+    }
+
+    /// Why the VM stopped, once it has.
+    #[must_use]
+    pub fn stop_reason(&self) -> Option<Stop> {
+        *self.stop.reason.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

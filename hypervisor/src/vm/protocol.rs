@@ -1,0 +1,307 @@
+//! What the vmm process and its supervisor say to each other: one fixed-size message per packet.
+//!
+//! Neither trusts the other's bytes: a message that does not decode is an error of the peer. Guest-controlled
+//! numbers travel as data, never as formatted text. Sockets are SEQPACKET, so messages keep their borders.
+
+use crate::exits::{Note, Stop};
+
+/// Bytes of every message.
+pub const MESSAGE_SIZE: usize = 256;
+/// Longest failure text.
+const TEXT_SIZE: usize = MESSAGE_SIZE - 8;
+
+/// A step of the launch that the vmm process reports.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Phase {
+    /// The process is in its namespaces.
+    Born = 1,
+    /// Guest memory is mapped and has its contents.
+    Memory = 2,
+    /// Every vCPU exists and has its registers.
+    Vcpus = 3,
+    /// The process is locked.
+    Locked = 4,
+    /// The boot vCPU enters the guest.
+    FirstInstruction = 5,
+}
+
+impl Phase {
+    const ALL: [Self; 5] =
+        [Self::Born, Self::Memory, Self::Vcpus, Self::Locked, Self::FirstInstruction];
+}
+
+/// From the vmm process.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FromVmm {
+    /// A step of the launch is done.
+    Phase(Phase),
+    /// The guest marked a step of its boot.
+    Mark(u8),
+    /// Something worth logging.
+    Note(Note),
+    /// Console bytes were dropped.
+    ConsoleDropped(u64),
+    /// The VM has stopped; the process exits after this.
+    Stopped(Stop),
+    /// The launch failed; the process exits after this.
+    Failed(String),
+}
+
+/// To the vmm process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ToVmm {
+    /// Press the power button.
+    PowerButton,
+}
+
+/// A packet is not a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the other process sent a message that makes no sense (kind {kind}, {len} bytes)")]
+pub struct BadMessage {
+    kind: u8,
+    len: usize,
+}
+
+/// Layout: kind u8, subkind u8, two bytes of padding, a u32, then three u64 (or text). Little-endian.
+struct Fields {
+    kind: u8,
+    sub: u8,
+    small: u32,
+    words: [u64; 3],
+}
+
+impl Fields {
+    const fn new(kind: u8, sub: u8) -> Self {
+        Self { kind, sub, small: 0, words: [0; 3] }
+    }
+    const fn small(mut self, small: u32) -> Self {
+        self.small = small;
+        self
+    }
+    const fn words(mut self, first: u64, second: u64) -> Self {
+        self.words = [first, second, 0];
+        self
+    }
+
+    fn encode(&self) -> [u8; MESSAGE_SIZE] {
+        let mut bytes = [0; MESSAGE_SIZE];
+        let fields = [self.kind, self.sub, 0, 0]
+            .into_iter()
+            .chain(self.small.to_le_bytes())
+            .chain(self.words.into_iter().flat_map(u64::to_le_bytes));
+        for (to, byte) in bytes.iter_mut().zip(fields) {
+            *to = byte;
+        }
+        bytes
+    }
+
+    fn decode(bytes: &[u8; MESSAGE_SIZE]) -> Self {
+        let [kind, sub, _, _, a, b, c, d, rest @ ..] = *bytes;
+        let word = |i: usize| {
+            let chunk = rest.chunks_exact(8).nth(i).and_then(|c| c.first_chunk::<8>());
+            chunk.map_or(0, |c| u64::from_le_bytes(*c))
+        };
+        let small = u32::from_le_bytes([a, b, c, d]);
+        Self { kind, sub, small, words: [word(0), word(1), word(2)] }
+    }
+}
+
+mod kind {
+    pub(super) const PHASE: u8 = 1;
+    pub(super) const MARK: u8 = 2;
+    pub(super) const NOTE: u8 = 3;
+    pub(super) const CONSOLE_DROPPED: u8 = 4;
+    pub(super) const STOPPED: u8 = 5;
+    pub(super) const FAILED: u8 = 6;
+    pub(super) const POWER_BUTTON: u8 = 65;
+}
+
+/// Marks "no status" beside the 256 statuses.
+const NO_STATUS: u32 = u32::MAX;
+
+fn stop_fields(stop: Stop) -> Fields {
+    let stopped = |sub| Fields::new(kind::STOPPED, sub);
+    match stop {
+        Stop::PowerOff { status } => stopped(0).small(status.map_or(NO_STATUS, u32::from)),
+        Stop::Reset => stopped(1),
+        Stop::Shutdown => stopped(2),
+        Stop::BootRefused(code) => stopped(3).small(code),
+        Stop::Terminated { set, code } => stopped(4).small(u32::from(set) << 8 | u32::from(code)),
+        Stop::MemoryFault { gpa, private } => stopped(5).words(gpa, u64::from(private)),
+        Stop::InternalError { suberror } => stopped(6).small(suberror),
+        Stop::FailEntry { reason } => stopped(7).words(reason, 0),
+        Stop::RunFailed { errno } => stopped(8).small(errno.cast_unsigned()),
+        Stop::UnexpectedExit { reason } => stopped(9).small(reason),
+    }
+}
+
+fn stop_from(fields: &Fields) -> Option<Stop> {
+    let byte = |value: u32| u8::try_from(value & 0xff).unwrap_or(0);
+    Some(match fields.sub {
+        0 => Stop::PowerOff { status: u8::try_from(fields.small).ok() },
+        1 => Stop::Reset,
+        2 => Stop::Shutdown,
+        3 => Stop::BootRefused(fields.small),
+        4 => Stop::Terminated { set: byte(fields.small >> 8), code: byte(fields.small) },
+        5 => Stop::MemoryFault { gpa: fields.words[0], private: fields.words[1] != 0 },
+        6 => Stop::InternalError { suberror: fields.small },
+        7 => Stop::FailEntry { reason: fields.words[0] },
+        8 => Stop::RunFailed { errno: fields.small.cast_signed() },
+        9 => Stop::UnexpectedExit { reason: fields.small },
+        _ => return None,
+    })
+}
+
+impl FromVmm {
+    /// The packet for this message.
+    #[must_use]
+    pub fn encode(&self) -> [u8; MESSAGE_SIZE] {
+        match self {
+            Self::Phase(phase) => Fields::new(kind::PHASE, *phase as u8).encode(),
+            Self::Mark(step) => Fields::new(kind::MARK, *step).encode(),
+            Self::Note(Note::PageStateRefused { gpa, pages }) => {
+                Fields::new(kind::NOTE, 0).words(*gpa, *pages).encode()
+            }
+            Self::Note(Note::UnknownHypercall { number }) => {
+                Fields::new(kind::NOTE, 1).words(*number, 0).encode()
+            }
+            Self::ConsoleDropped(bytes) => {
+                Fields::new(kind::CONSOLE_DROPPED, 0).words(*bytes, 0).encode()
+            }
+            Self::Stopped(stop) => stop_fields(*stop).encode(),
+            Self::Failed(text) => {
+                let mut bytes = Fields::new(kind::FAILED, 0).encode();
+                for (to, byte) in bytes.iter_mut().skip(8).zip(text.bytes().take(TEXT_SIZE)) {
+                    *to = byte;
+                }
+                bytes
+            }
+        }
+    }
+
+    /// The message in a packet.
+    ///
+    /// # Errors
+    /// [`BadMessage`].
+    pub fn decode(packet: &[u8]) -> Result<Self, BadMessage> {
+        let bad = BadMessage { kind: packet.first().copied().unwrap_or(0), len: packet.len() };
+        let bytes: &[u8; MESSAGE_SIZE] = packet.try_into().map_err(|_| bad)?;
+        let fields = Fields::decode(bytes);
+        match (fields.kind, fields.sub) {
+            (kind::PHASE, sub) => {
+                let phase = Phase::ALL.into_iter().find(|phase| *phase as u8 == sub);
+                phase.map(Self::Phase).ok_or(bad)
+            }
+            (kind::MARK, step) => Ok(Self::Mark(step)),
+            (kind::NOTE, 0) => {
+                let [gpa, pages, _] = fields.words;
+                Ok(Self::Note(Note::PageStateRefused { gpa, pages }))
+            }
+            (kind::NOTE, 1) => {
+                Ok(Self::Note(Note::UnknownHypercall { number: fields.words[0] }))
+            }
+            (kind::CONSOLE_DROPPED, _) => Ok(Self::ConsoleDropped(fields.words[0])),
+            (kind::STOPPED, _) => stop_from(&fields).map(Self::Stopped).ok_or(bad),
+            (kind::FAILED, _) => {
+                let text = bytes.iter().skip(8).take_while(|b| **b != 0).copied();
+                // Control characters could drive the terminal of whoever reads the message.
+                let text = String::from_utf8_lossy(&text.collect::<Vec<u8>>())
+                    .replace(|c: char| c.is_control(), " ");
+                Ok(Self::Failed(text))
+            }
+            _ => Err(bad),
+        }
+    }
+}
+
+impl ToVmm {
+    /// The packet for this message.
+    #[must_use]
+    pub fn encode(self) -> [u8; MESSAGE_SIZE] {
+        match self {
+            Self::PowerButton => Fields::new(kind::POWER_BUTTON, 0).encode(),
+        }
+    }
+
+    /// The message in a packet.
+    ///
+    /// # Errors
+    /// [`BadMessage`].
+    pub fn decode(packet: &[u8]) -> Result<Self, BadMessage> {
+        match packet {
+            [kind::POWER_BUTTON, ..] if packet.len() == MESSAGE_SIZE => Ok(Self::PowerButton),
+            _ => Err(BadMessage {
+                kind: packet.first().copied().unwrap_or(0),
+                len: packet.len(),
+            }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn stops() -> Vec<Stop> {
+        vec![
+            Stop::PowerOff { status: None },
+            Stop::PowerOff { status: Some(255) },
+            Stop::Reset,
+            Stop::Shutdown,
+            Stop::BootRefused(u32::MAX),
+            Stop::Terminated { set: 15, code: 255 },
+            Stop::MemoryFault { gpa: u64::MAX, private: true },
+            Stop::InternalError { suberror: 3 },
+            Stop::FailEntry { reason: u64::MAX },
+            Stop::RunFailed { errno: 22 },
+            Stop::UnexpectedExit { reason: 99 },
+        ]
+    }
+
+    #[test]
+    fn every_message_survives_the_trip() {
+        let mut messages: Vec<FromVmm> = stops().into_iter().map(FromVmm::Stopped).collect();
+        messages.extend(Phase::ALL.map(FromVmm::Phase));
+        messages.extend([
+            FromVmm::Mark(9),
+            FromVmm::Note(Note::PageStateRefused { gpa: 1, pages: u64::MAX }),
+            FromVmm::Note(Note::UnknownHypercall { number: 7 }),
+            FromVmm::ConsoleDropped(5),
+            FromVmm::Failed("KVM_CREATE_VM failed (plain VM): no".into()),
+        ]);
+        for message in messages {
+            assert_eq!(FromVmm::decode(&message.encode()), Ok(message));
+        }
+        assert_eq!(ToVmm::decode(&ToVmm::PowerButton.encode()), Ok(ToVmm::PowerButton));
+    }
+
+    #[test]
+    fn failure_text_is_bounded_and_cannot_drive_a_terminal() {
+        let text = format!("\x1b[2J{}", "x".repeat(1000));
+        let Ok(FromVmm::Failed(text)) = FromVmm::decode(&FromVmm::Failed(text).encode()) else {
+            panic!("not a failure")
+        };
+        assert!(text.len() <= TEXT_SIZE && !text.contains('\x1b'));
+    }
+
+    proptest! {
+        #[test]
+        fn any_packet_is_a_message_or_an_error(packet in proptest::collection::vec(any::<u8>(), 0..300)) {
+            let _ = FromVmm::decode(&packet);
+            let _ = ToVmm::decode(&packet);
+        }
+
+        #[test]
+        fn decoded_messages_encode_to_themselves(packet in proptest::array::uniform32(any::<u8>())) {
+            let mut whole = [0; MESSAGE_SIZE];
+            whole[..32].copy_from_slice(&packet);
+            whole[0] %= 7;
+            whole[1] %= 11;
+            if let Ok(message) = FromVmm::decode(&whole) {
+                prop_assert_eq!(FromVmm::decode(&message.encode()), Ok(message));
+            }
+        }
+    }
+}

@@ -1,0 +1,290 @@
+//! The vmm process: builds the VM, locks itself, runs the guest, passes bytes and events on.
+//!
+//! It owns /dev/kvm's VM, guest memory and two sockets: control (messages of [`super::protocol`]) and console
+//! (bytes). After the lock it makes the calls of [`super::profile::vmm`] and no others: no clock, no allocation
+//! that grows the heap, no file.
+
+use super::engine::{Ends, Engine, EngineError, Ready};
+use super::profile;
+use super::protocol::{FromVmm, MESSAGE_SIZE, Phase, ToVmm};
+use crate::event::Event;
+use crate::exits::{Events, Note, Stop};
+use crate::launch::LaunchPlan;
+use crate::sandbox::{Action, Born, FdTable, SandboxError, freeze_heap};
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, SendFlags, recv, send};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::sync::{Arc, PoisonError};
+
+/// What the supervisor hands over.
+#[derive(Debug)]
+pub struct VmmInput {
+    /// /dev/kvm, open.
+    pub dev_kvm: OwnedFd,
+    /// Messages, SEQPACKET.
+    pub control: OwnedFd,
+    /// Console bytes, STREAM.
+    pub console: OwnedFd,
+    /// What to launch.
+    pub plan: LaunchPlan,
+}
+
+/// Exit status of the process after it has told its supervisor how the VM ended.
+pub const TOLD: i32 = 0;
+/// Exit status when the launch failed, after telling why.
+pub const FAILED: i32 = 1;
+
+/// Sends messages; shared by all threads. A packet that does not fit at once is lost: a vCPU never waits.
+#[derive(Debug, Clone)]
+struct Control(Arc<OwnedFd>);
+
+impl Control {
+    fn tell(&self, message: &FromVmm) {
+        let _ = send(&self.0, &message.encode(), SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
+    }
+
+    /// Waits for room: for the last words only, when no vCPU runs.
+    fn tell_surely(&self, message: &FromVmm) {
+        while send(&self.0, &message.encode(), SendFlags::NOSIGNAL) == Err(Errno::INTR) {}
+    }
+}
+
+impl Events for Control {
+    fn mark(&self, step: u8) {
+        self.tell(&FromVmm::Mark(step));
+    }
+    fn note(&self, note: Note) {
+        self.tell(&FromVmm::Note(note));
+    }
+}
+
+/// Why the process cannot run the guest.
+#[derive(Debug, thiserror::Error)]
+enum VmmError {
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    #[error(transparent)]
+    Sandbox(#[from] SandboxError),
+}
+
+/// The body of the process.
+pub fn body(input: VmmInput, born: Born) -> i32 {
+    let control = Control(Arc::new(input.control));
+    control.tell(&FromVmm::Phase(Phase::Born));
+    let ready = match prepare(input.dev_kvm, input.plan, &control, &input.console, born) {
+        Ok(ready) => ready,
+        Err(e) => {
+            control.tell_surely(&FromVmm::Failed(e.to_string()));
+            return FAILED;
+        }
+    };
+    let mut pump = Pump::new(ready.ends.input_room());
+    control.tell(&FromVmm::Phase(Phase::Locked));
+    control.tell(&FromVmm::Phase(Phase::FirstInstruction));
+    ready.go();
+    let stop = pump.until_stopped(&ready, &control, &input.console);
+    if let Some(stop) = stop {
+        control.tell_surely(&FromVmm::Stopped(stop));
+    }
+    TOLD
+}
+
+/// Heap beyond what is used when the process locks itself: steady state allocates next to nothing.
+const HEAP: usize = 256 * 1024;
+
+/// Builds the VM and locks the process.
+fn prepare(
+    dev_kvm: OwnedFd,
+    plan: LaunchPlan,
+    control: &Control,
+    console: &OwnedFd,
+    born: Born,
+) -> Result<Ready, VmmError> {
+    let mut engine = Engine::with_memory(dev_kvm, &plan, Box::new(control.clone()))?;
+    control.tell(&FromVmm::Phase(Phase::Memory));
+    engine.create_vcpus(&plan)?;
+    control.tell(&FromVmm::Phase(Phase::Vcpus));
+    // The plan holds kernel and initrd: give their memory back before the lock forbids it.
+    drop(plan);
+    let setup = born.confine()?;
+    freeze_heap(HEAP)?;
+    let vcpus = engine.vcpu_fds();
+    let ready = engine.start_threads()?;
+    let events = ready.ends.all_events().map(|event| event.as_fd().as_raw_fd());
+    let sockets = [control.0.as_raw_fd(), console.as_raw_fd()];
+    let fds = FdTable::new()
+        .with_raw(profile::VCPUS, vcpus)
+        .with_raw(profile::EVENTS, events)
+        .with_raw(profile::SOCKETS, sockets);
+    setup.lock(&profile::VMM, &fds, Action::Kill)?;
+    Ok(ready)
+}
+
+impl Ends {
+    /// Every event that the locked process reads or signals.
+    fn all_events(&self) -> [&Event; 5] {
+        let Self { output_ready, input_drained, power_button, stopped, serial_line, .. } = self;
+        [output_ready, input_drained, power_button, stopped, serial_line]
+    }
+
+    /// Input bytes that the serial port can take now.
+    fn input_room(&self) -> usize {
+        self.uart.lock().unwrap_or_else(PoisonError::into_inner).room()
+    }
+}
+
+/// Bytes moved at a time.
+const CHUNK: usize = 4096;
+
+/// Moves console bytes both ways and serves control messages until the VM stops. Nothing in it allocates.
+struct Pump {
+    out: [u8; CHUNK],
+    out_start: usize,
+    out_end: usize,
+    /// The serial port's FIFO is small; this much is read for it at a time.
+    input: [u8; 64],
+    input_open: bool,
+    room: usize,
+}
+
+/// What a round of polling saw.
+struct Woken {
+    control: bool,
+    console_in: bool,
+    output_ready: bool,
+    drained: bool,
+    stopped: bool,
+}
+
+impl Pump {
+    fn new(room: usize) -> Self {
+        let (out, input) = ([0; CHUNK], [0; 64]);
+        Self { out, out_start: 0, out_end: 0, input, input_open: true, room }
+    }
+
+    /// None when the supervisor is gone.
+    fn until_stopped(&mut self, ready: &Ready, control: &Control, console: &OwnedFd) -> Option<Stop> {
+        let ends = &ready.ends;
+        loop {
+            let blocked = !self.flush(ends, control, console.as_fd(), SendFlags::DONTWAIT);
+            let woken = self.wait(ends, control.0.as_fd(), console.as_fd(), blocked)?;
+            if woken.stopped {
+                let _ = ends.stopped.take();
+                self.flush(ends, control, console.as_fd(), SendFlags::empty());
+                return ready.stop_reason();
+            }
+            if woken.output_ready {
+                let _ = ends.output_ready.take();
+            }
+            if woken.drained {
+                let _ = ends.input_drained.take();
+                self.room = ends.input_room();
+            }
+            if woken.console_in {
+                self.take_input(ends, console.as_fd());
+            }
+            if woken.control {
+                serve(ends, control)?;
+            }
+        }
+    }
+
+    /// Sends what the guest has written; false when the socket is full.
+    fn flush(
+        &mut self,
+        ends: &Ends,
+        control: &Control,
+        console: BorrowedFd<'_>,
+        flags: SendFlags,
+    ) -> bool {
+        loop {
+            if self.out_start == self.out_end {
+                let (taken, dropped) = ends.console.take(&mut self.out);
+                (self.out_start, self.out_end) = (0, taken);
+                if dropped > 0 {
+                    control.tell(&FromVmm::ConsoleDropped(dropped));
+                }
+                if taken == 0 {
+                    return true;
+                }
+            }
+            let Some(bytes) = self.out.get(self.out_start..self.out_end) else { return true };
+            match send(console, bytes, flags | SendFlags::NOSIGNAL) {
+                Ok(sent) => self.out_start = (self.out_start + sent).min(self.out_end),
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => return false,
+                // Nobody listens any more: the bytes have nowhere to go.
+                Err(_) => self.out_start = self.out_end,
+            }
+        }
+    }
+
+    fn wait(
+        &self,
+        ends: &Ends,
+        control: BorrowedFd<'_>,
+        console: BorrowedFd<'_>,
+        blocked: bool,
+    ) -> Option<Woken> {
+        let mut console_events = PollFlags::empty();
+        console_events.set(PollFlags::IN, self.input_open && self.room > 0);
+        console_events.set(PollFlags::OUT, blocked);
+        // More output changes nothing while the socket is full.
+        let output_events = if blocked { PollFlags::empty() } else { PollFlags::IN };
+        let mut fds = [
+            PollFd::from_borrowed_fd(control, PollFlags::IN),
+            PollFd::from_borrowed_fd(console, console_events),
+            PollFd::new(&ends.output_ready, output_events),
+            PollFd::new(&ends.input_drained, PollFlags::IN),
+            PollFd::new(&ends.stopped, PollFlags::IN),
+        ];
+        match poll(&mut fds, None) {
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(_) => return None,
+        }
+        let [control, console, output, drained, stopped] = fds;
+        let readable = |fd: &PollFd<'_>| fd.revents().intersects(PollFlags::IN);
+        if control.revents().intersects(PollFlags::HUP) && !readable(&control) {
+            return None;
+        }
+        Some(Woken {
+            control: readable(&control),
+            console_in: readable(&console) && self.input_open,
+            output_ready: readable(&output),
+            drained: readable(&drained),
+            stopped: readable(&stopped),
+        })
+    }
+
+    fn take_input(&mut self, ends: &Ends, console: BorrowedFd<'_>) {
+        let room = self.room.min(self.input.len());
+        let Some(buffer) = self.input.get_mut(..room) else { return };
+        match recv(console, &mut *buffer, RecvFlags::DONTWAIT) {
+            Ok((0, _)) => self.input_open = false,
+            Ok((len, _)) => {
+                let mut uart = ends.uart.lock().unwrap_or_else(PoisonError::into_inner);
+                if let Some(bytes) = buffer.get(..len) {
+                    uart.input(bytes);
+                }
+                self.room = uart.room();
+            }
+            Err(_) => {}
+        }
+    }
+}
+
+/// Serves one control message; None when the supervisor is gone or talks nonsense.
+fn serve(ends: &Ends, control: &Control) -> Option<()> {
+    let mut packet = [0; MESSAGE_SIZE];
+    match recv(&control.0, &mut packet[..], RecvFlags::DONTWAIT) {
+        Ok((len, _)) if len > 0 => {
+            let ToVmm::PowerButton = ToVmm::decode(packet.get(..len)?).ok()?;
+            ends.power_button.signal();
+            Some(())
+        }
+        Ok(_) => None,
+        Err(Errno::AGAIN | Errno::INTR) => Some(()),
+        Err(_) => None,
+    }
+}

@@ -1,0 +1,105 @@
+//! Hand-made guests: a few instructions, page tables and a boot state, as a launch plan.
+#![allow(dead_code, reason = "each test file uses its part")]
+
+use casemate::exits::{Events, Note, Stop};
+use casemate::kvm::BootState;
+use casemate::launch::{LaunchPlan, PageKind};
+use casemate::memory::RamMap;
+use casemate::vm::engine::Engine;
+use std::fs::File;
+use std::sync::{Arc, Mutex};
+
+/// Where the code of a tiny guest is.
+pub const CODE: u64 = 0x10_0000;
+/// Where data for it is.
+pub const DATA: u64 = 0x11_0000;
+const TABLES: u64 = 0x1000;
+
+/// What a tiny guest did.
+#[derive(Debug)]
+pub struct Ran {
+    pub stop: Stop,
+    pub output: String,
+    pub marks: Vec<u8>,
+}
+
+#[derive(Debug, Clone, Default)]
+struct Marks(Arc<Mutex<Vec<u8>>>);
+impl Events for Marks {
+    fn mark(&self, step: u8) {
+        self.0.lock().unwrap().push(step);
+    }
+    fn note(&self, _: Note) {}
+}
+
+/// /dev/kvm, or a line that says the test was skipped.
+pub fn kvm() -> Option<File> {
+    match File::options().read(true).write(true).open("/dev/kvm") {
+        Ok(file) => Some(file),
+        Err(e) => {
+            println!("SKIPPED: /dev/kvm: {e}");
+            None
+        }
+    }
+}
+
+/// Page tables that map the first 4 GiB to themselves with 2 MiB pages (no 1 GiB pages: not every KVM has them).
+fn page_tables() -> Vec<u8> {
+    let mut tables = vec![0_u64; 512 * 6];
+    tables[0] = (TABLES + 0x1000) | 7;
+    for i in 0..4 {
+        tables[512 + i] = (TABLES + 0x2000 + i as u64 * 0x1000) | 7;
+        for j in 0..512 {
+            tables[1024 + i * 512 + j] = (((i * 512 + j) as u64) << 21) | 0x87;
+        }
+    }
+    tables.into_iter().flat_map(u64::to_le_bytes).collect()
+}
+
+/// The plan of a guest that runs `code` on `vcpus` processors; the first one starts at it.
+pub fn plan(code: &[u8], vcpus: u32) -> LaunchPlan {
+    let boot = BootState { rip: CODE, rsp: 0x8_0000, rsi: 0, cr3: TABLES };
+    let mut plan = LaunchPlan::new(RamMap::new(4 << 20).unwrap(), vcpus, boot);
+    plan.add_pages("page tables", PageKind::Normal, TABLES, page_tables()).unwrap();
+    plan.add_pages("code", PageKind::Normal, CODE, code.to_vec()).unwrap();
+    plan
+}
+
+/// Runs a plan to its end in this process, without a lock.
+pub fn run(plan: &LaunchPlan) -> Option<Ran> {
+    let marks = Marks::default();
+    let mut engine = Engine::with_memory(kvm()?.into(), plan, Box::new(marks.clone())).unwrap();
+    engine.create_vcpus(plan).unwrap();
+    let ready = engine.start_threads().unwrap();
+    ready.go();
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);
+    let stop = loop {
+        if let Some(stop) = ready.stop_reason() {
+            break stop;
+        }
+        assert!(std::time::Instant::now() < deadline, "the guest did not stop");
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    };
+    let mut output = vec![0; 1 << 20];
+    let (len, _) = ready.ends.console.take(&mut output);
+    let output = String::from_utf8_lossy(&output[..len]).into_owned();
+    let marks = marks.0.lock().unwrap().clone();
+    Some(Ran { stop, output, marks })
+}
+
+/// `mov dx, port`
+pub fn dx(port: u16) -> Vec<u8> {
+    [&[0x66, 0xba][..], &port.to_le_bytes()].concat()
+}
+/// `mov al, byte; out dx, al`
+pub fn out(byte: u8) -> Vec<u8> {
+    vec![0xb0, byte, 0xee]
+}
+/// `mov rbx, address`
+pub fn rbx(address: u64) -> Vec<u8> {
+    [&[0x48, 0xbb][..], &address.to_le_bytes()].concat()
+}
+/// Writes S5 to the sleep control register.
+pub fn power_off() -> Vec<u8> {
+    [dx(0x600), out(0x34), vec![0xf4]].concat()
+}
