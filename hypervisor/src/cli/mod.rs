@@ -4,6 +4,12 @@
 //! result to stdout; a failure is one line on stderr, printed here, and an exit status:
 //! 0 success, 1 the thing failed or was refused, 2 bad use or bad input, 3 the guest failed.
 
+mod log;
+mod policy;
+mod policy_ask;
+mod policy_audit;
+mod policy_compare;
+mod policy_write;
 mod run;
 
 use clap::{Parser, Subcommand};
@@ -37,6 +43,8 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Run(run::RunArgs),
+    Policy(policy::PolicyArgs),
+    Log(log::LogArgs),
 }
 
 /// Parses the command line, runs the subcommand, reports its failure.
@@ -51,6 +59,8 @@ pub fn main() -> ExitCode {
     };
     report(match &cli.command {
         Command::Run(args) => run::run(args),
+        Command::Policy(args) => policy::run(args),
+        Command::Log(args) => log::run(args),
     })
 }
 
