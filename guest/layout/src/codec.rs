@@ -20,12 +20,13 @@
 
 use crate::params::{Blob, Flags, KernelKind, MAX_RANGES, Mode, Params};
 use crate::range::{Range, Ranges};
-use crate::{Termination, map};
+use crate::{Termination, map, ports};
 
 const MAGIC: [u8; 8] = *b"CASEMATE";
 const VERSION: u32 = 1;
 /// Offset of the mode, which the shim reads before it has a stack.
 pub(crate) const MODE_OFFSET: usize = 0x0c;
+const REPORT_PORT_OFFSET: usize = 0x18;
 const BLOBS_OFFSET: usize = 0x40;
 const RAM_OFFSET: usize = 0x200;
 const LAUNCHED_OFFSET: usize = 0x400;
@@ -88,6 +89,27 @@ impl Params {
     /// Offset of the mode in the page, for code without a stack.
     pub const MODE_OFFSET: usize = MODE_OFFSET;
 
+    /// The mode of a page that may be bad otherwise.
+    #[must_use]
+    pub fn mode_of(page: &[u8; PAGE]) -> Option<Mode> {
+        match (Reader { page, at: MODE_OFFSET }).u32() {
+            Ok(1) => Some(Mode::Plain),
+            Ok(2) => Some(Mode::Snp),
+            _ => None,
+        }
+    }
+
+    /// The report port of a page that may be bad otherwise; without a page, the usual one.
+    #[must_use]
+    pub fn report_port_of(page: &[u8; PAGE]) -> Option<u16> {
+        let mut from = Reader { page, at: 0 };
+        if from.take() != Ok(MAGIC) {
+            return Some(ports::REPORT_PORT);
+        }
+        from.at = REPORT_PORT_OFFSET;
+        from.take().ok().map(u16::from_le_bytes).filter(|port| *port != 0)
+    }
+
     /// The page.
     #[must_use]
     pub fn encode(&self) -> [u8; PAGE] {
@@ -136,11 +158,8 @@ impl Params {
             VERSION => {}
             other => return Err(ParamsError::Version(other)),
         }
-        let mode = match from.u32()? {
-            1 => Mode::Plain,
-            2 => Mode::Snp,
-            _ => return Err(ParamsError::Malformed("mode")),
-        };
+        let mode = Self::mode_of(page).ok_or(ParamsError::Malformed("mode"))?;
+        from.at = MODE_OFFSET + 4;
         let flags = from.u32()?;
         let c_bit = u8::try_from(from.u32()?).map_err(|_| ParamsError::Malformed("C-bit"))?;
         let report_port = u16::from_le_bytes(from.take()?);

@@ -59,8 +59,6 @@ terminations! {
     CpuidPage = 0x12, "the CPUID page is empty, too long, or lacks the encryption leaf";
     /// Features.
     SnpFeatures = 0x13, "the guest was started with SEV features that the shim does not know";
-    /// VMPL.
-    Vmpl = 0x14, "the secrets page is not that of the most privileged level (VMPL0)";
     /// Carry flag.
     AlreadyValidated = 0x20, "memory was valid before the guest accepted it: the host tried to replay or alias a page";
     /// PVALIDATE.

@@ -9,7 +9,7 @@ use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 use rustix::termios::{LocalModes, OptionalActions, Termios, isatty, tcgetattr, tcsetattr};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::path::Path;
 
 /// Bytes on their way to the host's side at most.
@@ -107,6 +107,14 @@ impl HostConsole {
     fn new(input: Option<OwnedFd>, output: OwnedFd) -> Self {
         let (to_host, to_guest) = (Pending::EMPTY, Pending::EMPTY);
         Self { input, output, saved: None, other_side: None, to_host, to_guest, pty: None }
+    }
+
+    /// Descriptors that are read, written, and set back at the end; each at most one.
+    #[must_use]
+    pub fn raw_fds(&self) -> [Option<RawFd>; 3] {
+        let terminal = self.saved.as_ref().map(|(terminal, _)| terminal.as_raw_fd());
+        let input = self.input.as_ref().map(AsRawFd::as_raw_fd);
+        [input, Some(self.output.as_raw_fd()), terminal]
     }
 
     /// What to poll: the guest's socket, the input and the output, each only when it can lead to progress.

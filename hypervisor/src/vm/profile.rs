@@ -28,15 +28,44 @@ pub const VMM: Profile = Profile {
     ],
 };
 
-/// The supervisor's own descriptors that it reads.
-pub const READS: FdSlot = FdSlot("read");
-/// Those it writes.
-pub const WRITES: FdSlot = FdSlot("write");
-/// Sockets to the vmm process.
-pub const TO_VMM: FdSlot = FdSlot("to-vmm");
-/// The name's listening socket.
+/// What the supervisor reads: signals, console input.
+pub const INPUTS: FdSlot = FdSlot("input");
+/// What the supervisor writes: console output, its own messages.
+pub const OUTPUTS: FdSlot = FdSlot("output");
+/// The VM's name.
 pub const NAME: FdSlot = FdSlot("name");
 /// The vmm process.
 pub const CHILD: FdSlot = FdSlot("child");
-/// The terminal to be restored.
+/// The terminal to be restored at the end; empty without one.
 pub const TERMINAL: FdSlot = FdSlot("terminal");
+
+const TCSETS: u32 = 0x5402;
+#[cfg(debug_assertions)]
+const F_GETFD: u32 = 1;
+const SIGKILL: u32 = 9;
+const P_PIDFD: u32 = 3;
+
+/// The supervisor while the VM runs.
+pub const SUPERVISOR: Profile = Profile {
+    name: "supervisor",
+    rules: &[
+        Rule::new(sys("ppoll"), &[], "wait for everything"),
+        Rule::new(sys("read"), &[Pin::Fd(0, INPUTS)], "signals, console input"),
+        Rule::new(sys("write"), &[Pin::Fd(0, OUTPUTS)], "console output, messages to the user"),
+        Rule::new(sys("sendto"), &[], "console input, messages, answers to `casemate sandbox`"),
+        Rule::new(sys("recvfrom"), &[Pin::Fd(0, SOCKETS)], "console output, messages"),
+        Rule::new(sys("accept4"), &[Pin::Fd(0, NAME)], "who asks about the VM"),
+        Rule::new(sys("close"), &[], "end of an answer; the end"),
+        // The standard library's debug builds check every descriptor that they close.
+        #[cfg(debug_assertions)]
+        Rule::new(sys("fcntl"), &[Pin::Int(1, F_GETFD)], "debug build: check before close"),
+        Rule::new(sys("pidfd_send_signal"), &[Pin::Fd(0, CHILD), Pin::Int(1, SIGKILL)], "end the VM"),
+        Rule::new(sys("waitid"), &[Pin::Int(0, P_PIDFD), Pin::Fd(1, CHILD)], "how the VM ended"),
+        Rule::new(sys("ioctl"), &[Pin::Fd(0, TERMINAL), Pin::Int(1, TCSETS)], "restore the terminal"),
+        Rule::new(sys("rt_sigreturn"), &[], "after a signal"),
+        Rule::new(sys("clock_gettime"), &[], "timeline, where the kernel's clock needs a call"),
+        Rule::new(sys("sigaltstack"), &[], "end of the main thread"),
+        Rule::new(sys("munmap"), &[], "end of the main thread"),
+        Rule::new(sys("exit_group"), &[], "end"),
+    ],
+};

@@ -5,16 +5,17 @@
 
 use super::console::HostConsole;
 use super::name::Name;
+use super::profile;
 use super::protocol::{FromVmm, MESSAGE_SIZE, Phase, ToVmm};
 use super::timeline::Timeline;
 use crate::exits::{Note, Stop};
 use crate::sandbox::{
-    Action, Born, Child, Exit as ProcessEnd, FdTable, Layers, SandboxError,
+    Action, Born, Child, Exit as ProcessEnd, FdTable, Layers, SandboxError, freeze_heap,
 };
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, recv, send};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
@@ -63,10 +64,24 @@ pub struct Watched {
 /// # Errors
 /// [`SandboxError`].
 pub fn lock(w: &Watched) -> Result<(), SandboxError> {
-    let fds = FdTable::new();
-    let _ = (fds, Action::Kill, Born::here(Layers::for_this_process("supervisor")), w);
+    let setup = Born::here(Layers::for_this_process("supervisor")).confine()?;
+    freeze_heap(HEAP)?;
+    let [input, output, terminal] = w.console.raw_fds();
+    let stderr = rustix::stdio::stderr().as_raw_fd();
+    let fds = FdTable::new()
+        .with_raw(profile::INPUTS, input.into_iter().chain([w.signals.as_raw_fd()]))
+        .with_raw(profile::OUTPUTS, output.into_iter().chain([stderr]))
+        .with_raw(profile::TERMINAL, terminal)
+        .with(profile::SOCKETS, &w.control)
+        .with(profile::SOCKETS, &w.guest_console)
+        .with(profile::NAME, &w.name)
+        .with(profile::CHILD, &w.vmm);
+    setup.lock(&profile::SUPERVISOR, &fds, Action::Kill)?;
     Ok(())
 }
+
+/// Heap for messages and the timeline.
+const HEAP: usize = 256 * 1024;
 
 /// Lines about one VM that the vmm process can cause us to print.
 const NOTES: u32 = 100;
