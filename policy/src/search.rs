@@ -215,7 +215,7 @@ fn sample(rule: &Rule) -> Option<Fact> {
         Rule::Range(range) if range.is_any() => Some(Fact::Number(1)),
         Rule::Range(range) => {
             let one = Some(1).filter(|n| range.admits(*n));
-            one.or(range.nearest(range.max())).map(Fact::Number)
+            one.or(range.nearest(range.min())).map(Fact::Number)
         }
         Rule::Bits(bits) => bits.nearest(bits.must()).map(Fact::Number),
         Rule::Tcb(floors) => floors.sample().map(Fact::Tcb),

@@ -50,7 +50,7 @@ enum FailOn {
 pub struct TestArgs {
     /// A policy P.toml with its cases in P.cases.toml, or a directory of such
     path: PathBuf,
-    /// Print test cases for the rules that no case notices
+    /// Print test cases for what no case notices
     #[arg(long)]
     suggest: bool,
 }
@@ -153,13 +153,16 @@ pub fn test(args: &TestArgs) -> Outcome {
             return Err(Failure::BadInput(message));
         };
         let report = suite.run(&policy);
-        print_report(path, &policy, &report, args.suggest);
+        print_report(path, &policy, &report);
+        if args.suggest {
+            print!("{}", printable(&suite.suggest(&policy, &report)));
+        }
         good &= report.is_good();
     }
     if good { Ok(()) } else { Err(Failure::Status(1)) }
 }
 
-fn print_report(path: &Path, policy: &Policy, report: &SuiteReport, suggest: bool) {
+fn print_report(path: &Path, policy: &Policy, report: &SuiteReport) {
     for result in report.results.iter().filter(|result| !result.passed) {
         println!("FAILED {}: {}", path.display(), printable(&result.name));
         println!("  expected {}", printable(&result.expected));
@@ -167,9 +170,6 @@ fn print_report(path: &Path, policy: &Policy, report: &SuiteReport, suggest: boo
     }
     for mutant in report.mutants.iter().filter(|mutant| !mutant.noticed) {
         println!("UNTESTED {}: no case notices when {} is removed", mutant.origin, printable(&mutant.rule));
-        if let Some(case) = mutant.suggestion().filter(|_| suggest) {
-            println!("{}", printable(&case));
-        }
     }
     let passed = report.results.iter().filter(|result| result.passed).count();
     let noticed = report.mutants.iter().filter(|mutant| mutant.noticed).count();

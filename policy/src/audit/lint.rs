@@ -33,7 +33,13 @@ pub const LINTS: [(&str, Level, &str); 3] = [
 #[must_use]
 pub fn lint(policy: &Policy, tests: Option<&SuiteReport>) -> Vec<Finding> {
     let mut out = Vec::new();
+    let protected =
+        matches!(policy.rule("launch.protection"), Some(Rule::Choice(c)) if c.admits(0));
     for lint in lint_rules::FIELD_LINTS {
+        // Without protection nobody relies on the platform to keep the host out.
+        if !protected && lint_rules::for_protected_guests(lint) {
+            continue;
+        }
         if policy.rule(lint.field).is_some_and(|rule| (lint.found)(policy, rule)) {
             out.push(Finding {
                 id: lint.id,

@@ -434,3 +434,11 @@ pub(super) const GRANT_LINTS: &[Lint] = &[
         "software at a lower privilege level gets the secret",
     ),
 ];
+
+/// Whether a lint is about the protection of guests from the host.
+pub(super) fn for_protected_guests(lint: &Lint) -> bool {
+    let about_host = lint.field.starts_with("host.") && lint.field != "host.kernel";
+    let about_image = lint.field.starts_with("launch.")
+        && !matches!(lint.field, "launch.protection" | "launch.tenants" | "launch.cmdline_allow");
+    about_host || about_image || lint.field.starts_with("runtime.")
+}

@@ -4,10 +4,12 @@
 //! measured by mutation: each stated rule in turn is replaced by `any`, and some case has to notice.
 
 use crate::decide::{Decision, Verdict};
-use crate::fact::Facts;
-use crate::fields::{GRANT_FIELDS, Point};
+use crate::document::json::quote;
+use crate::fact::{Fact, Facts};
+use crate::fields::{GRANT_FIELDS, Key, Point};
 use crate::input::Input;
 use crate::policy::{Origin, Policy};
+use crate::{render, search};
 
 /// One test case.
 #[derive(Debug, Clone, PartialEq)]
@@ -160,21 +162,122 @@ fn mutants(policy: &Policy) -> impl Iterator<Item = (String, Origin, Policy)> + 
     points.chain(grants)
 }
 
-impl Mutant {
-    /// A test case, as TOML, that would notice.
+impl Suite {
+    /// Test cases, as TOML, that would notice what these do not: an allowed input for each point that has
+    /// none, and for each unnoticed rule a change of an allowed input that only this rule denies.
     #[must_use]
-    pub fn suggestion(&self) -> Option<String> {
-        let input = self.witness.as_ref()?;
-        let point = input.point?;
-        let mut out = format!(
-            "[[case]]\nname = \"{} is enforced\"\npoint = \"{point}\"\nexpect = \"deny\"\nbecause = [{}]\n",
-            self.rule.replace('"', "'"),
-            crate::document::json::quote(&self.rule)
-        );
-        for (key, fact) in input.facts.iter() {
-            let value = crate::render::toml_fact(key.kind(), fact);
-            out.push_str(&format!("input.{:?} = {value}\n", key.path()));
+    pub fn suggest(&self, policy: &Policy, report: &SuiteReport) -> String {
+        let mut out = String::new();
+        let mut allowed: Vec<Case> =
+            self.cases.iter().filter(|c| c.expect.is_allow()).cloned().collect();
+        for point in report.without_allowed(self, policy) {
+            if let Some(case) = allowed_case(policy, point) {
+                out.push_str(&write_case(&case, None));
+                allowed.push(case);
+            }
         }
-        Some(out)
+        for mutant in report.mutants.iter().filter(|mutant| !mutant.noticed) {
+            let Some((point, input)) = mutant.witness.as_ref().and_then(|i| Some((i.point?, i)))
+            else {
+                continue;
+            };
+            let base = allowed.iter().find(|case| case.point == point);
+            let case = denied_case(policy, mutant, base, point, input);
+            let base = base.filter(|base| changed(base, &case).count() < 3);
+            out.push_str(&write_case(&case, base));
+        }
+        out
     }
+}
+
+impl SuiteReport {
+    /// The points that admit something, have a stated rule, and no case that is allowed.
+    #[must_use]
+    pub fn without_allowed(&self, suite: &Suite, policy: &Policy) -> Vec<Point> {
+        let stated = |point: Point| {
+            let grants = point == Point::Secrets && !policy.grants.is_empty();
+            grants || policy.rules(point).any(|(_, _, origin)| *origin != Origin::Default)
+        };
+        let tested = |point: Point| {
+            suite.cases.iter().any(|case| case.point == point && case.expect.is_allow())
+        };
+        let points = Point::ALL.into_iter();
+        points.filter(|p| stated(*p) && !tested(*p) && allowed_case(policy, *p).is_some()).collect()
+    }
+}
+
+fn allowed_case(policy: &Policy, point: Point) -> Option<Case> {
+    let facts = if point == Point::Secrets {
+        let grant = policy.grants().first()?;
+        let rules: Vec<_> = grant.rules().map(|(field, rule, _)| (field, rule)).collect();
+        let facts = search::admitted(GRANT_FIELDS, rules.iter().copied()).ok()?;
+        facts.text(Key::SecretResource, &grant.resource().sample())
+    } else {
+        let rules: Vec<_> = policy.rules(point).map(|(field, rule, _)| (field, rule)).collect();
+        search::admitted(point.fields(), rules.iter().copied()).ok()?
+    };
+    let case = Case {
+        name: format!("{point}: an allowed input"),
+        point,
+        facts,
+        expect: Verdict::Allow,
+        because: None,
+    };
+    policy.decide(point, &case.facts).is_allow().then_some(case)
+}
+
+/// The allowed input with the one fact that the rule denies, or else the whole witness.
+fn denied_case(
+    policy: &Policy,
+    mutant: &Mutant,
+    base: Option<&Case>,
+    point: Point,
+    witness: &Input,
+) -> Case {
+    let name = mutant.rule.rsplit('.').next().unwrap_or_default();
+    let fields = if point == Point::Secrets { GRANT_FIELDS } else { point.fields() };
+    let field = fields
+        .iter()
+        .find(|f| f.path == mutant.rule || (point == Point::Secrets && f.name() == name));
+    let mut facts = base.map_or_else(|| witness.facts.clone(), |case| case.facts.clone());
+    if let Some((field, fact)) = field.and_then(|f| Some((f, witness.facts.get(f.key)?))) {
+        facts.set(field.key, fact.clone());
+    }
+    let decision = policy.decide(point, &facts);
+    let facts = if decision.is_allow() { witness.facts.clone() } else { facts };
+    let decision = policy.decide(point, &facts);
+    Case {
+        name: format!("{} is enforced", mutant.rule),
+        point,
+        facts,
+        expect: decision.verdict,
+        because: Some(decision.reasons.into_iter().map(|reason| reason.rule).collect()),
+    }
+}
+
+fn changed<'c>(base: &Case, case: &'c Case) -> impl Iterator<Item = (Key, &'c Fact)> {
+    let base = base.facts.clone();
+    case.facts.iter().filter(move |(key, fact)| base.get(*key) != Some(*fact))
+}
+
+fn write_case(case: &Case, base: Option<&Case>) -> String {
+    let mut out = format!("[[case]]\nname = {}\n", quote(&case.name));
+    match base {
+        Some(base) => out.push_str(&format!("from = {}\n", quote(&base.name))),
+        None => out.push_str(&format!("point = \"{}\"\n", case.point)),
+    }
+    out.push_str(&format!("expect = \"{}\"\n", case.expect));
+    if let Some(rules) = &case.because {
+        let rules: Vec<String> = rules.iter().map(|rule| quote(rule)).collect();
+        out.push_str(&format!("because = [{}]\n", rules.join(", ")));
+    }
+    let line = |name: &str, (key, fact): (Key, &Fact)| {
+        format!("{name}.{} = {}\n", key.path(), render::toml_fact(key.kind(), fact))
+    };
+    match base {
+        Some(base) => changed(base, case).for_each(|pair| out.push_str(&line("change", pair))),
+        None => case.facts.iter().for_each(|pair| out.push_str(&line("input", pair))),
+    }
+    out.push('\n');
+    out
 }

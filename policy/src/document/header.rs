@@ -22,8 +22,8 @@ pub(crate) struct Header {
 
 impl Header {
     /// Keys of the head.
-    pub(crate) const KEYS: [&'static str; 4] =
-        ["schema_version", "min_engine", "name", "description"];
+    pub(crate) const KEYS: [&'static str; 5] =
+        ["schema_version", "min_engine", "name", "description", "layer"];
 
     /// Reads one key of the head; the caller has checked that it is one.
     pub(crate) fn read(&mut self, key: &str, node: &Node, sink: &mut Sink<'_>) {

@@ -67,10 +67,15 @@ impl Limit {
     /// A usage that `self` admits and `other` does not.
     #[must_use]
     pub fn witness_against(&self, other: &Self) -> Option<Usage> {
-        let per = self.per_second;
-        [Usage { in_second: per, total: per }, Usage { in_second: 1, total: self.total }]
-            .into_iter()
-            .find(|usage| self.admits(usage) && !other.admits(usage))
+        let (per, second) = (self.per_second, other.per_second.saturating_add(1));
+        let mut tries = [
+            Usage { in_second: second, total: second },
+            Usage { in_second: 1, total: other.total.saturating_add(1) },
+            Usage { in_second: per, total: per },
+            Usage { in_second: 1, total: self.total },
+        ]
+        .into_iter();
+        tries.find(|usage| self.admits(usage) && !other.admits(usage))
     }
 }
 

@@ -58,11 +58,11 @@ impl Range {
         if self.is_empty() {
             return None;
         }
+        // Just beyond the other's ends first: the smallest step over the line is the best example.
         let above = other.max.saturating_add(1).max(self.min);
         let below = other.min.saturating_sub(1).min(self.max);
-        [self.min, self.max, above, below]
-            .into_iter()
-            .find(|x| self.admits(*x) && !other.admits(*x))
+        let mut tries = [below, above, self.min, self.max].into_iter();
+        tries.find(|x| self.admits(*x) && !other.admits(*x))
     }
 }
 
