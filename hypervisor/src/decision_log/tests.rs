@@ -59,7 +59,7 @@ fn a_crash_at_any_byte_of_the_last_line_recovers_to_the_last_whole_record() {
         let heads = HeadPolicy::default();
         let (log, recovery) = DecisionLog::open(&path, Some(key()), heads).unwrap();
         assert_eq!(recovery.dropped, u64::try_from(cut - last).unwrap());
-        log.close().unwrap();
+        drop(log);
         let report = verify(&path);
         assert!(report.is_good(), "cut at {cut}: {:?}", report.problems);
         assert_eq!(report.recovered, u64::from(cut > last), "the log says that it was torn");
