@@ -111,7 +111,12 @@ impl Policy {
             }
             match other.grants.iter().find(|b| b.resource.covers(&a.resource)) {
                 Some(b) => {
-                    compare_grant(&a.resource, Some(a.resource.sample()), (&a.rules, &b.rules), out)
+                    compare_grant(
+                        &a.resource,
+                        Some(a.resource.sample()),
+                        (&a.rules, &b.rules),
+                        out,
+                    );
                 }
                 None => {
                     let rest = outside(&a.resource, &inside);
@@ -224,7 +229,7 @@ fn witness(
     let mut wanted = Wanted::of(field.key, have.iter().copied());
     wanted.refused_by = Some(against);
     let fact = wanted.find()?;
-    let mut facts = search::admitted(fields, have.iter().copied()).ok()?;
+    let mut facts = search::admitted(fields, have).ok()?;
     facts.set(field.key, fact);
     let alone = |facts: &Facts| {
         let fits = |rules: &Pairs<'_>, facts: &Facts| {

@@ -68,22 +68,49 @@ impl Rule {
     #[must_use]
     #[inline]
     pub fn admits(&self, fact: &Fact) -> bool {
-        match (self, fact) {
-            (Self::Range(range), Fact::Number(n)) => range.admits(*n),
-            (Self::Bytes(set), Fact::Bytes(bytes)) => set.admits(bytes),
-            (Self::Names(patterns), Fact::Text(text)) => patterns.admits(text),
-            (Self::Bits(bits), Fact::Number(n)) => bits.admits(*n),
-            (Self::Choice(choice), Fact::Number(n)) => choice.admits(*n),
-            (Self::Tcb(floors), Fact::Tcb(tcb)) => floors.admits(tcb),
-            (Self::Egress(set), Fact::Endpoint(endpoint)) => set.admits(endpoint),
-            (Self::Limit(limit), Fact::Usage(usage)) => limit.admits(usage),
-            (Self::Forbidden(patterns), Fact::Text(text)) => patterns.admits(text),
-            (Self::Required(required), Fact::List(present)) => admits_required(required, present),
-            (_, Fact::List(elements)) => {
-                elements.iter().all(|element| self.admits_element(element))
-            }
-            _ => false,
+        match self {
+            Self::Range(range) => match fact {
+                Fact::Number(n) => range.admits(*n),
+                other => self.admits_list(other),
+            },
+            Self::Bytes(set) => match fact {
+                Fact::Bytes(bytes) => set.admits(bytes),
+                other => self.admits_list(other),
+            },
+            Self::Names(patterns) => match fact {
+                Fact::Text(text) => patterns.admits(text),
+                Fact::List(items) => items
+                    .iter()
+                    .all(|item| matches!(item, Fact::Text(text) if patterns.admits(text))),
+                _ => false,
+            },
+            Self::Forbidden(forbidden) => match fact {
+                Fact::Text(text) => forbidden.admits(text),
+                Fact::List(items) => items
+                    .iter()
+                    .all(|item| matches!(item, Fact::Text(text) if forbidden.admits(text))),
+                _ => false,
+            },
+            Self::Required(required) => match fact {
+                Fact::List(present) => admits_required(required, present),
+                _ => false,
+            },
+            Self::Bits(bits) => matches!(fact, Fact::Number(n) if bits.admits(*n)),
+            Self::Choice(choice) => match fact {
+                Fact::Number(n) => choice.admits(*n),
+                other => self.admits_list(other),
+            },
+            Self::Tcb(floors) => matches!(fact, Fact::Tcb(tcb) if floors.admits(tcb)),
+            Self::Egress(set) => match fact {
+                Fact::Endpoint(endpoint) => set.admits(endpoint),
+                other => self.admits_list(other),
+            },
+            Self::Limit(limit) => matches!(fact, Fact::Usage(usage) if limit.admits(usage)),
         }
+    }
+
+    fn admits_list(&self, fact: &Fact) -> bool {
+        matches!(fact, Fact::List(elements) if elements.iter().all(|e| self.admits_element(e)))
     }
 
     fn admits_element(&self, element: &Fact) -> bool {

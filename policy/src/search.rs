@@ -250,13 +250,13 @@ pub(crate) fn keys(fields: &'static [Field]) -> Vec<Key> {
 }
 
 /// Facts that all rules admit, or the first key for which there is none.
-pub(crate) fn admitted<'r>(
+pub(crate) fn admitted(
     fields: &'static [Field],
-    rules: impl Iterator<Item = (&'static Field, &'r Rule)> + Clone,
+    rules: &[(&'static Field, &Rule)],
 ) -> Result<Facts, Key> {
     let mut facts = Facts::new();
     for key in keys(fields) {
-        let fact = Wanted::of(key, rules.clone()).find().ok_or(key)?;
+        let fact = Wanted::of(key, rules.iter().copied()).find().ok_or(key)?;
         facts.set(key, fact);
     }
     Ok(crate::devices::consistent(facts))

@@ -1,5 +1,14 @@
 //! Deciding, comparing, merging and explaining, against brute force on random policies.
-#![allow(missing_docs, clippy::too_many_lines, reason = "tests")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    clippy::too_many_lines,
+    missing_docs,
+    reason = "tests: helpers outside test functions"
+)]
 
 mod random;
 

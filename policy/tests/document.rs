@@ -1,4 +1,14 @@
 //! Documents: what is refused, where, and how many errors at once.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    clippy::too_many_lines,
+    missing_docs,
+    reason = "tests: helpers outside test functions"
+)]
 
 use policy::document::{MAX_DEPTH, MAX_DOCUMENT, MAX_ERRORS};
 use policy::{Facts, Input, Key, Point, Policy, Verdict};

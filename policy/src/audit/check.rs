@@ -39,7 +39,7 @@ fn closed_point(policy: &Policy, point: Point, out: &mut Vec<Finding>) {
     }
     let rules = policy.rules(point).map(|(field, rule, _)| (field, rule));
     let rules: Vec<(&'static Field, &Rule)> = rules.collect();
-    let Err(key) = search::admitted(point.fields(), rules.iter().copied()) else { return };
+    let Err(key) = search::admitted(point.fields(), &rules) else { return };
     let involved = policy.rules(point).filter(|(field, _, _)| field.key == key);
     let (mut paths, mut origin) = (Vec::new(), Origin::Default);
     for (field, _, from) in involved {

@@ -210,11 +210,11 @@ fn allowed_case(policy: &Policy, point: Point) -> Option<Case> {
     let facts = if point == Point::Secrets {
         let grant = policy.grants().first()?;
         let rules: Vec<_> = grant.rules().map(|(field, rule, _)| (field, rule)).collect();
-        let facts = search::admitted(GRANT_FIELDS, rules.iter().copied()).ok()?;
+        let facts = search::admitted(GRANT_FIELDS, &rules).ok()?;
         facts.text(Key::SecretResource, &grant.resource().sample())
     } else {
         let rules: Vec<_> = policy.rules(point).map(|(field, rule, _)| (field, rule)).collect();
-        search::admitted(point.fields(), rules.iter().copied()).ok()?
+        search::admitted(point.fields(), &rules).ok()?
     };
     let case = Case {
         name: format!("{point}: an allowed input"),

@@ -21,7 +21,7 @@ pub(crate) fn load(root: &Node, sink: &mut Sink<'_>) -> Loaded {
         sink.error(root.offset, "", "expected a table");
         return Loaded { header, points, grants };
     };
-    for entry in entries.iter() {
+    for entry in entries {
         if sink.full() {
             break;
         }

@@ -218,7 +218,7 @@ fn floor(node: &Node, generation: &str, path: &str, sink: &mut Sink<'_>) -> Opti
         };
         match node.value {
             Value::Number(n) if u8::try_from(n).is_ok() => {
-                *slot = u8::try_from(n).unwrap_or(u8::MAX)
+                *slot = u8::try_from(n).unwrap_or(u8::MAX);
             }
             ref other => {
                 good = false;

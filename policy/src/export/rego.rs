@@ -6,7 +6,7 @@
 use super::{bit_list, choice_name};
 use crate::document::json::quote;
 use crate::fields::{Field, GRANT_FIELDS, Key, Kind, Point};
-use crate::lattice::{Choice, Lattice, Pattern, Patterns, Protocol, Tcb};
+use crate::lattice::{Choice, EgressSet, Lattice, Pattern, Patterns, Protocol, Tcb};
 use crate::policy::Policy;
 use crate::rule::Rule;
 use std::net::IpAddr;
@@ -124,8 +124,17 @@ fn write_rule(name: &str, field: &Field, rule: &Rule) -> String {
                 Some(single(&format!("x.generation == \"{generation}\"{levels}")))
             })
             .collect(),
-        Rule::Egress(set) => {
-            let helper: String = set
+        Rule::Egress(set) => write_egress(name, set, single),
+        Rule::Limit(limit) => single(&format!(
+            "x.in_second <= {}\n\tx.total <= {}",
+            limit.per_second(),
+            limit.total()
+        )),
+    }
+}
+
+fn write_egress(name: &str, set: &EgressSet, single: impl Fn(&str) -> String) -> String {
+    let helper: String = set
                 .blocks()
                 .map(|b| {
                     let icmp = b.protocol == Protocol::Icmp;
@@ -142,15 +151,8 @@ fn write_rule(name: &str, field: &Field, rule: &Rule) -> String {
                     )
                 })
                 .collect();
-            let condition = if set.is_empty() { "false".into() } else { format!("{name}_one(e)") };
-            format!("{}{helper}", single(&format!("is_array(x)\n\tevery e in x {{ {condition} }}")))
-        }
-        Rule::Limit(limit) => single(&format!(
-            "x.in_second <= {}\n\tx.total <= {}",
-            limit.per_second(),
-            limit.total()
-        )),
-    }
+    let condition = if set.is_empty() { "false".into() } else { format!("{name}_one(e)") };
+    format!("{}{helper}", single(&format!("is_array(x)\n\tevery e in x {{ {condition} }}")))
 }
 
 fn write_choice(choice: Choice, kind: Kind, single: impl Fn(&str) -> String) -> String {

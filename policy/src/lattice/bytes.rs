@@ -36,7 +36,7 @@ impl Bytes {
     #[must_use]
     pub fn from_hex(text: &str) -> Option<Self> {
         let digits = text.as_bytes();
-        if digits.len() % 2 != 0 || digits.len() > 128 {
+        if !digits.len().is_multiple_of(2) || digits.len() > 128 {
             return None;
         }
         let mut out = Self { len: u8::try_from(digits.len() / 2).ok()?, data: [0; 64] };
@@ -52,6 +52,12 @@ impl Bytes {
     #[must_use]
     pub fn to_hex(&self) -> String {
         hex(self.as_slice())
+    }
+
+    /// Equality without a call or an early end: one digest is looked up on every launch decision.
+    fn same(&self, other: &Self) -> bool {
+        let differs = self.data.iter().zip(&other.data).fold(0, |acc, (a, b)| acc | (a ^ b));
+        differs | (self.len ^ other.len) == 0
     }
 
     fn successor(&self) -> Option<Self> {
@@ -135,7 +141,7 @@ impl ByteSet {
 
     fn lists(&self, x: &Bytes) -> bool {
         match &*self.members {
-            [one] => one == x,
+            [one] => one.same(x),
             many => many.binary_search(x).is_ok(),
         }
     }

@@ -262,8 +262,8 @@ proptest! {
         let domain: Vec<Usage> = counts.iter().flat_map(|total| {
             counts.iter().filter(move |per| *per <= total).map(|per| Usage { in_second: *per, total: *total })
         }).collect();
-        semantics((&a, &b), &domain, |l, u| l.admits(u), true)?;
-        witness((&a, &b), a.witness_against(&b), |l, u| l.admits(u))?;
+        semantics((&a, &b), &domain, super::limit::Limit::admits, true)?;
+        witness((&a, &b), a.witness_against(&b), super::limit::Limit::admits)?;
     }
 
     #[test]

@@ -5,9 +5,18 @@
 
 use super::Lattice;
 
+fn first_byte(text: &str) -> u8 {
+    text.as_bytes().first().copied().unwrap_or(0)
+}
+
+/// Up to so many patterns are tried one by one: their first bytes tell most of them off.
+const FEW: usize = 8;
+
 /// One anchored glob.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Pattern {
+    /// First byte of the text, zero for none: tells most patterns off without looking at the text.
+    first: u8,
     text: Box<str>,
     prefix: bool,
 }
@@ -16,13 +25,13 @@ impl Pattern {
     /// Exactly `text`.
     #[must_use]
     pub fn exact(text: &str) -> Self {
-        Self { text: text.into(), prefix: false }
+        Self { first: first_byte(text), text: text.into(), prefix: false }
     }
 
     /// Everything that begins with `text`.
     #[must_use]
     pub fn prefix(text: &str) -> Self {
-        Self { text: text.into(), prefix: true }
+        Self { first: first_byte(text), text: text.into(), prefix: true }
     }
 
     /// The literal part.
@@ -97,10 +106,11 @@ impl Patterns {
     /// Whether `text` matches one of the patterns.
     #[must_use]
     pub fn admits(&self, text: &str) -> bool {
-        match &*self.0 {
-            [one] => one.matches(text),
-            _ => self.candidate(text).is_some_and(|p| p.matches(text)),
+        if self.0.len() > FEW {
+            return self.candidate(text).is_some_and(|p| p.matches(text));
         }
+        let first = first_byte(text);
+        self.0.iter().any(|p| (p.first == first || p.first == 0) && p.matches(text))
     }
 
     /// Whether every text of `pattern` is admitted.
