@@ -6,7 +6,8 @@ mod recipe;
 use std::path::{Path, PathBuf};
 
 fn main() -> Result<(), String> {
-    let variable = |name| std::env::var_os(name).map(PathBuf::from).ok_or(format!("{name} is not set"));
+    let variable =
+        |name| std::env::var_os(name).map(PathBuf::from).ok_or(format!("{name} is not set"));
     let root = variable("CARGO_MANIFEST_DIR")?.join("..");
     let image = recipe::build(&variable("RUSTC")?, &root, &variable("OUT_DIR")?.join("shim"))?;
     let flat = image.elf.with_extension("bin");

@@ -24,9 +24,8 @@ fn port(u: &mut Unstructured) -> Result<u16> {
 
 /// An address: nine of ten times near a border.
 fn address(u: &mut Unstructured) -> Result<u64> {
-    const BASES: [u64; 8] = [
-        0, HOLE_START, HOLE_END, RAM, RECORDER_MMIO, 0xe000_0000, HOLE_END + (64 << 20), u64::MAX,
-    ];
+    const BASES: [u64; 8] =
+        [0, HOLE_START, HOLE_END, RAM, RECORDER_MMIO, 0xe000_0000, HOLE_END + (64 << 20), u64::MAX];
     if u.ratio(9, 10)? {
         let base = *u.choose(&BASES)?;
         Ok(base.wrapping_add(u.int_in_range(0..=0x3000_u64)?).wrapping_sub(0x1000))
@@ -57,13 +56,23 @@ fn io(u: &mut Unstructured, out: bool) -> Result<()> {
         let accesses = world.accesses();
         let elements = accesses.len() - seen;
         assert!(elements <= count as usize, "more accesses than elements");
-        assert!(accesses.iter().skip(seen).all(|(_, len, write)| *len == width as usize && *write == out));
+        assert!(
+            accesses
+                .iter()
+                .skip(seen)
+                .all(|(_, len, write)| *len == width as usize && *write == out)
+        );
         let stops = out && (0x600..0x610).contains(&port);
         assert!(stops || outcome == Outcome::Resume, "only the platform registers stop a VM");
-        let nobody = accesses.len() == seen && !(0x3f0..0x400).contains(&port) && !(0x5f0..0x610).contains(&port);
+        let nobody = accesses.len() == seen
+            && !(0x3f0..0x400).contains(&port)
+            && !(0x5f0..0x610).contains(&port);
         if !out && nobody && offset == IO_DATA as u64 {
             let len = (count as usize * width as usize).min(4096);
-            assert!(run.get(IO_DATA, len).iter().all(|b| *b == 0xff), "an empty port reads as ones");
+            assert!(
+                run.get(IO_DATA, len).iter().all(|b| *b == 0xff),
+                "an empty port reads as ones"
+            );
         }
     }
     Ok(())
@@ -129,7 +138,12 @@ fn all_ram(gpa: u64, pages: u64) -> bool {
 pub fn hypercall(data: &[u8]) {
     structured(data, |u| {
         let answer = *u.choose(&[
-            None, None, None, Some(Refusal::NotConfidential), Some(Refusal::RateLimit), Some(Refusal::Kernel(12)),
+            None,
+            None,
+            None,
+            Some(Refusal::NotConfidential),
+            Some(Refusal::RateLimit),
+            Some(Refusal::Kernel(12)),
         ])?;
         let world = World::new(answer);
         for _ in 0..u.int_in_range(1..=200)? {
@@ -138,21 +152,28 @@ pub fn hypercall(data: &[u8]) {
             if u.ratio(9, 10)? {
                 gpa &= !0xfff;
             }
-            let pages: u64 = if u.ratio(8, 10)? { u.int_in_range(0..=0x5000)? } else { u.arbitrary()? };
-            let attributes: u64 = if u.ratio(9, 10)? { u.int_in_range(0..=0x1f)? } else { u.arbitrary()? };
+            let pages: u64 =
+                if u.ratio(8, 10)? { u.int_in_range(0..=0x5000)? } else { u.arbitrary()? };
+            let attributes: u64 =
+                if u.ratio(9, 10)? { u.int_in_range(0..=0x1f)? } else { u.arbitrary()? };
             let mut run = RunBytes::new(3);
-            run.put_u64(U, number).put_u64(U + 8, gpa).put_u64(U + 16, pages).put_u64(U + 24, attributes);
+            run.put_u64(U, number)
+                .put_u64(U + 8, gpa)
+                .put_u64(U + 16, pages)
+                .put_u64(U + 24, attributes);
             run.put_u64(U + 56, u.arbitrary()?);
             let before = world.changes().len();
             assert_eq!(world.handle(Exit::decode(Ok(()), run.area())), Outcome::Resume);
             let reply = run.u64(U + 56);
             assert!(matches!(reply, 0 | 11 | 22), "KVM refuses the reply {reply}");
-            let good = number == 12 && attributes >> 5 == 0 && all_ram(gpa, pages) && answer.is_none();
+            let good =
+                number == 12 && attributes >> 5 == 0 && all_ram(gpa, pages) && answer.is_none();
             assert_eq!(reply == 0, good, "{number} {gpa:#x} {pages:#x} {attributes:#x}");
             let changes = world.changes();
             assert_eq!(changes.len() - before, usize::from(good));
             if good {
-                let to = if attributes & 16 != 0 { Visibility::Private } else { Visibility::Shared };
+                let to =
+                    if attributes & 16 != 0 { Visibility::Private } else { Visibility::Shared };
                 let range = GpaRange::new(gpa, pages * PAGE_SIZE).unwrap();
                 assert_eq!(changes.last(), Some(&(range, to)));
             }
@@ -206,7 +227,9 @@ pub fn req_certs(data: &[u8]) {
     structured(data, |u| {
         let world = World::new(None);
         let mut run = RunBytes::new(43);
-        run.put_u64(U, u.arbitrary()?).put_u64(U + 8, u.arbitrary()?).put_u64(U + 16, u.arbitrary()?);
+        run.put_u64(U, u.arbitrary()?)
+            .put_u64(U + 8, u.arbitrary()?)
+            .put_u64(U + 16, u.arbitrary()?);
         assert_eq!(world.handle(Exit::decode(Ok(()), run.area())), Outcome::Resume);
         assert!(matches!(run.u64(U + 16), 0 | 5 | 11 | 28), "KVM_RUN fails with any other reply");
         assert!(world.changes().is_empty());
@@ -218,7 +241,9 @@ fn msr(data: &[u8], reason: u32) {
     structured(data, |u| {
         let world = World::new(None);
         let mut run = RunBytes::new(reason);
-        run.put_u32(U + 8, u.arbitrary()?).put_u32(U + 12, u.arbitrary()?).put_u64(U + 16, u.arbitrary()?);
+        run.put_u32(U + 8, u.arbitrary()?)
+            .put_u32(U + 12, u.arbitrary()?)
+            .put_u64(U + 16, u.arbitrary()?);
         let index = run.get(U + 8, 16).to_vec();
         assert_eq!(world.handle(Exit::decode(Ok(()), run.area())), Outcome::Resume);
         assert_eq!(run.get(U, 1), [1], "the guest must get #GP");

@@ -109,7 +109,10 @@ impl World {
         let used = allocation_counter::measure(|| outcome = exit.handle(&self.machine));
         assert!(used.bytes_max < 64 * 1024, "one exit allocated {} bytes", used.bytes_max);
         for (offset, len, _) in self.accesses() {
-            assert!(offset + len as u64 <= RECORDER_SIZE, "a device saw an access outside its range");
+            assert!(
+                offset + len as u64 <= RECORDER_SIZE,
+                "a device saw an access outside its range"
+            );
             assert!(matches!(len, 1 | 2 | 4 | 8), "a device saw an access no processor makes");
         }
         for (range, _) in self.changes() {

@@ -53,8 +53,14 @@ fn unclaimed_mmio_reads_as_ones_and_ecam_shows_the_host_bridge() {
     // mov al, [rbx]; out dx, al
     let read = vec![0x8a, 0x03, 0xee];
     let code = [
-        dx(0x3f8), rbx(0xd000_0000), read.clone(), rbx(0xe000_0000), read.clone(),
-        rbx(0xe000_0001), read, power_off(),
+        dx(0x3f8),
+        rbx(0xd000_0000),
+        read.clone(),
+        rbx(0xe000_0000),
+        read.clone(),
+        rbx(0xe000_0001),
+        read,
+        power_off(),
     ];
     let Some(ran) = run(&plan(&code.concat(), 1)) else { return };
     assert_eq!(ran.stop, OFF);

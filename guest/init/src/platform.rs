@@ -22,7 +22,9 @@ fn out(port: u16, value: u8) {
     if allowed {
         // SAFETY: the port belongs to the host's platform registers, which change no memory of ours; access to it
         // was granted just now.
-        unsafe { asm!("out dx, al", in("dx") port, in("al") value, options(nomem, nostack, preserves_flags)) };
+        unsafe {
+            asm!("out dx, al", in("dx") port, in("al") value, options(nomem, nostack, preserves_flags))
+        };
     }
 }
 

@@ -12,9 +12,8 @@ const KEY_POWER: u16 = 116;
 /// Runs `action` on a thread of its own when the button is pressed. Without an input device (its kernel modules are
 /// not in the initrd) presses are not seen.
 pub fn on_press(action: impl FnOnce() + Send + 'static) {
-    let devices: Vec<File> = (0..4)
-        .filter_map(|i| File::open(format!("/dev/input/event{i}")).ok())
-        .collect();
+    let devices: Vec<File> =
+        (0..4).filter_map(|i| File::open(format!("/dev/input/event{i}")).ok()).collect();
     if !devices.is_empty() {
         let watch = move || {
             if wait_for_press(devices) {

@@ -28,7 +28,11 @@ fn parse(text: &str) -> Result<Workload, String> {
             _ => return Err(wrong()),
         }
     }
-    if workload.args.is_empty() { Err("the workload names no program".into()) } else { Ok(workload) }
+    if workload.args.is_empty() {
+        Err("the workload names no program".into())
+    } else {
+        Ok(workload)
+    }
 }
 
 /// Starts the workload that `path` describes, on the console.

@@ -7,8 +7,8 @@ use casemate_layout::{Range, Termination};
 use casemate_shim::cc;
 use casemate_shim::machine::{Machine, PageSize, Validation};
 use casemate_shim::paging::{
-    IDENTITY_END, RAM_WINDOW, RAM_WINDOW_TABLE, STAGING_WINDOW, STAGING_WINDOW_TABLE, TABLES, Table,
-    WINDOW_BYTES, aim, fill,
+    IDENTITY_END, RAM_WINDOW, RAM_WINDOW_TABLE, STAGING_WINDOW, STAGING_WINDOW_TABLE, TABLES,
+    Table, WINDOW_BYTES, aim, fill,
 };
 use casemate_shim::sha256::{Engine, Extensions};
 
@@ -159,7 +159,8 @@ impl Machine for Processor {
 
     fn copy(&mut self, from: Range, to: u64) -> Result<(), Termination> {
         let target = Range { start: to, size: from.size };
-        if !self.mapped || !self.reachable(from) || !self.reachable(target) || from.overlaps(target) {
+        if !self.mapped || !self.reachable(from) || !self.reachable(target) || from.overlaps(target)
+        {
             return Err(Termination::Internal);
         }
         // SAFETY: both ranges are mapped RAM outside the shim that no reference exists to.
@@ -210,7 +211,9 @@ impl Machine for Processor {
 
     fn mark(&mut self, port: u16, step: u8) {
         // SAFETY: port output touches no memory; the port is the hypervisor's.
-        unsafe { core::arch::asm!("out dx, al", in("dx") port, in("al") step, options(nomem, nostack)) };
+        unsafe {
+            core::arch::asm!("out dx, al", in("dx") port, in("al") step, options(nomem, nostack))
+        };
     }
 }
 
@@ -304,7 +307,9 @@ fn enable_vector_state() {
 /// Writes a report to a port.
 pub fn out_u32(port: u16, value: u32) {
     // SAFETY: port output touches no memory.
-    unsafe { core::arch::asm!("out dx, eax", in("dx") port, in("eax") value, options(nomem, nostack)) };
+    unsafe {
+        core::arch::asm!("out dx, eax", in("dx") port, in("eax") value, options(nomem, nostack))
+    };
 }
 
 /// Stops for good.

@@ -63,9 +63,11 @@ fn take_blobs(machine: &mut impl Machine, params: &Params) -> Result<(), Termina
     for (blob, mismatch) in blobs {
         take(machine, blob, engine, mismatch)?;
     }
-    let cmdline = machine.memory(params.cmdline.target()).ok_or(Termination::Internal)?;
-    if cmdline.contains(&0) {
-        return Err(Termination::CmdlineContents);
+    if params.cmdline.is_present() {
+        let cmdline = machine.memory(params.cmdline.target()).ok_or(Termination::Internal)?;
+        if cmdline.contains(&0) {
+            return Err(Termination::CmdlineContents);
+        }
     }
     if params.acpi.is_present() {
         let size = RSDP_SIGNATURE.len() as u64;

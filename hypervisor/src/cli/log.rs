@@ -122,7 +122,10 @@ fn verify(args: &VerifyArgs) -> Outcome {
     if report.more_problems > 0 {
         println!("{}: {} more problems", args.file.display(), report.more_problems);
     }
-    println!("{} records, {} decisions, {} signed heads", report.records, report.decisions, report.heads);
+    println!(
+        "{} records, {} decisions, {} signed heads",
+        report.records, report.decisions, report.heads
+    );
     match (report.key, key) {
         (None, _) => println!("not signed: whoever can write the file can make it anew"),
         (Some(found), None) => println!(
@@ -135,12 +138,18 @@ fn verify(args: &VerifyArgs) -> Outcome {
         println!("last head {head}");
     }
     if report.unsigned > 0 {
-        println!("{} records after the last signed head are chained, but not signed", report.unsigned);
+        println!(
+            "{} records after the last signed head are chained, but not signed",
+            report.unsigned
+        );
     }
     if report.recovered > 0 {
         println!("{} times a torn last line was removed after a crash", report.recovered);
     }
-    println!("{}", if report.closed { "closed" } else { "not closed: in use, crashed, or cut off" });
+    println!(
+        "{}",
+        if report.closed { "closed" } else { "not closed: in use, crashed, or cut off" }
+    );
     let open = args.closed && !(report.closed && report.unsigned == 0);
     if report.is_good() && !open { Ok(()) } else { Err(Failure::Status(1)) }
 }
@@ -158,7 +167,10 @@ fn show(args: &ShowArgs) -> Outcome {
             Entry::Decision(d) => {
                 verdict.is_none_or(|v| d.verdict == v)
                     && point.is_none_or(|p| d.point == p)
-                    && args.rule.as_ref().is_none_or(|r| d.rules.iter().any(|rule| rule.starts_with(r)))
+                    && args
+                        .rule
+                        .as_ref()
+                        .is_none_or(|r| d.rules.iter().any(|rule| rule.starts_with(r)))
             }
             _ => !filtered,
         };
@@ -170,7 +182,8 @@ fn show(args: &ShowArgs) -> Outcome {
     if report.is_good() {
         return Ok(());
     }
-    let message = format!("the log is not whole: run `casemate log verify {}`", args.file.display());
+    let message =
+        format!("the log is not whole: run `casemate log verify {}`", args.file.display());
     Err(Failure::Failed(message))
 }
 
@@ -213,8 +226,7 @@ fn print_record(record: &Record, line: &str) {
 }
 
 fn key(args: &KeyArgs) -> Outcome {
-    let public =
-        generate_key(&args.file).map_err(|error| Failure::BadInput(error.to_string()))?;
+    let public = generate_key(&args.file).map_err(|error| Failure::BadInput(error.to_string()))?;
     let mut path = args.file.clone().into_os_string();
     path.push(".pub");
     let path = PathBuf::from(path);

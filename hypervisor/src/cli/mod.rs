@@ -4,6 +4,11 @@
 //! result to stdout; a failure is one line on stderr, printed here, and an exit status:
 //! 0 success, 1 the thing failed or was refused, 2 bad use or bad input, 3 the guest failed.
 
+mod attest;
+mod attest_certs;
+mod attest_replay;
+mod attest_show;
+mod attest_verify;
 mod log;
 mod policy;
 mod policy_ask;
@@ -43,6 +48,8 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Run(run::RunArgs),
+    /// Verify, show and keep evidence of SEV-SNP guests.
+    Attest(attest::Attest),
     Policy(policy::PolicyArgs),
     Log(log::LogArgs),
 }
@@ -58,6 +65,7 @@ pub fn main() -> ExitCode {
         }
     };
     report(match &cli.command {
+        Command::Attest(attest) => attest::run(attest),
         Command::Run(args) => run::run(args),
         Command::Policy(args) => policy::run(args),
         Command::Log(args) => log::run(args),

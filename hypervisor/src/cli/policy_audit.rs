@@ -132,7 +132,8 @@ fn policies_in(directory: &Path) -> Result<Vec<PathBuf>, Failure> {
     }
     out.sort();
     if out.is_empty() {
-        let message = format!("{}: no policy P.toml with cases in P.cases.toml", directory.display());
+        let message =
+            format!("{}: no policy P.toml with cases in P.cases.toml", directory.display());
         return Err(Failure::BadInput(message));
     }
     Ok(out)
@@ -169,7 +170,11 @@ fn print_report(path: &Path, policy: &Policy, report: &SuiteReport) {
         println!("  decided  {}", printable(&result.decision.to_string()));
     }
     for mutant in report.mutants.iter().filter(|mutant| !mutant.noticed) {
-        println!("UNTESTED {}: no case notices when {} is removed", mutant.origin, printable(&mutant.rule));
+        println!(
+            "UNTESTED {}: no case notices when {} is removed",
+            mutant.origin,
+            printable(&mutant.rule)
+        );
     }
     let passed = report.results.iter().filter(|result| result.passed).count();
     let noticed = report.mutants.iter().filter(|mutant| mutant.noticed).count();

@@ -107,10 +107,14 @@ pub fn init(args: &InitArgs) -> Outcome {
         return Ok(());
     };
     let open = OpenOptions::new().write(true).create_new(true).open(path);
-    let mut file = open.map_err(|error| Failure::BadInput(format!("{}: {error}", path.display())))?;
+    let mut file =
+        open.map_err(|error| Failure::BadInput(format!("{}: {error}", path.display())))?;
     file.write_all(text.as_bytes())
         .map_err(|error| Failure::Failed(format!("{}: {error}", path.display())))?;
-    println!("{}: a policy that admits nothing yet; next: casemate policy check {0}", path.display());
+    println!(
+        "{}: a policy that admits nothing yet; next: casemate policy check {0}",
+        path.display()
+    );
     Ok(())
 }
 

@@ -85,7 +85,8 @@ impl RunArgs {
     fn config(&self) -> Result<RawConfig, Failure> {
         let bad = |e: crate::config::ConfigError| Failure::BadInput(e.to_string());
         let file = self.config.as_deref().map(RawConfig::from_file).transpose().map_err(bad)?;
-        let console = self.console.as_deref().map(RawConsole::from_flag).transpose().map_err(bad)?;
+        let console =
+            self.console.as_deref().map(RawConsole::from_flag).transpose().map_err(bad)?;
         Ok(file.unwrap_or_default().overridden_by(RawConfig {
             name: self.name.clone(),
             kernel: self.kernel.clone(),
@@ -96,6 +97,7 @@ impl RunArgs {
             console,
             timeout: self.timeout.clone(),
             protection: self.protection.clone(),
+            snp: None,
             sandbox: None,
         }))
     }
@@ -111,7 +113,11 @@ pub fn run(args: &RunArgs) -> Outcome {
     let config = config.validate().map_err(|e| Failure::BadInput(e.to_string()))?;
     timeline.record("configuration");
     let (end, timeline) = vm::run(config, timeline).map_err(|e| {
-        if e.is_bad_input() { Failure::BadInput(e.to_string()) } else { Failure::Failed(e.to_string()) }
+        if e.is_bad_input() {
+            Failure::BadInput(e.to_string())
+        } else {
+            Failure::Failed(e.to_string())
+        }
     })?;
     match args.timeline {
         Some(TimelineFormat::Text) => eprint!("{}", timeline.to_text()),

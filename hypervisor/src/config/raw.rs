@@ -29,6 +29,8 @@ pub struct RawConfig {
     pub timeout: Option<String>,
     /// "none" or "sev-snp".
     pub protection: Option<String>,
+    /// SEV-SNP.
+    pub snp: Option<super::RawSnp>,
     /// Sandbox.
     pub sandbox: Option<RawSandbox>,
 }
@@ -84,7 +86,8 @@ impl RawConfig {
     /// [`ConfigError::Parse`] with line, column and key.
     pub fn from_toml(text: &str, name: &str) -> Result<Self, ConfigError> {
         toml::from_str(text).map_err(|e| {
-            let line = e.span().map(|span| text.get(..span.start).unwrap_or("").matches('\n').count() + 1);
+            let line =
+                e.span().map(|span| text.get(..span.start).unwrap_or("").matches('\n').count() + 1);
             let source = line.and_then(|line| text.lines().nth(line - 1)).unwrap_or("").trim();
             let place = line.map_or(String::new(), |line| format!("line {line}: "));
             let reason = format!("{place}{} in `{source}`", e.message().replace('\n', "; "));
@@ -101,13 +104,18 @@ impl RawConfig {
         let wrong = |reason: String| ConfigError::Read { path: name.clone(), reason };
         let size = std::fs::metadata(path).map_err(|e| wrong(e.to_string()))?.len();
         if size > MAX_FILE {
-            return Err(wrong(format!("{size} bytes are more than a configuration may have (1 MiB)")));
+            return Err(wrong(format!(
+                "{size} bytes are more than a configuration may have (1 MiB)"
+            )));
         }
         let text = std::fs::read_to_string(path).map_err(|e| wrong(e.to_string()))?;
         let mut raw = Self::from_toml(&text, &name)?;
         let directory = path.parent().unwrap_or(Path::new(""));
         for path in [&mut raw.kernel, &mut raw.initrd].into_iter().flatten() {
             *path = directory.join(&*path);
+        }
+        if let Some(snp) = &mut raw.snp {
+            snp.resolve(directory);
         }
         if let Some(RawConsole::File(path)) = &mut raw.console {
             *path = directory.join(&*path);
@@ -128,6 +136,7 @@ impl RawConfig {
             console: over.console.or(self.console),
             timeout: over.timeout.or(self.timeout),
             protection: over.protection.or(self.protection),
+            snp: over.snp.or(self.snp),
             sandbox: over.sandbox.or(self.sandbox),
         }
     }

@@ -45,7 +45,8 @@ pub fn parse_duration(text: &str) -> Result<Duration, ConfigError> {
         "h" => 3_600_000,
         _ => return Err(wrong()),
     };
-    let millis = number.checked_mul(millis).filter(|ms| (1..=1 << 40).contains(ms)).ok_or_else(wrong)?;
+    let millis =
+        number.checked_mul(millis).filter(|ms| (1..=1 << 40).contains(ms)).ok_or_else(wrong)?;
     Ok(Duration::from_millis(millis))
 }
 

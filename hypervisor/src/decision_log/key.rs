@@ -15,7 +15,9 @@ use std::path::Path;
 pub fn generate_key(path: &Path) -> Result<PublicKey, LogError> {
     let mut seed = [0; 32];
     let random = Path::new("/dev/urandom");
-    File::open(random).and_then(|mut file| file.read_exact(&mut seed)).map_err(LogError::io(random))?;
+    File::open(random)
+        .and_then(|mut file| file.read_exact(&mut seed))
+        .map_err(LogError::io(random))?;
     let key = SigningKey::from_seed(&seed).ok_or_else(|| LogError::BadKey(path.to_owned()))?;
     let open = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
     let mut file = open.map_err(LogError::io(path))?;

@@ -30,7 +30,9 @@ pub enum LogError {
     #[error("{0}: another program is writing this log")]
     Locked(PathBuf),
     /// The last line is whole, but no record: going on would hide it.
-    #[error("{path}: the last line is no record ({why}); run `casemate log verify` on it and start a new file")]
+    #[error(
+        "{path}: the last line is no record ({why}); run `casemate log verify` on it and start a new file"
+    )]
     Damaged {
         /// The file.
         path: PathBuf,

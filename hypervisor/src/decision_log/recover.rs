@@ -36,8 +36,8 @@ pub(super) fn tail(file: &File, path: &Path) -> Result<Tail, LogError> {
     let lines = bytes.get(..end).unwrap_or_default();
     let begin = lines.iter().rposition(|b| *b == b'\n').map_or(0, |at| at + 1);
     let last = lines.get(begin..).unwrap_or_default();
-    let (record, hash) = Record::parse(last)
-        .map_err(|why| LogError::Damaged { path: path.to_owned(), why })?;
+    let (record, hash) =
+        Record::parse(last).map_err(|why| LogError::Damaged { path: path.to_owned(), why })?;
     let whole = start.saturating_add(u64::try_from(end + 1).unwrap_or(u64::MAX));
     Ok(Tail { chain: Chain::after(record.seq, hash), whole, torn: length.saturating_sub(whole) })
 }

@@ -102,7 +102,8 @@ impl DecisionLog {
         let (line, after) = self.chain.append(time, entry);
         self.write(&line, after)?;
         self.since_head = self.since_head.saturating_add(1);
-        let late = time.saturating_sub(self.last_head) >= self.heads.seconds.saturating_mul(1_000_000);
+        let late =
+            time.saturating_sub(self.last_head) >= self.heads.seconds.saturating_mul(1_000_000);
         if self.since_head >= self.heads.records || late {
             self.head(time, false)?;
             if late {

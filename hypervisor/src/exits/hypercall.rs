@@ -44,7 +44,8 @@ impl Hypercall<'_> {
 
     fn map_gpa_range(&self, machine: &Machine) -> u64 {
         let [gpa, pages, attributes] = self.args;
-        let to = if attributes.has(ATTR_PRIVATE) { Visibility::Private } else { Visibility::Shared };
+        let to =
+            if attributes.has(ATTR_PRIVATE) { Visibility::Private } else { Visibility::Shared };
         let range = GpaRange::from_guest(gpa, pages)
             .ok()
             .filter(|_| attributes.unknown_bits(ATTR_PRIVATE | ATTR_PAGE_SIZE) == 0)

@@ -103,7 +103,10 @@ impl fmt::Display for Stop {
                 write!(f, "the guest made a {kind} access to {gpa:#x}, which cannot be served")
             }
             Self::InternalError { suberror } => {
-                write!(f, "KVM could not go on with the guest (internal error, suberror {suberror})")
+                write!(
+                    f,
+                    "KVM could not go on with the guest (internal error, suberror {suberror})"
+                )
             }
             Self::FailEntry { reason } => {
                 write!(f, "the processor refused to enter the guest (reason {reason:#x})")

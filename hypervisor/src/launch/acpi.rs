@@ -4,7 +4,9 @@
 //! IOAPIC, the ECAM window, the serial port, the power button, and how to switch off and reset.
 
 use crate::devices::pci_root::{ECAM_BASE, ECAM_SIZE};
-use crate::devices::platform::{PLATFORM_PORT, PLATFORM_SIZE, RESET_VALUE, SLEEP_TYPE_S5, register};
+use crate::devices::platform::{
+    PLATFORM_PORT, PLATFORM_SIZE, RESET_VALUE, SLEEP_TYPE_S5, register,
+};
 use crate::devices::{POWER_BUTTON_GSI, SERIAL_GSI, SERIAL_PORT};
 use crate::memory::HOLE_START;
 use acpi_tables::aml::{
@@ -13,7 +15,9 @@ use acpi_tables::aml::{
 };
 use acpi_tables::fadt::{FADTBuilder, Flags, PmProfile};
 use acpi_tables::gas::{AccessSize, AddressSpace as GasSpace, GAS};
-use acpi_tables::madt::{EnabledStatus, IoApic, LocalInterruptController, MADT, ProcessorLocalApic};
+use acpi_tables::madt::{
+    EnabledStatus, IoApic, LocalInterruptController, MADT, ProcessorLocalApic,
+};
 use acpi_tables::mcfg::MCFG;
 use acpi_tables::rsdp::Rsdp;
 use acpi_tables::sdt::Sdt;
@@ -44,8 +48,11 @@ pub struct AcpiTables {
 pub fn build(base: u64, vcpus: u32) -> AcpiTables {
     let mut blob = Blob { base, bytes: Vec::new() };
     let dsdt = blob.add(&dsdt());
-    let tables =
-        [blob.add(&fadt(dsdt)), blob.add(&table_bytes(&madt(vcpus))), blob.add(&table_bytes(&mcfg()))];
+    let tables = [
+        blob.add(&fadt(dsdt)),
+        blob.add(&table_bytes(&madt(vcpus))),
+        blob.add(&table_bytes(&mcfg())),
+    ];
     let mut xsdt = XSDT::new(OEM, TABLE, REVISION);
     for table in tables {
         xsdt.add_entry(table);

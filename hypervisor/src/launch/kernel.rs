@@ -153,7 +153,9 @@ fn elf(image: Image<'_>) -> Result<KernelKind, KernelError> {
         if image.u32(at).ok_or_else(truncated)? != PT_LOAD {
             continue;
         }
-        let word = |offset: usize| at.checked_add(offset).and_then(|at| image.u64(at)).ok_or_else(truncated);
+        let word = |offset: usize| {
+            at.checked_add(offset).and_then(|at| image.u64(at)).ok_or_else(truncated)
+        };
         let (offset, virt, phys) = (word(8)?, word(16)?, word(24)?);
         let (in_file, in_memory) = (word(32)?, word(40)?);
         if in_memory < in_file {

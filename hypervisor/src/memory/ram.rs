@@ -4,9 +4,7 @@ use crate::memory::{GpaRange, RamMap};
 use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
 use std::fs::File;
 use std::sync::Arc;
-use vm_memory::{
-    Bytes, FileOffset, GuestAddress, GuestMemoryBackend, GuestMemoryMmap,
-};
+use vm_memory::{Bytes, FileOffset, GuestAddress, GuestMemoryBackend, GuestMemoryMmap};
 
 /// Why guest RAM could not be made or written.
 #[derive(Debug, thiserror::Error)]

@@ -60,10 +60,7 @@ pub struct Watched {
 }
 
 /// Locks the supervisor itself: from here on it opens nothing and starts nothing.
-///
-/// # Errors
-/// [`SandboxError`].
-pub fn lock(w: &Watched) -> Result<(), SandboxError> {
+fn lock(w: &Watched) -> Result<(), SandboxError> {
     let setup = Born::here(Layers::for_this_process("supervisor")).confine()?;
     freeze_heap(HEAP)?;
     let [input, output, terminal] = w.console.raw_fds();
@@ -91,6 +88,7 @@ struct Watch {
     w: Watched,
     asked: u32,
     notes_left: u32,
+    locked: bool,
     deadline: Option<Instant>,
     ended: Option<End>,
 }
@@ -98,7 +96,8 @@ struct Watch {
 /// Watches until the VM has ended; nothing of it is left then.
 pub fn watch(watched: Watched) -> (End, Timeline) {
     let deadline = watched.timeout.and_then(|timeout| Instant::now().checked_add(timeout));
-    let mut watch = Watch { w: watched, asked: 0, notes_left: NOTES, deadline, ended: None };
+    let mut watch =
+        Watch { w: watched, asked: 0, notes_left: NOTES, locked: false, deadline, ended: None };
     let end = loop {
         if let Some(end) = watch.ended.take() {
             break end;
@@ -109,11 +108,12 @@ pub fn watch(watched: Watched) -> (End, Timeline) {
     let died = watch.w.vmm.wait().ok();
     watch.w.console.drain(watch.w.guest_console.as_fd());
     let end = match end {
-        // What failed before its body ran, it told its parent, not us.
-        End::VmmDied(_) => match watch.w.vmm.confined() {
+        // What failed before its body ran, it told its parent's sandbox.
+        End::VmmDied(_) if !watch.locked => match watch.w.vmm.confined() {
             Ok(_) | Err(SandboxError::Died { .. }) => End::VmmDied(died),
             Err(e) => End::LaunchFailed(e.to_string()),
         },
+        End::VmmDied(_) => End::VmmDied(died),
         end => end,
     };
     watch.w.timeline.record("exit");
@@ -213,7 +213,17 @@ impl Watch {
 
     fn take(&mut self, message: FromVmm) {
         match message {
-            FromVmm::Phase(phase) => self.w.timeline.record(phase_name(phase)),
+            FromVmm::Phase(phase) => {
+                self.w.timeline.record(phase_name(phase));
+                if phase == Phase::Locked && !self.locked {
+                    self.lock_too();
+                }
+            }
+            FromVmm::Launched { pages, micros } => {
+                let each = micros.checked_div(pages).unwrap_or(0);
+                let step = format!("launched {pages} pages, {each} µs each");
+                self.w.timeline.record(step);
+            }
             FromVmm::Mark(step) => match (self.w.mark_name)(step) {
                 Some(name) => self.w.timeline.record(name),
                 None => self.w.timeline.record(format!("guest mark {step}")),
@@ -224,6 +234,14 @@ impl Watch {
             }
             FromVmm::Stopped(stop) => self.ended = Some(End::Stopped(stop)),
             FromVmm::Failed(reason) => self.ended = Some(End::LaunchFailed(reason)),
+        }
+    }
+
+    /// The vmm process is locked, so nothing has to be opened any more.
+    fn lock_too(&mut self) {
+        self.locked = true;
+        if let Err(e) = self.w.vmm.confined().map(|_| ()).and_then(|()| lock(&self.w)) {
+            self.ended = Some(End::LaunchFailed(e.to_string()));
         }
     }
 

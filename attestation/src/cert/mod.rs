@@ -1,0 +1,72 @@
+//! Certificates and revocation lists of the SEV-SNP key hierarchy.
+//!
+//! Principle: one walk over the DER that was received; signatures are verified over slices of it, never
+//! over a re-encoding. Only the shapes that AMD issues are accepted: RSASSA-PSS with SHA-384, names of
+//! one form, keys RSA-4096 or P-384. Serial number 0 is legal: every VCEK and VLEK has it.
+//! Limit: structure only. Whom to trust, and when, is decided in [`crate::verify`].
+
+mod certificate;
+mod crl;
+mod name;
+mod pem;
+mod roots;
+mod vek;
+
+pub use certificate::{Certificate, Extension, PublicKey, Validity};
+pub use crl::Crl;
+pub use name::{Authority, Role, encode as encode_name, recognise as recognise_name};
+pub use pem::certificates_in;
+pub use roots::{Anchor, Roots, builtin};
+pub use vek::{VekExtensions, VekKind};
+
+/// No certificate of this hierarchy is near this size.
+pub const MAX_CERTIFICATE: usize = 16 * 1024;
+/// A revocation list of this hierarchy has a handful of entries.
+pub const MAX_CRL: usize = 256 * 1024;
+
+/// Why bytes are not a certificate or a revocation list that this crate accepts.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CertError {
+    /// Larger than anything legitimate.
+    #[error("{what}: {length} bytes, more than the limit of {limit}")]
+    TooLong {
+        /// Which object.
+        what: &'static str,
+        /// Bytes given.
+        length: usize,
+        /// Bytes allowed.
+        limit: usize,
+    },
+    /// Not canonical DER, or not of the expected structure.
+    #[error("{what}: not canonical DER of the expected structure ({detail})")]
+    Der {
+        /// Which field.
+        what: &'static str,
+        /// The decoder's message, with the offset.
+        detail: String,
+    },
+    /// The signature algorithm is not RSASSA-PSS, SHA-384, MGF1-SHA-384, salt 48.
+    #[error("{what}: signature algorithm is not RSASSA-PSS with SHA-384, MGF1-SHA-384 and salt 48")]
+    PssParameters {
+        /// Which of the two places.
+        what: &'static str,
+    },
+    /// The public key is neither RSA nor P-384.
+    #[error("public key is neither RSA-4096 nor P-384")]
+    KeyType,
+    /// A VEK extension breaks a rule.
+    #[error("extension {oid}: {rule}")]
+    Extension {
+        /// Object identifier, dotted.
+        oid: String,
+        /// The rule that is broken.
+        rule: &'static str,
+    },
+    /// Neither DER nor PEM of a certificate.
+    #[error("PEM: {0}")]
+    Pem(&'static str),
+}
+
+pub(crate) fn der_error(what: &'static str) -> impl Fn(der::Error) -> CertError {
+    move |error| CertError::Der { what, detail: error.to_string() }
+}

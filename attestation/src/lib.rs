@@ -1,0 +1,29 @@
+//! What is PROVEN about an SEV-SNP guest: launch digests, attestation reports, certificates, evidence.
+//!
+//! Nothing here knows of KVM; bytes come in, typed results go out. No module does I/O on its own,
+//! except for the certificate store, which reads and writes one directory.
+//!
+//! - [`digest`]: the launch digest of a guest, page by page, and the VMSA pages that KVM builds.
+//! - [`report`]: the attestation report, with its state in its type.
+//! - [`cert`]: certificates and revocation lists, the built-in roots.
+//! - [`verify`]: every check, the appraisal policy, the verdict.
+//! - [`evidence`]: the forms in which reports travel.
+//! - [`store`]: a directory of certificates.
+//! - [`record`]: verifications on record, replayable.
+//! - [`idblock`]: ID blocks and their authentication.
+//! - `model` (feature): a software model of the security processor.
+#![forbid(unsafe_code)]
+
+pub mod cert;
+pub mod crypto;
+pub mod digest;
+pub mod evidence;
+pub mod hex;
+pub mod idblock;
+#[cfg(feature = "model")]
+pub mod model;
+pub mod record;
+pub mod report;
+pub mod store;
+pub mod time;
+pub mod verify;

@@ -1,0 +1,198 @@
+//! Every field of a report, read once from its fixed offset.
+
+use super::REPORT_SIZE;
+use super::generation::{Generation, Tcb};
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// A version of the SNP firmware.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
+pub struct FirmwareVersion {
+    /// Major version.
+    pub major: u8,
+    /// Minor version.
+    pub minor: u8,
+    /// Build number.
+    pub build: u8,
+}
+
+impl fmt::Display for FirmwareVersion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}.{}", self.major, self.minor, self.build)
+    }
+}
+
+/// The key a report says it is signed with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SigningKey {
+    /// The chip's key.
+    Vcek,
+    /// A key loaded for a cloud provider.
+    Vlek,
+    /// Not signed.
+    None,
+    /// A value without meaning.
+    Reserved(u8),
+}
+
+/// The fields of a report, in the order of their offsets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fields {
+    /// 0x000 VERSION.
+    pub version: u32,
+    /// 0x004 GUEST_SVN.
+    pub guest_svn: u32,
+    /// 0x008 POLICY.
+    pub policy: u64,
+    /// 0x010 FAMILY_ID.
+    pub family_id: [u8; 16],
+    /// 0x020 IMAGE_ID.
+    pub image_id: [u8; 16],
+    /// 0x030 VMPL of the requester; 0xFFFFFFFF when the host asked.
+    pub vmpl: u32,
+    /// 0x034 SIGNATURE_ALGO; 1 is ECDSA P-384 with SHA-384.
+    pub signature_algorithm: u32,
+    /// 0x038 CURRENT_TCB.
+    pub current_tcb: Tcb,
+    /// 0x040 PLATFORM_INFO.
+    pub platform_info: u64,
+    /// 0x048 AUTHOR_KEY_EN, MASK_CHIP_KEY, SIGNING_KEY.
+    pub flags: u32,
+    /// 0x050 REPORT_DATA.
+    pub report_data: [u8; 64],
+    /// 0x090 MEASUREMENT.
+    pub measurement: [u8; 48],
+    /// 0x0C0 HOST_DATA.
+    pub host_data: [u8; 32],
+    /// 0x0E0 ID_KEY_DIGEST.
+    pub id_key_digest: [u8; 48],
+    /// 0x110 AUTHOR_KEY_DIGEST.
+    pub author_key_digest: [u8; 48],
+    /// 0x140 REPORT_ID.
+    pub report_id: [u8; 32],
+    /// 0x160 REPORT_ID_MA.
+    pub report_id_ma: [u8; 32],
+    /// 0x180 REPORTED_TCB.
+    pub reported_tcb: Tcb,
+    /// 0x188 CPUID family, model, stepping; zero before version 3.
+    pub cpuid: [u8; 3],
+    /// 0x1A0 CHIP_ID.
+    pub chip_id: [u8; 64],
+    /// 0x1E0 COMMITTED_TCB.
+    pub committed_tcb: Tcb,
+    /// 0x1E8 CURRENT firmware version.
+    pub current_version: FirmwareVersion,
+    /// 0x1EC COMMITTED firmware version.
+    pub committed_version: FirmwareVersion,
+    /// 0x1F0 LAUNCH_TCB.
+    pub launch_tcb: Tcb,
+    /// 0x1F8 LAUNCH_MIT_VECTOR; version 5 and later.
+    pub launch_mitigations: Option<u64>,
+    /// 0x200 CURRENT_MIT_VECTOR; version 5 and later.
+    pub current_mitigations: Option<u64>,
+    /// 0x2A0 r, little-endian.
+    pub signature_r: [u8; 72],
+    /// 0x2E8 s, little-endian.
+    pub signature_s: [u8; 72],
+}
+
+impl Fields {
+    pub(super) fn read(raw: &[u8; REPORT_SIZE]) -> Self {
+        let version = u32::from_le_bytes(at(raw, 0x00));
+        let tcb = |offset| Tcb(at(raw, offset));
+        let firmware = |offset| {
+            let [build, minor, major] = at(raw, offset);
+            FirmwareVersion { major, minor, build }
+        };
+        let since_5 = |offset| (version >= 5).then(|| u64::from_le_bytes(at(raw, offset)));
+        Self {
+            version,
+            guest_svn: u32::from_le_bytes(at(raw, 0x04)),
+            policy: u64::from_le_bytes(at(raw, 0x08)),
+            family_id: at(raw, 0x10),
+            image_id: at(raw, 0x20),
+            vmpl: u32::from_le_bytes(at(raw, 0x30)),
+            signature_algorithm: u32::from_le_bytes(at(raw, 0x34)),
+            current_tcb: tcb(0x38),
+            platform_info: u64::from_le_bytes(at(raw, 0x40)),
+            flags: u32::from_le_bytes(at(raw, 0x48)),
+            report_data: at(raw, 0x50),
+            measurement: at(raw, 0x90),
+            host_data: at(raw, 0xC0),
+            id_key_digest: at(raw, 0xE0),
+            author_key_digest: at(raw, 0x110),
+            report_id: at(raw, 0x140),
+            report_id_ma: at(raw, 0x160),
+            reported_tcb: tcb(0x180),
+            cpuid: if version >= 3 { at(raw, 0x188) } else { [0; 3] },
+            chip_id: at(raw, 0x1A0),
+            committed_tcb: tcb(0x1E0),
+            current_version: firmware(0x1E8),
+            committed_version: firmware(0x1EC),
+            launch_tcb: tcb(0x1F0),
+            launch_mitigations: since_5(0x1F8),
+            current_mitigations: since_5(0x200),
+            signature_r: at(raw, 0x2A0),
+            signature_s: at(raw, 0x2E8),
+        }
+    }
+
+    /// The key the report says it is signed with (bits 4:2 of the flags).
+    #[must_use]
+    pub const fn signing_key(&self) -> SigningKey {
+        match (self.flags >> 2) & 7 {
+            0 => SigningKey::Vcek,
+            1 => SigningKey::Vlek,
+            7 => SigningKey::None,
+            other => SigningKey::Reserved(other.to_le_bytes()[0]),
+        }
+    }
+
+    /// Whether an author key was given at launch (bit 0 of the flags).
+    #[must_use]
+    pub const fn author_key_enabled(&self) -> bool {
+        self.flags & 1 != 0
+    }
+
+    /// Whether the chip key is masked, which leaves the report unsigned (bit 1 of the flags).
+    #[must_use]
+    pub const fn chip_key_masked(&self) -> bool {
+        self.flags & 2 != 0
+    }
+
+    /// The generation by CPUID; none before version 3, and none for an unknown processor.
+    #[must_use]
+    pub const fn generation(&self) -> Option<Generation> {
+        let [family, model, _] = self.cpuid;
+        Generation::from_cpuid(family, model)
+    }
+
+    /// The first reserved byte that is not zero, by offset; TCB fields excepted, see [`Tcb`].
+    #[must_use]
+    pub fn first_reserved(&self, raw: &[u8; REPORT_SIZE]) -> Option<usize> {
+        let cpuid = if self.version < 3 { 0x188..0x18B } else { 0..0 };
+        let mitigations = if self.version < 5 { 0x1F8..0x208 } else { 0..0 };
+        [
+            0x4C..0x50,
+            cpuid,
+            0x18B..0x1A0,
+            0x1EB..0x1EC,
+            0x1EF..0x1F0,
+            mitigations,
+            0x208..0x2A0,
+            0x330..0x4A0,
+        ]
+        .into_iter()
+        .flatten()
+        .find(|offset| raw.get(*offset).is_some_and(|byte| *byte != 0))
+    }
+}
+
+/// The `N` bytes at a constant offset, all of which lie inside a report.
+fn at<const N: usize>(raw: &[u8; REPORT_SIZE], offset: usize) -> [u8; N] {
+    offset
+        .checked_add(N)
+        .and_then(|end| raw.get(offset..end))
+        .and_then(|bytes| bytes.try_into().ok())
+        .unwrap_or([0; N])
+}

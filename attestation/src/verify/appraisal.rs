@@ -1,0 +1,263 @@
+//! What a verified report must say: the appraisal policy of `casemate attest verify --policy`.
+//!
+//! Principle: every key is optional and only narrows; an absent key leaves the built-in rule. Unknown keys
+//! are errors. There is no key that switches a structural or cryptographic check off.
+
+use crate::hex::Hex;
+use crate::report::{Fields, FirmwareVersion, Generation, Tcb};
+use serde::{Deserialize, Serialize};
+
+/// What a bit of the guest policy must be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum BitRule {
+    /// Must be one.
+    Set,
+    /// Must be zero.
+    Clear,
+    /// Either; shown.
+    Any,
+}
+
+/// Rules for the bits of the guest policy, by [`crate::report::POLICY_BITS`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
+#[allow(missing_docs, reason = "one rule for the bit of the same name")]
+pub struct GuestPolicyRules {
+    pub smt: BitRule,
+    pub migrate_ma: BitRule,
+    pub debug: BitRule,
+    pub single_socket: BitRule,
+    pub cxl: BitRule,
+    pub mem_aes_256_xts: BitRule,
+    pub rapl_dis: BitRule,
+    pub ciphertext_hiding: BitRule,
+    pub page_swap_disable: BitRule,
+    /// Unknown bits that are accepted, as a mask.
+    pub allow_unknown_bits: u64,
+    /// Least ABI version of the policy, major and minor.
+    pub min_abi: (u8, u8),
+}
+
+impl Default for GuestPolicyRules {
+    fn default() -> Self {
+        Self {
+            smt: BitRule::Any,
+            migrate_ma: BitRule::Clear,
+            debug: BitRule::Clear,
+            single_socket: BitRule::Any,
+            cxl: BitRule::Any,
+            mem_aes_256_xts: BitRule::Any,
+            rapl_dis: BitRule::Any,
+            ciphertext_hiding: BitRule::Any,
+            page_swap_disable: BitRule::Any,
+            allow_unknown_bits: 0,
+            min_abi: (0, 0),
+        }
+    }
+}
+
+/// Rules for PLATFORM_INFO: masks, each in its one direction.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
+pub struct PlatformRules {
+    /// Bits that must be one.
+    pub required: u64,
+    /// Bits that must be zero.
+    pub forbidden: u64,
+    /// Refuse bits without a known meaning; otherwise they are a warning.
+    pub deny_unknown: bool,
+}
+
+/// Least security patch levels. Absent components are not constrained.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
+#[allow(missing_docs, reason = "named as the components of a TCB_VERSION")]
+pub struct TcbFloor {
+    pub fmc: Option<u8>,
+    pub bootloader: Option<u8>,
+    pub tee: Option<u8>,
+    pub snp: Option<u8>,
+    pub microcode: Option<u8>,
+}
+
+impl TcbFloor {
+    fn component(&self, name: &str) -> Option<u8> {
+        match name {
+            "fmc" => self.fmc,
+            "bootloader" => self.bootloader,
+            "tee" => self.tee,
+            "snp" => self.snp,
+            _ => self.microcode,
+        }
+    }
+
+    /// The first component of `tcb` below this floor: name, value, floor.
+    #[must_use]
+    pub fn first_below(&self, tcb: Tcb, generation: Generation) -> Option<(&'static str, u8, u8)> {
+        tcb.components(generation).find_map(|(name, value)| {
+            let floor = self.component(name)?;
+            (value < floor).then_some((name, value, floor))
+        })
+    }
+
+    /// A component that is constrained but does not exist on this generation.
+    #[must_use]
+    pub fn missing_component(&self, generation: Generation) -> Option<&'static str> {
+        ["fmc", "bootloader", "tee", "snp", "microcode"].into_iter().find(|name| {
+            self.component(name).is_some()
+                && !generation.tcb_layout().into_iter().flatten().any(|known| known == *name)
+        })
+    }
+}
+
+/// Floors for one generation.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
+#[allow(missing_docs, reason = "named as the TCB fields of a report")]
+pub struct TcbFloors {
+    pub reported: Option<TcbFloor>,
+    pub committed: Option<TcbFloor>,
+    pub launch: Option<TcbFloor>,
+    pub current: Option<TcbFloor>,
+}
+
+/// A published floor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TcbPreset {
+    /// AMD-SB-3019 (microcode signature verification): SNP 0x18 on Milan, 0x17 on Genoa.
+    AmdSb3019,
+}
+
+impl TcbPreset {
+    /// The floor of the preset; none where the bulletin names none for this generation.
+    #[must_use]
+    pub const fn floor(self, generation: Generation) -> Option<TcbFloor> {
+        let snp = match (self, generation) {
+            (Self::AmdSb3019, Generation::Milan) => 0x18,
+            (Self::AmdSb3019, Generation::Genoa) => 0x17,
+            (Self::AmdSb3019, Generation::Turin | Generation::Venice) => return None,
+        };
+        Some(TcbFloor { fmc: None, bootloader: None, tee: None, snp: Some(snp), microcode: None })
+    }
+}
+
+/// Floors by generation.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
+#[allow(missing_docs, reason = "one entry for the generation of the same name")]
+pub struct TcbRules {
+    pub milan: TcbFloors,
+    pub genoa: TcbFloors,
+    pub turin: TcbFloors,
+    pub venice: TcbFloors,
+    /// Published floors, applied to the reported, committed and launch TCB.
+    pub presets: Vec<TcbPreset>,
+    /// Refuse provisional firmware: committed TCB and version must equal the current ones.
+    pub committed_only: bool,
+}
+
+impl TcbRules {
+    pub(super) const fn floors(&self, generation: Generation) -> &TcbFloors {
+        match generation {
+            Generation::Milan => &self.milan,
+            Generation::Genoa => &self.genoa,
+            Generation::Turin => &self.turin,
+            Generation::Venice => &self.venice,
+        }
+    }
+}
+
+/// Which endorsement keys are accepted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[allow(missing_docs, reason = "named as the keys")]
+pub enum KeyKind {
+    Vcek,
+    Vlek,
+}
+
+/// What a verified report must say. The default is the built-in appraisal: VMPL 0, debug and migration
+/// off, no unknown policy bits, chip identifier not masked.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
+pub struct Appraisal {
+    /// Allowed generations.
+    pub generations: Option<Vec<Generation>>,
+    /// Allowed chips, by the 64 bytes of CHIP_ID.
+    pub chip_ids: Option<Vec<Hex<64>>>,
+    /// Accept a report whose chip identifier is masked (all zero) under a VCEK.
+    pub allow_masked_chip_id: bool,
+    /// Allowed endorsement keys.
+    pub key_kinds: Option<Vec<KeyKind>>,
+    /// Allowed cloud providers, by the exact identifier in the VLEK certificate.
+    pub csp_ids: Option<Vec<String>>,
+    /// Refuse when no revocation list was checked.
+    pub require_crl: bool,
+    /// Allowed privilege levels; VMPL 0 when absent.
+    pub vmpl: Option<Vec<u32>>,
+    /// Guest policy.
+    pub guest_policy: GuestPolicyRules,
+    /// Platform information.
+    pub platform: PlatformRules,
+    /// Mitigations that must be in force at launch, as a mask.
+    pub launch_mitigations: u64,
+    /// Mitigations that must be in force now, as a mask.
+    pub current_mitigations: u64,
+    /// TCB floors.
+    pub tcb: TcbRules,
+    /// Least committed firmware version: major, minor, build.
+    pub min_firmware: Option<(u8, u8, u8)>,
+    /// Allowed ID key digests.
+    pub id_key_digests: Option<Vec<Hex<48>>>,
+    /// Allowed author key digests.
+    pub author_key_digests: Option<Vec<Hex<48>>>,
+    /// Allowed family identifiers.
+    pub family_ids: Option<Vec<Hex<16>>>,
+    /// Allowed image identifiers.
+    pub image_ids: Option<Vec<Hex<16>>>,
+    /// Least guest security version.
+    pub min_guest_svn: Option<u32>,
+    /// Allowed measurements.
+    pub measurements: Option<Vec<Hex<48>>>,
+    /// Allowed host data.
+    pub host_data: Option<Vec<Hex<32>>>,
+    /// Allowed report identifiers.
+    pub report_ids: Option<Vec<Hex<32>>>,
+    /// The report data, all 64 bytes.
+    pub report_data: Option<Hex<64>>,
+}
+
+impl Appraisal {
+    /// Reads a policy in TOML.
+    ///
+    /// # Errors
+    /// The parser's message, with the line.
+    pub fn from_toml(text: &str) -> Result<Self, toml::de::Error> {
+        toml::from_str(text)
+    }
+
+    pub(super) fn min_firmware_version(&self) -> Option<FirmwareVersion> {
+        self.min_firmware.map(|(major, minor, build)| FirmwareVersion { major, minor, build })
+    }
+
+    /// The TCB fields of a report with the floors that hold for each.
+    pub(super) fn floors_for(
+        &self,
+        fields: &Fields,
+        generation: Generation,
+    ) -> [(super::Code, Tcb, Vec<TcbFloor>); 4] {
+        use super::Code;
+        let own = self.tcb.floors(generation);
+        let presets: Vec<_> =
+            self.tcb.presets.iter().filter_map(|preset| preset.floor(generation)).collect();
+        let with = |own: Option<TcbFloor>| presets.iter().copied().chain(own).collect();
+        [
+            (Code::TcbFloorReported, fields.reported_tcb, with(own.reported)),
+            (Code::TcbFloorCommitted, fields.committed_tcb, with(own.committed)),
+            (Code::TcbFloorLaunch, fields.launch_tcb, with(own.launch)),
+            (Code::TcbFloorCurrent, fields.current_tcb, own.current.into_iter().collect()),
+        ]
+    }
+}

@@ -1,0 +1,262 @@
+//! Appraising a verified report: every rule of an [`Appraisal`], each with what it saw.
+
+use super::appraisal::{Appraisal, BitRule, KeyKind};
+use super::chain::VerifiedVek;
+use super::{Checks, Code};
+use crate::cert::VekKind;
+use crate::hex::{self, Hex};
+use crate::report::{
+    Fields, Generation, PLATFORM_BITS, POLICY_BITS, POLICY_MUST_BE_ONE, Report, Verified,
+    set_names, unknown_bits, unknown_policy_bits,
+};
+
+/// Makes every appraisal check; all of them, whatever fails.
+pub(super) fn appraise(
+    report: &Report<Verified>,
+    vek: &VerifiedVek,
+    rules: &Appraisal,
+    checks: &mut Checks,
+) {
+    let fields = report.fields();
+    platform_identity(fields, vek, rules, checks);
+    privilege(fields, rules, checks);
+    guest_policy(fields, rules, checks);
+    platform_bits(fields, rules, checks);
+    mitigations(fields, rules, checks);
+    tcb(fields, vek.generation, rules, checks);
+    identity(fields, rules, checks);
+}
+
+fn platform_identity(f: &Fields, vek: &VerifiedVek, rules: &Appraisal, checks: &mut Checks) {
+    let generation = vek.generation;
+    match &rules.generations {
+        Some(allowed) if !allowed.contains(&generation) => {
+            let names: Vec<_> = allowed.iter().map(|allowed| allowed.name()).collect();
+            checks.fail(Code::GenerationAllowed, generation.name(), names.join(", "));
+        }
+        _ if generation == Generation::Milan => checks.warn(
+            Code::GenerationAllowed,
+            "Milan: its root key was extracted by researchers in 2026, reports can be forged",
+        ),
+        _ => checks.pass(Code::GenerationAllowed, generation.name()),
+    }
+    one_of(Code::ChipAllowed, &f.chip_id, rules.chip_ids.as_deref(), checks);
+    let kind = match vek.extensions.kind {
+        VekKind::Vcek { .. } => KeyKind::Vcek,
+        VekKind::Vlek { .. } => KeyKind::Vlek,
+    };
+    match &rules.key_kinds {
+        None => checks.skip(Code::KeyKindAllowed, "no rule given"),
+        Some(allowed) => {
+            let saw = vek.extensions.kind.name();
+            checks.require(
+                Code::KeyKindAllowed,
+                allowed.contains(&kind),
+                saw,
+                format!("{allowed:?}"),
+            );
+        }
+    }
+    match (&rules.csp_ids, &vek.extensions.kind) {
+        (None, VekKind::Vlek { csp_id }) => {
+            checks.skip(Code::CspAllowed, format!("no rule given; it is {csp_id}"));
+        }
+        (None, VekKind::Vcek { .. }) => checks.skip(Code::CspAllowed, "no rule given"),
+        (Some(allowed), VekKind::Vlek { csp_id }) => checks.require(
+            Code::CspAllowed,
+            allowed.contains(csp_id),
+            csp_id.clone(),
+            allowed.join(", "),
+        ),
+        (Some(allowed), VekKind::Vcek { .. }) => {
+            checks.fail(Code::CspAllowed, "a VCEK names no provider", allowed.join(", "));
+        }
+    }
+    let saw = if vek.crl_checked { "checked" } else { "none checked" };
+    if rules.require_crl {
+        checks.require(Code::CrlRequired, vek.crl_checked, saw, "one");
+    } else {
+        checks.skip(Code::CrlRequired, "not required");
+    }
+}
+
+fn privilege(f: &Fields, rules: &Appraisal, checks: &mut Checks) {
+    let allowed = rules.vmpl.as_deref().unwrap_or(&[0]);
+    let saw = if f.vmpl == u32::MAX { "requested by the host".into() } else { f.vmpl.to_string() };
+    checks.require(Code::Vmpl, allowed.contains(&f.vmpl), saw, format!("one of {allowed:?}"));
+}
+
+fn guest_policy(f: &Fields, rules: &Appraisal, checks: &mut Checks) {
+    let rules = &rules.guest_policy;
+    let [minor, major, ..] = f.policy.to_le_bytes();
+    let (least_major, least_minor) = rules.min_abi;
+    checks.require(
+        Code::PolicyAbi,
+        (major, minor) >= rules.min_abi,
+        format!("{major}.{minor}"),
+        format!("{least_major}.{least_minor} or later"),
+    );
+    checks.require(
+        Code::PolicyReserved,
+        f.policy & POLICY_MUST_BE_ONE != 0,
+        format!("{:#x}", f.policy),
+        "bit 17 one",
+    );
+    let bits = [
+        (Code::PolicySmt, rules.smt),
+        (Code::PolicyMigrateMa, rules.migrate_ma),
+        (Code::PolicyDebug, rules.debug),
+        (Code::PolicySingleSocket, rules.single_socket),
+        (Code::PolicyCxl, rules.cxl),
+        (Code::PolicyXts, rules.mem_aes_256_xts),
+        (Code::PolicyRapl, rules.rapl_dis),
+        (Code::PolicyCiphertext, rules.ciphertext_hiding),
+        (Code::PolicyPageSwap, rules.page_swap_disable),
+    ];
+    for ((code, rule), bit) in bits.into_iter().zip(POLICY_BITS) {
+        let set = f.policy & bit.mask() != 0;
+        let saw = if set { "set" } else { "clear" };
+        match rule {
+            BitRule::Any => checks.skip(code, format!("no rule given; it is {saw}")),
+            BitRule::Set => checks.require(code, set, saw, "set"),
+            BitRule::Clear => checks.require(code, !set, saw, "clear"),
+        }
+    }
+    let unknown = unknown_policy_bits(f.policy);
+    let refused = unknown & !rules.allow_unknown_bits;
+    let wanted = format!("none outside {:#x}", rules.allow_unknown_bits);
+    checks.require(Code::PolicyUnknown, refused == 0, format!("{unknown:#x}"), wanted);
+}
+
+fn platform_bits(f: &Fields, rules: &Appraisal, checks: &mut Checks) {
+    let rules = &rules.platform;
+    let info = f.platform_info;
+    let saw = format!("{info:#x} ({})", set_names(info, &PLATFORM_BITS));
+    if rules.required == 0 {
+        checks.skip(Code::PlatformRequired, format!("no rule given; it is {saw}"));
+    } else {
+        let holds = info & rules.required == rules.required;
+        checks.require(Code::PlatformRequired, holds, saw, format!("{:#x} set", rules.required));
+    }
+    if rules.forbidden == 0 {
+        checks.skip(Code::PlatformForbidden, "no rule given");
+    } else {
+        let holds = info & rules.forbidden == 0;
+        let wanted = format!("{:#x} clear", rules.forbidden);
+        checks.require(Code::PlatformForbidden, holds, format!("{info:#x}"), wanted);
+    }
+    let unknown = unknown_bits(info, &PLATFORM_BITS);
+    let saw = format!("{unknown:#x}");
+    if unknown != 0 && !rules.deny_unknown {
+        checks.warn(Code::PlatformUnknown, saw);
+    } else {
+        checks.require(Code::PlatformUnknown, unknown == 0, saw, "none");
+    }
+}
+
+fn mitigations(f: &Fields, rules: &Appraisal, checks: &mut Checks) {
+    for (code, attested, required) in [
+        (Code::MitigationLaunch, f.launch_mitigations, rules.launch_mitigations),
+        (Code::MitigationCurrent, f.current_mitigations, rules.current_mitigations),
+    ] {
+        let saw = attested.map_or("not in this report version".into(), |mask| format!("{mask:#x}"));
+        if required == 0 {
+            checks.skip(code, format!("no rule given; it is {saw}"));
+        } else {
+            let holds = attested.is_some_and(|mask| mask & required == required);
+            checks.require(code, holds, saw, format!("all of {required:#x}"));
+        }
+    }
+}
+
+fn tcb(f: &Fields, generation: Generation, rules: &Appraisal, checks: &mut Checks) {
+    for (code, tcb, floors) in rules.floors_for(f, generation) {
+        let saw = tcb.describe(generation);
+        if floors.is_empty() {
+            checks.skip(code, format!("no rule given; it is {saw}"));
+        } else if let Some((name, value, floor)) =
+            floors.iter().find_map(|floor| floor.first_below(tcb, generation))
+        {
+            checks.fail(code, format!("{name} {value}"), format!("{name} {floor} or more"));
+        } else if let Some(name) =
+            floors.iter().find_map(|floor| floor.missing_component(generation))
+        {
+            checks.fail(code, format!("{} has no {name}", generation.name()), "such a component");
+        } else {
+            checks.pass(code, saw);
+        }
+    }
+    match rules.min_firmware_version() {
+        None => checks.skip(
+            Code::FirmwareVersion,
+            format!("no rule given; it is {} (committed)", f.committed_version),
+        ),
+        Some(least) => checks.require(
+            Code::FirmwareVersion,
+            f.committed_version >= least,
+            f.committed_version.to_string(),
+            format!("{least} or later"),
+        ),
+    }
+    let committed = f.committed_tcb == f.current_tcb && f.committed_version == f.current_version;
+    let saw = if committed { "committed equals current" } else { "provisional firmware runs" };
+    if rules.tcb.committed_only {
+        checks.require(Code::FirmwareCommitted, committed, saw, "committed equals current");
+    } else {
+        checks.skip(Code::FirmwareCommitted, format!("no rule given; {saw}"));
+    }
+}
+
+fn identity(f: &Fields, rules: &Appraisal, checks: &mut Checks) {
+    one_of(Code::IdKey, &f.id_key_digest, rules.id_key_digests.as_deref(), checks);
+    one_of(Code::AuthorKey, &f.author_key_digest, rules.author_key_digests.as_deref(), checks);
+    one_of(Code::FamilyId, &f.family_id, rules.family_ids.as_deref(), checks);
+    one_of(Code::ImageId, &f.image_id, rules.image_ids.as_deref(), checks);
+    match rules.min_guest_svn {
+        None => checks.skip(Code::GuestSvn, format!("no rule given; it is {}", f.guest_svn)),
+        Some(least) => checks.require(
+            Code::GuestSvn,
+            f.guest_svn >= least,
+            f.guest_svn.to_string(),
+            format!("{least} or more"),
+        ),
+    }
+    one_of(Code::Measurement, &f.measurement, rules.measurements.as_deref(), checks);
+    one_of(Code::HostData, &f.host_data, rules.host_data.as_deref(), checks);
+    one_of(Code::ReportId, &f.report_id, rules.report_ids.as_deref(), checks);
+    match rules.report_data {
+        None => checks.skip(Code::ReportData, "no expected value given: freshness is not proven"),
+        Some(Hex(expected)) => checks.require(
+            Code::ReportData,
+            constant_time_equal(&f.report_data, &expected),
+            hex::encode(&f.report_data),
+            hex::encode(&expected),
+        ),
+    }
+}
+
+fn one_of<const N: usize>(
+    code: Code,
+    seen: &[u8; N],
+    rule: Option<&[Hex<N>]>,
+    checks: &mut Checks,
+) {
+    match rule {
+        None => checks.skip(code, format!("no rule given; it is {}", hex::encode(seen))),
+        Some(allowed) => {
+            let wanted = match allowed {
+                [] => "nothing is allowed".to_owned(),
+                [Hex(only)] => hex::encode(only),
+                [Hex(first), rest @ ..] => format!("{} or {} more", hex::encode(first), rest.len()),
+            };
+            let holds = allowed.iter().any(|Hex(value)| value == seen);
+            checks.require(code, holds, hex::encode(seen), wanted);
+        }
+    }
+}
+
+/// Compares all 64 bytes, whatever differs first.
+fn constant_time_equal(a: &[u8; 64], b: &[u8; 64]) -> bool {
+    let difference = a.iter().zip(b).fold(0u8, |sum, (a, b)| sum | (a ^ b));
+    std::hint::black_box(difference) == 0
+}

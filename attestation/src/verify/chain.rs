@@ -1,0 +1,350 @@
+//! From a VEK certificate up to a pinned root.
+//!
+//! Principle: the VEK's issuer name, exact, decides authority, generation and kind; everything above it
+//! comes from the verifier's own certificates, never from evidence. The result, a [`VerifiedVek`], can be
+//! kept: a report under it then costs one signature check.
+
+use super::{Check, Checks, Code};
+use crate::cert::{
+    Authority, Certificate, Crl, PublicKey, Role, Roots, Validity, VekExtensions, VekKind,
+};
+use crate::crypto::Backend;
+use crate::report::Generation;
+use der::Decode;
+use der::asn1::ObjectIdentifier;
+use x509_cert::ext::pkix::{BasicConstraints, KeyUsage, KeyUsages};
+
+const KEY_USAGE: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.15");
+const BASIC_CONSTRAINTS: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.19");
+/// Subject and authority key identifier, CRL distribution points: read by nobody here, harmless.
+const INFORMATIVE: [&str; 3] = ["2.5.29.14", "2.5.29.35", "2.5.29.31"];
+
+/// The checks of a chain.
+pub(super) const CHAIN_CODES: [Code; 18] = [
+    Code::VekParse,
+    Code::VekName,
+    Code::VekKey,
+    Code::VekExtensions,
+    Code::ArkPinned,
+    Code::ArkSignature,
+    Code::IntermediateSignature,
+    Code::VekSignature,
+    Code::KeyUsage,
+    Code::ArkValidity,
+    Code::IntermediateValidity,
+    Code::VekValidity,
+    Code::CrlParse,
+    Code::CrlIssuer,
+    Code::CrlSignature,
+    Code::CrlFreshness,
+    Code::CrlRevoked,
+    Code::VekPresent,
+];
+
+/// An endorsement key whose chain is verified up to a pinned root.
+#[derive(Debug, Clone)]
+pub struct VerifiedVek {
+    /// AMD, or a model.
+    pub authority: Authority,
+    /// Generation, by the issuer.
+    pub generation: Generation,
+    /// Extensions of the certificate.
+    pub extensions: VekExtensions,
+    /// Whether a revocation list was checked.
+    pub crl_checked: bool,
+    pub(super) key: Vec<u8>,
+    pub(super) window: Validity,
+    pub(super) checks: Checks,
+}
+
+/// What a chain is built and judged with.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Context<'a> {
+    pub(super) roots: &'a Roots,
+    pub(super) crls: &'a [Crl],
+    pub(super) at: u64,
+    pub(super) backend: &'a dyn Backend,
+}
+
+struct Links<'a> {
+    ark: &'a Certificate,
+    intermediate: &'a Certificate,
+}
+
+impl Context<'_> {
+    /// Verifies a VEK certificate; every outcome goes to `checks`.
+    pub(super) fn verify(&self, der: &[u8], checks: &mut Checks) -> Option<VerifiedVek> {
+        let vek = match Certificate::from_der(der) {
+            Ok(vek) => vek,
+            Err(error) => {
+                checks.fail(Code::VekParse, error.to_string(), "a DER certificate");
+                return None;
+            }
+        };
+        checks.pass(Code::VekParse, format!("{} bytes", der.len()));
+        let (authority, issuer, generation) = names(&vek, checks)?;
+        let key = match &vek.key {
+            PublicKey::P384(point) => {
+                checks.pass(Code::VekKey, "P-384");
+                Some(point.clone())
+            }
+            PublicKey::Rsa(_) => {
+                checks.fail(Code::VekKey, "RSA", "P-384");
+                None
+            }
+        };
+        let extensions = extensions(&vek, issuer, checks);
+        let links = self.links(&vek, authority, issuer, generation, checks)?;
+        let window = self.validity(&links, &vek, checks);
+        let crl_checked = self.revocation(&links, checks);
+        if checks.any_failed() {
+            return None;
+        }
+        Some(VerifiedVek {
+            authority,
+            generation,
+            extensions: extensions?,
+            crl_checked,
+            key: key?,
+            window,
+            checks: Checks::default(),
+        })
+    }
+
+    /// Finds and verifies ARK and ASK or ASVK.
+    fn links(
+        &self,
+        vek: &Certificate,
+        authority: Authority,
+        issuer: Role,
+        generation: Generation,
+        checks: &mut Checks,
+    ) -> Option<Links<'_>> {
+        let Some(ark) = self.pinned_ark(authority, generation, checks) else {
+            let name = Role::Ark(generation).common_name(authority);
+            checks.fail(Code::ArkPinned, format!("no trusted root key for {name}"), "a pinned key");
+            return None;
+        };
+        let ark_ok = signs(self.backend, ark, ark);
+        checks.require(Code::ArkSignature, ark_ok, "self-signed", "a valid self-signature");
+        // Several certificates may have the issuer's name: the one that signed the VEK counts.
+        let mut candidates = self.roots.candidates(authority, issuer).peekable();
+        let first = candidates.peek().copied();
+        let found = candidates.find(|candidate| signs(self.backend, candidate, vek));
+        let Some(intermediate) = found.or(first) else {
+            let name = issuer.common_name(authority);
+            checks.fail(Code::IntermediateSignature, format!("no {name} certificate"), "one");
+            return None;
+        };
+        let name = issuer.common_name(authority);
+        let signed = intermediate.issuer == ark.subject && signs(self.backend, ark, intermediate);
+        checks.require(Code::IntermediateSignature, signed, name.clone(), "signed by the root");
+        checks.require(Code::VekSignature, found.is_some(), format!("issuer {name}"), "valid");
+        let links = Links { ark, intermediate };
+        match usage(&links) {
+            Ok(()) => checks.pass(Code::KeyUsage, "certificate signing"),
+            Err(fault) => checks.fail(Code::KeyUsage, fault, "a CA that may sign certificates"),
+        }
+        (ark_ok && signed && found.is_some()).then_some(links)
+    }
+
+    fn pinned_ark(
+        &self,
+        authority: Authority,
+        generation: Generation,
+        checks: &mut Checks,
+    ) -> Option<&Certificate> {
+        let role = Role::Ark(generation);
+        let ark = self.roots.candidates(authority, role).find(|ark| {
+            ark.issuer == ark.subject
+                && self.roots.anchors().any(|anchor| {
+                    anchor.authority == authority
+                        && anchor.generation == generation
+                        && anchor.key_digest == ark.key_digest
+                })
+        })?;
+        let [a, b, c, d, ..] = ark.key_digest;
+        let saw = format!("{}, key {a:02x}{b:02x}{c:02x}{d:02x}…", role.common_name(authority));
+        match authority {
+            Authority::Amd => checks.pass(Code::ArkPinned, saw),
+            Authority::Model => {
+                checks.warn(Code::ArkPinned, format!("{saw}: MODEL root, proves nothing"));
+            }
+        }
+        Some(ark)
+    }
+
+    /// Checks all validity periods; returns their intersection.
+    fn validity(&self, links: &Links<'_>, vek: &Certificate, checks: &mut Checks) -> Validity {
+        let mut window = Validity { not_before: 0, not_after: u64::MAX };
+        for (code, certificate) in [
+            (Code::ArkValidity, links.ark),
+            (Code::IntermediateValidity, links.intermediate),
+            (Code::VekValidity, vek),
+        ] {
+            let Validity { not_before, not_after } = certificate.validity;
+            window.not_before = window.not_before.max(not_before);
+            window.not_after = window.not_after.min(not_after);
+            checks.require(
+                code,
+                certificate.validity.contains(self.at),
+                format!(
+                    "{} to {}",
+                    crate::time::format(not_before),
+                    crate::time::format(not_after)
+                ),
+                format!("to contain {}", crate::time::format(self.at)),
+            );
+        }
+        window
+    }
+
+    /// Checks every given revocation list of this root; returns whether there was one.
+    fn revocation(&self, links: &Links<'_>, checks: &mut Checks) -> bool {
+        const CRL: [Code; 4] =
+            [Code::CrlIssuer, Code::CrlSignature, Code::CrlFreshness, Code::CrlRevoked];
+        if self.crls.is_empty() {
+            checks.skip_missing(&CRL, "no revocation list given");
+            return false;
+        }
+        let mut ours = self.crls.iter().filter(|crl| crl.issuer == links.ark.subject).peekable();
+        if ours.peek().is_none() {
+            checks.fail(
+                Code::CrlIssuer,
+                "no list of this root among those given",
+                "issuer is the ARK",
+            );
+            checks.skip_missing(&CRL, "the list is another issuer's");
+            return false;
+        }
+        for crl in ours {
+            self.one_list(links, crl, checks);
+        }
+        true
+    }
+
+    fn one_list(&self, links: &Links<'_>, crl: &Crl, checks: &mut Checks) {
+        checks.pass(Code::CrlIssuer, "the root");
+        let signed = match &links.ark.key {
+            PublicKey::Rsa(key) => self.backend.rsa_pss(key, crl.tbs(), &crl.signature).is_ok(),
+            PublicKey::P384(_) => false,
+        };
+        checks.require(Code::CrlSignature, signed, "signature of the root", "valid");
+        let this = crate::time::format(crl.this_update);
+        match crl.next_update {
+            None => checks.fail(Code::CrlFreshness, format!("from {this}, no next update"), "one"),
+            Some(next) => checks.require(
+                Code::CrlFreshness,
+                crl.this_update <= self.at && self.at <= next,
+                format!("{this} to {}", crate::time::format(next)),
+                format!("to contain {}", crate::time::format(self.at)),
+            ),
+        }
+        let serial: String =
+            links.intermediate.serial.iter().map(|byte| format!("{byte:02x}")).collect();
+        checks.require(
+            Code::CrlRevoked,
+            !crl.revokes(&links.intermediate.serial),
+            format!("serial {serial}, {} revoked", crl.revoked.len()),
+            "not revoked",
+        );
+    }
+}
+
+/// Authority, issuer and generation by the exact names of a VEK certificate.
+fn names(vek: &Certificate, checks: &mut Checks) -> Option<(Authority, Role, Generation)> {
+    let subject = vek.role();
+    let issuer = crate::cert::recognise_name(&vek.issuer);
+    let found = match (subject, issuer) {
+        (Some((mine, Role::Vcek)), Some((theirs, role @ Role::Ask(generation))))
+        | (Some((mine, Role::Vlek)), Some((theirs, role @ Role::Asvk(generation))))
+            if mine == theirs =>
+        {
+            Some((mine, role, generation))
+        }
+        _ => None,
+    };
+    let say = |name: Option<(Authority, Role)>| {
+        name.map_or("an unknown name".to_owned(), |(authority, role)| role.common_name(authority))
+    };
+    let saw = format!("{} issued by {}", say(subject), say(issuer));
+    let serial_zero = vek.serial.is_empty();
+    checks.require(
+        Code::VekName,
+        found.is_some() && serial_zero,
+        if serial_zero { saw } else { format!("{saw}, serial not 0") },
+        "SEV-VCEK by SEV-<generation>, or SEV-VLEK by SEV-VLEK-<generation>, serial 0",
+    );
+    if serial_zero { found } else { None }
+}
+
+fn extensions(vek: &Certificate, issuer: Role, checks: &mut Checks) -> Option<VekExtensions> {
+    const WANTED: &str = "the exact set of its structVersion";
+    match VekExtensions::parse(&vek.extensions) {
+        Err(error) => checks.fail(Code::VekExtensions, error.to_string(), WANTED),
+        Ok(found) => {
+            let fits = matches!(
+                (&found.kind, issuer),
+                (VekKind::Vcek { .. }, Role::Ask(_)) | (VekKind::Vlek { .. }, Role::Asvk(_))
+            );
+            let saw = format!("{}, structVersion {}", found.product, found.struct_version);
+            checks.require(Code::VekExtensions, fits, saw, "identity of the issuer's kind");
+            if fits {
+                return Some(found);
+            }
+        }
+    }
+    None
+}
+
+/// Whether `issuer` signed `subject`, over the bytes received.
+fn signs(backend: &dyn Backend, issuer: &Certificate, subject: &Certificate) -> bool {
+    match &issuer.key {
+        PublicKey::Rsa(key) => backend.rsa_pss(key, subject.tbs(), &subject.signature).is_ok(),
+        PublicKey::P384(_) => false,
+    }
+}
+
+/// Key usage and basic constraints of both CA certificates.
+fn usage(links: &Links<'_>) -> Result<(), &'static str> {
+    ca(links.ark, 1)?;
+    ca(links.intermediate, 0)?;
+    let crl = key_usage(links.ark).is_some_and(|usage| usage.0.contains(KeyUsages::CRLSign));
+    if crl { Ok(()) } else { Err("the root may not sign revocation lists") }
+}
+
+fn key_usage(certificate: &Certificate) -> Option<KeyUsage> {
+    KeyUsage::from_der(&certificate.extension(KEY_USAGE)?.value).ok()
+}
+
+fn ca(certificate: &Certificate, below: u8) -> Result<(), &'static str> {
+    let usage = key_usage(certificate).ok_or("no readable key usage")?;
+    if !usage.0.contains(KeyUsages::KeyCertSign) {
+        return Err("may not sign certificates");
+    }
+    let constraints = certificate.extension(BASIC_CONSTRAINTS).ok_or("no basic constraints")?;
+    let constraints =
+        BasicConstraints::from_der(&constraints.value).map_err(|_| "basic constraints damaged")?;
+    if !constraints.ca {
+        return Err("not a CA");
+    }
+    if constraints.path_len_constraint.is_some_and(|length| length < below) {
+        return Err("path length too short");
+    }
+    for extension in &certificate.extensions {
+        let known = [KEY_USAGE, BASIC_CONSTRAINTS].contains(&extension.oid);
+        let informative = INFORMATIVE.contains(&extension.oid.to_string().as_str());
+        if !known && (extension.critical || !informative) {
+            return Err("an extension that is not understood");
+        }
+    }
+    Ok(())
+}
+
+impl VerifiedVek {
+    /// The outcomes of the chain's checks.
+    #[must_use]
+    pub fn checks(&self) -> Vec<Check> {
+        self.checks.clone().into_sorted()
+    }
+}
