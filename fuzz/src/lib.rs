@@ -11,6 +11,7 @@
 )]
 
 pub mod exits;
+pub mod policy;
 pub mod run_bytes;
 pub mod world;
 
@@ -39,4 +40,9 @@ pub const TARGETS: &[(&str, Body)] = &[
     ("exit_unknown", exits::unknown),
     ("exit_wrmsr", exits::wrmsr),
     ("kvm_run_raw", exits::kvm_run_raw),
+    ("policy_cases", policy::cases),
+    ("policy_compare", policy::compare),
+    ("policy_document", policy::document),
+    ("policy_input", policy::input),
+    ("policy_log", policy::log),
 ];
