@@ -11,6 +11,7 @@
 )]
 
 pub mod exits;
+pub mod policy;
 pub mod run_bytes;
 pub mod shim;
 pub mod world;
@@ -43,4 +44,9 @@ pub const TARGETS: &[(&str, Body)] = &[
     ("shim_bzimage", shim::bzimage),
     ("shim_elf", shim::elf),
     ("shim_params", shim::params),
+    ("policy_cases", policy::cases),
+    ("policy_compare", policy::compare),
+    ("policy_document", policy::document),
+    ("policy_input", policy::input),
+    ("policy_log", policy::log),
 ];
