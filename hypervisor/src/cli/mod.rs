@@ -9,6 +9,7 @@ mod attest_certs;
 mod attest_replay;
 mod attest_show;
 mod attest_verify;
+mod run;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
@@ -40,6 +41,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Run(run::RunArgs),
     /// Verify, show and keep evidence of SEV-SNP guests.
     Attest(attest::Attest),
 }
@@ -54,10 +56,10 @@ pub fn main() -> ExitCode {
             return if e.use_stderr() { ExitCode::from(2) } else { ExitCode::SUCCESS };
         }
     };
-    let outcome: Outcome = match cli.command {
-        Command::Attest(attest) => attest::run(&attest),
-    };
-    report(outcome)
+    report(match &cli.command {
+        Command::Attest(attest) => attest::run(attest),
+        Command::Run(args) => run::run(args),
+    })
 }
 
 fn report(outcome: Outcome) -> ExitCode {
