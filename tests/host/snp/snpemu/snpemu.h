@@ -242,7 +242,6 @@ enum fault {
 	FAULT_NONE,
 	FAULT_PSC_DROP,		/* a change to private is acknowledged and not done */
 	FAULT_PSC_SHARED_DROP,	/* a change to shared is acknowledged and not done */
-	FAULT_PSC_REPEAT,	/* a page's change to private is done again later: what the guest validated is void */
 	FAULT_REMAP,		/* a validated page is replaced by a fresh one */
 	FAULT_ALIAS,		/* a page of the guest is mapped at another address, too */
 	FAULT_REPLAY,		/* a validated page is replaced by an older copy of itself */
