@@ -39,6 +39,9 @@ pub struct RunArgs {
     /// Memory protection: sev-snp, or none for development
     #[arg(long, value_name = "KIND")]
     protection: Option<String>,
+    /// Policy that must admit the VM; without one a built-in policy for its protection decides
+    #[arg(long, value_name = "FILE")]
+    policy: Option<PathBuf>,
     /// Refuse to start when the launch digest is another one (sev-snp)
     #[arg(long, value_name = "HEX")]
     expect_digest: Option<String>,
@@ -119,7 +122,7 @@ pub fn run(args: &RunArgs) -> Outcome {
     let config = args.config()?;
     let config = config.validate().map_err(|e| Failure::BadInput(e.to_string()))?;
     timeline.record("configuration");
-    let (end, timeline) = vm::run(config, timeline).map_err(|e| {
+    let (end, timeline) = vm::run(config, args.policy.as_deref(), timeline).map_err(|e| {
         if e.is_bad_input() {
             Failure::BadInput(e.to_string())
         } else {

@@ -4,6 +4,7 @@
 //! everything, spawn the vmm process ([`vmm`]), watch it ([`supervisor`]).
 
 pub mod console;
+pub mod decision;
 pub mod engine;
 pub mod name;
 pub mod profile;
