@@ -14,4 +14,5 @@ pub mod guest_value;
 pub mod kvm;
 pub mod launch;
 pub mod memory;
+pub mod sandbox;
 pub mod vm;

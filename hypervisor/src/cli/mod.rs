@@ -11,6 +11,7 @@ mod attest_show;
 mod attest_verify;
 mod measure;
 mod measure_id_block;
+mod run;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
@@ -42,6 +43,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Run(run::RunArgs),
     /// Verify, show and keep evidence of SEV-SNP guests.
     Attest(attest::Attest),
     /// Compute the launch digest that a guest must report.
@@ -58,11 +60,11 @@ pub fn main() -> ExitCode {
             return if e.use_stderr() { ExitCode::from(2) } else { ExitCode::SUCCESS };
         }
     };
-    let outcome: Outcome = match cli.command {
-        Command::Attest(attest) => attest::run(&attest),
-        Command::Measure(measure) => measure::run(&measure),
-    };
-    report(outcome)
+    report(match &cli.command {
+        Command::Attest(attest) => attest::run(attest),
+        Command::Measure(measure) => measure::run(measure),
+        Command::Run(args) => run::run(args),
+    })
 }
 
 fn report(outcome: Outcome) -> ExitCode {

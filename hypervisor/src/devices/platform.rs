@@ -2,6 +2,7 @@
 //! its host: boot marks, the exit status of its workload, the shim's refusal.
 
 use crate::bus::{BusDevice, Effect};
+use casemate_layout::ports;
 
 /// First port.
 pub const PLATFORM_PORT: u16 = 0x600;
@@ -10,6 +11,8 @@ pub const PLATFORM_SIZE: u64 = 16;
 
 /// Offsets of the registers.
 pub mod register {
+    use super::{PLATFORM_PORT, ports};
+
     /// Sleep control, one byte: SLP_EN is bit 5, SLP_TYP bits 4:2.
     pub const SLEEP_CONTROL: u64 = 0;
     /// Sleep status, one byte.
@@ -17,11 +20,11 @@ pub mod register {
     /// Reset, one byte: [`super::RESET_VALUE`] resets.
     pub const RESET: u64 = 2;
     /// A boot mark, one byte.
-    pub const MARK: u64 = 3;
+    pub const MARK: u64 = (ports::MARK_PORT - PLATFORM_PORT) as u64;
     /// The workload's exit status, one byte, before the guest switches itself off.
-    pub const STATUS: u64 = 4;
+    pub const STATUS: u64 = (ports::STATUS_PORT - PLATFORM_PORT) as u64;
     /// The shim's refusal, four bytes.
-    pub const REFUSAL: u64 = 8;
+    pub const REFUSAL: u64 = (ports::REPORT_PORT - PLATFORM_PORT) as u64;
 }
 
 /// The value that resets.

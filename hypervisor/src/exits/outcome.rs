@@ -1,5 +1,6 @@
 //! What a handler decides: run on, or stop for a named reason.
 
+use casemate_layout::{TERMINATION_SET, Termination};
 use std::fmt;
 
 /// The end of handling one exit.
@@ -70,6 +71,14 @@ impl Stop {
     }
 }
 
+impl Stop {
+    /// Whether no guest can cause it.
+    #[must_use]
+    pub fn is_hosts_fault(self) -> bool {
+        matches!(self, Self::UnexpectedExit { .. })
+    }
+}
+
 impl fmt::Display for Stop {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -79,9 +88,12 @@ impl fmt::Display for Stop {
             Self::PowerOff { .. } => write!(f, "the guest switched itself off"),
             Self::Reset => write!(f, "the guest asked for a reset, which ends the VM"),
             Self::Shutdown => write!(f, "the guest triple-faulted"),
-            Self::BootRefused(code) => write!(f, "the boot shim refused: {}", code),
-            Self::Terminated { set: 7, code } => {
-                write!(f, "the boot shim refused: {}", code)
+            Self::BootRefused(code) => {
+                let code = u8::try_from(*code).ok().and_then(Termination::from_code);
+                refused(f, code)
+            }
+            Self::Terminated { set: TERMINATION_SET, code } => {
+                refused(f, Termination::from_code(*code))
             }
             Self::Terminated { set, code } => {
                 write!(f, "the guest terminated itself (GHCB reason set {set}, code {code:#x})")
@@ -107,5 +119,12 @@ impl fmt::Display for Stop {
                 write!(f, "KVM reported exit reason {reason}, which this VM did not enable")
             }
         }
+    }
+}
+
+fn refused(f: &mut fmt::Formatter<'_>, why: Option<Termination>) -> fmt::Result {
+    match why {
+        Some(why) => write!(f, "the boot shim refused: {why}"),
+        None => write!(f, "the boot shim refused, for a reason that this version does not know"),
     }
 }

@@ -1,6 +1,20 @@
 //! The life of a VM: configuration, plan, processes, end.
+//!
+//! [`run`] is the whole of it, in the order in which it happens: read and check everything, take the name, open
+//! everything, spawn the vmm process ([`vmm`]), watch it ([`supervisor`]).
 
+pub mod console;
 pub mod engine;
+pub mod name;
+pub mod profile;
 pub mod protocol;
+pub mod supervisor;
 pub mod timeline;
 pub mod vmm;
+
+mod open;
+mod start;
+
+pub use open::OpenError;
+pub use start::{VmError, run};
+pub use supervisor::End;

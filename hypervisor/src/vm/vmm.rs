@@ -4,21 +4,25 @@
 //! (bytes). After the lock it makes the calls of [`super::profile::vmm`] and no others: no clock, no allocation
 //! that grows the heap, no file.
 
-use super::engine::{Ends, Engine, EngineError, Ready};
+use super::engine::{Ends, Engine, EngineError, HostFds, Ready};
+use super::profile;
 use super::protocol::{FromVmm, MESSAGE_SIZE, Phase, ToVmm};
+use crate::event::Event;
 use crate::exits::{Events, Note, Stop};
 use crate::launch::LaunchPlan;
+use crate::sandbox::{Action, Born, FdTable, SandboxError, freeze_heap};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, recv, send};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, PoisonError};
+use std::time::Instant;
 
 /// What the supervisor hands over.
 #[derive(Debug)]
 pub struct VmmInput {
-    /// /dev/kvm, open.
-    pub dev_kvm: OwnedFd,
+    /// Device files, open.
+    pub host: HostFds,
     /// Messages, SEQPACKET.
     pub control: OwnedFd,
     /// Console bytes, STREAM.
@@ -56,12 +60,20 @@ impl Events for Control {
     }
 }
 
-/// The body of the process. `lock` is called when every thread waits to enter the guest, and makes the process
-/// what it stays until its end; its error is a sentence.
-pub fn body(input: VmmInput, lock: impl FnOnce() -> Result<(), String>) -> i32 {
+/// Why the process cannot run the guest.
+#[derive(Debug, thiserror::Error)]
+enum VmmError {
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    #[error(transparent)]
+    Sandbox(#[from] SandboxError),
+}
+
+/// The body of the process.
+pub fn body(input: VmmInput, born: Born) -> i32 {
     let control = Control(Arc::new(input.control));
     control.tell(&FromVmm::Phase(Phase::Born));
-    let ready = match build(input.dev_kvm, input.plan, &control) {
+    let ready = match prepare(input.host, input.plan, &control, &input.console, born) {
         Ok(ready) => ready,
         Err(e) => {
             control.tell_surely(&FromVmm::Failed(e.to_string()));
@@ -69,10 +81,6 @@ pub fn body(input: VmmInput, lock: impl FnOnce() -> Result<(), String>) -> i32 {
         }
     };
     let mut pump = Pump::new(ready.ends.input_room());
-    if let Err(reason) = lock() {
-        control.tell_surely(&FromVmm::Failed(reason));
-        return FAILED;
-    }
     control.tell(&FromVmm::Phase(Phase::Locked));
     control.tell(&FromVmm::Phase(Phase::FirstInstruction));
     ready.go();
@@ -83,17 +91,54 @@ pub fn body(input: VmmInput, lock: impl FnOnce() -> Result<(), String>) -> i32 {
     TOLD
 }
 
-fn build(dev_kvm: OwnedFd, plan: LaunchPlan, control: &Control) -> Result<Ready, EngineError> {
-    let mut engine = Engine::with_memory(dev_kvm, &plan, Box::new(control.clone()))?;
+/// Heap beyond what is used when the process locks itself: steady state allocates next to nothing.
+const HEAP: usize = 256 * 1024;
+
+/// Builds the VM and locks the process.
+fn prepare(
+    host: HostFds,
+    plan: LaunchPlan,
+    control: &Control,
+    console: &OwnedFd,
+    born: Born,
+) -> Result<Ready, VmmError> {
+    let mut engine = Engine::with_memory(host, &plan, Box::new(control.clone()))?;
     control.tell(&FromVmm::Phase(Phase::Memory));
     engine.create_vcpus(&plan)?;
     control.tell(&FromVmm::Phase(Phase::Vcpus));
+    let before = Instant::now();
+    let pages = engine.launch(&plan)?;
+    if pages > 0 {
+        let micros = u64::try_from(before.elapsed().as_micros()).unwrap_or(u64::MAX);
+        control.tell(&FromVmm::Launched { pages, micros });
+    }
     // The plan holds kernel and initrd: give their memory back before the lock forbids it.
     drop(plan);
-    engine.start_threads()
+    let setup = born.confine()?;
+    freeze_heap(HEAP)?;
+    let (vcpus, page_state_fds) = (engine.vcpu_fds(), engine.page_state_fds());
+    let ready = engine.start_threads()?;
+    let events = ready.ends.all_events().map(|event| event.as_fd().as_raw_fd());
+    let (vm, memory) = page_state_fds;
+    let profile = if vm.is_empty() { &profile::VMM } else { &profile::VMM_SNP };
+    let sockets = [control.0.as_raw_fd(), console.as_raw_fd()];
+    let fds = FdTable::new()
+        .with_raw(profile::VCPUS, vcpus)
+        .with_raw(profile::EVENTS, events)
+        .with_raw(profile::SOCKETS, sockets)
+        .with_raw(profile::VM, vm)
+        .with_raw(profile::MEMORY, memory);
+    setup.lock(profile, &fds, Action::Kill)?;
+    Ok(ready)
 }
 
 impl Ends {
+    /// Every event that the locked process reads or signals.
+    fn all_events(&self) -> [&Event; 5] {
+        let Self { output_ready, input_drained, power_button, stopped, serial_line, .. } = self;
+        [output_ready, input_drained, power_button, stopped, serial_line]
+    }
+
     /// Input bytes that the serial port can take now.
     fn input_room(&self) -> usize {
         self.uart.lock().unwrap_or_else(PoisonError::into_inner).room()

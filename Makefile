@@ -1,0 +1,60 @@
+# Casemate. Two commands do everything on a fresh Debian machine:
+#   make demo     builds, starts a Linux guest, runs a workload in it, brings back its output and exit status
+#   make test     every test
+# `make help` lists the rest.
+
+CARGO ?= cargo
+TRIPLE = x86_64-unknown-linux-gnu
+STATIC = target/$(TRIPLE)/release
+T ?= 60
+INPUT ?= demo/readings.csv
+
+.PHONY: help demo test lint bench fuzz coverage static host snp-host snp-host-clean clean
+
+help:
+	@echo 'make demo [INPUT=FILE]   a Linux guest computes a table from FILE (sensor,value lines)'
+	@echo 'make test                all tests'
+	@echo 'make lint                format, clippy, dependency licences and advisories'
+	@echo 'make bench               measurements: start-up, memory, exits, and ratios'
+	@echo 'make fuzz T=60           every fuzz target for T seconds (nightly toolchain)'
+	@echo 'make coverage            line coverage per module from the replay of all fuzz corpora'
+	@echo 'make host CMD="..."      a command in the virtual host: a Linux with KVM, in QEMU'
+	@echo 'make snp-host CMD="..."  the same with a MODEL of the SNP processor: VM type 4, /dev/sev'
+	@echo 'make clean               removes what was built and downloaded'
+
+demo:
+	@demo/run $(INPUT)
+
+test:
+	@tests/run
+
+lint:
+	@tests/lint
+
+bench:
+	@tests/bench
+
+fuzz:
+	@fuzz/run $(T)
+
+coverage:
+	@fuzz/coverage
+
+# The program and a guest's PID 1 without shared libraries: they run in any Linux, the virtual host's included.
+static:
+	@RUSTFLAGS='-C target-feature=+crt-static' $(CARGO) build -q --release --locked --target $(TRIPLE) \
+		-p casemate -p casemate-init
+
+# More options: tests/host/run --help
+host:
+	@tests/host/run $(OPTIONS) -- '$(CMD)'
+
+snp-host:
+	@tests/host/run --snp $(OPTIONS) -- '$(CMD)'
+
+# Removes what was built for the virtual SNP host; the downloaded packages stay.
+snp-host-clean:
+	rm -rf target/host/snp.* target/host/kernel-tree
+
+clean:
+	rm -rf target

@@ -1,0 +1,100 @@
+//! Why the shim refused to go on.
+
+/// Reason-code set of the GHCB termination request; 0 and 1 are the protocol's and Linux' own.
+pub const TERMINATION_SET: u8 = 0xc;
+
+macro_rules! terminations {
+    ($($(#[doc = $doc:literal])* $name:ident = $code:literal, $text:literal;)*) => {
+        /// Why the shim refused to go on. The code is the reason of a GHCB termination request in
+        /// [`TERMINATION_SET`], or in plain mode what is written to [`REPORT_PORT`](crate::ports::REPORT_PORT).
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        #[repr(u8)]
+        pub enum Termination { $($(#[doc = $doc])* $name = $code,)* }
+
+        impl Termination {
+            /// All of them.
+            pub const ALL: &[Self] = &[$(Self::$name,)*];
+
+            /// The code.
+            #[must_use]
+            pub const fn code(self) -> u8 {
+                self as u8
+            }
+
+            /// From a code that a guest gave.
+            #[must_use]
+            pub const fn from_code(code: u8) -> Option<Self> {
+                match code { $($code => Some(Self::$name),)* _ => None }
+            }
+
+            /// What happened, and what to do.
+            #[must_use]
+            pub const fn sentence(self) -> &'static str {
+                match self { $(Self::$name => $text,)* }
+            }
+        }
+    };
+}
+
+terminations! {
+    /// No parameters.
+    ParamsMagic = 0x01, "the parameter page is not there: the launch was put together wrongly";
+    /// Another version.
+    ParamsVersion = 0x02, "the parameter page is of another version than the shim: use shim and casemate of one build";
+    /// Not canonical.
+    ParamsMalformed = 0x03, "the parameter page is malformed";
+    /// RAM list.
+    ParamsRam = 0x04, "the list of RAM is not ordered, aligned, or within the address space";
+    /// Launched list.
+    ParamsLaunched = 0x05, "the list of launched pages names memory that no launch may fill";
+    /// Staging window.
+    ParamsStaging = 0x06, "the staging window is misplaced";
+    /// Kernel, initrd, command line or ACPI tables.
+    ParamsBlob = 0x07, "kernel, initrd, command line or ACPI tables do not fit where the parameters put them";
+    /// Mode.
+    SnpNotActive = 0x10, "the parameters promise SEV-SNP but the processor does not run this guest under it";
+    /// C-bit.
+    CBitMismatch = 0x11, "the C-bit positions of parameters, page tables and CPUID page differ";
+    /// CPUID page.
+    CpuidPage = 0x12, "the CPUID page is empty, too long, or lacks the encryption leaf";
+    /// Features.
+    SnpFeatures = 0x13, "the guest was started with SEV features that the shim does not know";
+    /// Carry flag.
+    AlreadyValidated = 0x20, "memory was valid before the guest accepted it: the host tried to replay or alias a page";
+    /// PVALIDATE.
+    ValidateFailed = 0x21, "PVALIDATE failed: the host does not back a page as it must";
+    /// Page state change.
+    PageStateChange = 0x22, "the host refused to make a staging page private";
+    /// GHCB protocol.
+    GhcbProtocol = 0x23, "the host answered a GHCB request with something else";
+    /// Kernel hash.
+    KernelHash = 0x30, "the kernel is not the measured one";
+    /// Initrd hash.
+    InitrdHash = 0x31, "the initrd is not the measured one";
+    /// Command line hash.
+    CmdlineHash = 0x32, "the kernel command line is not the measured one";
+    /// ACPI hash.
+    AcpiHash = 0x33, "the ACPI tables are not the measured ones";
+    /// Command line contents.
+    CmdlineContents = 0x34, "the kernel command line contains a zero byte";
+    /// RSDP.
+    Rsdp = 0x35, "there is no RSDP where the parameters say";
+    /// bzImage.
+    KernelFormat = 0x40, "the kernel is neither a bzImage nor an ELF vmlinux for x86-64, or is damaged";
+    /// Protocol.
+    KernelProtocol = 0x41, "the kernel's boot protocol is older than 2.12 or it has no 64-bit entry";
+    /// Does not fit.
+    KernelFit = 0x42, "the kernel needs more memory around its place than there is";
+    /// Zero page.
+    MemoryMap = 0x43, "the memory map has more entries than the zero page can hold";
+    /// A bug.
+    Internal = 0x7f, "the shim stopped at an inconsistency of its own: please report it";
+}
+
+impl core::fmt::Display for Termination {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(self.sentence())
+    }
+}
+
+impl core::error::Error for Termination {}

@@ -1,0 +1,98 @@
+//! First and last instructions.
+
+use casemate_layout::{Mode, Params, TERMINATION_SET, Termination, map};
+use casemate_shim::Entry;
+
+/// GHCB MSR value that asks for termination.
+const fn termination_request(termination: Termination) -> u32 {
+    0x100 | (TERMINATION_SET as u32) << 12 | (termination.code() as u32) << 16
+}
+
+// Under SNP nothing but launched pages is valid yet, so there is no stack: this accepts the scratch range first, page
+// by page, with the rules of `casemate_shim::accept`. Under SNP an exception here ends the guest; there is no IDT.
+core::arch::global_asm!(
+    r#"
+    .pushsection .text.start, "ax", @progbits
+    .global _start
+_start:
+    cli
+    cld
+    cmp dword ptr [{mode_at}], {snp}
+    jne 3f
+    mov ebx, {scratch}
+2:
+    mov eax, ebx
+    xor ecx, ecx
+    mov edx, 1
+    .byte 0xf2, 0x0f, 0x01, 0xff        # PVALIDATE rax, 4 KiB, to valid
+    jc 4f
+    test eax, eax
+    jnz 5f
+    mov al, byte ptr [rbx]
+    mov al, byte ptr [rbx + 4095]
+    add ebx, 4096
+    cmp ebx, {scratch_end}
+    jb 2b
+3:
+    mov esp, {scratch_end}
+    xor ebp, ebp
+    call casemate_shim_main
+    ud2
+4:
+    mov eax, {already}
+    jmp 6f
+5:
+    mov eax, {failed}
+6:
+    xor edx, edx
+    mov ecx, 0xc0010130
+    wrmsr
+    .byte 0xf3, 0x0f, 0x01, 0xd9        # VMGEXIT
+7:
+    hlt
+    jmp 7b
+    .popsection
+    "#,
+    mode_at = const map::PARAMS.start + Params::MODE_OFFSET as u64,
+    snp = const Mode::Snp as u32,
+    scratch = const map::SCRATCH.start,
+    scratch_end = const map::SCRATCH.start + map::SCRATCH.size,
+    already = const termination_request(Termination::AlreadyValidated),
+    failed = const termination_request(Termination::ValidateFailed),
+);
+
+/// The segments that the 64-bit boot protocol asks for: `__BOOT_CS` 0x10, `__BOOT_DS` 0x18, flat.
+static SEGMENTS: [u64; 4] = [0, 0, 0x00af_9b00_0000_ffff, 0x00cf_9300_0000_ffff];
+
+#[repr(C, packed)]
+struct TablePointer {
+    limit: u16,
+    base: *const u64,
+}
+
+/// Jumps to the kernel.
+pub fn enter_kernel(entry: Entry) -> ! {
+    let table = TablePointer { limit: 31, base: SEGMENTS.as_ptr() };
+    // SAFETY: the entry was verified and its memory is mapped; the segments are flat; nothing of the shim runs again.
+    unsafe {
+        core::arch::asm!(
+            "lgdt [{table}]",
+            "mov ecx, 0x18",
+            "mov ds, ecx",
+            "mov es, ecx",
+            "mov fs, ecx",
+            "mov gs, ecx",
+            "mov ss, ecx",
+            "push 0x10",
+            "push rax",
+            "xor ebx, ebx",
+            "xor ebp, ebp",
+            "xor edi, edi",
+            "retfq",
+            table = in(reg) &raw const table,
+            in("rax") entry.rip,
+            in("rsi") entry.zero_page,
+            options(noreturn),
+        )
+    }
+}

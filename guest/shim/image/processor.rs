@@ -1,0 +1,321 @@
+//! The processor: `Machine` with real instructions.
+
+use crate::{ghcb, is_snp};
+use casemate_layout::map::{CPUID, PARAMS, SCRATCH, SCRATCH_TABLES};
+use casemate_layout::paging::{ENTRIES, c_bit_mask};
+use casemate_layout::{Range, Termination};
+use casemate_shim::cc;
+use casemate_shim::machine::{Machine, PageSize, Validation};
+use casemate_shim::paging::{
+    IDENTITY_END, RAM_WINDOW, RAM_WINDOW_TABLE, STAGING_WINDOW, STAGING_WINDOW_TABLE, TABLES,
+    Table, WINDOW_BYTES, aim, fill,
+};
+use casemate_shim::sha256::{Engine, Extensions};
+
+const SEV_STATUS: u32 = 0xc001_0131;
+/// The entry of the first page directory that maps the shim.
+const FIRST_LEAF: u64 = casemate_layout::map::BOOT_TABLES.start + 0x2000;
+/// Address bits of a large page below any C-bit, and flags.
+const LOW_BITS: u64 = (1 << 32) - 1;
+const NO_WINDOW: u64 = u64::MAX;
+/// SSE instructions are legal (the image has them in the hash alone).
+const CR4_OSFXSR: u64 = 1 << 9;
+
+/// The boot processor.
+pub struct Processor {
+    c_bit: u64,
+    mapped: bool,
+    /// First address of the GiB that the window on RAM shows.
+    ram_window: u64,
+}
+
+impl Processor {
+    /// At the first instruction: only the first 2 MiB are mapped.
+    pub fn new() -> Self {
+        Self { c_bit: 0, mapped: false, ram_window: NO_WINDOW }
+    }
+
+    fn tables(&mut self) -> &mut [Table; TABLES] {
+        // SAFETY: the range is mapped, valid, aligned, of this size, and in use by nothing else; `&mut self` makes the
+        // reference unique. The processor reads it only at page walks, after `load_tables`.
+        unsafe { &mut *(SCRATCH_TABLES.start as *mut [Table; TABLES]) }
+    }
+
+    fn aim_window(&mut self, table: usize, gpa: u64, c_bit: u64) -> u64 {
+        let first = match self.tables().get_mut(table) {
+            Some(window) => aim(window, gpa, c_bit),
+            None => NO_WINDOW,
+        };
+        load_tables();
+        first
+    }
+
+    /// Where `gpa` is reached for acceptance.
+    fn private_address(&mut self, gpa: u64) -> u64 {
+        if gpa < IDENTITY_END {
+            return gpa;
+        }
+        let offset = gpa % WINDOW_BYTES;
+        if self.ram_window != gpa - offset {
+            let c_bit = self.c_bit;
+            self.ram_window = self.aim_window(RAM_WINDOW_TABLE, gpa, c_bit);
+        }
+        RAM_WINDOW + offset
+    }
+
+    /// Whether `range` is mapped and is not what the shim itself runs on.
+    fn reachable(&self, range: Range) -> bool {
+        let end = if self.mapped { IDENTITY_END } else { SCRATCH.start };
+        range.checked_end().is_some_and(|range_end| range_end <= end) && !range.overlaps(SCRATCH)
+    }
+}
+
+impl Machine for Processor {
+    fn params_page(&self) -> &[u8; 4096] {
+        params_page()
+    }
+
+    fn sev_status(&mut self) -> u64 {
+        let (low, high): (u32, u32);
+        // SAFETY: reading the MSR has no effect; it exists where SNP does, and elsewhere ends the guest.
+        unsafe {
+            core::arch::asm!("rdmsr", in("ecx") SEV_STATUS, out("eax") low, out("edx") high, options(nomem, nostack));
+        }
+        u64::from(high) << 32 | u64::from(low)
+    }
+
+    fn c_bit_in_use(&mut self) -> u8 {
+        // SAFETY: the first page directory is mapped and was launched.
+        let leaf = unsafe { core::ptr::read_volatile(FIRST_LEAF as *const u64) };
+        match leaf & !LOW_BITS {
+            0 => 0,
+            high if high.is_power_of_two() => high.trailing_zeros() as u8,
+            _ => 0xff,
+        }
+    }
+
+    fn map_memory(&mut self, ram: &[Range], c_bit: u8) -> Result<(), Termination> {
+        self.c_bit = c_bit_mask(c_bit);
+        let c_bit = self.c_bit;
+        fill(self.tables(), SCRATCH_TABLES.start, ram, c_bit);
+        load_tables();
+        self.mapped = true;
+        Ok(())
+    }
+
+    fn validate(&mut self, gpa: u64, size: PageSize) -> Validation {
+        let address = self.private_address(gpa);
+        let (code, unchanged): (u64, u8);
+        // SAFETY: the address is mapped; PVALIDATE changes the page's state, which nothing holds a reference to yet.
+        unsafe {
+            core::arch::asm!(
+                ".byte 0xf2, 0x0f, 0x01, 0xff",
+                "setc {unchanged}",
+                unchanged = out(reg_byte) unchanged,
+                inout("rax") address => code,
+                in("ecx") u32::from(size == PageSize::Large),
+                in("edx") 1,
+                options(nostack),
+            );
+        }
+        match (unchanged, code & 0xffff_ffff) {
+            (1, _) => Validation::Unchanged,
+            (_, 0) => Validation::Done,
+            (_, 6) => Validation::SizeMismatch,
+            _ => Validation::Failed,
+        }
+    }
+
+    fn touch(&mut self, gpa: u64) {
+        let address = self.private_address(gpa);
+        for offset in [0, 4095] {
+            // SAFETY: the page is mapped and is RAM; reading it has no other effect than the one wanted.
+            unsafe { core::ptr::read_volatile((address + offset) as *const u8) };
+        }
+    }
+
+    fn make_private(&mut self, gpa: u64) -> Result<(), Termination> {
+        ghcb::make_private(gpa)
+    }
+
+    fn copy_staged(&mut self, from: Range, to: u64) -> Result<(), Termination> {
+        let target = Range { start: to, size: from.size };
+        if !self.mapped || !self.reachable(target) {
+            return Err(Termination::Internal);
+        }
+        let mut done = 0;
+        while done < from.size {
+            let gpa = from.start.checked_add(done).ok_or(Termination::Internal)?;
+            let offset = gpa % WINDOW_BYTES;
+            let part = (from.size - done).min(WINDOW_BYTES - offset);
+            self.aim_window(STAGING_WINDOW_TABLE, gpa, 0);
+            // SAFETY: the window shows `part` bytes of staging from `offset` on; the target is RAM that no reference
+            // exists to, outside the shim.
+            unsafe { copy_words(STAGING_WINDOW + offset, to + done, part) };
+            done += part;
+        }
+        Ok(())
+    }
+
+    fn copy(&mut self, from: Range, to: u64) -> Result<(), Termination> {
+        let target = Range { start: to, size: from.size };
+        if !self.mapped || !self.reachable(from) || !self.reachable(target) || from.overlaps(target)
+        {
+            return Err(Termination::Internal);
+        }
+        // SAFETY: both ranges are mapped RAM outside the shim that no reference exists to.
+        unsafe { copy_words(from.start, to, from.size) };
+        Ok(())
+    }
+
+    fn clear(&mut self, range: Range) -> Result<(), Termination> {
+        if !self.reachable(range) {
+            return Err(Termination::Internal);
+        }
+        // SAFETY: the range is mapped RAM outside the scratch range that no reference exists to.
+        unsafe { clear_words(range.start, range.size) };
+        Ok(())
+    }
+
+    fn memory(&self, range: Range) -> Option<&[u8]> {
+        let size = usize::try_from(range.size).ok()?;
+        // A reference cannot have the address 0.
+        if !self.reachable(range) || range.start == 0 {
+            return None;
+        }
+        // SAFETY: the range is mapped RAM outside scratch; private memory changes only through `&mut self`.
+        Some(unsafe { core::slice::from_raw_parts(pointer(range.start), size) })
+    }
+
+    fn memory_mut(&mut self, range: Range) -> Option<&mut [u8]> {
+        let size = usize::try_from(range.size).ok()?;
+        if !self.reachable(range) || range.start == 0 {
+            return None;
+        }
+        // SAFETY: the range is mapped RAM outside scratch; `&mut self` makes the reference unique.
+        Some(unsafe { core::slice::from_raw_parts_mut(pointer(range.start), size) })
+    }
+
+    fn hash_engine(&mut self) -> Engine {
+        let offered = match is_snp() {
+            true => self.memory(CPUID).is_some_and(cc::offers_sha),
+            false => processor_offers_sha(),
+        };
+        if !offered {
+            return Engine::Software;
+        }
+        enable_vector_state();
+        // SAFETY: the processor has the instructions, and the state is enabled.
+        Engine::Extensions(unsafe { Extensions::promise() })
+    }
+
+    fn mark(&mut self, port: u16, step: u8) {
+        // SAFETY: port output touches no memory; the port is the hypervisor's.
+        unsafe {
+            core::arch::asm!("out dx, al", in("dx") port, in("al") step, options(nomem, nostack))
+        };
+    }
+}
+
+/// The parameter page.
+pub fn params_page() -> &'static [u8; 4096] {
+    // SAFETY: the page is mapped, was launched, and nothing writes it.
+    unsafe { &*(PARAMS.start as *const [u8; 4096]) }
+}
+
+/// A pointer to identity-mapped memory.
+fn pointer(gpa: u64) -> *mut u8 {
+    core::ptr::with_exposed_provenance_mut(gpa as usize)
+}
+
+/// Makes the shim's tables the processor's, and forgets translations.
+fn load_tables() {
+    // SAFETY: the tables map everything that the shim uses to where it was.
+    unsafe { core::arch::asm!("mov cr3, {}", in(reg) SCRATCH_TABLES.start, options(nostack)) };
+}
+
+/// Copies in address order, each byte once.
+///
+/// # Safety
+/// Both ranges are mapped, they do not overlap, and no reference to the target exists.
+unsafe fn copy_words(from: u64, to: u64, size: u64) {
+    // SAFETY: the caller's promise; the direction flag is clear.
+    unsafe {
+        core::arch::asm!(
+            "rep movsq",
+            "mov rcx, {rest}",
+            "rep movsb",
+            rest = in(reg) size % 8,
+            inout("rcx") size / 8 => _,
+            inout("rsi") from => _,
+            inout("rdi") to => _,
+            options(nostack, preserves_flags),
+        );
+    }
+}
+
+/// Writes zeros.
+///
+/// # Safety
+/// The range is mapped and no reference to it exists.
+unsafe fn clear_words(at: u64, size: u64) {
+    // SAFETY: the caller's promise; the direction flag is clear.
+    unsafe {
+        core::arch::asm!(
+            "rep stosq",
+            "mov rcx, {rest}",
+            "rep stosb",
+            rest = in(reg) size % 8,
+            in("rax") 0_u64,
+            inout("rcx") size / 8 => _,
+            inout("rdi") at => _,
+            options(nostack, preserves_flags),
+        );
+    }
+}
+
+/// CPUID leaf 7 EBX bit 29 (SHA); leaf 1 ECX bits 9 (SSSE3) and 19 (SSE4.1).
+fn processor_offers_sha() -> bool {
+    const SSSE3_AND_SSE4_1: u32 = 1 << 9 | 1 << 19;
+    let [highest, ..] = cpuid(0);
+    let [_, _, features, _] = cpuid(1);
+    highest >= 7 && features & SSSE3_AND_SSE4_1 == SSSE3_AND_SSE4_1 && {
+        let [_, extended, ..] = cpuid(7);
+        extended & 1 << 29 != 0
+    }
+}
+
+fn cpuid(leaf: u32) -> [u32; 4] {
+    let result = core::arch::x86_64::__cpuid_count(leaf, 0);
+    [result.eax, result.ebx, result.ecx, result.edx]
+}
+
+fn enable_vector_state() {
+    // SAFETY: the bit only makes instructions legal that nothing but the hash uses.
+    unsafe {
+        core::arch::asm!(
+            "mov {scratch}, cr4",
+            "or {scratch}, {osfxsr}",
+            "mov cr4, {scratch}",
+            scratch = out(reg) _,
+            osfxsr = const CR4_OSFXSR,
+            options(nostack),
+        );
+    }
+}
+
+/// Writes a report to a port.
+pub fn out_u32(port: u16, value: u32) {
+    // SAFETY: port output touches no memory.
+    unsafe {
+        core::arch::asm!("out dx, eax", in("dx") port, in("eax") value, options(nomem, nostack))
+    };
+}
+
+/// Stops for good.
+pub fn halt() -> ! {
+    loop {
+        // SAFETY: interrupts are off, so this ends the processor's work.
+        unsafe { core::arch::asm!("cli", "hlt", options(nomem, nostack)) };
+    }
+}

@@ -1,0 +1,165 @@
+//! bzImage: the set-up header, checked, and where the 64-bit entry is (Linux, Documentation/arch/x86/boot.rst).
+
+use crate::bytes::{array, u16_at, u32_at, u64_at};
+use casemate_layout::{Range, Termination};
+
+const SECTOR: u64 = 512;
+const BOOT_FLAG: u16 = 0xaa55;
+const SIGNATURE: [u8; 4] = *b"HdrS";
+/// 2.12 brought `xloadflags`.
+const MIN_PROTOCOL: u16 = 0x020c;
+const LOADED_HIGH: u8 = 1;
+const XLF_KERNEL_64: u16 = 1;
+/// The 64-bit entry, from the start of the protected-mode part.
+const ENTRY_64: u64 = 0x200;
+/// Where the header starts, in the file and in the zero page.
+pub const HEADER_START: usize = 0x1f1;
+/// Bytes of the zero page that a header may take.
+pub const HEADER_BYTES: usize = 0x290 - HEADER_START;
+/// The header must reach `init_size`, its end at 2.12.
+const MIN_HEADER_END: usize = 0x264;
+const DEFAULT_SETUP_SECTORS: u64 = 4;
+/// No kernel asks for more; the bound keeps the arithmetic small.
+const MAX_ALIGNMENT: u64 = 1 << 30;
+
+/// What a checked header says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BzImage {
+    /// Bytes of the file before its protected-mode part.
+    pub setup_bytes: u64,
+    /// Where it would like to run.
+    pub preferred: u64,
+    /// Bytes that it needs from where it runs.
+    pub init_size: u64,
+    alignment: u64,
+    relocatable: bool,
+    /// Highest last byte of an initrd.
+    pub initrd_max: u64,
+    /// The header itself, for the zero page.
+    pub header: [u8; HEADER_BYTES],
+    header_len: usize,
+}
+
+/// Where a kernel is entered, and what it uses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Placement {
+    /// First instruction.
+    pub entry: u64,
+    /// Memory that it writes before it knows the memory map.
+    pub used: Range,
+}
+
+impl BzImage {
+    /// Checks the header of `file`.
+    ///
+    /// # Errors
+    /// [`Termination::KernelFormat`] and [`Termination::KernelProtocol`].
+    pub fn parse(file: &[u8]) -> Result<Self, Termination> {
+        let header = read_header(file).ok_or(Termination::KernelFormat)?;
+        let damaged = Termination::KernelFormat;
+        if header.boot_flag != BOOT_FLAG || header.signature != SIGNATURE {
+            return Err(damaged);
+        }
+        if header.version < MIN_PROTOCOL
+            || header.xloadflags & XLF_KERNEL_64 == 0
+            || header.loadflags & LOADED_HIGH == 0
+        {
+            return Err(Termination::KernelProtocol);
+        }
+        let sectors = match header.setup_sectors {
+            0 => DEFAULT_SETUP_SECTORS,
+            sectors => u64::from(sectors),
+        };
+        let setup_bytes = (sectors + 1) * SECTOR;
+        let code_bytes = (file.len() as u64).checked_sub(setup_bytes).ok_or(damaged)?;
+        let alignment = u64::from(header.alignment);
+        if code_bytes <= ENTRY_64
+            || u64::from(header.paragraphs) * 16 > code_bytes
+            || !alignment.is_power_of_two()
+            || alignment > MAX_ALIGNMENT
+            || u64::from(header.init_size) < code_bytes
+        {
+            return Err(damaged);
+        }
+        Ok(Self {
+            setup_bytes,
+            preferred: header.preferred,
+            init_size: u64::from(header.init_size),
+            alignment,
+            relocatable: header.relocatable != 0,
+            initrd_max: u64::from(header.initrd_max),
+            header: header.bytes,
+            header_len: header.len,
+        })
+    }
+
+    /// Where the kernel is entered when its file is at `file`, and what it uses from there.
+    ///
+    /// The decompressor moves itself to the end of where it runs: the address of its code, aligned, but no lower than
+    /// it prefers (arch/x86/boot/compressed/head_64.S).
+    ///
+    /// # Errors
+    /// [`Termination::KernelFit`].
+    pub fn place(&self, file: Range) -> Result<Placement, Termination> {
+        let unfit = Termination::KernelFit;
+        let load = file.start.checked_add(self.setup_bytes).ok_or(unfit)?;
+        if !self.relocatable && load != self.preferred {
+            return Err(unfit);
+        }
+        let aligned = load.checked_next_multiple_of(self.alignment).ok_or(unfit)?;
+        let start = aligned.max(self.preferred);
+        let end = start.checked_add(self.init_size).ok_or(unfit)?.max(file.end());
+        let used = Range { start: file.start, size: end.checked_sub(file.start).ok_or(unfit)? };
+        Ok(Placement { entry: load.checked_add(ENTRY_64).ok_or(unfit)?, used })
+    }
+
+    /// The header's own bytes.
+    #[must_use]
+    pub fn header_bytes(&self) -> &[u8] {
+        self.header.get(..self.header_len).unwrap_or(&[])
+    }
+}
+
+struct Header {
+    setup_sectors: u8,
+    paragraphs: u32,
+    boot_flag: u16,
+    signature: [u8; 4],
+    version: u16,
+    loadflags: u8,
+    initrd_max: u32,
+    alignment: u32,
+    relocatable: u8,
+    xloadflags: u16,
+    preferred: u64,
+    init_size: u32,
+    bytes: [u8; HEADER_BYTES],
+    len: usize,
+}
+
+fn read_header(file: &[u8]) -> Option<Header> {
+    // The jump over the header tells its length: a two-byte short jump at 0x200.
+    let end = 0x202 + usize::from(*file.get(0x201)?);
+    let len = end.checked_sub(HEADER_START)?;
+    if end < MIN_HEADER_END || len > HEADER_BYTES {
+        return None;
+    }
+    let mut bytes = [0; HEADER_BYTES];
+    bytes.get_mut(..len)?.copy_from_slice(file.get(HEADER_START..end)?);
+    Some(Header {
+        setup_sectors: *file.get(HEADER_START)?,
+        paragraphs: u32_at(file, 0x1f4)?,
+        boot_flag: u16_at(file, 0x1fe)?,
+        signature: array(file, 0x202)?,
+        version: u16_at(file, 0x206)?,
+        loadflags: *file.get(0x211)?,
+        initrd_max: u32_at(file, 0x22c)?,
+        alignment: u32_at(file, 0x230)?,
+        relocatable: *file.get(0x234)?,
+        xloadflags: u16_at(file, 0x236)?,
+        preferred: u64_at(file, 0x258)?,
+        init_size: u32_at(file, 0x260)?,
+        bytes,
+        len,
+    })
+}

@@ -1,0 +1,82 @@
+//! The memory map that Linux gets: E820 entries in the zero page (Linux, Documentation/arch/x86/zero-page.rst).
+
+use crate::bytes::put;
+use casemate_layout::map::{ACPI, HIGH_START, LOW_RESERVED};
+use casemate_layout::{Params, Range, Termination};
+
+/// Usable memory.
+pub const RAM: u32 = 1;
+/// Memory that Linux keeps away from.
+pub const RESERVED: u32 = 2;
+/// ACPI tables. Under SNP, Linux maps this kind private, and reserved memory shared.
+pub const ACPI_TABLES: u32 = 3;
+
+const COUNT_OFFSET: usize = 0x1e8;
+const TABLE_OFFSET: usize = 0x2d0;
+const ENTRY_BYTES: usize = 20;
+const MAX_ENTRIES: usize = 128;
+
+/// Writes entries one after another.
+struct Table<'a> {
+    zero_page: &'a mut [u8],
+    count: usize,
+}
+
+impl Table<'_> {
+    fn push(&mut self, range: Range, kind: u32) -> Result<(), Termination> {
+        if range.size == 0 {
+            return Ok(());
+        }
+        if self.count >= MAX_ENTRIES {
+            return Err(Termination::MemoryMap);
+        }
+        let at = TABLE_OFFSET + self.count * ENTRY_BYTES;
+        self.count += 1;
+        let count = u8::try_from(self.count).map_err(|_| Termination::MemoryMap)?;
+        put(self.zero_page, at, &range.start.to_le_bytes())
+            .and_then(|()| put(self.zero_page, at + 8, &range.size.to_le_bytes()))
+            .and_then(|()| put(self.zero_page, at + 16, &kind.to_le_bytes()))
+            .and_then(|()| put(self.zero_page, COUNT_OFFSET, &[count]))
+            .ok_or(Termination::Internal)
+    }
+
+    /// `ram` without `hole`.
+    fn push_around(&mut self, ram: Range, hole: Range) -> Result<(), Termination> {
+        if !ram.overlaps(hole) {
+            return self.push(ram, RAM);
+        }
+        self.push(Range { start: ram.start, size: hole.start.saturating_sub(ram.start) }, RAM)?;
+        self.push(Range { start: hole.end(), size: ram.end().saturating_sub(hole.end()) }, RAM)
+    }
+}
+
+/// Writes the map of `params`: all RAM, less low memory's own uses, the legacy window, and staging that is not reclaimed.
+///
+/// # Errors
+/// [`Termination::MemoryMap`] when there are too many entries.
+pub fn write(zero_page: &mut [u8], params: &Params) -> Result<(), Termination> {
+    let mut table = Table { zero_page, count: 0 };
+    table.push(LOW_RESERVED, RESERVED)?;
+    let (start, end) = (LOW_RESERVED.end(), ACPI.start);
+    table.push(Range { start, size: end - start }, RAM)?;
+    table.push(ACPI, ACPI_TABLES)?;
+    let dropped = match params.flags.reclaim_staging {
+        true => Range::default(),
+        false => params.staging,
+    };
+    for ram in params.ram.as_slice() {
+        let start = ram.start.max(HIGH_START);
+        table.push_around(Range { start, size: ram.end().saturating_sub(start) }, dropped)?;
+    }
+    Ok(())
+}
+
+/// Entries of a zero page: start, size, kind.
+pub fn entries(zero_page: &[u8]) -> impl Iterator<Item = (u64, u64, u32)> + '_ {
+    use crate::bytes::{u32_at, u64_at};
+    let count = zero_page.get(COUNT_OFFSET).copied().map_or(0, usize::from);
+    (0..count).map_while(move |index| {
+        let at = TABLE_OFFSET + index * ENTRY_BYTES;
+        Some((u64_at(zero_page, at)?, u64_at(zero_page, at + 8)?, u32_at(zero_page, at + 16)?))
+    })
+}

@@ -1,0 +1,77 @@
+//! The processor and its memory, as the steps see them.
+
+use crate::sha256::Engine;
+use casemate_layout::{Range, Termination};
+
+/// What PVALIDATE is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PageSize {
+    /// 4 KiB.
+    Small,
+    /// 2 MiB.
+    Large,
+}
+
+/// What PVALIDATE says (AMD64 APM volume 3, PVALIDATE).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Validation {
+    /// The page is valid now and was not before.
+    Done,
+    /// Carry flag: it was valid already.
+    Unchanged,
+    /// `FAIL_SIZEMISMATCH`: the host backs it with small pages.
+    SizeMismatch,
+    /// Any other code.
+    Failed,
+}
+
+/// Processor and memory of the guest.
+///
+/// Memory methods take guest physical addresses that the caller has checked against the parameters. They give `None`
+/// only where an implementation cannot reach the range; callers treat that as [`Termination::Internal`].
+pub trait Machine {
+    /// The parameter page.
+    fn params_page(&self) -> &[u8; 4096];
+    /// `SEV_STATUS` (MSR 0xC0010131). Called in SNP mode only.
+    fn sev_status(&mut self) -> u64;
+    /// Position of the C-bit in the entry that maps the shim itself; 0 for none.
+    fn c_bit_in_use(&mut self) -> u8;
+    /// Maps RAM below the device hole, and prepares to reach the rest for [`Machine::validate`].
+    ///
+    /// # Errors
+    /// [`Termination`] when that is not possible.
+    fn map_memory(&mut self, ram: &[Range], c_bit: u8) -> Result<(), Termination>;
+    /// PVALIDATE, to valid.
+    fn validate(&mut self, gpa: u64, size: PageSize) -> Validation;
+    /// Reads a byte at both ends of the page at `gpa`, so that no line of it from before stays in the cache
+    /// (CVE-2025-38560), and so that a page which is not valid ends the guest here.
+    fn touch(&mut self, gpa: u64);
+    /// Asks the host to make the page at `gpa` private, which the caller then validates.
+    ///
+    /// # Errors
+    /// [`Termination`] when the host refuses or answers something else.
+    fn make_private(&mut self, gpa: u64) -> Result<(), Termination>;
+    /// Copies from the shared window to private memory. Each byte of the window is read once.
+    ///
+    /// # Errors
+    /// [`Termination`] when a range cannot be reached.
+    fn copy_staged(&mut self, from: Range, to: u64) -> Result<(), Termination>;
+    /// Copies within private memory; the ranges do not overlap.
+    ///
+    /// # Errors
+    /// [`Termination`] when a range cannot be reached.
+    fn copy(&mut self, from: Range, to: u64) -> Result<(), Termination>;
+    /// Fills private memory with zeros.
+    ///
+    /// # Errors
+    /// [`Termination`] when the range cannot be reached.
+    fn clear(&mut self, range: Range) -> Result<(), Termination>;
+    /// Private memory; `None` for a range that starts at 0.
+    fn memory(&self, range: Range) -> Option<&[u8]>;
+    /// Private memory, to be written.
+    fn memory_mut(&mut self, range: Range) -> Option<&mut [u8]>;
+    /// The best hash that the processor has.
+    fn hash_engine(&mut self) -> Engine;
+    /// Tells the host how far the boot is. Called in plain mode only.
+    fn mark(&mut self, port: u16, step: u8);
+}

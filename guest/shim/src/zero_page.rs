@@ -1,0 +1,49 @@
+//! The zero page, `struct boot_params` (Linux, Documentation/arch/x86/zero-page.rst and boot.rst).
+
+use crate::bytes::put;
+use crate::bzimage::{BzImage, HEADER_START};
+use casemate_layout::map::CMDLINE;
+use casemate_layout::{Params, Range};
+
+const RSDP: usize = 0x070;
+const BOOT_FLAG: usize = 0x1fe;
+const SIGNATURE: usize = 0x202;
+const VERSION: usize = 0x206;
+const LOADER: usize = 0x210;
+const LOAD_FLAGS: usize = 0x211;
+const INITRD: usize = 0x218;
+const CMDLINE_POINTER: usize = 0x228;
+const ALIGNMENT: usize = 0x230;
+const SETUP_DATA: usize = 0x250;
+
+/// A loader without a number of its own.
+const UNDEFINED_LOADER: u8 = 0xff;
+const LOADED_HIGH: u8 = 1;
+const PROTOCOL: u16 = 0x020f;
+const DEFAULT_ALIGNMENT: u32 = 0x20_0000;
+
+/// Fills `page`, all zero, with everything but the memory map. `setup_data` is 0 for none.
+pub fn fill(
+    page: &mut [u8],
+    params: &Params,
+    header: Option<&BzImage>,
+    setup_data: u64,
+) -> Option<()> {
+    match header {
+        Some(image) => put(page, HEADER_START, image.header_bytes())?,
+        None => {
+            put(page, BOOT_FLAG, &0xaa55_u16.to_le_bytes())?;
+            put(page, SIGNATURE, b"HdrS")?;
+            put(page, VERSION, &PROTOCOL.to_le_bytes())?;
+            put(page, ALIGNMENT, &DEFAULT_ALIGNMENT.to_le_bytes())?;
+            put(page, LOAD_FLAGS, &[LOADED_HIGH])?;
+        }
+    }
+    put(page, LOADER, &[UNDEFINED_LOADER])?;
+    let Range { start, size } = params.initrd.target();
+    put(page, INITRD, &u32::try_from(start).ok()?.to_le_bytes())?;
+    put(page, INITRD + 4, &u32::try_from(size).ok()?.to_le_bytes())?;
+    put(page, CMDLINE_POINTER, &u32::try_from(CMDLINE.start).ok()?.to_le_bytes())?;
+    put(page, SETUP_DATA, &setup_data.to_le_bytes())?;
+    put(page, RSDP, &params.rsdp.to_le_bytes())
+}

@@ -1,0 +1,153 @@
+//! `casemate run`: start a VM and stay with it until it ends.
+
+use super::{Failure, Outcome};
+use crate::config::{RawConfig, RawConsole};
+use crate::vm::{self, End};
+use clap::{Args, ValueEnum};
+use std::path::PathBuf;
+
+/// Start a VM and stay with it until it ends
+#[derive(Debug, Args)]
+#[command(after_long_help = HELP)]
+pub struct RunArgs {
+    /// Configuration file (TOML); flags win over it
+    config: Option<PathBuf>,
+    /// Name, unique among your running VMs
+    #[arg(long)]
+    name: Option<String>,
+    /// Kernel: a bzImage or an ELF vmlinux
+    #[arg(long, value_name = "FILE")]
+    kernel: Option<PathBuf>,
+    /// Initial RAM file system
+    #[arg(long, value_name = "FILE")]
+    initrd: Option<PathBuf>,
+    /// Kernel command line
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
+    cmdline: Option<String>,
+    /// Virtual processors, 1 to 64
+    #[arg(long, value_name = "N")]
+    vcpus: Option<u32>,
+    /// RAM, such as 256M or 2G
+    #[arg(long, value_name = "SIZE")]
+    memory: Option<String>,
+    /// Serial console: stdio, pty or file:PATH
+    #[arg(long, value_name = "WHERE")]
+    console: Option<String>,
+    /// End the VM after this time, such as 90s or 10m
+    #[arg(long, value_name = "TIME")]
+    timeout: Option<String>,
+    /// Memory protection: sev-snp, or none for development
+    #[arg(long, value_name = "KIND")]
+    protection: Option<String>,
+    /// Print when each step of the boot happened, to stderr
+    #[arg(long, value_enum, num_args = 0..=1, default_missing_value = "text", require_equals = true)]
+    timeline: Option<TimelineFormat>,
+}
+
+/// How the timeline is printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum TimelineFormat {
+    /// A table
+    Text,
+    /// One JSON object
+    Json,
+}
+
+const HELP: &str = "\
+Exit status:
+  0  the guest switched itself off and its workload succeeded
+  1  the host failed: KVM, the sandbox, or this program
+  2  bad use, configuration or input; nothing was started
+  3  the guest failed: its workload, a reset, a panic, a triple fault, the shim's refusal, a time-out
+  4  ended by the user: a second Ctrl-C or SIGTERM (the first one presses the power button)
+
+Configuration file:
+  name = \"demo\"
+  kernel = \"vmlinuz\"            # paths are relative to the file
+  initrd = \"initrd.img\"
+  cmdline = \"console=ttyS0\"
+  vcpus = 2
+  memory = \"512M\"
+  console = \"stdio\"             # or \"pty\", or { file = \"console.log\" }
+  timeout = \"10m\"
+  protection = \"none\"           # or \"sev-snp\"
+  [sandbox]
+  optional = []                 # layers this host may lack, see `casemate host`
+
+Examples:
+  casemate run vm.toml
+  casemate run vm.toml --memory 1G --timeline
+  casemate run --protection none --kernel vmlinuz --initrd initrd.img --cmdline \"console=ttyS0 panic=-1\"
+";
+
+impl RunArgs {
+    /// The configuration: the file, overridden by flags.
+    fn config(&self) -> Result<RawConfig, Failure> {
+        let bad = |e: crate::config::ConfigError| Failure::BadInput(e.to_string());
+        let file = self.config.as_deref().map(RawConfig::from_file).transpose().map_err(bad)?;
+        let console =
+            self.console.as_deref().map(RawConsole::from_flag).transpose().map_err(bad)?;
+        Ok(file.unwrap_or_default().overridden_by(RawConfig {
+            name: self.name.clone(),
+            kernel: self.kernel.clone(),
+            initrd: self.initrd.clone(),
+            cmdline: self.cmdline.clone(),
+            vcpus: self.vcpus,
+            memory: self.memory.clone(),
+            console,
+            timeout: self.timeout.clone(),
+            protection: self.protection.clone(),
+            snp: None,
+            sandbox: None,
+        }))
+    }
+}
+
+/// Runs the VM.
+///
+/// # Errors
+/// [`Failure`], with the exit status that `--help` documents.
+pub fn run(args: &RunArgs) -> Outcome {
+    let mut timeline = vm::timeline::Timeline::start();
+    let config = args.config()?;
+    let config = config.validate().map_err(|e| Failure::BadInput(e.to_string()))?;
+    timeline.record("configuration");
+    let (end, timeline) = vm::run(config, timeline).map_err(|e| {
+        if e.is_bad_input() {
+            Failure::BadInput(e.to_string())
+        } else {
+            Failure::Failed(e.to_string())
+        }
+    })?;
+    match args.timeline {
+        Some(TimelineFormat::Text) => eprint!("{}", timeline.to_text()),
+        Some(TimelineFormat::Json) => eprintln!("{}", timeline.to_json()),
+        None => {}
+    }
+    report(end)
+}
+
+const GUEST_FAILED: u8 = 3;
+const ENDED_BY_USER: u8 = 4;
+
+fn report(end: End) -> Outcome {
+    let (status, text) = match end {
+        End::Stopped(stop) if stop.is_success() => return Ok(()),
+        End::Stopped(stop) if !stop.is_hosts_fault() => (GUEST_FAILED, stop.to_string()),
+        End::Stopped(stop) => return Err(Failure::Failed(stop.to_string())),
+        End::LaunchFailed(reason) => return Err(Failure::Failed(reason)),
+        End::TimedOut(after) => {
+            (GUEST_FAILED, format!("the guest did not end within {after:?} and was ended"))
+        }
+        End::Killed => (ENDED_BY_USER, "the VM was ended as asked".into()),
+        End::VmmDied(how) => {
+            let how = how.map_or_else(|| "for an unknown reason".into(), |how| how.to_string());
+            return Err(Failure::Failed(format!("the vmm process ended without a word: {how}")));
+        }
+        End::VmmLied(what) => {
+            return Err(Failure::Failed(format!("the vmm process was ended: {what}")));
+        }
+    };
+    eprintln!("casemate: {text}");
+    Err(Failure::Status(status))
+}

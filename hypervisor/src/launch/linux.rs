@@ -1,0 +1,252 @@
+//! From a configuration to a launch plan: where everything goes in guest memory.
+//!
+//! Only the shim, its parameters and the first page tables are launched. Kernel, initrd, command line and ACPI
+//! tables lie in a staging window of shared memory; the shim copies them into place and checks their hashes, which
+//! are part of the parameters. Low memory is described by [`casemate_layout::map`].
+
+use super::acpi;
+use super::kernel::{self, KernelError, KernelKind};
+use super::plan::{LaunchPlan, PageKind, PlanError};
+use crate::config::VmConfig;
+use crate::kvm::BootState;
+use crate::memory::{GpaRange, PAGE_SIZE, RamMap, RangeError};
+use casemate_layout::{Blob, Flags, Mode, Params, ParamsError, Range, Ranges, map, paging, ports};
+use sha2::{Digest, Sha256};
+
+/// The shim: a flat image for [`map::SHIM`], entered at its first byte.
+pub const SHIM: &[u8] = include_bytes!(env!("CASEMATE_SHIM"));
+
+/// Staging starts and the initrd ends on such a border, so that large pages can map them.
+const LARGE: u64 = map::LARGE_PAGE_SIZE;
+/// Highest address Linux takes an initrd at (`initrd_addr_max` of x86 kernels).
+const INITRD_LIMIT: u64 = 0x7fff_ffff;
+
+/// Why no plan can be made from a configuration.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum LaunchError {
+    /// The kernel file is none.
+    #[error("`kernel` {path}: {reason}")]
+    Kernel {
+        /// The file.
+        path: String,
+        /// What is wrong.
+        #[source]
+        reason: KernelError,
+    },
+    /// Everything together does not fit.
+    #[error(
+        "`memory`: {have} MiB are too little for {what}: kernel, initrd and their staging need {need} MiB"
+    )]
+    TooLittle {
+        /// What did not fit.
+        what: &'static str,
+        /// MiB of RAM.
+        have: u64,
+        /// MiB that would do.
+        need: u64,
+    },
+    /// A plan contradicts itself.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+    /// Parameters that the shim would refuse.
+    #[error("the shim would refuse these parameters: {0}")]
+    Params(#[from] ParamsError),
+    /// The memory size is impossible.
+    #[error("`memory`: {0}")]
+    Range(#[from] RangeError),
+}
+
+/// The files of a launch.
+#[derive(Debug, Clone)]
+pub struct Files {
+    /// Kernel image.
+    pub kernel: Vec<u8>,
+    /// Initial RAM file system.
+    pub initrd: Option<Vec<u8>>,
+}
+
+/// Builds the plan. The same configuration and files give the same plan, byte for byte.
+///
+/// # Errors
+/// [`LaunchError`].
+pub fn plan(config: &VmConfig, files: Files) -> Result<LaunchPlan, LaunchError> {
+    let kind = kernel::recognise(&files.kernel).map_err(|reason| LaunchError::Kernel {
+        path: config.kernel.display().to_string(),
+        reason,
+    })?;
+    let tables = acpi::build(map::ACPI.start, config.vcpus);
+    let initrd = files.initrd.unwrap_or_default();
+    let staged =
+        Staged::new(files.kernel, initrd, config.cmdline.clone().into_bytes(), tables.bytes);
+    let ram = RamMap::new(config.memory)?;
+    let places = Places::find(&ram, kind, &staged)?;
+    let c_bit = config.snp.as_ref().map(|snp| snp.c_bit);
+    let params = params(&ram, kind, &staged, &places, tables.rsdp, c_bit)?;
+    let boot = BootState {
+        rip: map::SHIM.start,
+        rsp: map::SCRATCH.end(),
+        rsi: map::PARAMS.start,
+        cr3: map::BOOT_TABLES.start,
+    };
+    let mut plan = LaunchPlan::new(ram, config.vcpus, boot);
+    plan.snp = config.snp.clone();
+    plan.shared = vec![GpaRange::new(places.staging.start, places.staging.size)?];
+    let tables = paging::boot_tables(params.c_bit).to_vec();
+    plan.add_pages("first page tables", PageKind::Normal, map::BOOT_TABLES.start, tables)?;
+    plan.add_pages("parameters", PageKind::Normal, map::PARAMS.start, params.encode().to_vec())?;
+    if plan.snp.is_some() {
+        // Filled at the launch: with what the host's processor has, and by the firmware.
+        plan.add_pages("CPUID page", PageKind::Cpuid, map::CPUID.start, Vec::new())?;
+        plan.add_pages("secrets page", PageKind::Secrets, map::SECRETS.start, Vec::new())?;
+    }
+    plan.add_pages("shim", PageKind::Normal, map::SHIM.start, SHIM.to_vec())?;
+    staged.stage(&mut plan, places.staging.start)?;
+    Ok(plan)
+}
+
+/// What is staged, in order: kernel, initrd, command line, ACPI tables.
+struct Staged([(&'static str, Vec<u8>); 4]);
+
+fn pages(len: usize) -> u64 {
+    (len as u64).next_multiple_of(PAGE_SIZE)
+}
+
+impl Staged {
+    fn new(kernel: Vec<u8>, initrd: Vec<u8>, cmdline: Vec<u8>, acpi: Vec<u8>) -> Self {
+        Self([
+            ("kernel", kernel),
+            ("initrd", initrd),
+            ("command line", cmdline),
+            ("ACPI tables", acpi),
+        ])
+    }
+
+    fn size(&self) -> u64 {
+        self.0.iter().map(|(_, bytes)| pages(bytes.len())).sum()
+    }
+
+    fn len(&self, index: usize) -> u64 {
+        self.0.get(index).map_or(0, |(_, bytes)| bytes.len() as u64)
+    }
+
+    /// The parameters' description of each, staged from `start` on and copied to `destinations`.
+    fn blobs(&self, start: u64, destinations: [u64; 4]) -> [Blob; 4] {
+        let mut at = start;
+        let mut blobs = [Blob::default(); 4];
+        for ((blob, (_, bytes)), destination) in blobs.iter_mut().zip(&self.0).zip(destinations) {
+            if !bytes.is_empty() {
+                let staged = Range { start: at, size: bytes.len() as u64 };
+                *blob = Blob { staged, destination, sha256: Sha256::digest(bytes).into() };
+                at += pages(bytes.len());
+            }
+        }
+        blobs
+    }
+
+    fn stage(self, plan: &mut LaunchPlan, start: u64) -> Result<(), PlanError> {
+        let mut at = start;
+        for (what, bytes) in self.0 {
+            if !bytes.is_empty() {
+                let size = pages(bytes.len());
+                plan.stage(what, at, bytes)?;
+                at += size;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Where the large things go.
+struct Places {
+    kernel: u64,
+    initrd: u64,
+    staging: Range,
+}
+
+impl Places {
+    /// From the top of low RAM down: staging, initrd; the kernel where it wants to be.
+    fn find(ram: &RamMap, kind: KernelKind, staged: &Staged) -> Result<Self, LaunchError> {
+        let low = ram.ranges().first().map_or(0, |range| range.size());
+        let initrd_size = pages(usize::try_from(staged.len(1)).unwrap_or(usize::MAX));
+        let (kernel, kernel_end) = kernel_place(kind, staged.len(0));
+        let staging_size = staged.size().next_multiple_of(LARGE);
+        let need = (kernel_end + initrd_size + staging_size + 2 * LARGE).div_ceil(1 << 20);
+        let too_little = |what| LaunchError::TooLittle { what, have: ram.size() >> 20, need };
+        let staging = low
+            .checked_sub(staging_size)
+            .map(|start| start / LARGE * LARGE)
+            .ok_or(too_little("staging"))?;
+        let initrd = staging
+            .min(INITRD_LIMIT + 1)
+            .checked_sub(initrd_size)
+            .map(|start| start / PAGE_SIZE * PAGE_SIZE)
+            .filter(|start| *start >= kernel_end)
+            .ok_or(too_little("kernel and initrd"))?;
+        Ok(Self { kernel, initrd, staging: Range { start: staging, size: staging_size } })
+    }
+}
+
+/// Where the kernel file is copied to, and the end of the memory that it then uses.
+fn kernel_place(kind: KernelKind, len: u64) -> (u64, u64) {
+    match kind {
+        KernelKind::BzImage { memory, address, setup } => {
+            let end = address.saturating_add(memory.max(len)).next_multiple_of(LARGE);
+            (address.saturating_sub(setup), end)
+        }
+        // The file lies behind its segments' places, from where they are moved there.
+        KernelKind::Elf { end, .. } => {
+            let start = end.min(1 << 40).next_multiple_of(LARGE);
+            (start, (start + len).next_multiple_of(LARGE))
+        }
+    }
+}
+
+fn params(
+    ram: &RamMap,
+    kind: KernelKind,
+    staged: &Staged,
+    places: &Places,
+    rsdp: u64,
+    c_bit: Option<u8>,
+) -> Result<Params, LaunchError> {
+    let initrd = if staged.len(1) == 0 { 0 } else { places.initrd };
+    let destinations = [places.kernel, initrd, map::CMDLINE.start, map::ACPI.start];
+    let [kernel, initrd, cmdline, acpi] = staged.blobs(places.staging.start, destinations);
+    let full = |_| ParamsError::Ram("more ranges than the parameters can hold");
+    let mut ranges = Ranges::default();
+    for range in ram.ranges() {
+        ranges.push(Range { start: range.start(), size: range.size() }).map_err(full)?;
+    }
+    let mut launched = Ranges::default();
+    let shim_size = pages(SHIM.len());
+    for range in [map::BOOT_TABLES, map::PARAMS] {
+        launched.push(range).map_err(full)?;
+    }
+    if c_bit.is_some() {
+        for range in [map::CPUID, map::SECRETS] {
+            launched.push(range).map_err(full)?;
+        }
+    }
+    launched.push(Range { size: shim_size, ..map::SHIM }).map_err(full)?;
+    let params = Params {
+        mode: if c_bit.is_some() { Mode::Snp } else { Mode::Plain },
+        flags: Flags { sha_extensions: true, reclaim_staging: true },
+        c_bit: c_bit.unwrap_or(0),
+        report_port: ports::REPORT_PORT,
+        mark_port: ports::MARK_PORT,
+        rsdp,
+        ram: ranges,
+        launched,
+        staging: places.staging,
+        kernel_kind: match kind {
+            KernelKind::BzImage { .. } => casemate_layout::KernelKind::BzImage,
+            KernelKind::Elf { .. } => casemate_layout::KernelKind::Elf,
+        },
+        kernel,
+        initrd,
+        cmdline,
+        acpi,
+    };
+    params.check()?;
+    Ok(params)
+}

@@ -1,0 +1,73 @@
+//! Landlock with every right handled and none granted.
+
+use super::layers::Refusal;
+use landlock::{
+    ABI, Access, AccessFs, AccessNet, CompatLevel, Compatible, LandlockStatus, Ruleset,
+    RulesetAttr, RulesetCreatedAttr, RulesetStatus, Scope,
+};
+use std::io;
+
+/// The newest rights that are handled; the kernel's own are fewer or, if it is newer, more.
+const KNOWN: ABI = ABI::V10;
+/// First ABI with scopes.
+const SCOPES_SINCE: ABI = ABI::V6;
+
+/// What was applied.
+#[derive(Debug)]
+pub(super) struct Denied {
+    abi: ABI,
+    newer_kernel: Option<i32>,
+}
+
+/// Denies this thread, and those it will make, every access to files and network that the running kernel can
+/// deny, and, if `signals` is set, signals to processes outside. Needs `no_new_privs`.
+pub(super) fn deny_all(signals: bool) -> Result<Denied, Refusal> {
+    let error = |e: landlock::RulesetError| Refusal::new("landlock", io::Error::other(e));
+    let abstract_sockets = Scope::AbstractUnixSocket.into();
+    let scopes = if signals { Scope::from_all(KNOWN) } else { abstract_sockets };
+    let status = Ruleset::default()
+        .set_compatibility(CompatLevel::BestEffort)
+        .handle_access(AccessFs::from_all(KNOWN))
+        .and_then(|rules| rules.handle_access(AccessNet::from_all(KNOWN)))
+        .and_then(|rules| rules.scope(scopes))
+        .and_then(Ruleset::create)
+        .and_then(|rules| rules.no_new_privs(false).restrict_self())
+        .map_err(error)?;
+    match status.landlock {
+        LandlockStatus::Available { effective_abi, kernel_abi }
+            if status.ruleset != RulesetStatus::NotEnforced =>
+        {
+            Ok(Denied { abi: effective_abi, newer_kernel: kernel_abi })
+        }
+        _ => Err(Refusal::new(
+            "landlock_create_ruleset",
+            io::Error::from_raw_os_error(libc::EOPNOTSUPP),
+        )),
+    }
+}
+
+impl Denied {
+    /// What is denied, in words.
+    pub(super) fn details(&self) -> String {
+        let net = match self.abi {
+            abi if abi >= ABI::V10 => ", TCP, UDP",
+            abi if abi >= ABI::V4 => ", TCP",
+            _ => "",
+        };
+        let newer = match self.newer_kernel {
+            Some(kernel) => format!(" (the kernel has {kernel})"),
+            None => String::new(),
+        };
+        format!("ABI {}{newer}: files{net} denied", self.abi as i32)
+    }
+
+    /// Whether scopes are in force.
+    pub(super) fn scopes(&self) -> Result<String, Refusal> {
+        if self.abi >= SCOPES_SINCE {
+            Ok(String::new())
+        } else {
+            let source = io::Error::from_raw_os_error(libc::EOPNOTSUPP);
+            Err(Refusal::new(format!("landlock ABI {}", self.abi as i32), source))
+        }
+    }
+}

@@ -1,0 +1,231 @@
+//! The layers of the lock, how much each is needed, and what became of it.
+
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// One thing that confines a process. The order is that of application.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Layer {
+    /// A user namespace, in which the process is an unprivileged user.
+    UserNamespace,
+    /// A mount namespace, which the empty root needs.
+    MountNamespace,
+    /// A PID namespace: no other process has a number.
+    PidNamespace,
+    /// An IPC namespace: no System V object, no message queue.
+    IpcNamespace,
+    /// A UTS namespace.
+    UtsNamespace,
+    /// A cgroup namespace.
+    CgroupNamespace,
+    /// A network namespace without an interface.
+    NetworkNamespace,
+    /// An unprivileged user and group id.
+    UserId,
+    /// SIGKILL when the parent dies.
+    DeathSignal,
+    /// Every descriptor closed that is not on the keep list.
+    Descriptors,
+    /// Resource limits.
+    Limits,
+    /// An empty read-only root: afterwards no path resolves.
+    EmptyRoot,
+    /// No capability in the bounding set.
+    BoundingSet,
+    /// No capability in any set, and securebits that keep it so.
+    Capabilities,
+    /// `no_new_privs`.
+    NoNewPrivs,
+    /// Not dumpable: no core, no ptrace or /proc access by an equal.
+    NotDumpable,
+    /// Memory that was writable never becomes executable.
+    WriteXorExecute,
+    /// Landlock: every file-system and network right denied.
+    Landlock,
+    /// Landlock scopes: no signal and no abstract socket leaves the process.
+    LandlockScopes,
+    /// The system-call filter.
+    Seccomp,
+}
+
+impl Layer {
+    /// Every layer, in order of application.
+    pub const ALL: [Self; 20] = [
+        Self::UserNamespace,
+        Self::MountNamespace,
+        Self::PidNamespace,
+        Self::IpcNamespace,
+        Self::UtsNamespace,
+        Self::CgroupNamespace,
+        Self::NetworkNamespace,
+        Self::UserId,
+        Self::DeathSignal,
+        Self::Descriptors,
+        Self::Limits,
+        Self::EmptyRoot,
+        Self::BoundingSet,
+        Self::Capabilities,
+        Self::NoNewPrivs,
+        Self::NotDumpable,
+        Self::WriteXorExecute,
+        Self::Landlock,
+        Self::LandlockScopes,
+        Self::Seccomp,
+    ];
+
+    /// The clone(2) flag of a namespace layer, 0 for the others.
+    pub(super) const fn namespace_flag(self) -> libc::c_int {
+        match self {
+            Self::UserNamespace => libc::CLONE_NEWUSER,
+            Self::MountNamespace => libc::CLONE_NEWNS,
+            Self::PidNamespace => libc::CLONE_NEWPID,
+            Self::IpcNamespace => libc::CLONE_NEWIPC,
+            Self::UtsNamespace => libc::CLONE_NEWUTS,
+            Self::CgroupNamespace => libc::CLONE_NEWCGROUP,
+            Self::NetworkNamespace => libc::CLONE_NEWNET,
+            _ => 0,
+        }
+    }
+
+    /// The name that configuration and output use.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::UserNamespace => "user-namespace",
+            Self::MountNamespace => "mount-namespace",
+            Self::PidNamespace => "pid-namespace",
+            Self::IpcNamespace => "ipc-namespace",
+            Self::UtsNamespace => "uts-namespace",
+            Self::CgroupNamespace => "cgroup-namespace",
+            Self::NetworkNamespace => "network-namespace",
+            Self::UserId => "user-id",
+            Self::DeathSignal => "death-signal",
+            Self::Descriptors => "descriptors",
+            Self::Limits => "limits",
+            Self::EmptyRoot => "empty-root",
+            Self::Capabilities => "capabilities",
+            Self::BoundingSet => "bounding-set",
+            Self::NoNewPrivs => "no-new-privs",
+            Self::NotDumpable => "not-dumpable",
+            Self::WriteXorExecute => "write-xor-execute",
+            Self::Landlock => "landlock",
+            Self::LandlockScopes => "landlock-scopes",
+            Self::Seccomp => "seccomp",
+        }
+    }
+
+    /// The layer of that name.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|layer| layer.name() == name)
+    }
+
+    /// What to do on a host that refuses the layer.
+    #[must_use]
+    pub const fn remedy(self) -> &'static str {
+        match self {
+            Self::UserNamespace => {
+                "allow user namespaces (sysctl user.max_user_namespaces; \
+                 kernel.unprivileged_userns_clone=1; kernel.apparmor_restrict_unprivileged_userns=0) or run as root"
+            }
+            Self::MountNamespace
+            | Self::PidNamespace
+            | Self::IpcNamespace
+            | Self::UtsNamespace
+            | Self::CgroupNamespace
+            | Self::NetworkNamespace => {
+                "use a kernel with this namespace and raise its sysctl user.max_*_namespaces"
+            }
+            Self::UserId => "run as an ordinary user, or let root map id 65534",
+            Self::DeathSignal | Self::NotDumpable | Self::NoNewPrivs => {
+                "no supported kernel refuses this: check what filters the program's own system calls"
+            }
+            Self::Descriptors => "use Linux 5.9 or newer, with a readable /dev/null",
+            Self::Limits => "raise the hard limits of the calling process",
+            Self::EmptyRoot => "use a kernel with tmpfs, and a mount namespace",
+            Self::Capabilities | Self::BoundingSet => "run with a user namespace, or as root",
+            Self::WriteXorExecute => "use Linux 6.3 or newer on x86-64",
+            Self::Landlock => {
+                "use a kernel with CONFIG_SECURITY_LANDLOCK=y and landlock in its lsm= list"
+            }
+            Self::LandlockScopes => "use Linux 6.12 or newer (landlock ABI 6)",
+            Self::Seccomp => "use a kernel with CONFIG_SECCOMP_FILTER=y",
+        }
+    }
+}
+
+impl fmt::Display for Layer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// How much a layer is wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Need {
+    /// Its absence is an error.
+    Required,
+    /// Its absence is reported.
+    Optional,
+    /// It is not applied.
+    Off,
+}
+
+/// What became of a layer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum State {
+    /// In force; the text adds details, or is empty.
+    Applied(String),
+    /// Optional, and the host cannot give it: why.
+    Missing(String),
+    /// Not asked for.
+    Off,
+}
+
+/// What became of each layer, in order of application.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Report(Vec<(Layer, State)>);
+
+impl Report {
+    pub(super) fn record(&mut self, layer: Layer, state: State) {
+        self.0.push((layer, state));
+    }
+
+    /// The layers and what became of them.
+    pub fn iter(&self) -> impl Iterator<Item = &(Layer, State)> {
+        self.0.iter()
+    }
+
+    /// Whether `layer` is in force.
+    #[must_use]
+    pub fn is_applied(&self, layer: Layer) -> bool {
+        self.0.iter().any(|(l, state)| *l == layer && matches!(state, State::Applied(_)))
+    }
+
+    /// The optional layers that the host could not give, and why.
+    pub fn missing(&self) -> impl Iterator<Item = (Layer, &str)> {
+        self.0.iter().filter_map(|(layer, state)| match state {
+            State::Missing(why) => Some((*layer, why.as_str())),
+            State::Applied(_) | State::Off => None,
+        })
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (layer, state) in &self.0 {
+            match state {
+                State::Applied(details) if details.is_empty() => {
+                    writeln!(f, "{layer:<18} applied")?
+                }
+                State::Applied(details) => writeln!(f, "{layer:<18} applied: {details}")?,
+                State::Missing(why) => writeln!(f, "{layer:<18} MISSING: {why}")?,
+                State::Off => writeln!(f, "{layer:<18} off")?,
+            }
+        }
+        Ok(())
+    }
+}

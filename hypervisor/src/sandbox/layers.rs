@@ -1,0 +1,154 @@
+//! Which layers a process gets, and the attempt to apply one.
+
+use super::layer::{Layer, Need, Report, State};
+use super::{Limits, SandboxError};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, RawFd};
+
+/// Which layers a process gets, and what it keeps.
+#[derive(Debug, Clone)]
+pub struct Layers {
+    name: String,
+    needs: Vec<(Layer, Need)>,
+    pub(super) keep: Vec<RawFd>,
+    pub(super) limits: Limits,
+    pub(super) signals_children: bool,
+}
+
+impl Layers {
+    /// Every layer required, except a network namespace of its own, which costs milliseconds (`with` adds it;
+    /// without `socket` in its filter and with landlock a process reaches no network anyway).
+    #[must_use]
+    pub fn new(name: impl Into<String>) -> Self {
+        let needs = Layer::ALL.into_iter().map(|layer| (layer, Need::Required)).collect();
+        let (keep, limits) = (Vec::new(), Limits::default());
+        Self { name: name.into(), needs, keep, limits, signals_children: false }
+            .without(Layer::NetworkNamespace)
+    }
+
+    /// For a process that locks itself ([`super::Born::here`]): no namespace, its own ids and descriptors. It keeps
+    /// CAP_KILL, if it has it, and may signal: its children need someone to end them.
+    #[must_use]
+    pub fn for_this_process(name: impl Into<String>) -> Self {
+        let mut layers = Self::new(name);
+        layers.signals_children = true;
+        for layer in [
+            Layer::UserNamespace,
+            Layer::MountNamespace,
+            Layer::PidNamespace,
+            Layer::IpcNamespace,
+            Layer::UtsNamespace,
+            Layer::CgroupNamespace,
+            Layer::UserId,
+            Layer::DeathSignal,
+            Layer::Descriptors,
+            Layer::EmptyRoot,
+        ] {
+            layers = layers.without(layer);
+        }
+        // An ordinary user has none and may not empty the bounding set, which no_new_privs makes void.
+        layers.optional(Layer::BoundingSet)
+    }
+
+    fn set(mut self, layer: Layer, need: Need) -> Self {
+        for (known, of) in &mut self.needs {
+            if *known == layer {
+                *of = need;
+            }
+        }
+        self
+    }
+
+    /// Requires a layer.
+    #[must_use]
+    pub fn with(self, layer: Layer) -> Self {
+        self.set(layer, Need::Required)
+    }
+
+    /// Applies a layer where the host can.
+    #[must_use]
+    pub fn optional(self, layer: Layer) -> Self {
+        self.set(layer, Need::Optional)
+    }
+
+    /// Leaves a layer out.
+    #[must_use]
+    pub fn without(self, layer: Layer) -> Self {
+        self.set(layer, Need::Off)
+    }
+
+    /// Keeps a descriptor open in the child, under the same number. Descriptors that the body owns must be kept.
+    #[must_use]
+    pub fn keep(mut self, fd: &impl AsFd) -> Self {
+        self.keep.push(fd.as_fd().as_raw_fd());
+        self
+    }
+
+    /// Sets the resource limits.
+    #[must_use]
+    pub const fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// The process's name, for messages.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// How much a layer is needed.
+    #[must_use]
+    pub fn need(&self, layer: Layer) -> Need {
+        self.needs.iter().find(|(known, _)| *known == layer).map_or(Need::Off, |(_, need)| *need)
+    }
+
+    /// Applies a layer by `apply`, which returns details for the report.
+    pub(super) fn attempt(
+        &self,
+        report: &mut Report,
+        layer: Layer,
+        apply: impl FnOnce() -> Result<String, Refusal>,
+    ) -> Result<(), SandboxError> {
+        let need = self.need(layer);
+        if need == Need::Off {
+            report.record(layer, State::Off);
+            return Ok(());
+        }
+        match apply() {
+            Ok(details) => report.record(layer, State::Applied(details)),
+            Err(refusal) if need == Need::Optional => {
+                report.record(layer, State::Missing(refusal.to_string()));
+            }
+            Err(refusal) => {
+                return Err(SandboxError::layer(layer, refusal.call, refusal.source));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The kernel refused a call that a layer needs.
+#[derive(Debug, thiserror::Error)]
+#[error("{call}: {source}")]
+pub(super) struct Refusal {
+    pub(super) call: String,
+    #[source]
+    pub(super) source: io::Error,
+}
+
+impl Refusal {
+    pub(super) fn new(call: impl Into<String>, source: impl Into<io::Error>) -> Self {
+        Self { call: call.into(), source: source.into() }
+    }
+
+    /// The call that has just failed.
+    pub(super) fn last(call: impl Into<String>) -> Self {
+        Self::new(call, io::Error::last_os_error())
+    }
+}
+
+/// Names the call in an error.
+pub(super) fn refused<E: Into<io::Error>>(call: &'static str) -> impl FnOnce(E) -> Refusal {
+    move |source| Refusal::new(call, source)
+}

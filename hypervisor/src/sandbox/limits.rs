@@ -1,0 +1,58 @@
+//! Resource limits.
+
+use super::layers::Refusal;
+use rustix::process::{Resource, Rlimit, setrlimit};
+
+/// Resource limits; `None` leaves one as it is. Both the soft and the hard limit are set, so they stay.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Size of a core file, bytes.
+    pub core: Option<u64>,
+    /// One more than the highest descriptor that can be opened.
+    pub open_files: Option<u64>,
+    /// Threads and processes of the user in its user namespace.
+    pub threads: Option<u64>,
+    /// Largest size to which a file can grow, bytes.
+    pub file_size: Option<u64>,
+    /// Address space, bytes.
+    pub address_space: Option<u64>,
+    /// Locked memory, bytes.
+    pub locked_memory: Option<u64>,
+}
+
+impl Limits {
+    /// No core files, nothing else limited.
+    pub const NO_CORE: Self = Self {
+        core: Some(0),
+        open_files: None,
+        threads: None,
+        file_size: None,
+        address_space: None,
+        locked_memory: None,
+    };
+
+    pub(super) fn apply(&self) -> Result<String, Refusal> {
+        let mut set = Vec::new();
+        for (name, resource, value) in [
+            ("core", Resource::Core, self.core),
+            ("nofile", Resource::Nofile, self.open_files),
+            ("nproc", Resource::Nproc, self.threads),
+            ("fsize", Resource::Fsize, self.file_size),
+            ("as", Resource::As, self.address_space),
+            ("memlock", Resource::Memlock, self.locked_memory),
+        ] {
+            if let Some(value) = value {
+                setrlimit(resource, Rlimit { current: Some(value), maximum: Some(value) })
+                    .map_err(|e| Refusal::new(format!("setrlimit({name}, {value})"), e))?;
+                set.push(format!("{name}={value}"));
+            }
+        }
+        Ok(set.join(" "))
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self::NO_CORE
+    }
+}

@@ -1,0 +1,89 @@
+//! Ids, capabilities, and the attributes of a process that let it gain or lend privilege.
+
+use super::layers::{Refusal, refused};
+use super::sys::prctl;
+use rustix::fs::{Gid, Uid};
+use rustix::io::Errno;
+use rustix::process::{DumpableBehavior, set_dumpable_behavior};
+use rustix::thread::{
+    CapabilitiesSecureBits, CapabilitySet, CapabilitySets, capabilities, capabilities_secure_bits,
+    clear_ambient_capability_set, set_capabilities, set_capabilities_secure_bits, set_no_new_privs,
+    set_thread_groups, set_thread_res_gid, set_thread_res_uid,
+};
+
+/// The id that a child of root gets, inside and outside its namespace.
+pub(super) const NOBODY: u32 = 65534;
+
+/// Becomes [`NOBODY`] in every id, without supplementary groups. Capabilities stay for the layers to come.
+pub(super) fn become_nobody() -> Result<String, Refusal> {
+    // Outside a user namespace, leaving id 0 would take them at once.
+    let fixed = CapabilitiesSecureBits::NO_SETUID_FIXUP;
+    set_capabilities_secure_bits(fixed).map_err(refused("prctl(PR_SET_SECUREBITS)"))?;
+    set_thread_groups(&[]).map_err(refused("setgroups(none)"))?;
+    let (uid, gid) = (Uid::from_raw(NOBODY), Gid::from_raw(NOBODY));
+    set_thread_res_gid(gid, gid, gid).map_err(refused("setresgid(65534)"))?;
+    set_thread_res_uid(uid, uid, uid).map_err(refused("setresuid(65534)"))?;
+    Ok(format!("uid {NOBODY}, no supplementary group"))
+}
+
+/// Empties the bounding set.
+pub(super) fn empty_bounding_set() -> Result<String, Refusal> {
+    for capability in 0..64 {
+        match prctl("prctl(PR_CAPBSET_DROP)", libc::PR_CAPBSET_DROP, capability, 0) {
+            Ok(_) => {}
+            // The kernel has no capability of this number.
+            Err(e) if e.source.raw_os_error() == Some(libc::EINVAL) && capability > 0 => break,
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(String::new())
+}
+
+/// Gives up every capability that is not in `keep`, in every set, and the ways to get them by id 0.
+pub(super) fn drop_capabilities(keep: CapabilitySet) -> Result<String, Refusal> {
+    let now = capabilities(None).map_err(refused("capget"))?;
+    clear_ambient_capability_set().map_err(refused("prctl(PR_CAP_AMBIENT_CLEAR_ALL)"))?;
+    let bits = CapabilitiesSecureBits::NO_ROOT
+        | CapabilitiesSecureBits::NO_ROOT_LOCKED
+        | CapabilitiesSecureBits::NO_SETUID_FIXUP
+        | CapabilitiesSecureBits::NO_SETUID_FIXUP_LOCKED
+        | CapabilitiesSecureBits::KEEP_CAPS_LOCKED
+        | CapabilitiesSecureBits::NO_CAP_AMBIENT_RAISE
+        | CapabilitiesSecureBits::NO_CAP_AMBIENT_RAISE_LOCKED;
+    match set_capabilities_secure_bits(bits) {
+        // Without capabilities to begin with there is nothing for securebits to guard.
+        Err(Errno::PERM) if now.permitted.is_empty() => {}
+        result => result.map_err(refused("prctl(PR_SET_SECUREBITS)"))?,
+    }
+    let kept = now.permitted & keep;
+    let sets =
+        CapabilitySets { effective: kept, permitted: kept, inheritable: CapabilitySet::empty() };
+    set_capabilities(None, sets).map_err(refused("capset"))?;
+    let left = capabilities(None).map_err(refused("capget"))?;
+    if !(left.permitted - kept).is_empty() {
+        return Err(Refusal::new("capset(none)", Errno::PERM));
+    }
+    let locked = capabilities_secure_bits().map_err(refused("prctl(PR_GET_SECUREBITS)"))?;
+    let securebits = if locked.contains(bits) { "securebits locked" } else { "had none" };
+    Ok(if kept.is_empty() { securebits.into() } else { format!("{securebits}, CAP_KILL kept") })
+}
+
+/// No execve gives privilege any more.
+pub(super) fn no_new_privs() -> Result<String, Refusal> {
+    set_no_new_privs(true).map_err(refused("prctl(PR_SET_NO_NEW_PRIVS)"))?;
+    Ok(String::new())
+}
+
+/// No core, and no ptrace or /proc access by processes of the same user.
+pub(super) fn not_dumpable() -> Result<String, Refusal> {
+    set_dumpable_behavior(DumpableBehavior::NotDumpable)
+        .map_err(refused("prctl(PR_SET_DUMPABLE)"))?;
+    Ok(String::new())
+}
+
+/// What is writable, or was, never becomes executable.
+pub(super) fn write_xor_execute() -> Result<String, Refusal> {
+    let refuse = u64::from(libc::PR_MDWE_REFUSE_EXEC_GAIN);
+    prctl("prctl(PR_SET_MDWE)", libc::PR_SET_MDWE, refuse, 0)?;
+    Ok(String::new())
+}

@@ -1,0 +1,147 @@
+//! Copies the calling process into new namespaces.
+
+use super::layer::{Layer, Need, Report, State};
+use super::layers::{Layers, Refusal, refused};
+use super::privileges::{NOBODY, become_nobody};
+use super::stages::{Born, threads};
+use super::sys::{self, Side};
+use super::wire::Channel;
+use super::{Child, SandboxError, descriptors};
+use rustix::process::{Signal, getegid, geteuid, set_parent_process_death_signal, setsid};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+/// Exit status of a child whose body panicked, as Rust's own.
+const PANICKED: i32 = 101;
+/// Exit status of a child that failed before its body; the parent gets the reason.
+const UNBORN: i32 = 1;
+
+/// Copies the caller, which must have one thread, into a child process with the namespaces of `layers`, in a
+/// session of its own, as an unprivileged user, without the descriptors that it does not keep; `body` runs in the
+/// child, which exits with its result. There is no exec: the body can own what the caller had opened and read.
+///
+/// # Errors
+/// [`SandboxError::Threads`], or [`SandboxError::Layer`] for a namespace that cannot be had. What fails later in
+/// the child is told by [`Child::confined`].
+pub fn spawn(layers: Layers, body: impl FnOnce(Born) -> i32) -> Result<Child, SandboxError> {
+    match threads()? {
+        1 => {}
+        several => return Err(SandboxError::Threads(several)),
+    }
+    let is_root = geteuid().is_root();
+    let (ours, theirs) = Channel::pair()?;
+    let mut report = Report::default();
+    match clone_into_namespaces(&layers, &mut report)? {
+        Side::Child => {
+            drop(ours);
+            let run = || live(layers, theirs, is_root, body);
+            sys::exit(catch_unwind(AssertUnwindSafe(run)).unwrap_or(PANICKED))
+        }
+        Side::Parent { pid, pidfd } => {
+            drop(theirs);
+            let name = layers.name().to_owned();
+            let child = Child { name, pid, pidfd, channel: Some(ours), report, exit: None };
+            // From here on an error drops the child, which kills it.
+            if child.report.is_applied(Layer::UserNamespace) {
+                map_ids(pid, is_root)
+                    .map_err(|e| SandboxError::layer(Layer::UserNamespace, e.call, e.source))?;
+            }
+            child.channel.iter().for_each(Channel::go);
+            Ok(child)
+        }
+    }
+}
+
+/// Clones with all wanted namespaces; gives up optional ones, one by one, until the kernel agrees.
+fn clone_into_namespaces(layers: &Layers, report: &mut Report) -> Result<Side, SandboxError> {
+    let mut wanted = Vec::new();
+    for layer in Layer::ALL.into_iter().filter(|layer| layer.namespace_flag() != 0) {
+        match layers.need(layer) {
+            Need::Off => report.record(layer, State::Off),
+            need => wanted.push((layer, need)),
+        }
+    }
+    loop {
+        let flags = wanted.iter().fold(0, |flags, (layer, _)| flags | layer.namespace_flag());
+        match sys::clone(flags) {
+            Ok(side) => {
+                for (layer, _) in wanted {
+                    report.record(layer, State::Applied(String::new()));
+                }
+                return Ok(side);
+            }
+            Err(e) => match wanted.iter().rposition(|(_, need)| *need == Need::Optional) {
+                Some(optional) => {
+                    let (layer, _) = wanted.remove(optional);
+                    report.record(layer, State::Missing(format!("clone: {e}")));
+                }
+                None => {
+                    let layer = wanted.first().map_or(Layer::UserNamespace, |(layer, _)| *layer);
+                    return Err(SandboxError::layer(layer, "clone", e));
+                }
+            },
+        }
+    }
+}
+
+/// Gives the child's user namespace its one user and group: nobody if we are root, else ourselves.
+fn map_ids(pid: u32, is_root: bool) -> Result<(), Refusal> {
+    let write = |file: &str, text: String| {
+        let path = format!("/proc/{pid}/{file}");
+        std::fs::write(&path, text).map_err(|e| Refusal::new(format!("write({path})"), e))
+    };
+    let (uid, gid) =
+        if is_root { (NOBODY, NOBODY) } else { (geteuid().as_raw(), getegid().as_raw()) };
+    if !is_root {
+        // Without privilege a gid map is allowed only when groups cannot be dropped, user_namespaces(7).
+        write("setgroups", "deny".into())?;
+    }
+    write("gid_map", format!("{gid} {gid} 1\n"))?;
+    write("uid_map", format!("{uid} {uid} 1\n"))
+}
+
+/// The child, from its first instruction to its exit status.
+fn live(layers: Layers, channel: Channel, is_root: bool, body: impl FnOnce(Born) -> i32) -> i32 {
+    if !channel.wait_for_go() {
+        return UNBORN;
+    }
+    let mut report = Report::default();
+    match enter(&layers, &channel, is_root, &mut report) {
+        Ok(true) => body(Born::in_child(layers, report, channel)),
+        Ok(false) => UNBORN,
+        Err(error) => {
+            channel.tell(Err(&error));
+            UNBORN
+        }
+    }
+}
+
+/// What every child does before its body; false when the parent has died meanwhile.
+fn enter(
+    layers: &Layers,
+    channel: &Channel,
+    is_root: bool,
+    report: &mut Report,
+) -> Result<bool, SandboxError> {
+    // A terminal's signals are for the parent.
+    setsid().map_err(|e| SandboxError::system("setsid", e))?;
+    layers.attempt(report, Layer::UserId, || {
+        if is_root {
+            become_nobody()
+        } else {
+            Ok(format!("uid {}, supplementary groups stay", geteuid().as_raw()))
+        }
+    })?;
+    // After the change of ids, which clears it.
+    layers.attempt(report, Layer::DeathSignal, || {
+        set_parent_process_death_signal(Some(Signal::KILL))
+            .map_err(refused("prctl(PR_SET_PDEATHSIG)"))?;
+        Ok(String::new())
+    })?;
+    if !channel.parent_lives() {
+        return Ok(false);
+    }
+    layers.attempt(report, Layer::Descriptors, || {
+        descriptors::close_all_but(&[&layers.keep[..], &[channel.fd()]].concat())
+    })?;
+    Ok(true)
+}

@@ -1,0 +1,110 @@
+//! What the processes of a VM may do once locked: the system calls, pinned, each with its reason.
+
+use crate::kvm::KVM_RUN;
+use crate::sandbox::{FdSlot, Pin, Profile, Rule, sys};
+
+/// The vCPUs.
+pub const VCPUS: FdSlot = FdSlot("vcpu");
+/// Eventfds of the VM's devices and of its end.
+pub const EVENTS: FdSlot = FdSlot("event");
+/// The control and console sockets.
+pub const SOCKETS: FdSlot = FdSlot("socket");
+
+#[allow(clippy::cast_possible_truncation, reason = "an ioctl request is 32 bits")]
+const RUN: u32 = KVM_RUN as u32;
+
+/// The VM itself, where page states change.
+pub const VM: FdSlot = FdSlot("vm");
+/// Files behind guest memory, where page states change.
+pub const MEMORY: FdSlot = FdSlot("memory");
+
+/// `KVM_SET_MEMORY_ATTRIBUTES`: `_IOW(KVMIO, 0xd2, struct kvm_memory_attributes)`.
+const SET_MEMORY_ATTRIBUTES: u32 = 0x4020_aed2;
+/// `FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE`.
+const PUNCH: u32 = 3;
+
+macro_rules! vmm_rules {
+    ($($more:expr),*) => {
+        &[
+            Rule::new(sys("ioctl"), &[Pin::Fd(0, VCPUS), Pin::Int(1, RUN)], "run a vCPU"),
+            Rule::new(sys("ppoll"), &[], "wait for sockets and events"),
+            Rule::new(sys("read"), &[Pin::Fd(0, EVENTS)], "take an event"),
+            Rule::new(sys("write"), &[Pin::Fd(0, EVENTS)], "signal an event or interrupt line"),
+            Rule::new(sys("sendto"), &[Pin::Fd(0, SOCKETS)], "console output, messages"),
+            Rule::new(sys("recvfrom"), &[Pin::Fd(0, SOCKETS)], "console input, messages"),
+            Rule::new(sys("futex"), &[], "wait for another thread's lock, park a stopped vCPU"),
+            Rule::new(sys("exit_group"), &[], "end"),
+            $($more),*
+        ]
+    };
+}
+
+/// The vmm process of a plain VM while the guest runs.
+pub const VMM: Profile = Profile { name: "vmm", rules: vmm_rules![] };
+
+/// The vmm process of a confidential VM while the guest runs: page states change, too.
+pub const VMM_SNP: Profile = Profile {
+    name: "vmm, confidential",
+    rules: vmm_rules![
+        Rule::new(
+            sys("ioctl"),
+            &[Pin::Fd(0, VM), Pin::Int(1, SET_MEMORY_ATTRIBUTES)],
+            "make pages private or shared"
+        ),
+        Rule::new(
+            sys("fallocate"),
+            &[Pin::Fd(0, MEMORY), Pin::Int(1, PUNCH)],
+            "give up the other side of converted pages"
+        )
+    ],
+};
+
+/// What the supervisor reads: signals, console input.
+pub const INPUTS: FdSlot = FdSlot("input");
+/// What the supervisor writes: console output, its own messages.
+pub const OUTPUTS: FdSlot = FdSlot("output");
+/// The VM's name.
+pub const NAME: FdSlot = FdSlot("name");
+/// The vmm process.
+pub const CHILD: FdSlot = FdSlot("child");
+/// The terminal to be restored at the end; empty without one.
+pub const TERMINAL: FdSlot = FdSlot("terminal");
+
+const TCSETS: u32 = 0x5402;
+#[cfg(debug_assertions)]
+const F_GETFD: u32 = 1;
+const SIGKILL: u32 = 9;
+const P_PIDFD: u32 = 3;
+
+/// The supervisor while the VM runs.
+pub const SUPERVISOR: Profile = Profile {
+    name: "supervisor",
+    rules: &[
+        Rule::new(sys("ppoll"), &[], "wait for everything"),
+        Rule::new(sys("read"), &[Pin::Fd(0, INPUTS)], "signals, console input"),
+        Rule::new(sys("write"), &[Pin::Fd(0, OUTPUTS)], "console output, messages to the user"),
+        Rule::new(sys("sendto"), &[], "console input, messages, answers to `casemate sandbox`"),
+        Rule::new(sys("recvfrom"), &[Pin::Fd(0, SOCKETS)], "console output, messages"),
+        Rule::new(sys("accept4"), &[Pin::Fd(0, NAME)], "who asks about the VM"),
+        Rule::new(sys("close"), &[], "end of an answer; the end"),
+        // The standard library's debug builds check every descriptor that they close.
+        #[cfg(debug_assertions)]
+        Rule::new(sys("fcntl"), &[Pin::Int(1, F_GETFD)], "debug build: check before close"),
+        Rule::new(
+            sys("pidfd_send_signal"),
+            &[Pin::Fd(0, CHILD), Pin::Int(1, SIGKILL)],
+            "end the VM",
+        ),
+        Rule::new(sys("waitid"), &[Pin::Int(0, P_PIDFD), Pin::Fd(1, CHILD)], "how the VM ended"),
+        Rule::new(
+            sys("ioctl"),
+            &[Pin::Fd(0, TERMINAL), Pin::Int(1, TCSETS)],
+            "restore the terminal",
+        ),
+        Rule::new(sys("rt_sigreturn"), &[], "after a signal"),
+        Rule::new(sys("clock_gettime"), &[], "timeline, where the kernel's clock needs a call"),
+        Rule::new(sys("sigaltstack"), &[], "end of the main thread"),
+        Rule::new(sys("munmap"), &[], "end of the main thread"),
+        Rule::new(sys("exit_group"), &[], "end"),
+    ],
+};

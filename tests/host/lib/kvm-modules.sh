@@ -1,0 +1,136 @@
+# KVM modules from Debian's unmodified kernel sources with options that Debian leaves off. Sourced by build.
+
+# All packages are unpacked into one root: the header packages link into each other. linux-source gives arch/x86/kvm and virt.
+prepare_kernel_tree() {
+	TREE=$OUT/kernel-tree
+	HEADERS=usr/src/linux-headers-$KREL-cloud-amd64
+	COMMON=usr/src/linux-headers-$KREL-common
+	SOURCE=usr/src/linux-source-6.12
+	install_tools gcc:gcc make:make strip:binutils
+	[ "$(cat "$TREE/.complete" 2>/dev/null)" != "$KREL $KVER" ] || return 0
+	local package deb
+	rm -rf "$TREE"
+	mkdir -p "$TREE"
+	for package in "linux-headers-$KREL-cloud-amd64" "linux-headers-$KREL-common" "linux-kbuild-$KREL" linux-source-6.12; do
+		deb=$(fetch_package "$package" "$KVER" "$OUT/debs")
+		dpkg-deb -x "$deb" "$TREE"
+	done
+	say "unpacking KVM's sources"
+	tar -C "$TREE/usr/src" -xf "$TREE/$SOURCE.tar.xz" linux-source-6.12/arch/x86/kvm linux-source-6.12/virt
+	rm "$TREE/$SOURCE.tar.xz"
+	[ -x "$TREE/$HEADERS/scripts/mod/modpost" ] || die "the package linux-kbuild-$KREL has changed: no scripts/mod/modpost"
+	echo "$KREL $KVER" >"$TREE/.complete"
+}
+
+# configured_tree NAME OPTION...   a copy of the tree with KVM's sources in place and these options set; prints its path
+configured_tree() {
+	local copy=$OUT/$1.tree option auto header
+	shift
+	rm -rf "$copy"
+	cp -al "$TREE" "$copy"
+	rm -rf "${copy:?}/$COMMON/arch/x86/kvm" "${copy:?}/$COMMON/virt"
+	cp -a "$TREE/$SOURCE/arch/x86/kvm" "$copy/$COMMON/arch/x86/"
+	cp -a "$TREE/$SOURCE/virt" "$copy/$COMMON/"
+	rm "$copy/$HEADERS/Makefile"
+	echo "include $copy/$COMMON/Makefile" >"$copy/$HEADERS/Makefile"
+	auto=$copy/$HEADERS/include/config/auto.conf
+	header=$copy/$HEADERS/include/generated/autoconf.h
+	# kbuild reads the first file, C code the second. BTF is dropped from the first only: the second decides the layout of
+	# struct module. sed -i makes new files, so the tree that shares the old ones stays as it was.
+	sed -i -e '/^CONFIG_KVM_INTEL=/d' -e '/^CONFIG_DEBUG_INFO_BTF/d' "$auto"
+	sed -i '/^#define CONFIG_KVM_INTEL_MODULE /d' "$header"
+	for option in "$@"; do
+		grep -qw "$option" "$TREE/$SOURCE/arch/x86/kvm/Kconfig" "$TREE/$SOURCE/virt/kvm/Kconfig" ||
+			[ "$option" = CRYPTO_DEV_SP_PSP ] ||
+			die "the kernel $KREL has no option $option any more; tests/host/lib/kvm-modules.sh must be adapted"
+		echo "CONFIG_$option=y" >>"$auto"
+		echo "#define CONFIG_$option 1" >>"$header"
+	done
+	printf '%s\n' "$copy"
+}
+
+PRIVATE_MEMORY="KVM_SW_PROTECTED_VM KVM_GENERIC_PRIVATE_MEM KVM_PRIVATE_MEM KVM_GENERIC_MEMORY_ATTRIBUTES"
+
+# make_modules TREE DIRECTORY [ARGUMENT...]   runs kbuild there; its output is shown only when it fails
+make_modules() {
+	local tree=$1 directory=$2
+	shift 2
+	make -s -j"$(nproc)" -C "$tree/$HEADERS" M="$directory" "$@" modules >"$OUT/make.log" 2>&1 ||
+		{ tail -30 "$OUT/make.log" >&2; die "kernel modules of $directory do not build (log: $OUT/make.log)"; }
+}
+
+# The sources in a tree must still be exactly the packaged ones after a build.
+verify_kvm_sources() {
+	local part changed
+	for part in arch/x86/kvm virt; do
+		changed=$(diff -rq "$TREE/$SOURCE/$part" "$1/$COMMON/$part" | grep -v "^Only in $1" || true)
+		[ -z "$changed" ] || die "KVM's sources were changed: $changed"
+	done
+}
+
+build_kvm_protected() {
+	local tree kvm root=$OUT/protected.root
+	prepare_kernel_tree
+	# shellcheck disable=SC2086
+	tree=$(configured_tree protected $PRIVATE_MEMORY)
+	kvm=$tree/$COMMON/arch/x86/kvm
+	make_modules "$tree" "$kvm" CONFIG_KVM_INTEL=
+	verify_kvm_sources "$tree"
+	rm -rf "$root"
+	mkdir -p "$root/mod"
+	strip -g -o "$root/mod/kvm.ko" "$kvm/kvm.ko"
+	strip -g -o "$root/mod/kvm-amd.ko" "$kvm/kvm-amd.ko"
+	pack "$root" "$OUT/protected.cpio"
+	rm -rf "$root" "$tree"
+}
+
+build_kvm_snp() {
+	local tree=$OUT/snp.tree kvm emu redirect=$HERE/snp/redirect root=$OUT/snp.root recipe
+	prepare_kernel_tree
+	# KVM's object files stay while only the model changes.
+	recipe=$(declare -f configured_tree | cat - "$redirect"/* "$OUT/kernel-version" | sha256sum)
+	if [ "$(cat "$tree/.recipe" 2>/dev/null)" != "$recipe" ]; then
+		# shellcheck disable=SC2086
+		tree=$(configured_tree snp $PRIVATE_MEMORY KVM_AMD_SEV HAVE_KVM_ARCH_GMEM_PREPARE \
+			HAVE_KVM_ARCH_GMEM_INVALIDATE CRYPTO_DEV_SP_PSP)
+		echo "$recipe" >"$tree/.recipe"
+	fi
+	kvm=$tree/$COMMON/arch/x86/kvm
+	emu=$tree/snpemu
+	mkdir -p "$emu"
+	cp -u "$HERE"/snp/snpemu/* "$emu/"
+	make_modules "$tree" "$emu" KVMSRC="$kvm"
+	make_modules "$tree" "$kvm" CONFIG_KVM_INTEL= KBUILD_EXTRA_SYMBOLS="$emu/Module.symvers" \
+		"CFLAGS_svm/sev.o=-include $redirect/sev.h" "CFLAGS_svm/svm.o=-include $redirect/svm.h" \
+		"CFLAGS_cpuid.o=-include $redirect/cpuid.h"
+	verify_kvm_sources "$tree"
+	rm -rf "$root"
+	mkdir -p "$root/mod"
+	strip -g -o "$root/mod/kvm.ko" "$kvm/kvm.ko"
+	strip -g -o "$root/mod/kvm-amd.ko" "$kvm/kvm-amd.ko"
+	strip -g -o "$root/mod/snpemu.ko" "$emu/snpemu.ko"
+	build_firmware "$root"
+	pack "$root" "$OUT/snp.cpio"
+	rm -rf "$root"
+}
+
+# The firmware process, and a MODEL root and chip of this working copy's own, for L1's root directory $1
+build_firmware() {
+	local model=$OUT/snp-model program
+	command -v cargo >/dev/null 2>&1 || die "no cargo here: the MODEL firmware is a Rust program (https://rustup.rs)"
+	say "building the MODEL firmware process"
+	(cd "$HERE" && RUSTFLAGS="-C target-feature=+crt-static" CARGO_PROFILE_RELEASE_LTO=off \
+		cargo build --quiet --release --locked --package casemate-snp-firmware --target x86_64-unknown-linux-gnu \
+		--target-dir "$OUT/cargo") >"$OUT/cargo.log" 2>&1 ||
+		{ tail -30 "$OUT/cargo.log" >&2; die "the MODEL firmware process does not build"; }
+	program=$OUT/cargo/x86_64-unknown-linux-gnu/release/snp-firmware
+	if [ ! -s "$model/processor.json" ]; then
+		say "making a MODEL root and chip (keys of 4096 bits: this takes a while)"
+		rm -rf "$model" "$model.new"
+		"$program" generate "$model.new" || die "no MODEL root could be made"
+		mv "$model.new" "$model"
+	fi
+	mkdir -p "$1/bin" "$1/etc/snp-model"
+	install -m 755 "$program" "$1/bin/snp-firmware"
+	cp "$model"/{processor.json,ark-ask.pem,vcek.der} "$1/etc/snp-model/"
+}
