@@ -133,6 +133,9 @@ fn enter(
     sys::reset_signals();
     // A terminal's signals are for the parent.
     setsid().map_err(|e| SandboxError::system("setsid", e))?;
+    layers.attempt(report, Layer::Descriptors, || {
+        descriptors::close_all_but(&[&layers.keep[..], &[channel.fd()]].concat())
+    })?;
     layers.attempt(report, Layer::UserId, || {
         if is_root {
             become_nobody()
@@ -149,8 +152,5 @@ fn enter(
     if !channel.parent_lives() {
         return Ok(false);
     }
-    layers.attempt(report, Layer::Descriptors, || {
-        descriptors::close_all_but(&[&layers.keep[..], &[channel.fd()]].concat())
-    })?;
     Ok(true)
 }
