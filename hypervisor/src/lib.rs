@@ -7,6 +7,7 @@
 pub mod bus;
 pub mod cli;
 pub mod config;
+pub mod decision_log;
 pub mod devices;
 pub mod event;
 pub mod exits;

@@ -97,6 +97,7 @@ impl RunArgs {
             console,
             timeout: self.timeout.clone(),
             protection: self.protection.clone(),
+            snp: None,
             sandbox: None,
         }))
     }

@@ -6,10 +6,13 @@
 
 mod raw;
 mod size;
+mod snp;
 
 pub use raw::{RawConfig, RawConsole};
 pub use size::{parse_duration, parse_size};
+pub use snp::{RawSnp, hex};
 
+use crate::launch::snp::SnpLaunch;
 use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -124,6 +127,9 @@ pub struct VmConfig {
     pub timeout: Option<Duration>,
     /// Memory protection.
     pub protection: Protection,
+    /// SEV-SNP launch parameters; None without that protection.
+    #[serde(skip)]
+    pub snp: Option<SnpLaunch>,
     /// Sandbox layers that this host may lack.
     pub sandbox_optional: Vec<String>,
 }
@@ -139,6 +145,14 @@ impl RawConfig {
             remedy: "name a bzImage or an ELF vmlinux (`kernel = \"…\"` or --kernel)",
         })?;
         let protection = protection(self.protection.as_deref())?;
+        let snp = match (protection, self.snp) {
+            (Protection::SevSnp, snp) => Some(snp.unwrap_or_default().validate()?),
+            (Protection::None, None) => None,
+            (Protection::None, Some(_)) => {
+                let remedy = "the [snp] table is for protection = \"sev-snp\"";
+                return Err(ConfigError::invalid("snp", "given", remedy));
+            }
+        };
         Ok(VmConfig {
             name: name(self.name)?,
             kernel,
@@ -149,6 +163,7 @@ impl RawConfig {
             console: self.console.map_or(Console::Stdio, RawConsole::into_console),
             timeout: self.timeout.as_deref().map(parse_duration).transpose()?,
             protection,
+            snp,
             sandbox_optional: self.sandbox.unwrap_or_default().optional,
         })
     }

@@ -29,6 +29,8 @@ pub struct RawConfig {
     pub timeout: Option<String>,
     /// "none" or "sev-snp".
     pub protection: Option<String>,
+    /// SEV-SNP.
+    pub snp: Option<super::RawSnp>,
     /// Sandbox.
     pub sandbox: Option<RawSandbox>,
 }
@@ -112,6 +114,9 @@ impl RawConfig {
         for path in [&mut raw.kernel, &mut raw.initrd].into_iter().flatten() {
             *path = directory.join(&*path);
         }
+        if let Some(snp) = &mut raw.snp {
+            snp.resolve(directory);
+        }
         if let Some(RawConsole::File(path)) = &mut raw.console {
             *path = directory.join(&*path);
         }
@@ -131,6 +136,7 @@ impl RawConfig {
             console: over.console.or(self.console),
             timeout: over.timeout.or(self.timeout),
             protection: over.protection.or(self.protection),
+            snp: over.snp.or(self.snp),
             sandbox: over.sandbox.or(self.sandbox),
         }
     }

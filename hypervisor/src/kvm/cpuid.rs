@@ -20,14 +20,14 @@ const LEVEL_SMT: u32 = 1 << 8;
 const LEVEL_CORE: u32 = 2 << 8;
 
 /// The table for vCPU `id` of `vcpus`. The x2APIC id of a vCPU is its index.
-pub(super) fn for_vcpu(template: &CpuId, id: u32, vcpus: u32) -> Result<CpuId, kvm_ioctls::Error> {
+pub(super) fn for_vcpu(template: &CpuId, id: u32, vcpus: u32) -> Vec<kvm_cpuid_entry2> {
     let mut entries: Vec<kvm_cpuid_entry2> =
         template.as_slice().iter().filter(|e| !is_topology(e.function)).copied().collect();
     for entry in &mut entries {
         adjust(entry, id, vcpus);
     }
     entries.extend(topology(id, vcpus));
-    CpuId::from_entries(&entries).map_err(|_| kvm_ioctls::Error::new(libc::E2BIG))
+    entries
 }
 
 fn is_topology(function: u32) -> bool {
@@ -86,8 +86,8 @@ fn topology(id: u32, vcpus: u32) -> [kvm_cpuid_entry2; 3] {
 mod tests {
     use super::*;
 
-    fn leaf(table: &CpuId, function: u32, index: u32) -> kvm_cpuid_entry2 {
-        *table.as_slice().iter().find(|e| e.function == function && e.index == index).unwrap()
+    fn leaf(table: &[kvm_cpuid_entry2], function: u32, index: u32) -> kvm_cpuid_entry2 {
+        *table.iter().find(|e| e.function == function && e.index == index).unwrap()
     }
 
     #[test]
@@ -99,13 +99,13 @@ mod tests {
         ])
         .unwrap();
         for (vcpus, bits) in [(1, 0), (2, 1), (3, 2), (32, 5)] {
-            let table = for_vcpu(&template, vcpus - 1, vcpus).unwrap();
+            let table = for_vcpu(&template, vcpus - 1, vcpus);
             assert_eq!(leaf(&table, 1, 0).ebx, (vcpus - 1) << 24 | vcpus << 16 | 0x0800);
             assert_ne!(leaf(&table, 1, 0).ecx & HYPERVISOR, 0);
             let cores = leaf(&table, 0xb, 1);
             assert_eq!((cores.eax, cores.ebx & 0xffff, cores.edx), (bits, vcpus, vcpus - 1));
             assert_eq!(leaf(&table, 0x8000_0008, 0).ecx, bits << 12 | (vcpus - 1));
-            assert!(!table.as_slice().iter().any(|e| e.function == 0xb && e.index == 7));
+            assert!(!table.iter().any(|e| e.function == 0xb && e.index == 7));
         }
     }
 }

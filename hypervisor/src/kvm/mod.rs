@@ -7,13 +7,17 @@
 #![allow(unsafe_code, reason = "this module exists to make ioctls")]
 
 mod cpuid;
+mod firmware;
 mod regs;
+mod snp;
 mod vcpu;
 mod vm;
 
+pub use firmware::{FirmwareError, LaunchPhase};
 pub use regs::BootState;
+pub use snp::{PrivateMemory, SnpError, SnpVm};
 pub use vcpu::{KVM_RUN, Vcpu};
-pub use vm::{Vm, VmKind};
+pub use vm::{Vm, VmKind, offers_snp};
 
 /// Why KVM could not do what was asked: the call, what it was for, and the kernel's reason.
 #[derive(Debug, thiserror::Error)]

@@ -1,14 +1,16 @@
 //! One vCPU: its registers before it runs, and running it.
 
-use super::{BootState, KvmError, cpuid, regs};
+use super::{BootState, KvmError, regs};
 use crate::exits::{Exit, RUN_HEAD, RunArea};
-use kvm_bindings::{KVM_MP_STATE_HALTED, kvm_mp_state};
+use kvm_bindings::{KVM_MP_STATE_HALTED, kvm_mp_state, kvm_regs};
 use kvm_ioctls::VcpuFd;
 use std::os::fd::{AsRawFd, RawFd};
 use std::ptr::NonNull;
 
 /// `_IO(KVMIO, 0x80)`.
 pub const KVM_RUN: u64 = 0xae80;
+/// Instruction pointer after reset.
+const RESET_RIP: u64 = 0xfff0;
 
 /// A virtual processor.
 #[derive(Debug)]
@@ -33,16 +35,9 @@ impl Vcpu {
     ///
     /// # Errors
     /// [`KvmError`].
-    pub fn set_cpuid(
-        &self,
-        id: u32,
-        template: &kvm_bindings::CpuId,
-        vcpus: u32,
-    ) -> Result<(), KvmError> {
-        let table = cpuid::for_vcpu(template, id, vcpus)
-            .map_err(|e| KvmError::new("building CPUID", format!("vCPU {id}"), e))?;
+    pub fn set_cpuid(&self, id: u32, cpuid: &kvm_bindings::CpuId) -> Result<(), KvmError> {
         self.fd
-            .set_cpuid2(&table)
+            .set_cpuid2(cpuid)
             .map_err(|e| KvmError::new("KVM_SET_CPUID2", format!("vCPU {id}"), e))
     }
 
@@ -81,9 +76,16 @@ impl Vcpu {
     /// An SNP guest starts its APs by GHCB AP creation, which wakes a halted vCPU only: an uninitialised one
     /// makes KVM_RUN of Linux 6.12 return EAGAIN for ever.
     ///
+    /// Its measured state is KVM's reset state with RDX 0: reset leaves a processor signature there, which would
+    /// make the measurement depend on the host.
+    ///
     /// # Errors
     /// [`KvmError`].
     pub fn park_for_ap_creation(&self) -> Result<(), KvmError> {
+        let regs = kvm_regs { rip: RESET_RIP, rflags: 2, ..Default::default() };
+        self.fd
+            .set_regs(&regs)
+            .map_err(|e| KvmError::new("KVM_SET_REGS", "application vCPU", e))?;
         self.fd
             .set_mp_state(kvm_mp_state { mp_state: KVM_MP_STATE_HALTED })
             .map_err(|e| KvmError::new("KVM_SET_MP_STATE", "application vCPU", e))

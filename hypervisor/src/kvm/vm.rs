@@ -2,10 +2,11 @@
 
 use super::{KvmError, Vcpu};
 use crate::event::Event;
+use crate::launch::cpuid_page;
 use crate::memory::GuestRam;
 use kvm_bindings::{
-    CpuId, KVM_MAX_CPUID_ENTRIES, KVM_PIT_SPEAKER_DUMMY, kvm_pit_config,
-    kvm_userspace_memory_region,
+    CpuId, KVM_CAP_VM_TYPES, KVM_MAX_CPUID_ENTRIES, KVM_PIT_SPEAKER_DUMMY, KVM_X86_SNP_VM,
+    kvm_pit_config, kvm_userspace_memory_region,
 };
 use kvm_ioctls::{Cap, IoEventAddress, Kvm, NoDatamatch, VmFd};
 use std::mem::ManuallyDrop;
@@ -17,6 +18,24 @@ use vmm_sys_util::eventfd::EventFd;
 pub enum VmKind {
     /// An ordinary VM (type 0).
     Plain,
+    /// An SEV-SNP guest (`KVM_X86_SNP_VM`).
+    Snp,
+}
+
+/// Whether KVM offers SEV-SNP VMs: bit 4 of KVM_CAP_VM_TYPES.
+///
+/// # Errors
+/// [`KvmError`] when the descriptor cannot be duplicated.
+pub fn offers_snp(dev_kvm: &OwnedFd) -> Result<bool, KvmError> {
+    let copy = dev_kvm.try_clone().map_err(|source| KvmError {
+        call: "dup",
+        what: "/dev/kvm".into(),
+        source,
+    })?;
+    // SAFETY: the descriptor is owned and handed over; if it is not /dev/kvm the ioctl fails.
+    let kvm = unsafe { Kvm::from_raw_fd(copy.into_raw_fd()) };
+    let types = kvm.check_extension_raw(u64::from(KVM_CAP_VM_TYPES));
+    Ok(types > 0 && types & (1 << KVM_X86_SNP_VM) != 0)
 }
 
 /// Three pages below 4 GiB, outside RAM and every window, that Intel's KVM needs for real mode.
@@ -26,8 +45,9 @@ const TSS_ADDRESS: usize = 0xfffb_d000;
 #[derive(Debug)]
 pub struct Vm {
     kvm: Kvm,
-    fd: VmFd,
+    pub(super) fd: VmFd,
     cpuid: CpuId,
+    kind: VmKind,
 }
 
 impl Vm {
@@ -38,12 +58,17 @@ impl Vm {
     pub fn create(dev_kvm: OwnedFd, kind: VmKind) -> Result<Self, KvmError> {
         // SAFETY: the descriptor is owned and handed over; whether it is /dev/kvm shows at the first ioctl.
         let kvm = unsafe { Kvm::from_raw_fd(dev_kvm.into_raw_fd()) };
-        let VmKind::Plain = kind;
-        let fd = kvm.create_vm().map_err(|e| KvmError::new("KVM_CREATE_VM", "plain VM", e))?;
+        let (vm_type, what) = match kind {
+            VmKind::Plain => (0, "plain VM"),
+            VmKind::Snp => (KVM_X86_SNP_VM, "SEV-SNP VM"),
+        };
+        let fd = kvm
+            .create_vm_with_type(u64::from(vm_type))
+            .map_err(|e| KvmError::new("KVM_CREATE_VM", what, e))?;
         let cpuid = kvm
             .get_supported_cpuid(KVM_MAX_CPUID_ENTRIES)
             .map_err(|e| KvmError::new("KVM_GET_SUPPORTED_CPUID", "host", e))?;
-        Ok(Self { kvm, fd, cpuid })
+        Ok(Self { kvm, fd, cpuid, kind })
     }
 
     /// Creates the interrupt controllers in the kernel (local APICs, IOAPIC, PIC) and the PIT, whose only use is
@@ -100,10 +125,25 @@ impl Vm {
         Ok(Vcpu::new(fd, run_size))
     }
 
-    /// What KVM can offer in CPUID.
+    /// The CPUID of vCPU `id` of `vcpus`.
+    ///
+    /// # Errors
+    /// [`KvmError`] when it has more entries than KVM takes.
+    pub fn cpuid(&self, id: u32, vcpus: u32) -> Result<CpuId, KvmError> {
+        let mut entries = super::cpuid::for_vcpu(&self.cpuid, id, vcpus);
+        if self.kind == VmKind::Snp {
+            entries = cpuid_page::filter(&entries);
+        }
+        CpuId::from_entries(&entries).map_err(|_| {
+            let e = kvm_ioctls::Error::new(libc::E2BIG);
+            KvmError::new("building CPUID", format!("vCPU {id}"), e)
+        })
+    }
+
+    /// Position of the C-bit, where the host has one.
     #[must_use]
-    pub fn supported_cpuid(&self) -> &CpuId {
-        &self.cpuid
+    pub fn c_bit(&self) -> Option<u8> {
+        cpuid_page::c_bit(self.cpuid.as_slice())
     }
 
     /// Raises interrupt line `gsi` whenever `event` is signalled.
@@ -126,10 +166,10 @@ impl Vm {
             .map_err(|e| KvmError::new("KVM_IOEVENTFD", "doorbell", e))
     }
 
-    /// The descriptors that stay open while the VM runs.
+    /// The VM's descriptor, for a sandbox profile.
     #[must_use]
-    pub fn raw_fds(&self) -> [RawFd; 2] {
-        [self.kvm.as_raw_fd(), self.fd.as_raw_fd()]
+    pub fn raw_fd(&self) -> RawFd {
+        self.fd.as_raw_fd()
     }
 }
 

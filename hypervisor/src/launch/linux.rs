@@ -9,7 +9,7 @@ use super::kernel::{self, KernelError, KernelKind};
 use super::plan::{LaunchPlan, PageKind, PlanError};
 use crate::config::VmConfig;
 use crate::kvm::BootState;
-use crate::memory::{PAGE_SIZE, RamMap, RangeError};
+use crate::memory::{GpaRange, PAGE_SIZE, RamMap, RangeError};
 use casemate_layout::{Blob, Flags, Mode, Params, ParamsError, Range, Ranges, map, paging, ports};
 use sha2::{Digest, Sha256};
 
@@ -80,7 +80,8 @@ pub fn plan(config: &VmConfig, files: Files) -> Result<LaunchPlan, LaunchError> 
         Staged::new(files.kernel, initrd, config.cmdline.clone().into_bytes(), tables.bytes);
     let ram = RamMap::new(config.memory)?;
     let places = Places::find(&ram, kind, &staged)?;
-    let params = params(&ram, kind, &staged, &places, tables.rsdp)?;
+    let c_bit = config.snp.as_ref().map(|snp| snp.c_bit);
+    let params = params(&ram, kind, &staged, &places, tables.rsdp, c_bit)?;
     let boot = BootState {
         rip: map::SHIM.start,
         rsp: map::SCRATCH.end(),
@@ -88,9 +89,16 @@ pub fn plan(config: &VmConfig, files: Files) -> Result<LaunchPlan, LaunchError> 
         cr3: map::BOOT_TABLES.start,
     };
     let mut plan = LaunchPlan::new(ram, config.vcpus, boot);
+    plan.snp = config.snp.clone();
+    plan.shared = vec![GpaRange::new(places.staging.start, places.staging.size)?];
     let tables = paging::boot_tables(params.c_bit).to_vec();
     plan.add_pages("first page tables", PageKind::Normal, map::BOOT_TABLES.start, tables)?;
     plan.add_pages("parameters", PageKind::Normal, map::PARAMS.start, params.encode().to_vec())?;
+    if plan.snp.is_some() {
+        // Filled at the launch: with what the host's processor has, and by the firmware.
+        plan.add_pages("CPUID page", PageKind::Cpuid, map::CPUID.start, Vec::new())?;
+        plan.add_pages("secrets page", PageKind::Secrets, map::SECRETS.start, Vec::new())?;
+    }
     plan.add_pages("shim", PageKind::Normal, map::SHIM.start, SHIM.to_vec())?;
     staged.stage(&mut plan, places.staging.start)?;
     Ok(plan)
@@ -199,6 +207,7 @@ fn params(
     staged: &Staged,
     places: &Places,
     rsdp: u64,
+    c_bit: Option<u8>,
 ) -> Result<Params, LaunchError> {
     let initrd = if staged.len(1) == 0 { 0 } else { places.initrd };
     let destinations = [places.kernel, initrd, map::CMDLINE.start, map::ACPI.start];
@@ -210,13 +219,19 @@ fn params(
     }
     let mut launched = Ranges::default();
     let shim_size = pages(SHIM.len());
-    for range in [map::BOOT_TABLES, map::PARAMS, Range { size: shim_size, ..map::SHIM }] {
+    for range in [map::BOOT_TABLES, map::PARAMS] {
         launched.push(range).map_err(full)?;
     }
+    if c_bit.is_some() {
+        for range in [map::CPUID, map::SECRETS] {
+            launched.push(range).map_err(full)?;
+        }
+    }
+    launched.push(Range { size: shim_size, ..map::SHIM }).map_err(full)?;
     let params = Params {
-        mode: Mode::Plain,
+        mode: if c_bit.is_some() { Mode::Snp } else { Mode::Plain },
         flags: Flags { sha_extensions: true, reclaim_staging: true },
-        c_bit: 0,
+        c_bit: c_bit.unwrap_or(0),
         report_port: ports::REPORT_PORT,
         mark_port: ports::MARK_PORT,
         rsdp,

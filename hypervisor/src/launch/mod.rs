@@ -1,9 +1,11 @@
 //! What will be in guest memory before the first instruction, in order, and why.
 
 pub mod acpi;
+pub mod cpuid_page;
 pub mod kernel;
 pub mod linux;
 pub mod plan;
+pub mod snp;
 
 pub use linux::LaunchError;
 pub use plan::{LaunchPlan, PageKind, PlanError};

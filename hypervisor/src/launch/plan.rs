@@ -4,6 +4,7 @@
 //! launched cannot differ. Pages are ordered, since their order is measured; staging is what the host puts into
 //! shared memory and the shim checks, so it is not.
 
+use super::snp::SnpLaunch;
 use crate::kvm::BootState;
 use crate::memory::{GpaRange, PAGE_SIZE, RamMap};
 
@@ -21,6 +22,20 @@ pub enum PageKind {
     Secrets,
     /// The CPUID table, checked by the firmware.
     Cpuid,
+}
+
+impl PageKind {
+    /// Its name.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Normal => "normal",
+            Self::Zero => "zero",
+            Self::Unmeasured => "unmeasured",
+            Self::Secrets => "secrets",
+            Self::Cpuid => "cpuid",
+        }
+    }
 }
 
 /// Pages of one kind that follow each other.
@@ -81,6 +96,10 @@ pub struct LaunchPlan {
     pub vcpus: u32,
     /// The boot processor's registers.
     pub boot: BootState,
+    /// SEV-SNP launch parameters; None for a plain VM.
+    pub snp: Option<SnpLaunch>,
+    /// What a confidential VM starts with as shared memory; all other RAM is private.
+    pub shared: Vec<GpaRange>,
     pages: Vec<PlannedPages>,
     staging: Vec<Staged>,
 }
@@ -89,7 +108,15 @@ impl LaunchPlan {
     /// A plan without contents.
     #[must_use]
     pub fn new(ram: RamMap, vcpus: u32, boot: BootState) -> Self {
-        Self { ram, vcpus, boot, pages: Vec::new(), staging: Vec::new() }
+        Self {
+            ram,
+            vcpus,
+            boot,
+            snp: None,
+            shared: Vec::new(),
+            pages: Vec::new(),
+            staging: Vec::new(),
+        }
     }
 
     /// Adds pages at `gpa`; `contents` is padded with zeros to whole pages.

@@ -2,9 +2,11 @@
 //! with the host ([`page_state`]).
 
 pub mod page_state;
+pub mod private_ram;
 pub mod ram;
 pub mod range;
 
 pub use page_state::{PageStates, Refusal, Visibility};
+pub use private_ram::PrivateRam;
 pub use ram::{GuestRam, RamError};
 pub use range::{GpaRange, HOLE_END, HOLE_START, PAGE_SIZE, RamMap, RangeError};

@@ -9,12 +9,14 @@ use crate::devices::{
 };
 use crate::event::Event;
 use crate::exits::{Events, Guard, Machine, Outcome, Stop};
-use crate::kvm::{KvmError, Vcpu, Vm, VmKind};
-use crate::launch::LaunchPlan;
+use crate::kvm::{KvmError, SnpError, SnpVm, Vcpu, Vm, VmKind};
+use crate::launch::cpuid_page::{CpuidTable, TooManyLeaves};
+use crate::launch::snp::SnpLaunch;
+use crate::launch::{LaunchPlan, PageKind};
 use crate::memory::page_state::AllShared;
-use crate::memory::{GuestRam, RamError};
+use crate::memory::{GuestRam, PageStates, PrivateRam, RamError};
 use std::io;
-use std::os::fd::{OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::sync::{Arc, Barrier, Mutex, PoisonError};
 
 /// Why a VM could not be built.
@@ -29,6 +31,15 @@ pub enum EngineError {
     /// Two devices want the same addresses.
     #[error(transparent)]
     Bus(#[from] BusError),
+    /// An SNP launch failed.
+    #[error(transparent)]
+    Snp(#[from] SnpError),
+    /// A confidential VM without /dev/sev.
+    #[error("/dev/sev was not opened")]
+    NoDevSev,
+    /// The CPUID page is too small.
+    #[error(transparent)]
+    Cpuid(#[from] TooManyLeaves),
     /// An eventfd could not be made.
     #[error("cannot make an eventfd: {0}")]
     Event(#[source] io::Error),
@@ -65,13 +76,39 @@ pub struct Ends {
 /// A VM that is built and has not run.
 #[derive(Debug)]
 pub struct Engine {
-    vm: Vm,
+    vm: Arc<Vm>,
+    snp: Option<Snp>,
     ram: GuestRam,
     vcpus: Vec<Vcpu>,
     machine: Arc<Machine>,
     stop: Arc<StopSlot>,
     /// The host's ends.
     pub ends: Ends,
+}
+
+/// What a confidential VM has more.
+#[derive(Debug)]
+struct Snp {
+    vm: SnpVm,
+    /// The guest_memfds.
+    files: Vec<RawFd>,
+}
+
+/// Device files of the host.
+#[derive(Debug)]
+pub struct HostFds {
+    /// /dev/kvm.
+    pub dev_kvm: OwnedFd,
+    /// /dev/sev, for a confidential VM.
+    pub dev_sev: Option<OwnedFd>,
+}
+
+/// The plan was measured for one position of the C-bit.
+fn check_c_bit(vm: &Vm, launch: &SnpLaunch) -> Result<(), SnpError> {
+    match vm.c_bit() {
+        Some(host) if host != launch.c_bit => Err(SnpError::CBit { host, planned: launch.c_bit }),
+        _ => Ok(()),
+    }
 }
 
 /// Where the first vCPU that stops leaves the reason.
@@ -86,22 +123,37 @@ fn event() -> Result<Event, EngineError> {
 }
 
 impl Engine {
-    /// Creates the VM and its memory, and gives memory the plan's contents.
+    /// Creates the VM and its memory, and gives memory the plan's contents, except those that the firmware launches.
     ///
     /// # Errors
     /// [`EngineError`].
     pub fn with_memory(
-        dev_kvm: OwnedFd,
+        host: HostFds,
         plan: &LaunchPlan,
         events: Box<dyn Events>,
     ) -> Result<Self, EngineError> {
-        let vm = Vm::create(dev_kvm, VmKind::Plain)?;
-        vm.create_irqchip()?;
+        let kind = if plan.snp.is_some() { VmKind::Snp } else { VmKind::Plain };
+        let vm = Arc::new(Vm::create(host.dev_kvm, kind)?);
         let ram = GuestRam::new(plan.ram.clone())?;
-        vm.add_memory(&ram)?;
-        for pages in plan.pages() {
-            ram.write(pages.range.start(), pages.contents())?;
-        }
+        let (snp, pages): (_, Box<dyn PageStates>) = match (&plan.snp, host.dev_sev) {
+            (Some(launch), Some(dev_sev)) => {
+                check_c_bit(&vm, launch)?;
+                let snp = SnpVm::init(vm.clone(), dev_sev, launch.vmsa_features)?;
+                vm.create_irqchip()?;
+                let private = snp.add_memory(&ram, &plan.shared)?;
+                let files = private.files();
+                (Some(Snp { vm: snp, files }), Box::new(PrivateRam::new(ram.clone(), private)))
+            }
+            (Some(_), None) => return Err(EngineError::NoDevSev),
+            (None, _) => {
+                vm.create_irqchip()?;
+                vm.add_memory(&ram)?;
+                for pages in plan.pages() {
+                    ram.write(pages.range.start(), pages.contents())?;
+                }
+                (None, Box::new(AllShared))
+            }
+        };
         for staged in plan.staging() {
             ram.write(staged.gpa, &staged.bytes)?;
         }
@@ -113,19 +165,14 @@ impl Engine {
         let uart = Uart::new(serial_line.clone(), input_drained.clone(), console.clone());
         let uart = Arc::new(Mutex::new(uart));
         let (pio, mmio) = buses(&uart)?;
-        let machine = Machine {
-            pio,
-            mmio,
-            ram: plan.ram.clone(),
-            pages: Box::new(AllShared),
-            guard: Guard::default(),
-            events,
-        };
+        let machine =
+            Machine { pio, mmio, ram: plan.ram.clone(), pages, guard: Guard::default(), events };
         let stop = StopSlot { reason: Mutex::new(None), event: stopped.clone() };
         let ends =
             Ends { console, output_ready, input_drained, uart, serial_line, power_button, stopped };
         Ok(Self {
             vm,
+            snp,
             ram,
             vcpus: Vec::new(),
             machine: Arc::new(machine),
@@ -141,14 +188,51 @@ impl Engine {
     pub fn create_vcpus(&mut self, plan: &LaunchPlan) -> Result<(), EngineError> {
         for id in 0..plan.vcpus {
             let vcpu = self.vm.create_vcpu(id)?;
-            vcpu.set_cpuid(id, self.vm.supported_cpuid(), plan.vcpus)?;
+            let cpuid = self.vm.cpuid(id, plan.vcpus)?;
+            vcpu.set_cpuid(id, &cpuid)?;
             vcpu.set_msrs()?;
-            if id == 0 {
-                vcpu.set_boot_state(&plan.boot)?;
+            match (id, &self.snp) {
+                (0, _) => vcpu.set_boot_state(&plan.boot)?,
+                (_, Some(_)) => vcpu.park_for_ap_creation()?,
+                (_, None) => {}
             }
             self.vcpus.push(vcpu);
         }
         Ok(())
+    }
+
+    /// Has the firmware launch the plan's pages and every vCPU's state; nothing to do for a plain VM. Gives the
+    /// number of pages.
+    ///
+    /// # Errors
+    /// [`EngineError`].
+    pub fn launch(&self, plan: &LaunchPlan) -> Result<u64, EngineError> {
+        let (Some(snp), Some(launch)) = (&self.snp, &plan.snp) else { return Ok(0) };
+        let cpuid = CpuidTable::new(&self.vm.cpuid(0, plan.vcpus)?)?.encode();
+        snp.vm.start(launch.policy)?;
+        let mut count = 0;
+        for pages in plan.pages() {
+            for (gpa, contents) in pages.each() {
+                let contents = if pages.kind == PageKind::Cpuid { &cpuid } else { contents };
+                snp.vm.update(gpa, pages.kind, contents)?;
+                count += 1;
+            }
+        }
+        snp.vm.finish(launch)?;
+        Ok(count + u64::from(plan.vcpus))
+    }
+
+    /// Descriptors with which page states change: of the VM, then of memory; empty for a plain VM.
+    #[must_use]
+    pub fn page_state_fds(&self) -> (Vec<RawFd>, Vec<RawFd>) {
+        match &self.snp {
+            None => (Vec::new(), Vec::new()),
+            Some(snp) => {
+                let memory = self.ram.file().as_raw_fd();
+                let files = snp.files.iter().copied().chain([memory]).collect();
+                (vec![self.vm.raw_fd()], files)
+            }
+        }
     }
 
     /// The vCPUs' descriptors, for a sandbox profile.
@@ -184,7 +268,8 @@ impl Engine {
                 .map_err(|source| EngineError::Thread { id, source })?;
         }
         ready.wait();
-        Ok(Ready { go, stop: self.stop, ends: self.ends, _vm: self.vm, _ram: self.ram })
+        let (stop, ends) = (self.stop, self.ends);
+        Ok(Ready { go, stop, ends, _vm: self.vm, _snp: self.snp, _ram: self.ram })
     }
 }
 
@@ -223,8 +308,9 @@ pub struct Ready {
     stop: Arc<StopSlot>,
     /// The host's ends.
     pub ends: Ends,
-    // KVM refers to the mappings as long as the process lives.
-    _vm: Vm,
+    // KVM refers to the mappings, and to /dev/sev, as long as the process lives.
+    _vm: Arc<Vm>,
+    _snp: Option<Snp>,
     _ram: GuestRam,
 }
 

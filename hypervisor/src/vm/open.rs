@@ -70,6 +70,17 @@ pub fn dev_kvm() -> Result<File, OpenError> {
     })
 }
 
+/// Opens /dev/sev for launch commands; reading is all that KVM asks of it.
+///
+/// # Errors
+/// The kernel's reason.
+pub fn dev_sev() -> io::Result<File> {
+    File::options().read(true).write(true).open("/dev/sev").or_else(|e| match e.kind() {
+        io::ErrorKind::PermissionDenied => File::open("/dev/sev"),
+        _ => Err(e),
+    })
+}
+
 /// Reads kernel and initrd.
 ///
 /// # Errors

@@ -13,18 +13,49 @@ pub const SOCKETS: FdSlot = FdSlot("socket");
 #[allow(clippy::cast_possible_truncation, reason = "an ioctl request is 32 bits")]
 const RUN: u32 = KVM_RUN as u32;
 
-/// The vmm process while the guest runs.
-pub const VMM: Profile = Profile {
-    name: "vmm",
-    rules: &[
-        Rule::new(sys("ioctl"), &[Pin::Fd(0, VCPUS), Pin::Int(1, RUN)], "run a vCPU"),
-        Rule::new(sys("ppoll"), &[], "wait for sockets and events"),
-        Rule::new(sys("read"), &[Pin::Fd(0, EVENTS)], "take an event"),
-        Rule::new(sys("write"), &[Pin::Fd(0, EVENTS)], "signal an event or interrupt line"),
-        Rule::new(sys("sendto"), &[Pin::Fd(0, SOCKETS)], "console output, messages"),
-        Rule::new(sys("recvfrom"), &[Pin::Fd(0, SOCKETS)], "console input, messages"),
-        Rule::new(sys("futex"), &[], "wait for another thread's lock, park a stopped vCPU"),
-        Rule::new(sys("exit_group"), &[], "end"),
+/// The VM itself, where page states change.
+pub const VM: FdSlot = FdSlot("vm");
+/// Files behind guest memory, where page states change.
+pub const MEMORY: FdSlot = FdSlot("memory");
+
+/// `KVM_SET_MEMORY_ATTRIBUTES`: `_IOW(KVMIO, 0xd2, struct kvm_memory_attributes)`.
+const SET_MEMORY_ATTRIBUTES: u32 = 0x4020_aed2;
+/// `FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE`.
+const PUNCH: u32 = 3;
+
+macro_rules! vmm_rules {
+    ($($more:expr),*) => {
+        &[
+            Rule::new(sys("ioctl"), &[Pin::Fd(0, VCPUS), Pin::Int(1, RUN)], "run a vCPU"),
+            Rule::new(sys("ppoll"), &[], "wait for sockets and events"),
+            Rule::new(sys("read"), &[Pin::Fd(0, EVENTS)], "take an event"),
+            Rule::new(sys("write"), &[Pin::Fd(0, EVENTS)], "signal an event or interrupt line"),
+            Rule::new(sys("sendto"), &[Pin::Fd(0, SOCKETS)], "console output, messages"),
+            Rule::new(sys("recvfrom"), &[Pin::Fd(0, SOCKETS)], "console input, messages"),
+            Rule::new(sys("futex"), &[], "wait for another thread's lock, park a stopped vCPU"),
+            Rule::new(sys("exit_group"), &[], "end"),
+            $($more),*
+        ]
+    };
+}
+
+/// The vmm process of a plain VM while the guest runs.
+pub const VMM: Profile = Profile { name: "vmm", rules: vmm_rules![] };
+
+/// The vmm process of a confidential VM while the guest runs: page states change, too.
+pub const VMM_SNP: Profile = Profile {
+    name: "vmm, confidential",
+    rules: vmm_rules![
+        Rule::new(
+            sys("ioctl"),
+            &[Pin::Fd(0, VM), Pin::Int(1, SET_MEMORY_ATTRIBUTES)],
+            "make pages private or shared"
+        ),
+        Rule::new(
+            sys("fallocate"),
+            &[Pin::Fd(0, MEMORY), Pin::Int(1, PUNCH)],
+            "give up the other side of converted pages"
+        )
     ],
 };
 

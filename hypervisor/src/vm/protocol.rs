@@ -36,6 +36,13 @@ impl Phase {
 pub enum FromVmm {
     /// A step of the launch is done.
     Phase(Phase),
+    /// The firmware has launched this many pages, in this time.
+    Launched {
+        /// Pages, VMSAs included.
+        pages: u64,
+        /// Microseconds.
+        micros: u64,
+    },
     /// The guest marked a step of its boot.
     Mark(u8),
     /// Something worth logging.
@@ -114,6 +121,7 @@ mod kind {
     pub(super) const CONSOLE_DROPPED: u8 = 4;
     pub(super) const STOPPED: u8 = 5;
     pub(super) const FAILED: u8 = 6;
+    pub(super) const LAUNCHED: u8 = 7;
     pub(super) const POWER_BUTTON: u8 = 65;
 }
 
@@ -159,6 +167,9 @@ impl FromVmm {
     pub fn encode(&self) -> [u8; MESSAGE_SIZE] {
         match self {
             Self::Phase(phase) => Fields::new(kind::PHASE, *phase as u8).encode(),
+            Self::Launched { pages, micros } => {
+                Fields::new(kind::LAUNCHED, 0).words(*pages, *micros).encode()
+            }
             Self::Mark(step) => Fields::new(kind::MARK, *step).encode(),
             Self::Note(Note::PageStateRefused { gpa, pages }) => {
                 Fields::new(kind::NOTE, 0).words(*gpa, *pages).encode()
@@ -192,6 +203,10 @@ impl FromVmm {
             (kind::PHASE, sub) => {
                 let phase = Phase::ALL.into_iter().find(|phase| *phase as u8 == sub);
                 phase.map(Self::Phase).ok_or(bad)
+            }
+            (kind::LAUNCHED, _) => {
+                let [pages, micros, _] = fields.words;
+                Ok(Self::Launched { pages, micros })
             }
             (kind::MARK, step) => Ok(Self::Mark(step)),
             (kind::NOTE, 0) => {
@@ -261,6 +276,7 @@ mod tests {
         messages.extend(Phase::ALL.map(FromVmm::Phase));
         messages.extend([
             FromVmm::Mark(9),
+            FromVmm::Launched { pages: 15, micros: 15_000 },
             FromVmm::Note(Note::PageStateRefused { gpa: 1, pages: u64::MAX }),
             FromVmm::Note(Note::UnknownHypercall { number: 7 }),
             FromVmm::ConsoleDropped(5),
@@ -292,7 +308,7 @@ mod tests {
         fn decoded_messages_encode_to_themselves(packet in proptest::array::uniform32(any::<u8>())) {
             let mut whole = [0; MESSAGE_SIZE];
             whole[..32].copy_from_slice(&packet);
-            whole[0] %= 7;
+            whole[0] %= 8;
             whole[1] %= 11;
             if let Ok(message) = FromVmm::decode(&whole) {
                 prop_assert_eq!(FromVmm::decode(&message.encode()), Ok(message));

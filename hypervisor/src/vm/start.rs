@@ -1,12 +1,14 @@
 //! Starting a VM: everything that can fail before there is a guest fails here, before anything is left behind.
 
 use super::console::{ConsoleError, HostConsole};
+use super::engine::HostFds;
 use super::name::{Name, NameError};
 use super::open::{self, OpenError};
 use super::supervisor::{End, Watched, watch};
 use super::timeline::Timeline;
 use super::vmm::{self, VmmInput};
 use crate::config::{ConfigError, Protection, VmConfig};
+use crate::kvm::KvmError;
 use crate::launch::{LaunchError, linux};
 use crate::sandbox::{Child, Layer, Layers, SandboxError, spawn};
 use casemate_layout::ports::mark;
@@ -39,6 +41,9 @@ pub enum VmError {
     /// The protection asked for cannot be had here.
     #[error("`protection` is \"sev-snp\", which this host cannot give: {0}; see `casemate host`")]
     Protection(String),
+    /// A KVM call.
+    #[error(transparent)]
+    Kvm(KvmError),
     /// Sockets or signals.
     #[error("cannot prepare the VM's processes: {0}")]
     System(#[source] std::io::Error),
@@ -73,9 +78,7 @@ pub fn run(config: VmConfig, mut timeline: Timeline) -> Result<(End, Timeline), 
         Protection::None => eprintln!(
             "casemate: warning: protection = \"none\": the host can read and change this guest's memory"
         ),
-        Protection::SevSnp => {
-            return Err(VmError::Protection("this version launches no SEV-SNP guests".into()));
-        }
+        Protection::SevSnp => {}
     }
     open::check_memory(config.memory)?;
     let plan = linux::plan(&config, open::files(&config)?)?;
@@ -83,7 +86,7 @@ pub fn run(config: VmConfig, mut timeline: Timeline) -> Result<(End, Timeline), 
     // Where the policy's decision will be.
     timeline.record("policy: none configured");
     let name = Name::take(&config.name)?;
-    let dev_kvm = OwnedFd::from(open::dev_kvm()?);
+    let host = host_fds(&config)?;
     let console = HostConsole::open(&config.console)?;
     if let Some(pty) = &console.pty {
         eprintln!("casemate: console at {pty}");
@@ -91,7 +94,7 @@ pub fn run(config: VmConfig, mut timeline: Timeline) -> Result<(End, Timeline), 
     let signals = signals()?;
     let (control, vmm_control) = pair(SocketType::SEQPACKET)?;
     let (guest_console, vmm_console) = pair(SocketType::STREAM)?;
-    let input = VmmInput { dev_kvm, control: vmm_control, console: vmm_console, plan };
+    let input = VmmInput { host, control: vmm_control, console: vmm_console, plan };
     let vmm = spawn_vmm(layers, input)?;
     let watched = Watched {
         vmm,
@@ -124,6 +127,23 @@ fn layers(config: &VmConfig) -> Result<Layers, ConfigError> {
     Ok(layers)
 }
 
+/// Opens the device files, and refuses a confidential VM on a host that cannot give one.
+fn host_fds(config: &VmConfig) -> Result<HostFds, VmError> {
+    let dev_kvm = OwnedFd::from(open::dev_kvm()?);
+    let dev_sev = match config.protection {
+        Protection::None => None,
+        Protection::SevSnp => {
+            if !crate::kvm::offers_snp(&dev_kvm).map_err(VmError::Kvm)? {
+                return Err(VmError::Protection("KVM offers no SEV-SNP VMs (type 4)".into()));
+            }
+            let dev_sev = open::dev_sev()
+                .map_err(|e| VmError::Protection(format!("/dev/sev cannot be opened: {e}")))?;
+            Some(OwnedFd::from(dev_sev))
+        }
+    };
+    Ok(HostFds { dev_kvm, dev_sev })
+}
+
 fn pair(kind: SocketType) -> Result<(OwnedFd, OwnedFd), Errno> {
     socketpair(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC, None)
 }
@@ -141,7 +161,10 @@ fn signals() -> Result<UnixStream, VmError> {
 }
 
 fn spawn_vmm(layers: Layers, input: VmmInput) -> Result<Child, SandboxError> {
-    let layers = layers.keep(&input.dev_kvm).keep(&input.control).keep(&input.console);
+    let mut layers = layers.keep(&input.host.dev_kvm).keep(&input.control).keep(&input.console);
+    if let Some(dev_sev) = &input.host.dev_sev {
+        layers = layers.keep(dev_sev);
+    }
     spawn(layers, move |born| vmm::body(input, born))
 }
 

@@ -219,6 +219,11 @@ impl Watch {
                     self.lock_too();
                 }
             }
+            FromVmm::Launched { pages, micros } => {
+                let each = micros.checked_div(pages).unwrap_or(0);
+                let step = format!("launched {pages} pages, {each} µs each");
+                self.w.timeline.record(step);
+            }
             FromVmm::Mark(step) => match (self.w.mark_name)(step) {
                 Some(name) => self.w.timeline.record(name),
                 None => self.w.timeline.record(format!("guest mark {step}")),

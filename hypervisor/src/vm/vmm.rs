@@ -4,7 +4,7 @@
 //! (bytes). After the lock it makes the calls of [`super::profile::vmm`] and no others: no clock, no allocation
 //! that grows the heap, no file.
 
-use super::engine::{Ends, Engine, EngineError, Ready};
+use super::engine::{Ends, Engine, EngineError, HostFds, Ready};
 use super::profile;
 use super::protocol::{FromVmm, MESSAGE_SIZE, Phase, ToVmm};
 use crate::event::Event;
@@ -16,12 +16,13 @@ use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, PoisonError};
+use std::time::Instant;
 
 /// What the supervisor hands over.
 #[derive(Debug)]
 pub struct VmmInput {
-    /// /dev/kvm, open.
-    pub dev_kvm: OwnedFd,
+    /// Device files, open.
+    pub host: HostFds,
     /// Messages, SEQPACKET.
     pub control: OwnedFd,
     /// Console bytes, STREAM.
@@ -72,7 +73,7 @@ enum VmmError {
 pub fn body(input: VmmInput, born: Born) -> i32 {
     let control = Control(Arc::new(input.control));
     control.tell(&FromVmm::Phase(Phase::Born));
-    let ready = match prepare(input.dev_kvm, input.plan, &control, &input.console, born) {
+    let ready = match prepare(input.host, input.plan, &control, &input.console, born) {
         Ok(ready) => ready,
         Err(e) => {
             control.tell_surely(&FromVmm::Failed(e.to_string()));
@@ -95,29 +96,39 @@ const HEAP: usize = 256 * 1024;
 
 /// Builds the VM and locks the process.
 fn prepare(
-    dev_kvm: OwnedFd,
+    host: HostFds,
     plan: LaunchPlan,
     control: &Control,
     console: &OwnedFd,
     born: Born,
 ) -> Result<Ready, VmmError> {
-    let mut engine = Engine::with_memory(dev_kvm, &plan, Box::new(control.clone()))?;
+    let mut engine = Engine::with_memory(host, &plan, Box::new(control.clone()))?;
     control.tell(&FromVmm::Phase(Phase::Memory));
     engine.create_vcpus(&plan)?;
     control.tell(&FromVmm::Phase(Phase::Vcpus));
+    let before = Instant::now();
+    let pages = engine.launch(&plan)?;
+    if pages > 0 {
+        let micros = u64::try_from(before.elapsed().as_micros()).unwrap_or(u64::MAX);
+        control.tell(&FromVmm::Launched { pages, micros });
+    }
     // The plan holds kernel and initrd: give their memory back before the lock forbids it.
     drop(plan);
     let setup = born.confine()?;
     freeze_heap(HEAP)?;
-    let vcpus = engine.vcpu_fds();
+    let (vcpus, page_state_fds) = (engine.vcpu_fds(), engine.page_state_fds());
     let ready = engine.start_threads()?;
     let events = ready.ends.all_events().map(|event| event.as_fd().as_raw_fd());
+    let (vm, memory) = page_state_fds;
+    let profile = if vm.is_empty() { &profile::VMM } else { &profile::VMM_SNP };
     let sockets = [control.0.as_raw_fd(), console.as_raw_fd()];
     let fds = FdTable::new()
         .with_raw(profile::VCPUS, vcpus)
         .with_raw(profile::EVENTS, events)
-        .with_raw(profile::SOCKETS, sockets);
-    setup.lock(&profile::VMM, &fds, Action::Kill)?;
+        .with_raw(profile::SOCKETS, sockets)
+        .with_raw(profile::VM, vm)
+        .with_raw(profile::MEMORY, memory);
+    setup.lock(profile, &fds, Action::Kill)?;
     Ok(ready)
 }
 

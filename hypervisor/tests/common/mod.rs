@@ -5,7 +5,7 @@ use casemate::exits::{Events, Note, Stop};
 use casemate::kvm::BootState;
 use casemate::launch::{LaunchPlan, PageKind};
 use casemate::memory::RamMap;
-use casemate::vm::engine::Engine;
+use casemate::vm::engine::{Engine, HostFds};
 use std::fs::File;
 use std::sync::{Arc, Mutex};
 
@@ -68,7 +68,12 @@ pub fn plan(code: &[u8], vcpus: u32) -> LaunchPlan {
 /// Runs a plan to its end in this process, without a lock.
 pub fn run(plan: &LaunchPlan) -> Option<Ran> {
     let marks = Marks::default();
-    let mut engine = Engine::with_memory(kvm()?.into(), plan, Box::new(marks.clone())).unwrap();
+    let mut engine = Engine::with_memory(
+        HostFds { dev_kvm: kvm()?.into(), dev_sev: None },
+        plan,
+        Box::new(marks.clone()),
+    )
+    .unwrap();
     engine.create_vcpus(plan).unwrap();
     let ready = engine.start_threads().unwrap();
     ready.go();

@@ -85,24 +85,56 @@ build_kvm_protected() {
 }
 
 build_kvm_snp() {
-	local tree kvm emu redirect=$HERE/snp/redirect root=$OUT/snp.root
+	local tree=$OUT/snp.tree kvm emu redirect=$HERE/snp/redirect root=$OUT/snp.root recipe
 	prepare_kernel_tree
-	# shellcheck disable=SC2086
-	tree=$(configured_tree snp $PRIVATE_MEMORY KVM_AMD_SEV HAVE_KVM_ARCH_GMEM_PREPARE HAVE_KVM_ARCH_GMEM_INVALIDATE CRYPTO_DEV_SP_PSP)
+	# KVM's object files stay while only the model changes.
+	recipe=$(declare -f configured_tree | cat - "$redirect"/* "$OUT/kernel-version" | sha256sum)
+	if [ "$(cat "$tree/.recipe" 2>/dev/null)" != "$recipe" ]; then
+		# shellcheck disable=SC2086
+		tree=$(configured_tree snp $PRIVATE_MEMORY KVM_AMD_SEV HAVE_KVM_ARCH_GMEM_PREPARE \
+			HAVE_KVM_ARCH_GMEM_INVALIDATE CRYPTO_DEV_SP_PSP)
+		echo "$recipe" >"$tree/.recipe"
+	fi
 	kvm=$tree/$COMMON/arch/x86/kvm
 	emu=$tree/snpemu
-	cp -a "$HERE/snp/snpemu" "$emu"
+	mkdir -p "$emu"
+	cp -u "$HERE"/snp/snpemu/* "$emu/"
 	make_modules "$tree" "$emu" KVMSRC="$kvm"
-	# The object files stay between builds of the model: KVM itself does not change.
 	make_modules "$tree" "$kvm" CONFIG_KVM_INTEL= KBUILD_EXTRA_SYMBOLS="$emu/Module.symvers" \
-		"CFLAGS_svm/sev.o=-include $redirect/svm.h" "CFLAGS_svm/svm.o=-include $redirect/svm.h" \
+		"CFLAGS_svm/sev.o=-include $redirect/sev.h" "CFLAGS_svm/svm.o=-include $redirect/svm.h" \
 		"CFLAGS_cpuid.o=-include $redirect/cpuid.h"
 	verify_kvm_sources "$tree"
+	# KVM's interface of this kernel, for test programs: Debian 12's own headers are older.
+	mkdir -p "$OUT/uapi/linux" "$OUT/uapi/asm"
+	sed -e 's/__user//g' -e '/linux\/compiler.h/d' "$tree/$COMMON/include/uapi/linux/kvm.h" >"$OUT/uapi/linux/kvm.h"
+	sed '/linux\/bits.h/d' "$tree/$COMMON/arch/x86/include/uapi/asm/kvm.h" >"$OUT/uapi/asm/kvm.h"
 	rm -rf "$root"
 	mkdir -p "$root/mod"
 	strip -g -o "$root/mod/kvm.ko" "$kvm/kvm.ko"
 	strip -g -o "$root/mod/kvm-amd.ko" "$kvm/kvm-amd.ko"
 	strip -g -o "$root/mod/snpemu.ko" "$emu/snpemu.ko"
+	build_firmware "$root"
 	pack "$root" "$OUT/snp.cpio"
 	rm -rf "$root"
+}
+
+# The firmware process, and a MODEL root and chip of this working copy's own, for L1's root directory $1
+build_firmware() {
+	local model=$OUT/snp-model program
+	command -v cargo >/dev/null 2>&1 || die "no cargo here: the MODEL firmware is a Rust program (https://rustup.rs)"
+	say "building the MODEL firmware process"
+	(cd "$HERE" && RUSTFLAGS="-C target-feature=+crt-static" CARGO_PROFILE_RELEASE_LTO=off \
+		cargo build --quiet --release --locked --package casemate-snp-firmware --target x86_64-unknown-linux-gnu \
+		--target-dir "$OUT/cargo") >"$OUT/cargo.log" 2>&1 ||
+		{ tail -30 "$OUT/cargo.log" >&2; die "the MODEL firmware process does not build"; }
+	program=$OUT/cargo/x86_64-unknown-linux-gnu/release/snp-firmware
+	if [ ! -s "$model/processor.json" ]; then
+		say "making a MODEL root and chip (keys of 4096 bits: this takes a while)"
+		rm -rf "$model" "$model.new"
+		"$program" generate "$model.new" || die "no MODEL root could be made"
+		mv "$model.new" "$model"
+	fi
+	mkdir -p "$1/bin" "$1/etc/snp-model"
+	install -m 755 "$program" "$1/bin/snp-firmware"
+	cp "$model"/{processor.json,ark-ask.pem,vcek.der} "$1/etc/snp-model/"
 }

@@ -1,0 +1,185 @@
+//! The `[snp]` table: names as in QEMU and Kata.
+
+use super::ConfigError;
+use crate::launch::snp::{self, ID_AUTH_SIZE, ID_BLOCK_SIZE, IdBlock, SnpLaunch, policy};
+use serde::Deserialize;
+use std::path::{Path, PathBuf};
+
+/// The `[snp]` table as written.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawSnp {
+    /// Guest policy.
+    pub policy: Option<u64>,
+    /// 32 bytes for the report, hexadecimal.
+    pub host_data: Option<String>,
+    /// File with an ID block.
+    pub id_block: Option<PathBuf>,
+    /// File with its authentication.
+    pub id_auth: Option<PathBuf>,
+    /// The ID block carries an author key.
+    pub author_key_enabled: Option<bool>,
+    /// Reports may not be signed by the VCEK.
+    pub vcek_disabled: Option<bool>,
+    /// VMSA features beyond SNP.
+    pub vmsa_features: Option<u64>,
+    /// Position of the C-bit.
+    pub c_bit: Option<u8>,
+    /// The launch digest that it must have, hexadecimal.
+    pub expect_digest: Option<String>,
+}
+
+impl RawSnp {
+    pub(super) fn resolve(&mut self, directory: &Path) {
+        for path in [&mut self.id_block, &mut self.id_auth].into_iter().flatten() {
+            *path = directory.join(&*path);
+        }
+    }
+
+    /// Checks every value and reads the ID block.
+    ///
+    /// # Errors
+    /// [`ConfigError`] naming the key, and the bit of a policy.
+    pub(super) fn validate(self) -> Result<SnpLaunch, ConfigError> {
+        let policy = check_policy(self.policy.unwrap_or(policy::DEFAULT))?;
+        let host_data = match &self.host_data {
+            Some(text) => hex("snp.host_data", text)?,
+            None => [0; 32],
+        };
+        let expect_digest =
+            self.expect_digest.as_deref().map(|text| hex("snp.expect_digest", text)).transpose()?;
+        let id = match (self.id_block, self.id_auth) {
+            (None, None) => None,
+            (Some(block), Some(auth)) => Some(IdBlock {
+                block: sized("snp.id_block", &block, ID_BLOCK_SIZE)?,
+                auth: sized("snp.id_auth", &auth, ID_AUTH_SIZE)?,
+            }),
+            (None, _) => {
+                return Err(ConfigError::Missing {
+                    field: "snp.id_block",
+                    remedy: "`snp.id_auth` signs an ID block: name its file",
+                });
+            }
+            (_, None) => {
+                return Err(ConfigError::Missing {
+                    field: "snp.id_auth",
+                    remedy: "an ID block needs its signatures: name their file",
+                });
+            }
+        };
+        let author_key_enabled = self.author_key_enabled.unwrap_or(false);
+        if author_key_enabled && id.is_none() {
+            let remedy = "an author key belongs to an ID block: give `snp.id_block` too";
+            return Err(ConfigError::invalid("snp.author_key_enabled", "true", remedy));
+        }
+        let c_bit = self.c_bit.unwrap_or(snp::C_BIT);
+        if !(32..=51).contains(&c_bit) {
+            return Err(ConfigError::invalid("snp.c_bit", c_bit, "use 32 to 51; EPYC has 51"));
+        }
+        Ok(SnpLaunch {
+            policy,
+            host_data,
+            id,
+            author_key_enabled,
+            vcek_disabled: self.vcek_disabled.unwrap_or(false),
+            vmsa_features: check_features(self.vmsa_features.unwrap_or(0))?,
+            c_bit,
+            expect_digest,
+        })
+    }
+}
+
+fn check_policy(bits: u64) -> Result<u64, ConfigError> {
+    let wrong =
+        |remedy: String| Err(ConfigError::invalid("snp.policy", format!("{bits:#x}"), remedy));
+    if bits & policy::RESERVED_ONE == 0 {
+        return wrong("bit 17 must be set".into());
+    }
+    if bits & policy::MIGRATE_MA != 0 {
+        return wrong("bit 18 (migration agent) is allowed by no KVM".into());
+    }
+    let unknown = bits & !policy::KNOWN;
+    if unknown != 0 {
+        return wrong(format!("bit {} has no meaning", unknown.trailing_zeros()));
+    }
+    Ok(bits)
+}
+
+/// VMSA features that KVM can offer: debug swap (5), secure TSC (9).
+fn check_features(bits: u64) -> Result<u64, ConfigError> {
+    const KNOWN: u64 = 1 << 5 | 1 << 9;
+    // Bit 0 is SNP itself: harmless to write, and KVM sets it.
+    let unknown = bits & !(KNOWN | 1);
+    if unknown != 0 {
+        let remedy =
+            format!("bit {} is offered by no KVM: use bits 5 and 9", unknown.trailing_zeros());
+        return Err(ConfigError::invalid("snp.vmsa_features", format!("{bits:#x}"), remedy));
+    }
+    Ok(bits & !1)
+}
+
+/// `N` bytes in hexadecimal.
+///
+/// # Errors
+/// [`ConfigError::Invalid`] with the right length.
+pub fn hex<const N: usize>(field: &'static str, text: &str) -> Result<[u8; N], ConfigError> {
+    let wrong = || {
+        let value = format!("{} characters long", text.chars().count());
+        ConfigError::invalid(
+            field,
+            value,
+            format!("write {N} bytes as {} hexadecimal digits", N * 2),
+        )
+    };
+    let mut bytes = [0; N];
+    if text.len() != N * 2 || !text.is_ascii() {
+        return Err(wrong());
+    }
+    for (i, byte) in bytes.iter_mut().enumerate() {
+        let digits = text.get(i * 2..i * 2 + 2).ok_or_else(wrong)?;
+        *byte = u8::from_str_radix(digits, 16).map_err(|_| wrong())?;
+    }
+    Ok(bytes)
+}
+
+fn sized(field: &'static str, path: &Path, size: usize) -> Result<Vec<u8>, ConfigError> {
+    let name = path.display();
+    let meta = std::fs::metadata(path);
+    let len = meta.map_err(|e| ConfigError::invalid(field, name.to_string(), e.to_string()))?.len();
+    if len != size as u64 {
+        let value = format!("{name} with {len} bytes");
+        return Err(ConfigError::invalid(field, value, format!("the file must have {size}")));
+    }
+    std::fs::read(path).map_err(|e| ConfigError::invalid(field, name.to_string(), e.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bad_policies_are_refused_with_the_bit_named() {
+        assert_eq!(check_policy(policy::DEFAULT), Ok(0x3_0000));
+        for (bits, named) in
+            [(0x1_0000, "bit 17"), (0x7_0000, "bit 18"), (1 << 40 | 0x3_0000, "bit 40")]
+        {
+            assert!(check_policy(bits).unwrap_err().to_string().contains(named));
+        }
+        assert!(check_features(1 << 3).unwrap_err().to_string().contains("bit 3"));
+    }
+
+    #[test]
+    fn host_data_of_the_wrong_length_is_refused_with_the_right_one() {
+        let raw = RawSnp { host_data: Some("abcd".into()), ..RawSnp::default() };
+        let error = raw.validate().unwrap_err().to_string();
+        assert!(error.contains("snp.host_data") && error.contains("64 hexadecimal"), "{error}");
+    }
+
+    #[test]
+    fn an_id_block_needs_its_signatures_and_the_other_way_round() {
+        let raw = RawSnp { id_block: Some("x".into()), ..RawSnp::default() };
+        assert!(raw.validate().unwrap_err().to_string().contains("snp.id_auth"));
+        let raw = RawSnp { author_key_enabled: Some(true), ..RawSnp::default() };
+        assert!(raw.validate().unwrap_err().to_string().contains("author_key_enabled"));
+    }
+}

@@ -1,0 +1,53 @@
+//! What an SEV-SNP launch has beyond pages: policy, host data, ID block.
+
+/// Guest policy bits (SEV-SNP ABI, "Guest Policy").
+pub mod policy {
+    /// The default: SMT allowed, bit 17 as it must be, nothing else.
+    pub const DEFAULT: u64 = 0x3_0000;
+    /// Must be one.
+    pub const RESERVED_ONE: u64 = 1 << 17;
+    /// A migration agent may be associated: KVM never allows it.
+    pub const MIGRATE_MA: u64 = 1 << 18;
+    /// The host may read and write guest memory for debugging.
+    pub const DEBUG: u64 = 1 << 19;
+    /// Bits that have a meaning.
+    pub const KNOWN: u64 = 0x03ff_ffff;
+}
+
+/// Position of the C-bit on every EPYC that has SNP.
+pub const C_BIT: u8 = 51;
+
+/// An ID block with its signatures.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IdBlock {
+    /// `ID_BLOCK`.
+    pub block: Vec<u8>,
+    /// `ID_AUTH`.
+    pub auth: Vec<u8>,
+}
+
+/// Bytes of an ID block.
+pub const ID_BLOCK_SIZE: usize = 96;
+/// Bytes of its authentication structure.
+pub const ID_AUTH_SIZE: usize = 4096;
+
+/// The launch parameters.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SnpLaunch {
+    /// Guest policy.
+    pub policy: u64,
+    /// Goes into every report, unmeasured.
+    pub host_data: [u8; 32],
+    /// ID block.
+    pub id: Option<IdBlock>,
+    /// Whether the ID block carries an author key.
+    pub author_key_enabled: bool,
+    /// Reports may not be signed by the VCEK.
+    pub vcek_disabled: bool,
+    /// VMSA features beyond SNP itself.
+    pub vmsa_features: u64,
+    /// Position of the C-bit.
+    pub c_bit: u8,
+    /// The launch digest that it must have.
+    pub expect_digest: Option<[u8; 48]>,
+}

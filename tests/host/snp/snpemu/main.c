@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: GPL-2.0
+/* Loading the model. It stays loaded: kvm-amd depends on it, and capability bits are not taken back. */
+#include <linux/module.h>
+#include "snpemu.h"
+
+MODULE_LICENSE("GPL");
+MODULE_DESCRIPTION("MODEL of an SEV-SNP processor and its firmware; no security whatsoever");
+
+static int __init snpemu_init(void)
+{
+	int r = rmp_init();
+
+	if (r)
+		return r;
+	r = shadow_init();
+	if (r)
+		goto no_shadow;
+	r = faults_init();
+	if (r)
+		goto no_device;
+	r = sev_dev_init();
+	if (r)
+		goto no_device;
+	r = firmware_init();
+	if (r) {
+		sev_dev_exit();
+		goto no_device;
+	}
+	trace_files_init();
+	cpu_capabilities_init();
+	pr_info("snpemu: MODEL of an SNP platform, C-bit %d, RMP of %lu entries\n", C_BIT, rmp_size());
+	return 0;
+
+no_device:
+	shadow_exit();
+no_shadow:
+	rmp_exit();
+	return r;
+}
+
+static void __exit snpemu_exit(void)
+{
+	trace_files_exit();
+	firmware_exit();
+	sev_dev_exit();
+	shadow_exit();
+	rmp_exit();
+}
+
+module_init(snpemu_init);
+module_exit(snpemu_exit);
