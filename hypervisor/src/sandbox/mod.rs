@@ -52,4 +52,5 @@ pub use observe::{Call, Observed, Observer, Usage};
 pub use profile::{Action, FdSlot, FdTable, Pin, Profile, Rule};
 pub use spawn::spawn;
 pub use stages::{Born, Locked, NARROW, Setup};
+pub use sys::exit;
 pub use syscalls::{Syscall, name_of, sys};
