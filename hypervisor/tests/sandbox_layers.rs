@@ -77,7 +77,7 @@ fn root_that_cannot_be_moved_is_covered() {
         // The kernel makes no user namespace in a chroot.
         let mut child = confined(layers().without(Layer::UserNamespace), |_setup| {
             let reachable = ["/proc", "/dev/null", "..", "/.."]
-                .map(|path| std::fs::read_dir(path).map(Iterator::count).unwrap_or(0));
+                .map(|path| std::fs::read_dir(path).map_or(0, Iterator::count));
             i32::from(reachable != [0; 4])
         });
         let report = child.confined().unwrap();

@@ -65,15 +65,15 @@ fn vmm() -> Option<Vmm> {
 
 /// Serves the process until it ends: input for the guest, then its last words. `locked` is called when it has
 /// told that it is locked.
-fn serve(control: OwnedFd, console: OwnedFd, mut locked: impl FnMut()) -> Option<Stop> {
+fn serve(control: &OwnedFd, console: &OwnedFd, mut locked: impl FnMut()) -> Option<Stop> {
     let mut packet = [0; MESSAGE_SIZE];
     let mut stop = None;
-    while let Ok((len @ 1.., _)) = recv(&control, &mut packet[..], RecvFlags::empty()) {
+    while let Ok((len @ 1.., _)) = recv(control, &mut packet[..], RecvFlags::empty()) {
         match FromVmm::decode(&packet[..len]).unwrap() {
             FromVmm::Phase(phase) if format!("{phase:?}") == "FirstInstruction" => {
                 locked();
-                send(&control, &ToVmm::PowerButton.encode(), SendFlags::NOSIGNAL).unwrap();
-                send(&console, b"x", SendFlags::NOSIGNAL).unwrap();
+                send(control, &ToVmm::PowerButton.encode(), SendFlags::NOSIGNAL).unwrap();
+                send(console, b"x", SendFlags::NOSIGNAL).unwrap();
             }
             FromVmm::Stopped(reason) => stop = Some(reason),
             FromVmm::Failed(why) => panic!("{why}"),
@@ -86,7 +86,7 @@ fn serve(control: OwnedFd, console: OwnedFd, mut locked: impl FnMut()) -> Option
 fn vmm_profile_allows_what_is_used_and_nothing_else() {
     let Some(Vmm { mut child, go, control, console }) = vmm() else { return };
     let observer = Observer::attach(&child).unwrap();
-    let server = std::thread::spawn(move || serve(control, console, || ()));
+    let server = std::thread::spawn(move || serve(&control, &console, || ()));
     drop(go);
     let observed = observer.finish().unwrap();
     assert_eq!(server.join().unwrap(), Some(Stop::PowerOff { status: None }));
@@ -103,7 +103,7 @@ fn running_vmm_is_locked_as_the_kernel_tells() {
     let Some(Vmm { mut child, go, control, console }) = vmm() else { return };
     drop(go);
     let pid = child.pid();
-    let stop = serve(control, console, || {
+    let stop = serve(&control, &console, || {
         let in_force = inspect(pid).unwrap();
         // The kernel may add threads of its own, which run KVM's housekeeping.
         assert!(in_force.threads >= 2, "{in_force}");
