@@ -2,7 +2,7 @@
 
 use crate::{ghcb, is_snp};
 use casemate_layout::map::{CPUID, PARAMS, SCRATCH, SCRATCH_TABLES};
-use casemate_layout::paging::{ENTRIES, c_bit_mask};
+use casemate_layout::paging::c_bit_mask;
 use casemate_layout::{Range, Termination};
 use casemate_shim::cc;
 use casemate_shim::machine::{Machine, PageSize, Validation};
@@ -197,9 +197,10 @@ impl Machine for Processor {
     }
 
     fn hash_engine(&mut self) -> Engine {
-        let offered = match is_snp() {
-            true => self.memory(CPUID).is_some_and(cc::offers_sha),
-            false => processor_offers_sha(),
+        let offered = if is_snp() {
+            self.memory(CPUID).is_some_and(cc::offers_sha)
+        } else {
+            processor_offers_sha()
         };
         if !offered {
             return Engine::Software;
@@ -212,7 +213,7 @@ impl Machine for Processor {
     fn mark(&mut self, port: u16, step: u8) {
         // SAFETY: port output touches no memory; the port is the hypervisor's.
         unsafe {
-            core::arch::asm!("out dx, al", in("dx") port, in("al") step, options(nomem, nostack))
+            core::arch::asm!("out dx, al", in("dx") port, in("al") step, options(nomem, nostack));
         };
     }
 }
@@ -308,7 +309,7 @@ fn enable_vector_state() {
 pub fn out_u32(port: u16, value: u32) {
     // SAFETY: port output touches no memory.
     unsafe {
-        core::arch::asm!("out dx, eax", in("dx") port, in("eax") value, options(nomem, nostack))
+        core::arch::asm!("out dx, eax", in("dx") port, in("eax") value, options(nomem, nostack));
     };
 }
 
