@@ -5,7 +5,7 @@ use casemate_layout::map::PAGE_SIZE;
 use casemate_layout::{TERMINATION_SET, Termination};
 
 const GHCB_MSR: u32 = 0xc001_0130;
-const INFO: u64 = 0xfff;
+const LOW_HALF: u64 = 0xffff_ffff;
 const PAGE_STATE_REQUEST: u64 = 0x014;
 const PAGE_STATE_RESPONSE: u64 = 0x015;
 const TO_PRIVATE: u64 = 1 << 52;
@@ -16,9 +16,10 @@ pub fn make_private(gpa: u64) -> Result<(), Termination> {
     // The request has the page number in bits 51:12, which is the address.
     let page = gpa - gpa % PAGE_SIZE;
     let response = call(PAGE_STATE_REQUEST | page | TO_PRIVATE);
-    match (response & INFO, response >> 32) {
-        (PAGE_STATE_RESPONSE, 0) => Ok(()),
-        (PAGE_STATE_RESPONSE, _) => Err(Termination::PageStateChange),
+    // Bits 63:32 are an error code; bits 31:12 are reserved.
+    match (response >> 32, response & LOW_HALF) {
+        (0, PAGE_STATE_RESPONSE) => Ok(()),
+        (_, PAGE_STATE_RESPONSE) => Err(Termination::PageStateChange),
         _ => Err(Termination::GhcbProtocol),
     }
 }
