@@ -1,7 +1,7 @@
 //! The processor: `Machine` with real instructions.
 
 use crate::{ghcb, is_snp};
-use casemate_layout::map::{CPUID, PARAMS, SCRATCH, SCRATCH_TABLES};
+use casemate_layout::map::{CPUID, PAGE_SIZE, PARAMS, SCRATCH, SCRATCH_TABLES};
 use casemate_layout::paging::c_bit_mask;
 use casemate_layout::{Range, Termination};
 use casemate_shim::cc;
@@ -134,8 +134,17 @@ impl Machine for Processor {
         }
     }
 
-    fn make_private(&mut self, gpa: u64) -> Result<(), Termination> {
-        ghcb::make_private(gpa)
+    /// The last page serves as GHCB for the rest, and is made private by itself.
+    fn make_private(&mut self, range: Range) -> Result<(), Termination> {
+        let rest = Range { start: range.start, size: range.size.saturating_sub(PAGE_SIZE) };
+        let gpa = rest.end();
+        if rest.size != 0 {
+            self.aim_window(STAGING_WINDOW_TABLE, gpa, 0);
+            // SAFETY: the page is shared still, and the window, which shows it without the C-bit, is not moved below.
+            let ghcb = unsafe { ghcb::Ghcb::register(gpa, STAGING_WINDOW + gpa % WINDOW_BYTES)? };
+            ghcb.make_private(rest)?;
+        }
+        ghcb::make_page_private(gpa)
     }
 
     fn copy_staged(&mut self, from: Range, to: u64) -> Result<(), Termination> {
