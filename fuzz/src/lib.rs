@@ -13,6 +13,7 @@
 pub mod exits;
 pub mod policy;
 pub mod run_bytes;
+pub mod shim;
 pub mod world;
 
 /// A target's body.
@@ -40,6 +41,9 @@ pub const TARGETS: &[(&str, Body)] = &[
     ("exit_unknown", exits::unknown),
     ("exit_wrmsr", exits::wrmsr),
     ("kvm_run_raw", exits::kvm_run_raw),
+    ("shim_bzimage", shim::bzimage),
+    ("shim_elf", shim::elf),
+    ("shim_params", shim::params),
     ("policy_cases", policy::cases),
     ("policy_compare", policy::compare),
     ("policy_document", policy::document),

@@ -12,6 +12,7 @@ pub mod devices;
 pub mod event;
 pub mod exits;
 pub mod guest_value;
+pub mod host;
 pub mod kvm;
 pub mod launch;
 pub mod memory;

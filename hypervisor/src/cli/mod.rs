@@ -9,7 +9,10 @@ mod attest_certs;
 mod attest_replay;
 mod attest_show;
 mod attest_verify;
+mod host;
 mod log;
+mod measure;
+mod measure_id_block;
 mod policy;
 mod policy_ask;
 mod policy_audit;
@@ -47,9 +50,12 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    Run(run::RunArgs),
+    Host(host::HostArgs),
+    Run(Box<run::RunArgs>),
     /// Verify, show and keep evidence of SEV-SNP guests.
     Attest(attest::Attest),
+    /// Compute the launch digest that a guest must report.
+    Measure(Box<measure::Measure>),
     Policy(policy::PolicyArgs),
     Log(log::LogArgs),
 }
@@ -65,7 +71,9 @@ pub fn main() -> ExitCode {
         }
     };
     report(match &cli.command {
+        Command::Host(args) => host::run(args),
         Command::Attest(attest) => attest::run(attest),
+        Command::Measure(measure) => measure::run(measure),
         Command::Run(args) => run::run(args),
         Command::Policy(args) => policy::run(args),
         Command::Log(args) => log::run(args),
