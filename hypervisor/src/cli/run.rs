@@ -39,6 +39,12 @@ pub struct RunArgs {
     /// Memory protection: sev-snp, or none for development
     #[arg(long, value_name = "KIND")]
     protection: Option<String>,
+    /// Policy that must admit the VM; without one a built-in policy for its protection decides
+    #[arg(long, value_name = "FILE")]
+    policy: Option<PathBuf>,
+    /// Refuse to start when the launch digest is another one (sev-snp)
+    #[arg(long, value_name = "HEX")]
+    expect_digest: Option<String>,
     /// Print when each step of the boot happened, to stderr
     #[arg(long, value_enum, num_args = 0..=1, default_missing_value = "text", require_equals = true)]
     timeline: Option<TimelineFormat>,
@@ -87,7 +93,11 @@ impl RunArgs {
         let file = self.config.as_deref().map(RawConfig::from_file).transpose().map_err(bad)?;
         let console =
             self.console.as_deref().map(RawConsole::from_flag).transpose().map_err(bad)?;
-        Ok(file.unwrap_or_default().overridden_by(RawConfig {
+        let mut file = file.unwrap_or_default();
+        if let Some(digest) = &self.expect_digest {
+            file.snp.get_or_insert_default().expect_digest = Some(digest.clone());
+        }
+        Ok(file.overridden_by(RawConfig {
             name: self.name.clone(),
             kernel: self.kernel.clone(),
             initrd: self.initrd.clone(),
@@ -112,7 +122,7 @@ pub fn run(args: &RunArgs) -> Outcome {
     let config = args.config()?;
     let config = config.validate().map_err(|e| Failure::BadInput(e.to_string()))?;
     timeline.record("configuration");
-    let (end, timeline) = vm::run(config, timeline).map_err(|e| {
+    let (end, timeline) = vm::run(config, args.policy.as_deref(), timeline).map_err(|e| {
         if e.is_bad_input() {
             Failure::BadInput(e.to_string())
         } else {
