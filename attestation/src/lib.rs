@@ -10,6 +10,7 @@
 //! - [`evidence`]: the forms in which reports travel.
 //! - [`store`]: a directory of certificates.
 //! - [`record`]: verifications on record, replayable.
+//! - [`measure`]: expected launch digests of QEMU, EC2, GCE and IGVM guests, and of any launch plan.
 //! - [`idblock`]: ID blocks and their authentication.
 //! - `model` (feature): a software model of the security processor.
 #![forbid(unsafe_code)]
@@ -20,6 +21,7 @@ pub mod digest;
 pub mod evidence;
 pub mod hex;
 pub mod idblock;
+pub mod measure;
 #[cfg(feature = "model")]
 pub mod model;
 pub mod record;

@@ -44,6 +44,7 @@ codes! {
     SignatureEncoding "SIGNATURE_ENCODING" "upper bytes of r and s are zero" "the report was altered: ask for a new one";
     SignatureRange "SIGNATURE_RANGE" "r and s between 1 and n-1" "the report was altered: ask for a new one";
     TcbOrder "TCB_ORDER" "reported <= committed <= current TCB" "the firmware never reports this: ask for a new report";
+    AuthorKeyFlag "AUTHOR_KEY_FLAG" "author key flag and digest agree" "the firmware never reports this: ask for a new report";
     VekPresent "VEK_PRESENT" "endorsement certificate at hand" "give --cert, or import it with `casemate attest certs`";
     VekParse "VEK_PARSE" "endorsement certificate is well-formed" "fetch the certificate again from the address shown";
     VekName "VEK_NAME" "endorsement certificate's names" "give a VCEK or VLEK certificate issued by AMD";
@@ -65,7 +66,6 @@ codes! {
     TcbMatch "TCB_MATCH" "reported TCB is the certificate's" "fetch the VEK for the reported TCB";
     ChipId "CHIP_ID" "chip of report and certificate" "give the VCEK of the chip that made the report";
     ReportSignature "REPORT_SIGNATURE" "signature of the report" "the report was altered, or the certificate is another chip's or TCB's";
-    AuthorKeyFlag "AUTHOR_KEY_FLAG" "author key flag and digest agree" "the firmware never reports this: ask for a new report";
     GenerationAllowed "GENERATION_ALLOWED" "generation is allowed" "run on an allowed generation, or allow this one";
     ChipAllowed "CHIP_ALLOWED" "chip is allowed" "run on an allowed chip, or allow this one";
     KeyKindAllowed "KEY_KIND_ALLOWED" "endorsement key kind is allowed" "allow this kind, or use the other";

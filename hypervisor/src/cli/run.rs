@@ -39,6 +39,9 @@ pub struct RunArgs {
     /// Memory protection: sev-snp, or none for development
     #[arg(long, value_name = "KIND")]
     protection: Option<String>,
+    /// Refuse to start when the launch digest is another one (sev-snp)
+    #[arg(long, value_name = "HEX")]
+    expect_digest: Option<String>,
     /// Print when each step of the boot happened, to stderr
     #[arg(long, value_enum, num_args = 0..=1, default_missing_value = "text", require_equals = true)]
     timeline: Option<TimelineFormat>,
@@ -88,7 +91,11 @@ impl RunArgs {
         let file = self.config.as_deref().map(RawConfig::from_file).transpose().map_err(bad)?;
         let console =
             self.console.as_deref().map(RawConsole::from_flag).transpose().map_err(bad)?;
-        Ok(file.unwrap_or_default().overridden_by(RawConfig {
+        let mut file = file.unwrap_or_default();
+        if let Some(digest) = &self.expect_digest {
+            file.snp.get_or_insert_default().expect_digest = Some(digest.clone());
+        }
+        Ok(file.overridden_by(RawConfig {
             name: self.name.clone(),
             kernel: self.kernel.clone(),
             initrd: self.initrd.clone(),

@@ -15,6 +15,6 @@ pub mod vmm;
 mod open;
 mod start;
 
-pub use open::OpenError;
+pub use open::{OpenError, files as open_files};
 pub use start::{VmError, run};
 pub use supervisor::End;

@@ -9,7 +9,8 @@ use super::timeline::Timeline;
 use super::vmm::{self, VmmInput};
 use crate::config::{ConfigError, Protection, VmConfig};
 use crate::kvm::KvmError;
-use crate::launch::{LaunchError, linux};
+use crate::launch::measure::measure;
+use crate::launch::{LaunchError, LaunchPlan, linux};
 use crate::sandbox::{Child, Layer, Layers, SandboxError, spawn};
 use casemate_layout::ports::mark;
 use rustix::io::Errno;
@@ -41,6 +42,16 @@ pub enum VmError {
     /// The protection asked for cannot be had here.
     #[error("`protection` is \"sev-snp\", which this host cannot give: {0}; see `casemate host`")]
     Protection(String),
+    /// Another launch than the expected one.
+    #[error(
+        "the launch digest will be {found}, not the expected {expected}: compare `casemate measure --explain` of both"
+    )]
+    Digest {
+        /// Expected.
+        expected: String,
+        /// Computed.
+        found: String,
+    },
     /// A KVM call.
     #[error(transparent)]
     Kvm(KvmError),
@@ -54,7 +65,10 @@ impl VmError {
     #[must_use]
     pub fn is_bad_input(&self) -> bool {
         match self {
-            Self::Config(_) | Self::Launch(_) | Self::Name(NameError::InUse(_)) => true,
+            Self::Config(_)
+            | Self::Launch(_)
+            | Self::Digest { .. }
+            | Self::Name(NameError::InUse(_)) => true,
             Self::Open(e) => e.is_bad_input(),
             Self::Console(ConsoleError::File { .. }) => true,
             _ => false,
@@ -82,6 +96,7 @@ pub fn run(config: VmConfig, mut timeline: Timeline) -> Result<(End, Timeline), 
     }
     open::check_memory(config.memory)?;
     let plan = linux::plan(&config, open::files(&config)?)?;
+    check_digest(&plan)?;
     timeline.record("plan");
     // Where the policy's decision will be.
     timeline.record("policy: none configured");
@@ -108,6 +123,19 @@ pub fn run(config: VmConfig, mut timeline: Timeline) -> Result<(End, Timeline), 
         mark_name,
     };
     Ok(watch(watched))
+}
+
+/// Refuses a plan whose digest is not the expected one, before anything is started.
+fn check_digest(plan: &LaunchPlan) -> Result<(), VmError> {
+    let Some(expected) = plan.snp.as_ref().and_then(|snp| snp.expect_digest) else { return Ok(()) };
+    match measure(plan) {
+        Some(measurement) if measurement.digest == expected => Ok(()),
+        Some(measurement) => Err(VmError::Digest {
+            expected: attestation::hex::encode(&expected),
+            found: attestation::hex::encode(&measurement.digest),
+        }),
+        None => Ok(()),
+    }
 }
 
 /// The vmm process's layers: all, but those that the user wrote may be missing.

@@ -1,0 +1,147 @@
+//! Guests of QEMU, EC2 and GCE: the pages each VMM measures, in its order, and its vCPUs' first state.
+//!
+//! Sources: QEMU target/i386/sev.c; for EC2 and GCE the published behaviour as virtee/sev-snp-measure
+//! (0.0.13) records it, against which this module is tested.
+
+use super::ovmf::{Ovmf, SectionKind};
+use super::{KernelHashes, MAX_VCPUS, MeasureError};
+use crate::digest::{Digest384, LaunchDigest, PageKind, Segment, VcpuState};
+
+/// Which VMM launches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Vmm {
+    /// QEMU with KVM.
+    Qemu,
+    /// Amazon EC2.
+    Ec2,
+    /// Google Compute Engine.
+    Gce,
+}
+
+/// CPUID 1 EAX of the CPU models QEMU knows, for family 0x17 and later.
+pub const CPU_SIGNATURES: [(&str, u32); 16] = [
+    ("EPYC", cpu_signature(0x17, 1, 2)),
+    ("EPYC-v1", cpu_signature(0x17, 1, 2)),
+    ("EPYC-v2", cpu_signature(0x17, 1, 2)),
+    ("EPYC-IBPB", cpu_signature(0x17, 1, 2)),
+    ("EPYC-v3", cpu_signature(0x17, 1, 2)),
+    ("EPYC-v4", cpu_signature(0x17, 1, 2)),
+    ("EPYC-Rome", cpu_signature(0x17, 49, 0)),
+    ("EPYC-Rome-v1", cpu_signature(0x17, 49, 0)),
+    ("EPYC-Rome-v2", cpu_signature(0x17, 49, 0)),
+    ("EPYC-Rome-v3", cpu_signature(0x17, 49, 0)),
+    ("EPYC-Milan", cpu_signature(0x19, 1, 1)),
+    ("EPYC-Milan-v1", cpu_signature(0x19, 1, 1)),
+    ("EPYC-Milan-v2", cpu_signature(0x19, 1, 1)),
+    ("EPYC-Genoa", cpu_signature(0x19, 17, 0)),
+    ("EPYC-Genoa-v1", cpu_signature(0x19, 17, 0)),
+    ("EPYC-Turin", cpu_signature(0x1a, 0, 0)),
+];
+
+/// CPUID 1 EAX for a family of 15 or more. Source: AMD 25481, Fn0000_0001_EAX.
+#[must_use]
+pub const fn cpu_signature(family: u8, model: u8, stepping: u8) -> u32 {
+    let extended_family = family.saturating_sub(0xf) as u32;
+    let (model, stepping) = (model as u32, stepping as u32);
+    extended_family << 20 | (model >> 4) << 16 | 0xf << 8 | (model & 0xf) << 4 | (stepping & 0xf)
+}
+
+/// A guest that starts in OVMF.
+#[derive(Debug, Clone)]
+pub struct Machine<'a> {
+    /// The VMM.
+    pub vmm: Vmm,
+    /// The firmware.
+    pub ovmf: Ovmf<'a>,
+    /// Number of vCPUs.
+    pub vcpus: u32,
+    /// CPUID 1 EAX of the CPU model; used by QEMU alone.
+    pub signature: u32,
+    /// SEV_FEATURES, such as 0x1.
+    pub sev_features: u64,
+    /// Hashes for a measured direct boot.
+    pub hashes: Option<KernelHashes>,
+}
+
+impl Machine<'_> {
+    /// The launch digest.
+    ///
+    /// # Errors
+    /// [`MeasureError`] when firmware, hashes or vCPU number do not fit each other.
+    pub fn launch_digest(&self) -> Result<Digest384, MeasureError> {
+        if self.vcpus == 0 || self.vcpus > MAX_VCPUS {
+            return Err(MeasureError::Vcpus(self.vcpus));
+        }
+        let mut digest = LaunchDigest::new();
+        digest.pages(PageKind::Normal, self.ovmf.gpa(), self.ovmf.image())?;
+        self.sections(&mut digest)?;
+        digest.vcpu(&self.vcpu(0xffff_fff0), self.sev_features);
+        let ap = self.vcpu(self.ovmf.ap_reset);
+        for _ in 1..self.vcpus {
+            digest.vcpu(&ap, self.sev_features);
+        }
+        Ok(digest.finish())
+    }
+
+    fn sections(&self, digest: &mut LaunchDigest) -> Result<(), MeasureError> {
+        let mut hashes_placed = false;
+        for section in &self.ovmf.sections {
+            let pages = section.size / 4096;
+            match section.kind {
+                SectionKind::SecMemory if self.vmm == Vmm::Gce => {
+                    digest.blank_pages(PageKind::Unmeasured, section.gpa, pages)?;
+                }
+                SectionKind::SecMemory | SectionKind::SvsmCallingArea => {
+                    digest.blank_pages(PageKind::Zero, section.gpa, pages)?;
+                }
+                SectionKind::Secrets => digest.blank_pages(PageKind::Secrets, section.gpa, 1)?,
+                // EC2 measures the CPUID page after everything else.
+                SectionKind::Cpuid if self.vmm == Vmm::Ec2 => {}
+                SectionKind::Cpuid => digest.blank_pages(PageKind::Cpuid, section.gpa, 1)?,
+                SectionKind::KernelHashes => match self.hashes {
+                    None => digest.blank_pages(PageKind::Zero, section.gpa, pages)?,
+                    Some(hashes) => {
+                        let page = self.hash_page(hashes, pages)?;
+                        digest.page(PageKind::Normal, section.gpa, &page);
+                        hashes_placed = true;
+                    }
+                },
+            }
+        }
+        if self.vmm == Vmm::Ec2 {
+            for section in self.ovmf.sections.iter().filter(|s| s.kind == SectionKind::Cpuid) {
+                digest.blank_pages(PageKind::Cpuid, section.gpa, 1)?;
+            }
+        }
+        if self.hashes.is_some() && !hashes_placed {
+            return Err(MeasureError::NoKernelHashes);
+        }
+        Ok(())
+    }
+
+    fn hash_page(&self, hashes: KernelHashes, pages: u64) -> Result<[u8; 4096], MeasureError> {
+        let gpa = self.ovmf.hash_table.ok_or(MeasureError::NoKernelHashes)?;
+        let offset = usize::try_from(gpa & 0xfff).unwrap_or(usize::MAX);
+        let page = hashes.page(offset).filter(|_| pages == 1);
+        page.ok_or(MeasureError::Firmware("kernel hashes do not fit their page"))
+    }
+
+    fn vcpu(&self, eip: u32) -> VcpuState {
+        let mut state = VcpuState::qemu(eip, self.signature);
+        if self.vmm == Vmm::Qemu {
+            return state;
+        }
+        state.rdx = 0x600;
+        state.mxcsr = 0;
+        state.fcw = 0;
+        if self.vmm == Vmm::Gce {
+            state.g_pat = 0x0007_0106;
+            return state;
+        }
+        let boot_processor = eip == 0xffff_fff0;
+        state.cs.attributes = if boot_processor { 0x9a } else { 0x9b };
+        state.ss = Segment { attributes: 0x92, ..state.ss };
+        state.tr = Segment { attributes: 0x83, ..state.tr };
+        state
+    }
+}

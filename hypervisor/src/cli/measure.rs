@@ -1,0 +1,186 @@
+//! `casemate measure`: the launch digest a guest must report, before it is launched.
+
+use super::attest::print_json;
+use super::{Failure, Outcome, measure_config, measure_id_block};
+use attestation::digest::Digest384;
+use attestation::hex::encode;
+use attestation::measure::{
+    CPU_SIGNATURES, KernelHashes, Machine, MeasureError, Ovmf, Vmm, igvm_digest,
+};
+use clap::{ArgGroup, Args, ValueEnum};
+use serde_json::json;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+/// Firmware, kernels and initrds larger than this are refused.
+const MAX_IMAGE: u64 = 1 << 30;
+
+/// Compute the launch digest that a guest must report.
+#[derive(Debug, Args)]
+#[command(group = ArgGroup::new("source").required(true).args(["config", "ovmf", "igvm", "digest", "check_id_block"]))]
+pub struct Measure {
+    /// A configuration for `casemate run`: the digest that this launch will have.
+    config: Option<PathBuf>,
+    /// List every measured page of a configuration: address, kind, what it is, hash.
+    #[arg(long, requires = "config")]
+    explain: bool,
+    /// A guest that starts in this OVMF image.
+    #[arg(long, value_name = "FILE")]
+    ovmf: Option<PathBuf>,
+    /// An IGVM file for SEV-SNP.
+    #[arg(long, value_name = "FILE")]
+    igvm: Option<PathBuf>,
+    /// A digest known already, 48 bytes in hexadecimal: to make an ID block for it.
+    #[arg(long, value_name = "HEX")]
+    digest: Option<String>,
+    /// The VMM that launches the OVMF guest.
+    #[arg(long, value_enum, default_value = "qemu")]
+    vmm: VmmName,
+    /// Number of vCPUs.
+    #[arg(long, default_value_t = 1)]
+    vcpus: u32,
+    /// CPU model of the VMM, such as EPYC-v4 or EPYC-Milan.
+    #[arg(long, default_value = "EPYC-v4", conflicts_with = "cpu_signature")]
+    cpu: String,
+    /// CPUID 1 EAX of the CPU model instead of its name.
+    #[arg(long, value_name = "N", value_parser = integer_32)]
+    cpu_signature: Option<u32>,
+    /// SEV_FEATURES of the vCPUs.
+    #[arg(long, default_value = "0x1", value_parser = integer)]
+    guest_features: u64,
+    /// Kernel of a measured direct boot.
+    #[arg(long, value_name = "FILE", requires = "ovmf")]
+    kernel: Option<PathBuf>,
+    /// Initrd of a measured direct boot.
+    #[arg(long, value_name = "FILE", requires = "kernel")]
+    initrd: Option<PathBuf>,
+    /// Kernel command line of a measured direct boot.
+    #[arg(long, value_name = "TEXT", requires = "kernel", default_value = "")]
+    append: String,
+    #[command(flatten)]
+    id: measure_id_block::IdBlockArgs,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum VmmName {
+    Qemu,
+    Ec2,
+    Gce,
+}
+
+/// Reads a number in decimal or with 0x in hexadecimal.
+pub(super) fn integer(text: &str) -> Result<u64, String> {
+    let number = match text.strip_prefix("0x") {
+        Some(digits) => u64::from_str_radix(digits, 16),
+        None => text.parse(),
+    };
+    number.map_err(|error| error.to_string())
+}
+
+fn integer_32(text: &str) -> Result<u32, String> {
+    integer(text)?.try_into().map_err(|_| "more than 32 bits".to_owned())
+}
+
+/// Runs the subcommand.
+///
+/// # Errors
+/// [`Failure`] with the exit status.
+pub fn run(args: &Measure) -> Outcome {
+    let Some((digest, what)) = launch_digest(args)? else {
+        return measure_id_block::check(&args.id, args.json);
+    };
+    let files = measure_id_block::create(&args.id, digest)?;
+    if args.json {
+        print_json(&json!({
+            "launch-digest": encode(&digest),
+            "of": what,
+            "id-key-digest": files.as_ref().map(|files| encode(&files.id_key_digest)),
+            "author-key-digest": files.as_ref().and_then(|files| files.author_key_digest).map(|d| encode(&d)),
+        }));
+    } else {
+        println!("{}", encode(&digest));
+        if let Some(files) = files {
+            println!("ID key digest     {}", encode(&files.id_key_digest));
+            if let Some(author) = files.author_key_digest {
+                println!("author key digest {}", encode(&author));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The digest of the given source; none when an ID block is to be checked instead.
+fn launch_digest(args: &Measure) -> Result<Option<(Digest384, &'static str)>, Failure> {
+    if let Some(path) = &args.config {
+        let digest = measure_config::digest(path, args.explain, args.json)?;
+        return Ok(Some((digest, "casemate guest")));
+    }
+    if let Some(path) = &args.ovmf {
+        return ovmf(args, path).map(|digest| Some((digest, "OVMF guest")));
+    }
+    if let Some(path) = &args.igvm {
+        let digest = igvm_digest(&read_image(path)?).map_err(|error| bad(path, &error))?;
+        return Ok(Some((digest, "IGVM file")));
+    }
+    let Some(text) = &args.digest else { return Ok(None) };
+    let digest = attestation::hex::decode(text).and_then(|bytes| bytes.try_into().ok());
+    let digest = digest
+        .ok_or_else(|| Failure::BadInput("--digest: not 48 bytes of hexadecimal".to_owned()))?;
+    Ok(Some((digest, "given digest")))
+}
+
+fn ovmf(args: &Measure, path: &Path) -> Result<Digest384, Failure> {
+    let image = read_image(path)?;
+    let signature = match args.cpu_signature {
+        Some(signature) => signature,
+        None => CPU_SIGNATURES
+            .iter()
+            .find(|(name, _)| *name == args.cpu)
+            .map(|(_, signature)| *signature)
+            .ok_or_else(|| {
+                let names: Vec<_> = CPU_SIGNATURES.iter().map(|(name, _)| *name).collect();
+                Failure::BadInput(format!("--cpu {}: not one of {}", args.cpu, names.join(", ")))
+            })?,
+    };
+    let hashes = match &args.kernel {
+        None => None,
+        Some(kernel) => {
+            let initrd = args.initrd.as_deref().map_or(Ok(Vec::new()), read_image)?;
+            Some(KernelHashes::new(&read_image(kernel)?, &initrd, &args.append))
+        }
+    };
+    let machine = Machine {
+        vmm: match args.vmm {
+            VmmName::Qemu => Vmm::Qemu,
+            VmmName::Ec2 => Vmm::Ec2,
+            VmmName::Gce => Vmm::Gce,
+        },
+        ovmf: Ovmf::parse(&image).map_err(|error| bad(path, &error))?,
+        vcpus: args.vcpus,
+        signature,
+        sev_features: args.guest_features,
+        hashes,
+    };
+    machine.launch_digest().map_err(|error| bad(path, &error))
+}
+
+fn bad(path: &Path, error: &MeasureError) -> Failure {
+    Failure::BadInput(format!("{}: {error}", path.display()))
+}
+
+fn read_image(path: &Path) -> Result<Vec<u8>, Failure> {
+    let fault = |error: &dyn std::fmt::Display| {
+        Failure::BadInput(format!("cannot read {}: {error}", path.display()))
+    };
+    let file = std::fs::File::open(path).map_err(|error| fault(&error))?;
+    let mut bytes = Vec::new();
+    file.take(MAX_IMAGE + 1).read_to_end(&mut bytes).map_err(|error| fault(&error))?;
+    if u64::try_from(bytes.len()).is_ok_and(|length| length <= MAX_IMAGE) {
+        Ok(bytes)
+    } else {
+        Err(fault(&"larger than 1 GiB"))
+    }
+}
