@@ -7,6 +7,8 @@
     clippy::panic,
     clippy::expect_used,
     clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
     reason = "an oracle that breaks must panic"
 )]
 

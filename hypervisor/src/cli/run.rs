@@ -123,7 +123,7 @@ pub fn run(args: &RunArgs) -> Outcome {
     let config = args.config()?;
     let config = config.validate().map_err(|e| Failure::BadInput(e.to_string()))?;
     timeline.record("configuration");
-    let (end, timeline) = vm::run(config, args.policy.as_deref(), timeline).map_err(|e| {
+    let (end, timeline) = vm::run(&config, args.policy.as_deref(), timeline).map_err(|e| {
         if e.is_bad_input() {
             Failure::BadInput(e.to_string())
         } else {

@@ -1,4 +1,5 @@
 //! Hand-made guests: a few instructions, page tables and a boot state, as a launch plan.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "test code")]
 #![allow(dead_code, reason = "each test file uses its part")]
 
 pub mod shim;

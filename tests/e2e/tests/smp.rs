@@ -1,8 +1,9 @@
 //! More than one processor, and a kernel as an ELF file.
 
 use casemate_e2e::Boot;
+use casemate_test_host::Host;
 
-static BOOT: Boot = Boot::new("smp", |host| host.vmlinux());
+static BOOT: Boot = Boot::new("smp", Host::vmlinux);
 
 #[test]
 fn a_guest_sees_its_two_processors() {
