@@ -125,7 +125,10 @@ pub fn run(
     let (guest_console, vmm_console) = pair(SocketType::STREAM)?;
     let input = VmmInput { host, control: vmm_control, console: vmm_console, plan };
     let vmm = spawn_vmm(layers, input)?;
+    let kind = if config.snp.is_some() { "vmm-confidential" } else { "vmm" };
+    let processes = format!("supervisor {}\n{kind} {}\n", std::process::id(), vmm.pid());
     let watched = Watched {
+        processes,
         vmm,
         control,
         guest_console,

@@ -53,6 +53,8 @@ pub struct Watched {
     pub name: Name,
     /// Readable when a signal asks to end the VM: a byte per signal.
     pub signals: UnixStream,
+    /// Lines of `kind pid`, for who asks.
+    pub processes: String,
     /// Longest run.
     pub timeout: Option<Duration>,
     /// The steps so far.
@@ -134,7 +136,7 @@ impl Watch {
         }
         self.w.console.turn(self.w.guest_console.as_fd(), seen.console);
         if seen.asked {
-            self.w.name.answer(&format!("vmm {}\n", self.w.vmm.pid()));
+            self.w.name.answer(&self.w.processes);
         }
         // Messages before death: the last one says how the VM ended.
         if seen.control {
