@@ -1,7 +1,9 @@
 //! `casemate run`: start a VM and stay with it until it ends.
 
 use super::{Failure, Outcome};
-use crate::config::{RawConfig, RawConsole};
+use crate::config::{Protection, RawConfig, RawConsole};
+use crate::decision_log::{DecisionLog, HeadPolicy, LogError, read_key};
+use crate::vm::gate::Gate;
 use crate::vm::{self, End};
 use clap::{Args, ValueEnum};
 use std::path::PathBuf;
@@ -39,6 +41,18 @@ pub struct RunArgs {
     /// Memory protection: sev-snp, or none for development
     #[arg(long, value_name = "KIND")]
     protection: Option<String>,
+    /// Policy that must admit the VM; without one, the built-in one for the protection
+    #[arg(long, value_name = "FILE")]
+    policy: Option<PathBuf>,
+    /// Tenant in whose name the VM is started, for the policy
+    #[arg(long, value_name = "NAME")]
+    tenant: Option<String>,
+    /// Log the policy's decisions to this file, see `casemate log`
+    #[arg(long, value_name = "FILE")]
+    decision_log: Option<PathBuf>,
+    /// Sign the heads of the decision log with this key, see `casemate log key`
+    #[arg(long, value_name = "FILE", requires = "decision_log")]
+    log_key: Option<PathBuf>,
     /// Print when each step of the boot happened, to stderr
     #[arg(long, value_enum, num_args = 0..=1, default_missing_value = "text", require_equals = true)]
     timeline: Option<TimelineFormat>,
@@ -103,6 +117,31 @@ impl RunArgs {
     }
 }
 
+impl RunArgs {
+    /// The policy's gate, with the decision log opened.
+    fn gate(&self, protection: Protection) -> Result<Gate, Failure> {
+        let bad = |e: LogError| Failure::BadInput(e.to_string());
+        let policy = self.policy.as_deref().map(super::policy::read_policy).transpose()?;
+        let key = self.log_key.as_deref().map(read_key).transpose().map_err(bad)?;
+        let log = match &self.decision_log {
+            Some(path) => {
+                let (log, found) =
+                    DecisionLog::open(path, key, HeadPolicy::default()).map_err(bad)?;
+                if found.dropped > 0 {
+                    eprintln!(
+                        "casemate: {}: a torn last line of {} bytes was removed",
+                        path.display(),
+                        found.dropped
+                    );
+                }
+                Some(log)
+            }
+            None => None,
+        };
+        Ok(Gate::new(policy, protection, self.tenant.clone(), log))
+    }
+}
+
 /// Runs the VM.
 ///
 /// # Errors
@@ -112,7 +151,8 @@ pub fn run(args: &RunArgs) -> Outcome {
     let config = args.config()?;
     let config = config.validate().map_err(|e| Failure::BadInput(e.to_string()))?;
     timeline.record("configuration");
-    let (end, timeline) = vm::run(config, timeline).map_err(|e| {
+    let gate = args.gate(config.protection)?;
+    let (end, timeline) = vm::run(config, gate, timeline).map_err(|e| {
         if e.is_bad_input() {
             Failure::BadInput(e.to_string())
         } else {

@@ -5,6 +5,7 @@
 
 pub mod console;
 pub mod engine;
+pub mod gate;
 pub mod name;
 pub mod profile;
 pub mod protocol;

@@ -2,6 +2,7 @@
 
 use super::console::{ConsoleError, HostConsole};
 use super::engine::HostFds;
+use super::gate::{Gate, GateError};
 use super::name::{Name, NameError};
 use super::open::{self, OpenError};
 use super::supervisor::{End, Watched, watch};
@@ -23,6 +24,9 @@ pub enum VmError {
     /// The configuration asks for something impossible.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// The policy does not admit it.
+    #[error(transparent)]
+    Policy(#[from] GateError),
     /// No plan can be made.
     #[error(transparent)]
     Launch(#[from] LaunchError),
@@ -72,7 +76,11 @@ impl From<Errno> for VmError {
 ///
 /// # Errors
 /// [`VmError`] when it was not started; how a started one ended is the result.
-pub fn run(config: VmConfig, mut timeline: Timeline) -> Result<(End, Timeline), VmError> {
+pub fn run(
+    config: VmConfig,
+    gate: Gate,
+    mut timeline: Timeline,
+) -> Result<(End, Timeline), VmError> {
     let layers = layers(&config)?;
     match config.protection {
         Protection::None => eprintln!(
@@ -83,8 +91,7 @@ pub fn run(config: VmConfig, mut timeline: Timeline) -> Result<(End, Timeline), 
     open::check_memory(config.memory)?;
     let plan = linux::plan(&config, open::files(&config)?)?;
     timeline.record("plan");
-    // Where the policy's decision will be.
-    timeline.record("policy: none configured");
+    timeline.record(gate.decide(&config, &plan)?);
     let name = Name::take(&config.name)?;
     let host = host_fds(&config)?;
     let console = HostConsole::open(&config.console)?;
