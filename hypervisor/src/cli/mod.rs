@@ -12,6 +12,7 @@ mod attest_verify;
 mod host;
 mod log;
 mod measure;
+mod measure_config;
 mod measure_id_block;
 mod policy;
 mod policy_ask;

@@ -1,9 +1,8 @@
 //! `casemate run`: start a VM and stay with it until it ends.
 
 use super::{Failure, Outcome};
-use crate::config::{Protection, RawConfig, RawConsole};
+use crate::config::{RawConfig, RawConsole};
 use crate::decision_log::{DecisionLog, HeadPolicy, LogError, read_key};
-use crate::vm::gate::Gate;
 use crate::vm::{self, End};
 use clap::{Args, ValueEnum};
 use std::path::PathBuf;
@@ -41,18 +40,18 @@ pub struct RunArgs {
     /// Memory protection: sev-snp, or none for development
     #[arg(long, value_name = "KIND")]
     protection: Option<String>,
-    /// Policy that must admit the VM; without one, the built-in one for the protection
+    /// Policy that must admit the VM; without one a built-in policy for its protection decides
     #[arg(long, value_name = "FILE")]
     policy: Option<PathBuf>,
-    /// Tenant in whose name the VM is started, for the policy
-    #[arg(long, value_name = "NAME")]
-    tenant: Option<String>,
     /// Log the policy's decisions to this file, see `casemate log`
     #[arg(long, value_name = "FILE")]
     decision_log: Option<PathBuf>,
     /// Sign the heads of the decision log with this key, see `casemate log key`
     #[arg(long, value_name = "FILE", requires = "decision_log")]
     log_key: Option<PathBuf>,
+    /// Refuse to start when the launch digest is another one (sev-snp)
+    #[arg(long, value_name = "HEX")]
+    expect_digest: Option<String>,
     /// Print when each step of the boot happened, to stderr
     #[arg(long, value_enum, num_args = 0..=1, default_missing_value = "text", require_equals = true)]
     timeline: Option<TimelineFormat>,
@@ -73,7 +72,8 @@ Exit status:
   1  the host failed: KVM, the sandbox, or this program
   2  bad use, configuration or input; nothing was started
   3  the guest failed: its workload, a reset, a panic, a triple fault, the shim's refusal, a time-out
-  4  ended by the user: a second Ctrl-C or SIGTERM (the first one presses the power button)
+  4  ended by the user: Ctrl-C or SIGTERM presses the power button, and the guest switched itself off; a second one
+     ends it at once
 
 Configuration file:
   name = \"demo\"
@@ -101,7 +101,11 @@ impl RunArgs {
         let file = self.config.as_deref().map(RawConfig::from_file).transpose().map_err(bad)?;
         let console =
             self.console.as_deref().map(RawConsole::from_flag).transpose().map_err(bad)?;
-        Ok(file.unwrap_or_default().overridden_by(RawConfig {
+        let mut file = file.unwrap_or_default();
+        if let Some(digest) = &self.expect_digest {
+            file.snp.get_or_insert_default().expect_digest = Some(digest.clone());
+        }
+        Ok(file.overridden_by(RawConfig {
             name: self.name.clone(),
             kernel: self.kernel.clone(),
             initrd: self.initrd.clone(),
@@ -118,27 +122,17 @@ impl RunArgs {
 }
 
 impl RunArgs {
-    /// The policy's gate, with the decision log opened.
-    fn gate(&self, protection: Protection) -> Result<Gate, Failure> {
+    /// The decision log, opened.
+    fn log(&self) -> Result<Option<DecisionLog>, Failure> {
+        let Some(path) = &self.decision_log else { return Ok(None) };
         let bad = |e: LogError| Failure::BadInput(e.to_string());
-        let policy = self.policy.as_deref().map(super::policy::read_policy).transpose()?;
         let key = self.log_key.as_deref().map(read_key).transpose().map_err(bad)?;
-        let log = match &self.decision_log {
-            Some(path) => {
-                let (log, found) =
-                    DecisionLog::open(path, key, HeadPolicy::default()).map_err(bad)?;
-                if found.dropped > 0 {
-                    eprintln!(
-                        "casemate: {}: a torn last line of {} bytes was removed",
-                        path.display(),
-                        found.dropped
-                    );
-                }
-                Some(log)
-            }
-            None => None,
-        };
-        Ok(Gate::new(policy, protection, self.tenant.clone(), log))
+        let (log, found) = DecisionLog::open(path, key, HeadPolicy::default()).map_err(bad)?;
+        if found.dropped > 0 {
+            let path = path.display();
+            eprintln!("casemate: {path}: a torn last line of {} bytes was removed", found.dropped);
+        }
+        Ok(Some(log))
     }
 }
 
@@ -151,14 +145,14 @@ pub fn run(args: &RunArgs) -> Outcome {
     let config = args.config()?;
     let config = config.validate().map_err(|e| Failure::BadInput(e.to_string()))?;
     timeline.record("configuration");
-    let gate = args.gate(config.protection)?;
-    let (end, timeline) = vm::run(config, gate, timeline).map_err(|e| {
-        if e.is_bad_input() {
-            Failure::BadInput(e.to_string())
-        } else {
-            Failure::Failed(e.to_string())
-        }
-    })?;
+    let (end, timeline) =
+        vm::run(config, args.policy.as_deref(), args.log()?, timeline).map_err(|e| {
+            if e.is_bad_input() {
+                Failure::BadInput(e.to_string())
+            } else {
+                Failure::Failed(e.to_string())
+            }
+        })?;
     match args.timeline {
         Some(TimelineFormat::Text) => eprint!("{}", timeline.to_text()),
         Some(TimelineFormat::Json) => eprintln!("{}", timeline.to_json()),
@@ -179,6 +173,7 @@ fn report(end: End) -> Outcome {
         End::TimedOut(after) => {
             (GUEST_FAILED, format!("the guest did not end within {after:?} and was ended"))
         }
+        End::PoweredOffAsAsked => (ENDED_BY_USER, "the guest switched itself off as asked".into()),
         End::Killed => (ENDED_BY_USER, "the VM was ended as asked".into()),
         End::VmmDied(how) => {
             let how = how.map_or_else(|| "for an unknown reason".into(), |how| how.to_string());

@@ -4,8 +4,8 @@
 //! everything, spawn the vmm process ([`vmm`]), watch it ([`supervisor`]).
 
 pub mod console;
+pub mod decision;
 pub mod engine;
-pub mod gate;
 pub mod name;
 pub mod profile;
 pub mod protocol;
@@ -16,6 +16,6 @@ pub mod vmm;
 mod open;
 mod start;
 
-pub use open::OpenError;
+pub use open::{OpenError, files as open_files};
 pub use start::{VmError, run};
 pub use supervisor::End;

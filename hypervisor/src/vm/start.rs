@@ -1,32 +1,35 @@
 //! Starting a VM: everything that can fail before there is a guest fails here, before anything is left behind.
 
 use super::console::{ConsoleError, HostConsole};
+use super::decision::{decide, policy_for};
 use super::engine::HostFds;
-use super::gate::{Gate, GateError};
 use super::name::{Name, NameError};
 use super::open::{self, OpenError};
 use super::supervisor::{End, Watched, watch};
 use super::timeline::Timeline;
 use super::vmm::{self, VmmInput};
 use crate::config::{ConfigError, Protection, VmConfig};
+use crate::decision_log::{DecisionLog, LogError};
 use crate::kvm::KvmError;
-use crate::launch::{LaunchError, linux};
+use crate::launch::measure::measure;
+use crate::launch::{LaunchError, LaunchPlan, linux};
 use crate::sandbox::{Child, Layer, Layers, SandboxError, spawn};
 use casemate_layout::ports::mark;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 
 /// Why a VM was not started.
 #[derive(Debug, thiserror::Error)]
 pub enum VmError {
+    /// A decision cannot be logged.
+    #[error("the policy's decision cannot be logged, so nothing is started: {0}")]
+    DecisionLog(#[from] LogError),
     /// The configuration asks for something impossible.
     #[error(transparent)]
     Config(#[from] ConfigError),
-    /// The policy does not admit it.
-    #[error(transparent)]
-    Policy(#[from] GateError),
     /// No plan can be made.
     #[error(transparent)]
     Launch(#[from] LaunchError),
@@ -45,6 +48,22 @@ pub enum VmError {
     /// The protection asked for cannot be had here.
     #[error("`protection` is \"sev-snp\", which this host cannot give: {0}; see `casemate host`")]
     Protection(String),
+    /// The policy document cannot be used.
+    #[error("{0}")]
+    Policy(String),
+    /// The policy denies the VM.
+    #[error("the policy denies this VM: {0}")]
+    Denied(String),
+    /// Another launch than the expected one.
+    #[error(
+        "the launch digest will be {found}, not the expected {expected}: compare `casemate measure --explain` of both"
+    )]
+    Digest {
+        /// Expected.
+        expected: String,
+        /// Computed.
+        found: String,
+    },
     /// A KVM call.
     #[error(transparent)]
     Kvm(KvmError),
@@ -58,7 +77,11 @@ impl VmError {
     #[must_use]
     pub fn is_bad_input(&self) -> bool {
         match self {
-            Self::Config(_) | Self::Launch(_) | Self::Name(NameError::InUse(_)) => true,
+            Self::Policy(_)
+            | Self::Config(_)
+            | Self::Launch(_)
+            | Self::Digest { .. }
+            | Self::Name(NameError::InUse(_)) => true,
             Self::Open(e) => e.is_bad_input(),
             Self::Console(ConsoleError::File { .. }) => true,
             _ => false,
@@ -78,9 +101,11 @@ impl From<Errno> for VmError {
 /// [`VmError`] when it was not started; how a started one ended is the result.
 pub fn run(
     config: VmConfig,
-    gate: Gate,
+    document: Option<&Path>,
+    log: Option<DecisionLog>,
     mut timeline: Timeline,
 ) -> Result<(End, Timeline), VmError> {
+    let policy = policy_for(&config, document)?;
     let layers = layers(&config)?;
     match config.protection {
         Protection::None => eprintln!(
@@ -90,8 +115,10 @@ pub fn run(
     }
     open::check_memory(config.memory)?;
     let plan = linux::plan(&config, open::files(&config)?)?;
+    check_digest(&plan)?;
     timeline.record("plan");
-    timeline.record(gate.decide(&config, &plan)?);
+    decide(&policy, &config, &plan, log)?;
+    timeline.record(format!("policy: {}", policy.name()));
     let name = Name::take(&config.name)?;
     let host = host_fds(&config)?;
     let console = HostConsole::open(&config.console)?;
@@ -115,6 +142,19 @@ pub fn run(
         mark_name,
     };
     Ok(watch(watched))
+}
+
+/// Refuses a plan whose digest is not the expected one, before anything is started.
+fn check_digest(plan: &LaunchPlan) -> Result<(), VmError> {
+    let Some(expected) = plan.snp.as_ref().and_then(|snp| snp.expect_digest) else { return Ok(()) };
+    match measure(plan) {
+        Some(measurement) if measurement.digest == expected => Ok(()),
+        Some(measurement) => Err(VmError::Digest {
+            expected: attestation::hex::encode(&expected),
+            found: attestation::hex::encode(&measurement.digest),
+        }),
+        None => Ok(()),
+    }
 }
 
 /// The vmm process's layers: all, but those that the user wrote may be missing.

@@ -1,6 +1,8 @@
 //! Hand-made guests: a few instructions, page tables and a boot state, as a launch plan.
 #![allow(dead_code, reason = "each test file uses its part")]
 
+pub mod shim;
+
 use casemate::exits::{Events, Note, Stop};
 use casemate::kvm::BootState;
 use casemate::launch::{LaunchPlan, PageKind};

@@ -104,6 +104,7 @@ struct shadow {
 	bool unpaged;		/* entries were made while the guest had paging off */
 	bool after_vmgexit;
 	u64 vmsa_pa, cr0, cr4, efer;	/* what KVM was told of these registers */
+	u64 last_vc, last_vc_rip;	/* the latest #VC: its error code and where */
 	u8 *fpu;
 	raw_spinlock_t lock;
 	unsigned int stale_count;
