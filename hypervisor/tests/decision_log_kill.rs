@@ -1,5 +1,5 @@
 //! The decision log of a process that is killed while it writes: the chain holds.
-#![allow(missing_docs, clippy::unwrap_used, reason = "helpers of tests")]
+#![allow(missing_docs, clippy::unwrap_used, reason = "functions that tests share")]
 
 use casemate::decision_log::{DecisionLog, HeadPolicy};
 use policy::log::{SigningKey, Verifier};

@@ -1,5 +1,10 @@
 //! `casemate policy` and `casemate log` as a user meets them: output, exit status, nothing left behind.
-#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests")]
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "functions that tests share"
+)]
 
 use std::io::Write;
 use std::path::{Path, PathBuf};

@@ -4,6 +4,7 @@
 //! missing or not valid is denied by every rule that is not `any`; an invalid one even then. Nothing else
 //! can happen: there is no undefined result, and no order between rules decides.
 
+use crate::explain::operator;
 use crate::fact::{Fact, Facts};
 use crate::fields::{Field, Key, Kind, Point};
 use crate::policy::{Origin, Policy, Rules};
@@ -76,7 +77,7 @@ pub struct Reason {
     pub origin: Origin,
     /// Why it denies.
     pub cause: Cause,
-    /// What the rule admits, shortened.
+    /// What the rule admits, shortened, after the word that says how.
     pub admits: String,
     /// The fact, shortened.
     pub found: String,
@@ -226,7 +227,7 @@ fn reason(
         rule: path,
         origin: origin.clone(),
         cause,
-        admits: render::brief_rule(field.kind, rule),
+        admits: format!("{} {}", operator(field.kind), render::brief_rule(field.kind, rule)),
         found: facts
             .get(field.key)
             .map_or_else(String::new, |fact| render::brief_fact(field.kind, fact)),

@@ -55,7 +55,7 @@ pub struct Explained {
 }
 
 /// The operator of a kind, for an explanation.
-const fn operator(kind: Kind) -> &'static str {
+pub(crate) const fn operator(kind: Kind) -> &'static str {
     match kind {
         Kind::Floor | Kind::Version | Kind::Tcb => "at least",
         Kind::Ceiling | Kind::Level(_) => "at most",

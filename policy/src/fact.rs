@@ -208,6 +208,26 @@ impl Facts {
         self.with(key, list_or_one(key.kind(), facts))
     }
 
+    /// The words of a kernel command line, as the kernel takes them apart (Linux `lib/cmdline.c`, `next_arg`):
+    /// white space divides outside double quotes, and quotes go away. Given as one text, or divided in
+    /// another way, a forbidden word could hide behind a quote.
+    #[must_use]
+    pub fn command_line(self, line: &str) -> Self {
+        let mut words = vec![Vec::new()];
+        let mut quoted = false;
+        for byte in line.bytes() {
+            match byte {
+                b'"' => quoted = !quoted,
+                // The kernel's table of characters counts vertical tab and 0xa0 as white space, too.
+                b' ' | b'\t'..=b'\r' | 0xa0 if !quoted => words.push(Vec::new()),
+                other => words.last_mut().into_iter().for_each(|word| word.push(other)),
+            }
+        }
+        let words = words.iter().filter(|word| !word.is_empty());
+        let words = words.map(|word| Fact::Text(String::from_utf8_lossy(word).into())).collect();
+        self.with(Key::LaunchCmdline, Fact::List(words))
+    }
+
     /// A digest or identifier. Chip identifiers of 8 bytes are padded to 64.
     #[must_use]
     pub fn bytes(self, key: Key, bytes: &[u8]) -> Self {

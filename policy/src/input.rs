@@ -59,17 +59,27 @@ impl Input {
     /// The input as one JSON object that [`Input::load`] reads back.
     #[must_use]
     pub fn to_json(&self) -> String {
-        let mut out = String::from("{");
-        if let Some(point) = self.point {
-            out.push_str(&format!("\"point\":\"{point}\""));
-        }
-        for (key, fact) in self.facts.iter() {
-            let comma = if out.len() > 1 { "," } else { "" };
-            out.push_str(&format!("{comma}\"{}\":{}", key.path(), render::fact(key.kind(), fact)));
-        }
-        out.push('}');
-        out
+        facts_json(self.point, &self.facts)
     }
+}
+
+/// The facts of a point as one JSON object.
+pub(crate) fn facts_json(point: Option<Point>, facts: &Facts) -> String {
+    let mut out = String::with_capacity(512);
+    out.push('{');
+    if let Some(point) = point {
+        out.push_str("\"point\":\"");
+        out.push_str(point.name());
+        out.push('"');
+    }
+    for (key, fact) in facts.iter() {
+        out.push_str(if out.len() > 1 { ",\"" } else { "\"" });
+        out.push_str(key.path());
+        out.push_str("\":");
+        out.push_str(&render::fact(key.kind(), fact));
+    }
+    out.push('}');
+    out
 }
 
 /// Known names after a prefix of a path.

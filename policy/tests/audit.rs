@@ -7,7 +7,7 @@
     clippy::cast_possible_truncation,
     clippy::too_many_lines,
     missing_docs,
-    reason = "tests: helpers outside test functions"
+    reason = "tests: functions that tests share"
 )]
 
 use policy::audit::{Level, Suite, check, lint, sarif};
@@ -51,7 +51,7 @@ fn the_examples_pass_their_tests_and_every_rule_is_tested() {
         for mutant in &report.mutants {
             assert!(mutant.noticed, "{name}: no case notices when {} is removed", mutant.rule);
         }
-        assert!(report.mutants.len() > 20, "{name}");
+        assert!(report.mutants.len() >= 20, "{name}");
         assert!(check(&policy).is_empty(), "{name}");
     }
     let layer = include_str!("../examples/tenant-blue.layer.toml");

@@ -7,7 +7,7 @@
     clippy::cast_possible_truncation,
     clippy::too_many_lines,
     missing_docs,
-    reason = "tests: helpers outside test functions"
+    reason = "tests: functions that tests share"
 )]
 
 mod random;

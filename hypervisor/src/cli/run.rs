@@ -2,6 +2,7 @@
 
 use super::{Failure, Outcome};
 use crate::config::{RawConfig, RawConsole};
+use crate::decision_log::{DecisionLog, HeadPolicy, LogError, read_key};
 use crate::vm::{self, End};
 use clap::{Args, ValueEnum};
 use std::path::PathBuf;
@@ -42,6 +43,12 @@ pub struct RunArgs {
     /// Policy that must admit the VM; without one a built-in policy for its protection decides
     #[arg(long, value_name = "FILE")]
     policy: Option<PathBuf>,
+    /// Log the policy's decisions to this file, see `casemate log`
+    #[arg(long, value_name = "FILE")]
+    decision_log: Option<PathBuf>,
+    /// Sign the heads of the decision log with this key, see `casemate log key`
+    #[arg(long, value_name = "FILE", requires = "decision_log")]
+    log_key: Option<PathBuf>,
     /// Refuse to start when the launch digest is another one (sev-snp)
     #[arg(long, value_name = "HEX")]
     expect_digest: Option<String>,
@@ -114,6 +121,21 @@ impl RunArgs {
     }
 }
 
+impl RunArgs {
+    /// The decision log, opened.
+    fn log(&self) -> Result<Option<DecisionLog>, Failure> {
+        let Some(path) = &self.decision_log else { return Ok(None) };
+        let bad = |e: LogError| Failure::BadInput(e.to_string());
+        let key = self.log_key.as_deref().map(read_key).transpose().map_err(bad)?;
+        let (log, found) = DecisionLog::open(path, key, HeadPolicy::default()).map_err(bad)?;
+        if found.dropped > 0 {
+            let path = path.display();
+            eprintln!("casemate: {path}: a torn last line of {} bytes was removed", found.dropped);
+        }
+        Ok(Some(log))
+    }
+}
+
 /// Runs the VM.
 ///
 /// # Errors
@@ -123,13 +145,14 @@ pub fn run(args: &RunArgs) -> Outcome {
     let config = args.config()?;
     let config = config.validate().map_err(|e| Failure::BadInput(e.to_string()))?;
     timeline.record("configuration");
-    let (end, timeline) = vm::run(&config, args.policy.as_deref(), timeline).map_err(|e| {
-        if e.is_bad_input() {
-            Failure::BadInput(e.to_string())
-        } else {
-            Failure::Failed(e.to_string())
-        }
-    })?;
+    let (end, timeline) =
+        vm::run(&config, args.policy.as_deref(), args.log()?, timeline).map_err(|e| {
+            if e.is_bad_input() {
+                Failure::BadInput(e.to_string())
+            } else {
+                Failure::Failed(e.to_string())
+            }
+        })?;
     match args.timeline {
         Some(TimelineFormat::Text) => eprint!("{}", timeline.to_text()),
         Some(TimelineFormat::Json) => eprintln!("{}", timeline.to_json()),

@@ -4,6 +4,7 @@
 
 use super::start::VmError;
 use crate::config::{Protection, VmConfig};
+use crate::decision_log::DecisionLog;
 use crate::launch::LaunchPlan;
 use crate::launch::measure::measure;
 use crate::launch::snp::SnpLaunch;
@@ -35,23 +36,35 @@ pub fn policy_for(config: &VmConfig, document: Option<&Path>) -> Result<Policy, 
         .map_err(|e| VmError::Policy(e.to_string().trim_end().replace('\n', "; ")))
 }
 
-/// Asks the policy at every point that comes before a start.
+/// Asks the policy at every point that comes before a start, and closes the log of its decisions.
 ///
 /// # Errors
-/// [`VmError::Denied`] with the rules that deny.
-pub fn decide(policy: &Policy, config: &VmConfig, plan: &LaunchPlan) -> Result<(), VmError> {
+/// [`VmError::Denied`] with the rules that deny; [`VmError::DecisionLog`] when a decision cannot be logged, which
+/// is then not acted on.
+pub fn decide(
+    policy: &Policy,
+    config: &VmConfig,
+    plan: &LaunchPlan,
+    mut log: Option<DecisionLog>,
+) -> Result<(), VmError> {
     let points = [
         (Point::Launch, launch_facts(config, plan)),
         (Point::Resources, resource_facts(config)),
         (Point::Devices, Facts::new().devices(&[])),
     ];
+    let mut denied = None;
     for (point, facts) in points {
         let decision = policy.decide(point, &facts);
+        if let Some(log) = &mut log {
+            log.decision(policy.hash(), point, &facts, &decision)?;
+        }
         if !decision.is_allow() {
-            return Err(VmError::Denied(decision.to_string()));
+            denied = Some(VmError::Denied(decision.to_string()));
+            break;
         }
     }
-    Ok(())
+    log.map_or(Ok(()), DecisionLog::close)?;
+    denied.map_or(Ok(()), Err)
 }
 
 fn launch_facts(config: &VmConfig, plan: &LaunchPlan) -> Facts {
@@ -59,7 +72,7 @@ fn launch_facts(config: &VmConfig, plan: &LaunchPlan) -> Facts {
     let mut facts = Facts::new()
         .text(Key::LaunchProtection, &config.protection.to_string())
         .text(Key::LaunchTenant, &user)
-        .text(Key::LaunchCmdline, &config.cmdline);
+        .command_line(&config.cmdline);
     for staged in plan.staging() {
         let key = match staged.what {
             "kernel" => Key::LaunchKernel,

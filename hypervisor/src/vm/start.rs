@@ -9,6 +9,7 @@ use super::supervisor::{End, Watched, watch};
 use super::timeline::Timeline;
 use super::vmm::{self, VmmInput};
 use crate::config::{ConfigError, Protection, VmConfig};
+use crate::decision_log::{DecisionLog, LogError};
 use crate::kvm::KvmError;
 use crate::launch::measure::measure;
 use crate::launch::{LaunchError, LaunchPlan, linux};
@@ -23,6 +24,9 @@ use std::path::Path;
 /// Why a VM was not started.
 #[derive(Debug, thiserror::Error)]
 pub enum VmError {
+    /// A decision cannot be logged.
+    #[error("the policy's decision cannot be logged, so nothing is started: {0}")]
+    DecisionLog(#[from] LogError),
     /// The configuration asks for something impossible.
     #[error(transparent)]
     Config(#[from] ConfigError),
@@ -98,6 +102,7 @@ impl From<Errno> for VmError {
 pub fn run(
     config: &VmConfig,
     document: Option<&Path>,
+    log: Option<DecisionLog>,
     mut timeline: Timeline,
 ) -> Result<(End, Timeline), VmError> {
     let policy = policy_for(config, document)?;
@@ -112,7 +117,7 @@ pub fn run(
     let plan = linux::plan(config, open::files(config)?)?;
     check_digest(&plan)?;
     timeline.record("plan");
-    decide(&policy, config, &plan)?;
+    decide(&policy, config, &plan, log)?;
     timeline.record(format!("policy: {}", policy.name()));
     let name = Name::take(&config.name)?;
     let host = host_fds(config)?;

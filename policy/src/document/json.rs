@@ -251,6 +251,11 @@ impl Reader<'_> {
 /// Appends `text` as a JSON string.
 pub(crate) fn write_string(out: &mut String, text: &str) {
     out.push('"');
+    if text.bytes().all(|b| b >= 0x20 && !matches!(b, b'"' | b'\\' | 0x7f)) {
+        out.push_str(text);
+        out.push('"');
+        return;
+    }
     for c in text.chars() {
         match c {
             '"' => out.push_str("\\\""),

@@ -134,7 +134,7 @@ fn write_rule(name: &str, field: &Field, rule: &Rule) -> String {
 }
 
 fn write_egress(name: &str, set: &EgressSet, single: impl Fn(&str) -> String) -> String {
-    let helper: String = set
+    let matcher: String = set
                 .blocks()
                 .map(|b| {
                     let icmp = b.protocol == Protocol::Icmp;
@@ -152,7 +152,7 @@ fn write_egress(name: &str, set: &EgressSet, single: impl Fn(&str) -> String) ->
                 })
                 .collect();
     let condition = if set.is_empty() { "false".into() } else { format!("{name}_one(e)") };
-    format!("{}{helper}", single(&format!("is_array(x)\n\tevery e in x {{ {condition} }}")))
+    format!("{}{matcher}", single(&format!("is_array(x)\n\tevery e in x {{ {condition} }}")))
 }
 
 fn write_choice(choice: Choice, kind: Kind, single: impl Fn(&str) -> String) -> String {
@@ -181,7 +181,7 @@ fn write_names(
     fact: &str,
     forbidden: bool,
 ) -> String {
-    let helper: String = patterns
+    let matcher: String = patterns
         .patterns()
         .iter()
         .map(|pattern| format!("\n{name}_one(e) if {}\n", match_one("e", pattern)))
@@ -193,7 +193,7 @@ fn write_names(
     } else {
         format!("is_string(x)\n\t{}", condition.replace("(e)", "(x)"))
     };
-    format!("{head}{name} if {{\n\tx := {fact}\n\t{body}\n}}\n{helper}")
+    format!("{head}{name} if {{\n\tx := {fact}\n\t{body}\n}}\n{matcher}")
 }
 
 /// An address as text whose order is the order of addresses, families apart.

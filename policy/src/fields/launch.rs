@@ -44,7 +44,7 @@ pub(super) const LAUNCH: &[Field] = &[
         Kind::NAMES,
         [
             NOTHING,
-            "Tenants that may launch guests.",
+            "Tenants that may launch guests; `casemate run` names the calling user `uid-N`.",
             BY,
             "Anyone who can call the program starts guests on this host.",
         ],
@@ -99,7 +99,8 @@ pub(super) const LAUNCH: &[Field] = &[
         Kind::NamesForbidden,
         [
             "[]",
-            "Words that the kernel command line must not have; wins over `cmdline_allow`.",
+            "Words that the kernel command line must not have; wins over `cmdline_allow`. In the name of a parameter the \
+         kernel takes `-` and `_` for the same: forbid both.",
             BY,
             "A word that a broad `cmdline_allow` lets through weakens the guest.",
         ],

@@ -6,7 +6,7 @@ use crate::document::json::{self, write_string};
 use crate::document::{ENGINE_VERSION, Sink, Value, time, tree::Entry as Pair};
 use crate::fact::Facts;
 use crate::fields::Point;
-use crate::input::Input;
+use crate::input::facts_json;
 use crate::lattice::{Bytes, hex};
 
 /// Longest line in bytes, without its line feed.
@@ -39,7 +39,7 @@ impl DecisionRecord {
     /// The record of a decision by the policy with this hash.
     #[must_use]
     pub fn new(policy: [u8; 32], point: Point, facts: &Facts, decision: &Decision) -> Self {
-        let input = Input { point: Some(point), facts: facts.clone() }.to_json();
+        let input = facts_json(Some(point), facts);
         let kept = || decision.reasons.iter().take(MAX_REASONS);
         Self {
             policy,
