@@ -7,12 +7,16 @@
     clippy::panic,
     clippy::expect_used,
     clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
     reason = "an oracle that breaks must panic"
 )]
 
 pub mod attest;
 pub mod exits;
+pub mod policy;
 pub mod run_bytes;
+pub mod shim;
 pub mod world;
 
 /// A target's body.
@@ -51,4 +55,12 @@ pub const TARGETS: &[(&str, Body)] = &[
     ("exit_unknown", exits::unknown),
     ("exit_wrmsr", exits::wrmsr),
     ("kvm_run_raw", exits::kvm_run_raw),
+    ("shim_bzimage", shim::bzimage),
+    ("shim_elf", shim::elf),
+    ("shim_params", shim::params),
+    ("policy_cases", policy::cases),
+    ("policy_compare", policy::compare),
+    ("policy_document", policy::document),
+    ("policy_input", policy::input),
+    ("policy_log", policy::log),
 ];

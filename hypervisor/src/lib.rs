@@ -7,10 +7,12 @@
 pub mod bus;
 pub mod cli;
 pub mod config;
+pub mod decision_log;
 pub mod devices;
 pub mod event;
 pub mod exits;
 pub mod guest_value;
+pub mod host;
 pub mod kvm;
 pub mod launch;
 pub mod memory;

@@ -17,9 +17,10 @@
 //! | `0x80000` | `0xa0000` | ACPI tables | no |
 //! | `0xa0000` | `0x100000` | legacy video and ROMs: RAM that Linux is not told of | no |
 //!
-//! With one VMSA a launch measures at most 15 pages. Linux reserves the first 64 KiB by itself, and E820 says so too;
-//! what the shim used from `0x10000` up is ordinary RAM to Linux. "No" under launched: the shim accepts the page and
-//! fills it.
+//! With one VMSA a launch measures at most 15 pages. To Linux all of it below `0x80000` is RAM but the CPUID and
+//! secrets pages; it keeps the first 64 KiB to itself. `setup_data` must be RAM: Linux maps reserved memory shared,
+//! where it looks at `setup_data` again (arch/x86/kernel/ksysfs.c). "No" under launched: the shim accepts the page
+//! and fills it.
 
 use crate::Range;
 
@@ -46,8 +47,8 @@ pub const CC_BLOB: Range = Range { start: 0x7000, size: 0x1000 };
 pub const ZERO_PAGE: Range = Range { start: 0x8000, size: 0x1000 };
 /// Kernel command line with its terminating zero.
 pub const CMDLINE: Range = Range { start: 0x9000, size: 0x1000 };
-/// All of the above: reserved in E820.
-pub const LOW_RESERVED: Range = Range { start: 0, size: 0x1_0000 };
+/// CPUID and secrets page: reserved in E820, since Linux maps the latter as a device would be.
+pub const SNP_PAGES: Range = Range { start: 0x5000, size: 0x2000 };
 /// Shim: entry at its first byte.
 pub const SHIM: Range = Range { start: 0x1_0000, size: 0x8000 };
 /// The shim's page tables and stack; it accepts this range before it has a stack.

@@ -1,7 +1,7 @@
 //! The memory map that Linux gets: E820 entries in the zero page (Linux, Documentation/arch/x86/zero-page.rst).
 
 use crate::bytes::put;
-use casemate_layout::map::{ACPI, HIGH_START, LOW_RESERVED};
+use casemate_layout::map::{ACPI, HIGH_START, SNP_PAGES};
 use casemate_layout::{Params, Range, Termination};
 
 /// Usable memory.
@@ -56,8 +56,9 @@ impl Table<'_> {
 /// [`Termination::MemoryMap`] when there are too many entries.
 pub fn write(zero_page: &mut [u8], params: &Params) -> Result<(), Termination> {
     let mut table = Table { zero_page, count: 0 };
-    table.push(LOW_RESERVED, RESERVED)?;
-    let (start, end) = (LOW_RESERVED.end(), ACPI.start);
+    table.push(Range { start: 0, size: SNP_PAGES.start }, RAM)?;
+    table.push(SNP_PAGES, RESERVED)?;
+    let (start, end) = (SNP_PAGES.end(), ACPI.start);
     table.push(Range { start, size: end - start }, RAM)?;
     table.push(ACPI, ACPI_TABLES)?;
     let dropped = match params.flags.reclaim_staging {

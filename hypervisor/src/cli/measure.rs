@@ -1,7 +1,7 @@
 //! `casemate measure`: the launch digest a guest must report, before it is launched.
 
 use super::attest::print_json;
-use super::{Failure, Outcome, measure_id_block};
+use super::{Failure, Outcome, measure_config, measure_id_block};
 use attestation::digest::Digest384;
 use attestation::hex::encode;
 use attestation::measure::{
@@ -17,8 +17,13 @@ const MAX_IMAGE: u64 = 1 << 30;
 
 /// Compute the launch digest that a guest must report.
 #[derive(Debug, Args)]
-#[command(group = ArgGroup::new("source").required(true).args(["ovmf", "igvm", "digest", "check_id_block"]))]
+#[command(group = ArgGroup::new("source").required(true).args(["config", "ovmf", "igvm", "digest", "check_id_block"]))]
 pub struct Measure {
+    /// A configuration for `casemate run`: the digest that this launch will have.
+    config: Option<PathBuf>,
+    /// List every measured page of a configuration: address, kind, what it is, hash.
+    #[arg(long, requires = "config")]
+    explain: bool,
     /// A guest that starts in this OVMF image.
     #[arg(long, value_name = "FILE")]
     ovmf: Option<PathBuf>,
@@ -109,6 +114,10 @@ pub fn run(args: &Measure) -> Outcome {
 
 /// The digest of the given source; none when an ID block is to be checked instead.
 fn launch_digest(args: &Measure) -> Result<Option<(Digest384, &'static str)>, Failure> {
+    if let Some(path) = &args.config {
+        let digest = measure_config::digest(path, args.explain, args.json)?;
+        return Ok(Some((digest, "casemate guest")));
+    }
     if let Some(path) = &args.ovmf {
         return ovmf(args, path).map(|digest| Some((digest, "OVMF guest")));
     }

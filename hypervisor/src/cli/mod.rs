@@ -9,8 +9,16 @@ mod attest_certs;
 mod attest_replay;
 mod attest_show;
 mod attest_verify;
+mod host;
+mod log;
 mod measure;
+mod measure_config;
 mod measure_id_block;
+mod policy;
+mod policy_ask;
+mod policy_audit;
+mod policy_compare;
+mod policy_write;
 mod run;
 
 use clap::{Parser, Subcommand};
@@ -43,11 +51,14 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    Run(run::RunArgs),
+    Host(host::HostArgs),
+    Run(Box<run::RunArgs>),
     /// Verify, show and keep evidence of SEV-SNP guests.
     Attest(attest::Attest),
     /// Compute the launch digest that a guest must report.
     Measure(Box<measure::Measure>),
+    Policy(policy::PolicyArgs),
+    Log(log::LogArgs),
 }
 
 /// Parses the command line, runs the subcommand, reports its failure.
@@ -61,9 +72,12 @@ pub fn main() -> ExitCode {
         }
     };
     report(match &cli.command {
+        Command::Host(args) => host::run(args),
         Command::Attest(attest) => attest::run(attest),
         Command::Measure(measure) => measure::run(measure),
         Command::Run(args) => run::run(args),
+        Command::Policy(args) => policy::run(args),
+        Command::Log(args) => log::run(args),
     })
 }
 

@@ -39,6 +39,12 @@ pub struct RunArgs {
     /// Memory protection: sev-snp, or none for development
     #[arg(long, value_name = "KIND")]
     protection: Option<String>,
+    /// Policy that must admit the VM; without one a built-in policy for its protection decides
+    #[arg(long, value_name = "FILE")]
+    policy: Option<PathBuf>,
+    /// Refuse to start when the launch digest is another one (sev-snp)
+    #[arg(long, value_name = "HEX")]
+    expect_digest: Option<String>,
     /// Print when each step of the boot happened, to stderr
     #[arg(long, value_enum, num_args = 0..=1, default_missing_value = "text", require_equals = true)]
     timeline: Option<TimelineFormat>,
@@ -59,7 +65,8 @@ Exit status:
   1  the host failed: KVM, the sandbox, or this program
   2  bad use, configuration or input; nothing was started
   3  the guest failed: its workload, a reset, a panic, a triple fault, the shim's refusal, a time-out
-  4  ended by the user: a second Ctrl-C or SIGTERM (the first one presses the power button)
+  4  ended by the user: Ctrl-C or SIGTERM presses the power button, and the guest switched itself off; a second one
+     ends it at once
 
 Configuration file:
   name = \"demo\"
@@ -87,7 +94,11 @@ impl RunArgs {
         let file = self.config.as_deref().map(RawConfig::from_file).transpose().map_err(bad)?;
         let console =
             self.console.as_deref().map(RawConsole::from_flag).transpose().map_err(bad)?;
-        Ok(file.unwrap_or_default().overridden_by(RawConfig {
+        let mut file = file.unwrap_or_default();
+        if let Some(digest) = &self.expect_digest {
+            file.snp.get_or_insert_default().expect_digest = Some(digest.clone());
+        }
+        Ok(file.overridden_by(RawConfig {
             name: self.name.clone(),
             kernel: self.kernel.clone(),
             initrd: self.initrd.clone(),
@@ -112,7 +123,7 @@ pub fn run(args: &RunArgs) -> Outcome {
     let config = args.config()?;
     let config = config.validate().map_err(|e| Failure::BadInput(e.to_string()))?;
     timeline.record("configuration");
-    let (end, timeline) = vm::run(config, timeline).map_err(|e| {
+    let (end, timeline) = vm::run(&config, args.policy.as_deref(), timeline).map_err(|e| {
         if e.is_bad_input() {
             Failure::BadInput(e.to_string())
         } else {
@@ -139,6 +150,7 @@ fn report(end: End) -> Outcome {
         End::TimedOut(after) => {
             (GUEST_FAILED, format!("the guest did not end within {after:?} and was ended"))
         }
+        End::PoweredOffAsAsked => (ENDED_BY_USER, "the guest switched itself off as asked".into()),
         End::Killed => (ENDED_BY_USER, "the VM was ended as asked".into()),
         End::VmmDied(how) => {
             let how = how.map_or_else(|| "for an unknown reason".into(), |how| how.to_string());

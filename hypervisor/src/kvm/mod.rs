@@ -14,7 +14,7 @@ mod vcpu;
 mod vm;
 
 pub use firmware::{FirmwareError, LaunchPhase};
-pub use regs::BootState;
+pub use regs::{BootState, vcpu_states};
 pub use snp::{PrivateMemory, SnpError, SnpVm};
 pub use vcpu::{KVM_RUN, Vcpu};
 pub use vm::{Vm, VmKind, offers_snp};

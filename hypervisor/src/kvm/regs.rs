@@ -1,5 +1,7 @@
 //! Registers of a vCPU that starts in 64-bit mode.
 
+use crate::launch::LaunchPlan;
+use attestation::digest::{Segment, VcpuState};
 use kvm_bindings::{Msrs, kvm_msr_entry, kvm_regs, kvm_segment, kvm_sregs};
 
 /// Where and how the boot processor starts.
@@ -62,6 +64,55 @@ pub(super) fn sregs(mut sregs: kvm_sregs, state: &BootState) -> kvm_sregs {
     sregs.idt = kvm_bindings::kvm_dtable::default();
     (sregs.cr0, sregs.cr3, sregs.cr4, sregs.efer) = (CR0, state.cr3, CR4, EFER);
     sregs
+}
+
+/// A segment as KVM writes it into the VMCB (Linux `arch/x86/kvm/svm/svm.c`, `svm_set_segment`).
+fn segment(from: kvm_segment) -> Segment {
+    let bits = [
+        (from.s, 4),
+        (from.dpl, 5),
+        (from.present, 7),
+        (from.avl, 8),
+        (from.l, 9),
+        (from.db, 10),
+        (from.g, 11),
+    ];
+    let attributes = bits
+        .into_iter()
+        .fold(u16::from(from.type_), |attributes, (field, at)| attributes | u16::from(field) << at);
+    Segment::new(from.selector, attributes, from.limit, from.base)
+}
+
+/// The state of every vCPU of a plan as an SNP launch measures it, from the same values that are set: the boot
+/// processor's, and KVM's reset state with RDX 0 for the others.
+pub fn vcpu_states(plan: &LaunchPlan) -> impl Iterator<Item = VcpuState> {
+    let mut others = VcpuState::kvm_reset();
+    others.rdx = 0;
+    let (sregs, regs) = (sregs(kvm_sregs::default(), &plan.boot), regs(&plan.boot));
+    let table = Segment::new(0, 0, 0, 0);
+    let boot = VcpuState {
+        es: segment(sregs.es),
+        cs: segment(sregs.cs),
+        ss: segment(sregs.ss),
+        ds: segment(sregs.ds),
+        fs: segment(sregs.fs),
+        gs: segment(sregs.gs),
+        gdtr: table,
+        ldtr: segment(sregs.ldt),
+        idtr: table,
+        tr: segment(sregs.tr),
+        efer: sregs.efer,
+        cr0: sregs.cr0,
+        cr3: sregs.cr3,
+        cr4: sregs.cr4,
+        rflags: regs.rflags,
+        rip: regs.rip,
+        rsp: regs.rsp,
+        rdx: regs.rdx,
+        rsi: regs.rsi,
+        ..others
+    };
+    std::iter::once(boot).chain(std::iter::repeat(others)).take(plan.vcpus as usize)
 }
 
 /// `IA32_MTRR_DEF_TYPE`.

@@ -7,10 +7,11 @@
 
 use super::firmware::{FirmwareError, LaunchPhase};
 use super::{KvmError, Vm};
-use crate::launch::PageKind;
 use crate::launch::cpuid_page::CpuidTable;
+use crate::launch::issue::LaunchTarget;
 use crate::launch::snp::SnpLaunch;
-use crate::memory::{GpaRange, GuestRam, PAGE_SIZE};
+use crate::launch::{LaunchPlan, PageKind};
+use crate::memory::{GpaRange, GuestRam, PAGE_BYTES, PAGE_SIZE};
 use kvm_bindings::{
     KVM_CAP_EXIT_HYPERCALL, KVM_MEM_GUEST_MEMFD, KVM_MEMORY_ATTRIBUTE_PRIVATE,
     kvm_create_guest_memfd, kvm_enable_cap, kvm_memory_attributes, kvm_sev_cmd, kvm_sev_init,
@@ -63,7 +64,7 @@ pub enum SnpError {
 
 /// One page at a page boundary: what the kernel reads from and, for CPUID, writes back to.
 #[repr(C, align(4096))]
-struct Page([u8; PAGE_SIZE as usize]);
+struct Page([u8; PAGE_BYTES]);
 
 /// A VM of type 4 whose launch is under way.
 #[derive(Debug)]
@@ -142,40 +143,6 @@ impl SnpVm {
         Ok(unsafe { OwnedFd::from_raw_fd(fd) })
     }
 
-    /// LAUNCH_START.
-    ///
-    /// # Errors
-    /// [`SnpError`].
-    pub fn start(&self, policy: u64) -> Result<(), SnpError> {
-        let mut start = kvm_sev_snp_launch_start { policy, ..Default::default() };
-        Ok(self.command(
-            LaunchPhase::Start,
-            None,
-            sev_cmd_id_KVM_SEV_SNP_LAUNCH_START,
-            &mut start,
-        )?)
-    }
-
-    /// LAUNCH_UPDATE of one page.
-    ///
-    /// # Errors
-    /// [`SnpError`].
-    pub fn update(
-        &self,
-        gpa: u64,
-        kind: PageKind,
-        contents: &[u8; PAGE_SIZE as usize],
-    ) -> Result<(), SnpError> {
-        let mut page = Box::new(Page(*contents));
-        match self.update_page(gpa, kind, &mut page) {
-            // The firmware has put what it would accept into the source.
-            Err(e) if kind == PageKind::Cpuid && e.status == INVALID_PARAM => {
-                Err(SnpError::Cpuid(CpuidTable::differences(contents, &page.0)))
-            }
-            other => Ok(other?),
-        }
-    }
-
     fn update_page(&self, gpa: u64, kind: PageKind, page: &mut Page) -> Result<(), FirmwareError> {
         let mut update = kvm_sev_snp_launch_update {
             gfn_start: gpa / PAGE_SIZE,
@@ -205,30 +172,6 @@ impl SnpVm {
         })
     }
 
-    /// LAUNCH_FINISH: KVM measures every vCPU's state, and the guest can run.
-    ///
-    /// # Errors
-    /// [`SnpError`].
-    pub fn finish(&self, launch: &SnpLaunch) -> Result<(), SnpError> {
-        let mut finish = kvm_sev_snp_launch_finish {
-            host_data: launch.host_data,
-            vcek_disabled: u8::from(launch.vcek_disabled),
-            ..Default::default()
-        };
-        if let Some(id) = &launch.id {
-            finish.id_block_en = 1;
-            finish.id_block_uaddr = id.block.as_ptr() as u64;
-            finish.id_auth_uaddr = id.auth.as_ptr() as u64;
-            finish.auth_key_en = u8::from(launch.author_key_enabled);
-        }
-        Ok(self.command(
-            LaunchPhase::Finish,
-            None,
-            sev_cmd_id_KVM_SEV_SNP_LAUNCH_FINISH,
-            &mut finish,
-        )?)
-    }
-
     /// One command; interrupted and busy ones are tried again a bounded number of times.
     fn command<T>(
         &self,
@@ -251,6 +194,50 @@ impl SnpVm {
                 return Err(FirmwareError { phase, page, errno: e.errno(), status: command.error });
             }
         }
+    }
+}
+
+impl LaunchTarget for &SnpVm {
+    type Error = SnpError;
+
+    fn start(&mut self, launch: &SnpLaunch) -> Result<(), SnpError> {
+        let mut start = kvm_sev_snp_launch_start { policy: launch.policy, ..Default::default() };
+        let id = sev_cmd_id_KVM_SEV_SNP_LAUNCH_START;
+        Ok(self.command(LaunchPhase::Start, None, id, &mut start)?)
+    }
+
+    fn page(
+        &mut self,
+        gpa: u64,
+        kind: PageKind,
+        _: &'static str,
+        contents: &[u8; PAGE_BYTES],
+    ) -> Result<(), SnpError> {
+        let mut page = Box::new(Page(*contents));
+        match self.update_page(gpa, kind, &mut page) {
+            // The firmware has put what it would accept into the source.
+            Err(e) if kind == PageKind::Cpuid && e.status == INVALID_PARAM => {
+                Err(SnpError::Cpuid(CpuidTable::differences(contents, &page.0)))
+            }
+            other => Ok(other?),
+        }
+    }
+
+    /// KVM measures the state of every vCPU that there is, and the guest can run.
+    fn finish(&mut self, _: &LaunchPlan, launch: &SnpLaunch) -> Result<(), SnpError> {
+        let mut finish = kvm_sev_snp_launch_finish {
+            host_data: launch.host_data,
+            vcek_disabled: u8::from(launch.vcek_disabled),
+            ..Default::default()
+        };
+        if let Some(id) = &launch.id {
+            finish.id_block_en = 1;
+            finish.id_block_uaddr = id.block.as_ptr() as u64;
+            finish.id_auth_uaddr = id.auth.as_ptr() as u64;
+            finish.auth_key_en = u8::from(launch.author_key_enabled);
+        }
+        let id = sev_cmd_id_KVM_SEV_SNP_LAUNCH_FINISH;
+        Ok(self.command(LaunchPhase::Finish, None, id, &mut finish)?)
     }
 }
 

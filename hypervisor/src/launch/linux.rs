@@ -11,7 +11,6 @@ use crate::config::VmConfig;
 use crate::kvm::BootState;
 use crate::memory::{GpaRange, PAGE_SIZE, RamMap, RangeError};
 use casemate_layout::{Blob, Flags, Mode, Params, ParamsError, Range, Ranges, map, paging, ports};
-use sha2::{Digest, Sha256};
 
 /// The shim: a flat image for [`map::SHIM`], entered at its first byte.
 pub const SHIM: &[u8] = include_bytes!(env!("CASEMATE_SHIM"));
@@ -81,7 +80,6 @@ pub fn plan(config: &VmConfig, files: Files) -> Result<LaunchPlan, LaunchError> 
     let ram = RamMap::new(config.memory)?;
     let places = Places::find(&ram, kind, &staged)?;
     let c_bit = config.snp.as_ref().map(|snp| snp.c_bit);
-    let params = params(&ram, kind, &staged, &places, tables.rsdp, c_bit)?;
     let boot = BootState {
         rip: map::SHIM.start,
         rsp: map::SCRATCH.end(),
@@ -91,6 +89,8 @@ pub fn plan(config: &VmConfig, files: Files) -> Result<LaunchPlan, LaunchError> 
     let mut plan = LaunchPlan::new(ram, config.vcpus, boot);
     plan.snp = config.snp.clone();
     plan.shared = vec![GpaRange::new(places.staging.start, places.staging.size)?];
+    staged.stage(&mut plan, places.staging.start)?;
+    let params = params(&plan, kind, &places, tables.rsdp, c_bit)?;
     let tables = paging::boot_tables(params.c_bit).to_vec();
     plan.add_pages("first page tables", PageKind::Normal, map::BOOT_TABLES.start, tables)?;
     plan.add_pages("parameters", PageKind::Normal, map::PARAMS.start, params.encode().to_vec())?;
@@ -100,9 +100,14 @@ pub fn plan(config: &VmConfig, files: Files) -> Result<LaunchPlan, LaunchError> 
         plan.add_pages("secrets page", PageKind::Secrets, map::SECRETS.start, Vec::new())?;
     }
     plan.add_pages("shim", PageKind::Normal, map::SHIM.start, SHIM.to_vec())?;
-    staged.stage(&mut plan, places.staging.start)?;
     Ok(plan)
 }
+
+/// Names of what is staged.
+const KERNEL: &str = "kernel";
+const INITRD: &str = "initrd";
+const CMDLINE: &str = "command line";
+const ACPI: &str = "ACPI tables";
 
 /// What is staged, in order: kernel, initrd, command line, ACPI tables.
 struct Staged([(&'static str, Vec<u8>); 4]);
@@ -127,20 +132,6 @@ impl Staged {
 
     fn len(&self, index: usize) -> u64 {
         self.0.get(index).map_or(0, |(_, bytes)| bytes.len() as u64)
-    }
-
-    /// The parameters' description of each, staged from `start` on and copied to `destinations`.
-    fn blobs(&self, start: u64, destinations: [u64; 4]) -> [Blob; 4] {
-        let mut at = start;
-        let mut blobs = [Blob::default(); 4];
-        for ((blob, (_, bytes)), destination) in blobs.iter_mut().zip(&self.0).zip(destinations) {
-            if !bytes.is_empty() {
-                let staged = Range { start: at, size: bytes.len() as u64 };
-                *blob = Blob { staged, destination, sha256: Sha256::digest(bytes).into() };
-                at += pages(bytes.len());
-            }
-        }
-        blobs
     }
 
     fn stage(self, plan: &mut LaunchPlan, start: u64) -> Result<(), PlanError> {
@@ -201,20 +192,26 @@ fn kernel_place(kind: KernelKind, len: u64) -> (u64, u64) {
     }
 }
 
+/// The parameters' description of what is staged as `what` and goes to `destination`.
+fn blob(plan: &LaunchPlan, what: &str, destination: u64) -> Blob {
+    let staged = plan.staging().iter().find(|staged| staged.what == what);
+    staged.map_or_else(Blob::default, |staged| Blob {
+        staged: Range { start: staged.gpa, size: staged.bytes.len() as u64 },
+        destination,
+        sha256: staged.sha256,
+    })
+}
+
 fn params(
-    ram: &RamMap,
+    plan: &LaunchPlan,
     kind: KernelKind,
-    staged: &Staged,
     places: &Places,
     rsdp: u64,
     c_bit: Option<u8>,
 ) -> Result<Params, LaunchError> {
-    let initrd = if staged.len(1) == 0 { 0 } else { places.initrd };
-    let destinations = [places.kernel, initrd, map::CMDLINE.start, map::ACPI.start];
-    let [kernel, initrd, cmdline, acpi] = staged.blobs(places.staging.start, destinations);
     let full = |_| ParamsError::Ram("more ranges than the parameters can hold");
     let mut ranges = Ranges::default();
-    for range in ram.ranges() {
+    for range in plan.ram.ranges() {
         ranges.push(Range { start: range.start(), size: range.size() }).map_err(full)?;
     }
     let mut launched = Ranges::default();
@@ -242,10 +239,10 @@ fn params(
             KernelKind::BzImage { .. } => casemate_layout::KernelKind::BzImage,
             KernelKind::Elf { .. } => casemate_layout::KernelKind::Elf,
         },
-        kernel,
-        initrd,
-        cmdline,
-        acpi,
+        kernel: blob(plan, KERNEL, places.kernel),
+        initrd: blob(plan, INITRD, places.initrd),
+        cmdline: blob(plan, CMDLINE, map::CMDLINE.start),
+        acpi: blob(plan, ACPI, map::ACPI.start),
     };
     params.check()?;
     Ok(params)

@@ -2,8 +2,10 @@
 
 pub mod acpi;
 pub mod cpuid_page;
+pub mod issue;
 pub mod kernel;
 pub mod linux;
+pub mod measure;
 pub mod plan;
 pub mod snp;
 

@@ -6,7 +6,8 @@
 
 use super::snp::SnpLaunch;
 use crate::kvm::BootState;
-use crate::memory::{GpaRange, PAGE_SIZE, RamMap};
+use crate::memory::{GpaRange, PAGE_BYTES, PAGE_SIZE, RamMap};
+use sha2::{Digest, Sha256};
 
 /// What a launched page is to the firmware (SEV-SNP ABI, SNP_LAUNCH_UPDATE page types).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
@@ -60,6 +61,8 @@ pub struct Staged {
     pub gpa: u64,
     /// Contents.
     pub bytes: Vec<u8>,
+    /// Their SHA-256.
+    pub sha256: [u8; 32],
 }
 
 /// Why a plan cannot be made.
@@ -142,7 +145,8 @@ impl LaunchPlan {
     /// [`PlanError`] when they are not RAM or overlap what is there.
     pub fn stage(&mut self, what: &'static str, gpa: u64, bytes: Vec<u8>) -> Result<(), PlanError> {
         self.claim(what, gpa, bytes.len())?;
-        self.staging.push(Staged { what, gpa, bytes });
+        let sha256 = Sha256::digest(&bytes).into();
+        self.staging.push(Staged { what, gpa, bytes, sha256 });
         Ok(())
     }
 
@@ -190,8 +194,8 @@ impl PlannedPages {
     }
 
     /// Each page with its address.
-    pub fn each(&self) -> impl Iterator<Item = (u64, &[u8; PAGE_SIZE as usize])> + '_ {
-        let (whole, _) = self.contents.as_chunks::<{ PAGE_SIZE as usize }>();
+    pub fn each(&self) -> impl Iterator<Item = (u64, &[u8; PAGE_BYTES])> + '_ {
+        let (whole, _) = self.contents.as_chunks::<PAGE_BYTES>();
         (0..).map(|i| self.range.start() + i * PAGE_SIZE).zip(whole)
     }
 }

@@ -21,12 +21,12 @@ pub enum Layer {
     CgroupNamespace,
     /// A network namespace without an interface.
     NetworkNamespace,
+    /// Every descriptor closed that is not on the keep list.
+    Descriptors,
     /// An unprivileged user and group id.
     UserId,
     /// SIGKILL when the parent dies.
     DeathSignal,
-    /// Every descriptor closed that is not on the keep list.
-    Descriptors,
     /// Resource limits.
     Limits,
     /// An empty read-only root: afterwards no path resolves.
@@ -59,9 +59,9 @@ impl Layer {
         Self::UtsNamespace,
         Self::CgroupNamespace,
         Self::NetworkNamespace,
+        Self::Descriptors,
         Self::UserId,
         Self::DeathSignal,
-        Self::Descriptors,
         Self::Limits,
         Self::EmptyRoot,
         Self::BoundingSet,
@@ -119,6 +119,32 @@ impl Layer {
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|layer| layer.name() == name)
+    }
+
+    /// What the layer keeps a process from.
+    #[must_use]
+    pub const fn purpose(self) -> &'static str {
+        match self {
+            Self::UserNamespace => "its user is nobody outside",
+            Self::MountNamespace => "its mounts are its own",
+            Self::PidNamespace => "no other process has a number in it",
+            Self::IpcNamespace => "no System V object of others",
+            Self::UtsNamespace => "no change of the host's name",
+            Self::CgroupNamespace => "no sight of the host's cgroups",
+            Self::NetworkNamespace => "no network interface; adds depth, not reach",
+            Self::UserId => "no file and no process of root or of other users",
+            Self::DeathSignal => "nothing is left when the parent dies",
+            Self::Descriptors => "no descriptor but those it was given",
+            Self::Limits => "bounded use of the host",
+            Self::EmptyRoot => "no path resolves",
+            Self::BoundingSet | Self::Capabilities => "no privilege, and none to be regained",
+            Self::NoNewPrivs => "no privilege by running a program",
+            Self::NotDumpable => "no core file, no tracing by an equal",
+            Self::WriteXorExecute => "no code that was data",
+            Self::Landlock => "no file and no TCP port, even if another layer fails",
+            Self::LandlockScopes => "no signal and no abstract socket to others",
+            Self::Seccomp => "a process that breaks its filter dies",
+        }
     }
 
     /// What to do on a host that refuses the layer.
@@ -219,7 +245,7 @@ impl fmt::Display for Report {
         for (layer, state) in &self.0 {
             match state {
                 State::Applied(details) if details.is_empty() => {
-                    writeln!(f, "{layer:<18} applied")?
+                    writeln!(f, "{layer:<18} applied")?;
                 }
                 State::Applied(details) => writeln!(f, "{layer:<18} applied: {details}")?,
                 State::Missing(why) => writeln!(f, "{layer:<18} MISSING: {why}")?,

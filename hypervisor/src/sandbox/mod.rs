@@ -14,32 +14,43 @@
 //! UNSAFETY: clone, prctl, close_range, seccomp, mallopt and ptrace have no safe wrapper.
 #![allow(unsafe_code, reason = "the calls that confine a process have no safe wrapper")]
 
+pub mod attack;
 mod child;
 mod descriptors;
 mod error;
 mod exit;
 mod filesystem;
+mod filters;
 mod heap;
+mod inspect;
 mod landlock_deny;
 mod layer;
 mod layers;
 mod limits;
+mod network;
+mod observe;
 mod privileges;
 mod profile;
 mod spawn;
 mod stages;
 mod sys;
 mod syscalls;
+mod trace;
 mod wire;
 
 pub use child::Child;
 pub use error::SandboxError;
 pub use exit::Exit;
+pub use filters::Filter;
 pub use heap::freeze_heap;
+pub use inspect::{InForce, inspect};
 pub use layer::{Layer, Need, Report, State};
 pub use layers::Layers;
 pub use limits::Limits;
+pub use network::SharedNetwork;
+pub use observe::{Call, Observed, Observer, Usage};
 pub use profile::{Action, FdSlot, FdTable, Pin, Profile, Rule};
 pub use spawn::spawn;
 pub use stages::{Born, Locked, NARROW, Setup};
+pub use sys::exit;
 pub use syscalls::{Syscall, name_of, sys};

@@ -149,8 +149,9 @@ impl Condition {
 
 impl Pin {
     /// The comparisons that satisfy the pin, any one of them.
-    fn alternatives(self, fds: &FdTable) -> Result<Vec<Condition>, String> {
+    fn alternatives(self, fds: Option<&FdTable>) -> Result<Vec<Condition>, String> {
         let dword = |arg, value| Condition::int(arg, value);
+        let Some(fds) = fds else { return self.without_process() };
         Ok(match self {
             Self::Fd(arg, slot) => {
                 let list =
@@ -170,18 +171,30 @@ impl Pin {
             Self::OwnPid(arg) => vec![dword(arg, std::process::id())],
         })
     }
+
+    /// As [`Pin::alternatives`], for a process whose descriptors and number are not known: those pins are met.
+    fn without_process(self) -> Result<Vec<Condition>, String> {
+        match self {
+            Self::Fd(arg, _) | Self::OwnPid(arg) => {
+                Self::Bits(arg, 0, 0).alternatives(Some(&FdTable::new()))
+            }
+            other => other.alternatives(Some(&FdTable::new())),
+        }
+    }
 }
 
 impl Rule {
     /// The rows of comparisons that allow the call, any one of them.
-    fn rows(&self, fds: &FdTable) -> Result<Vec<Row>, String> {
+    fn rows(&self, fds: Option<&FdTable>) -> Result<Vec<Row>, String> {
         let mut rows: Vec<Row> = vec![Vec::new()];
         for pin in self.pins {
             let alternatives = pin.alternatives(fds)?;
             rows = rows
                 .iter()
                 .flat_map(|row| {
-                    alternatives.iter().map(|condition| [&row[..], &[condition.clone()]].concat())
+                    alternatives
+                        .iter()
+                        .map(|condition| [&row[..], std::slice::from_ref(condition)].concat())
                 })
                 .collect();
         }
@@ -192,7 +205,12 @@ impl Rule {
     ///
     /// # Errors
     /// A slot that is not filled.
-    pub(super) fn allows(&self, nr: i64, args: &[u64; 6], fds: &FdTable) -> Result<bool, String> {
+    pub(super) fn allows(
+        &self,
+        nr: i64,
+        args: &[u64; 6],
+        fds: Option<&FdTable>,
+    ) -> Result<bool, String> {
         let passes = |row: &Row| row.iter().all(|condition| condition.passes(args));
         Ok(nr == self.syscall.number() && self.rows(fds)?.iter().any(passes))
     }
@@ -238,7 +256,7 @@ impl Profile {
                 calls.insert(number, Vec::new());
                 continue;
             }
-            for row in rule.rows(fds).map_err(|what| wrong(rule, what))? {
+            for row in rule.rows(Some(fds)).map_err(|what| wrong(rule, what))? {
                 let conditions = row
                     .into_iter()
                     .map(|c| SeccompCondition::new(c.arg, c.len, c.op, c.value))
@@ -254,3 +272,7 @@ impl Profile {
             .map_err(compile)
     }
 }
+
+#[cfg(test)]
+#[path = "profile_tests.rs"]
+mod tests;

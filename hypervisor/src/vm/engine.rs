@@ -10,9 +10,10 @@ use crate::devices::{
 use crate::event::Event;
 use crate::exits::{Events, Guard, Machine, Outcome, Stop};
 use crate::kvm::{KvmError, SnpError, SnpVm, Vcpu, Vm, VmKind};
+use crate::launch::LaunchPlan;
 use crate::launch::cpuid_page::{CpuidTable, TooManyLeaves};
+use crate::launch::issue::issue;
 use crate::launch::snp::SnpLaunch;
-use crate::launch::{LaunchPlan, PageKind};
 use crate::memory::page_state::AllShared;
 use crate::memory::{GuestRam, PageStates, PrivateRam, RamError};
 use std::io;
@@ -209,17 +210,7 @@ impl Engine {
     pub fn launch(&self, plan: &LaunchPlan) -> Result<u64, EngineError> {
         let (Some(snp), Some(launch)) = (&self.snp, &plan.snp) else { return Ok(0) };
         let cpuid = CpuidTable::new(&self.vm.cpuid(0, plan.vcpus)?)?.encode();
-        snp.vm.start(launch.policy)?;
-        let mut count = 0;
-        for pages in plan.pages() {
-            for (gpa, contents) in pages.each() {
-                let contents = if pages.kind == PageKind::Cpuid { &cpuid } else { contents };
-                snp.vm.update(gpa, pages.kind, contents)?;
-                count += 1;
-            }
-        }
-        snp.vm.finish(launch)?;
-        Ok(count + u64::from(plan.vcpus))
+        Ok(issue(plan, launch, &cpuid, &mut &snp.vm)?)
     }
 
     /// Descriptors with which page states change: of the VM, then of memory; empty for a plain VM.

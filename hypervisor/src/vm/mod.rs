@@ -4,6 +4,7 @@
 //! everything, spawn the vmm process ([`vmm`]), watch it ([`supervisor`]).
 
 pub mod console;
+pub mod decision;
 pub mod engine;
 pub mod name;
 pub mod profile;
@@ -15,6 +16,6 @@ pub mod vmm;
 mod open;
 mod start;
 
-pub use open::OpenError;
+pub use open::{OpenError, files as open_files};
 pub use start::{VmError, run};
 pub use supervisor::End;

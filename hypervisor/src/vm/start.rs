@@ -1,6 +1,7 @@
 //! Starting a VM: everything that can fail before there is a guest fails here, before anything is left behind.
 
 use super::console::{ConsoleError, HostConsole};
+use super::decision::{decide, policy_for};
 use super::engine::HostFds;
 use super::name::{Name, NameError};
 use super::open::{self, OpenError};
@@ -9,13 +10,15 @@ use super::timeline::Timeline;
 use super::vmm::{self, VmmInput};
 use crate::config::{ConfigError, Protection, VmConfig};
 use crate::kvm::KvmError;
-use crate::launch::{LaunchError, linux};
+use crate::launch::measure::measure;
+use crate::launch::{LaunchError, LaunchPlan, linux};
 use crate::sandbox::{Child, Layer, Layers, SandboxError, spawn};
 use casemate_layout::ports::mark;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 
 /// Why a VM was not started.
 #[derive(Debug, thiserror::Error)]
@@ -41,6 +44,22 @@ pub enum VmError {
     /// The protection asked for cannot be had here.
     #[error("`protection` is \"sev-snp\", which this host cannot give: {0}; see `casemate host`")]
     Protection(String),
+    /// The policy document cannot be used.
+    #[error("{0}")]
+    Policy(String),
+    /// The policy denies the VM.
+    #[error("the policy denies this VM: {0}")]
+    Denied(String),
+    /// Another launch than the expected one.
+    #[error(
+        "the launch digest will be {found}, not the expected {expected}: compare `casemate measure --explain` of both"
+    )]
+    Digest {
+        /// Expected.
+        expected: String,
+        /// Computed.
+        found: String,
+    },
     /// A KVM call.
     #[error(transparent)]
     Kvm(KvmError),
@@ -54,7 +73,11 @@ impl VmError {
     #[must_use]
     pub fn is_bad_input(&self) -> bool {
         match self {
-            Self::Config(_) | Self::Launch(_) | Self::Name(NameError::InUse(_)) => true,
+            Self::Policy(_)
+            | Self::Config(_)
+            | Self::Launch(_)
+            | Self::Digest { .. }
+            | Self::Name(NameError::InUse(_)) => true,
             Self::Open(e) => e.is_bad_input(),
             Self::Console(ConsoleError::File { .. }) => true,
             _ => false,
@@ -72,8 +95,13 @@ impl From<Errno> for VmError {
 ///
 /// # Errors
 /// [`VmError`] when it was not started; how a started one ended is the result.
-pub fn run(config: VmConfig, mut timeline: Timeline) -> Result<(End, Timeline), VmError> {
-    let layers = layers(&config)?;
+pub fn run(
+    config: &VmConfig,
+    document: Option<&Path>,
+    mut timeline: Timeline,
+) -> Result<(End, Timeline), VmError> {
+    let policy = policy_for(config, document)?;
+    let layers = layers(config)?;
     match config.protection {
         Protection::None => eprintln!(
             "casemate: warning: protection = \"none\": the host can read and change this guest's memory"
@@ -81,12 +109,13 @@ pub fn run(config: VmConfig, mut timeline: Timeline) -> Result<(End, Timeline), 
         Protection::SevSnp => {}
     }
     open::check_memory(config.memory)?;
-    let plan = linux::plan(&config, open::files(&config)?)?;
+    let plan = linux::plan(config, open::files(config)?)?;
+    check_digest(&plan)?;
     timeline.record("plan");
-    // Where the policy's decision will be.
-    timeline.record("policy: none configured");
+    decide(&policy, config, &plan)?;
+    timeline.record(format!("policy: {}", policy.name()));
     let name = Name::take(&config.name)?;
-    let host = host_fds(&config)?;
+    let host = host_fds(config)?;
     let console = HostConsole::open(&config.console)?;
     if let Some(pty) = &console.pty {
         eprintln!("casemate: console at {pty}");
@@ -108,6 +137,19 @@ pub fn run(config: VmConfig, mut timeline: Timeline) -> Result<(End, Timeline), 
         mark_name,
     };
     Ok(watch(watched))
+}
+
+/// Refuses a plan whose digest is not the expected one, before anything is started.
+fn check_digest(plan: &LaunchPlan) -> Result<(), VmError> {
+    let Some(expected) = plan.snp.as_ref().and_then(|snp| snp.expect_digest) else { return Ok(()) };
+    match measure(plan) {
+        Some(measurement) if measurement.digest == expected => Ok(()),
+        Some(measurement) => Err(VmError::Digest {
+            expected: attestation::hex::encode(&expected),
+            found: attestation::hex::encode(&measurement.digest),
+        }),
+        None => Ok(()),
+    }
 }
 
 /// The vmm process's layers: all, but those that the user wrote may be missing.

@@ -104,6 +104,10 @@ build_kvm_snp() {
 		"CFLAGS_svm/sev.o=-include $redirect/sev.h" "CFLAGS_svm/svm.o=-include $redirect/svm.h" \
 		"CFLAGS_cpuid.o=-include $redirect/cpuid.h"
 	verify_kvm_sources "$tree"
+	# KVM's interface of this kernel, for test programs: Debian 12's own headers are older.
+	mkdir -p "$OUT/uapi/linux" "$OUT/uapi/asm"
+	sed -e 's/__user//g' -e '/linux\/compiler.h/d' "$tree/$COMMON/include/uapi/linux/kvm.h" >"$OUT/uapi/linux/kvm.h"
+	sed '/linux\/bits.h/d' "$tree/$COMMON/arch/x86/include/uapi/asm/kvm.h" >"$OUT/uapi/asm/kvm.h"
 	rm -rf "$root"
 	mkdir -p "$root/mod"
 	strip -g -o "$root/mod/kvm.ko" "$kvm/kvm.ko"

@@ -38,7 +38,7 @@ casemate_sha256_constants:
     # Four rounds with words in \w and the constants at \k.
     .macro casemate_sha256_rounds w, k
     movdqa xmm0, \w
-    paddd xmm0, xmmword ptr [rax + \k * 16]
+    paddd xmm0, xmmword ptr [rax + (\k) * 16]
     sha256rnds2 xmm2, xmm1
     pshufd xmm0, xmm0, 0x0e
     sha256rnds2 xmm1, xmm2

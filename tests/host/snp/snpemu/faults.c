@@ -14,7 +14,6 @@ MODULE_PARM_DESC(faults, "NAME:N[+],... misbehaviour of the host at its Nth occa
 static const char *const names[FAULTS] = {
 	[FAULT_PSC_DROP] = "psc-drop",
 	[FAULT_PSC_SHARED_DROP] = "psc-shared-drop",
-	[FAULT_PSC_REPEAT] = "psc-repeat",
 	[FAULT_REMAP] = "remap",
 	[FAULT_ALIAS] = "alias",
 	[FAULT_REPLAY] = "replay",

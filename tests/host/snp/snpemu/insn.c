@@ -6,6 +6,9 @@
 #include "snpemu.h"
 
 #define MSR_SEV_STATUS	0xc0010131
+#ifndef GHCB_MSR_TERM_REQ
+#define GHCB_MSR_TERM_REQ 0x100
+#endif
 
 u64 gpr_read(struct world *w, int number)
 {
@@ -109,6 +112,9 @@ int vmmcall(struct world *w)
 	c->exit_info_1 = c->exit_info_2 = 0;
 	w->shadow->after_vmgexit = true;
 	count(vmgexit);
+	if ((w->kvm->control.ghcb_gpa & 0xfff) == GHCB_MSR_TERM_REQ)
+		trace_event("guest asks for its end: request %llx rip %llx, last #VC %llx at %llx", w->kvm->control.ghcb_gpa,
+			    w->vmcb->save.rip, w->shadow->last_vc, w->shadow->last_vc_rip);
 	trace(2, "VMGEXIT ghcb %llx rip %llx", w->kvm->control.ghcb_gpa, w->vmcb->save.rip);
 	return LEAVE;
 }

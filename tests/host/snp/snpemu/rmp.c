@@ -110,7 +110,7 @@ int rmp_make_private(u64 pfn, u64 gpa, enum pg_level level, u32 asid, bool immut
 	count(rmp_private);
 	if (!immutable && fault_due(FAULT_PSC_DROP))
 		return 0;
-	trace(2, "RMP pfn %llx gpa %llx -> private asid %u%s\n", pfn, gpa, asid, immutable ? " immutable" : "");
+	trace(2, "RMP pfn %llx gpa %llx -> private asid %u%s", pfn, gpa, asid, immutable ? " immutable" : "");
 	for (i = 0; i < n; i++) {
 		struct rmp_entry *e = rmp_get(pfn + i);
 
@@ -148,7 +148,7 @@ int rmp_make_shared(u64 pfn, enum pg_level level)
 	count(rmp_shared);
 	if (fault_due(FAULT_PSC_SHARED_DROP))
 		return 0;
-	trace(2, "RMP pfn %llx -> shared\n", pfn);
+	trace(2, "RMP pfn %llx -> shared", pfn);
 	for (i = 0; i < n; i++) {
 		struct rmp_entry *e = rmp_get(pfn + i);
 		bool encrypted;

@@ -32,6 +32,18 @@ struct sev_data_snp_guest_request;
 #define ENTRY_WRITE	(1ULL << 1)
 #define ENTRY_NX	(1ULL << 63)
 
+/* Bits of EXITINFO1 of a nested page fault (APM 15.25.6, 15.36.10) */
+#define NPF_PRESENT	(1ULL << 0)
+#define NPF_WRITE	(1ULL << 1)
+#define NPF_USER	(1ULL << 2)
+#define NPF_FETCH	(1ULL << 4)
+#define NPF_RMP		(1ULL << 31)
+#define NPF_FINAL	(1ULL << 32)
+#define NPF_WALK	(1ULL << 33)
+#define NPF_ENC		(1ULL << 34)
+#define NPF_SIZE	(1ULL << 35)
+#define NPF_VMPL	(1ULL << 36)
+
 /* ---- rmp.c: the reverse map table and the host's instructions on it ---- */
 enum rmp_perm { PERM_READ = 1, PERM_WRITE = 2, PERM_USER_EXEC = 4, PERM_SUPER_EXEC = 8, PERM_ALL = 15 };
 
@@ -53,7 +65,7 @@ int rmp_init(void);
 void rmp_exit(void);
 void rmp_scramble(u64 pfn);
 
-/* ---- guest_insn.c: PVALIDATE and RMPADJUST on an RMP entry ---- */
+/* ---- rmp_rules.c: what an entry allows; PVALIDATE and RMPADJUST on it ---- */
 enum insn_result { INSN_OK = 0, INSN_FAIL_INPUT = 1, INSN_FAIL_PERMISSION = 2, INSN_FAIL_SIZEMISMATCH = 6 };
 #define INSN_NPF_RMP	(-1)	/* nested page fault: not this guest's page */
 #define INSN_NPF_SIZE	(-2)	/* nested page fault: the host must split a 2 MiB entry */
@@ -66,6 +78,13 @@ struct insn_operands {
 	bool size_2m;
 	u64 rdx;
 };
+
+enum access { ACCESS_READ, ACCESS_WRITE, ACCESS_FETCH };
+
+/* What the RMP says to an access: 0, NPF_* bits of a fault, or RMP_NOT_VALIDATED */
+#define RMP_NOT_VALIDATED (1ULL << 63)
+u64 rmp_check(const struct rmp_entry *e, u32 asid, u8 vmpl, u8 cpl, u64 gpa, bool private, enum access a,
+	      int npt_level);
 
 int rmp_pvalidate(struct rmp_entry *e, const struct insn_operands *op, bool *unchanged);
 int rmp_adjust(struct rmp_entry *e, const struct insn_operands *op);
@@ -85,6 +104,7 @@ struct shadow {
 	bool unpaged;		/* entries were made while the guest had paging off */
 	bool after_vmgexit;
 	u64 vmsa_pa, cr0, cr4, efer;	/* what KVM was told of these registers */
+	u64 last_vc, last_vc_rip;	/* the latest #VC: its error code and where */
 	u8 *fpu;
 	raw_spinlock_t lock;
 	unsigned int stale_count;
@@ -119,18 +139,6 @@ struct world {
 #define ENTER_AGAIN	0
 #define LEAVE		1
 
-/* Bits of EXITINFO1 of a nested page fault (APM 15.25.6, 15.36.10) */
-#define NPF_PRESENT	(1ULL << 0)
-#define NPF_WRITE	(1ULL << 1)
-#define NPF_USER	(1ULL << 2)
-#define NPF_FETCH	(1ULL << 4)
-#define NPF_RMP		(1ULL << 31)
-#define NPF_FINAL	(1ULL << 32)
-#define NPF_WALK	(1ULL << 33)
-#define NPF_ENC		(1ULL << 34)
-#define NPF_SIZE	(1ULL << 35)
-#define NPF_VMPL	(1ULL << 36)
-
 u64 host_npt_leaf(struct world *w, u64 gpa, int *level);
 bool host_npt_reserved(u64 entry);
 u64 leaf_pfn(u64 entry, int level, u64 gpa);
@@ -140,12 +148,6 @@ void set_npf(struct world *w, u64 gpa, u64 error);
 /* ---- walk.c: guest virtual addresses ---- */
 enum walk { WALK_OK = 0, WALK_NPF = -1, WALK_PF = -2, WALK_VC = -3 };
 
-enum access { ACCESS_READ, ACCESS_WRITE, ACCESS_FETCH };
-
-/* What the RMP says to an access: 0, NPF_* bits of a fault, or RMP_NOT_VALIDATED */
-#define RMP_NOT_VALIDATED (1ULL << 63)
-u64 rmp_check(const struct rmp_entry *e, u32 asid, u8 vmpl, u8 cpl, u64 gpa, bool private, enum access a,
-	      int npt_level);
 int gva_to_gpa(struct world *w, u64 va, enum access a, u64 *gpa);
 int gva_copy(struct world *w, u64 va, void *buf, int len, enum access a);
 int fetch_insn(struct world *w, u8 *bytes, int len);
@@ -241,7 +243,6 @@ enum fault {
 	FAULT_NONE,
 	FAULT_PSC_DROP,		/* a change to private is acknowledged and not done */
 	FAULT_PSC_SHARED_DROP,	/* a change to shared is acknowledged and not done */
-	FAULT_PSC_REPEAT,	/* a page's change to private is done again later: what the guest validated is void */
 	FAULT_REMAP,		/* a validated page is replaced by a fresh one */
 	FAULT_ALIAS,		/* a page of the guest is mapped at another address, too */
 	FAULT_REPLAY,		/* a validated page is replaced by an older copy of itself */

@@ -125,6 +125,10 @@ int raise_vc(struct world *w, u64 error)
 	int r;
 
 	count(vc);
+	if ((error & ~0x1fULL) != SVM_EXIT_READ_DR0) { /* those come from a guest that prints its state */
+		w->shadow->last_vc = error;
+		w->shadow->last_vc_rip = w->vmcb->save.rip;
+	}
 	trace(2, "#VC %llx rip %llx", error, w->vmcb->save.rip);
 	r = w->vmcb->save.efer & EFER_LMA ? deliver_long(w, X86_TRAP_VC, error) : deliver_legacy(w, X86_TRAP_VC, error);
 	if (r == WALK_NPF) /* the host has to provide a page first; the instruction runs again */

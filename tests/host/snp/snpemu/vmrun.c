@@ -186,8 +186,8 @@ static void report_shutdown(struct world *w)
 	u8 bytes[8];
 
 	fetch_insn(w, bytes, sizeof(bytes));
-	trace_event("SHUTDOWN rip %llx cr0 %llx cr2 %llx cr3 %llx efer %llx cpl %d rsp %llx idt %llx/%x event %x/%x bytes %8ph",
-		    v->rip, v->cr0, v->cr2, v->cr3, v->efer, v->cpl, v->rsp, v->idtr.base, v->idtr.limit,
+	trace_event("SHUTDOWN last #VC %llx at %llx rip %llx cr0 %llx cr2 %llx cr3 %llx efer %llx cpl %d rsp %llx idt %llx/%x event %x/%x bytes %8ph",
+		    w->shadow->last_vc, w->shadow->last_vc_rip, v->rip, v->cr0, v->cr2, v->cr3, v->efer, v->cpl, v->rsp, v->idtr.base, v->idtr.limit,
 		    w->vmcb->control.exit_int_info, w->vmcb->control.exit_int_info_err, bytes);
 }
 

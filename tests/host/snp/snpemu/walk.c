@@ -8,30 +8,6 @@
 #include "svm.h"
 #include "snpemu.h"
 
-/* One access against one entry (APM 15.36.10, table 15-42) */
-u64 rmp_check(const struct rmp_entry *e, u32 asid, u8 vmpl, u8 cpl, u64 gpa, bool private, enum access access,
-	      int npt_level)
-{
-	u8 need;
-
-	if (!private)
-		return e && e->assigned ? NPF_RMP : 0;
-	if (!e || !e->assigned || e->firmware || e->immutable || e->asid != asid || e->gpa != (gpa & ~4095ULL))
-		return NPF_RMP;
-	if (e->size_2m && npt_level == 1)
-		return NPF_RMP | NPF_SIZE;
-	if (!e->validated)
-		return RMP_NOT_VALIDATED;
-	need = access == ACCESS_READ ? PERM_READ :
-	       access == ACCESS_WRITE ? PERM_WRITE :
-	       cpl == 3 ? PERM_USER_EXEC : PERM_SUPER_EXEC;
-	if (!(e->perms[vmpl] & need))
-		return NPF_RMP | NPF_VMPL;
-	if (e->vmsa && access == ACCESS_WRITE)
-		return NPF_RMP;
-	return 0;
-}
-
 /* @gpa with C-bit; on WALK_NPF the fault is described in @w */
 static int guest_page(struct world *w, u64 gpa, enum access access, u64 stage, void **page)
 {

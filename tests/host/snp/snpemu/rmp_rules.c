@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * PVALIDATE and RMPADJUST: what they do to an RMP entry (APM volume 3). Decisions only, on plain values; insn.c finds the
- * operands. The order of the checks is one reading of the manual's pseudo code.
+ * What an RMP entry allows and how PVALIDATE and RMPADJUST change it (APM volume 2, 15.36; volume 3). Decisions only, on plain
+ * values: test/rmp_rules.c runs this file in user space against tables. The order of the checks is one reading of the
+ * manual's pseudo code.
  */
 #include <linux/kernel.h>
+#include <linux/string.h>
 #include "snpemu.h"
 
 static int common_checks(const struct rmp_entry *e, const struct insn_operands *op)
@@ -76,4 +78,28 @@ int rmp_adjust(struct rmp_entry *e, const struct insn_operands *op)
 			e[i].vmsa = vmsa;
 	}
 	return INSN_OK;
+}
+
+/* One access against one entry (APM 15.36.10, table 15-42) */
+u64 rmp_check(const struct rmp_entry *e, u32 asid, u8 vmpl, u8 cpl, u64 gpa, bool private, enum access access,
+	      int npt_level)
+{
+	u8 need;
+
+	if (!private)
+		return e && e->assigned ? NPF_RMP : 0;
+	if (!e || !e->assigned || e->firmware || e->immutable || e->asid != asid || e->gpa != (gpa & ~4095ULL))
+		return NPF_RMP;
+	if (e->size_2m && npt_level == 1)
+		return NPF_RMP | NPF_SIZE;
+	if (!e->validated)
+		return RMP_NOT_VALIDATED;
+	need = access == ACCESS_READ ? PERM_READ :
+	       access == ACCESS_WRITE ? PERM_WRITE :
+	       cpl == 3 ? PERM_USER_EXEC : PERM_SUPER_EXEC;
+	if (!(e->perms[vmpl] & need))
+		return NPF_RMP | NPF_VMPL;
+	if (e->vmsa && access == ACCESS_WRITE)
+		return NPF_RMP;
+	return 0;
 }

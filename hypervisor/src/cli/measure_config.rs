@@ -1,0 +1,40 @@
+//! `casemate measure vm.toml`: the digest of Casemate's own launch, offline and anywhere.
+
+use super::Failure;
+use crate::config::RawConfig;
+use crate::launch::linux;
+use crate::launch::measure::{Measured, measure};
+use crate::vm::open_files;
+use attestation::hex::encode;
+use serde_json::json;
+use std::path::Path;
+
+/// The digest of the launch that `path` describes; with `explain` every measured page is printed first.
+///
+/// # Errors
+/// [`Failure::BadInput`] when the configuration cannot be launched, or has no launch digest.
+pub(super) fn digest(path: &Path, explain: bool, as_json: bool) -> Result<[u8; 48], Failure> {
+    let bad = |e: &dyn std::fmt::Display| Failure::BadInput(e.to_string());
+    let config = RawConfig::from_file(path).and_then(RawConfig::validate).map_err(|e| bad(&e))?;
+    let files = open_files(&config).map_err(|e| bad(&e))?;
+    let plan = linux::plan(&config, files).map_err(|e| bad(&e))?;
+    let measurement = measure(&plan).ok_or_else(|| {
+        bad(&"`protection` is \"none\": only a \"sev-snp\" guest has a launch digest")
+    })?;
+    if explain {
+        for page in &measurement.pages {
+            println!("{}", line(page, as_json));
+        }
+    }
+    Ok(measurement.digest)
+}
+
+fn line(page: &Measured, as_json: bool) -> String {
+    let hash = page.hash.map(|hash| encode(&hash));
+    if as_json {
+        json!({ "gpa": page.gpa, "kind": page.kind, "what": page.what, "sha384": hash }).to_string()
+    } else {
+        let hash = hash.as_deref().unwrap_or("contents not measured");
+        format!("{:#014x}  {:10}  {:18}  {hash}", page.gpa, page.kind, page.what)
+    }
+}

@@ -1,0 +1,283 @@
+//! Tests beside a policy, and how strong they are.
+//!
+//! A case is an input, a verdict, and the rules that must be its reasons. The strength of a suite is
+//! measured by mutation: each stated rule in turn is replaced by `any`, and some case has to notice.
+
+use crate::decide::{Decision, Verdict};
+use crate::document::json::quote;
+use crate::fact::{Fact, Facts};
+use crate::fields::{GRANT_FIELDS, Key, Point};
+use crate::input::Input;
+use crate::policy::{Origin, Policy};
+use crate::{render, search};
+
+/// One test case.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Case {
+    /// What it shows.
+    pub name: String,
+    /// The decision point.
+    pub point: Point,
+    /// The input.
+    pub facts: Facts,
+    /// The verdict it must get.
+    pub expect: Verdict,
+    /// Exactly the rules that must be its reasons, when it says.
+    pub because: Option<Vec<String>>,
+}
+
+/// Test cases of one policy.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Suite {
+    /// The cases, in the order of the document.
+    pub cases: Vec<Case>,
+}
+
+/// How one case went.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CaseResult {
+    /// The case's name.
+    pub name: String,
+    /// Whether the decision was the one expected.
+    pub passed: bool,
+    /// What was expected.
+    pub expected: String,
+    /// The decision.
+    pub decision: Decision,
+}
+
+/// A policy with one rule removed.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Mutant {
+    /// The rule that was removed.
+    pub rule: String,
+    /// Where it is stated.
+    pub origin: Origin,
+    /// Whether some case noticed.
+    pub noticed: bool,
+    /// An input that only the mutant admits, where none did.
+    pub witness: Option<Input>,
+}
+
+/// How a suite went.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SuiteReport {
+    /// Every case.
+    pub results: Vec<CaseResult>,
+    /// Every stated rule, removed in turn.
+    pub mutants: Vec<Mutant>,
+}
+
+impl SuiteReport {
+    /// Whether every case passed and every removed rule was noticed.
+    #[must_use]
+    pub fn is_good(&self) -> bool {
+        self.results.iter().all(|result| result.passed)
+            && self.mutants.iter().all(|mutant| mutant.noticed)
+    }
+}
+
+impl Case {
+    fn agrees(&self, decision: &Decision) -> bool {
+        let reasons = || decision.reasons.iter().map(|reason| reason.rule.as_str());
+        decision.verdict == self.expect
+            && self.because.as_ref().is_none_or(|because| {
+                because.len() == decision.reasons.len()
+                    && because.iter().all(|rule| reasons().any(|found| found == rule))
+            })
+    }
+
+    fn expected(&self) -> String {
+        match &self.because {
+            Some(rules) => format!("{} because of {}", self.expect, rules.join(", ")),
+            None => self.expect.to_string(),
+        }
+    }
+}
+
+impl Suite {
+    /// Runs every case and every mutant.
+    #[must_use]
+    pub fn run(&self, policy: &Policy) -> SuiteReport {
+        let result = |case: &Case| {
+            let decision = policy.decide(case.point, &case.facts);
+            CaseResult {
+                name: case.name.clone(),
+                passed: case.agrees(&decision),
+                expected: case.expected(),
+                decision,
+            }
+        };
+        let results = self.cases.iter().map(result).collect();
+        let mutants = mutants(policy)
+            .map(|(rule, origin, mutant)| {
+                let differs = |case: &Case| {
+                    let (own, changed) = (policy, &mutant);
+                    own.decide(case.point, &case.facts) != changed.decide(case.point, &case.facts)
+                        && !case.agrees(&changed.decide(case.point, &case.facts))
+                };
+                let noticed = self.cases.iter().any(differs);
+                let witness = if noticed { None } else { only_in(policy, &mutant, &rule) };
+                Mutant { rule, origin, noticed, witness }
+            })
+            // Removing a rule that decides nothing cannot be noticed; `check` reports such rules.
+            .filter(|mutant| mutant.noticed || mutant.witness.is_some() || is_setting(&mutant.rule))
+            .collect();
+        SuiteReport { results, mutants }
+    }
+}
+
+fn is_setting(rule: &str) -> bool {
+    rule.starts_with("runtime.on_") || rule == "network.on_rate"
+}
+
+fn only_in(policy: &Policy, mutant: &Policy, rule: &str) -> Option<Input> {
+    let diff = policy.diff(mutant);
+    diff.differences.into_iter().find(|d| d.rule == rule).and_then(|d| d.only_second)
+}
+
+/// The policy with each stated rule replaced by the loosest, in turn.
+fn mutants(policy: &Policy) -> impl Iterator<Item = (String, Origin, Policy)> + '_ {
+    let points = Point::ALL.into_iter().flat_map(move |point| {
+        policy.rules(point).enumerate().filter_map(move |(index, (field, rule, origin))| {
+            if *origin == Origin::Default || rule.is_loosest(field.kind) {
+                return None;
+            }
+            let mut mutant = policy.clone();
+            mutant.points.get_mut(point.index())?.state(index, field.kind.any(), origin.clone());
+            Some((field.path.to_owned(), origin.clone(), mutant))
+        })
+    });
+    let grants = policy.grants.iter().enumerate().flat_map(move |(at, grant)| {
+        grant.rules().enumerate().filter_map(move |(index, (field, rule, origin))| {
+            if *origin == Origin::Default || rule.is_loosest(field.kind) {
+                return None;
+            }
+            let mut mutant = policy.clone();
+            let any = GRANT_FIELDS.get(index)?.kind.any();
+            mutant.grants.get_mut(at)?.rules.state(index, any, origin.clone());
+            Some((grant.path(field), origin.clone(), mutant))
+        })
+    });
+    points.chain(grants)
+}
+
+impl Suite {
+    /// Test cases, as TOML, that would notice what these do not: an allowed input for each point that has
+    /// none, and for each unnoticed rule a change of an allowed input that only this rule denies.
+    #[must_use]
+    pub fn suggest(&self, policy: &Policy, report: &SuiteReport) -> String {
+        let mut out = String::new();
+        let mut allowed: Vec<Case> =
+            self.cases.iter().filter(|c| c.expect.is_allow()).cloned().collect();
+        for point in report.without_allowed(self, policy) {
+            if let Some(case) = allowed_case(policy, point) {
+                out.push_str(&write_case(&case, None));
+                allowed.push(case);
+            }
+        }
+        for mutant in report.mutants.iter().filter(|mutant| !mutant.noticed) {
+            let Some((point, input)) = mutant.witness.as_ref().and_then(|i| Some((i.point?, i)))
+            else {
+                continue;
+            };
+            let base = allowed.iter().find(|case| case.point == point);
+            let case = denied_case(policy, mutant, base, point, input);
+            let base = base.filter(|base| changed(base, &case).count() < 3);
+            out.push_str(&write_case(&case, base));
+        }
+        out
+    }
+}
+
+impl SuiteReport {
+    /// The points that admit something, have a stated rule, and no case that is allowed.
+    #[must_use]
+    pub fn without_allowed(&self, suite: &Suite, policy: &Policy) -> Vec<Point> {
+        let stated = |point: Point| {
+            let grants = point == Point::Secrets && !policy.grants.is_empty();
+            grants || policy.rules(point).any(|(_, _, origin)| *origin != Origin::Default)
+        };
+        let tested = |point: Point| {
+            suite.cases.iter().any(|case| case.point == point && case.expect.is_allow())
+        };
+        let points = Point::ALL.into_iter();
+        points.filter(|p| stated(*p) && !tested(*p) && allowed_case(policy, *p).is_some()).collect()
+    }
+}
+
+fn allowed_case(policy: &Policy, point: Point) -> Option<Case> {
+    let facts = if point == Point::Secrets {
+        let grant = policy.grants().first()?;
+        let rules: Vec<_> = grant.rules().map(|(field, rule, _)| (field, rule)).collect();
+        let facts = search::admitted(GRANT_FIELDS, &rules).ok()?;
+        facts.text(Key::SecretResource, &grant.resource().sample())
+    } else {
+        let rules: Vec<_> = policy.rules(point).map(|(field, rule, _)| (field, rule)).collect();
+        search::admitted(point.fields(), &rules).ok()?
+    };
+    let case = Case {
+        name: format!("{point}: an allowed input"),
+        point,
+        facts,
+        expect: Verdict::Allow,
+        because: None,
+    };
+    policy.decide(point, &case.facts).is_allow().then_some(case)
+}
+
+/// The allowed input with the one fact that the rule denies, or else the whole witness.
+fn denied_case(
+    policy: &Policy,
+    mutant: &Mutant,
+    base: Option<&Case>,
+    point: Point,
+    witness: &Input,
+) -> Case {
+    let name = mutant.rule.rsplit('.').next().unwrap_or_default();
+    let fields = if point == Point::Secrets { GRANT_FIELDS } else { point.fields() };
+    let field = fields
+        .iter()
+        .find(|f| f.path == mutant.rule || (point == Point::Secrets && f.name() == name));
+    let mut facts = base.map_or_else(|| witness.facts.clone(), |case| case.facts.clone());
+    if let Some((field, fact)) = field.and_then(|f| Some((f, witness.facts.get(f.key)?))) {
+        facts.set(field.key, fact.clone());
+    }
+    let decision = policy.decide(point, &facts);
+    let facts = if decision.is_allow() { witness.facts.clone() } else { facts };
+    let decision = policy.decide(point, &facts);
+    Case {
+        name: format!("{} is enforced", mutant.rule),
+        point,
+        facts,
+        expect: decision.verdict,
+        because: Some(decision.reasons.into_iter().map(|reason| reason.rule).collect()),
+    }
+}
+
+fn changed<'c>(base: &Case, case: &'c Case) -> impl Iterator<Item = (Key, &'c Fact)> {
+    let base = base.facts.clone();
+    case.facts.iter().filter(move |(key, fact)| base.get(*key) != Some(*fact))
+}
+
+fn write_case(case: &Case, base: Option<&Case>) -> String {
+    let mut out = format!("[[case]]\nname = {}\n", quote(&case.name));
+    match base {
+        Some(base) => out.push_str(&format!("from = {}\n", quote(&base.name))),
+        None => out.push_str(&format!("point = \"{}\"\n", case.point)),
+    }
+    out.push_str(&format!("expect = \"{}\"\n", case.expect));
+    if let Some(rules) = &case.because {
+        let rules: Vec<String> = rules.iter().map(|rule| quote(rule)).collect();
+        out.push_str(&format!("because = [{}]\n", rules.join(", ")));
+    }
+    let line = |name: &str, (key, fact): (Key, &Fact)| {
+        format!("{name}.{} = {}\n", key.path(), render::toml_fact(key.kind(), fact))
+    };
+    match base {
+        Some(base) => changed(base, case).for_each(|pair| out.push_str(&line("change", pair))),
+        None => case.facts.iter().for_each(|pair| out.push_str(&line("input", pair))),
+    }
+    out.push('\n');
+    out
+}

@@ -1,0 +1,234 @@
+//! The decision: does this policy admit these facts at this point?
+//!
+//! A point admits its input when every rule of the point admits the fact it constrains. A fact that is
+//! missing or not valid is denied by every rule that is not `any`; an invalid one even then. Nothing else
+//! can happen: there is no undefined result, and no order between rules decides.
+
+use crate::fact::{Fact, Facts};
+use crate::fields::{Field, Key, Kind, Point};
+use crate::policy::{Origin, Policy, Rules};
+use crate::render;
+use crate::rule::Rule;
+
+/// The answer to a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Verdict {
+    /// Go ahead.
+    Allow,
+    /// Not now: repeat later.
+    Throttle,
+    /// No.
+    Deny,
+    /// No, and stop the guest.
+    Kill,
+}
+
+impl Verdict {
+    /// The name in logs and outputs.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Allow => "allow",
+            Self::Throttle => "throttle",
+            Self::Deny => "deny",
+            Self::Kill => "kill",
+        }
+    }
+
+    /// The verdict with this name.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        [Self::Allow, Self::Throttle, Self::Deny, Self::Kill].into_iter().find(|v| v.name() == name)
+    }
+
+    /// Whether the request may go ahead.
+    #[must_use]
+    pub const fn is_allow(self) -> bool {
+        matches!(self, Self::Allow)
+    }
+}
+
+impl std::fmt::Display for Verdict {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// Why a rule did not admit its fact.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cause {
+    /// The fact is not among those the rule admits.
+    NotAdmitted,
+    /// The fact is not in the input.
+    Missing,
+    /// The fact is not valid.
+    Invalid,
+    /// No grant covers the resource.
+    NoGrant,
+}
+
+/// One rule that denies.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reason {
+    /// The path of the field: the id of the rule.
+    pub rule: String,
+    /// Where the rule is stated.
+    pub origin: Origin,
+    /// Why it denies.
+    pub cause: Cause,
+    /// What the rule admits, shortened.
+    pub admits: String,
+    /// The fact, shortened.
+    pub found: String,
+}
+
+impl std::fmt::Display for Reason {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { rule, origin, admits, found, .. } = self;
+        match self.cause {
+            Cause::NotAdmitted => write!(f, "{rule}: found {found}, admitted {admits} ({origin})"),
+            Cause::Missing => write!(f, "{rule}: not in the input, admitted {admits} ({origin})"),
+            Cause::Invalid => write!(f, "{rule}: {found} ({origin})"),
+            Cause::NoGrant => write!(f, "{rule}: no grant covers {found}"),
+        }
+    }
+}
+
+/// A verdict with the rules that led to it; none for [`Verdict::Allow`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Decision {
+    /// The answer.
+    pub verdict: Verdict,
+    /// Every rule that denies, in the order of the fields.
+    pub reasons: Vec<Reason>,
+}
+
+impl Decision {
+    const ALLOW: Self = Self { verdict: Verdict::Allow, reasons: Vec::new() };
+
+    /// Whether the request may go ahead.
+    #[must_use]
+    pub const fn is_allow(&self) -> bool {
+        self.verdict.is_allow()
+    }
+}
+
+impl std::fmt::Display for Decision {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.verdict)?;
+        for (index, reason) in self.reasons.iter().enumerate() {
+            write!(f, "{} {reason}", if index == 0 { ":" } else { ";" })?;
+        }
+        Ok(())
+    }
+}
+
+/// Why the rule does not admit the fact, or `None` when it does.
+#[inline]
+pub(crate) fn cause(field: &Field, rule: &Rule, facts: &Facts) -> Option<Cause> {
+    if matches!(field.key, Key::Setting) {
+        return None;
+    }
+    match facts.get(field.key) {
+        Some(fact) if rule.admits(fact) => None,
+        Some(fact) if is_invalid(fact) => Some(Cause::Invalid),
+        // `any` also admits what a later engine would know how to write.
+        Some(_) if rule.is_any() => None,
+        Some(_) => Some(Cause::NotAdmitted),
+        None if rule.is_any() => None,
+        None => Some(Cause::Missing),
+    }
+}
+
+fn is_invalid(fact: &Fact) -> bool {
+    match fact {
+        Fact::Invalid(_) => true,
+        Fact::List(elements) => elements.iter().any(is_invalid),
+        _ => false,
+    }
+}
+
+fn admits(rules: &Rules, fields: &'static [Field], facts: &Facts) -> bool {
+    fields.iter().zip(&rules.rules).all(|(field, rule)| cause(field, rule, facts).is_none())
+}
+
+impl Policy {
+    /// Decides one request.
+    #[must_use]
+    pub fn decide(&self, point: Point, facts: &Facts) -> Decision {
+        if point == Point::Secrets {
+            return self.decide_secret(facts);
+        }
+        match self.points.get(point.index()) {
+            Some(rules) if admits(rules, point.fields(), facts) => Decision::ALLOW,
+            _ => self.deny(point, facts),
+        }
+    }
+
+    #[cold]
+    fn deny(&self, point: Point, facts: &Facts) -> Decision {
+        let reasons = self
+            .rules(point)
+            .filter_map(|(field, rule, origin)| {
+                reason(field.path.to_owned(), field, rule, origin, facts)
+            })
+            .collect();
+        Decision { verdict: self.on_denied(point), reasons }
+    }
+
+    fn decide_secret(&self, facts: &Facts) -> Decision {
+        let resource = match facts.get(Key::SecretResource) {
+            Some(Fact::Text(text)) => &**text,
+            _ => "",
+        };
+        let Some(grant) = self.grant(resource) else {
+            let reason = Reason {
+                rule: "secrets".into(),
+                origin: Origin::Default,
+                cause: Cause::NoGrant,
+                admits: String::new(),
+                found: format!("{:?}", crate::render::shorten(resource)),
+            };
+            return Decision { verdict: Verdict::Deny, reasons: vec![reason] };
+        };
+        let denied = |(field, rule, origin): (&'static Field, &Rule, &Origin)| {
+            reason(grant.path(field), field, rule, origin, facts)
+        };
+        let reasons: Vec<Reason> = grant.rules().filter_map(denied).collect();
+        let verdict = if reasons.is_empty() { Verdict::Allow } else { Verdict::Deny };
+        Decision { verdict, reasons }
+    }
+
+    /// What a denial at this point does.
+    #[must_use]
+    pub fn on_denied(&self, point: Point) -> Verdict {
+        let setting = self.rules(point).find(|(field, _, _)| matches!(field.kind, Kind::Action(_)));
+        match setting {
+            Some((Field { kind: Kind::Action(names), .. }, Rule::Range(range), _)) => {
+                let index = usize::try_from(range.max()).unwrap_or(usize::MAX);
+                let name = if range.min() > range.max() { None } else { names.get(index) };
+                name.and_then(|name| Verdict::from_name(name)).unwrap_or(Verdict::Deny)
+            }
+            _ => Verdict::Deny,
+        }
+    }
+}
+
+fn reason(
+    path: String,
+    field: &'static Field,
+    rule: &Rule,
+    origin: &Origin,
+    facts: &Facts,
+) -> Option<Reason> {
+    let cause = cause(field, rule, facts)?;
+    Some(Reason {
+        rule: path,
+        origin: origin.clone(),
+        cause,
+        admits: render::brief_rule(field.kind, rule),
+        found: facts
+            .get(field.key)
+            .map_or_else(String::new, |fact| render::brief_fact(field.kind, fact)),
+    })
+}

@@ -1,0 +1,242 @@
+//! Comparison of two policies, field by field, with witnesses.
+
+use crate::devices;
+use crate::fact::{Fact, Facts};
+use crate::fields::{Field, GRANT_FIELDS, Key, Point};
+use crate::input::Input;
+use crate::lattice::{Forbidden, Pattern, Patterns};
+use crate::policy::{Grant, Policy, Rules};
+use crate::render;
+use crate::rule::Rule;
+use crate::search::{self, Wanted};
+
+/// How the second of two values compares with the first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Relation {
+    /// They admit the same.
+    Equal,
+    /// The second admits less.
+    Stricter,
+    /// The second admits more.
+    Looser,
+    /// Each admits something that the other does not.
+    Incomparable,
+}
+
+impl Relation {
+    /// A word for outputs.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Equal => "equal",
+            Self::Stricter => "stricter",
+            Self::Looser => "looser",
+            Self::Incomparable => "incomparable",
+        }
+    }
+
+    const fn of(second_in_first: bool, first_in_second: bool) -> Self {
+        match (second_in_first, first_in_second) {
+            (true, true) => Self::Equal,
+            (true, false) => Self::Stricter,
+            (false, true) => Self::Looser,
+            (false, false) => Self::Incomparable,
+        }
+    }
+}
+
+/// One field that differs.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Difference {
+    /// The path of the field.
+    pub rule: String,
+    /// How the second policy compares with the first.
+    pub relation: Relation,
+    /// What the first admits.
+    pub first: String,
+    /// What the second admits.
+    pub second: String,
+    /// An input that only the first policy admits, because of this field.
+    pub only_first: Option<Input>,
+    /// An input that only the second policy admits, because of this field.
+    pub only_second: Option<Input>,
+    /// Whether the difference changes no decision: other rules deny all inputs that it is about.
+    pub without_effect: bool,
+}
+
+/// The differences of two policies; none when they decide alike field by field.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Diff {
+    /// The fields that differ, in the order of the document.
+    pub differences: Vec<Difference>,
+}
+
+impl Diff {
+    /// Whether the second policy admits something that the first does not, or answers a denial more mildly.
+    #[must_use]
+    pub fn is_looser(&self) -> bool {
+        self.differences.iter().any(|difference| {
+            !difference.without_effect
+                && matches!(difference.relation, Relation::Looser | Relation::Incomparable)
+        })
+    }
+}
+
+impl Policy {
+    /// Compares `other` with this policy.
+    #[must_use]
+    pub fn diff(&self, other: &Self) -> Diff {
+        let mut differences = Vec::new();
+        for point in Point::ALL {
+            if let (Some(a), Some(b)) =
+                (self.points.get(point.index()), other.points.get(point.index()))
+            {
+                compare(point, point.fields(), (a, b), None, &mut differences);
+            }
+        }
+        self.diff_grants(other, &mut differences);
+        Diff { differences }
+    }
+
+    fn diff_grants(&self, other: &Self, out: &mut Vec<Difference>) {
+        let nothing = Rules::nothing();
+        for a in &self.grants {
+            let inside: Vec<&Grant> =
+                other.grants.iter().filter(|b| a.resource.covers(&b.resource)).collect();
+            for b in &inside {
+                compare_grant(&b.resource, Some(b.resource.sample()), (&a.rules, &b.rules), out);
+            }
+            if inside.iter().any(|b| b.resource == a.resource) {
+                continue;
+            }
+            match other.grants.iter().find(|b| b.resource.covers(&a.resource)) {
+                Some(b) => {
+                    compare_grant(
+                        &a.resource,
+                        Some(a.resource.sample()),
+                        (&a.rules, &b.rules),
+                        out,
+                    );
+                }
+                None => {
+                    let rest = outside(&a.resource, &inside);
+                    compare_grant(&a.resource, rest, (&a.rules, &nothing), out);
+                }
+            }
+        }
+        for b in &other.grants {
+            if self.grants.iter().any(|a| a.resource.covers(&b.resource)) {
+                continue;
+            }
+            let inside: Vec<&Grant> =
+                self.grants.iter().filter(|a| b.resource.covers(&a.resource)).collect();
+            compare_grant(&b.resource, outside(&b.resource, &inside), (&nothing, &b.rules), out);
+        }
+    }
+}
+
+impl Rules {
+    /// A grant that releases nothing: what a resource without a grant has.
+    fn nothing() -> Self {
+        let mut rules = Self::grant_defaults();
+        for (rule, field) in rules.rules.iter_mut().zip(GRANT_FIELDS) {
+            *rule = field.kind.nothing();
+        }
+        rules
+    }
+}
+
+/// A resource of `pattern` that none of the grants covers.
+fn outside(pattern: &Pattern, grants: &[&Grant]) -> Option<String> {
+    let own = Rule::Names(Patterns::new(vec![pattern.clone()]));
+    let others = grants.iter().map(|grant| grant.resource.clone()).collect();
+    let others = Rule::Forbidden(Forbidden::new(others));
+    let wanted =
+        Wanted { key: Key::SecretResource, admitted_by: vec![&own, &others], refused_by: None };
+    match wanted.find() {
+        Some(Fact::Text(text)) => Some(text.into()),
+        _ => None,
+    }
+}
+
+fn compare_grant(
+    resource: &Pattern,
+    sample: Option<String>,
+    (a, b): (&Rules, &Rules),
+    out: &mut Vec<Difference>,
+) {
+    let Some(sample) = sample else { return };
+    let from = out.len();
+    compare(Point::Secrets, GRANT_FIELDS, (a, b), Some(&sample), out);
+    for difference in out.iter_mut().skip(from) {
+        let name = difference.rule.rsplit('.').next().unwrap_or_default();
+        difference.rule = format!("secrets.{:?}.{name}", resource.to_string());
+    }
+}
+
+type Pairs<'r> = Vec<(&'static Field, &'r Rule)>;
+
+fn pairs<'r>(fields: &'static [Field], rules: &'r Rules) -> Pairs<'r> {
+    fields.iter().zip(&rules.rules).collect()
+}
+
+fn compare(
+    point: Point,
+    fields: &'static [Field],
+    (a, b): (&Rules, &Rules),
+    resource: Option<&str>,
+    out: &mut Vec<Difference>,
+) {
+    let (a, b) = (pairs(fields, a), pairs(fields, b));
+    for ((field, first), (_, second)) in a.iter().zip(&b) {
+        let relation = Relation::of(second.le(first), first.le(second));
+        if relation == Relation::Equal {
+            continue;
+        }
+        let witness = |(have, lack): (&Pairs<'_>, &Pairs<'_>), against: &Rule| {
+            let facts = witness(fields, field, (have, lack), against)?;
+            let facts = match resource {
+                Some(resource) => facts.text(Key::SecretResource, resource),
+                None => facts,
+            };
+            Some(Input { point: Some(point), facts })
+        };
+        let setting = field.key == Key::Setting;
+        let only_first = if setting { None } else { witness((&a, &b), second) };
+        let only_second = if setting { None } else { witness((&b, &a), first) };
+        out.push(Difference {
+            rule: field.path.to_owned(),
+            relation,
+            first: render::brief_rule(field.kind, first),
+            second: render::brief_rule(field.kind, second),
+            without_effect: !setting && only_first.is_none() && only_second.is_none(),
+            only_first,
+            only_second,
+        });
+    }
+}
+
+/// Facts that all rules of `have` admit and `against`, the rule of `lack` on `field`, does not.
+fn witness(
+    fields: &'static [Field],
+    field: &'static Field,
+    (have, lack): (&Pairs<'_>, &Pairs<'_>),
+    against: &Rule,
+) -> Option<Facts> {
+    if devices::without_effect(field, have.iter().copied()) {
+        return None;
+    }
+    let mut wanted = Wanted::of(field.key, have.iter().copied());
+    wanted.refused_by = Some(against);
+    let fact = wanted.find()?;
+    let mut facts = search::admitted(fields, have).ok()?;
+    facts.set(field.key, fact);
+    let alone = |facts: &Facts| {
+        let fits = |rules: &Pairs<'_>, facts: &Facts| {
+            rules.iter().all(|(f, r)| crate::decide::cause(f, r, facts).is_none())
+        };
+        fits(have, facts) && !fits(lack, facts)
+    };
+    let tidy = devices::consistent(facts.clone());
+    [tidy, facts].into_iter().find(alone)
+}

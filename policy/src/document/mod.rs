@@ -1,0 +1,43 @@
+//! Documents: TOML or JSON text to typed values, with every error at once and its place.
+//!
+//! Bounds, all tested: [`MAX_DOCUMENT`] bytes, [`MAX_DEPTH`] nested tables or lists, [`MAX_MEMBERS`]
+//! members of a list, [`MAX_TEXT`] bytes of a text, [`MAX_BLOCKS`] egress blocks, [`MAX_GRANTS`] grants,
+//! [`MAX_ERRORS`] errors reported. Every error of fields is reported at once; of syntax errors all in documents
+//! up to 64 KiB, and the first in longer ones.
+
+mod diagnostic;
+mod header;
+pub(crate) mod json;
+mod load;
+mod members;
+mod structured;
+pub(crate) mod suggest;
+pub(crate) mod time;
+mod toml;
+pub(crate) mod tree;
+mod values;
+
+pub(crate) use diagnostic::Sink;
+pub use diagnostic::{Diagnostic, LoadError, Site};
+pub(crate) use header::Header;
+pub use header::{ENGINE_VERSION, SCHEMA_VERSION};
+pub(crate) use load::{default_rule, load};
+pub(crate) use members::{byte_string, index_of, normal_path, pad, pattern};
+pub(crate) use structured::bit;
+pub(crate) use tree::{Node, Value, parse};
+pub(crate) use values::{format_version, parse_rule, parse_version};
+
+/// Longest document in bytes.
+pub const MAX_DOCUMENT: usize = 4 << 20;
+/// Deepest nesting of tables and lists.
+pub const MAX_DEPTH: usize = 16;
+/// Most members of a list.
+pub const MAX_MEMBERS: usize = 65_536;
+/// Longest text in bytes.
+pub const MAX_TEXT: usize = 4096;
+/// Most blocks of `network.egress`.
+pub const MAX_BLOCKS: usize = 256;
+/// Most grants of `secrets`.
+pub const MAX_GRANTS: usize = 1024;
+/// Most errors reported for one document.
+pub const MAX_ERRORS: usize = 100;

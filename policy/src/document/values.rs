@@ -1,0 +1,123 @@
+//! One field of a document to its rule.
+
+use super::{MAX_TEXT, Node, Sink, Value, members, structured, suggest};
+use crate::fields::Kind;
+use crate::lattice::{ByteSet, Choice, Forbidden, Patterns, Range, Required};
+use crate::rule::Rule;
+
+/// `major.minor.patch` with one to three parts, packed so that order of numbers is order of versions.
+pub(crate) fn parse_version(text: &str) -> Option<u64> {
+    let mut packed = [0u64; 3];
+    let mut parts = text.split('.');
+    for (index, slot) in packed.iter_mut().enumerate() {
+        match parts.next() {
+            Some(part) => *slot = version_part(part)?,
+            None if index > 0 => {}
+            None => return None,
+        }
+    }
+    let [major, minor, patch] = packed;
+    parts.next().is_none().then_some(major << 40 | minor << 20 | patch)
+}
+
+fn version_part(part: &str) -> Option<u64> {
+    let digits = !part.is_empty() && part.len() <= 6 && part.bytes().all(|b| b.is_ascii_digit());
+    part.parse().ok().filter(|_| digits)
+}
+
+/// The version that a packed number stands for.
+pub(crate) fn format_version(packed: u64) -> String {
+    format!("{}.{}.{}", packed >> 40, packed >> 20 & 0xf_ffff, packed & 0xf_ffff)
+}
+
+/// Reads a field; `None` after an error.
+pub(crate) fn parse_rule(kind: Kind, node: &Node, path: &str, sink: &mut Sink<'_>) -> Option<Rule> {
+    match &node.value {
+        Value::Text(word) if word == "any" => return Some(kind.any()),
+        Value::Text(word) if word == "nothing" && !matches!(kind, Kind::Action(_)) => {
+            return Some(kind.nothing());
+        }
+        _ => {}
+    }
+    let expected = format!("{}, or \"any\"", kind.syntax());
+    Some(match kind {
+        Kind::Floor => Rule::Range(Range::at_least(number(node, path, &expected, sink)?)),
+        Kind::Ceiling | Kind::CeilingEach => {
+            Rule::Range(Range::at_most(number(node, path, &expected, sink)?))
+        }
+        Kind::Interval => Rule::Range(structured::interval(node, path, sink)?),
+        Kind::Version => Rule::Range(Range::at_least(version(node, path, &expected, sink)?)),
+        Kind::Window => Rule::Range(structured::window(node, path, sink)?),
+        Kind::Flag | Kind::FlagEach => {
+            let index = one_of(node, crate::fields::FLAG, path, &expected, sink)?;
+            Rule::Choice(Choice::only([index]))
+        }
+        Kind::Choice(names) => {
+            Rule::Choice(Choice::only(members::choices(node, names, path, &expected, sink)?))
+        }
+        Kind::Level(names) | Kind::Action(names) => {
+            Rule::Range(Range::at_most(one_of(node, names, path, &expected, sink)?))
+        }
+        Kind::BytesAllowed(len) => {
+            Rule::Bytes(ByteSet::only(members::byte_strings(node, len, path, &expected, sink)?))
+        }
+        Kind::BytesDenied(len) => {
+            Rule::Bytes(ByteSet::except(members::byte_strings(node, len, path, &expected, sink)?))
+        }
+        Kind::Names { .. } => {
+            Rule::Names(Patterns::new(members::patterns(node, path, &expected, sink)?))
+        }
+        Kind::Roots => Rule::Names(Patterns::new(members::roots(node, path, &expected, sink)?)),
+        Kind::NamesForbidden => {
+            Rule::Forbidden(Forbidden::new(members::patterns(node, path, &expected, sink)?))
+        }
+        Kind::NamesRequired => {
+            let texts = members::texts(node, path, &expected, sink)?;
+            Rule::Required(Required::all(texts.into_iter().map(|(_, text)| text.into())))
+        }
+        Kind::Bits(names) => Rule::Bits(structured::bits(node, names, path, sink)?),
+        Kind::Tcb => Rule::Tcb(structured::tcb(node, path, sink)?),
+        Kind::Egress => Rule::Egress(structured::egress(node, path, sink)?),
+        Kind::Limit => Rule::Limit(structured::limit(node, path, sink)?),
+    })
+}
+
+fn refuse<T>(node: &Node, path: &str, expected: &str, sink: &mut Sink<'_>) -> Option<T> {
+    let found = node.value.describe();
+    sink.error(node.offset, path, format!("expected {expected}, found {found}"));
+    None
+}
+
+fn number(node: &Node, path: &str, expected: &str, sink: &mut Sink<'_>) -> Option<u64> {
+    match node.value {
+        Value::Number(n) => Some(n),
+        _ => refuse(node, path, expected, sink),
+    }
+}
+
+fn version(node: &Node, path: &str, expected: &str, sink: &mut Sink<'_>) -> Option<u64> {
+    match &node.value {
+        Value::Text(text) if text.len() <= MAX_TEXT => {
+            parse_version(text).or_else(|| refuse(node, path, expected, sink))
+        }
+        _ => refuse(node, path, expected, sink),
+    }
+}
+
+fn one_of(
+    node: &Node,
+    names: &[&str],
+    path: &str,
+    expected: &str,
+    sink: &mut Sink<'_>,
+) -> Option<u64> {
+    match &node.value {
+        Value::Text(text) => members::index_of(text, names).or_else(|| {
+            let help = suggest::help(text, names.iter().copied());
+            let message = format!("expected {expected}, found {}", node.value.describe());
+            sink.error_with_help(node.offset, path, message, help);
+            None
+        }),
+        _ => refuse(node, path, expected, sink),
+    }
+}

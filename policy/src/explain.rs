@@ -1,0 +1,207 @@
+//! Explanation: every rule of a point with what it admits, what was found and how it was decided; and the
+//! smallest change of an input that would be admitted.
+
+use crate::decide::{Cause, Decision, cause};
+use crate::fact::{Fact, Facts};
+use crate::fields::{Field, GRANT_FIELDS, Key, Kind, Point};
+use crate::policy::{Origin, Policy};
+use crate::render;
+use crate::rule::Rule;
+use crate::search::{Wanted, keys};
+
+/// How one rule was decided.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// The fact is admitted.
+    Admitted,
+    /// The fact is denied.
+    Denied(Cause),
+    /// The rule is `any`: the fact, if there is one, was not looked at.
+    NotChecked,
+    /// The rule sets what a denial does.
+    Setting,
+}
+
+impl Outcome {
+    /// A word for outputs.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Admitted => "admitted",
+            Self::Denied(_) => "DENIED",
+            Self::NotChecked => "not checked",
+            Self::Setting => "setting",
+        }
+    }
+}
+
+/// One rule of an explanation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Explained {
+    /// The path of the field.
+    pub rule: String,
+    /// Where it is stated.
+    pub origin: Origin,
+    /// What the rule does with the fact.
+    pub operator: &'static str,
+    /// What the rule admits.
+    pub admits: String,
+    /// The path of the fact.
+    pub fact: &'static str,
+    /// The fact, `None` when the input does not have it.
+    pub found: Option<String>,
+    /// How it was decided.
+    pub outcome: Outcome,
+}
+
+/// The operator of a kind, for an explanation.
+const fn operator(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Floor | Kind::Version | Kind::Tcb => "at least",
+        Kind::Ceiling | Kind::Level(_) => "at most",
+        Kind::CeilingEach => "each at most",
+        Kind::Interval | Kind::Window => "within",
+        Kind::Flag => "is",
+        Kind::FlagEach => "each is",
+        Kind::Choice(_) | Kind::BytesAllowed(_) | Kind::Names { list: false } => "one of",
+        Kind::Names { list: true } => "each one of",
+        Kind::Roots => "each below",
+        Kind::BytesDenied(_) => "not one of",
+        Kind::NamesForbidden => "none of",
+        Kind::NamesRequired => "has all of",
+        Kind::Bits(_) => "bits",
+        Kind::Egress => "each in",
+        Kind::Limit => "at most",
+        Kind::Action(_) => "on denial",
+    }
+}
+
+fn explain_one(
+    path: String,
+    field: &Field,
+    rule: &Rule,
+    origin: &Origin,
+    facts: &Facts,
+) -> Explained {
+    let outcome = match cause(field, rule, facts) {
+        _ if field.key == Key::Setting => Outcome::Setting,
+        Some(cause) => Outcome::Denied(cause),
+        None if rule.is_any() => Outcome::NotChecked,
+        None => Outcome::Admitted,
+    };
+    Explained {
+        rule: path,
+        origin: origin.clone(),
+        operator: operator(field.kind),
+        admits: render::brief_rule(field.kind, rule),
+        fact: field.key.path(),
+        found: facts.get(field.key).map(|fact| render::brief_fact(field.kind, fact)),
+        outcome,
+    }
+}
+
+/// One change of an input.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Change {
+    /// The fact.
+    pub key: Key,
+    /// What it is, `None` when it is missing.
+    pub from: Option<Fact>,
+    /// What it would have to be.
+    pub to: Fact,
+}
+
+impl std::fmt::Display for Change {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let kind = self.key.kind();
+        let from =
+            self.from.as_ref().map_or_else(|| "(missing)".into(), |fact| render::fact(kind, fact));
+        write!(f, "{}: {from} -> {}", self.key.path(), render::fact(kind, &self.to))
+    }
+}
+
+/// What would have to change for an input to be admitted.
+#[derive(Debug, Clone, PartialEq)]
+pub enum WhyNot {
+    /// It is admitted as it is.
+    Admitted,
+    /// These facts, as few as possible, each as near as possible.
+    Change(Vec<Change>),
+    /// No input is admitted here: these rules admit nothing together.
+    Never(Vec<String>),
+}
+
+impl Policy {
+    /// Every rule of the point, with how it was decided.
+    #[must_use]
+    pub fn explain(&self, point: Point, facts: &Facts) -> (Decision, Vec<Explained>) {
+        let decision = self.decide(point, facts);
+        let rows = if point == Point::Secrets {
+            let resource = self.grant_of(facts);
+            let grants = resource.into_iter().flat_map(|grant| {
+                grant.rules().map(|(f, r, o)| explain_one(grant.path(f), f, r, o, facts))
+            });
+            grants.collect()
+        } else {
+            let rules = self.rules(point);
+            rules.map(|(f, r, o)| explain_one(f.path.to_owned(), f, r, o, facts)).collect()
+        };
+        (decision, rows)
+    }
+
+    fn grant_of(&self, facts: &Facts) -> Option<&crate::policy::Grant> {
+        match facts.get(Key::SecretResource) {
+            Some(Fact::Text(text)) => self.grant(text),
+            _ => None,
+        }
+    }
+
+    /// The smallest change of the facts that the policy admits at the point.
+    ///
+    /// Facts are judged one by one, so every fact that is denied has to change and no other has to.
+    #[must_use]
+    pub fn why_not(&self, point: Point, facts: &Facts) -> WhyNot {
+        if self.decide(point, facts).is_allow() {
+            return WhyNot::Admitted;
+        }
+        let rules: Vec<(&'static Field, &Rule)> = if point == Point::Secrets {
+            match self.grant_of(facts) {
+                Some(grant) => grant.rules().map(|(field, rule, _)| (field, rule)).collect(),
+                None => {
+                    return WhyNot::Never(vec!["secrets: no grant covers this resource".into()]);
+                }
+            }
+        } else {
+            self.rules(point).map(|(field, rule, _)| (field, rule)).collect()
+        };
+        let fields = if point == Point::Secrets { GRANT_FIELDS } else { point.fields() };
+        let (mut changes, mut never) = (Vec::new(), Vec::new());
+        for key in keys(fields) {
+            let of_key = || rules.iter().copied().filter(|(field, _)| field.key == key);
+            if of_key().all(|(field, rule)| cause(field, rule, facts).is_none()) {
+                continue;
+            }
+            match Wanted::of(key, rules.iter().copied()).nearest(facts.get(key)) {
+                Some(to) => changes.push(Change { key, from: facts.get(key).cloned(), to }),
+                None => never.extend(of_key().map(|(field, rule)| {
+                    format!("{} admits {}", field.path, render::brief_rule(field.kind, rule))
+                })),
+            }
+        }
+        if never.is_empty() { WhyNot::Change(changes) } else { WhyNot::Never(never) }
+    }
+}
+
+impl WhyNot {
+    /// The facts with the changes made.
+    #[must_use]
+    pub fn apply(&self, facts: &Facts) -> Facts {
+        let mut out = facts.clone();
+        if let Self::Change(changes) = self {
+            for change in changes {
+                out.set(change.key, change.to.clone());
+            }
+        }
+        out
+    }
+}

@@ -1,0 +1,60 @@
+//! The input of the Rego export.
+
+use super::rego::hex_address;
+use super::{bit_list, choice_name};
+use crate::document::json::quote;
+use crate::fact::Fact;
+use crate::fields::Kind;
+use crate::input::Input;
+use crate::lattice::Tcb;
+
+/// The input as the JSON object that the Rego export reads.
+#[must_use]
+pub fn rego_input(input: &Input) -> String {
+    let mut parts = Vec::new();
+    if let Some(point) = input.point {
+        parts.push(format!("\"point\":\"{point}\""));
+    }
+    for (key, fact) in input.facts.iter() {
+        if let Some(value) = value(key.kind(), fact) {
+            parts.push(format!("\"{}\":{value}", key.path()));
+        }
+    }
+    format!("{{{}}}", parts.join(","))
+}
+
+fn value(kind: Kind, fact: &Fact) -> Option<String> {
+    Some(match (kind, fact) {
+        (Kind::Bits(names), Fact::Number(mask)) => {
+            let bits = bit_list(*mask, names).into_iter().map(|name| quote(&name));
+            format!("[{}]", bits.collect::<Vec<_>>().join(","))
+        }
+        (Kind::Choice(_), Fact::Number(index)) => quote(choice_name(kind, *index)),
+        (Kind::Flag | Kind::FlagEach, Fact::Number(n)) => (*n != 0).to_string(),
+        (_, Fact::Number(n)) => n.to_string(),
+        (_, Fact::Text(text)) => quote(text),
+        (_, Fact::Bytes(bytes)) => quote(&bytes.to_hex()),
+        (_, Fact::Tcb(tcb)) => {
+            let name = Tcb::GENERATIONS.get(usize::from(tcb.generation)).copied();
+            let levels = Tcb::PARTS.iter().zip(tcb.levels);
+            let levels: String =
+                levels.map(|(part, level)| format!(",\"{part}\":{level}")).collect();
+            format!("{{\"generation\":{}{levels}}}", quote(name.unwrap_or("unknown")))
+        }
+        (_, Fact::Endpoint(e)) => format!(
+            "{{\"address\":\"{}\",\"hex\":\"{}\",\"port\":{},\"protocol\":\"{}\"}}",
+            e.address.to_canonical(),
+            hex_address(e.address),
+            e.port,
+            e.protocol.name()
+        ),
+        (_, Fact::Usage(usage)) => {
+            format!("{{\"in_second\":{},\"total\":{}}}", usage.in_second, usage.total)
+        }
+        (_, Fact::List(items)) => {
+            let items: Option<Vec<String>> = items.iter().map(|item| value(kind, item)).collect();
+            format!("[{}]", items?.join(","))
+        }
+        (_, Fact::Invalid(_)) => return None,
+    })
+}

@@ -1,0 +1,229 @@
+//! Sets of digests, chip identifiers and other short byte strings, given by their members or by what is
+//! left out.
+
+use super::Lattice;
+
+/// A byte string of at most 64 bytes: a digest, chip id or similar.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Bytes {
+    len: u8,
+    data: [u8; 64],
+}
+
+impl Bytes {
+    /// Copies `bytes`; `None` when there are more than 64.
+    #[must_use]
+    pub fn new(bytes: &[u8]) -> Option<Self> {
+        let len = u8::try_from(bytes.len()).ok()?;
+        let mut data = [0; 64];
+        data.get_mut(..bytes.len())?.copy_from_slice(bytes);
+        Some(Self { len, data })
+    }
+
+    /// `len` zero bytes (at most 64): what the firmware reports for "not set".
+    #[must_use]
+    pub fn zero(len: u8) -> Self {
+        Self { len: len.min(64), data: [0; 64] }
+    }
+
+    /// The bytes.
+    #[must_use]
+    pub fn as_slice(&self) -> &[u8] {
+        self.data.get(..usize::from(self.len)).unwrap_or(&self.data)
+    }
+
+    /// Reads lower or upper case hexadecimal; `None` for anything else.
+    #[must_use]
+    pub fn from_hex(text: &str) -> Option<Self> {
+        let digits = text.as_bytes();
+        if !digits.len().is_multiple_of(2) || digits.len() > 128 {
+            return None;
+        }
+        let mut out = Self { len: u8::try_from(digits.len() / 2).ok()?, data: [0; 64] };
+        for (byte, pair) in out.data.iter_mut().zip(digits.chunks_exact(2)) {
+            if let [high, low] = pair {
+                *byte = nibble(*high)? << 4 | nibble(*low)?;
+            }
+        }
+        Some(out)
+    }
+
+    /// Lower case hexadecimal.
+    #[must_use]
+    pub fn to_hex(&self) -> String {
+        hex(self.as_slice())
+    }
+
+    /// Equality without a call or an early end: one digest is looked up on every launch decision.
+    fn same(&self, other: &Self) -> bool {
+        let differs = self.data.iter().zip(&other.data).fold(0, |acc, (a, b)| acc | (a ^ b));
+        differs | (self.len ^ other.len) == 0
+    }
+
+    fn successor(&self) -> Option<Self> {
+        let mut next = *self;
+        let used = usize::from(self.len);
+        for byte in next.data.iter_mut().take(used).rev() {
+            let (value, overflow) = byte.overflowing_add(1);
+            *byte = value;
+            if !overflow {
+                return Some(next);
+            }
+        }
+        None
+    }
+}
+
+impl std::fmt::Debug for Bytes {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.to_hex())
+    }
+}
+
+fn nibble(digit: u8) -> Option<u8> {
+    match digit {
+        b'0'..=b'9' => Some(digit - b'0'),
+        b'a'..=b'f' => Some(digit - b'a' + 10),
+        b'A'..=b'F' => Some(digit - b'A' + 10),
+        _ => None,
+    }
+}
+
+/// Lower case hexadecimal of any bytes.
+#[must_use]
+pub fn hex(bytes: &[u8]) -> String {
+    let mut out = String::with_capacity(bytes.len().saturating_mul(2));
+    for byte in bytes {
+        for digit in [byte >> 4, byte & 15] {
+            out.push(char::from(if digit < 10 { b'0' + digit } else { b'a' + digit - 10 }));
+        }
+    }
+    out
+}
+
+/// A set of byte strings: these, or all but these. Members are sorted and unique.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ByteSet {
+    except: bool,
+    members: Box<[Bytes]>,
+}
+
+impl ByteSet {
+    /// Exactly these.
+    #[must_use]
+    pub fn only(members: Vec<Bytes>) -> Self {
+        Self::build(false, members)
+    }
+
+    /// Everything but these.
+    #[must_use]
+    pub fn except(members: Vec<Bytes>) -> Self {
+        Self::build(true, members)
+    }
+
+    fn build(except: bool, mut members: Vec<Bytes>) -> Self {
+        members.sort_unstable();
+        members.dedup();
+        Self { except, members: members.into() }
+    }
+
+    /// Whether the members are what is left out.
+    #[must_use]
+    pub fn is_except(&self) -> bool {
+        self.except
+    }
+
+    /// The members listed, in order.
+    #[must_use]
+    pub fn members(&self) -> &[Bytes] {
+        &self.members
+    }
+
+    fn lists(&self, x: &Bytes) -> bool {
+        match &*self.members {
+            [one] => one.same(x),
+            many => many.binary_search(x).is_ok(),
+        }
+    }
+
+    /// Whether `x` is in the set.
+    #[must_use]
+    pub fn admits(&self, x: &Bytes) -> bool {
+        self.lists(x) != self.except
+    }
+
+    /// Some member, of `len` bytes where the set is given by what is left out.
+    #[must_use]
+    pub fn sample(&self, len: u8) -> Option<Bytes> {
+        if !self.except {
+            return self.members.first().copied();
+        }
+        let mut candidate = Bytes::zero(len).successor()?;
+        while self.lists(&candidate) {
+            candidate = candidate.successor()?;
+        }
+        Some(candidate)
+    }
+
+    /// A byte string that `self` admits and `other` does not.
+    #[must_use]
+    pub fn witness_against(&self, other: &Self, len: u8) -> Option<Bytes> {
+        let listed = self.members.iter().chain(&*other.members);
+        if let Some(found) = listed.copied().find(|x| self.admits(x) && !other.admits(x)) {
+            return Some(found);
+        }
+        if self.except && !other.except {
+            return self.join(other).minus(other).sample(len);
+        }
+        None
+    }
+
+    /// What `self` admits and `other`, given by its members, does not.
+    fn minus(&self, other: &Self) -> Self {
+        self.meet(&Self { except: !other.except, members: other.members.clone() })
+    }
+
+    fn keep(&self, wanted: impl Fn(&Bytes) -> bool) -> Vec<Bytes> {
+        self.members.iter().copied().filter(wanted).collect()
+    }
+
+    fn together(&self, other: &Self) -> Vec<Bytes> {
+        self.members.iter().chain(&*other.members).copied().collect()
+    }
+}
+
+impl Lattice for ByteSet {
+    fn top() -> Self {
+        Self { except: true, members: Box::default() }
+    }
+    fn bottom() -> Self {
+        Self { except: false, members: Box::default() }
+    }
+    fn meet(&self, other: &Self) -> Self {
+        match (self.except, other.except) {
+            (false, _) => Self::only(self.keep(|x| other.admits(x))),
+            (true, false) => Self::only(other.keep(|x| self.admits(x))),
+            (true, true) => Self::except(self.together(other)),
+        }
+    }
+    fn join(&self, other: &Self) -> Self {
+        match (self.except, other.except) {
+            (false, false) => Self::only(self.together(other)),
+            (true, _) => Self::except(self.keep(|x| !other.admits(x))),
+            (false, true) => Self::except(other.keep(|x| !self.admits(x))),
+        }
+    }
+    fn le(&self, other: &Self) -> bool {
+        match (self.except, other.except) {
+            (false, _) => self.members.iter().all(|x| other.admits(x)),
+            (true, true) => other.members.iter().all(|x| !self.admits(x)),
+            (true, false) => false,
+        }
+    }
+    fn is_empty(&self) -> bool {
+        !self.except && self.members.is_empty()
+    }
+    fn is_any(&self) -> bool {
+        self.except && self.members.is_empty()
+    }
+}

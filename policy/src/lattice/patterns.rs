@@ -1,0 +1,213 @@
+//! Sets of texts given by anchored globs: a literal, or a literal followed by one final `*`.
+//!
+//! Nothing more general is offered: with these, intersection and inclusion are exact and a look-up is one
+//! binary search. A set is kept as a sorted list in which no pattern covers another.
+
+use super::Lattice;
+
+fn first_byte(text: &str) -> u8 {
+    text.as_bytes().first().copied().unwrap_or(0)
+}
+
+/// Up to so many patterns are tried one by one: their first bytes tell most of them off.
+const FEW: usize = 8;
+
+/// One anchored glob.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Pattern {
+    /// First byte of the text, zero for none: tells most patterns off without looking at the text.
+    first: u8,
+    text: Box<str>,
+    prefix: bool,
+}
+
+impl Pattern {
+    /// Exactly `text`.
+    #[must_use]
+    pub fn exact(text: &str) -> Self {
+        Self { first: first_byte(text), text: text.into(), prefix: false }
+    }
+
+    /// Everything that begins with `text`.
+    #[must_use]
+    pub fn prefix(text: &str) -> Self {
+        Self { first: first_byte(text), text: text.into(), prefix: true }
+    }
+
+    /// The literal part.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// Whether it ends with `*`.
+    #[must_use]
+    pub fn is_prefix(&self) -> bool {
+        self.prefix
+    }
+
+    /// Whether `text` matches.
+    #[must_use]
+    pub fn matches(&self, text: &str) -> bool {
+        if self.prefix { text.starts_with(&*self.text) } else { *self.text == *text }
+    }
+
+    /// Whether everything that `other` matches `self` matches too.
+    #[must_use]
+    pub fn covers(&self, other: &Self) -> bool {
+        if self.prefix { other.text.starts_with(&*self.text) } else { self == other }
+    }
+
+    /// A text that matches.
+    #[must_use]
+    pub fn sample(&self) -> String {
+        self.text.to_string()
+    }
+}
+
+impl std::fmt::Display for Pattern {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}{}", self.text, if self.prefix { "*" } else { "" })
+    }
+}
+
+/// Admits a text that matches one of the patterns.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Patterns(Box<[Pattern]>);
+
+impl Patterns {
+    /// The set of these patterns.
+    #[must_use]
+    pub fn new(mut patterns: Vec<Pattern>) -> Self {
+        // A prefix sorts after its equal literal; it has to come first to cover it.
+        patterns.sort_unstable_by(|a, b| a.text.cmp(&b.text).then(b.prefix.cmp(&a.prefix)));
+        let mut kept: Vec<Pattern> = Vec::with_capacity(patterns.len());
+        for pattern in patterns {
+            if !kept.last().is_some_and(|last| last.covers(&pattern)) {
+                kept.push(pattern);
+            }
+        }
+        Self(kept.into())
+    }
+
+    /// The patterns, sorted; none covers another.
+    #[must_use]
+    pub fn patterns(&self) -> &[Pattern] {
+        &self.0
+    }
+
+    /// The only pattern that can match `text`: the last that does not sort after it. If a pattern `p` that
+    /// is a prefix of `text` sorted before it, everything between would begin with `p` and be covered.
+    fn candidate(&self, text: &str) -> Option<&Pattern> {
+        let after = self.0.partition_point(|p| *p.text <= *text);
+        self.0.get(after.checked_sub(1)?)
+    }
+
+    /// Whether `text` matches one of the patterns.
+    #[must_use]
+    pub fn admits(&self, text: &str) -> bool {
+        if self.0.len() > FEW {
+            return self.candidate(text).is_some_and(|p| p.matches(text));
+        }
+        let first = first_byte(text);
+        self.0.iter().any(|p| (p.first == first || p.first == 0) && p.matches(text))
+    }
+
+    /// Whether every text of `pattern` is admitted.
+    #[must_use]
+    pub fn covers(&self, pattern: &Pattern) -> bool {
+        self.candidate(&pattern.text).is_some_and(|p| p.covers(pattern))
+    }
+
+    /// Some admitted text, not empty where there is a choice.
+    #[must_use]
+    pub fn sample(&self) -> Option<String> {
+        self.0.first().map(Pattern::sample)
+    }
+
+    /// A text that `self` admits and `other` does not.
+    #[must_use]
+    pub fn witness_against(&self, other: &Self) -> Option<String> {
+        let uncovered = self.0.iter().find(|p| !other.covers(p))?;
+        if !uncovered.prefix {
+            return Some(uncovered.sample());
+        }
+        // Finitely many patterns cannot cover a prefix unless one covers all of it, so some extension
+        // by one character from a long enough alphabet is free.
+        let mut tries = std::iter::once(uncovered.sample()).chain(
+            ('!'..)
+                .take(other.0.len().saturating_add(200))
+                .map(|c| format!("{uncovered}{c}").replacen('*', "", 1)),
+        );
+        tries.find(|text| self.admits(text) && !other.admits(text))
+    }
+}
+
+impl Lattice for Patterns {
+    fn top() -> Self {
+        Self(Box::new([Pattern::prefix("")]))
+    }
+    fn bottom() -> Self {
+        Self(Box::default())
+    }
+    fn meet(&self, other: &Self) -> Self {
+        // Two patterns meet only when one covers the other, and then in the smaller.
+        let here = self.0.iter().filter(|p| other.covers(p));
+        let there = other.0.iter().filter(|p| self.covers(p));
+        Self::new(here.chain(there).cloned().collect())
+    }
+    fn join(&self, other: &Self) -> Self {
+        Self::new(self.0.iter().chain(&*other.0).cloned().collect())
+    }
+    fn le(&self, other: &Self) -> bool {
+        self.0.iter().all(|p| other.covers(p))
+    }
+}
+
+/// Admits a text that matches none of the patterns.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Forbidden(Patterns);
+
+impl Forbidden {
+    /// Forbids what these patterns match.
+    #[must_use]
+    pub fn new(patterns: Vec<Pattern>) -> Self {
+        Self(Patterns::new(patterns))
+    }
+
+    /// What is forbidden.
+    #[must_use]
+    pub fn patterns(&self) -> &Patterns {
+        &self.0
+    }
+
+    /// Whether `text` is not forbidden.
+    #[must_use]
+    pub fn admits(&self, text: &str) -> bool {
+        !self.0.admits(text)
+    }
+
+    /// A text that `self` admits and `other` does not.
+    #[must_use]
+    pub fn witness_against(&self, other: &Self) -> Option<String> {
+        other.0.witness_against(&self.0)
+    }
+}
+
+impl Lattice for Forbidden {
+    fn top() -> Self {
+        Self(Patterns::bottom())
+    }
+    fn bottom() -> Self {
+        Self(Patterns::top())
+    }
+    fn meet(&self, other: &Self) -> Self {
+        Self(self.0.join(&other.0))
+    }
+    fn join(&self, other: &Self) -> Self {
+        Self(self.0.meet(&other.0))
+    }
+    fn le(&self, other: &Self) -> bool {
+        other.0.le(&self.0)
+    }
+}

@@ -1,0 +1,62 @@
+//! The isolation policy of Casemate: one document says what may run on a host and what a guest may do.
+//!
+//! A pure library: no I/O, no clock, no global state; documents and inputs are values. A document is a
+//! product of fields, each of which is a lattice ordered from strict to loose ([`lattice`]), so that
+//! deciding, comparing, merging and explaining are exact. Deny by default; an error is a denial; an
+//! unknown key, a newer `min_engine` or an unknown name refuses the document; a wildcard has to be
+//! written `any`.
+//!
+//! ```
+//! use policy::{Facts, Key, Point, Policy, Verdict};
+//!
+//! let text = "schema_version = 1\nmin_engine = \"0.1.0\"\n[runtime]\nconsole = \"output\"\n";
+//! let policy = Policy::load(text, "example.toml").expect("a good document");
+//! let facts = Facts::new()
+//!     .text(Key::AccessConsole, "interactive")
+//!     .text(Key::AccessDebug, "none")
+//!     .flag(Key::AccessSnapshot, false)
+//!     .flag(Key::AccessMigration, false);
+//! let decision = policy.decide(Point::Access, &facts);
+//! assert_eq!(decision.verdict, Verdict::Deny);
+//! assert_eq!(decision.reasons[0].rule, "runtime.console");
+//! ```
+#![forbid(unsafe_code)]
+
+pub mod audit;
+mod builtin;
+mod canonical;
+mod decide;
+mod devices;
+mod diff;
+pub mod document;
+mod explain;
+pub mod export;
+mod fact;
+pub mod fields;
+mod input;
+pub mod lattice;
+mod limits;
+pub mod log;
+mod merge;
+mod policy;
+mod reference;
+mod render;
+mod rule;
+mod schema;
+mod search;
+mod starter;
+
+pub use canonical::digest;
+pub use decide::{Cause, Decision, Reason, Verdict};
+pub use diff::{Diff, Difference, Relation};
+pub use document::{Diagnostic, LoadError, Site};
+pub use explain::{Change, Explained, Outcome, WhyNot};
+pub use fact::{DeviceFact, DeviceKind, Fact, Facts};
+pub use fields::{Field, Key, Kind, Point};
+pub use input::Input;
+pub use limits::{Counter, PageStateLimits, RequestLimit};
+pub use policy::{Grant, Origin, Policy, Rules};
+pub use reference::reference;
+pub use rule::Rule;
+pub use schema::json_schema;
+pub use starter::starter;

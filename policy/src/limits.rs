@@ -1,0 +1,174 @@
+//! Stateful points: limits on what a running guest does. State goes in and comes out, so every decision
+//! replays from a log; time is a number that the caller brings.
+
+use crate::decide::Verdict;
+use crate::fields::Point;
+use crate::lattice::{Lattice, Limit, Usage};
+use crate::policy::Policy;
+use crate::rule::Rule;
+
+const SECOND: u64 = 1_000_000_000;
+
+/// What was used so far.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Counter {
+    window: u64,
+    usage: Usage,
+}
+
+impl Counter {
+    /// Nothing used yet.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { window: 0, usage: Usage { in_second: 0, total: 0 } }
+    }
+
+    /// What was used so far.
+    #[must_use]
+    pub const fn usage(&self) -> Usage {
+        self.usage
+    }
+
+    /// The counter after `amount` more at `now`, nanoseconds of a clock that does not go back. Should the
+    /// clock go back all the same, the old window goes on: that cannot admit more.
+    #[must_use]
+    pub const fn add(self, now: u64, amount: u64) -> Self {
+        let window = now / SECOND;
+        let fresh = window > self.window;
+        let in_second = if fresh { amount } else { self.usage.in_second.saturating_add(amount) };
+        Self {
+            window: if fresh { window } else { self.window },
+            usage: Usage { in_second, total: self.usage.total.saturating_add(amount) },
+        }
+    }
+}
+
+/// One limit of a policy, ready for a hot path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RequestLimit {
+    limit: Limit,
+    on_denied: Verdict,
+}
+
+impl RequestLimit {
+    /// Decides whether `amount` more may be used at `now` nanoseconds, and returns the counter to go on
+    /// with. A request that is not allowed uses nothing.
+    #[must_use]
+    #[inline]
+    pub fn step(&self, counter: Counter, now: u64, amount: u64) -> (Verdict, Counter) {
+        let after = counter.add(now, amount);
+        if self.limit.admits(&after.usage) {
+            (Verdict::Allow, after)
+        } else {
+            (self.on_denied, counter)
+        }
+    }
+}
+
+/// The limits on page-state changes, ready for the vCPU loop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PageStateLimits {
+    changes: RequestLimit,
+    shared_percent: u64,
+}
+
+impl PageStateLimits {
+    /// Decides whether `pages` may change state at `now` nanoseconds, after which `shared` of `all` pages
+    /// of the guest are shared. Returns the counter to go on with.
+    #[must_use]
+    #[inline]
+    pub fn step(
+        &self,
+        counter: Counter,
+        now: u64,
+        pages: u64,
+        shared: u64,
+        all: u64,
+    ) -> (Verdict, Counter) {
+        // shared / all <= percent / 100, in numbers that cannot overflow.
+        if u128::from(shared) * 100 > u128::from(all) * u128::from(self.shared_percent) {
+            return (self.changes.on_denied, counter);
+        }
+        self.changes.step(counter, now, pages)
+    }
+}
+
+impl Policy {
+    /// The limits on page-state changes.
+    #[must_use]
+    pub fn page_state_limits(&self) -> PageStateLimits {
+        let shared_percent = match self.rule("runtime.shared_percent") {
+            Some(Rule::Range(range)) if !range.is_empty() => range.max(),
+            _ => 0,
+        };
+        let changes = self.limit(Point::PageState, "runtime.page_state_changes");
+        PageStateLimits { changes, shared_percent }
+    }
+
+    /// The limit on requests to the security processor.
+    #[must_use]
+    pub fn guest_request_limit(&self) -> RequestLimit {
+        self.limit(Point::GuestRequest, "runtime.guest_requests")
+    }
+
+    /// The limit on new connections.
+    #[must_use]
+    pub fn connection_limit(&self) -> RequestLimit {
+        self.limit(Point::EgressRate, "network.rate")
+    }
+
+    fn limit(&self, point: Point, path: &str) -> RequestLimit {
+        let limit = match self.rule(path) {
+            Some(Rule::Limit(limit)) => *limit,
+            _ => Limit::bottom(),
+        };
+        RequestLimit { limit, on_denied: self.on_denied(point) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn limit(per_second: u64, total: u64) -> RequestLimit {
+        RequestLimit { limit: Limit::new(per_second, total), on_denied: Verdict::Throttle }
+    }
+
+    #[test]
+    fn a_window_ends_with_its_second_and_the_total_does_not() {
+        let limit = limit(2, 3);
+        let (v1, c) = limit.step(Counter::new(), 0, 2);
+        let (v2, c) = limit.step(c, SECOND - 1, 1);
+        let (v3, c) = limit.step(c, SECOND, 1);
+        let (v4, _) = limit.step(c, 9 * SECOND, 1);
+        assert_eq!(
+            [v1, v2, v3, v4],
+            [Verdict::Allow, Verdict::Throttle, Verdict::Allow, Verdict::Throttle]
+        );
+    }
+
+    #[test]
+    fn a_denied_request_uses_nothing_and_counts_cannot_wrap() {
+        let limit = limit(10, 10);
+        let (verdict, counter) = limit.step(Counter::new(), 0, u64::MAX);
+        assert_eq!((verdict, counter), (Verdict::Throttle, Counter::new()));
+        let (_, counter) = limit.step(counter, 0, 1);
+        assert_eq!(limit.step(counter, 0, u64::MAX).0, Verdict::Throttle);
+    }
+
+    #[test]
+    fn a_clock_that_goes_back_does_not_open_a_new_window() {
+        let limit = limit(1, 10);
+        let (_, counter) = limit.step(Counter::new(), 5 * SECOND, 1);
+        assert_eq!(limit.step(counter, SECOND, 1).0, Verdict::Throttle);
+    }
+
+    #[test]
+    fn the_shared_ceiling_is_exact_at_its_edge() {
+        let limits = PageStateLimits { changes: limit(100, 100), shared_percent: 50 };
+        assert_eq!(limits.step(Counter::new(), 0, 1, 50, 100).0, Verdict::Allow);
+        assert_eq!(limits.step(Counter::new(), 0, 1, 51, 100).0, Verdict::Throttle);
+        assert_eq!(limits.step(Counter::new(), 0, 1, 1, 0).0, Verdict::Throttle);
+        assert_eq!(limits.step(Counter::new(), 0, 1, u64::MAX, u64::MAX).0, Verdict::Throttle);
+    }
+}

@@ -1,0 +1,115 @@
+//! Layers: the operator's policy and the tenant's on top of it. A layer can only tighten.
+
+use crate::document::{self, LoadError, Sink};
+use crate::fields::{Field, GRANT_FIELDS, Point};
+use crate::lattice::Pattern;
+use crate::policy::{Grant, Origin, Policy, Rules};
+
+impl Policy {
+    /// Reads a layer: a document with `layer = true`, whose unstated fields are left to the policy that it
+    /// is merged with. A complete policy is taken as a layer too.
+    ///
+    /// # Errors
+    /// All errors of the document at once, each with its place.
+    pub fn load_layer(text: &str, name: &str) -> Result<Self, LoadError> {
+        let mut sink = Sink::new(text, name);
+        let loaded = document::parse(text, &mut sink).map(|root| document::load(&root, &mut sink));
+        sink.finish()?;
+        let Some(mut loaded) = loaded else { return Err(LoadError { diagnostics: Vec::new() }) };
+        if loaded.header.layer {
+            for (point, rules) in Point::ALL.into_iter().zip(&mut loaded.points) {
+                rules.open_defaults(point.fields());
+            }
+            for grant in &mut loaded.grants {
+                grant.rules.open_defaults(GRANT_FIELDS);
+            }
+            if !loaded.header.secrets {
+                let mut rules = Rules::grant_defaults();
+                rules.open_defaults(GRANT_FIELDS);
+                loaded.grants.push(Grant { resource: Pattern::prefix(""), rules });
+            }
+        }
+        Ok(Self {
+            name: loaded.header.name.unwrap_or_else(|| name.to_owned()).into(),
+            description: loaded.header.description.unwrap_or_default().into(),
+            points: loaded.points,
+            grants: loaded.grants,
+        })
+    }
+
+    /// The policy that admits exactly what both admit. A denial does the stricter of the two actions.
+    #[must_use]
+    pub fn merge(&self, layer: &Self) -> Self {
+        let points = self.points.iter().zip(&layer.points).map(|(a, b)| a.meet(b)).collect();
+        let mut grants = Vec::new();
+        for a in &self.grants {
+            for b in &layer.grants {
+                let resource = if a.resource.covers(&b.resource) {
+                    &b.resource
+                } else if b.resource.covers(&a.resource) {
+                    &a.resource
+                } else {
+                    continue;
+                };
+                grants.push(Grant { resource: resource.clone(), rules: a.rules.meet(&b.rules) });
+            }
+        }
+        grants.sort_by(|a, b| a.resource.cmp(&b.resource));
+        let name = format!("{} + {}", self.name, layer.name).into();
+        Self { name, description: self.description.clone(), points, grants }
+    }
+
+    /// The stated fields of `layer` that admit more than this policy: there the merge keeps this policy.
+    #[must_use]
+    pub fn not_tightened_by(&self, layer: &Self) -> Vec<&'static str> {
+        let mut out = Vec::new();
+        for point in Point::ALL {
+            for ((field, own, _), (_, theirs, origin)) in self.rules(point).zip(layer.rules(point))
+            {
+                if *origin != Origin::Default && !theirs.is_loosest(field.kind) && !theirs.le(own) {
+                    out.push(field.path);
+                }
+            }
+        }
+        out
+    }
+}
+
+impl Rules {
+    /// Leaves every unstated field open.
+    fn open_defaults(&mut self, fields: &'static [Field]) {
+        let slots = self.rules.iter_mut().zip(&self.origins).zip(fields);
+        for ((rule, origin), field) in slots {
+            if *origin == Origin::Default {
+                *rule = field.kind.any();
+            }
+        }
+    }
+
+    fn meet(&self, other: &Self) -> Self {
+        let pairs = self.rules.iter().zip(&other.rules);
+        // Rules of one field have one lattice, so the meet is there.
+        let rules = pairs.map(|(a, b)| a.meet(b).unwrap_or_else(|| a.clone())).collect();
+        let origins = self.origins.iter().zip(&other.origins).map(|(a, b)| a.with(b)).collect();
+        Self { rules, origins, origin: self.origin.with(&other.origin) }
+    }
+}
+
+impl Origin {
+    fn with(&self, other: &Self) -> Self {
+        match (self, other) {
+            (a, b) if a == b => a.clone(),
+            (Self::Default, one) | (one, Self::Default) => one.clone(),
+            (a, b) => {
+                let mut layers = Vec::new();
+                for origin in [a, b] {
+                    match origin {
+                        Self::Layers(inner) => layers.extend(inner.iter().cloned()),
+                        one => layers.push(one.clone()),
+                    }
+                }
+                Self::Layers(layers)
+            }
+        }
+    }
+}

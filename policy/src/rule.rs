@@ -1,0 +1,155 @@
+//! A rule: the value of one field, of whichever lattice the field has.
+
+use crate::fact::Fact;
+use crate::lattice::{
+    Bits, ByteSet, Choice, EgressSet, Forbidden, Lattice, Limit, Patterns, Range, Required,
+    TcbFloors,
+};
+
+/// The value of a field.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Rule {
+    /// Numbers, versions, times, levels.
+    Range(Range),
+    /// Byte strings.
+    Bytes(ByteSet),
+    /// Texts.
+    Names(Patterns),
+    /// Texts that must not be there.
+    Forbidden(Forbidden),
+    /// Texts that must be there.
+    Required(Required),
+    /// Bit masks.
+    Bits(Bits),
+    /// Choices out of a closed list.
+    Choice(Choice),
+    /// Security patch levels.
+    Tcb(TcbFloors),
+    /// Network end points.
+    Egress(EgressSet),
+    /// Counted uses.
+    Limit(Limit),
+}
+
+/// Applies one expression to two rules of the same lattice.
+macro_rules! same {
+    ($left:expr, $right:expr, |$a:ident, $b:ident| $apply:expr, $wrap:ident, $otherwise:expr) => {
+        match ($left, $right) {
+            (Rule::Range($a), Rule::Range($b)) => $wrap!(Range, $apply),
+            (Rule::Bytes($a), Rule::Bytes($b)) => $wrap!(Bytes, $apply),
+            (Rule::Names($a), Rule::Names($b)) => $wrap!(Names, $apply),
+            (Rule::Forbidden($a), Rule::Forbidden($b)) => $wrap!(Forbidden, $apply),
+            (Rule::Required($a), Rule::Required($b)) => $wrap!(Required, $apply),
+            (Rule::Bits($a), Rule::Bits($b)) => $wrap!(Bits, $apply),
+            (Rule::Choice($a), Rule::Choice($b)) => $wrap!(Choice, $apply),
+            (Rule::Tcb($a), Rule::Tcb($b)) => $wrap!(Tcb, $apply),
+            (Rule::Egress($a), Rule::Egress($b)) => $wrap!(Egress, $apply),
+            (Rule::Limit($a), Rule::Limit($b)) => $wrap!(Limit, $apply),
+            _ => $otherwise,
+        }
+    };
+}
+
+macro_rules! as_rule {
+    ($variant:ident, $value:expr) => {
+        Some(Rule::$variant($value))
+    };
+}
+
+macro_rules! as_is {
+    ($variant:ident, $value:expr) => {
+        $value
+    };
+}
+
+impl Rule {
+    /// Whether the fact is admitted. A list is admitted when every element is; a fact of another type is
+    /// not admitted by any rule.
+    #[must_use]
+    #[inline]
+    pub fn admits(&self, fact: &Fact) -> bool {
+        match self {
+            Self::Range(range) => match fact {
+                Fact::Number(n) => range.admits(*n),
+                other => self.admits_list(other),
+            },
+            Self::Bytes(set) => match fact {
+                Fact::Bytes(bytes) => set.admits(bytes),
+                other => self.admits_list(other),
+            },
+            Self::Names(patterns) => match fact {
+                Fact::Text(text) => patterns.admits(text),
+                Fact::List(items) => items
+                    .iter()
+                    .all(|item| matches!(item, Fact::Text(text) if patterns.admits(text))),
+                _ => false,
+            },
+            Self::Forbidden(forbidden) => match fact {
+                Fact::Text(text) => forbidden.admits(text),
+                Fact::List(items) => items
+                    .iter()
+                    .all(|item| matches!(item, Fact::Text(text) if forbidden.admits(text))),
+                _ => false,
+            },
+            Self::Required(required) => match fact {
+                Fact::List(present) => admits_required(required, present),
+                _ => false,
+            },
+            Self::Bits(bits) => matches!(fact, Fact::Number(n) if bits.admits(*n)),
+            Self::Choice(choice) => match fact {
+                Fact::Number(n) => choice.admits(*n),
+                other => self.admits_list(other),
+            },
+            Self::Tcb(floors) => matches!(fact, Fact::Tcb(tcb) if floors.admits(tcb)),
+            Self::Egress(set) => match fact {
+                Fact::Endpoint(endpoint) => set.admits(endpoint),
+                other => self.admits_list(other),
+            },
+            Self::Limit(limit) => matches!(fact, Fact::Usage(usage) if limit.admits(usage)),
+        }
+    }
+
+    fn admits_list(&self, fact: &Fact) -> bool {
+        matches!(fact, Fact::List(elements) if elements.iter().all(|e| self.admits_element(e)))
+    }
+
+    fn admits_element(&self, element: &Fact) -> bool {
+        !matches!(element, Fact::List(_)) && self.admits(element)
+    }
+
+    /// Admits exactly what both admit; rules of different lattices admit nothing together.
+    #[must_use]
+    pub fn meet(&self, other: &Self) -> Option<Self> {
+        same!(self, other, |a, b| a.meet(b), as_rule, None)
+    }
+
+    /// The least rule above both, of the same lattice.
+    #[must_use]
+    pub fn join(&self, other: &Self) -> Option<Self> {
+        same!(self, other, |a, b| a.join(b), as_rule, None)
+    }
+
+    /// Whether everything admitted by `self` is admitted by `other`.
+    #[must_use]
+    pub fn le(&self, other: &Self) -> bool {
+        same!(self, other, |a, b| a.le(b), as_is, false)
+    }
+
+    /// Whether no fact at all is admitted.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        same!(self, self, |a, _b| a.is_empty(), as_is, true)
+    }
+
+    /// Whether every fact is admitted, one that is missing included.
+    #[must_use]
+    pub fn is_any(&self) -> bool {
+        same!(self, self, |a, _b| a.is_any(), as_is, false)
+    }
+}
+
+fn admits_required(required: &crate::lattice::Required, present: &[Fact]) -> bool {
+    let there =
+        |text: &str| present.iter().any(|fact| matches!(fact, Fact::Text(t) if **t == *text));
+    required.texts().is_some() && required.missing(there).is_none()
+}

@@ -1,0 +1,263 @@
+//! Facts that some rules admit and another does not: the witnesses of a comparison, the samples of a test
+//! and the targets of a smallest change.
+//!
+//! For each lattice finitely many candidates meet every region that the rules can tell apart, so a search
+//! that finds nothing is a proof that there is nothing.
+
+use crate::fact::{Fact, Facts};
+use crate::fields::{Field, Key, Kind};
+use crate::lattice::{ByteSet, Bytes, Choice, Lattice, Patterns};
+use crate::rule::Rule;
+use std::collections::BTreeSet;
+
+/// The rules on one fact: all must admit it, and one may have to refuse it.
+#[derive(Debug, Clone)]
+pub(crate) struct Wanted<'r> {
+    pub(crate) key: Key,
+    pub(crate) admitted_by: Vec<&'r Rule>,
+    pub(crate) refused_by: Option<&'r Rule>,
+}
+
+impl<'r> Wanted<'r> {
+    /// The rules of `rules` on `key`.
+    pub(crate) fn of(key: Key, rules: impl Iterator<Item = (&'static Field, &'r Rule)>) -> Self {
+        let admitted_by =
+            rules.filter(|(field, _)| field.key == key).map(|(_, rule)| rule).collect();
+        Self { key, admitted_by, refused_by: None }
+    }
+
+    fn fits(&self, fact: &Fact) -> bool {
+        self.admitted_by.iter().all(|rule| rule.admits(fact))
+            && !self.refused_by.is_some_and(|rule| rule.admits(fact))
+    }
+
+    fn rules(&self) -> impl Iterator<Item = &'r Rule> + '_ {
+        self.admitted_by.iter().copied().chain(self.refused_by)
+    }
+
+    /// A fact that fits.
+    pub(crate) fn find(&self) -> Option<Fact> {
+        let kind = self.key.kind();
+        let elements = candidates(kind, &self.rules().collect::<Vec<_>>());
+        if !kind.is_list() {
+            return elements.into_iter().find(|fact| self.fits(fact));
+        }
+        // What must be in the list, alone and with one more element.
+        let base = self.required();
+        let longer = elements.into_iter().map(|element| {
+            let mut list = base.clone();
+            list.push(element);
+            Fact::List(list)
+        });
+        let alone = std::iter::once(Fact::List(base.clone()));
+        let with_one = longer.filter(|list| self.fits(list));
+        // Prefer a list that has something in it: it is the better example.
+        with_one.chain(alone).find(|fact| self.fits(fact))
+    }
+
+    fn required(&self) -> Vec<Fact> {
+        let texts = self.admitted_by.iter().filter_map(|rule| match rule {
+            Rule::Required(required) => required.texts(),
+            _ => None,
+        });
+        texts.flatten().map(|text| Fact::Text(text.clone())).collect()
+    }
+
+    /// The admitted fact that changes `from` least.
+    pub(crate) fn nearest(&self, from: Option<&Fact>) -> Option<Fact> {
+        let Some(from) = from else { return self.find() };
+        let moved = match from {
+            Fact::List(elements) => self.nearest_list(elements),
+            one => self.admitted_by.iter().try_fold(one.clone(), |fact, rule| nearest(rule, &fact)),
+        };
+        moved.filter(|fact| self.fits(fact)).or_else(|| self.find())
+    }
+
+    fn nearest_list(&self, elements: &[Fact]) -> Option<Fact> {
+        let admitted = |fact: &Fact| {
+            self.admitted_by
+                .iter()
+                .all(|rule| matches!(rule, Rule::Required(_)) || rule.admits(fact))
+        };
+        let drops = matches!(
+            self.key.kind(),
+            Kind::Names { .. } | Kind::NamesForbidden | Kind::NamesRequired | Kind::Egress
+        );
+        let mut out = Vec::with_capacity(elements.len());
+        for element in elements {
+            if admitted(element) {
+                out.push(element.clone());
+            } else if !drops {
+                let rules = self.admitted_by.iter();
+                out.push(
+                    rules.copied().try_fold(element.clone(), |fact, rule| nearest(rule, &fact))?,
+                );
+            }
+        }
+        for text in self.required() {
+            if !out.contains(&text) {
+                out.push(text);
+            }
+        }
+        Some(Fact::List(out))
+    }
+}
+
+/// The fact nearest to `fact` that the rule admits.
+fn nearest(rule: &Rule, fact: &Fact) -> Option<Fact> {
+    if rule.admits(fact) {
+        return Some(fact.clone());
+    }
+    Some(match (rule, fact) {
+        (Rule::Range(range), Fact::Number(n)) => Fact::Number(range.nearest(*n)?),
+        (Rule::Bits(bits), Fact::Number(n)) => Fact::Number(bits.nearest(*n)?),
+        (Rule::Tcb(floors), Fact::Tcb(tcb)) => Fact::Tcb(floors.nearest(tcb)?),
+        (Rule::Limit(limit), Fact::Usage(usage)) => Fact::Usage(limit.nearest(usage)?),
+        (Rule::Names(patterns), Fact::Text(text)) if text.starts_with('/') => {
+            // The same file name below the first directory.
+            let file = text.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
+            Fact::Text(format!("{}{file}/", patterns.sample()?).into())
+        }
+        _ => candidates_of(rule).into_iter().find(|fact| rule.admits(fact))?,
+    })
+}
+
+fn candidates_of(rule: &Rule) -> Vec<Fact> {
+    let kind = match rule {
+        Rule::Bytes(set) => Kind::BytesAllowed(
+            set.members().first().map_or(48, |b| u8::try_from(b.as_slice().len()).unwrap_or(48)),
+        ),
+        Rule::Choice(_) => Kind::Flag,
+        _ => Kind::NAMES,
+    };
+    candidates(kind, &[rule])
+}
+
+/// Facts that tell apart any two regions that these rules can describe.
+fn candidates(kind: Kind, rules: &[&Rule]) -> Vec<Fact> {
+    match kind {
+        Kind::BytesAllowed(len) | Kind::BytesDenied(len) => byte_candidates(len, rules),
+        Kind::Names { .. } | Kind::NamesForbidden | Kind::NamesRequired | Kind::Roots => {
+            text_candidates(kind, rules)
+        }
+        Kind::Flag | Kind::FlagEach => [0, 1].map(Fact::Number).to_vec(),
+        Kind::Choice(names) => {
+            let known = 0..u64::try_from(names.len()).unwrap_or(0);
+            known.chain([Choice::UNKNOWN]).map(Fact::Number).collect()
+        }
+        _ => pairwise(rules),
+    }
+}
+
+fn byte_candidates(len: u8, rules: &[&Rule]) -> Vec<Fact> {
+    let sets = rules.iter().filter_map(|rule| match rule {
+        Rule::Bytes(set) => Some(set),
+        _ => None,
+    });
+    let members: Vec<Bytes> = sets.flat_map(|set| set.members().iter().copied()).collect();
+    let fresh = ByteSet::except(members.clone()).sample(len);
+    members.into_iter().chain(fresh).map(Fact::Bytes).collect()
+}
+
+/// Every pattern's text, and that text with a character that no pattern has: between them they meet every
+/// region of prefixes and literals.
+fn text_candidates(kind: Kind, rules: &[&Rule]) -> Vec<Fact> {
+    let mut texts: BTreeSet<String> = BTreeSet::from([String::new()]);
+    let add = |patterns: &Patterns, texts: &mut BTreeSet<String>| {
+        texts.extend(patterns.patterns().iter().map(|pattern| pattern.text().to_owned()));
+    };
+    for rule in rules {
+        match rule {
+            Rule::Names(patterns) => add(patterns, &mut texts),
+            Rule::Forbidden(forbidden) => add(forbidden.patterns(), &mut texts),
+            Rule::Required(required) => {
+                texts.extend(required.texts().unwrap_or_default().iter().map(ToString::to_string));
+            }
+            _ => {}
+        }
+    }
+    let used: BTreeSet<char> = texts.iter().flat_map(|text| text.chars()).collect();
+    let fresh = ('a'..='z').chain('A'..='Z').chain('\u{100}'..).find(|c| !used.contains(c));
+    let fresh = fresh.unwrap_or('\u{10ffff}');
+    let longer: Vec<String> = texts.iter().map(|text| format!("{text}{fresh}")).collect();
+    if kind == Kind::Roots {
+        let paths = longer.into_iter().map(|text| {
+            let text = if text.starts_with('/') { text } else { format!("/{text}") };
+            Fact::Text(format!("{text}/").into())
+        });
+        return paths.collect();
+    }
+    let all = longer.into_iter().chain(texts.into_iter().filter(|text| !text.is_empty()));
+    all.chain([String::new()]).map(|text| Fact::Text(text.into())).collect()
+}
+
+/// Witnesses of each rule against each other one, against everything and against nothing.
+fn pairwise(rules: &[&Rule]) -> Vec<Fact> {
+    let mut out = Vec::new();
+    // A meet is a candidate too: its ends come from different rules.
+    let all = rules.iter().try_fold(None::<Rule>, |meet, rule| match meet {
+        None => Some(Some((*rule).clone())),
+        Some(meet) => meet.meet(rule).map(Some),
+    });
+    let meet = all.flatten();
+    let with_meet = || rules.iter().copied().chain(&meet);
+    for a in with_meet() {
+        out.extend(sample(a));
+        for b in with_meet() {
+            out.extend(witness(a, b));
+        }
+    }
+    out
+}
+
+fn sample(rule: &Rule) -> Option<Fact> {
+    match rule {
+        Rule::Range(range) if range.is_any() => Some(Fact::Number(1)),
+        Rule::Range(range) => {
+            let one = Some(1).filter(|n| range.admits(*n));
+            one.or(range.nearest(range.min())).map(Fact::Number)
+        }
+        Rule::Bits(bits) => bits.nearest(bits.must()).map(Fact::Number),
+        Rule::Tcb(floors) => floors.sample().map(Fact::Tcb),
+        Rule::Egress(set) => set.sample().map(Fact::Endpoint),
+        Rule::Limit(limit) => {
+            limit.nearest(&crate::lattice::Usage { in_second: 1, total: 1 }).map(Fact::Usage)
+        }
+        _ => None,
+    }
+}
+
+fn witness(a: &Rule, b: &Rule) -> Option<Fact> {
+    match (a, b) {
+        (Rule::Range(a), Rule::Range(b)) => a.witness_against(b).map(Fact::Number),
+        (Rule::Bits(a), Rule::Bits(b)) => a.witness_against(b).map(Fact::Number),
+        (Rule::Tcb(a), Rule::Tcb(b)) => a.witness_against(b).map(Fact::Tcb),
+        (Rule::Egress(a), Rule::Egress(b)) => a.witness_against(b).map(Fact::Endpoint),
+        (Rule::Limit(a), Rule::Limit(b)) => a.witness_against(b).map(Fact::Usage),
+        _ => None,
+    }
+}
+
+/// The keys that the fields constrain, each once.
+pub(crate) fn keys(fields: &'static [Field]) -> Vec<Key> {
+    let mut keys = Vec::new();
+    for field in fields {
+        if field.key != Key::Setting && !keys.contains(&field.key) {
+            keys.push(field.key);
+        }
+    }
+    keys
+}
+
+/// Facts that all rules admit, or the first key for which there is none.
+pub(crate) fn admitted(
+    fields: &'static [Field],
+    rules: &[(&'static Field, &Rule)],
+) -> Result<Facts, Key> {
+    let mut facts = Facts::new();
+    for key in keys(fields) {
+        let fact = Wanted::of(key, rules.iter().copied()).find().ok_or(key)?;
+        facts.set(key, fact);
+    }
+    Ok(crate::devices::consistent(facts))
+}

@@ -1,0 +1,287 @@
+//! Check, lint, SARIF, test suites, the starter, the schema and the field reference.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    clippy::too_many_lines,
+    missing_docs,
+    reason = "tests: helpers outside test functions"
+)]
+
+use policy::audit::{Level, Suite, check, lint, sarif};
+use policy::fields::GRANT_FIELDS;
+use policy::{Origin, Point, Policy};
+use std::collections::BTreeSet;
+
+const HEAD: &str = "schema_version = 1\nmin_engine = \"0.1.0\"\n";
+const EXAMPLES: [(&str, &str, &str); 3] = [
+    (
+        "production",
+        include_str!("../examples/production.toml"),
+        include_str!("../examples/production.cases.toml"),
+    ),
+    ("ci", include_str!("../examples/ci.toml"), include_str!("../examples/ci.cases.toml")),
+    (
+        "multi-tenant",
+        include_str!("../examples/multi-tenant.toml"),
+        include_str!("../examples/multi-tenant.cases.toml"),
+    ),
+];
+
+fn load(body: &str) -> Policy {
+    Policy::load(&format!("{HEAD}{body}"), "p.toml").unwrap_or_else(|error| panic!("{error}"))
+}
+
+fn ids(body: &str) -> BTreeSet<&'static str> {
+    let policy = load(body);
+    check(&policy).into_iter().chain(lint(&policy, None)).map(|finding| finding.id).collect()
+}
+
+#[test]
+fn the_examples_pass_their_tests_and_every_rule_is_tested() {
+    for (name, text, cases) in EXAMPLES {
+        let policy = Policy::load(text, name).unwrap_or_else(|error| panic!("{error}"));
+        let report =
+            Suite::load(cases, name).unwrap_or_else(|error| panic!("{error}")).run(&policy);
+        for result in &report.results {
+            assert!(result.passed, "{name}: {}: {}", result.name, result.decision);
+        }
+        for mutant in &report.mutants {
+            assert!(mutant.noticed, "{name}: no case notices when {} is removed", mutant.rule);
+        }
+        assert!(report.mutants.len() > 20, "{name}");
+        assert!(check(&policy).is_empty(), "{name}");
+    }
+    let layer = include_str!("../examples/tenant-blue.layer.toml");
+    let layer = Policy::load_layer(layer, "layer").unwrap_or_else(|error| panic!("{error}"));
+    let operator = Policy::load(EXAMPLES[2].1, "operator").unwrap();
+    assert!(operator.not_tightened_by(&layer).is_empty());
+    assert!(!operator.diff(&operator.merge(&layer)).differences.is_empty());
+}
+
+#[test]
+fn the_production_example_has_no_errors_and_no_warnings() {
+    let policy = Policy::load(EXAMPLES[0].1, "production.toml").unwrap();
+    let grave: Vec<String> = lint(&policy, None)
+        .into_iter()
+        .filter(|finding| finding.level > Level::Note)
+        .map(|finding| finding.to_string())
+        .collect();
+    assert!(grave.is_empty(), "{grave:#?}");
+}
+
+#[test]
+fn a_suite_that_tests_too_little_is_told_and_given_the_cases() {
+    let (_, text, _) = EXAMPLES[0];
+    let policy = Policy::load(text, "production.toml").unwrap();
+    let empty = Suite::default();
+    let report = empty.run(&policy);
+    assert!(report.mutants.iter().all(|mutant| !mutant.noticed));
+    let findings = lint(&policy, Some(&report));
+    assert!(findings.iter().any(|finding| finding.id == "CM090"));
+    let cases = empty.suggest(&policy, &report);
+    let suite = Suite::load(&cases, "suggested").unwrap_or_else(|error| panic!("{error}\n{cases}"));
+    assert!(suite.run(&policy).is_good());
+}
+
+#[test]
+fn a_case_that_does_not_hold_fails_and_bad_documents_are_refused() {
+    let policy = Policy::builtin_strict();
+    let text = "[[case]]\nname = \"x\"\npoint = \"launch\"\nexpect = \"allow\"\ninput.launch.protection = \"none\"\n";
+    assert!(!Suite::load(text, "c").unwrap().run(&policy).results[0].passed);
+    for bad in [
+        "[[cases]]\n",
+        "case = 1",
+        "[[case]]\nname = \"x\"\n",
+        "[[case]]\nname = \"x\"\npoint = \"lunch\"\nexpect = \"allow\"\n",
+        "[[case]]\nname = \"x\"\nfrom = \"y\"\nexpect = \"allow\"\n",
+        "[[case]]\nname = \"x\"\npoint = \"launch\"\nexpect = \"maybe\"\n",
+        "[[case]]\nname = \"x\"\npoint = \"launch\"\nexpect = \"deny\"\nbecause = [1]\n",
+        "[[case]]\nname = \"x\"\npoint = \"launch\"\nexpect = \"deny\"\nremove = [\"launch.tenat\"]\n",
+        "[[case]]\nname = \"x\"\npoint = \"launch\"\nexpect = \"deny\"\ninput.launch.tenat = 1\n",
+    ] {
+        assert!(Suite::load(bad, "c").is_err(), "{bad}");
+    }
+}
+
+#[test]
+fn contradictions_are_found() {
+    for (body, id) in [
+        ("[launch]\ncmdline_allow = [\"a\"]\ncmdline_require = [\"b\"]", "CC001"),
+        ("[resources]\nvcpus = 4", "CC001"),
+        ("[devices.block]\nread_only = \"any\"", "CC002"),
+        ("[launch]\ncmdline_allow = [\"a*\"]\ncmdline_forbid = [\"b*\"]", "CC003"),
+        (
+            "[attestation]\nchip_allow = [\"1111111111111111\"]\nchip_deny = [\"2222222222222222\"]",
+            "CC003",
+        ),
+        (
+            "[host]\ngenerations = [\"turin\"]\ntcb = { milan = { bootloader = 1, tee = 0, snp = 1, microcode = 1 } }",
+            "CC004",
+        ),
+        ("[secrets.\"x\"]\nmeasurement = \"any\"", "CC005"),
+    ] {
+        assert!(ids(body).contains(id), "{body}: {:?}", ids(body));
+    }
+    assert!(ids("").is_empty(), "an empty policy is closed, not wrong: {:?}", ids(""));
+}
+
+#[test]
+fn each_risky_choice_is_found_by_its_lint() {
+    for (body, id) in [
+        ("[launch]\nguest_policy = { may = [\"debug\"] }", "CM001"),
+        ("[attestation]\nguest_policy = { may = [\"migrate_ma\"] }", "CM002"),
+        ("[attestation]\nplatform_info = { may = [\"smt\"] }", "CM003"),
+        ("[attestation]\nmeasurement = \"any\"\nid_key = \"any\"", "CM004"),
+        ("[attestation]\nmeasurement = \"any\"", "CM005"),
+        ("[attestation]\nreported_tcb = \"any\"", "CM006"),
+        (
+            "[attestation]\nreported_tcb = { genoa = { bootloader = 9, tee = 0, snp = 22, microcode = 72 } }",
+            "CM007",
+        ),
+        ("[attestation]\ngenerations = [\"milan\"]", "CM008"),
+        ("[attestation]\ncrl_checked = \"any\"", "CM009"),
+        ("[attestation]\ncrl_age_hours = 10000", "CM010"),
+        ("[attestation]\nvmpl = 3", "CM011"),
+        ("[attestation]\nchip_allow = \"any\"", "CM012"),
+        ("[attestation]\nmodel_root = \"any\"", "CM013"),
+        ("[attestation]\nprovisional_firmware = \"any\"", "CM014"),
+        ("[attestation]\ncsp_id = \"any\"\nsigners = [\"vlek\"]", "CM015"),
+        ("[attestation]\ncontext = \"any\"", "CM016"),
+        ("[attestation]\nplatform_info = { may = [\"ecc\"] }", "CM017"),
+        ("[attestation]\nhost_data = \"any\"", "CM018"),
+        ("[launch]\nprotection = [\"none\"]", "CM020"),
+        ("[launch]\ntenants = \"any\"", "CM021"),
+        ("[launch]\nauthor_key = \"any\"", "CM022"),
+        ("[launch]\ncmdline_allow = \"any\"", "CM023"),
+        ("[resources]\nmemory_mib = \"any\"", "CM030"),
+        ("[devices.net]\ncount = \"any\"", "CM031"),
+        ("[devices.block]\nroots = \"any\"", "CM032"),
+        ("[devices.vsock]\nforeign = \"any\"", "CM033"),
+        (
+            "[network]\negress = [{ cidr = \"0.0.0.0/0\", ports = 443, protocol = \"tcp\" }]",
+            "CM040",
+        ),
+        (
+            "[network]\negress = [{ cidr = \"0.0.0.0/1\", ports = 443, protocol = \"tcp\" }, { cidr = \"128.0.0.0/1\", ports = 443, protocol = \"tcp\" }]",
+            "CM040",
+        ),
+        (
+            "[network]\negress = [{ cidr = \"169.254.0.0/16\", ports = \"any\", protocol = \"tcp\" }]",
+            "CM041",
+        ),
+        ("[network]\nrate = \"any\"", "CM042"),
+        ("[runtime]\nguest_requests = \"any\"", "CM050"),
+        ("[runtime]\nshared_percent = 51", "CM051"),
+        ("[runtime]\nconsole = \"interactive\"", "CM052"),
+        ("[runtime]\ndebug = \"read\"", "CM053"),
+        ("[runtime]\nmigration = \"any\"", "CM054"),
+        ("[host]\nsnp = \"any\"", "CM060"),
+        ("[host]\nkernel = \"any\"", "CM061"),
+        ("[attestation]\ngenerations = \"any\"\n[host]\ngenerations = [\"turin\"]", "CM062"),
+        ("[secrets.x]\nattested = \"any\"", "CM070"),
+        ("[secrets.x]\nmeasurement = \"any\"\n[attestation]\nmeasurement = \"any\"", "CM071"),
+        ("[secrets.x]\nuses = \"any\"", "CM072"),
+        ("[secrets.x]\nwindow = \"any\"", "CM073"),
+        ("[secrets.x]\ncontext = \"any\"", "CM074"),
+        ("[secrets.x]\nsession_age = \"any\"", "CM075"),
+        ("[secrets.x]\nvmpl = 1", "CM076"),
+        ("[launch]\ntenants = \"any\"", "CM099"),
+    ] {
+        assert!(ids(body).contains(id), "{id}: {body}: {:?}", ids(body));
+        assert!(!ids("").contains(id), "{id} is not found in the empty policy");
+    }
+}
+
+#[test]
+fn sarif_is_json_of_the_right_shape_with_places() {
+    let policy = load("[launch]\ntenants = \"any\"\nguest_policy = { may = [\"debug\"] }");
+    let text = sarif(&lint(&policy, None), "p.toml");
+    let log: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(log["version"], "2.1.0");
+    let run = &log["runs"][0];
+    let rules = run["tool"]["driver"]["rules"].as_array().unwrap();
+    for result in run["results"].as_array().unwrap() {
+        let index = usize::try_from(result["ruleIndex"].as_u64().unwrap()).unwrap();
+        assert_eq!(rules[index]["id"], result["ruleId"]);
+        let region = &result["locations"][0]["physicalLocation"]["region"];
+        assert!(region["startLine"].as_u64().unwrap() >= 1);
+    }
+    assert!(text.contains("\"startLine\":5"), "{text}");
+}
+
+#[test]
+fn the_starter_loads_and_is_no_looser_than_the_defaults() {
+    let starter =
+        Policy::load(&policy::starter(), "starter.toml").unwrap_or_else(|error| panic!("{error}"));
+    assert!(Policy::defaults("d").diff(&starter).differences.is_empty());
+    let grant = policy::starter().replace("# [secrets", "[secrets");
+    let grant: String = grant
+        .lines()
+        .map(|line| {
+            let field =
+                GRANT_FIELDS.iter().any(|f| line.starts_with(&format!("# {} = ", f.name())));
+            format!("{}\n", if field { &line[2..] } else { line })
+        })
+        .collect();
+    assert_eq!(
+        Policy::load(&grant, "starter.toml").unwrap().grants().len(),
+        1,
+        "the commented grant is good"
+    );
+}
+
+#[test]
+fn every_default_is_good_and_every_field_is_described() {
+    let mut paths = BTreeSet::new();
+    for field in Point::ALL.into_iter().flat_map(Point::fields).chain(GRANT_FIELDS) {
+        assert!(paths.insert(field.path), "{} twice", field.path);
+        let text = match field.path.strip_prefix("secrets.*.") {
+            Some(name) => format!("[secrets.\"x\"]\n{name} = {}", field.default),
+            None => format!("{} = {}", field.path, field.default),
+        };
+        let stated = load(&text);
+        if let Some(rule) = stated.rule(field.path) {
+            assert_eq!(Some(rule), Policy::defaults("d").rule(field.path), "{}", field.path);
+        }
+        for text in [field.meaning, field.enforced_by, field.without] {
+            assert!(
+                text.len() > 10 && (text.ends_with('.') || text == field.enforced_by),
+                "{}: {text}",
+                field.path
+            );
+        }
+    }
+    assert!(paths.len() > 90);
+    assert!(
+        Policy::defaults("d").rules(Point::Launch).all(|(_, _, origin)| *origin == Origin::Default)
+    );
+}
+
+/// Compares a generated document with the committed one; with CASEMATE_BLESS set it writes it.
+fn committed(path: &str, text: &str) {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs").join(path);
+    if std::env::var_os("CASEMATE_BLESS").is_some() {
+        std::fs::write(&path, text).unwrap();
+    }
+    let found = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(found == text, "{} is out of date: run the test with CASEMATE_BLESS=1", path.display());
+}
+
+#[test]
+fn the_committed_field_reference_is_the_generated_one() {
+    committed("policy-fields.md", &policy::reference());
+}
+
+#[test]
+fn the_committed_schema_is_the_generated_one_and_knows_every_field() {
+    let text = policy::json_schema();
+    committed("policy.schema.json", &text);
+    let schema: serde_json::Value = serde_json::from_str(&text).unwrap();
+    for field in Point::ALL.into_iter().flat_map(Point::fields) {
+        let at = field.path.split('.').fold(&schema, |at, name| &at["properties"][name]);
+        assert!(at["description"].is_string(), "{}", field.path);
+    }
+}

@@ -1,0 +1,79 @@
+//! The virtual SNP host's semantics: the RMP's rules by tables, and the platform through KVM's SNP interface.
+//!
+//! The programs are in `snp/test`; each prints one line a check and fails when one did.
+
+use casemate_test_host::{Host, Kind};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+const TESTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/snp/test");
+
+/// Compiles a test program and says where it is.
+#[expect(clippy::expect_used, clippy::panic, reason = "a helper of tests")]
+fn compile(name: &str, arguments: &[&str]) -> PathBuf {
+    let program =
+        Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{}", std::process::id()));
+    let output = Command::new("gcc")
+        .args(["-std=gnu11", "-O1", "-Wall"])
+        .args(arguments)
+        .arg("-o")
+        .arg(&program)
+        .current_dir(TESTS)
+        .output()
+        .expect("gcc starts");
+    if !output.status.success() {
+        panic!("{name} does not compile:\n{}", String::from_utf8_lossy(&output.stderr));
+    }
+    program
+}
+
+#[test]
+fn accesses_pvalidate_and_rmpadjust_follow_the_rules_of_the_rmp() {
+    let program = compile("rmp_rules", &["-Iinclude", "rmp_rules.c"]);
+    let output = Command::new(&program).output().unwrap();
+    std::fs::remove_file(&program).unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+}
+
+/// Runs the test VMM with these words in the virtual SNP host.
+#[expect(clippy::unwrap_used, reason = "a helper of tests")]
+fn vmm(name: &str, words: &str) {
+    let host = Host::new(Kind::Snp).unwrap();
+    let out = std::env::var_os("CASEMATE_HOST_DIR").map_or_else(
+        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/host"),
+        PathBuf::from,
+    );
+    let include = format!("-I{}", out.join("uapi").display());
+    let program = compile(name, &["-static", &include, "vmm.c", "guest.S"]);
+    let output = host
+        .file(&program, "/bin/vmm")
+        .timeout(Duration::from_secs(180))
+        .run(&format!("vmm {words}"))
+        .unwrap();
+    std::fs::remove_file(&program).unwrap();
+    let failed: Vec<&str> = output.stdout.lines().filter(|line| line.starts_with("FAIL")).collect();
+    assert_eq!(output.status, 0, "{failed:#?}\n{}\n{}", output.stderr, output.log);
+    assert!(output.stdout.contains("ok   "), "{}", output.stdout);
+    assert!(!output.log.contains("cut here"), "a warning of the host's kernel:\n{}", output.log);
+}
+
+#[test]
+fn launches_take_what_they_must_and_refuse_the_rest_with_the_firmwares_codes() {
+    vmm("launch", "launch refusals");
+}
+
+#[test]
+fn a_guest_sees_the_instructions_and_protocols_of_snp() {
+    vmm("guest", "guest");
+}
+
+#[test]
+fn a_page_that_the_host_replaces_is_never_read() {
+    vmm("evil", "evil");
+}
+
+#[test]
+fn guests_come_and_go_without_leaks() {
+    vmm("cycles", "cycles=100");
+}
