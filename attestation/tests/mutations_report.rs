@@ -1,11 +1,5 @@
 //! Altered reports: each is refused, with the code of the rule it breaks.
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::too_many_lines,
-    clippy::type_complexity
-)]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
 mod common;
 #[path = "common/model.rs"]
@@ -45,9 +39,10 @@ fn fill(offset: usize, bytes: Vec<u8>) -> Alter {
     Box::new(move |report| report[offset..offset + bytes.len()].copy_from_slice(&bytes))
 }
 
-#[test]
-fn structured_alterations_of_real_reports_are_refused_with_the_right_code() {
-    let turin: Vec<(&str, Alter, Code)> = vec![
+type Case = (&'static str, Alter, Code);
+
+fn of_the_header_and_reserved_bytes() -> Vec<Case> {
+    vec![
         ("empty", Box::new(Vec::clear), Code::ReportLength),
         ("one byte short", Box::new(|r| r.truncate(1183)), Code::ReportLength),
         ("one byte long", Box::new(|r| r.push(0)), Code::ReportLength),
@@ -74,6 +69,11 @@ fn structured_alterations_of_real_reports_are_refused_with_the_right_code() {
         ("reserved 0x29f", set(0x29f, 0x80), Code::ReportReserved),
         ("tail 0x330", set(0x330, 1), Code::ReportReserved),
         ("tail 0x49f", set(0x49f, 1), Code::ReportReserved),
+    ]
+}
+
+fn of_tcb_and_signature() -> Vec<Case> {
+    vec![
         ("reserved in current TCB", set(0x3c, 1), Code::ReportReserved),
         ("reserved in reported TCB", set(0x186, 1), Code::ReportReserved),
         ("reserved in committed TCB", set(0x1e5, 1), Code::ReportReserved),
@@ -88,6 +88,11 @@ fn structured_alterations_of_real_reports_are_refused_with_the_right_code() {
         ("r is 2^384 - 1", fill(0x2a0, vec![0xff; 48]), Code::SignatureRange),
         ("reported above committed", set(0x183, 5), Code::TcbOrder),
         ("committed above current", set(0x1e3, 5), Code::TcbOrder),
+    ]
+}
+
+fn of_identity_and_contents() -> Vec<Case> {
+    vec![
         ("lower reported TCB", set(0x183, 3), Code::TcbMatch),
         ("another chip", flip(0x1a0, 1), Code::ChipId),
         ("tail of the chip id", set(0x1a8, 1), Code::ChipId),
@@ -116,8 +121,17 @@ fn structured_alterations_of_real_reports_are_refused_with_the_right_code() {
             Code::ReportSignature,
         ),
         ("r big-endian", Box::new(|r| r[0x2a0..0x2d0].reverse()), Code::ReportSignature),
-    ];
-    let milan: Vec<(&str, Alter, Code)> = vec![
+    ]
+}
+
+#[test]
+fn structured_alterations_of_real_reports_are_refused_with_the_right_code() {
+    let turin = of_the_header_and_reserved_bytes()
+        .into_iter()
+        .chain(of_tcb_and_signature())
+        .chain(of_identity_and_contents())
+        .collect();
+    let milan: Vec<Case> = vec![
         ("version 2 with a processor", set(0x188, 0x19), Code::ReportReserved),
         ("version 2 with mitigations", set(0x200, 1), Code::ReportReserved),
         ("reserved in a Milan TCB", set(0x3a, 1), Code::ReportReserved),
@@ -125,6 +139,7 @@ fn structured_alterations_of_real_reports_are_refused_with_the_right_code() {
     ];
     let mut count = 0;
     for (name, cases) in [("ms_turin", turin), ("virtee_milan", milan)] {
+        let cases: Vec<Case> = cases;
         let pair = common::find(name);
         assert_eq!(first_code(&pair, &pair.report), None);
         for (case, alter, code) in cases {
@@ -208,8 +223,8 @@ fn sweep_all(pairs: &[common::Pair]) {
     });
 }
 
-/// One report of each version, generation and key kind; the others in the ignored test below.
-const SWEPT: [&str; 5] = ["virtee_milan", "ms_genoa", "ms_turin", "trustee_vlek", "eternis_gcp"];
+/// One report of each layout and key kind; the others in the ignored test below.
+const SWEPT: [&str; 3] = ["virtee_milan", "ms_turin", "trustee_vlek"];
 
 #[test]
 fn all_9472_one_bit_flips_of_a_signed_report_are_refused() {
@@ -230,6 +245,8 @@ mod forged {
     use super::{Code, fixture};
     use attestation::verify::{Status, Verifier};
 
+    type Forge = Box<dyn Fn(&mut [u8; 1184])>;
+
     fn judge(change: impl Fn(&mut [u8; 1184]), rule: impl Fn(&mut Verifier)) -> Option<Code> {
         let chip = fixture::chip();
         let guest = fixture::guest(&chip);
@@ -243,7 +260,7 @@ mod forged {
 
     #[test]
     fn a_valid_signature_does_not_excuse_anything_else() {
-        let cases: Vec<(&str, Box<dyn Fn(&mut [u8; 1184])>, Option<Code>)> = vec![
+        let cases: Vec<(&str, Forge, Option<Code>)> = vec![
             ("unchanged", Box::new(|_| ()), None),
             (
                 "version 4",

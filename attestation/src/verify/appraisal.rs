@@ -127,6 +127,7 @@ pub struct TcbFloors {
 #[serde(rename_all = "kebab-case")]
 pub enum TcbPreset {
     /// AMD-SB-3019 (microcode signature verification): SNP 0x18 on Milan, 0x17 on Genoa.
+    #[serde(rename = "amd-sb-3019")]
     AmdSb3019,
 }
 

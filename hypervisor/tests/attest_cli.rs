@@ -1,0 +1,158 @@
+//! `casemate attest` and `casemate measure` as processes: exit status and output.
+#![allow(missing_docs, clippy::unwrap_used, clippy::panic)]
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+fn vector(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/vectors").join(name)
+}
+
+fn scratch(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{}", std::process::id()))
+}
+
+fn casemate(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_casemate")).args(arguments).output().unwrap()
+}
+
+fn path(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+/// Runs, checks the exit status, and returns stdout and stderr.
+fn expect(status: i32, arguments: &[&str]) -> (String, String) {
+    let output = casemate(arguments);
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+    let (out, err) = (text(&output.stdout), text(&output.stderr));
+    assert_eq!(output.status.code(), Some(status), "{arguments:?}\n{out}\n{err}");
+    (out, err)
+}
+
+#[test]
+fn verify_exits_0_for_accepted_1_for_refused_and_2_for_bad_use() {
+    let (report, cert) = (vector("reports/ms_turin.bin"), vector("reports/ms_turin.vcek.der"));
+    let (report, cert) = (path(&report), path(&cert));
+    let at = ["--at", "2026-06-01"];
+    let (out, _) = expect(0, &[&["attest", "verify", report, "--cert", cert][..], &at].concat());
+    assert!(out.ends_with("ACCEPTED\n"));
+    let (out, err) =
+        expect(0, &[&["attest", "verify", report, "--cert", cert, "--quiet"][..], &at].concat());
+    assert_eq!((out.as_str(), err.as_str()), ("", ""));
+    let (out, _) = expect(1, &["attest", "verify", report, "--cert", cert, "--at", "2020-01-01"]);
+    assert!(out.contains("VEK_VALIDITY") && out.contains("FAILED") && out.ends_with("REFUSED\n"));
+    let (out, _) = expect(1, &["attest", "verify", report]);
+    assert!(out.contains("https://kdsintf.amd.com/vcek/v1/Turin/59790fb1c39f35c1?fmcSPL=01"));
+    let (_, err) = expect(2, &["attest", "verify", "/nonexistent"]);
+    assert_eq!(err.lines().count(), 1);
+    expect(2, &["attest", "verify", report, "--cert", cert, "--at", "yesterday"]);
+    expect(2, &["attest", "verify", report, "--report-data", "00"]);
+    expect(2, &["attest", "verify"]);
+}
+
+#[test]
+fn a_refusal_names_field_both_values_and_remedy_in_one_line() {
+    let (report, cert) = (vector("reports/gsg_milan.bin"), vector("reports/gsg_milan.vcek.der"));
+    let arguments =
+        ["attest", "verify", path(&report), "--cert", path(&cert), "-q", "--at", "2026-06-01"];
+    let (out, err) = expect(1, &arguments);
+    assert_eq!(out, "");
+    assert_eq!(err.lines().count(), 1);
+    assert!(err.contains(
+        "POLICY_DEBUG: guest policy: debug: set, wanted clear; launch the guest with debug off"
+    ));
+}
+
+#[test]
+fn json_carries_every_check_and_the_report_only_when_it_is_verified() {
+    let (report, cert) = (vector("reports/ms_genoa.bin"), vector("reports/ms_genoa.vcek.der"));
+    let base = ["attest", "verify", path(&report), "--cert", path(&cert), "--json"];
+    let parse = |text: String| serde_json::from_str::<serde_json::Value>(&text).unwrap();
+    let good = parse(expect(0, &[&base[..], &["--at", "2026-06-01"]].concat()).0);
+    assert_eq!(good["accepted"], true);
+    assert_eq!(good["verified-report"]["generation"], "Genoa");
+    let bad = parse(expect(1, &[&base[..], &["--at", "2020-01-01"]].concat()).0);
+    assert_eq!(bad["accepted"], false);
+    assert!(bad["verified-report"].is_null());
+    assert_eq!(good["checks"].as_array().unwrap().len(), bad["checks"].as_array().unwrap().len());
+}
+
+#[test]
+fn a_nonce_a_policy_and_a_record_go_through() {
+    let (report, cert) = (vector("reports/gsg_milan.bin"), vector("reports/gsg_milan.vcek.der"));
+    let (nonce, policy, record) = (scratch("nonce"), scratch("policy"), scratch("record"));
+    std::fs::write(&nonce, [1, 2, 3, 4, 5]).unwrap();
+    std::fs::write(&policy, "[guest-policy]\ndebug = 'any'\n").unwrap();
+    let mut arguments = vec!["attest", "verify", path(&report), "--cert", path(&cert), "-q"];
+    arguments.extend(["--at", "2026-06-01", "--nonce", path(&nonce), "--policy", path(&policy)]);
+    expect(0, &[&arguments[..], &["--record", path(&record)]].concat());
+    let (out, _) = expect(0, &["attest", "replay", path(&record)]);
+    assert!(out.contains("equals the record") && out.ends_with("ACCEPTED\n"));
+    std::fs::write(&nonce, [1, 2, 3, 4, 6]).unwrap();
+    let (_, err) = expect(1, &arguments);
+    assert!(err.contains("REPORT_DATA"));
+    std::fs::write(&policy, "debug = 'any'\n").unwrap();
+    let (_, err) = expect(2, &arguments);
+    assert_eq!(err.lines().count(), 1);
+    for file in [nonce, policy, record] {
+        std::fs::remove_file(file).unwrap();
+    }
+}
+
+#[test]
+fn show_decodes_and_says_that_it_proves_nothing() {
+    let report = vector("reports/ms_turin.bin");
+    let (out, _) = expect(0, &["attest", "show", path(&report)]);
+    assert!(out.starts_with("NOT VERIFIED"));
+    assert!(out.contains("Turin, family 0x1a model 0x2"));
+    let (out, _) = expect(0, &["attest", "show", path(&report), "--json"]);
+    let value: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(value["verified"], false);
+    assert_eq!(value["tcb"]["reported"]["microcode"], 0x51);
+}
+
+#[test]
+fn certificates_are_kept_and_used_offline() {
+    let folder = scratch("certs");
+    let store = path(&folder);
+    let (reports, crls) = (vector("reports"), vector("crls"));
+    expect(
+        0,
+        &["attest", "certs", "--dir", store, "--import", path(&reports), "--import", path(&crls)],
+    );
+    let report = vector("reports/ms_milan.bin");
+    let verify = ["attest", "verify", path(&report), "--certs-dir", store, "--at", "2026-03-01"];
+    let (out, _) = expect(0, &verify);
+    assert!(out.contains("CRL_REVOKED              passed"));
+    let (out, _) = expect(0, &["attest", "certs", "--dir", store, "--for", path(&report)]);
+    assert!(out.contains("endorsement certificate: in the store"));
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
+#[test]
+fn measure_prints_the_digest_and_makes_id_blocks_that_check() {
+    let ovmf = vector("measure/ovmf_AmdSev_suffix.bin");
+    let base = ["measure", "--ovmf", path(&ovmf)];
+    let (out, _) = expect(0, &[&base[..], &["--kernel", "/dev/null"]].concat());
+    assert_eq!(
+        out.trim(),
+        "ddc5224521617a536ee7ce9dd6224d1b58a8d4fda1c741f3ac99fc4bfa04ba6e9fc98646d4a07a9079397fa3852819b5"
+    );
+    let key =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../attestation/tests/data/model_id_key.pem");
+    let (block, auth) = (scratch("id-block"), scratch("id-auth"));
+    let files = ["--id-block", path(&block), "--id-auth", path(&auth)];
+    let keys = ["--id-key", path(&key), "--author-key", path(&key)];
+    expect(0, &[&base[..], &files, &keys].concat());
+    let check = ["measure", "--check-id-block", path(&block), "--check-id-auth", path(&auth)];
+    let (out, _) = expect(0, &check);
+    assert!(out.contains("the ID block is signed") && out.contains("author key digest"));
+    let mut altered = std::fs::read(&block).unwrap();
+    altered[84] ^= 1;
+    std::fs::write(&block, altered).unwrap();
+    expect(1, &check);
+    expect(2, &["measure"]);
+    expect(2, &[&base[..], &["--cpu", "Pentium"]].concat());
+    std::fs::remove_file(block).unwrap();
+    std::fs::remove_file(auth).unwrap();
+}
