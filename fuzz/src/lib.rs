@@ -7,9 +7,12 @@
     clippy::panic,
     clippy::expect_used,
     clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
     reason = "an oracle that breaks must panic"
 )]
 
+pub mod attest;
 pub mod exits;
 pub mod policy;
 pub mod run_bytes;
@@ -21,6 +24,17 @@ pub type Body = fn(&[u8]);
 
 /// Every target of this file's crate by name: what `tests/replay.rs` replays.
 pub const TARGETS: &[(&str, Body)] = &[
+    ("attest_cert_table", attest::cert_table),
+    ("attest_crl", attest::crl),
+    ("attest_extended", attest::extended),
+    ("attest_guest_message", attest::guest_message),
+    ("attest_hcl", attest::hcl),
+    ("attest_id_block", attest::id_block),
+    ("attest_igvm", attest::igvm),
+    ("attest_json", attest::json),
+    ("attest_ovmf", attest::ovmf),
+    ("attest_report", attest::report),
+    ("attest_x509", attest::x509),
     ("exit_debug", exits::debug),
     ("exit_errno", exits::errno),
     ("exit_fail_entry", exits::fail_entry),

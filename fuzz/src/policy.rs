@@ -63,11 +63,8 @@ pub fn input(data: &[u8]) {
 
 /// Two documents, apart at the first zero byte: their merge is below both, and every witness is one.
 pub fn compare(data: &[u8]) {
-    let Some(at) = data.iter().position(|b| *b == 0) else { return };
-    let (Ok(a), Ok(b)) = (std::str::from_utf8(&data[..at]), std::str::from_utf8(&data[at + 1..]))
-    else {
-        return;
-    };
+    let mut halves = data.splitn(2, |b| *b == 0).map(std::str::from_utf8);
+    let (Some(Ok(a)), Some(Ok(b))) = (halves.next(), halves.next()) else { return };
     let (Ok(a), Ok(b)) = (Policy::load(a, "a"), Policy::load_layer(b, "b")) else { return };
     let merged = a.merge(&b);
     assert!(!a.diff(&merged).is_looser());

@@ -19,7 +19,7 @@ fn string_output_delivers_every_byte_in_order() {
     let text = b"sixteen bytes ok";
     // mov rsi, DATA; mov ecx, len; cld; rep outsb
     let rsi = [&[0x48, 0xbe][..], &DATA.to_le_bytes()].concat();
-    let ecx = [&[0xb9][..], &(text.len() as u32).to_le_bytes()].concat();
+    let ecx = [&[0xb9][..], &u32::try_from(text.len()).unwrap().to_le_bytes()].concat();
     let code = [dx(0x3f8), rsi, ecx, vec![0xfc, 0xf3, 0x6e], power_off()].concat();
     let mut plan = plan(&code, 1);
     plan.add_pages("data", casemate::launch::PageKind::Normal, DATA, text.to_vec()).unwrap();

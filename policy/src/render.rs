@@ -190,7 +190,13 @@ pub(crate) fn fact(kind: Kind, fact: &Fact) -> String {
 
 /// The fact in input syntax, shortened.
 pub(crate) fn brief_fact(kind: Kind, fact: &Fact) -> String {
-    let text = write_fact(kind, fact, BRIEF);
+    let text = match (kind, fact) {
+        (Kind::Bits(names), Fact::Number(mask)) => {
+            let flags = bit_names(mask & !names.ignore, names).into_iter().map(|name| quote(&name));
+            format!("{mask:#x} {}", list(flags, usize::MAX))
+        }
+        _ => write_fact(kind, fact, BRIEF),
+    };
     match text.char_indices().nth(160) {
         Some((at, _)) => format!("{}…", text.get(..at).unwrap_or_default()),
         None => text,

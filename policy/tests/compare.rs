@@ -42,7 +42,7 @@ fn naive(policy: &Policy, point: Point, facts: &Facts) -> bool {
 fn a_decision_is_the_conjunction_of_its_rules_and_names_those_that_fail() {
     let mut r = Random::new(1);
     let (mut allowed, mut denied) = (0, 0);
-    for _ in 0..rounds(300) {
+    for _ in 0..rounds(120) {
         let policy = policy(&mut r);
         for point in Point::ALL {
             let facts = facts(&policy, point, &mut r);
@@ -62,7 +62,7 @@ fn a_decision_is_the_conjunction_of_its_rules_and_names_those_that_fail() {
 #[test]
 fn the_canonical_form_loads_to_an_equal_policy_with_the_same_hash() {
     let mut r = Random::new(2);
-    for _ in 0..rounds(200) {
+    for _ in 0..rounds(70) {
         let policy = policy(&mut r);
         let text = policy.canonical();
         let again =
@@ -77,7 +77,7 @@ fn the_canonical_form_loads_to_an_equal_policy_with_the_same_hash() {
 fn a_merge_admits_exactly_what_both_admit() {
     let mut r = Random::new(3);
     let (mut both, mut one) = (0u64, 0u64);
-    for _ in 0..rounds(150) {
+    for _ in 0..rounds(70) {
         let (a, b) = (policy(&mut r), policy(&mut r));
         let merged = a.merge(&b);
         assert!(
@@ -135,7 +135,7 @@ fn comparison_equals_inclusion_of_all_inputs_on_small_points() {
     let domains: Vec<(Point, Vec<Facts>)> =
         points.into_iter().map(|point| (point, all_inputs(point, &mut r))).collect();
     let mut seen = [0; 4];
-    for _ in 0..rounds(100) {
+    for _ in 0..rounds(40) {
         let (a, b) = (policy(&mut r), policy(&mut r));
         let (diff, merged) = (a.diff(&b), a.merge(&b));
         for (point, inputs) in &domains {
@@ -167,7 +167,7 @@ fn comparison_equals_inclusion_of_all_inputs_on_small_points() {
 fn every_witness_is_admitted_by_one_policy_only() {
     let mut r = Random::new(5);
     let mut witnesses = 0;
-    for _ in 0..rounds(150) {
+    for _ in 0..rounds(70) {
         let (a, b) = (policy(&mut r), policy(&mut r));
         for difference in a.diff(&b).differences {
             for (input, yes, no) in
@@ -192,7 +192,7 @@ fn every_witness_is_admitted_by_one_policy_only() {
 fn a_policy_that_is_nowhere_looser_admits_nothing_new() {
     let mut r = Random::new(6);
     let mut compared = 0;
-    for _ in 0..rounds(150) {
+    for _ in 0..rounds(70) {
         let (a, other) = (policy(&mut r), policy(&mut r));
         let b = a.merge(&other);
         assert!(!a.diff(&b).is_looser());
@@ -211,7 +211,7 @@ fn a_policy_that_is_nowhere_looser_admits_nothing_new() {
 fn the_smallest_change_is_admitted_and_each_part_of_it_is_needed() {
     let mut r = Random::new(7);
     let mut changed = 0;
-    for _ in 0..rounds(200) {
+    for _ in 0..rounds(70) {
         let policy = policy(&mut r);
         for point in Point::ALL {
             let mut input = Facts::new();

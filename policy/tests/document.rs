@@ -126,6 +126,14 @@ fn sizes_and_depths_are_bounded() {
 }
 
 #[test]
+fn syntax_errors_are_all_reported_in_a_short_document_and_the_first_in_a_long_one() {
+    let short = Policy::load("a = \nb = \n[c\n", "p").expect_err("three errors");
+    assert!(short.diagnostics.len() >= 3, "{short}");
+    let long = Policy::load(&"=\n".repeat(100_000), "p").expect_err("an error");
+    assert_eq!(long.diagnostics.len(), 1);
+}
+
+#[test]
 fn dots_in_texts_are_no_deep_keys() {
     let text = format!(
         "{HEAD}description = \"\"\"\n{}\\\" '''\n\"\"\"\n# {}\nname = '{}'\n",

@@ -23,8 +23,8 @@ fn out(port: u16, value: u8) {
         // SAFETY: the port belongs to the host's platform registers, which change no memory of ours; access to it
         // was granted just now.
         unsafe {
-            asm!("out dx, al", in("dx") port, in("al") value, options(nomem, nostack, preserves_flags))
-        };
+            asm!("out dx, al", in("dx") port, in("al") value, options(nomem, nostack, preserves_flags));
+        }
     }
 }
 

@@ -1,8 +1,8 @@
 //! The processor: `Machine` with real instructions.
 
 use crate::{ghcb, is_snp};
-use casemate_layout::map::{CPUID, PARAMS, SCRATCH, SCRATCH_TABLES};
-use casemate_layout::paging::{ENTRIES, c_bit_mask};
+use casemate_layout::map::{CPUID, PAGE_SIZE, PARAMS, SCRATCH, SCRATCH_TABLES};
+use casemate_layout::paging::c_bit_mask;
 use casemate_layout::{Range, Termination};
 use casemate_shim::cc;
 use casemate_shim::machine::{Machine, PageSize, Validation};
@@ -134,8 +134,17 @@ impl Machine for Processor {
         }
     }
 
-    fn make_private(&mut self, gpa: u64) -> Result<(), Termination> {
-        ghcb::make_private(gpa)
+    /// The last page serves as GHCB for the rest, and is made private by itself.
+    fn make_private(&mut self, range: Range) -> Result<(), Termination> {
+        let rest = Range { start: range.start, size: range.size.saturating_sub(PAGE_SIZE) };
+        let gpa = rest.end();
+        if rest.size != 0 {
+            self.aim_window(STAGING_WINDOW_TABLE, gpa, 0);
+            // SAFETY: the page is shared still, and the window, which shows it without the C-bit, is not moved below.
+            let ghcb = unsafe { ghcb::Ghcb::register(gpa, STAGING_WINDOW + gpa % WINDOW_BYTES)? };
+            ghcb.make_private(rest)?;
+        }
+        ghcb::make_page_private(gpa)
     }
 
     fn copy_staged(&mut self, from: Range, to: u64) -> Result<(), Termination> {
@@ -197,9 +206,10 @@ impl Machine for Processor {
     }
 
     fn hash_engine(&mut self) -> Engine {
-        let offered = match is_snp() {
-            true => self.memory(CPUID).is_some_and(cc::offers_sha),
-            false => processor_offers_sha(),
+        let offered = if is_snp() {
+            self.memory(CPUID).is_some_and(cc::offers_sha)
+        } else {
+            processor_offers_sha()
         };
         if !offered {
             return Engine::Software;
@@ -212,7 +222,7 @@ impl Machine for Processor {
     fn mark(&mut self, port: u16, step: u8) {
         // SAFETY: port output touches no memory; the port is the hypervisor's.
         unsafe {
-            core::arch::asm!("out dx, al", in("dx") port, in("al") step, options(nomem, nostack))
+            core::arch::asm!("out dx, al", in("dx") port, in("al") step, options(nomem, nostack));
         };
     }
 }
@@ -308,7 +318,7 @@ fn enable_vector_state() {
 pub fn out_u32(port: u16, value: u32) {
     // SAFETY: port output touches no memory.
     unsafe {
-        core::arch::asm!("out dx, eax", in("dx") port, in("eax") value, options(nomem, nostack))
+        core::arch::asm!("out dx, eax", in("dx") port, in("eax") value, options(nomem, nostack));
     };
 }
 

@@ -68,7 +68,7 @@ unsafe extern "C" fn memset(to: *mut u8, value: i32, size: usize) -> *mut u8 {
             "rep stosb",
             inout("rcx") size => _,
             inout("rdi") to => _,
-            in("al") value as u8,
+            in("eax") value,
             options(nostack, preserves_flags),
         );
     }

@@ -36,18 +36,13 @@ pub fn accept_ram(machine: &mut impl Machine, params: &Params) -> Result<(), Ter
     Ok(())
 }
 
-/// Makes the staging window private, accepts it, and forgets what was in it.
+/// Makes the staging window private and accepts it.
 ///
 /// # Errors
 /// As [`accept_ram`]; [`Termination::PageStateChange`] when the host refuses.
 pub fn reclaim_staging(machine: &mut impl Machine, window: Range) -> Result<(), Termination> {
-    let mut at = window.start;
-    while at < window.end() {
-        machine.make_private(at)?;
-        accept_small(machine, at)?;
-        at += PAGE_SIZE;
-    }
-    Ok(())
+    machine.make_private(window)?;
+    accept_range(machine, window)
 }
 
 /// The first range in `within` that is not to be accepted.

@@ -46,11 +46,12 @@ pub trait Machine {
     /// Reads a byte at both ends of the page at `gpa`, so that no line of it from before stays in the cache
     /// (CVE-2025-38560), and so that a page which is not valid ends the guest here.
     fn touch(&mut self, gpa: u64);
-    /// Asks the host to make the page at `gpa` private, which the caller then validates.
+    /// Asks the host to make the pages of `range`, shared until now and no longer needed, private. Whether it did is
+    /// seen when the caller validates them.
     ///
     /// # Errors
     /// [`Termination`] when the host refuses or answers something else.
-    fn make_private(&mut self, gpa: u64) -> Result<(), Termination>;
+    fn make_private(&mut self, range: Range) -> Result<(), Termination>;
     /// Copies from the shared window to private memory. Each byte of the window is read once.
     ///
     /// # Errors

@@ -20,6 +20,7 @@ mod policy_audit;
 mod policy_compare;
 mod policy_write;
 mod run;
+mod sandbox;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
@@ -53,6 +54,7 @@ struct Cli {
 enum Command {
     Host(host::HostArgs),
     Run(Box<run::RunArgs>),
+    Sandbox(sandbox::SandboxArgs),
     /// Verify, show and keep evidence of SEV-SNP guests.
     Attest(attest::Attest),
     /// Compute the launch digest that a guest must report.
@@ -76,6 +78,7 @@ pub fn main() -> ExitCode {
         Command::Attest(attest) => attest::run(attest),
         Command::Measure(measure) => measure::run(measure),
         Command::Run(args) => run::run(args),
+        Command::Sandbox(args) => sandbox::run(args),
         Command::Policy(args) => policy::run(args),
         Command::Log(args) => log::run(args),
     })

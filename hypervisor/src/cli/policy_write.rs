@@ -11,12 +11,11 @@ use std::path::PathBuf;
 
 /// Write a policy, or an input for it, in another policy language
 #[derive(Debug, Args)]
-#[group(id = "language", required = true, multiple = false, args = ["rego", "cedar"])]
 pub struct ExportArgs {
     /// Policy (TOML or JSON), or builtin:strict, builtin:permissive
     policy: PathBuf,
     /// Rego, version 1
-    #[arg(long)]
+    #[arg(long, required_unless_present = "cedar", conflicts_with = "cedar")]
     rego: bool,
     /// Cedar
     #[arg(long)]

@@ -65,7 +65,8 @@ Exit status:
   1  the host failed: KVM, the sandbox, or this program
   2  bad use, configuration or input; nothing was started
   3  the guest failed: its workload, a reset, a panic, a triple fault, the shim's refusal, a time-out
-  4  ended by the user: a second Ctrl-C or SIGTERM (the first one presses the power button)
+  4  ended by the user: Ctrl-C or SIGTERM presses the power button, and the guest switched itself off; a second one
+     ends it at once
 
 Configuration file:
   name = \"demo\"
@@ -122,7 +123,7 @@ pub fn run(args: &RunArgs) -> Outcome {
     let config = args.config()?;
     let config = config.validate().map_err(|e| Failure::BadInput(e.to_string()))?;
     timeline.record("configuration");
-    let (end, timeline) = vm::run(config, args.policy.as_deref(), timeline).map_err(|e| {
+    let (end, timeline) = vm::run(&config, args.policy.as_deref(), timeline).map_err(|e| {
         if e.is_bad_input() {
             Failure::BadInput(e.to_string())
         } else {
@@ -149,6 +150,7 @@ fn report(end: End) -> Outcome {
         End::TimedOut(after) => {
             (GUEST_FAILED, format!("the guest did not end within {after:?} and was ended"))
         }
+        End::PoweredOffAsAsked => (ENDED_BY_USER, "the guest switched itself off as asked".into()),
         End::Killed => (ENDED_BY_USER, "the VM was ended as asked".into()),
         End::VmmDied(how) => {
             let how = how.map_or_else(|| "for an unknown reason".into(), |how| how.to_string());

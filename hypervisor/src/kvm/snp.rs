@@ -11,7 +11,7 @@ use crate::launch::cpuid_page::CpuidTable;
 use crate::launch::issue::LaunchTarget;
 use crate::launch::snp::SnpLaunch;
 use crate::launch::{LaunchPlan, PageKind};
-use crate::memory::{GpaRange, GuestRam, PAGE_SIZE};
+use crate::memory::{GpaRange, GuestRam, PAGE_BYTES, PAGE_SIZE};
 use kvm_bindings::{
     KVM_CAP_EXIT_HYPERCALL, KVM_MEM_GUEST_MEMFD, KVM_MEMORY_ATTRIBUTE_PRIVATE,
     kvm_create_guest_memfd, kvm_enable_cap, kvm_memory_attributes, kvm_sev_cmd, kvm_sev_init,
@@ -64,7 +64,7 @@ pub enum SnpError {
 
 /// One page at a page boundary: what the kernel reads from and, for CPUID, writes back to.
 #[repr(C, align(4096))]
-struct Page([u8; PAGE_SIZE as usize]);
+struct Page([u8; PAGE_BYTES]);
 
 /// A VM of type 4 whose launch is under way.
 #[derive(Debug)]
@@ -211,7 +211,7 @@ impl LaunchTarget for &SnpVm {
         gpa: u64,
         kind: PageKind,
         _: &'static str,
-        contents: &[u8; PAGE_SIZE as usize],
+        contents: &[u8; PAGE_BYTES],
     ) -> Result<(), SnpError> {
         let mut page = Box::new(Page(*contents));
         match self.update_page(gpa, kind, &mut page) {

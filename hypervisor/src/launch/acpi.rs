@@ -124,7 +124,7 @@ fn mcfg() -> MCFG {
 }
 
 fn dsdt() -> Vec<u8> {
-    let sleep = u8::from(SLEEP_TYPE_S5);
+    let sleep = SLEEP_TYPE_S5;
     let s5 = Name::new("_S5_".into(), &Package::new(vec![&sleep, &ZERO, &ZERO, &ZERO]));
     let mut body = Vec::new();
     s5.to_aml_bytes(&mut body);
@@ -256,7 +256,7 @@ mod tests {
     fn every_table_has_a_right_checksum_and_is_reached_from_the_rsdp() {
         let base = 0xe_0000;
         let tables = build(base, 3);
-        let at = |address: u64| &tables.bytes[(address - base) as usize..];
+        let at = |address: u64| &tables.bytes[usize::try_from(address - base).unwrap()..];
         let length = |table: &[u8]| u32::from_le_bytes(table[4..8].try_into().unwrap()) as usize;
         let rsdp = at(tables.rsdp);
         assert_eq!(&rsdp[..8], b"RSD PTR ");

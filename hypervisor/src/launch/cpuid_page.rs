@@ -3,7 +3,7 @@
 //! At most 64 entries of 48 bytes (Linux `arch/x86/include/asm/sev.h`, `struct snp_cpuid_table`). The firmware refuses
 //! leaves that promise more than the processor has, and some that KVM makes up; those are taken out here.
 
-use crate::memory::PAGE_SIZE;
+use crate::memory::PAGE_BYTES;
 use kvm_bindings::{CpuId, kvm_cpuid_entry2};
 use std::fmt::Write as _;
 
@@ -11,7 +11,7 @@ use std::fmt::Write as _;
 pub const MAX_ENTRIES: usize = 64;
 const HEADER: usize = 16;
 const ENTRY: usize = 48;
-const PAGE: usize = PAGE_SIZE as usize;
+const PAGE: usize = PAGE_BYTES;
 
 /// More leaves than the page can hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

@@ -2,7 +2,7 @@
 
 use super::plan::{LaunchPlan, PageKind};
 use super::snp::SnpLaunch;
-use crate::memory::PAGE_SIZE;
+use crate::memory::PAGE_BYTES;
 
 /// Who launches.
 pub trait LaunchTarget {
@@ -22,7 +22,7 @@ pub trait LaunchTarget {
         gpa: u64,
         kind: PageKind,
         what: &'static str,
-        contents: &[u8; PAGE_SIZE as usize],
+        contents: &[u8; PAGE_BYTES],
     ) -> Result<(), Self::Error>;
     /// Ends the launch, with every vCPU's state.
     ///
@@ -39,7 +39,7 @@ pub trait LaunchTarget {
 pub fn issue<T: LaunchTarget>(
     plan: &LaunchPlan,
     launch: &SnpLaunch,
-    cpuid: &[u8; PAGE_SIZE as usize],
+    cpuid: &[u8; PAGE_BYTES],
     target: &mut T,
 ) -> Result<u64, T::Error> {
     target.start(launch)?;

@@ -4,7 +4,7 @@ use super::issue::{LaunchTarget, issue};
 use super::plan::{LaunchPlan, PageKind};
 use super::snp::SnpLaunch;
 use crate::kvm::vcpu_states;
-use crate::memory::PAGE_SIZE;
+use crate::memory::PAGE_BYTES;
 use attestation::digest::{self, LaunchDigest, VMSA_GPA};
 use sha2::{Digest, Sha384};
 use std::convert::Infallible;
@@ -37,7 +37,7 @@ pub fn measure(plan: &LaunchPlan) -> Option<Measurement> {
     let launch = plan.snp.as_ref()?;
     let mut fold = Fold { digest: LaunchDigest::new(), pages: Vec::new() };
     // The contents of the CPUID page are not measured.
-    match issue(plan, launch, &[0; PAGE_SIZE as usize], &mut fold) {
+    match issue(plan, launch, &[0; PAGE_BYTES], &mut fold) {
         Ok(_) => Some(Measurement { digest: fold.digest.finish(), pages: fold.pages }),
         Err(e) => match e {},
     }
@@ -70,7 +70,7 @@ impl LaunchTarget for Fold {
         gpa: u64,
         kind: PageKind,
         what: &'static str,
-        contents: &[u8; PAGE_SIZE as usize],
+        contents: &[u8; PAGE_BYTES],
     ) -> Result<(), Infallible> {
         self.digest.page(firmware_kind(kind), gpa, contents);
         let hash = (kind == PageKind::Normal).then(|| Sha384::digest(contents).into());

@@ -6,7 +6,7 @@
 
 use super::snp::SnpLaunch;
 use crate::kvm::BootState;
-use crate::memory::{GpaRange, PAGE_SIZE, RamMap};
+use crate::memory::{GpaRange, PAGE_BYTES, PAGE_SIZE, RamMap};
 use sha2::{Digest, Sha256};
 
 /// What a launched page is to the firmware (SEV-SNP ABI, SNP_LAUNCH_UPDATE page types).
@@ -194,8 +194,8 @@ impl PlannedPages {
     }
 
     /// Each page with its address.
-    pub fn each(&self) -> impl Iterator<Item = (u64, &[u8; PAGE_SIZE as usize])> + '_ {
-        let (whole, _) = self.contents.as_chunks::<{ PAGE_SIZE as usize }>();
+    pub fn each(&self) -> impl Iterator<Item = (u64, &[u8; PAGE_BYTES])> + '_ {
+        let (whole, _) = self.contents.as_chunks::<PAGE_BYTES>();
         (0..).map(|i| self.range.start() + i * PAGE_SIZE).zip(whole)
     }
 }

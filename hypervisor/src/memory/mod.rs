@@ -9,4 +9,4 @@ pub mod range;
 pub use page_state::{PageStates, Refusal, Visibility};
 pub use private_ram::PrivateRam;
 pub use ram::{GuestRam, RamError};
-pub use range::{GpaRange, HOLE_END, HOLE_START, PAGE_SIZE, RamMap, RangeError};
+pub use range::{GpaRange, HOLE_END, HOLE_START, PAGE_BYTES, PAGE_SIZE, RamMap, RangeError};

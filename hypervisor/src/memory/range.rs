@@ -7,6 +7,8 @@ use crate::guest_value::Guest;
 
 /// Bytes of a page; every page-state operation has this granularity.
 pub const PAGE_SIZE: u64 = 4096;
+/// [`PAGE_SIZE`] as a length.
+pub const PAGE_BYTES: usize = 4096;
 /// First address of the hole below 4 GiB.
 pub const HOLE_START: u64 = 0xc000_0000;
 /// First address above the hole.

@@ -25,13 +25,13 @@ pub(super) fn lock() -> Result<String, Refusal> {
             chdir("/").map_err(refused("chdir(/)"))?;
             Ok("pivot_root".into())
         }
-        // The root is an initramfs, which cannot be moved: cover it. Nothing leads below it, because no
-        // descriptor of a directory is left and CAP_SYS_CHROOT goes with the other capabilities.
+        // The root is an initramfs or a plain directory, which cannot be moved: cover it. Nothing leads below,
+        // because no descriptor of a directory is left and CAP_SYS_CHROOT goes with the other capabilities.
         Err(Errno::INVAL) => {
             mount_move(".", "/").map_err(refused("mount(tmpfs, /, MS_MOVE)"))?;
             chroot(".").map_err(refused("chroot(tmpfs)"))?;
             chdir("/").map_err(refused("chdir(/)"))?;
-            Ok("chroot over an initramfs".into())
+            Ok("chroot, because the root cannot be moved".into())
         }
         Err(e) => Err(Refusal::new("pivot_root", e)),
     }

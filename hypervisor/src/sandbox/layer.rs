@@ -21,12 +21,12 @@ pub enum Layer {
     CgroupNamespace,
     /// A network namespace without an interface.
     NetworkNamespace,
+    /// Every descriptor closed that is not on the keep list.
+    Descriptors,
     /// An unprivileged user and group id.
     UserId,
     /// SIGKILL when the parent dies.
     DeathSignal,
-    /// Every descriptor closed that is not on the keep list.
-    Descriptors,
     /// Resource limits.
     Limits,
     /// An empty read-only root: afterwards no path resolves.
@@ -59,9 +59,9 @@ impl Layer {
         Self::UtsNamespace,
         Self::CgroupNamespace,
         Self::NetworkNamespace,
+        Self::Descriptors,
         Self::UserId,
         Self::DeathSignal,
-        Self::Descriptors,
         Self::Limits,
         Self::EmptyRoot,
         Self::BoundingSet,

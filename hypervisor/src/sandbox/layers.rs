@@ -1,7 +1,7 @@
 //! Which layers a process gets, and the attempt to apply one.
 
 use super::layer::{Layer, Need, Report, State};
-use super::{Limits, SandboxError};
+use super::{Limits, SandboxError, SharedNetwork};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, RawFd};
 
@@ -13,6 +13,7 @@ pub struct Layers {
     pub(super) keep: Vec<RawFd>,
     pub(super) limits: Limits,
     pub(super) signals_children: bool,
+    pub(super) network: Option<SharedNetwork>,
 }
 
 impl Layers {
@@ -22,7 +23,8 @@ impl Layers {
     pub fn new(name: impl Into<String>) -> Self {
         let needs = Layer::ALL.into_iter().map(|layer| (layer, Need::Required)).collect();
         let (keep, limits) = (Vec::new(), Limits::default());
-        Self { name: name.into(), needs, keep, limits, signals_children: false }
+        let (signals_children, network) = (false, None);
+        Self { name: name.into(), needs, keep, limits, signals_children, network }
             .without(Layer::NetworkNamespace)
     }
 
@@ -75,6 +77,13 @@ impl Layers {
     #[must_use]
     pub fn without(self, layer: Layer) -> Self {
         self.set(layer, Need::Off)
+    }
+
+    /// Puts the process into a network namespace that it shares with others, instead of one of its own.
+    #[must_use]
+    pub fn in_network(mut self, network: &SharedNetwork) -> Self {
+        self.network = Some(network.clone());
+        self
     }
 
     /// Keeps a descriptor open in the child, under the same number. Descriptors that the body owns must be kept.

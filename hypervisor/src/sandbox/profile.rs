@@ -272,3 +272,7 @@ impl Profile {
             .map_err(compile)
     }
 }
+
+#[cfg(test)]
+#[path = "profile_tests.rs"]
+mod tests;

@@ -2,11 +2,12 @@
 
 use super::layer::{Layer, Need, Report, State};
 use super::layers::{Layers, Refusal, refused};
+use super::network::Left;
 use super::privileges::{NOBODY, become_nobody};
 use super::stages::{Born, threads};
 use super::sys::{self, Side};
 use super::wire::Channel;
-use super::{Child, SandboxError, descriptors};
+use super::{Child, SandboxError, SharedNetwork, descriptors};
 use rustix::process::{Signal, getegid, geteuid, set_parent_process_death_signal, setsid};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -30,7 +31,10 @@ pub fn spawn(layers: Layers, body: impl FnOnce(Born) -> i32) -> Result<Child, Sa
     let is_root = geteuid().is_root();
     let (ours, theirs) = Channel::pair()?;
     let mut report = Report::default();
-    match clone_into_namespaces(&layers, &mut report)? {
+    let left = layers.network.as_ref().map(SharedNetwork::enter).transpose()?;
+    let come_back = || left.as_ref().map_or(Ok(()), Left::come_back);
+    match clone_into_namespaces(&layers, &mut report).or_else(|e| come_back().and(Err(e)))? {
+        // Whatever happens, the child does not return from here: its caller's code is the parent's.
         Side::Child => {
             drop(ours);
             let run = || live(layers, theirs, is_root, body);
@@ -41,6 +45,7 @@ pub fn spawn(layers: Layers, body: impl FnOnce(Born) -> i32) -> Result<Child, Sa
             let name = layers.name().to_owned();
             let child = Child { name, pid, pidfd, channel: Some(ours), report, exit: None };
             // From here on an error drops the child, which kills it.
+            come_back()?;
             if child.report.is_applied(Layer::UserNamespace) {
                 map_ids(pid, is_root)
                     .map_err(|e| SandboxError::layer(Layer::UserNamespace, e.call, e.source))?;
@@ -56,6 +61,9 @@ fn clone_into_namespaces(layers: &Layers, report: &mut Report) -> Result<Side, S
     let mut wanted = Vec::new();
     for layer in Layer::ALL.into_iter().filter(|layer| layer.namespace_flag() != 0) {
         match layers.need(layer) {
+            _ if layer == Layer::NetworkNamespace && layers.network.is_some() => {
+                report.record(layer, State::Applied("shared".into()));
+            }
             Need::Off => report.record(layer, State::Off),
             need => wanted.push((layer, need)),
         }
@@ -122,8 +130,12 @@ fn enter(
     is_root: bool,
     report: &mut Report,
 ) -> Result<bool, SandboxError> {
+    sys::reset_signals();
     // A terminal's signals are for the parent.
     setsid().map_err(|e| SandboxError::system("setsid", e))?;
+    layers.attempt(report, Layer::Descriptors, || {
+        descriptors::close_all_but(&[&layers.keep[..], &[channel.fd()]].concat())
+    })?;
     layers.attempt(report, Layer::UserId, || {
         if is_root {
             become_nobody()
@@ -140,8 +152,5 @@ fn enter(
     if !channel.parent_lives() {
         return Ok(false);
     }
-    layers.attempt(report, Layer::Descriptors, || {
-        descriptors::close_all_but(&[&layers.keep[..], &[channel.fd()]].concat())
-    })?;
     Ok(true)
 }

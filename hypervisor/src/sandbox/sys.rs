@@ -59,8 +59,25 @@ pub(super) fn clone(flags: libc::c_int) -> io::Result<Side> {
     }
 }
 
-/// Ends the process without running exit handlers, which are the parent's.
-pub(super) fn exit(code: i32) -> ! {
+/// Gives every signal its default effect, but SIGPIPE, which stays ignored: a copy of the parent's handlers would
+/// act on descriptors that are no longer what they were.
+pub(super) fn reset_signals() {
+    const LAST: libc::c_int = 64;
+    for signal in (1..=LAST).filter(|signal| *signal != libc::SIGPIPE) {
+        // SAFETY: SIG_DFL is no handler. For signals that cannot be set (KILL, STOP, glibc's own) nothing happens.
+        unsafe { libc::signal(signal, libc::SIG_DFL) };
+    }
+    // SAFETY: an all-zero sigset_t is what sigemptyset makes on Linux, and both calls get valid pointers.
+    unsafe {
+        let mut none: libc::sigset_t = std::mem::zeroed();
+        libc::sigemptyset(&raw mut none);
+        libc::sigprocmask(libc::SIG_SETMASK, &raw const none, std::ptr::null_mut());
+    }
+}
+
+/// Ends the process at once: no destructor runs, which would close descriptors or unmap memory against the filter,
+/// and no exit handler, which are the parent's. A locked process ends so.
+pub fn exit(code: i32) -> ! {
     // SAFETY: takes a number, does not return.
     unsafe { libc::_exit(code) }
 }

@@ -120,21 +120,30 @@ impl Channel {
     /// Parent: the child's report; None when it closed the channel without one.
     pub(super) fn receive(self) -> Result<Option<Report>, NoReport> {
         let mut buffer = vec![0; MAX];
-        let len = loop {
-            match recv(&self.0, &mut buffer[..], RecvFlags::empty()) {
-                Ok((len, _)) => break len,
-                Err(Errno::INTR) => {}
-                Err(Errno::CONNRESET) => return Ok(None),
-                Err(_) => return Err(NoReport::Nonsense),
-            }
-        };
+        let len = self.packet(&mut buffer)?;
         let Some(bytes) = buffer.get(..len).filter(|bytes| !bytes.is_empty()) else {
             return Ok(None);
         };
-        match serde_json::from_slice(bytes) {
-            Ok(Message::Confined(report)) => Ok(Some(report)),
-            Ok(Message::Failed(failure)) => Err(NoReport::Failed(failure)),
-            Err(_) => Err(NoReport::Nonsense),
+        let message = serde_json::from_slice(bytes).map_err(|_| NoReport::Nonsense)?;
+        // Until the child has closed its end, which is then no descriptor of its any more.
+        if self.packet(&mut [0])? != 0 {
+            return Err(NoReport::Nonsense);
+        }
+        match message {
+            Message::Confined(report) => Ok(Some(report)),
+            Message::Failed(failure) => Err(NoReport::Failed(failure)),
+        }
+    }
+
+    /// The next packet's length; 0 when the child has closed its end.
+    fn packet(&self, buffer: &mut [u8]) -> Result<usize, NoReport> {
+        loop {
+            match recv(&self.0, &mut *buffer, RecvFlags::empty()) {
+                Ok((len, _)) => return Ok(len),
+                Err(Errno::INTR) => {}
+                Err(Errno::CONNRESET) => return Ok(0),
+                Err(_) => return Err(NoReport::Nonsense),
+            }
         }
     }
 }

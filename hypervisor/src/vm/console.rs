@@ -4,7 +4,7 @@
 //! signal for the supervisor; every other key goes to the guest.
 
 use crate::config::Console;
-use rustix::event::{PollFd, PollFlags};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, recv, send};
@@ -156,14 +156,38 @@ impl HostConsole {
         }
     }
 
-    /// Takes the last bytes after the guest has stopped, until `guest` has no more.
-    pub fn drain(&mut self, guest: BorrowedFd<'_>) {
+    /// Takes the last bytes after the guest has stopped, until `guest` has no more. A slow reader is waited for until
+    /// `give_up` is readable; without `give_up`, not at all.
+    pub fn drain(&mut self, guest: BorrowedFd<'_>, give_up: Option<BorrowedFd<'_>>) {
         loop {
             while !self.to_host.is_empty() {
+                if !self.may_write(give_up) {
+                    return;
+                }
                 self.write_some();
             }
             if !self.receive(guest) {
                 return;
+            }
+        }
+    }
+
+    /// Whether the output takes bytes, now or before `give_up` is readable.
+    fn may_write(&self, give_up: Option<BorrowedFd<'_>>) -> bool {
+        let now = Timespec::default();
+        let timeout = if give_up.is_some() { None } else { Some(&now) };
+        let other = give_up.unwrap_or_else(|| self.output.as_fd());
+        let events = if give_up.is_some() { PollFlags::IN } else { PollFlags::empty() };
+        loop {
+            let output = PollFd::from_borrowed_fd(self.output.as_fd(), PollFlags::OUT);
+            let mut fds = [output, PollFd::from_borrowed_fd(other, events)];
+            match poll(&mut fds, timeout) {
+                Err(Errno::INTR) => {}
+                Err(_) => return false,
+                Ok(_) => {
+                    let [output, other] = fds.map(|fd| fd.revents());
+                    return !output.is_empty() && !other.intersects(PollFlags::IN);
+                }
             }
         }
     }

@@ -96,12 +96,12 @@ impl From<Errno> for VmError {
 /// # Errors
 /// [`VmError`] when it was not started; how a started one ended is the result.
 pub fn run(
-    config: VmConfig,
+    config: &VmConfig,
     document: Option<&Path>,
     mut timeline: Timeline,
 ) -> Result<(End, Timeline), VmError> {
-    let policy = policy_for(&config, document)?;
-    let layers = layers(&config)?;
+    let policy = policy_for(config, document)?;
+    let layers = layers(config)?;
     match config.protection {
         Protection::None => eprintln!(
             "casemate: warning: protection = \"none\": the host can read and change this guest's memory"
@@ -109,13 +109,13 @@ pub fn run(
         Protection::SevSnp => {}
     }
     open::check_memory(config.memory)?;
-    let plan = linux::plan(&config, open::files(&config)?)?;
+    let plan = linux::plan(config, open::files(config)?)?;
     check_digest(&plan)?;
     timeline.record("plan");
-    decide(&policy, &config, &plan)?;
+    decide(&policy, config, &plan)?;
     timeline.record(format!("policy: {}", policy.name()));
     let name = Name::take(&config.name)?;
-    let host = host_fds(&config)?;
+    let host = host_fds(config)?;
     let console = HostConsole::open(&config.console)?;
     if let Some(pty) = &console.pty {
         eprintln!("casemate: console at {pty}");
@@ -125,7 +125,10 @@ pub fn run(
     let (guest_console, vmm_console) = pair(SocketType::STREAM)?;
     let input = VmmInput { host, control: vmm_control, console: vmm_console, plan };
     let vmm = spawn_vmm(layers, input)?;
+    let kind = if config.snp.is_some() { "vmm-confidential" } else { "vmm" };
+    let processes = format!("supervisor {}\n{kind} {}\n", std::process::id(), vmm.pid());
     let watched = Watched {
+        processes,
         vmm,
         control,
         guest_console,

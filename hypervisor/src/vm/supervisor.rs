@@ -28,6 +28,8 @@ pub enum End {
     LaunchFailed(String),
     /// It ran longer than it may.
     TimedOut(Duration),
+    /// It switched itself off after someone had asked for that.
+    PoweredOffAsAsked,
     /// Someone asked twice to end it.
     Killed,
     /// The vmm process ended without a word.
@@ -51,6 +53,8 @@ pub struct Watched {
     pub name: Name,
     /// Readable when a signal asks to end the VM: a byte per signal.
     pub signals: UnixStream,
+    /// Lines of `kind pid`, for who asks.
+    pub processes: String,
     /// Longest run.
     pub timeout: Option<Duration>,
     /// The steps so far.
@@ -106,7 +110,10 @@ pub fn watch(watched: Watched) -> (End, Timeline) {
     };
     let _ = watch.w.vmm.kill();
     let died = watch.w.vmm.wait().ok();
-    watch.w.console.drain(watch.w.guest_console.as_fd());
+    // Who asked twice, or set a time, waits for no reader; nobody waits for one after a signal.
+    let at_once = matches!(end, End::Killed | End::TimedOut(_));
+    let give_up = (!at_once).then(|| watch.w.signals.as_fd());
+    watch.w.console.drain(watch.w.guest_console.as_fd(), give_up);
     let end = match end {
         // What failed before its body ran, it told its parent's sandbox.
         End::VmmDied(_) if !watch.locked => match watch.w.vmm.confined() {
@@ -129,7 +136,7 @@ impl Watch {
         }
         self.w.console.turn(self.w.guest_console.as_fd(), seen.console);
         if seen.asked {
-            self.w.name.answer(&format!("vmm {}\n", self.w.vmm.pid()));
+            self.w.name.answer(&self.w.processes);
         }
         // Messages before death: the last one says how the VM ended.
         if seen.control {
@@ -231,6 +238,10 @@ impl Watch {
             FromVmm::Note(note) => self.note(&note_text(note)),
             FromVmm::ConsoleDropped(bytes) => {
                 self.note(&format!("{bytes} console bytes were dropped: their reader is too slow"));
+            }
+            // The workload was told to end: its status says nothing about it.
+            FromVmm::Stopped(Stop::PowerOff { .. }) if self.asked > 0 => {
+                self.ended = Some(End::PoweredOffAsAsked);
             }
             FromVmm::Stopped(stop) => self.ended = Some(End::Stopped(stop)),
             FromVmm::Failed(reason) => self.ended = Some(End::LaunchFailed(reason)),

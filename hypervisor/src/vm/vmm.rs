@@ -10,7 +10,7 @@ use super::protocol::{FromVmm, MESSAGE_SIZE, Phase, ToVmm};
 use crate::event::Event;
 use crate::exits::{Events, Note, Stop};
 use crate::launch::LaunchPlan;
-use crate::sandbox::{Action, Born, FdTable, SandboxError, freeze_heap};
+use crate::sandbox::{Action, Born, FdTable, SandboxError, exit, freeze_heap};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, recv, send};
@@ -88,7 +88,7 @@ pub fn body(input: VmmInput, born: Born) -> i32 {
     if let Some(stop) = stop {
         control.tell_surely(&FromVmm::Stopped(stop));
     }
-    TOLD
+    exit(TOLD)
 }
 
 /// Heap beyond what is used when the process locks itself: steady state allocates next to nothing.

@@ -1,5 +1,8 @@
 //! Hand-made guests: a few instructions, page tables and a boot state, as a launch plan.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "test code")]
 #![allow(dead_code, reason = "each test file uses its part")]
+
+pub mod shim;
 
 use casemate::exits::{Events, Note, Stop};
 use casemate::kvm::BootState;

@@ -48,6 +48,9 @@ fn each<T>(
     let mut out = Vec::with_capacity(texts.len());
     let mut good = true;
     for (offset, text) in texts {
+        if sink.full() {
+            return None;
+        }
         match parse(text) {
             Ok(value) => out.push(value),
             Err((message, help)) => {

@@ -5,17 +5,26 @@ use super::{MAX_DEPTH, Sink};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+/// Longest document of which all syntax errors are found; of a longer one the first.
+const MAX_RECOVERED: usize = 64 << 10;
+
 pub(super) fn parse(text: &str, sink: &mut Sink<'_>) -> Option<Node> {
     if let Some(offset) = deep_key(text) {
         sink.error(offset, "", format!("a dotted key with more than {MAX_DEPTH} parts"));
         return None;
     }
-    let (table, errors) = DeTable::parse_recoverable(text);
-    for error in &errors {
+    let first = match DeTable::parse(text) {
+        Ok(table) => return Some(convert_table(0, table.get_ref())),
+        Err(error) => error,
+    };
+    // The parser keeps every error it finds, each with a cost: only short documents are worth it.
+    let all =
+        if text.len() <= MAX_RECOVERED { DeTable::parse_recoverable(text).1 } else { vec![first] };
+    for error in &all {
         let offset = error.span().map_or(0, |span| span.start);
         sink.error(offset, "", error.message().replace('\n', "; "));
     }
-    if errors.is_empty() { Some(convert_table(0, table.get_ref())) } else { None }
+    None
 }
 
 fn convert_table(offset: usize, table: &DeTable<'_>) -> Node {

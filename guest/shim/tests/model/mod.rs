@@ -276,15 +276,17 @@ impl Machine for Model {
         *self.touched.entry(gpa).or_default() += 1;
     }
 
-    fn make_private(&mut self, gpa: u64) -> Result<(), Termination> {
+    fn make_private(&mut self, range: Range) -> Result<(), Termination> {
         self.step();
         if self.refuse_private {
             return Err(Termination::PageStateChange);
         }
-        if !self.pretend_private {
-            self.change(gpa, |page| {
-                (page.assigned, page.valid) = (true, false);
-            });
+        for gpa in (range.start..range.end()).step_by(PAGE as usize) {
+            if !self.pretend_private {
+                self.change(gpa, |page| {
+                    (page.assigned, page.valid) = (true, false);
+                });
+            }
         }
         Ok(())
     }

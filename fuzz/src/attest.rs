@@ -1,0 +1,187 @@
+//! Bodies for the parsers of `attestation`: everything that evidence, certificates and images bring in.
+//!
+//! Oracles: no panic; memory within a small multiple of the input; a report or certificate that differs in one
+//! byte from a genuine one is never accepted; what is parsed and written again is the same.
+
+use attestation::cert::{Certificate, Crl, VekExtensions, certificates_in};
+use attestation::evidence::{CertTable, Evidence};
+use attestation::idblock::{self, IdBlock};
+use attestation::measure::{Ovmf, igvm_digest};
+use attestation::model::{MessageType, open};
+use attestation::record::Record;
+use attestation::report::Report;
+use attestation::verify::{Appraisal, Seen, VerifiedVek, Verifier};
+use std::sync::OnceLock;
+
+const REPORT: &[u8] = include_bytes!("../../tests/vectors/reports/ms_turin.bin");
+const VCEK: &[u8] = include_bytes!("../../tests/vectors/reports/ms_turin.vcek.der");
+/// 2026-06-01.
+const AT: u64 = 1_780_272_000;
+/// Bytes that any input may cost beside its multiple: checks, texts, tables made once.
+const FLOOR: u64 = 512 * 1024;
+
+/// Runs `body` and checks that it allocated at most `factor` times the input, and a constant.
+fn bounded(data: &[u8], factor: u64, body: impl FnOnce()) {
+    let used = allocation_counter::measure(body);
+    let limit = FLOOR + factor * data.len() as u64;
+    assert!(used.bytes_max <= limit, "{} bytes for {} of input", used.bytes_max, data.len());
+}
+
+fn verifier() -> &'static (Verifier, VerifiedVek) {
+    static VERIFIER: OnceLock<(Verifier, VerifiedVek)> = OnceLock::new();
+    VERIFIER.get_or_init(|| {
+        let verifier = Verifier::new(AT);
+        let chain = verifier.verify_chain(VCEK).unwrap();
+        (verifier, chain)
+    })
+}
+
+/// A report under a kept chain.
+pub fn report(data: &[u8]) {
+    let (verifier, chain) = verifier();
+    bounded(data, 8, || {
+        let verdict = verifier.verify_under(data, chain);
+        assert!(!verdict.accepted() || data == REPORT, "an altered report was accepted");
+        assert!(verdict.accepted() == matches!(verdict.report(), Seen::Verified(_)));
+        if let Ok(report) = Report::parse(data) {
+            assert_eq!(report.raw().as_slice(), data);
+        }
+    });
+}
+
+/// Evidence in any form: raw, extended, HCL, JSON.
+pub fn extended(data: &[u8]) {
+    bounded(data, 16, || {
+        if let Ok(evidence) = Evidence::read(data) {
+            assert!(evidence.report.len() <= data.len().max(1184));
+            let _ = Report::parse(&evidence.report);
+        }
+    });
+}
+
+/// A certificate table.
+pub fn cert_table(data: &[u8]) {
+    bounded(data, 8, || {
+        if let Ok(table) = CertTable::parse(data) {
+            let total: usize = table.entries().map(|(_, bytes)| bytes.len()).sum();
+            assert!(total <= data.len(), "entries name more bytes than there are");
+        }
+    });
+}
+
+/// A certificate, DER or PEM, and its VEK extensions; then as the VEK of a genuine report.
+pub fn x509(data: &[u8]) {
+    bounded(data, 16, || {
+        if let Ok(certificate) = Certificate::from_der(data) {
+            assert_eq!(certificate.der(), data);
+            assert!(certificate.tbs().len() < data.len());
+            let _ = VekExtensions::parse(&certificate.extensions);
+            let verdict = verifier().0.verify(REPORT, Some(data));
+            assert!(!verdict.accepted() || data == VCEK, "an altered certificate was accepted");
+        }
+        let _ = certificates_in(data);
+    });
+}
+
+/// A revocation list; judged with a genuine chain when it parses.
+pub fn crl(data: &[u8]) {
+    bounded(data, 32, || {
+        if let Ok(crl) = Crl::from_der(data) {
+            assert_eq!(crl.der(), data);
+            let mut verifier = verifier().0.clone();
+            verifier.crls.push(crl);
+            // No Turin list is among the seeds, so none can be good.
+            assert!(!verifier.verify(REPORT, Some(VCEK)).accepted());
+        }
+    });
+}
+
+/// An Azure HCL blob.
+pub fn hcl(data: &[u8]) {
+    let blob = [b"HCLA", data].concat();
+    extended(&blob);
+    extended(data);
+}
+
+/// Evidence, records and policies in text.
+pub fn json(data: &[u8]) {
+    extended(data);
+    bounded(data, 64, || {
+        if let Ok(record) = Record::from_json(data) {
+            let _ = record.replay();
+        }
+        if let Ok(text) = std::str::from_utf8(data) {
+            let _ = Appraisal::from_toml(text);
+            let _ = attestation::time::parse(text);
+            let _ = attestation::hex::decode(text);
+        }
+    });
+}
+
+/// An ID block with its authentication.
+pub fn id_block(data: &[u8]) {
+    bounded(data, 8, || {
+        let (block, auth) = data.split_at_checked(96).unwrap_or((data, &[]));
+        if let Ok(parsed) = IdBlock::parse(block) {
+            assert_eq!(parsed.to_bytes().as_slice(), block);
+        }
+        for author in [false, true] {
+            let _ = idblock::check(block, auth, author);
+        }
+    });
+}
+
+/// An IGVM file; the checksum is made to fit so that what lies behind it is reached.
+pub fn igvm(data: &[u8]) {
+    bounded(data, 8, || {
+        let _ = igvm_digest(data);
+        let fixed = with_checksum(data);
+        let _ = igvm_digest(&fixed);
+    });
+}
+
+fn with_checksum(data: &[u8]) -> Vec<u8> {
+    let mut file = data.to_vec();
+    let word = |at: usize| {
+        data.get(at..at + 4).map_or(0, |b| u32::from_le_bytes(b.try_into().unwrap()) as usize)
+    };
+    let fixed = if word(4) == 2 { 32 } else { 24 };
+    let (start, length) = (word(8), word(12));
+    if file.len() < fixed {
+        return file;
+    }
+    file[16..20].copy_from_slice(&(data.len() as u32).to_le_bytes());
+    file[20..24].fill(0);
+    let headers = start.checked_add(length).and_then(|end| file.get(start..end)).unwrap_or(&[]);
+    let crc = !file[..fixed].iter().chain(headers).fold(u32::MAX, |crc, byte| {
+        (0..8).fold(crc ^ u32::from(*byte), |crc, _| {
+            (crc >> 1) ^ (0xEDB8_8320 & 0u32.wrapping_sub(crc & 1))
+        })
+    });
+    file[20..24].copy_from_slice(&crc.to_le_bytes());
+    file
+}
+
+/// The tables of an OVMF image, at the end of a page.
+pub fn ovmf(data: &[u8]) {
+    bounded(data, 8, || {
+        let mut image = vec![0; data.len().next_multiple_of(4096) - data.len()];
+        image.extend(data);
+        if let Ok(ovmf) = Ovmf::parse(&image) {
+            assert!(ovmf.sections.len() <= 64);
+        }
+    });
+}
+
+/// A guest message page under a fixed key.
+pub fn guest_message(data: &[u8]) {
+    let mut page = [0; 4096];
+    let length = data.len().min(4096);
+    page[..length].copy_from_slice(&data[..length]);
+    bounded(data, 8, || {
+        if let Ok((header, payload)) = open(&page, &[7; 32]) {
+            assert_eq!(payload.len(), usize::from(header.size));
+            assert!(matches!(header.kind, MessageType::ReportRequest | MessageType::KeyRequest));
+        }
+    });
+}

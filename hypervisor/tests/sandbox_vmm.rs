@@ -1,0 +1,156 @@
+//! The vmm process under its real lock: it runs a guest, uses every call that its profile allows and no other,
+//! and what is in force is what was asked for. Attackers under the program's own profiles die.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    reason = "tests fail by panicking"
+)]
+
+mod common;
+mod sandbox_common;
+
+use casemate::exits::Stop;
+use casemate::sandbox::attack::{Attack, Victim};
+use casemate::sandbox::{Action, Child, Exit, FdTable, Layers, Observer, inspect, spawn};
+use casemate::vm::engine::HostFds;
+use casemate::vm::profile;
+use casemate::vm::protocol::{FromVmm, MESSAGE_SIZE, ToVmm};
+use casemate::vm::vmm::{self, VmmInput};
+use common::{dx, out, plan, power_off};
+use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
+use rustix::net::{recv, send, socketpair};
+use sandbox_common::{confined, pipe};
+use std::os::fd::OwnedFd;
+use std::process::ExitCode;
+
+/// A vmm process that waits until its `go` end is closed.
+struct Vmm {
+    child: Child,
+    go: OwnedFd,
+    control: OwnedFd,
+    console: OwnedFd,
+}
+
+fn pair(kind: SocketType) -> (OwnedFd, OwnedFd) {
+    socketpair(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC, None).unwrap()
+}
+
+/// Writes a byte, waits for a byte of input, marks a step, powers off.
+fn guest() -> Vec<u8> {
+    // 1: in al, dx; test al, 1; jz 1b
+    let wait_for_input = vec![0xec, 0xa8, 0x01, 0x74, 0xfb];
+    [dx(0x3f8), out(b'h'), dx(0x3fd), wait_for_input, dx(0x603), out(9), power_off()].concat()
+}
+
+fn vmm() -> Option<Vmm> {
+    let dev_kvm = common::kvm()?.into();
+    let (control, vmm_control) = pair(SocketType::SEQPACKET);
+    let (console, vmm_console) = pair(SocketType::STREAM);
+    let (wait, go) = pipe();
+    let layers = Layers::new("vmm").keep(&dev_kvm).keep(&vmm_control).keep(&vmm_console);
+    let host = HostFds { dev_kvm, dev_sev: None };
+    let plan = plan(&guest(), 1);
+    let input = VmmInput { host, control: vmm_control, console: vmm_console, plan };
+    let child = spawn(layers.keep(&wait), move |born| {
+        let _ = rustix::io::read(&wait, &mut [0_u8]);
+        drop(wait);
+        vmm::body(input, born)
+    })
+    .unwrap();
+    Some(Vmm { child, go, control, console })
+}
+
+/// Serves the process until it ends: input for the guest, then its last words. `locked` is called when it has
+/// told that it is locked.
+fn serve(control: &OwnedFd, console: &OwnedFd, mut locked: impl FnMut()) -> Option<Stop> {
+    let mut packet = [0; MESSAGE_SIZE];
+    let mut stop = None;
+    while let Ok((len @ 1.., _)) = recv(control, &mut packet[..], RecvFlags::empty()) {
+        match FromVmm::decode(&packet[..len]).unwrap() {
+            FromVmm::Phase(phase) if format!("{phase:?}") == "FirstInstruction" => {
+                locked();
+                send(control, &ToVmm::PowerButton.encode(), SendFlags::NOSIGNAL).unwrap();
+                send(console, b"x", SendFlags::NOSIGNAL).unwrap();
+            }
+            FromVmm::Stopped(reason) => stop = Some(reason),
+            FromVmm::Failed(why) => panic!("{why}"),
+            _ => {}
+        }
+    }
+    stop
+}
+
+fn vmm_profile_allows_what_is_used_and_nothing_else() {
+    let Some(Vmm { mut child, go, control, console }) = vmm() else { return };
+    let observer = Observer::attach(&child).unwrap();
+    let server = std::thread::spawn(move || serve(&control, &console, || ()));
+    drop(go);
+    let observed = observer.finish().unwrap();
+    assert_eq!(server.join().unwrap(), Some(Stop::PowerOff { status: None }));
+    let usage = observed.usage(1, &profile::VMM, None).unwrap();
+    let refused: Vec<_> = usage.refused.iter().map(ToString::to_string).collect();
+    assert!(refused.is_empty(), "{refused:?}");
+    assert_eq!(child.wait().unwrap(), Exit::Code(vmm::TOLD));
+    let unused: Vec<_> = usage.unused.iter().map(|i| profile::VMM.rules[*i].why).collect();
+    assert!(unused.is_empty(), "rules that nothing uses: {unused:?}");
+    assert!(profile::VMM.syscalls().len() <= 14);
+}
+
+fn running_vmm_is_locked_as_the_kernel_tells() {
+    let Some(Vmm { mut child, go, control, console }) = vmm() else { return };
+    drop(go);
+    let pid = child.pid();
+    let stop = serve(&control, &console, || {
+        let in_force = inspect(pid).unwrap();
+        // The kernel may add threads of its own, which run KVM's housekeeping.
+        assert!(in_force.threads >= 2, "{in_force}");
+        assert_eq!((in_force.seccomp_mode, in_force.seccomp_filters), (2, 1), "{in_force}");
+        assert!(in_force.threads_agree && in_force.no_new_privs, "{in_force}");
+        assert!(in_force.capabilities.values().all(|set| *set == 0), "{in_force}");
+        assert_eq!(in_force.root.as_deref(), Some(&[][..]), "{in_force}");
+        assert_eq!(in_force.filters.as_ref().unwrap()[0].actions(), ["allow", "kill process"]);
+    });
+    assert_eq!(stop, Some(Stop::PowerOff { status: None }));
+    assert_eq!(child.wait().unwrap(), Exit::Code(vmm::TOLD));
+}
+
+fn each_attack_is_fatal_under_the_programs_profiles() {
+    let victim = Victim { pid: std::process::id(), abstract_socket: b"casemate-test" };
+    for profile in [profile::VMM, profile::VMM_SNP, profile::SUPERVISOR] {
+        let slots = [
+            profile::VCPUS,
+            profile::EVENTS,
+            profile::SOCKETS,
+            profile::VM,
+            profile::MEMORY,
+            profile::INPUTS,
+            profile::OUTPUTS,
+            profile::NAME,
+            profile::CHILD,
+            profile::TERMINAL,
+        ];
+        let fds = slots.into_iter().fold(FdTable::new(), |fds, slot| fds.with_raw(slot, [1]));
+        for (attack, _) in Attack::ALL {
+            let mut child = confined(Layers::new("attacker"), |setup| {
+                let _locked = setup.lock(&profile, &fds, Action::Kill).unwrap();
+                i32::from(attack.attempt(victim).is_err())
+            });
+            child.confined().unwrap();
+            assert_eq!(child.wait().unwrap(), Exit::Filter, "{} {attack:?}", profile.name);
+        }
+    }
+}
+
+fn main() -> ExitCode {
+    macro_rules! tests {
+        ($($name:ident),* $(,)?) => { [$((stringify!($name), $name as fn())),*] };
+    }
+    sandbox_common::main(&tests![
+        vmm_profile_allows_what_is_used_and_nothing_else,
+        running_vmm_is_locked_as_the_kernel_tells,
+        each_attack_is_fatal_under_the_programs_profiles,
+    ])
+}

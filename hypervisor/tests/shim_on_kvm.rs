@@ -1,0 +1,79 @@
+//! The shim on /dev/kvm, before a kernel of a few instructions: what is right boots, and one changed byte of anything
+//! is refused with its own code.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    reason = "tests"
+)]
+
+mod common;
+
+use casemate::exits::Stop;
+use casemate::launch::linux::SHIM;
+use casemate_layout::{Termination, map, ports::mark};
+use common::run;
+use common::shim::{BOOTED, changed, elf, flipped, good_plan, kernel, refused};
+
+#[test]
+fn a_kernel_of_either_kind_is_entered_and_the_boot_is_marked() {
+    // The last with RAM on both sides of the device hole.
+    for (memory, kernel) in [("64M", kernel()), ("64M", elf()), ("3328M", kernel())] {
+        let Some(ran) = run(&good_plan(memory, kernel)) else { return };
+        assert_eq!(ran.stop, BOOTED, "{memory}");
+        assert_eq!(ran.marks, [mark::SHIM, mark::ACCEPTED, mark::VERIFIED, mark::KERNEL]);
+    }
+}
+
+#[test]
+fn one_changed_byte_of_what_is_staged_is_refused_with_its_own_code() {
+    let plan = good_plan("64M", kernel());
+    let parts = [
+        ("kernel", Termination::KernelHash),
+        ("initrd", Termination::InitrdHash),
+        ("command line", Termination::CmdlineHash),
+        ("ACPI tables", Termination::AcpiHash),
+    ];
+    for (part, termination) in parts {
+        let staged = plan.staging().iter().find(|staged| staged.what == part).unwrap();
+        let size = staged.bytes.len();
+        for at in (0..size).step_by(size / 5 + 1).chain([size - 1]) {
+            let Some(ran) = run(&flipped(&plan, part, at)) else { return };
+            assert_eq!(ran.stop, refused(termination), "{part}, byte {at}");
+        }
+    }
+}
+
+#[test]
+fn one_changed_byte_of_the_parameters_never_starts_another_kernel() {
+    let plan = good_plan("64M", kernel());
+    // Magic, version, counts, staging, a blob's address, its hash, RAM, launched pages, reserved bytes.
+    for at in [0, 8, 0x28, 0x2c, 0x31, 0x41, 0x49, 0x58, 0x77, 0x140, 0x401, 0x7ff, 0xfff] {
+        let Some(ran) = run(&flipped(&plan, "parameters", at)) else { return };
+        assert!(
+            matches!(ran.stop, Stop::BootRefused(code) if code != u32::from(Termination::Internal.code())),
+            "{at:#x}: {:?}",
+            ran.stop
+        );
+    }
+}
+
+#[test]
+fn the_shim_without_parameters_says_so() {
+    let plan = changed(&good_plan("64M", kernel()), |what, bytes| {
+        if what == "parameters" {
+            bytes.fill(0);
+        }
+    });
+    let Some(ran) = run(&plan) else { return };
+    assert_eq!(ran.stop, refused(Termination::ParamsMagic));
+}
+
+#[test]
+fn the_image_stays_within_its_place_and_its_budget_of_measured_pages() {
+    assert!(SHIM.len() as u64 <= map::SHIM.size);
+    let plan = good_plan("64M", kernel());
+    let pages: u64 = plan.pages().iter().map(|pages| pages.range.size() / map::PAGE_SIZE).sum();
+    // CPUID and secrets page, and one VMSA, under SNP.
+    assert!(usize::try_from(pages).unwrap() + 3 <= map::PAGE_BUDGET);
+}

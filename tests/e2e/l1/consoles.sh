@@ -1,0 +1,49 @@
+# Where console bytes go and come from, and a user without rights.
+mkfifo /tmp/in
+exec 5<>/tmp/in
+start stdin echo <&5
+until_seen /out/stdin.out "guest: task"
+sleep 1
+echo "from the host" >&5
+finish stdin
+exec 5>&-
+rm /tmp/in
+
+# A reader that does not read until the guest is done: its vCPU must not wait for it. Its end shows in the vmm process,
+# which then waits in sendto (44) for room for the last bytes.
+mkfifo /tmp/slow
+ls /tmp /dev/shm /run /home/user >/out/flood.before
+(vm flood flood 2>/out/flood.err >/tmp/slow) &
+pid=$!
+exec 6</tmp/slow
+vmm flood
+tries=900
+until grep -q '^44 ' /proc/$vmm/task/$vmm/syscall; do
+	usleep 100000
+	[ $((tries -= 1)) -gt 0 ] || break
+done
+kill -0 $vmm && grep -q '^44 ' /proc/$vmm/task/$vmm/syscall && echo "ended unread" >/out/flood.seen
+cat <&6 >/out/flood.out
+exec 6<&-
+finish flood
+rm /tmp/slow
+
+touch /home/user/console.log
+chown user:user /home/user/console.log
+ls /tmp /dev/shm /run /home/user >/out/user.before
+su user -c "casemate run --name user --protection none --kernel $kernel --initrd /e2e/initrd --memory 192M \
+	--cmdline 'console=ttyS0 panic=-1 quiet task=hello' --console file:/home/user/console.log" >/out/user.out 2>/out/user.err &
+pid=$!
+finish user
+cp /home/user/console.log /out/user.console
+
+start pty echo --console pty
+until_seen /out/pty.err "console at"
+terminal=$(sed -n 's/.*console at //p' /out/pty.err)
+cat "$terminal" >/out/pty.console &
+reader=$!
+until_seen /out/pty.console "guest: task"
+sleep 1
+echo "through the terminal" >"$terminal"
+finish pty
+kill $reader

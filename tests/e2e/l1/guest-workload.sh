@@ -1,0 +1,23 @@
+#!/bin/sh
+# The workload of every end-to-end test's guest; the kernel command line's word task=… says which.
+for word in $(cat /proc/cmdline); do
+	case $word in task=*) task=${word#task=} ;; esac
+done
+echo "guest: task $task, input $(cat /casemate/input)"
+case $task in
+hello) ;;
+five) exit 5 ;;
+cpus) echo "guest: $(grep -c ^processor /proc/cpuinfo) processors" ;;
+echo)
+	read -r line
+	echo "guest: read $line" ;;
+wait)
+	trap 'echo "guest: told to end"; exit 0' TERM
+	while :; do sleep 1 & wait $!; done ;;
+flood)
+	# 740 KB: more than every buffer on the way to the reader together
+	awk 'BEGIN { for (i = 0; i < 12000; i++) print "guest: a line of sixty bytes to fill the console with, " 100000 + i }' ;;
+reboot) busybox reboot -f ;;
+panic) echo c >/proc/sysrq-trigger ;;
+*) echo "guest: no such task"; exit 99 ;;
+esac

@@ -1,0 +1,4 @@
+# Two processors, and a kernel that is an ELF file.
+run two-vcpus cpus --vcpus 2 --timeout 300s
+kernel=/k/vmlinux
+run elf hello

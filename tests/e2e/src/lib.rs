@@ -1,0 +1,162 @@
+//! End-to-end tests of `casemate run` in the virtual host, with a stock Debian kernel as the guest.
+//!
+//! A host takes seconds to start, so a [`Boot`] runs several scenarios in one host, from a script in `l1/`; tests
+//! then look at what each scenario left. A boot happens once per test program, when the first test asks for it.
+
+use casemate_test_host::{Host, Kind};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+/// The input of every workload.
+pub const INPUT: &str = "four words of input";
+
+/// A boot of the virtual host that runs the scenarios of one script.
+#[derive(Debug)]
+pub struct Boot {
+    script: &'static str,
+    adapt: fn(Host) -> Host,
+    results: OnceLock<Result<PathBuf, String>>,
+}
+
+/// What a scenario left behind.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Left {
+    /// Exit status of `casemate run`.
+    pub status: i32,
+    /// Its standard output: the guest's console.
+    pub out: String,
+    /// Its error output.
+    pub err: String,
+    /// Processes, names and files that were there after its end and not before.
+    pub remains: String,
+    directory: PathBuf,
+    name: String,
+}
+
+impl Left {
+    /// Another file that the scenario wrote: `NAME.KIND`.
+    #[must_use]
+    pub fn file(&self, kind: &str) -> String {
+        read(&self.directory.join(format!("{}.{kind}", self.name)))
+    }
+}
+
+impl Boot {
+    /// A boot for the scenarios of `l1/SCRIPT.sh`, in a host changed by `adapt`.
+    #[must_use]
+    pub const fn new(script: &'static str, adapt: fn(Host) -> Host) -> Self {
+        Self { script, adapt, results: OnceLock::new() }
+    }
+
+    /// What the scenario `name` left behind; boots the host first when nobody has done that.
+    ///
+    /// # Panics
+    /// When the host cannot be booted, or the scenario left nothing: a test then fails with the reason.
+    #[allow(clippy::panic, reason = "tests fail by panics")]
+    pub fn scenario(&self, name: &str) -> Left {
+        let directory = match self.results.get_or_init(|| self.run()) {
+            Ok(directory) => directory.clone(),
+            Err(e) => panic!("{}: {e}", self.script),
+        };
+        let file = |kind: &str| read(&directory.join(format!("{name}.{kind}")));
+        let status = file("status");
+        let Ok(status) = status.trim().parse() else {
+            panic!("scenario {name} gave no status:\n{}", file("err"));
+        };
+        Left {
+            status,
+            out: file("out"),
+            err: file("err"),
+            remains: file("left"),
+            name: name.into(),
+            directory,
+        }
+    }
+
+    fn run(&self) -> Result<PathBuf, String> {
+        let initrd = built()?.as_path();
+        let binaries = binaries();
+        let directory = scratch(self.script)?;
+        let here = Path::new(env!("CARGO_MANIFEST_DIR")).join("l1");
+        let script = format!("{}.sh", self.script);
+        let host = Host::new(Kind::Plain)
+            .map_err(|e| e.to_string())?
+            .file(binaries.join("casemate"), "/bin/casemate")
+            .file(initrd, "/e2e/initrd")
+            .file(here.join("scenarios.sh"), "/e2e/scenarios.sh")
+            .file(here.join(&script), "/e2e/run.sh")
+            .get("/out", directory.join("out"))
+            .timeout(Duration::from_secs(900));
+        let output = (self.adapt)(host)
+            .run(". /e2e/scenarios.sh; . /e2e/run.sh")
+            .map_err(|e| e.to_string())?;
+        print!("{}", output.stderr);
+        Ok(directory.join("out"))
+    }
+}
+
+fn read(path: &Path) -> String {
+    std::fs::read(path).map(|bytes| lossy(&bytes)).unwrap_or_default()
+}
+
+fn lossy(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).replace('\r', "")
+}
+
+/// The repository's root.
+fn root() -> &'static Path {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    here.ancestors().nth(2).unwrap_or(here)
+}
+
+/// Where `make static` puts the programs.
+#[must_use]
+pub fn binaries() -> PathBuf {
+    root().join("target/x86_64-unknown-linux-gnu/release")
+}
+
+/// A directory of this test program, empty.
+fn scratch(name: &str) -> Result<PathBuf, String> {
+    let directory = root().join("target/e2e").join(name);
+    let _ = std::fs::remove_dir_all(&directory);
+    std::fs::create_dir_all(&directory).map_err(|e| format!("{}: {e}", directory.display()))?;
+    Ok(directory)
+}
+
+/// Builds the programs without shared libraries, and the guests' initrd; its path.
+fn built() -> Result<&'static PathBuf, String> {
+    static BUILT: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    BUILT.get_or_init(build).as_ref().map_err(Clone::clone)
+}
+
+fn build() -> Result<PathBuf, String> {
+    command(Command::new("make").args(["-s", "static"]).current_dir(root()))?;
+    Host::new(Kind::Plain).map_err(|e| e.to_string())?;
+    let directory = scratch(&format!("initrd-{}", std::process::id()))?;
+    let (initrd, input) = (directory.join("initrd"), directory.join("input"));
+    std::fs::write(&input, format!("{INPUT}\n")).map_err(|e| e.to_string())?;
+    let modules = root().join("target/host/kernel/lib/modules");
+    let release = std::fs::read_dir(&modules)
+        .ok()
+        .and_then(|mut entries| entries.next()?.ok())
+        .ok_or_else(|| format!("no kernel modules in {}", modules.display()))?;
+    command(
+        Command::new(root().join("demo/mkinitrd"))
+            .arg(&initrd)
+            .arg(binaries().join("casemate-init"))
+            .arg(release.path())
+            .arg(&input)
+            .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("l1/guest-workload.sh")),
+    )?;
+    Ok(initrd)
+}
+
+fn command(command: &mut Command) -> Result<(), String> {
+    let output = command.output().map_err(|e| format!("{command:?}: {e}"))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    Err(format!("{command:?}: {}", lossy(&output.stderr)))
+}
