@@ -36,16 +36,21 @@ fn accesses_pvalidate_and_rmpadjust_follow_the_rules_of_the_rmp() {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
 }
 
-/// Runs the test VMM with these words in the virtual SNP host.
-#[expect(clippy::unwrap_used, reason = "a helper of tests")]
-fn vmm(name: &str, words: &str) {
-    let host = Host::new(Kind::Snp).unwrap();
+/// Compiles the test VMM; the host must have been built, since it brings the kernel's interface along.
+fn compile_vmm(name: &str) -> PathBuf {
     let out = std::env::var_os("CASEMATE_HOST_DIR").map_or_else(
         || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/host"),
         PathBuf::from,
     );
     let include = format!("-I{}", out.join("uapi").display());
-    let program = compile(name, &["-static", &include, "vmm.c", "guest.S"]);
+    compile(name, &["-static", &include, "vmm.c", "guest.S"])
+}
+
+/// Runs the test VMM with these words in the virtual SNP host.
+#[expect(clippy::unwrap_used, reason = "a helper of tests")]
+fn vmm(name: &str, words: &str) {
+    let host = Host::new(Kind::Snp).unwrap();
+    let program = compile_vmm(name);
     let output = host
         .file(&program, "/bin/vmm")
         .timeout(Duration::from_secs(180))
@@ -76,4 +81,25 @@ fn a_page_that_the_host_replaces_is_never_read() {
 #[test]
 fn guests_come_and_go_without_leaks() {
     vmm("cycles", "cycles=100");
+}
+
+/// Each fault happens, the guest's own checks notice it, and the run ends.
+#[test]
+fn a_host_that_misbehaves_is_noticed() {
+    let host = Host::new(Kind::Snp).unwrap().timeout(Duration::from_secs(120));
+    let program = compile_vmm("faults");
+    for (fault, noticed) in [
+        ("remap:1", "second validation sets CF"),
+        ("ghcb-msr:1", "SEV_INFO"),
+        ("fw-fail:4", "FAIL"),
+    ] {
+        let output =
+            host.clone().file(&program, "/bin/vmm").faults(fault).run("vmm guest").unwrap();
+        let (name, _) = fault.split_once(':').unwrap();
+        assert!(output.log.contains(&format!("FAULT {name} ")), "{fault}:\n{}", output.log);
+        assert_ne!(output.status, 0, "{fault}:\n{}", output.stdout);
+        let failed = output.stdout.lines().any(|l| l.starts_with("FAIL") && l.contains(noticed));
+        assert!(failed, "{fault}:\n{}", output.stdout);
+    }
+    std::fs::remove_file(&program).unwrap();
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /* Loading the model. It stays loaded: kvm-amd depends on it, and capability bits are not taken back. */
 #include <linux/module.h>
+#include <linux/preempt.h>
 #include "snpemu.h"
 
 MODULE_LICENSE("GPL");
@@ -28,6 +29,12 @@ static int __init snpemu_init(void)
 	}
 	trace_files_init();
 	cpu_capabilities_init();
+	/*
+	 * KVM's preemption notifiers switch a static key at the first and the last vCPU: the kernel patches its scheduler while
+	 * it runs. The emulator below, with several processors, may still execute the breakpoint of a patch that is over, which
+	 * the kernel takes for a bug. One user more, and the key is never switched.
+	 */
+	preempt_notifier_inc();
 	pr_info("snpemu: MODEL of an SNP platform, C-bit %d, RMP of %lu entries\n", C_BIT, rmp_size());
 	return 0;
 
@@ -40,6 +47,7 @@ no_shadow:
 
 static void __exit snpemu_exit(void)
 {
+	preempt_notifier_dec();
 	trace_files_exit();
 	firmware_exit();
 	sev_dev_exit();

@@ -373,6 +373,8 @@ int nested_page_fault(struct world *w)
 		trace(1, "not validated: gpa %llx rip %llx", gpa, s->rip);
 		return raise_vc(w, 0x404);
 	}
+	if (verdict && !private)
+		trace(1, "shared access to a private page: gpa %llx rip %llx", gpa, s->rip);
 	if (verdict)
 		return npf_to_kvm(w, private ? gpa | C_MASK : gpa, error | NPF_PRESENT | verdict);
 
