@@ -71,6 +71,12 @@ enum VmmError {
 
 /// The body of the process.
 pub fn body(input: VmmInput, born: Born) -> i32 {
+    body_with(input, born, || ())
+}
+
+/// The same, with something more that is done between the lock and the guest's first instruction. For tests: what
+/// an attacker who took over the process would try.
+pub fn body_with(input: VmmInput, born: Born, once_locked: impl FnOnce()) -> i32 {
     let control = Control(Arc::new(input.control));
     control.tell(&FromVmm::Phase(Phase::Born));
     let ready = match prepare(input.host, input.plan, &control, &input.console, born) {
@@ -80,6 +86,7 @@ pub fn body(input: VmmInput, born: Born) -> i32 {
             return FAILED;
         }
     };
+    once_locked();
     let mut pump = Pump::new(ready.ends.input_room());
     control.tell(&FromVmm::Phase(Phase::Locked));
     control.tell(&FromVmm::Phase(Phase::FirstInstruction));

@@ -61,8 +61,13 @@ fn page_tables() -> Vec<u8> {
 
 /// The plan of a guest that runs `code` on `vcpus` processors; the first one starts at it.
 pub fn plan(code: &[u8], vcpus: u32) -> LaunchPlan {
+    plan_of(code, vcpus, 4 << 20)
+}
+
+/// The same with this much RAM.
+pub fn plan_of(code: &[u8], vcpus: u32, ram: u64) -> LaunchPlan {
     let boot = BootState { rip: CODE, rsp: 0x8_0000, rsi: 0, cr3: TABLES };
-    let mut plan = LaunchPlan::new(RamMap::new(4 << 20).unwrap(), vcpus, boot);
+    let mut plan = LaunchPlan::new(RamMap::new(ram).unwrap(), vcpus, boot);
     plan.add_pages("page tables", PageKind::Normal, TABLES, page_tables()).unwrap();
     plan.add_pages("code", PageKind::Normal, CODE, code.to_vec()).unwrap();
     plan

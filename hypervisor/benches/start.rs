@@ -1,0 +1,197 @@
+//! Start-up of `casemate run` and memory of the vmm process, on this machine's /dev/kvm.
+//!
+//! Start-up: from process start to the first guest instruction, beside a baseline of the same run: the KVM calls that
+//! such a guest needs, made directly. The difference is ours; the target is 3 ms. Memory: resident memory of the vmm
+//! process beyond guest memory, with a running guest of 1 vCPU and 128 MiB; the target is 5 MiB.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    missing_docs,
+    reason = "a benchmark"
+)]
+
+#[path = "../tests/common/mod.rs"]
+mod common;
+
+use casemate::exits::{Events, Note};
+use casemate::sandbox::{Layers, spawn};
+use casemate::vm::engine::{Engine, HostFds};
+use casemate::vm::protocol::{FromVmm, MESSAGE_SIZE, Phase};
+use casemate::vm::vmm::{self, VmmInput};
+use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType, recv, socketpair};
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+const RUNS: usize = 50;
+
+/// An ELF file with one segment that halts: the launch path ends before it matters what it does.
+fn kernel() -> std::path::PathBuf {
+    let mut file = vec![0; 64];
+    file[..6].copy_from_slice(b"\x7fELF\x02\x01");
+    (file[18], file[32], file[54], file[56]) = (62, 64, 56, 1);
+    file[24..32].copy_from_slice(&0x100_0000_u64.to_le_bytes());
+    file.extend_from_slice(&1_u64.to_le_bytes());
+    for word in [4096_u64, 0x100_0000, 0x100_0000, 16, 4096, 4096] {
+        file.extend_from_slice(&word.to_le_bytes());
+    }
+    file.resize(4096 + 16, 0xf4);
+    let path = std::env::temp_dir().join(format!("casemate-bench-{}", std::process::id()));
+    std::fs::write(&path, file).unwrap();
+    path
+}
+
+/// Microseconds to the first guest instruction, from the process's own timeline.
+fn started(kernel: &std::path::Path) -> f64 {
+    let output = Command::new(env!("CARGO_BIN_EXE_casemate"))
+        .args(["run", "--protection", "none", "--memory", "128M", "--timeout", "1ms"])
+        .args(["--timeline=json", "--kernel"])
+        .arg(kernel)
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    let json = text.lines().find(|line| line.starts_with('{')).unwrap_or_else(|| panic!("{text}"));
+    let value: serde_json::Value = serde_json::from_str(json).unwrap();
+    let found = find(&value).unwrap_or_else(|| panic!("the guest did not start: {text}"));
+    found as f64
+}
+
+/// `micros` of the step "first guest instruction", wherever it is.
+fn find(value: &serde_json::Value) -> Option<u64> {
+    match value {
+        serde_json::Value::Array(items) => items.iter().find_map(find),
+        serde_json::Value::Object(map) => {
+            if map.get("step").and_then(|s| s.as_str()) == Some("first guest instruction") {
+                return map.get("micros")?.as_u64();
+            }
+            map.values().find_map(find)
+        }
+        _ => None,
+    }
+}
+
+/// Microseconds of the KVM calls alone, in this process.
+fn kvm_calls() -> f64 {
+    let before = Instant::now();
+    let kvm = kvm_ioctls::Kvm::new().unwrap();
+    let vm = kvm.create_vm().unwrap();
+    vm.create_irq_chip().unwrap();
+    let cpuid = kvm.get_supported_cpuid(256).unwrap();
+    let vcpu = vm.create_vcpu(0).unwrap();
+    vcpu.set_cpuid2(&cpuid).unwrap();
+    let sregs = vcpu.get_sregs().unwrap();
+    vcpu.set_sregs(&sregs).unwrap();
+    vcpu.set_regs(&vcpu.get_regs().unwrap()).unwrap();
+    before.elapsed().as_secs_f64() * 1e6
+}
+
+struct Nobody;
+impl Events for Nobody {
+    fn mark(&self, _: u8) {}
+    fn note(&self, _: Note) {}
+}
+
+/// Microseconds of our engine with the same guest, KVM's calls included.
+fn engine() -> f64 {
+    let plan = common::plan(&[0xf4], 1);
+    let before = Instant::now();
+    let host = HostFds { dev_kvm: common::kvm().unwrap().into(), dev_sev: None };
+    let mut engine = Engine::with_memory(host, &plan, Box::new(Nobody)).unwrap();
+    engine.create_vcpus(&plan).unwrap();
+    before.elapsed().as_secs_f64() * 1e6
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+/// KiB resident in process `pid`: without guest memory, and of that what no other process shares.
+fn resident(pid: u32) -> (u64, u64) {
+    let smaps = std::fs::read_to_string(format!("/proc/{pid}/smaps")).unwrap();
+    let (mut guest, mut rss, mut private) = (false, 0, 0);
+    for line in smaps.lines() {
+        let mut words = line.split_whitespace();
+        let first = words.next().unwrap_or("");
+        if first.contains('-') && !first.ends_with(':') {
+            guest = line.contains("memfd:guest-ram");
+        } else if !guest {
+            let kib: u64 = words.next().and_then(|word| word.parse().ok()).unwrap_or(0);
+            match first {
+                "Rss:" => rss += kib,
+                "Private_Clean:" | "Private_Dirty:" => private += kib,
+                _ => {}
+            }
+        }
+    }
+    (rss, private)
+}
+
+/// Memory of a vmm process whose guest runs for ever.
+fn memory() -> (u64, u64) {
+    let pair = |kind| socketpair(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC, None).unwrap();
+    let (control, its_control) = pair(SocketType::SEQPACKET);
+    let (_console, its_console) = pair(SocketType::STREAM);
+    let dev_kvm = common::kvm().unwrap().into();
+    // jmp to itself
+    let plan = common::plan_of(&[0xeb, 0xfe], 1, 128 << 20);
+    let layers = Layers::new("vmm").keep(&dev_kvm).keep(&its_control).keep(&its_console);
+    let host = HostFds { dev_kvm, dev_sev: None };
+    let input = VmmInput { host, control: its_control, console: its_console, plan };
+    let child = spawn(layers, move |born| vmm::body(input, born)).unwrap();
+    let mut packet = [0; MESSAGE_SIZE];
+    loop {
+        let (len, _) = recv(&control, &mut packet[..], RecvFlags::empty()).unwrap();
+        match FromVmm::decode(&packet[..len]).unwrap() {
+            FromVmm::Phase(Phase::FirstInstruction) => break,
+            FromVmm::Failed(reason) => panic!("{reason}"),
+            _ => {}
+        }
+    }
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    let resident = resident(child.pid());
+    child.kill().unwrap();
+    resident
+}
+
+fn main() {
+    if common::kvm().is_none() {
+        return;
+    }
+    let (rss, private) = memory();
+    let kernel = kernel();
+    let (mut start, mut calls, mut engines) = (Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..RUNS {
+        start.push(started(&kernel));
+        calls.push(kvm_calls());
+        engines.push(engine());
+    }
+    let _ = std::fs::remove_file(kernel);
+    let verdict = |met: bool| if met { "met" } else { "MISSED" };
+    let (start, calls, engines) = (median(start), median(calls), median(engines));
+    println!("start-up, medians of {RUNS} runs, on this machine's /dev/kvm");
+    println!("{:<52} {:>10.3} ms", "process start to first guest instruction", start / 1e3);
+    println!("{:<52} {:>10.3} ms", "baseline: the KVM calls of such a guest alone", calls / 1e3);
+    println!("{:<52} {:>10.3} ms", "of which our engine with KVM's calls", engines / 1e3);
+    let ours = (start - calls) / 1e3;
+    println!(
+        "{:<52} {ours:>10.3} ms  {:.1}x the baseline, < 3 ms: {}",
+        "outside KVM's calls",
+        start / calls,
+        verdict(ours < 3.0)
+    );
+    println!("memory of the vmm process beyond guest memory, 1 vCPU, 128 MiB");
+    println!(
+        "{:<52} {:>10.2} MiB  <= 5 MiB: {}",
+        "resident",
+        rss as f64 / 1024.0,
+        verdict(rss <= 5 * 1024)
+    );
+    println!(
+        "{:<52} {:>10.2} MiB",
+        "of which shared with no other process",
+        private as f64 / 1024.0
+    );
+}
