@@ -3,4 +3,4 @@ run hello hello
 run five five
 run reboot reboot
 run panic panic
-run timeout wait --timeout 3s
+limit=3s run timeout wait

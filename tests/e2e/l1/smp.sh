@@ -1,4 +1,4 @@
 # Two processors, and a kernel that is an ELF file.
-run two-vcpus cpus --vcpus 2 --timeout 300s
+run two-vcpus cpus --vcpus 2
 kernel=/k/vmlinux
 run elf hello
