@@ -83,11 +83,11 @@ fn main() {
         let four = 4_u32.to_le_bytes();
         mapping(6, &[(32, &address.to_le_bytes()), (48, &four), (52, &[write])])
     };
-    let mut lock = Mutex::new(PciRoot);
+    let lock = Mutex::new(PciRoot);
     let baseline = nanoseconds(|| {
         use casemate::bus::BusDevice;
         let mut data = [0; 4];
-        black_box(&mut lock).lock().unwrap().read(black_box(0), &mut data);
+        black_box(&lock).lock().unwrap().read(black_box(0), &mut data);
         black_box(data);
     });
     println!("baseline: one device read behind its lock {baseline:>8.1} ns");

@@ -117,6 +117,21 @@ pub fn binaries() -> PathBuf {
     root().join("target/x86_64-unknown-linux-gnu/release")
 }
 
+/// The programs without shared libraries, built; their directory.
+///
+/// # Errors
+/// What the build said.
+pub fn static_programs() -> Result<PathBuf, String> {
+    command(Command::new("make").args(["-s", "static"]).current_dir(root()))?;
+    Ok(binaries())
+}
+
+/// The kernel that the virtual host has as `/k/vmlinuz`.
+#[must_use]
+pub fn kernel() -> PathBuf {
+    root().join("target/host/vmlinuz")
+}
+
 /// A directory of this test program, empty.
 fn scratch(name: &str) -> Result<PathBuf, String> {
     let directory = root().join("target/e2e").join(name);
