@@ -79,7 +79,7 @@ Configuration file:
   name = \"demo\"
   kernel = \"vmlinuz\"            # paths are relative to the file
   initrd = \"initrd.img\"
-  cmdline = \"console=ttyS0\"
+  cmdline = \"console=ttyS0 reboot=acpi panic=-1\"  # the default; Linux resets only with reboot=acpi
   vcpus = 2
   memory = \"512M\"
   console = \"stdio\"             # or \"pty\", or { file = \"console.log\" }
@@ -91,7 +91,7 @@ Configuration file:
 Examples:
   casemate run vm.toml
   casemate run vm.toml --memory 1G --timeline
-  casemate run --protection none --kernel vmlinuz --initrd initrd.img --cmdline \"console=ttyS0 panic=-1\"
+  casemate run --protection none --kernel vmlinuz --initrd initrd.img --cmdline \"console=ttyS0 reboot=acpi panic=-1\"
 ";
 
 impl RunArgs {

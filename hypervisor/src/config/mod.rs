@@ -23,6 +23,9 @@ pub const MAX_VCPUS: u32 = 64;
 pub const MIN_MEMORY: u64 = 32 << 20;
 /// Longest kernel command line, without its NUL: x86 `COMMAND_LINE_SIZE` is 2048.
 pub const MAX_CMDLINE: usize = 2047;
+/// Kernel command line when none is given. Without `reboot=`, Linux on hardware-reduced ACPI resets through EFI and
+/// then a BIOS, neither of which a VM has, and a guest that resets or panics would spin instead.
+pub const DEFAULT_CMDLINE: &str = "console=ttyS0 reboot=acpi panic=-1";
 /// Longest VM name.
 pub const MAX_NAME: usize = 64;
 
@@ -157,7 +160,7 @@ impl RawConfig {
             name: name(self.name)?,
             kernel,
             initrd: self.initrd,
-            cmdline: cmdline(self.cmdline.unwrap_or_else(|| "console=ttyS0".into()))?,
+            cmdline: cmdline(self.cmdline.unwrap_or_else(|| DEFAULT_CMDLINE.into()))?,
             vcpus: vcpus(self.vcpus.unwrap_or(1))?,
             memory: memory(self.memory.as_deref().unwrap_or("256M"))?,
             console: self.console.map_or(Console::Stdio, RawConsole::into_console),

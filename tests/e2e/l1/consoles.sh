@@ -32,7 +32,7 @@ touch /home/user/console.log
 chown user:user /home/user/console.log
 ls /tmp /dev/shm /run /home/user >/out/user.before
 su user -c "casemate run --name user --protection none --kernel $kernel --initrd /e2e/initrd --memory 192M \
-	--cmdline 'console=ttyS0 panic=-1 quiet task=hello' --console file:/home/user/console.log" >/out/user.out 2>/out/user.err &
+	--cmdline 'console=ttyS0 reboot=acpi panic=-1 quiet task=hello' --console file:/home/user/console.log" >/out/user.out 2>/out/user.err &
 pid=$!
 finish user
 cp /home/user/console.log /out/user.console
