@@ -9,10 +9,11 @@ STATIC = target/$(TRIPLE)/release
 T ?= 60
 INPUT ?= demo/readings.csv
 
-.PHONY: help demo test lint bench fuzz coverage static host snp-host snp-host-clean clean
+.PHONY: help demo demo-snp test lint bench fuzz coverage static host snp-host snp-host-clean clean
 
 help:
 	@echo 'make demo [INPUT=FILE]   a Linux guest computes a table from FILE (sensor,value lines)'
+	@echo 'make demo-snp            the same as an SEV-SNP guest, in the virtual SNP host (a MODEL)'
 	@echo 'make test                all tests'
 	@echo 'make lint                format, clippy, dependency licences and advisories'
 	@echo 'make bench               measurements: start-up, memory, exits, and ratios'
@@ -24,6 +25,9 @@ help:
 
 demo:
 	@demo/run $(INPUT)
+
+demo-snp:
+	@demo/run-snp $(INPUT)
 
 test:
 	@tests/run

@@ -44,11 +44,20 @@ pub type Outcome = Result<(), Failure>;
 
 /// Casemate, a small KVM hypervisor for SEV-SNP confidential VMs.
 #[derive(Debug, Parser)]
-#[command(name = "casemate", version, arg_required_else_help = true)]
+#[command(name = "casemate", version, arg_required_else_help = true, after_help = EXAMPLES)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
 }
+
+const EXAMPLES: &str = "\
+Examples:
+  casemate host                              what this machine can do
+  casemate run vm.toml                       start a VM; `casemate run --help` shows the file
+  casemate measure vm.toml --explain         the launch digest that it will have, and why
+  casemate attest verify report.bin --cert vcek.der
+  casemate policy init > policy.toml         a strict policy to start from
+";
 
 #[derive(Debug, Subcommand)]
 enum Command {
