@@ -119,7 +119,7 @@ fn descriptors(pid: u32) -> Option<BTreeMap<u32, String>> {
 }
 
 fn root(pid: u32) -> Option<Vec<String>> {
-    let entries = read_dir(format!("/proc/{pid}/root/")).ok()?;
+    let entries = read_dir(format!("/proc/{pid}/root")).ok()?;
     let names = entries.filter_map(|entry| Some(entry.ok()?.file_name().to_string_lossy().into()));
     Some(names.collect())
 }

@@ -2,14 +2,27 @@
 //!
 //! An error is a denial. A fact that cannot be told is left out, which every rule but `any` denies.
 
-use super::start::VmError;
 use crate::config::{Protection, VmConfig};
-use crate::decision_log::DecisionLog;
+use crate::decision_log::{DecisionLog, LogError};
 use crate::launch::LaunchPlan;
 use crate::launch::measure::measure;
 use crate::launch::snp::SnpLaunch;
 use policy::{Facts, Key, Point, Policy};
 use std::path::Path;
+
+/// Why a VM is not started.
+#[derive(Debug, thiserror::Error)]
+pub enum DecisionError {
+    /// The policy document cannot be used.
+    #[error("{0}")]
+    Policy(String),
+    /// The policy denies the VM.
+    #[error("the policy denies this VM: {0}")]
+    Denied(String),
+    /// A decision cannot be logged.
+    #[error("the policy's decision cannot be logged, so nothing is started: {0}")]
+    Log(#[from] LogError),
+}
 
 /// Largest policy document.
 const MAX_POLICY: u64 = 4 << 20;
@@ -17,8 +30,8 @@ const MAX_POLICY: u64 = 4 << 20;
 /// The policy for a VM: the document given, or the built-in one for its protection.
 ///
 /// # Errors
-/// [`VmError::Policy`] when the document cannot be read or is wrong: then nothing starts.
-pub fn policy_for(config: &VmConfig, document: Option<&Path>) -> Result<Policy, VmError> {
+/// [`DecisionError::Policy`] when the document cannot be read or is wrong: then nothing starts.
+pub fn policy_for(config: &VmConfig, document: Option<&Path>) -> Result<Policy, DecisionError> {
     let Some(path) = document else {
         return Ok(match config.protection {
             Protection::SevSnp => Policy::builtin_strict(),
@@ -26,27 +39,27 @@ pub fn policy_for(config: &VmConfig, document: Option<&Path>) -> Result<Policy, 
         });
     };
     let name = path.display().to_string();
-    let wrong = |e: &dyn std::fmt::Display| VmError::Policy(format!("--policy {name}: {e}"));
+    let wrong = |e: &dyn std::fmt::Display| DecisionError::Policy(format!("--policy {name}: {e}"));
     let size = std::fs::metadata(path).map_err(|e| wrong(&e))?.len();
     if size > MAX_POLICY {
         return Err(wrong(&"larger than 4 MiB"));
     }
     let text = std::fs::read_to_string(path).map_err(|e| wrong(&e))?;
     Policy::load(&text, &name)
-        .map_err(|e| VmError::Policy(e.to_string().trim_end().replace('\n', "; ")))
+        .map_err(|e| DecisionError::Policy(e.to_string().trim_end().replace('\n', "; ")))
 }
 
 /// Asks the policy at every point that comes before a start, and closes the log of its decisions.
 ///
 /// # Errors
-/// [`VmError::Denied`] with the rules that deny; [`VmError::DecisionLog`] when a decision cannot be logged, which
+/// [`DecisionError::Denied`] with the rules that deny; [`DecisionError::Log`] when a decision cannot be logged, which
 /// is then not acted on.
 pub fn decide(
     policy: &Policy,
     config: &VmConfig,
     plan: &LaunchPlan,
     mut log: Option<DecisionLog>,
-) -> Result<(), VmError> {
+) -> Result<(), DecisionError> {
     let points = [
         (Point::Launch, launch_facts(config, plan)),
         (Point::Resources, resource_facts(config)),
@@ -59,7 +72,7 @@ pub fn decide(
             log.decision(policy.hash(), point, &facts, &decision)?;
         }
         if !decision.is_allow() {
-            denied = Some(VmError::Denied(decision.to_string()));
+            denied = Some(DecisionError::Denied(decision.to_string()));
             break;
         }
     }

@@ -1,7 +1,7 @@
 //! Starting a VM: everything that can fail before there is a guest fails here, before anything is left behind.
 
 use super::console::{ConsoleError, HostConsole};
-use super::decision::{decide, policy_for};
+use super::decision::{DecisionError, decide, policy_for};
 use super::engine::HostFds;
 use super::name::{Name, NameError};
 use super::open::{self, OpenError};
@@ -9,7 +9,7 @@ use super::supervisor::{End, Watched, watch};
 use super::timeline::Timeline;
 use super::vmm::{self, VmmInput};
 use crate::config::{ConfigError, Protection, VmConfig};
-use crate::decision_log::{DecisionLog, LogError};
+use crate::decision_log::DecisionLog;
 use crate::kvm::KvmError;
 use crate::launch::measure::measure;
 use crate::launch::{LaunchError, LaunchPlan, linux};
@@ -24,9 +24,9 @@ use std::path::Path;
 /// Why a VM was not started.
 #[derive(Debug, thiserror::Error)]
 pub enum VmError {
-    /// A decision cannot be logged.
-    #[error("the policy's decision cannot be logged, so nothing is started: {0}")]
-    DecisionLog(#[from] LogError),
+    /// The policy does not admit it, or cannot be asked.
+    #[error(transparent)]
+    Decision(#[from] DecisionError),
     /// The configuration asks for something impossible.
     #[error(transparent)]
     Config(#[from] ConfigError),
@@ -48,12 +48,6 @@ pub enum VmError {
     /// The protection asked for cannot be had here.
     #[error("`protection` is \"sev-snp\", which this host cannot give: {0}; see `casemate host`")]
     Protection(String),
-    /// The policy document cannot be used.
-    #[error("{0}")]
-    Policy(String),
-    /// The policy denies the VM.
-    #[error("the policy denies this VM: {0}")]
-    Denied(String),
     /// Another launch than the expected one.
     #[error(
         "the launch digest will be {found}, not the expected {expected}: compare `casemate measure --explain` of both"
@@ -77,7 +71,7 @@ impl VmError {
     #[must_use]
     pub fn is_bad_input(&self) -> bool {
         match self {
-            Self::Policy(_)
+            Self::Decision(DecisionError::Policy(_))
             | Self::Config(_)
             | Self::Launch(_)
             | Self::Digest { .. }
