@@ -5,7 +5,7 @@ use casemate::devices::pci_root::{ECAM_BASE, ECAM_SIZE};
 use casemate::devices::platform::{PLATFORM_PORT, PLATFORM_SIZE};
 use casemate::devices::{ConsoleQueue, PciRoot, PlatformRegisters, SERIAL_PORT, Uart};
 use casemate::event::Event;
-use casemate::exits::{Events, Exit, Guard, Machine, Note, Outcome};
+use casemate::exits::{EXITS, Events, Exit, Guard, Machine, Note, Outcome};
 use casemate::memory::{GpaRange, PageStates, RamMap, Refusal, Visibility};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
@@ -87,7 +87,8 @@ impl World {
         let uart = Arc::new(Mutex::new(Uart::new(event(), event(), console)));
         let (mut pio, mut mmio) = (Bus::default(), Bus::default());
         pio.add(RECORDER_PORT.into(), RECORDER_SIZE, recorder.clone()).unwrap();
-        pio.add(SERIAL_PORT.into(), 8, uart).unwrap();
+        pio.add(SERIAL_PORT.into(), 8, uart.clone()).unwrap();
+        assert!(pio.add(RECORDER_PORT.into(), 1, uart).is_err(), "two devices have one port");
         let platform = Arc::new(Mutex::new(PlatformRegisters::default()));
         pio.add(PLATFORM_PORT.into(), PLATFORM_SIZE, platform).unwrap();
         mmio.add(RECORDER_MMIO, RECORDER_SIZE, recorder).unwrap();
@@ -105,6 +106,7 @@ impl World {
 
     /// Handles `exit`; nothing in it may allocate more than a bounded amount.
     pub fn handle(&self, exit: Exit<'_>) -> Outcome {
+        assert!(EXITS.contains(&exit.name()), "an exit without a name");
         let mut outcome = Outcome::Resume;
         let used = allocation_counter::measure(|| outcome = exit.handle(&self.machine));
         assert!(used.bytes_max < 64 * 1024, "one exit allocated {} bytes", used.bytes_max);
@@ -119,6 +121,11 @@ impl World {
             assert!(self.machine.ram.covers(range), "a page outside RAM changed its state");
         }
         assert!(self.notes.load(Ordering::Relaxed) <= 100, "a guest can flood the log");
+        if let Outcome::Stop(stop) = outcome {
+            let text = stop.to_string();
+            assert!(!text.is_empty() && !text.contains('\n'), "a stop is one line: {text:?}");
+            assert!(!(stop.is_success() && stop.is_hosts_fault()));
+        }
         outcome
     }
 
