@@ -15,7 +15,8 @@ vm() {
 # start NAME TASK [FLAG]...: in the background; $pid is the supervisor
 start() {
 	ls /tmp /dev/shm /run /home/user >/out/$1.before
-	(vm "$@" >/out/$1.out 2>/out/$1.err) &
+	# The shell gives a job in the background /dev/null as its input, unless told otherwise.
+	{ (vm "$@" <&3 3<&- >/out/$1.out 2>/out/$1.err) & } 3<&0
 	pid=$!
 }
 

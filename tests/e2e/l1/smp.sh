@@ -1,4 +1,2 @@
-# Two processors, and a kernel that is an ELF file.
+# Two processors.
 run two-vcpus cpus --vcpus 2
-kernel=/k/vmlinux
-run elf hello

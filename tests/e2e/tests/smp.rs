@@ -2,8 +2,15 @@
 
 use casemate_e2e::Boot;
 use casemate_test_host::Host;
+use std::time::Duration;
 
-static BOOT: Boot = Boot::new("smp", Host::vmlinux);
+static BOOT: Boot = Boot::new("smp", two_processors).retried(Duration::from_secs(120), 4);
+static ELF: Boot = Boot::new("elf", Host::vmlinux);
+
+/// A host with two processors hangs less often.
+fn two_processors(host: Host) -> Host {
+    host.cpus(2)
+}
 
 #[test]
 fn a_guest_sees_its_two_processors() {
@@ -15,7 +22,7 @@ fn a_guest_sees_its_two_processors() {
 
 #[test]
 fn an_elf_kernel_boots() {
-    let left = BOOT.scenario("elf");
+    let left = ELF.scenario("elf");
     assert_eq!(left.status, 0, "{}", left.err);
     assert!(left.out.contains("guest: task hello"), "{}", left.out);
     assert_eq!(left.remains, "");

@@ -1,0 +1,3 @@
+# A kernel that is an ELF file.
+kernel=/k/vmlinux
+run elf hello
