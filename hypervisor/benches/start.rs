@@ -45,7 +45,7 @@ fn kernel() -> std::path::PathBuf {
 /// Microseconds to the first guest instruction, from the process's own timeline.
 fn started(kernel: &std::path::Path) -> f64 {
     let output = Command::new(env!("CARGO_BIN_EXE_casemate"))
-        .args(["run", "--protection", "none", "--memory", "128M", "--timeout", "1ms"])
+        .args(["run", "--protection", "none", "--memory", "128M", "--timeout", "250ms"])
         .args(["--timeline=json", "--kernel"])
         .arg(kernel)
         .stdin(Stdio::null())
