@@ -1,6 +1,6 @@
 # Casemate. Two commands do everything on a fresh Debian machine:
 #   make demo     builds, starts a Linux guest, runs a workload in it, brings back its output and exit status
-#   make test     every test
+#   make test     all tests but the long ones that README.md names
 # `make help` lists the rest.
 
 CARGO ?= cargo
