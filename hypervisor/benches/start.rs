@@ -32,19 +32,10 @@ use std::time::{Duration, Instant};
 
 const RUNS: usize = 50;
 
-/// An ELF file with one segment that halts: the launch path ends before it matters what it does.
+/// A kernel that halts: the launch path ends before it matters what it does.
 fn kernel() -> std::path::PathBuf {
-    let mut file = vec![0; 64];
-    file[..6].copy_from_slice(b"\x7fELF\x02\x01");
-    (file[18], file[32], file[54], file[56]) = (62, 64, 56, 1);
-    file[24..32].copy_from_slice(&0x100_0000_u64.to_le_bytes());
-    file.extend_from_slice(&1_u64.to_le_bytes());
-    for word in [4096_u64, 0x100_0000, 0x100_0000, 16, 4096, 4096] {
-        file.extend_from_slice(&word.to_le_bytes());
-    }
-    file.resize(4096 + 16, 0xf4);
     let path = std::env::temp_dir().join(format!("casemate-bench-{}", std::process::id()));
-    std::fs::write(&path, file).unwrap();
+    std::fs::write(&path, common::elf_kernel(&[0xf4; 16])).unwrap();
     path
 }
 

@@ -17,5 +17,5 @@ mod open;
 mod start;
 
 pub use open::{OpenError, files as open_files};
-pub use start::{VmError, run};
+pub use start::{VmError, run, run_plan};
 pub use supervisor::End;

@@ -70,7 +70,8 @@ pub const CHILD: FdSlot = FdSlot("child");
 /// The terminal to be restored at the end; empty without one.
 pub const TERMINAL: FdSlot = FdSlot("terminal");
 
-const TCSETS: u32 = 0x5402;
+/// `_IOW('T', 0x2b, struct termios2)`: rustix sets a terminal by it, not by TCSETS.
+const TCSETS2: u32 = 0x402c_542b;
 #[cfg(debug_assertions)]
 const F_GETFD: u32 = 1;
 const SIGKILL: u32 = 9;
@@ -98,7 +99,7 @@ pub const SUPERVISOR: Profile = Profile {
         Rule::new(sys("waitid"), &[Pin::Int(0, P_PIDFD), Pin::Fd(1, CHILD)], "how the VM ended"),
         Rule::new(
             sys("ioctl"),
-            &[Pin::Fd(0, TERMINAL), Pin::Int(1, TCSETS)],
+            &[Pin::Fd(0, TERMINAL), Pin::Int(1, TCSETS2)],
             "restore the terminal",
         ),
         Rule::new(sys("rt_sigreturn"), &[], "after a signal"),

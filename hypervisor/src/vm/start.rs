@@ -100,7 +100,7 @@ pub fn run(
     mut timeline: Timeline,
 ) -> Result<(End, Timeline), VmError> {
     let policy = policy_for(config, document)?;
-    let layers = layers(config)?;
+    layers(config)?;
     match config.protection {
         Protection::None => eprintln!(
             "casemate: warning: protection = \"none\": the host can read and change this guest's memory"
@@ -113,6 +113,19 @@ pub fn run(
     timeline.record("plan");
     decide(&policy, config, &plan, log)?;
     timeline.record(format!("policy: {}", policy.name()));
+    run_plan(config, plan, timeline)
+}
+
+/// The same from the plan on, which nobody has asked a policy about.
+///
+/// # Errors
+/// [`VmError`].
+pub fn run_plan(
+    config: &VmConfig,
+    plan: LaunchPlan,
+    timeline: Timeline,
+) -> Result<(End, Timeline), VmError> {
+    let layers = layers(config)?;
     let name = Name::take(&config.name)?;
     let host = host_fds(config)?;
     let console = HostConsole::open(&config.console)?;

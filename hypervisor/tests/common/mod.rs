@@ -116,3 +116,27 @@ pub fn rbx(address: u64) -> Vec<u8> {
 pub fn power_off() -> Vec<u8> {
     [dx(0x600), out(0x34), vec![0xf4]].concat()
 }
+
+/// Reads an input byte from the serial port, prints it, and switches off.
+pub fn echo() -> Vec<u8> {
+    // 1: in al, dx; test al, 1; jz 1b
+    let wait = vec![0xec, 0xa8, 1, 0x74, 0xfb];
+    // in al, dx; out dx, al
+    let copy = vec![0xec, 0xee];
+    [dx(0x3f8), out(b'>'), dx(0x3fd), wait, dx(0x3f8), copy, power_off()].concat()
+}
+
+/// A kernel for the real launch path: an ELF file whose one segment is `code`.
+pub fn elf_kernel(code: &[u8]) -> Vec<u8> {
+    let mut file = vec![0; 64];
+    file[..6].copy_from_slice(b"\x7fELF\x02\x01");
+    (file[18], file[32], file[54], file[56]) = (62, 64, 56, 1);
+    file[24..32].copy_from_slice(&0x100_0000_u64.to_le_bytes());
+    file.extend_from_slice(&1_u64.to_le_bytes());
+    for word in [4096, 0x100_0000, 0x100_0000, code.len() as u64, 4096, 4096] {
+        file.extend_from_slice(&word.to_le_bytes());
+    }
+    file.resize(4096, 0);
+    file.extend_from_slice(code);
+    file
+}
