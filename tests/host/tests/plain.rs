@@ -38,9 +38,13 @@ fn files_go_in_and_come_back_unchanged() {
 
 #[test]
 fn an_endless_command_is_a_timeout() {
-    let error = host().timeout(Duration::from_secs(15)).run("echo before; sleep 1000").unwrap_err();
-    let Error::Timeout { stdout, .. } = error else { panic!("{error}") };
-    assert_eq!(stdout, "before\n");
+    // A busy machine may not even have started the host in the shorter times.
+    let said = [15, 60, 240].map(Duration::from_secs).into_iter().any(|limit| {
+        let error = host().timeout(limit).run("echo before; sleep 1000").unwrap_err();
+        let Error::Timeout { stdout, .. } = error else { panic!("{error}") };
+        stdout == "before\n"
+    });
+    assert!(said);
 }
 
 #[test]
