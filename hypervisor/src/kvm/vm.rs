@@ -62,9 +62,7 @@ impl Vm {
             VmKind::Plain => (0, "plain VM"),
             VmKind::Snp => (KVM_X86_SNP_VM, "SEV-SNP VM"),
         };
-        let fd = kvm
-            .create_vm_with_type(u64::from(vm_type))
-            .map_err(|e| KvmError::new("KVM_CREATE_VM", what, e))?;
+        let fd = create(&kvm, vm_type).map_err(|e| KvmError::new("KVM_CREATE_VM", what, e))?;
         let cpuid = kvm
             .get_supported_cpuid(KVM_MAX_CPUID_ENTRIES)
             .map_err(|e| KvmError::new("KVM_GET_SUPPORTED_CPUID", "host", e))?;
@@ -170,6 +168,19 @@ impl Vm {
     #[must_use]
     pub fn raw_fd(&self) -> RawFd {
         self.fd.as_raw_fd()
+    }
+}
+
+/// Tries of a creation that a signal interrupted, as a busy host's may be.
+const TRIES: u32 = 100;
+
+fn create(kvm: &Kvm, vm_type: u32) -> Result<VmFd, kvm_ioctls::Error> {
+    let mut tries = 1;
+    loop {
+        match kvm.create_vm_with_type(u64::from(vm_type)) {
+            Err(e) if e.errno() == libc::EINTR && tries < TRIES => tries += 1,
+            done => return done,
+        }
     }
 }
 
