@@ -18,11 +18,12 @@ use casemate::exits::{Events, Note};
 use casemate::kvm::BootState;
 use casemate::launch::linux::{Files, plan as linux_plan};
 use casemate::launch::measure::measure;
-use casemate::launch::snp::{IdBlock, SnpLaunch};
+use casemate::launch::snp::{CertTable, IdBlock, SnpLaunch};
 use casemate::launch::{LaunchPlan, PageKind};
 use casemate::memory::{GpaRange, RamMap};
 use casemate::vm::engine::{Engine, EngineError};
 use model_kvm::{Fault, InUse, Plan, Registers, start};
+use policy::Policy;
 
 struct Quiet;
 impl Events for Quiet {
@@ -43,6 +44,8 @@ fn full_plan() -> LaunchPlan {
         vmsa_features: 1 << 5,
         c_bit: 51,
         expect_digest: None,
+        certs: None,
+        page_limits: Policy::builtin_strict().page_state_limits(),
     });
     plan.shared = vec![GpaRange::new(0x20_0000, 0x20_0000).unwrap()];
     plan.add_pages("tables", PageKind::Normal, 0x1000, vec![1; 8192]).unwrap();
@@ -398,4 +401,29 @@ fn commands_out_of_order_are_refused_and_named() {
     plan.snp.as_mut().unwrap().vmsa_features = 1 << 9;
     let text = launch(&model, &plan).unwrap_err().to_string();
     assert!(text.contains("KVM_SEV_INIT2") && text.contains("`snp.vmsa_features`"), "{text}");
+}
+
+#[test]
+fn certificates_are_asked_for_before_any_vcpu_or_the_launch_is_refused() {
+    let model = start(None);
+    let mut plan = full_plan();
+    let without = measure(&plan).unwrap().digest;
+    plan.snp.as_mut().unwrap().certs = Some(CertTable::new(vec![0; 4096]).unwrap());
+    let text = launch(&model, &plan).unwrap_err().to_string();
+    assert!(text.contains("`snp.certs`") && text.contains("leave"), "{text}");
+    assert!(calls(&model).iter().all(|call| !call.name.starts_with("SNP_LAUNCH")));
+    model.again(None);
+    model.with(|m| m.certificate_exits = true);
+    launch(&model, &plan).unwrap();
+    let names: Vec<_> = calls(&model).iter().map(|call| call.name).collect();
+    let at = |name| names.iter().position(|n| *n == name).unwrap();
+    assert!(at("KVM_SEV_INIT2") < at("KVM_SEV_SNP_ENABLE_REQ_CERTS"));
+    assert!(at("KVM_SEV_SNP_ENABLE_REQ_CERTS") < at("KVM_CREATE_VCPU"));
+    assert_eq!(told_digest(&model), without, "certificates are no part of the digest");
+    let failing =
+        Plan { at: at("KVM_SEV_SNP_ENABLE_REQ_CERTS"), forever: false, fault: Fault::Errno(22) };
+    model.again(Some(failing));
+    model.with(|m| m.certificate_exits = true);
+    let text = launch(&model, &plan).unwrap_err().to_string();
+    assert!(text.contains("KVM_SEV_SNP_ENABLE_REQ_CERTS failed"), "{text}");
 }

@@ -110,6 +110,8 @@ pub struct Model {
     attributes: Vec<(u64, u64, bool)>,
     launched: BTreeSet<u64>,
     gmems: usize,
+    /// Whether this is a KVM that asks for certificates (Linux 7.0).
+    pub certificate_exits: bool,
     /// What the firmware would have had in the CPUID page instead of what it got.
     pub cpuid_correction: Option<Vec<u8>>,
 }
@@ -206,7 +208,11 @@ fn tail<'a, H, T>(argument: *mut c_void, count: u32) -> &'a mut [T] {
     }
 }
 
-const NUMBER_NAMES: [(u32, &str); 4] = [
+/// `KVM_SEV_SNP_ENABLE_REQ_CERTS` (Linux 7.0).
+const ENABLE_REQ_CERTS: u32 = 103;
+
+const NUMBER_NAMES: [(u32, &str); 5] = [
+    (ENABLE_REQ_CERTS, "KVM_SEV_SNP_ENABLE_REQ_CERTS"),
     (kvm::sev_cmd_id_KVM_SEV_INIT2, "KVM_SEV_INIT2"),
     (kvm::sev_cmd_id_KVM_SEV_SNP_LAUNCH_START, "SNP_LAUNCH_START"),
     (kvm::sev_cmd_id_KVM_SEV_SNP_LAUNCH_UPDATE, "SNP_LAUNCH_UPDATE"),
@@ -552,6 +558,11 @@ impl Model {
                 Ok(0)
             }
             KVM_MEMORY_ENCRYPT_OP => self.serve_command(argument),
+            KVM_GET_DEVICE_ATTR if self.certificate_exits => {
+                let a = at::<kvm::kvm_device_attr>(argument);
+                *at::<u64>(a.addr as *mut c_void) = 1;
+                Ok(0)
+            }
             KVM_HAS_DEVICE_ATTR | KVM_GET_DEVICE_ATTR => Err(libc::ENXIO),
             _ if REQUESTS.iter().any(|(_, number)| *number == request) => Ok(0),
             _ => Err(libc::ENOTTY),
@@ -572,6 +583,11 @@ impl Model {
                     return Err(libc::EINVAL);
                 }
                 self.features = init.vmsa_features | 1;
+                Stage::Initialised
+            }
+            (ENABLE_REQ_CERTS, Stage::Initialised)
+                if self.certificate_exits && self.vcpus.is_empty() =>
+            {
                 Stage::Initialised
             }
             (kvm::sev_cmd_id_KVM_SEV_SNP_LAUNCH_START, Stage::Initialised) => {
