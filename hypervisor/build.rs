@@ -13,7 +13,7 @@ fn main() -> Result<(), String> {
     let flat = image.elf.with_extension("bin");
     std::fs::write(&flat, image.bytes).map_err(|error| format!("{}: {error}", flat.display()))?;
     println!("cargo:rustc-env=CASEMATE_SHIM={}", flat.display());
-    for source in ["layout/src", "shim/src", "shim/image"] {
+    for source in ["layout/src", "kernel/src", "shim/src", "shim/image"] {
         let source = Path::new("../guest").join(source);
         println!("cargo:rerun-if-changed={}", source.display());
     }

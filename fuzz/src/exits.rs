@@ -4,6 +4,7 @@ use crate::run_bytes::{IO_DATA, RunBytes, U};
 use crate::world::{RAM, RECORDER_MMIO, RECORDER_PORT, World};
 use arbitrary::{Result, Unstructured};
 use casemate::exits::{Exit, Outcome, Stop};
+use casemate::launch::snp::CertTable;
 use casemate::memory::{GpaRange, HOLE_END, HOLE_START, PAGE_SIZE, Refusal, Visibility};
 
 /// Runs `body` on structured input; input too short for it is no test.
@@ -143,6 +144,8 @@ pub fn hypercall(data: &[u8]) {
             None,
             Some(Refusal::NotConfidential),
             Some(Refusal::RateLimit),
+            Some(Refusal::Denied),
+            Some(Refusal::Killed),
             Some(Refusal::Kernel(12)),
         ])?;
         let world = World::new(answer);
@@ -163,11 +166,14 @@ pub fn hypercall(data: &[u8]) {
                 .put_u64(U + 24, attributes);
             run.put_u64(U + 56, u.arbitrary()?);
             let before = world.changes().len();
-            assert_eq!(world.handle(Exit::decode(Ok(()), run.area())), Outcome::Resume);
+            let outcome = world.handle(Exit::decode(Ok(()), run.area()));
+            let named = number == 12 && attributes >> 5 == 0 && all_ram(gpa, pages);
+            let ends = named && answer == Some(Refusal::Killed);
+            let stop = Outcome::Stop(Stop::PageStateLimit);
+            assert_eq!(outcome, if ends { stop } else { Outcome::Resume });
             let reply = run.u64(U + 56);
             assert!(matches!(reply, 0 | 11 | 22), "KVM refuses the reply {reply}");
-            let good =
-                number == 12 && attributes >> 5 == 0 && all_ram(gpa, pages) && answer.is_none();
+            let good = named && answer.is_none();
             assert_eq!(reply == 0, good, "{number} {gpa:#x} {pages:#x} {attributes:#x}");
             let changes = world.changes();
             assert_eq!(changes.len() - before, usize::from(good));
@@ -222,17 +228,47 @@ pub fn system_event(data: &[u8]) {
     });
 }
 
-/// Certificate requests.
+/// A certificate table of `size` bytes with one entry.
+fn cert_table(size: usize) -> CertTable {
+    let mut bytes = vec![0; size.max(64)];
+    bytes[..16].fill(0x11);
+    bytes[16..20].copy_from_slice(&48_u32.to_le_bytes());
+    let contents = bytes.len() as u32 - 48;
+    bytes[20..24].copy_from_slice(&contents.to_le_bytes());
+    CertTable::new(bytes).unwrap()
+}
+
+/// Certificate requests: one legal answer; the table is written once, whole, where the guest says, or not at all.
 pub fn req_certs(data: &[u8]) {
     structured(data, |u| {
-        let world = World::new(None);
-        let mut run = RunBytes::new(43);
-        run.put_u64(U, u.arbitrary()?)
-            .put_u64(U + 8, u.arbitrary()?)
-            .put_u64(U + 16, u.arbitrary()?);
-        assert_eq!(world.handle(Exit::decode(Ok(()), run.area())), Outcome::Resume);
-        assert!(matches!(run.u64(U + 16), 0 | 5 | 11 | 28), "KVM_RUN fails with any other reply");
-        assert!(world.changes().is_empty());
+        let answer = *u.choose(&[None, None, Some(Refusal::NotShared), Some(Refusal::NotRam)])?;
+        let mut world = World::new(answer);
+        let size = u.int_in_range(0..=0x4000_usize)?;
+        if size > 0 {
+            world.machine.certs = Some(cert_table(size));
+        }
+        let table = world.machine.certs.as_ref().map_or(0, |table| table.bytes().len());
+        for _ in 0..u.int_in_range(1..=4)? {
+            let gpa = address(u)?;
+            let pages: u64 = if u.ratio(9, 10)? { u.int_in_range(0..=6)? } else { u.arbitrary()? };
+            let mut run = RunBytes::new(43);
+            run.put_u64(U, gpa).put_u64(U + 8, pages).put_u64(U + 16, u.arbitrary()?);
+            let before = world.written().len();
+            assert_eq!(world.handle(Exit::decode(Ok(()), run.area())), Outcome::Resume);
+            let needed = table.div_ceil(4096) as u64;
+            let expected = match table {
+                0 => 5,
+                _ if pages < needed => 28,
+                _ if answer.is_some() => 5,
+                _ => 0,
+            };
+            assert_eq!(run.u64(U + 16), expected, "KVM_RUN fails with anything but 0, 5, 11, 28");
+            assert!(expected != 28 || run.u64(U + 8) == needed, "the guest must learn how many");
+            let written = world.written();
+            assert_eq!(written.len() - before, usize::from(expected == 0));
+            assert!(expected != 0 || written.last() == Some(&(gpa, table)));
+            assert!(world.changes().is_empty());
+        }
         Ok(())
     });
 }

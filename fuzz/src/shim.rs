@@ -2,9 +2,8 @@
 //!
 //! An input is a list of edits (`offset`, `value`) of a file that passes, or with an odd first byte the file itself.
 
+use casemate_kernel::{BzImage, Elf, Kernel};
 use casemate_layout::{Blob, Flags, KernelKind, Mode, Params, Range, Ranges, map, ports};
-use casemate_shim::bzimage::BzImage;
-use casemate_shim::elf::Elf;
 
 const MIB: u64 = 1 << 20;
 
@@ -40,7 +39,12 @@ pub fn params(data: &[u8]) {
 /// bzImage: whatever is accepted is entered inside the memory that it is said to use.
 pub fn bzimage(data: &[u8]) {
     let file = file(data, good_bzimage);
-    let Ok(image) = BzImage::parse(&file) else { return };
+    let parsed = BzImage::parse(&file);
+    if let (Err(error), true) = (parsed, file.get(0x202..0x206) == Some(b"HdrS")) {
+        assert!(!error.to_string().contains("neither"), "a bzImage was not recognised");
+    }
+    let Ok(image) = parsed else { return };
+    assert_eq!(Kernel::parse(&file), Ok(Kernel::BzImage(image)));
     assert!(image.setup_bytes < file.len() as u64);
     for start in [MIB, 16 * MIB - image.setup_bytes, map::DEVICE_HOLE.start, u64::MAX - 4096] {
         let place = Range { start, size: file.len() as u64 };

@@ -40,15 +40,26 @@ impl BusDevice for Recorder {
 
 struct States {
     changes: Arc<Mutex<Vec<(GpaRange, Visibility)>>>,
+    written: Arc<Mutex<Vec<(u64, usize)>>>,
     answer: Option<Refusal>,
 }
 
 impl PageStates for States {
-    fn convert(&self, range: GpaRange, to: Visibility) -> Result<(), Refusal> {
+    fn convert(&self, range: GpaRange, to: Visibility) -> Result<u64, Refusal> {
         match self.answer {
             Some(refusal) => Err(refusal),
             None => {
                 self.changes.lock().unwrap().push((range, to));
+                Ok(range.pages())
+            }
+        }
+    }
+
+    fn write_shared(&self, gpa: u64, bytes: &[u8]) -> Result<(), Refusal> {
+        match self.answer {
+            Some(refusal) => Err(refusal),
+            None => {
+                self.written.lock().unwrap().push((gpa, bytes.len()));
                 Ok(())
             }
         }
@@ -72,6 +83,7 @@ pub struct World {
     pub machine: Machine,
     seen: Arc<Mutex<Vec<Access>>>,
     changes: Arc<Mutex<Vec<(GpaRange, Visibility)>>>,
+    written: Arc<Mutex<Vec<(u64, usize)>>>,
     notes: Arc<AtomicU32>,
 }
 
@@ -80,6 +92,7 @@ impl World {
     pub fn new(answer: Option<Refusal>) -> Self {
         let seen = Arc::new(Mutex::new(Vec::with_capacity(8192)));
         let changes = Arc::new(Mutex::new(Vec::with_capacity(64)));
+        let written = Arc::new(Mutex::new(Vec::with_capacity(4)));
         let notes = Arc::new(AtomicU32::new(0));
         let recorder = Arc::new(Mutex::new(Recorder { seen: seen.clone() }));
         let event = || Event::new().expect("an eventfd");
@@ -97,11 +110,12 @@ impl World {
             pio,
             mmio,
             ram: RamMap::new(RAM).unwrap(),
-            pages: Box::new(States { changes: changes.clone(), answer }),
+            pages: Box::new(States { changes: changes.clone(), written: written.clone(), answer }),
+            certs: None,
             guard: Guard::default(),
             events: Box::new(Counts(notes.clone())),
         };
-        Self { machine, seen, changes, notes }
+        Self { machine, seen, changes, written, notes }
     }
 
     /// Handles `exit`; nothing in it may allocate more than a bounded amount.
@@ -132,6 +146,11 @@ impl World {
     /// What the recorder saw so far.
     pub fn accesses(&self) -> Vec<Access> {
         self.seen.lock().unwrap().clone()
+    }
+
+    /// Writes to shared memory so far: address and bytes.
+    pub fn written(&self) -> Vec<(u64, usize)> {
+        self.written.lock().unwrap().clone()
     }
 
     /// Page-state changes so far.

@@ -34,6 +34,7 @@ fn machine() -> Machine {
         mmio,
         ram: RamMap::new(128 << 20).unwrap(),
         pages: Box::new(AllShared),
+        certs: None,
         guard: Guard::default(),
         events: Box::new(Nobody),
     }

@@ -36,19 +36,19 @@ impl Drop for Place {
 
 /// An ELF kernel; segments are (address, bytes in the file, bytes in memory).
 fn elf(entry: u64, segments: &[(u64, u64, u64)]) -> Vec<u8> {
-    let mut file = b"\x7fELF\x02\x01".to_vec();
+    let mut file = b"\x7fELF\x02\x01\x01".to_vec();
     file.resize(64, 0);
     let mut put = |at: usize, bytes: &[u8]| {
         for (to, from) in file.iter_mut().skip(at).zip(bytes) {
             *to = *from;
         }
     };
-    put(18, &[62]);
+    put(16, &[2, 0, 62]);
     put(24, &entry.to_le_bytes());
     put(32, &[64]);
-    put(54, &[56, 0, u8::try_from(segments.len()).unwrap_or(0)]);
+    put(52, &[64, 0, 56, 0, u8::try_from(segments.len()).unwrap_or(0)]);
     for (address, in_file, in_memory) in segments {
-        file.extend_from_slice(&1_u64.to_le_bytes());
+        file.extend_from_slice(&[1, 0, 0, 0, 5, 0, 0, 0]);
         for word in [4096, *address, *address, *in_file, *in_memory, 4096] {
             file.extend_from_slice(&word.to_le_bytes());
         }
@@ -171,7 +171,7 @@ fn kernels_that_are_none_say_what_is_wrong() {
     for (to, from) in cut.iter_mut().skip(0x202).zip(*b"HdrS\x0f\x02") {
         *to = from;
     }
-    for (at, byte) in [(0x211, 1), (0x236, 1)] {
+    for (at, byte) in [(0x1fe, 0x55), (0x1ff, 0xaa), (0x201, 0x6a), (0x211, 1), (0x236, 1)] {
         if let Some(to) = cut.get_mut(at) {
             *to = byte;
         }
@@ -185,7 +185,8 @@ fn kernels_that_are_none_say_what_is_wrong() {
         (elf(0x100_0000, &[good, (0x100_0800, 16, 4096)]), ["`kernel`", "overlap"]),
         (elf(0x900_0000, &[good]), ["`kernel`", "entry point"]),
         (elf(0x100_0000, &[good, (u64::MAX, 16, 4096)]), ["`kernel`", "impossible"]),
-        (elf(0x100_0000, &[(0x100_0000, 16, 1 << 40)]), ["`memory`", "too little"]),
+        (elf(0x100_0000, &[(0x100_0000, 16, 1 << 40)]), ["`kernel`", "above 3 GiB"]),
+        (elf(0x100_0000, &[(0x100_0000, 16, 1 << 31)]), ["`memory`", "too little"]),
     ] {
         place.write("kernel", &bytes);
         assert_refused(&mut run(&place, &[]), 2, &words);

@@ -74,7 +74,8 @@ pub struct Params {
     pub c_bit: u8,
     /// Port for the shim's [`Termination`](crate::Termination), as four bytes, in plain mode; 0 for none.
     pub report_port: u16,
-    /// Port for marks; 0 for none. Used in plain mode only: under SNP the shim does no port I/O.
+    /// Port for marks; 0 for none. Under SNP, where the shim does no port I/O, marks are page-state requests
+    /// ([`mark::page`](crate::ports::mark::page)), and none are made when this is 0.
     pub mark_port: u16,
     /// Address of the RSDP within the ACPI tables; 0 without tables.
     pub rsdp: u64,

@@ -9,6 +9,8 @@ pub const REPORT_PORT: u16 = 0x608;
 
 /// Steps of the boot.
 pub mod mark {
+    use crate::map::{PAGE_SIZE, SCRATCH};
+
     /// The shim runs and found its parameters good.
     pub const SHIM: u8 = 1;
     /// All memory is accepted.
@@ -17,6 +19,27 @@ pub mod mark {
     pub const VERIFIED: u8 = 3;
     /// Next instruction is the kernel's.
     pub const KERNEL: u8 = 4;
+    /// The page that a shim under SNP asks for when it makes step `step`: it cannot do port I/O, and asks the host to make
+    /// a page private that is private already, which changes nothing. The pages are those of
+    /// [`SCRATCH`](crate::map::SCRATCH).
+    #[must_use]
+    pub const fn page(step: u8) -> u64 {
+        SCRATCH.start + step as u64 * PAGE_SIZE
+    }
+
+    /// The step that a request for the page at `gpa` marks.
+    #[must_use]
+    pub const fn step_of_page(gpa: u64) -> Option<u8> {
+        let mut step = SHIM;
+        while step <= KERNEL {
+            if page(step) == gpa {
+                return Some(step);
+            }
+            step += 1;
+        }
+        None
+    }
+
     /// PID 1 runs.
     pub const INIT: u8 = 5;
     /// The workload is about to be executed.

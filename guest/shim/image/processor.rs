@@ -225,6 +225,11 @@ impl Machine for Processor {
             core::arch::asm!("out dx, al", in("dx") port, in("al") step, options(nomem, nostack));
         };
     }
+
+    fn mark_by_page(&mut self, gpa: u64) {
+        // Nothing depends on the answer: a host that lies about it lies to itself.
+        let _ = ghcb::make_page_private(gpa);
+    }
 }
 
 /// The parameter page.

@@ -1,4 +1,4 @@
-//! How the shim's image is built: three runs of the compiler, without cargo.
+//! How the shim's image is built: four runs of the compiler, without cargo.
 //!
 //! Used by the hypervisor's build script and by the tests. What is measured must not depend on where it was built,
 //! on cargo's profile, or on the environment: sources are named relative to the root of the project, crates get fixed
@@ -66,6 +66,7 @@ pub fn build(rustc: &Path, root: &Path, out: &Path) -> Result<Image, String> {
     let rlib = |name: &str| out.join(format!("lib{name}.rlib"));
     let external = |name: &str| format!("--extern={name}={}", rlib(name).display());
     let layout = external("casemate_layout");
+    let kernel = external("casemate_kernel");
     let shim = external("casemate_shim");
     let elf = out.join("casemate-shim.elf");
     let run = |name: &str, kind: &str, source: &str, output: &Path, more: &[&str]| {
@@ -83,9 +84,11 @@ pub fn build(rustc: &Path, root: &Path, out: &Path) -> Result<Image, String> {
         }
     };
     let layout_lib = rlib("casemate_layout");
+    let kernel_lib = rlib("casemate_kernel");
     let shim_lib = rlib("casemate_shim");
     run("casemate_layout", "rlib", "guest/layout/src/lib.rs", &layout_lib, &[])?;
-    run("casemate_shim", "rlib", "guest/shim/src/lib.rs", &shim_lib, &[&layout])?;
+    run("casemate_kernel", "rlib", "guest/kernel/src/lib.rs", &kernel_lib, &[&layout])?;
+    run("casemate_shim", "rlib", "guest/shim/src/lib.rs", &shim_lib, &[&layout, &kernel])?;
     let search = format!("-Ldependency={}", out.display());
     let externals = [layout.as_str(), shim.as_str(), search.as_str()];
     let image_flags: Vec<&str> = IMAGE_FLAGS.iter().copied().chain(externals).collect();

@@ -1,10 +1,9 @@
 //! From the first instruction to the kernel's.
 
-use crate::bzimage::{BzImage, Placement};
-use crate::elf::Elf;
 use crate::machine::Machine;
 use crate::sha256::{Engine, sha256};
 use crate::{accept, cc, e820, zero_page};
+use casemate_kernel::{BzImage, Elf, KernelError, Placement};
 use casemate_layout::map::{BIOS_DATA, CMDLINE, ZERO_PAGE};
 use casemate_layout::ports::mark;
 use casemate_layout::{Blob, KernelKind, Mode, Params, ParamsError, Range, Termination};
@@ -101,8 +100,9 @@ fn place_kernel(
     let file = machine.memory(params.kernel.target()).ok_or(Termination::Internal)?;
     match params.kernel_kind {
         KernelKind::BzImage => {
-            let image = BzImage::parse(file)?;
-            let Placement { entry, used } = image.place(params.kernel.target())?;
+            let image = BzImage::parse(file).map_err(refusal)?;
+            let place = image.place(params.kernel.target()).map_err(refusal)?;
+            let Placement { entry, used } = place;
             let initrd = params.initrd.target();
             if !is_free(params, used) || initrd.end() > image.initrd_max.saturating_add(1) {
                 return Err(Termination::KernelFit);
@@ -110,10 +110,19 @@ fn place_kernel(
             Ok((entry, Some(image)))
         }
         KernelKind::Elf => {
-            let elf = Elf::parse(file)?;
+            let elf = Elf::parse(file).map_err(refusal)?;
             load_segments(machine, params, &elf)?;
             Ok((elf.entry, None))
         }
+    }
+}
+
+/// What the guest ends with for a kernel that cannot be used.
+fn refusal(error: KernelError) -> Termination {
+    match error {
+        KernelError::OldProtocol { .. } | KernelError::No64BitEntry => Termination::KernelProtocol,
+        KernelError::DoesNotFit => Termination::KernelFit,
+        _ => Termination::KernelFormat,
     }
 }
 
@@ -132,7 +141,7 @@ fn load_segments(
     let file = params.kernel.target();
     for index in 0..elf.count() {
         let bytes = machine.memory(file).ok_or(Termination::Internal)?;
-        let Some(segment) = elf.segment(bytes, index)? else { continue };
+        let Some(segment) = elf.segment(bytes, index).map_err(refusal)? else { continue };
         if !is_free(params, segment.memory) || segment.memory.overlaps(file) {
             return Err(Termination::KernelFit);
         }
@@ -158,10 +167,11 @@ fn write_zero_page(
     e820::write(page, params)
 }
 
-/// Under SNP the shim has no way to do port I/O, and the host learns nothing before the kernel speaks.
 fn tell(machine: &mut impl Machine, params: &Params, step: u8) {
-    if params.mode == Mode::Plain && params.mark_port != 0 {
-        machine.mark(params.mark_port, step);
+    match params.mode {
+        _ if params.mark_port == 0 => {}
+        Mode::Plain => machine.mark(params.mark_port, step),
+        Mode::Snp => machine.mark_by_page(mark::page(step)),
     }
 }
 

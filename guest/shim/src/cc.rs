@@ -3,8 +3,8 @@
 //! Layouts: Linux, arch/x86/include/asm/sev.h (`cc_blob_sev_info`, `cc_setup_data`, `snp_cpuid_table`,
 //! `snp_secrets_page`).
 
-use crate::bytes::{put, u32_at};
 use crate::machine::Machine;
+use casemate_kernel::bytes::{put, u32_at};
 use casemate_layout::map::{CC_BLOB, CPUID, PAGE_SIZE, SECRETS};
 use casemate_layout::{Params, Range, Termination};
 

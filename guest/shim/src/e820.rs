@@ -1,6 +1,6 @@
 //! The memory map that Linux gets: E820 entries in the zero page (Linux, Documentation/arch/x86/zero-page.rst).
 
-use crate::bytes::put;
+use casemate_kernel::bytes::put;
 use casemate_layout::map::{ACPI, HIGH_START, SNP_PAGES};
 use casemate_layout::{Params, Range, Termination};
 
@@ -74,7 +74,7 @@ pub fn write(zero_page: &mut [u8], params: &Params) -> Result<(), Termination> {
 
 /// Entries of a zero page: start, size, kind.
 pub fn entries(zero_page: &[u8]) -> impl Iterator<Item = (u64, u64, u32)> + '_ {
-    use crate::bytes::{u32_at, u64_at};
+    use casemate_kernel::bytes::{u32_at, u64_at};
     let count = zero_page.get(COUNT_OFFSET).copied().map_or(0, usize::from);
     (0..count).map_while(move |index| {
         let at = TABLE_OFFSET + index * ENTRY_BYTES;

@@ -16,11 +16,8 @@
 
 pub mod accept;
 pub mod boot;
-pub mod bytes;
-pub mod bzimage;
 pub mod cc;
 pub mod e820;
-pub mod elf;
 pub mod machine;
 pub mod paging;
 pub mod sha256;

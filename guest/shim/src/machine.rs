@@ -75,4 +75,6 @@ pub trait Machine {
     fn hash_engine(&mut self) -> Engine;
     /// Tells the host how far the boot is. Called in plain mode only.
     fn mark(&mut self, port: u16, step: u8);
+    /// The same under SNP: asks the host to make the page at `gpa` private, which it is. The answer means nothing.
+    fn mark_by_page(&mut self, gpa: u64);
 }

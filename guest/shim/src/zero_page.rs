@@ -1,7 +1,7 @@
 //! The zero page, `struct boot_params` (Linux, Documentation/arch/x86/zero-page.rst and boot.rst).
 
-use crate::bytes::put;
-use crate::bzimage::{BzImage, HEADER_START};
+use casemate_kernel::bytes::put;
+use casemate_kernel::bzimage::{BzImage, HEADER_START};
 use casemate_layout::map::CMDLINE;
 use casemate_layout::{Params, Range};
 

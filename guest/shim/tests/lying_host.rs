@@ -9,7 +9,7 @@
 
 mod model;
 
-use casemate_layout::{Mode, Params, Range, Termination, map};
+use casemate_layout::{Mode, Params, Range, Termination, map, ports::mark};
 use casemate_shim::{Entry, Machine, boot, e820};
 use model::{Lie, Model, PAGE, guest};
 use proptest::prelude::{Just, Strategy, any, prop_assert, prop_assert_eq, prop_oneof, proptest};
@@ -61,6 +61,16 @@ fn an_honest_host_gets_linux_with_all_memory_whether_pages_are_large_or_small() 
         let ram: u64 = pages_for_linux(&model).len() as u64 * PAGE;
         assert_eq!(ram, guest::LOW.size + guest::HIGH.size - map::LEGACY.size);
         assert!(model.marks.is_empty(), "no port I/O under SNP");
+        let steps: Vec<_> =
+            model.marks_by_page.iter().filter_map(|gpa| mark::step_of_page(*gpa)).collect();
+        assert_eq!(steps, [mark::SHIM, mark::ACCEPTED, mark::VERIFIED, mark::KERNEL]);
+        for gpa in &model.marks_by_page {
+            assert_eq!(
+                model.validated.get(gpa),
+                Some(&1),
+                "a mark asks for a page not yet private"
+            );
+        }
     }
 }
 

@@ -8,12 +8,11 @@
 
 mod model;
 
+use casemate_kernel::{BzImage, Elf, bytes};
 use casemate_layout::paging::{ENTRIES, LARGE, PRESENT, WRITABLE, c_bit_mask};
 use casemate_layout::{Flags, Mode, Range, Termination, map, ports::mark};
-use casemate_shim::bzimage::BzImage;
-use casemate_shim::elf::Elf;
 use casemate_shim::sha256::{Engine, Extensions, sha256};
-use casemate_shim::{boot, bytes, cc, e820, paging};
+use casemate_shim::{boot, cc, e820, paging};
 use model::guest::{self, MIB};
 use proptest::prelude::{any, prop_assert_eq, proptest};
 use sha2::{Digest, Sha256};

@@ -1,8 +1,12 @@
 //! The `[snp]` table: names as in QEMU and Kata.
 
 use super::ConfigError;
-use crate::launch::snp::{self, ID_AUTH_SIZE, ID_BLOCK_SIZE, IdBlock, SnpLaunch, policy};
+use crate::launch::snp::{
+    self, CertTable, ID_AUTH_SIZE, ID_BLOCK_SIZE, IdBlock, MAX_CERTS, SnpLaunch, guest_policy,
+};
+use policy::Policy;
 use serde::Deserialize;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 /// The `[snp]` table as written.
@@ -27,11 +31,13 @@ pub struct RawSnp {
     pub c_bit: Option<u8>,
     /// The launch digest that it must have, hexadecimal.
     pub expect_digest: Option<String>,
+    /// File with the certificate table for extended guest requests.
+    pub certs: Option<PathBuf>,
 }
 
 impl RawSnp {
     pub(super) fn resolve(&mut self, directory: &Path) {
-        for path in [&mut self.id_block, &mut self.id_auth].into_iter().flatten() {
+        for path in [&mut self.id_block, &mut self.id_auth, &mut self.certs].into_iter().flatten() {
             *path = directory.join(&*path);
         }
     }
@@ -41,7 +47,7 @@ impl RawSnp {
     /// # Errors
     /// [`ConfigError`] naming the key, and the bit of a policy.
     pub(super) fn validate(self) -> Result<SnpLaunch, ConfigError> {
-        let policy = check_policy(self.policy.unwrap_or(policy::DEFAULT))?;
+        let policy = check_policy(self.policy.unwrap_or(guest_policy::DEFAULT))?;
         let host_data = match &self.host_data {
             Some(text) => hex("snp.host_data", text)?,
             None => [0; 32],
@@ -85,6 +91,9 @@ impl RawSnp {
             vmsa_features: check_features(self.vmsa_features.unwrap_or(0))?,
             c_bit,
             expect_digest,
+            certs: self.certs.as_deref().map(certs).transpose()?,
+            // Until the policy of this run is known.
+            page_limits: Policy::builtin_strict().page_state_limits(),
         })
     }
 }
@@ -92,13 +101,13 @@ impl RawSnp {
 fn check_policy(bits: u64) -> Result<u64, ConfigError> {
     let wrong =
         |remedy: String| Err(ConfigError::invalid("snp.policy", format!("{bits:#x}"), remedy));
-    if bits & policy::RESERVED_ONE == 0 {
+    if bits & guest_policy::RESERVED_ONE == 0 {
         return wrong("bit 17 must be set".into());
     }
-    if bits & policy::MIGRATE_MA != 0 {
+    if bits & guest_policy::MIGRATE_MA != 0 {
         return wrong("bit 18 (migration agent) is allowed by no KVM".into());
     }
-    let unknown = bits & !policy::KNOWN;
+    let unknown = bits & !guest_policy::KNOWN;
     if unknown != 0 {
         return wrong(format!("bit {} has no meaning", unknown.trailing_zeros()));
     }
@@ -142,6 +151,15 @@ pub fn hex<const N: usize>(field: &'static str, text: &str) -> Result<[u8; N], C
     Ok(bytes)
 }
 
+fn certs(path: &Path) -> Result<CertTable, ConfigError> {
+    let name = path.display().to_string();
+    let wrong = |remedy: String| ConfigError::invalid("snp.certs", name.clone(), remedy);
+    let file = std::fs::File::open(path).map_err(|e| wrong(e.to_string()))?;
+    let mut bytes = Vec::new();
+    file.take(MAX_CERTS as u64 + 1).read_to_end(&mut bytes).map_err(|e| wrong(e.to_string()))?;
+    CertTable::new(bytes).map_err(|e| wrong(format!("this is no certificate table: {e}")))
+}
+
 fn sized(field: &'static str, path: &Path, size: usize) -> Result<Vec<u8>, ConfigError> {
     let name = path.display();
     let meta = std::fs::metadata(path);
@@ -159,7 +177,7 @@ mod tests {
 
     #[test]
     fn bad_policies_are_refused_with_the_bit_named() {
-        assert_eq!(check_policy(policy::DEFAULT), Ok(0x3_0000));
+        assert_eq!(check_policy(guest_policy::DEFAULT), Ok(0x3_0000));
         for (bits, named) in
             [(0x1_0000, "bit 17"), (0x7_0000, "bit 18"), (1 << 40 | 0x3_0000, "bit 40")]
         {

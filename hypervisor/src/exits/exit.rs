@@ -103,8 +103,8 @@ impl<'a> RunArea<'a> {
         let end = at.checked_add(usize::try_from(len).ok()?)?;
         self.0.get_mut(at..end)
     }
-    /// An eight-byte reply field.
-    fn reply(self, at: usize) -> Option<&'a mut [u8; 8]> {
+    /// The reply fields.
+    fn reply<const N: usize>(self, at: usize) -> Option<&'a mut [u8; N]> {
         self.0.get_mut(at.checked_sub(RUN_HEAD)?..)?.first_chunk_mut()
     }
 }
@@ -165,7 +165,7 @@ impl<'a> Exit<'a> {
             }
             SNP_REQ_CERTS => {
                 let (gpa, pages) = (run.guest(U), run.guest(U + 8));
-                let Some(reply) = run.reply(U + 16) else { return malformed };
+                let Some(reply) = run.reply(U + 8) else { return malformed };
                 Self::ReqCerts(ReqCerts { gpa, pages, reply })
             }
             _ => malformed,

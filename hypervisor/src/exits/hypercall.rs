@@ -4,9 +4,10 @@
 //! a VMMCALL from CPL0, whose arguments are arbitrary: the kernel checks only alignment and wrap
 //! (`arch/x86/kvm/x86.c`, `____kvm_emulate_hypercall`).
 
-use crate::exits::{Machine, Note, Outcome};
+use crate::exits::{Machine, Note, Outcome, Stop};
 use crate::guest_value::Guest;
-use crate::memory::{GpaRange, Visibility};
+use crate::memory::{GpaRange, Refusal, Visibility};
+use casemate_layout::ports::mark;
 
 /// `KVM_HC_MAP_GPA_RANGE`.
 const MAP_GPA_RANGE: u64 = 12;
@@ -32,17 +33,17 @@ pub struct Hypercall<'a> {
 impl Hypercall<'_> {
     /// Serves MAP_GPA_RANGE and refuses everything else, in the reply.
     pub fn handle(self, machine: &Machine) -> Outcome {
-        let result = if self.number.is(MAP_GPA_RANGE) {
+        let (result, outcome) = if self.number.is(MAP_GPA_RANGE) {
             self.map_gpa_range(machine)
         } else {
             machine.note(Note::UnknownHypercall { number: self.number.shown() });
-            EINVAL
+            (EINVAL, Outcome::Resume)
         };
         *self.reply = result.to_le_bytes();
-        Outcome::Resume
+        outcome
     }
 
-    fn map_gpa_range(&self, machine: &Machine) -> u64 {
+    fn map_gpa_range(&self, machine: &Machine) -> (u64, Outcome) {
         let [gpa, pages, attributes] = self.args;
         let to =
             if attributes.has(ATTR_PRIVATE) { Visibility::Private } else { Visibility::Shared };
@@ -50,12 +51,29 @@ impl Hypercall<'_> {
             .ok()
             .filter(|_| attributes.unknown_bits(ATTR_PRIVATE | ATTR_PAGE_SIZE) == 0)
             .filter(|range| machine.ram.covers(*range));
-        let refused = match range.map(|range| machine.pages.convert(range, to)) {
-            Some(Ok(())) => return 0,
-            Some(Err(crate::memory::Refusal::RateLimit)) => EAGAIN,
-            Some(Err(_)) | None => EINVAL,
+        let changed = range
+            .ok_or(Refusal::NotRam)
+            .and_then(|range| machine.pages.convert(range, to).map(|changed| (range, changed)));
+        let refused = match changed {
+            Ok((range, 0)) if to == Visibility::Private => {
+                mark_by_page(machine, range);
+                return (0, Outcome::Resume);
+            }
+            Ok(_) => return (0, Outcome::Resume),
+            Err(Refusal::RateLimit) => (EAGAIN, Outcome::Resume),
+            Err(Refusal::Killed) => (EINVAL, Outcome::Stop(Stop::PageStateLimit)),
+            Err(_) => (EINVAL, Outcome::Resume),
         };
         machine.note(Note::PageStateRefused { gpa: gpa.shown(), pages: pages.shown() });
         refused
+    }
+}
+
+/// A shim without port I/O marks its steps by asking for pages that are private already.
+fn mark_by_page(machine: &Machine, range: GpaRange) {
+    if let (Some(step), 1) = (mark::step_of_page(range.start()), range.pages())
+        && machine.guard.may_mark()
+    {
+        machine.events.mark(step);
     }
 }

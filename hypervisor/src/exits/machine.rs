@@ -3,6 +3,7 @@
 
 use crate::bus::{Bus, Effect};
 use crate::exits::outcome::{Outcome, Stop};
+use crate::launch::snp::CertTable;
 use crate::memory::{PageStates, RamMap};
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -97,6 +98,8 @@ pub struct Machine {
     pub ram: RamMap,
     /// Which pages are private, and how to change that.
     pub pages: Box<dyn PageStates>,
+    /// Certificates for extended guest requests.
+    pub certs: Option<CertTable>,
     /// Bounds.
     pub guard: Guard,
     /// Event sink.

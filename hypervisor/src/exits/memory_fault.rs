@@ -2,7 +2,7 @@
 
 use crate::exits::{Machine, Outcome, Stop};
 use crate::guest_value::Guest;
-use crate::memory::{GpaRange, PAGE_SIZE, Visibility};
+use crate::memory::{GpaRange, PAGE_SIZE, Refusal, Visibility};
 
 /// KVM found a page in another state than the access needs.
 #[derive(Debug)]
@@ -29,7 +29,8 @@ impl MemoryFault {
         }
         let to = if self.private { Visibility::Private } else { Visibility::Shared };
         match machine.pages.convert(range, to) {
-            Ok(()) => Outcome::Resume,
+            Ok(_) => Outcome::Resume,
+            Err(Refusal::Killed) => Outcome::Stop(Stop::PageStateLimit),
             Err(_) => stop,
         }
     }

@@ -41,6 +41,8 @@ pub enum Stop {
         /// Whether the access was to private memory.
         private: bool,
     },
+    /// The guest changed page states, or shared memory, beyond the policy's limits, which say to end it then.
+    PageStateLimit,
     /// KVM could not run the guest's instruction or event.
     InternalError {
         /// KVM's suberror.
@@ -101,6 +103,12 @@ impl fmt::Display for Stop {
             Self::MemoryFault { gpa, private } => {
                 let kind = if *private { "private" } else { "shared" };
                 write!(f, "the guest made a {kind} access to {gpa:#x}, which cannot be served")
+            }
+            Self::PageStateLimit => {
+                write!(
+                    f,
+                    "the guest went beyond the policy's limits on page states (`runtime.page_state_changes`, `runtime.shared_percent`)"
+                )
             }
             Self::InternalError { suberror } => {
                 write!(

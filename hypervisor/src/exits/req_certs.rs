@@ -2,22 +2,47 @@
 
 use crate::exits::{Machine, Outcome};
 use crate::guest_value::Guest;
+use crate::memory::PAGE_SIZE;
 
 /// A guest asks for certificates.
 #[derive(Debug)]
 pub struct ReqCerts<'a> {
-    /// Page-aligned address in shared memory.
+    /// Page-aligned address, said to be in shared memory.
     pub gpa: Guest<u64>,
     /// Pages the guest offers: any number.
     pub pages: Guest<u64>,
-    /// 0, ENOSPC, EAGAIN or EIO; anything else makes KVM_RUN fail.
-    pub reply: &'a mut [u8; 8],
+    /// Pages needed, then the result: 0, ENOSPC, EAGAIN or EIO; anything else makes KVM_RUN fail.
+    pub reply: &'a mut [u8; 16],
 }
 
+/// The guest offers too few pages, and is told how many it needs.
+const ENOSPC: u64 = libc::ENOSPC as u64;
+/// A generic error.
+const EIO: u64 = libc::EIO as u64;
+
 impl ReqCerts<'_> {
-    /// Answers "generic error": this VM has no certificates to give, and never enabled the exit.
-    pub fn handle(self, _: &Machine) -> Outcome {
-        *self.reply = u64::from(libc::EIO.unsigned_abs()).to_le_bytes();
+    /// Writes the table to the guest's pages if they are all shared and enough, and nothing otherwise. A VM without
+    /// certificates never enabled the exit.
+    pub fn handle(self, machine: &Machine) -> Outcome {
+        let (needed, result) = match &machine.certs {
+            None => (0, EIO),
+            Some(table) => {
+                let needed = (table.bytes().len() as u64).div_ceil(PAGE_SIZE);
+                // More pages than are needed are neither looked at nor written.
+                let result = if self.pages.shown() < needed {
+                    ENOSPC
+                } else if machine.pages.write_shared(self.gpa.shown(), table.bytes()).is_ok() {
+                    0
+                } else {
+                    EIO
+                };
+                (needed, result)
+            }
+        };
+        let bytes = needed.to_le_bytes().into_iter().chain(result.to_le_bytes());
+        for (to, byte) in self.reply.iter_mut().zip(bytes) {
+            *to = byte;
+        }
         Outcome::Resume
     }
 }

@@ -9,6 +9,8 @@ use std::fmt;
 pub enum LaunchPhase {
     /// KVM_SEV_INIT2.
     Init,
+    /// KVM_SEV_SNP_ENABLE_REQ_CERTS.
+    Certificates,
     /// KVM_SEV_SNP_LAUNCH_START.
     Start,
     /// KVM_SEV_SNP_LAUNCH_UPDATE.
@@ -21,6 +23,7 @@ impl fmt::Display for LaunchPhase {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Init => "KVM_SEV_INIT2",
+            Self::Certificates => "KVM_SEV_SNP_ENABLE_REQ_CERTS",
             Self::Start => "SNP_LAUNCH_START",
             Self::Update => "SNP_LAUNCH_UPDATE",
             Self::Finish => "SNP_LAUNCH_FINISH",

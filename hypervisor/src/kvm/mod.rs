@@ -8,14 +8,16 @@
 
 mod cpuid;
 mod firmware;
+mod private_memory;
 mod regs;
 mod snp;
 mod vcpu;
 mod vm;
 
 pub use firmware::{FirmwareError, LaunchPhase};
+pub use private_memory::PrivateMemory;
 pub use regs::{BootState, vcpu_states};
-pub use snp::{PrivateMemory, SnpError, SnpVm};
+pub use snp::{SnpError, SnpVm};
 pub use vcpu::{KVM_RUN, Vcpu};
 pub use vm::{Vm, VmKind, offers_snp};
 

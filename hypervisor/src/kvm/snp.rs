@@ -11,15 +11,13 @@ use crate::launch::cpuid_page::CpuidTable;
 use crate::launch::issue::LaunchTarget;
 use crate::launch::snp::SnpLaunch;
 use crate::launch::{LaunchPlan, PageKind};
-use crate::memory::{GpaRange, GuestRam, PAGE_BYTES, PAGE_SIZE};
+use crate::memory::{PAGE_BYTES, PAGE_SIZE};
 use kvm_bindings::{
-    KVM_CAP_EXIT_HYPERCALL, KVM_MEM_GUEST_MEMFD, KVM_MEMORY_ATTRIBUTE_PRIVATE,
-    kvm_create_guest_memfd, kvm_enable_cap, kvm_memory_attributes, kvm_sev_cmd, kvm_sev_init,
-    kvm_sev_snp_launch_finish, kvm_sev_snp_launch_start, kvm_sev_snp_launch_update,
-    kvm_userspace_memory_region2, sev_cmd_id_KVM_SEV_INIT2, sev_cmd_id_KVM_SEV_SNP_LAUNCH_FINISH,
+    kvm_sev_cmd, kvm_sev_init, kvm_sev_snp_launch_finish, kvm_sev_snp_launch_start,
+    kvm_sev_snp_launch_update, sev_cmd_id_KVM_SEV_INIT2, sev_cmd_id_KVM_SEV_SNP_LAUNCH_FINISH,
     sev_cmd_id_KVM_SEV_SNP_LAUNCH_START, sev_cmd_id_KVM_SEV_SNP_LAUNCH_UPDATE,
 };
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;
 
 /// `KVM_MEMORY_ENCRYPT_OP` of the SNP page types.
@@ -33,8 +31,8 @@ fn page_type(kind: PageKind) -> u8 {
     }
 }
 
-/// Bit of KVM_HC_MAP_GPA_RANGE in the argument of KVM_CAP_EXIT_HYPERCALL.
-const EXIT_MAP_GPA_RANGE: u64 = 1 << 12;
+/// `KVM_SEV_SNP_ENABLE_REQ_CERTS` (Linux 7.0), which kvm-bindings does not have yet. It takes no data.
+const ENABLE_REQ_CERTS: u32 = 103;
 /// Tries of an interrupted or busy command.
 const TRIES: u32 = 100;
 
@@ -47,6 +45,11 @@ pub enum SnpError {
     /// A launch command.
     #[error("{0}")]
     Firmware(#[from] FirmwareError),
+    /// Certificates are to be given, and this kernel cannot ask for them.
+    #[error(
+        "`snp.certs`: this host's KVM never asks for certificates (Linux 7.0 does): leave `snp.certs` out"
+    )]
+    NoCertificateExits,
     /// The firmware does not accept the CPUID table; nothing is launched with the table it would prefer.
     #[error("the firmware refuses the CPUID table: {0}")]
     Cpuid(String),
@@ -75,72 +78,25 @@ pub struct SnpVm {
 }
 
 impl SnpVm {
-    /// Initialises a VM for SNP, before any vCPU, and lets page-state changes exit.
+    /// Initialises a VM for SNP, before any vCPU, and lets page-state changes exit, and requests for certificates when
+    /// there are some to give.
     ///
     /// # Errors
     /// [`SnpError`].
-    pub fn init(vm: Arc<Vm>, dev_sev: OwnedFd, vmsa_features: u64) -> Result<Self, SnpError> {
+    pub fn init(vm: Arc<Vm>, dev_sev: OwnedFd, launch: &SnpLaunch) -> Result<Self, SnpError> {
         let snp = Self { vm, dev_sev };
         // KVM adds SNP_ACTIVE (bit 0) by itself and refuses it from us.
-        let mut init = kvm_sev_init { vmsa_features: vmsa_features & !1, ..Default::default() };
+        let vmsa_features = launch.vmsa_features & !1;
+        let mut init = kvm_sev_init { vmsa_features, ..Default::default() };
         snp.command(LaunchPhase::Init, None, sev_cmd_id_KVM_SEV_INIT2, &mut init)?;
-        let mut cap = kvm_enable_cap { cap: KVM_CAP_EXIT_HYPERCALL, ..Default::default() };
-        if let Some(argument) = cap.args.first_mut() {
-            *argument = EXIT_MAP_GPA_RANGE;
+        if launch.certs.is_some() {
+            if !snp.vm.has_certificate_exits() {
+                return Err(SnpError::NoCertificateExits);
+            }
+            snp.command(LaunchPhase::Certificates, None, ENABLE_REQ_CERTS, &mut ())?;
         }
-        snp.vm
-            .fd
-            .enable_cap(&cap)
-            .map_err(|e| KvmError::new("KVM_ENABLE_CAP", "KVM_CAP_EXIT_HYPERCALL", e))?;
+        snp.vm.exit_on_page_state_changes()?;
         Ok(snp)
-    }
-
-    /// Gives the VM `ram`: the shared side is its mapping, the private side a guest_memfd per range, and all of it is
-    /// private but `shared`.
-    ///
-    /// # Errors
-    /// [`SnpError`].
-    pub fn add_memory(
-        &self,
-        ram: &GuestRam,
-        shared: &[GpaRange],
-    ) -> Result<PrivateMemory, SnpError> {
-        let mut slots = Vec::new();
-        for (slot, (range, host)) in (0..).zip(ram.host_ranges()) {
-            let gmem = self.guest_memfd(range.size())?;
-            let region = kvm_userspace_memory_region2 {
-                slot,
-                flags: KVM_MEM_GUEST_MEMFD,
-                guest_phys_addr: range.start(),
-                memory_size: range.size(),
-                userspace_addr: host,
-                guest_memfd: gmem.as_raw_fd().cast_unsigned(),
-                ..Default::default()
-            };
-            // SAFETY: `host..host + size` is a mapping that `ram` owns, and `ram` lives as long as the process's VM.
-            unsafe { self.vm.fd.set_user_memory_region2(region) }.map_err(|e| {
-                KvmError::new("KVM_SET_USER_MEMORY_REGION2", format!("{range:?}"), e)
-            })?;
-            slots.push((range, gmem));
-        }
-        let memory = PrivateMemory { vm: self.vm.clone(), slots: Arc::new(slots) };
-        for (range, _) in memory.slots.iter() {
-            memory.set_private(*range, true).map_err(|e| attribute_error(*range, e))?;
-        }
-        for range in shared {
-            memory.set_private(*range, false).map_err(|e| attribute_error(*range, e))?;
-        }
-        Ok(memory)
-    }
-
-    fn guest_memfd(&self, size: u64) -> Result<OwnedFd, KvmError> {
-        let fd = self
-            .vm
-            .fd
-            .create_guest_memfd(kvm_create_guest_memfd { size, ..Default::default() })
-            .map_err(|e| KvmError::new("KVM_CREATE_GUEST_MEMFD", format!("{size} bytes"), e))?;
-        // SAFETY: the ioctl has just made the descriptor, and nobody else has it.
-        Ok(unsafe { OwnedFd::from_raw_fd(fd) })
     }
 
     fn update_page(&self, gpa: u64, kind: PageKind, page: &mut Page) -> Result<(), FirmwareError> {
@@ -184,7 +140,7 @@ impl SnpVm {
         loop {
             let mut command = kvm_sev_cmd {
                 id,
-                data: (data as *mut T) as u64,
+                data: if size_of::<T>() == 0 { 0 } else { (data as *mut T) as u64 },
                 sev_fd: self.dev_sev.as_raw_fd().cast_unsigned(),
                 ..Default::default()
             };
@@ -243,50 +199,3 @@ impl LaunchTarget for &SnpVm {
 
 /// `SEV_RET_INVALID_PARAM`.
 const INVALID_PARAM: u32 = 0x16;
-
-fn attribute_error(range: GpaRange, errno: i32) -> KvmError {
-    KvmError::new("KVM_SET_MEMORY_ATTRIBUTES", format!("{range:?}"), kvm_ioctls::Error::new(errno))
-}
-
-/// The private side of guest memory.
-#[derive(Debug, Clone)]
-pub struct PrivateMemory {
-    vm: Arc<Vm>,
-    slots: Arc<Vec<(GpaRange, OwnedFd)>>,
-}
-
-impl PrivateMemory {
-    /// Sets what KVM believes of every page of `range`.
-    ///
-    /// # Errors
-    /// The errno.
-    pub fn set_private(&self, range: GpaRange, private: bool) -> Result<(), i32> {
-        let attributes = if private { u64::from(KVM_MEMORY_ATTRIBUTE_PRIVATE) } else { 0 };
-        let attributes = kvm_memory_attributes {
-            address: range.start(),
-            size: range.size(),
-            attributes,
-            flags: 0,
-        };
-        for _ in 0..TRIES {
-            match self.vm.fd.set_memory_attributes(attributes) {
-                Ok(()) => return Ok(()),
-                Err(e) if matches!(e.errno(), libc::EINTR | libc::EAGAIN) => {}
-                Err(e) => return Err(e.errno()),
-            }
-        }
-        Err(libc::EAGAIN)
-    }
-
-    /// Each slot's range with the guest_memfd behind it, whose offset 0 is the range's start.
-    #[must_use]
-    pub fn slots(&self) -> &[(GpaRange, OwnedFd)] {
-        &self.slots
-    }
-
-    /// The guest_memfds' descriptors, for a sandbox profile.
-    #[must_use]
-    pub fn files(&self) -> Vec<RawFd> {
-        self.slots.iter().map(|(_, gmem)| gmem.as_raw_fd()).collect()
-    }
-}

@@ -5,8 +5,9 @@ use crate::event::Event;
 use crate::launch::cpuid_page;
 use crate::memory::GuestRam;
 use kvm_bindings::{
-    CpuId, KVM_CAP_VM_TYPES, KVM_MAX_CPUID_ENTRIES, KVM_PIT_SPEAKER_DUMMY, KVM_X86_SNP_VM,
-    kvm_pit_config, kvm_userspace_memory_region,
+    CpuId, KVM_CAP_EXIT_HYPERCALL, KVM_CAP_VM_TYPES, KVM_MAX_CPUID_ENTRIES, KVM_PIT_SPEAKER_DUMMY,
+    KVM_X86_SNP_VM, KVM_X86_SW_PROTECTED_VM, kvm_device_attr, kvm_enable_cap, kvm_pit_config,
+    kvm_userspace_memory_region,
 };
 use kvm_ioctls::{Cap, IoEventAddress, Kvm, NoDatamatch, VmFd};
 use std::mem::ManuallyDrop;
@@ -20,6 +21,8 @@ pub enum VmKind {
     Plain,
     /// An SEV-SNP guest (`KVM_X86_SNP_VM`).
     Snp,
+    /// Private memory without protection (`KVM_X86_SW_PROTECTED_VM`): for tests of page states.
+    SoftwareProtected,
 }
 
 /// Whether KVM offers SEV-SNP VMs: bit 4 of KVM_CAP_VM_TYPES.
@@ -41,6 +44,15 @@ pub fn offers_snp(dev_kvm: &OwnedFd) -> Result<bool, KvmError> {
 /// Three pages below 4 GiB, outside RAM and every window, that Intel's KVM needs for real mode.
 const TSS_ADDRESS: usize = 0xfffb_d000;
 
+/// Bit of KVM_HC_MAP_GPA_RANGE in the argument of KVM_CAP_EXIT_HYPERCALL.
+const EXIT_MAP_GPA_RANGE: u64 = 1 << 12;
+/// `KVM_GET_DEVICE_ATTR` on /dev/kvm: `_IOW(KVMIO, 0xe2, struct kvm_device_attr)`.
+const GET_DEVICE_ATTR: u64 = 0x4018_aee2;
+/// `KVM_X86_GRP_SEV`.
+const GROUP_SEV: u32 = 1;
+/// Whether certificates can be asked for; absent before Linux 7.0.
+const ATTRIBUTE_REQ_CERTS: u64 = 2;
+
 /// A virtual machine.
 #[derive(Debug)]
 pub struct Vm {
@@ -61,10 +73,9 @@ impl Vm {
         let (vm_type, what) = match kind {
             VmKind::Plain => (0, "plain VM"),
             VmKind::Snp => (KVM_X86_SNP_VM, "SEV-SNP VM"),
+            VmKind::SoftwareProtected => (KVM_X86_SW_PROTECTED_VM, "software-protected VM"),
         };
-        let fd = kvm
-            .create_vm_with_type(u64::from(vm_type))
-            .map_err(|e| KvmError::new("KVM_CREATE_VM", what, e))?;
+        let fd = create(&kvm, vm_type).map_err(|e| KvmError::new("KVM_CREATE_VM", what, e))?;
         let cpuid = kvm
             .get_supported_cpuid(KVM_MAX_CPUID_ENTRIES)
             .map_err(|e| KvmError::new("KVM_GET_SUPPORTED_CPUID", "host", e))?;
@@ -146,6 +157,36 @@ impl Vm {
         cpuid_page::c_bit(self.cpuid.as_slice())
     }
 
+    /// Lets a guest's page-state changes (KVM_HC_MAP_GPA_RANGE) leave to user space.
+    ///
+    /// # Errors
+    /// [`KvmError`].
+    pub fn exit_on_page_state_changes(&self) -> Result<(), KvmError> {
+        let mut cap = kvm_enable_cap { cap: KVM_CAP_EXIT_HYPERCALL, ..Default::default() };
+        if let Some(argument) = cap.args.first_mut() {
+            *argument = EXIT_MAP_GPA_RANGE;
+        }
+        self.fd
+            .enable_cap(&cap)
+            .map_err(|e| KvmError::new("KVM_ENABLE_CAP", "KVM_CAP_EXIT_HYPERCALL", e))
+    }
+
+    /// Whether KVM can ask for the certificates of an extended guest request (Linux 7.0).
+    pub(super) fn has_certificate_exits(&self) -> bool {
+        let mut value = 0_u64;
+        let attribute = kvm_device_attr {
+            group: GROUP_SEV,
+            attr: ATTRIBUTE_REQ_CERTS,
+            addr: (&raw mut value) as u64,
+            ..Default::default()
+        };
+        // SAFETY: the kernel reads the structure and writes eight bytes to `value`; both outlive the call.
+        let result = unsafe {
+            libc::ioctl(self.kvm.as_raw_fd(), GET_DEVICE_ATTR as libc::Ioctl, &attribute)
+        };
+        result == 0 && value != 0
+    }
+
     /// Raises interrupt line `gsi` whenever `event` is signalled.
     ///
     /// # Errors
@@ -170,6 +211,19 @@ impl Vm {
     #[must_use]
     pub fn raw_fd(&self) -> RawFd {
         self.fd.as_raw_fd()
+    }
+}
+
+/// Tries of a creation that a signal interrupted, as a busy host's may be.
+const TRIES: u32 = 100;
+
+fn create(kvm: &Kvm, vm_type: u32) -> Result<VmFd, kvm_ioctls::Error> {
+    let mut tries = 1;
+    loop {
+        match kvm.create_vm_with_type(u64::from(vm_type)) {
+            Err(e) if e.errno() == libc::EINTR && tries < TRIES => tries += 1,
+            done => return done,
+        }
     }
 }
 

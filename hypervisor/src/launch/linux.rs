@@ -5,11 +5,12 @@
 //! are part of the parameters. Low memory is described by [`casemate_layout::map`].
 
 use super::acpi;
-use super::kernel::{self, KernelError, KernelKind};
+use super::kernel::{self, KernelKind};
 use super::plan::{LaunchPlan, PageKind, PlanError};
 use crate::config::VmConfig;
 use crate::kvm::BootState;
 use crate::memory::{GpaRange, PAGE_SIZE, RamMap, RangeError};
+use casemate_kernel::KernelError;
 use casemate_layout::{Blob, Flags, Mode, Params, ParamsError, Range, Ranges, map, paging, ports};
 
 /// The shim: a flat image for [`map::SHIM`], entered at its first byte.
@@ -185,7 +186,7 @@ fn kernel_place(kind: KernelKind, len: u64) -> (u64, u64) {
             (address.saturating_sub(setup), end)
         }
         // The file lies behind its segments' places, from where they are moved there.
-        KernelKind::Elf { end, .. } => {
+        KernelKind::Elf { end } => {
             let start = end.min(1 << 40).next_multiple_of(LARGE);
             (start, (start + len).next_multiple_of(LARGE))
         }

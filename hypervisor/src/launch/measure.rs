@@ -135,6 +135,8 @@ mod tests {
             vmsa_features: u64::from(seed & 1) << 5,
             c_bit: 51,
             expect_digest: None,
+            certs: None,
+            page_limits: policy::Policy::builtin_strict().page_state_limits(),
         });
         plan.add_pages("tables", PageKind::Normal, 0x1000, vec![seed; 12288]).unwrap();
         plan.add_pages("zero", PageKind::Zero, 0x8000, vec![]).unwrap();

@@ -1,7 +1,9 @@
 //! What an SEV-SNP launch has beyond pages: policy, host data, ID block.
 
+use policy::PageStateLimits;
+
 /// Guest policy bits (SEV-SNP ABI, "Guest Policy").
-pub mod policy {
+pub mod guest_policy {
     /// The default: SMT allowed, bit 17 as it must be, nothing else.
     pub const DEFAULT: u64 = 0x3_0000;
     /// Must be one.
@@ -50,4 +52,52 @@ pub struct SnpLaunch {
     pub c_bit: u8,
     /// The launch digest that it must have.
     pub expect_digest: Option<[u8; 48]>,
+    /// Certificates for the guest's extended requests.
+    pub certs: Option<CertTable>,
+    /// How the guest may change its page states.
+    pub page_limits: PageStateLimits,
+}
+
+/// Largest certificate table: what Linux guests have room for (`SEV_FW_BLOB_MAX_SIZE`).
+pub const MAX_CERTS: usize = 0x4000;
+
+/// A certificate table as guests expect it: entries in bounds, none over another, with an end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CertTable(Vec<u8>);
+
+/// Why bytes are no certificate table.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CertTableError {
+    /// Nothing in it.
+    #[error("the file is empty")]
+    Empty,
+    /// More than guests have room for.
+    #[error("{0} bytes are more than the {MAX_CERTS} that guests have room for")]
+    TooLarge(usize),
+    /// An entry is wrong.
+    #[error("{0}")]
+    Entry(String),
+}
+
+impl CertTable {
+    /// Checks a table: GUID, offset and length of each entry, a zero GUID, contents (AMD 56421, extended guest request).
+    ///
+    /// # Errors
+    /// [`CertTableError`].
+    pub fn new(bytes: Vec<u8>) -> Result<Self, CertTableError> {
+        match bytes.len() {
+            0 => Err(CertTableError::Empty),
+            size if size > MAX_CERTS => Err(CertTableError::TooLarge(size)),
+            _ => match attestation::evidence::CertTable::parse(&bytes) {
+                Ok(_) => Ok(Self(bytes)),
+                Err(e) => Err(CertTableError::Entry(e.to_string())),
+            },
+        }
+    }
+
+    /// The table.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        &self.0
+    }
 }

@@ -11,7 +11,7 @@ pub enum Visibility {
     Private,
 }
 
-/// Why a page-state change did not happen. Nothing has changed then.
+/// Why a page-state change, or a write to shared pages, did not happen. Nothing has changed then.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// This VM has no private memory.
@@ -20,9 +20,18 @@ pub enum Refusal {
     /// Part of the range is not RAM.
     #[error("part of the range is not RAM")]
     NotRam,
-    /// The rate the policy allows is used up.
-    #[error("too many page-state changes")]
+    /// Part of the range is private.
+    #[error("part of the range is private")]
+    NotShared,
+    /// The policy's rate is used up: later.
+    #[error("too many page-state changes: later")]
     RateLimit,
+    /// The policy's limits forbid it.
+    #[error("the policy's limits on page states forbid it")]
+    Denied,
+    /// The policy's limits end the guest.
+    #[error("the policy's limits on page states end the guest")]
+    Killed,
     /// The kernel refused.
     #[error("the kernel refused: errno {0}")]
     Kernel(i32),
@@ -30,11 +39,18 @@ pub enum Refusal {
 
 /// The page states of one VM.
 pub trait PageStates: Send + Sync {
-    /// Makes every page of `range` `to`. All or nothing is checked before the first page changes.
+    /// Makes every page of `range` `to`, and gives the number of pages that were not. All is checked before the first
+    /// page changes.
     ///
     /// # Errors
     /// [`Refusal`].
-    fn convert(&self, range: GpaRange, to: Visibility) -> Result<(), Refusal>;
+    fn convert(&self, range: GpaRange, to: Visibility) -> Result<u64, Refusal>;
+
+    /// Writes `bytes` at `gpa`, to pages that are all shared and stay so meanwhile.
+    ///
+    /// # Errors
+    /// [`Refusal`].
+    fn write_shared(&self, gpa: u64, bytes: &[u8]) -> Result<(), Refusal>;
 }
 
 /// The page states of a VM without protection: everything is shared, for ever.
@@ -42,7 +58,10 @@ pub trait PageStates: Send + Sync {
 pub struct AllShared;
 
 impl PageStates for AllShared {
-    fn convert(&self, _: GpaRange, _: Visibility) -> Result<(), Refusal> {
+    fn convert(&self, _: GpaRange, _: Visibility) -> Result<u64, Refusal> {
+        Err(Refusal::NotConfidential)
+    }
+    fn write_shared(&self, _: u64, _: &[u8]) -> Result<(), Refusal> {
         Err(Refusal::NotConfidential)
     }
 }

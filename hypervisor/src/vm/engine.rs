@@ -9,13 +9,13 @@ use crate::devices::{
 };
 use crate::event::Event;
 use crate::exits::{Events, Guard, Machine, Outcome, Stop};
-use crate::kvm::{KvmError, SnpError, SnpVm, Vcpu, Vm, VmKind};
+use crate::kvm::{KvmError, PrivateMemory, SnpError, SnpVm, Vcpu, Vm, VmKind};
 use crate::launch::LaunchPlan;
 use crate::launch::cpuid_page::{CpuidTable, TooManyLeaves};
 use crate::launch::issue::issue;
 use crate::launch::snp::SnpLaunch;
 use crate::memory::page_state::AllShared;
-use crate::memory::{GuestRam, PageStates, PrivateRam, RamError};
+use crate::memory::{GuestRam, KernelSides, PageMap, PageStates, PrivateRam, RamError};
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::sync::{Arc, Barrier, Mutex, PoisonError};
@@ -139,11 +139,14 @@ impl Engine {
         let (snp, pages): (_, Box<dyn PageStates>) = match (&plan.snp, host.dev_sev) {
             (Some(launch), Some(dev_sev)) => {
                 check_c_bit(&vm, launch)?;
-                let snp = SnpVm::init(vm.clone(), dev_sev, launch.vmsa_features)?;
+                let snp = SnpVm::init(vm.clone(), dev_sev, launch)?;
                 vm.create_irqchip()?;
-                let private = snp.add_memory(&ram, &plan.shared)?;
+                let private = PrivateMemory::add(&vm, &ram, &plan.shared)?;
                 let files = private.files();
-                (Some(Snp { vm: snp, files }), Box::new(PrivateRam::new(ram.clone(), private)))
+                let map = PageMap::new(plan.ram.clone(), &plan.shared);
+                let sides = KernelSides::new(ram.clone(), private);
+                let pages = PrivateRam::new(sides, map, launch.page_limits);
+                (Some(Snp { vm: snp, files }), Box::new(pages))
             }
             (Some(_), None) => return Err(EngineError::NoDevSev),
             (None, _) => {
@@ -166,8 +169,15 @@ impl Engine {
         let uart = Uart::new(serial_line.clone(), input_drained.clone(), console.clone());
         let uart = Arc::new(Mutex::new(uart));
         let (pio, mmio) = buses(&uart)?;
-        let machine =
-            Machine { pio, mmio, ram: plan.ram.clone(), pages, guard: Guard::default(), events };
+        let machine = Machine {
+            pio,
+            mmio,
+            ram: plan.ram.clone(),
+            pages,
+            certs: plan.snp.as_ref().and_then(|launch| launch.certs.clone()),
+            guard: Guard::default(),
+            events,
+        };
         let stop = StopSlot { reason: Mutex::new(None), event: stopped.clone() };
         let ends =
             Ends { console, output_ready, input_drained, uart, serial_line, power_button, stopped };

@@ -22,6 +22,7 @@ pub const MEMORY: FdSlot = FdSlot("memory");
 const SET_MEMORY_ATTRIBUTES: u32 = 0x4020_aed2;
 /// `FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE`.
 const PUNCH: u32 = 3;
+const CLOCK_MONOTONIC: u32 = 1;
 
 macro_rules! vmm_rules {
     ($($more:expr),*) => {
@@ -55,6 +56,11 @@ pub const VMM_SNP: Profile = Profile {
             sys("fallocate"),
             &[Pin::Fd(0, MEMORY), Pin::Int(1, PUNCH)],
             "give up the other side of converted pages"
+        ),
+        Rule::new(
+            sys("clock_gettime"),
+            &[Pin::Int(0, CLOCK_MONOTONIC)],
+            "the policy's rate of page-state changes, where the kernel's clock needs a call"
         )
     ],
 };

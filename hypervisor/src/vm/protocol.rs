@@ -141,6 +141,7 @@ fn stop_fields(stop: Stop) -> Fields {
         Stop::FailEntry { reason } => stopped(7).words(reason, 0),
         Stop::RunFailed { errno } => stopped(8).small(errno.cast_unsigned()),
         Stop::UnexpectedExit { reason } => stopped(9).small(reason),
+        Stop::PageStateLimit => stopped(10),
     }
 }
 
@@ -157,6 +158,7 @@ fn stop_from(fields: &Fields) -> Option<Stop> {
         7 => Stop::FailEntry { reason: fields.words[0] },
         8 => Stop::RunFailed { errno: fields.small.cast_signed() },
         9 => Stop::UnexpectedExit { reason: fields.small },
+        10 => Stop::PageStateLimit,
         _ => return None,
     })
 }
@@ -267,6 +269,7 @@ mod tests {
             Stop::FailEntry { reason: u64::MAX },
             Stop::RunFailed { errno: 22 },
             Stop::UnexpectedExit { reason: 99 },
+            Stop::PageStateLimit,
         ]
     }
 
@@ -309,7 +312,7 @@ mod tests {
             let mut whole = [0; MESSAGE_SIZE];
             whole[..32].copy_from_slice(&packet);
             whole[0] %= 8;
-            whole[1] %= 11;
+            whole[1] %= 12;
             if let Ok(message) = FromVmm::decode(&whole) {
                 prop_assert_eq!(FromVmm::decode(&message.encode()), Ok(message));
             }

@@ -108,7 +108,10 @@ pub fn run(
         Protection::SevSnp => {}
     }
     open::check_memory(config.memory)?;
-    let plan = linux::plan(config, open::files(config)?)?;
+    let mut plan = linux::plan(config, open::files(config)?)?;
+    if let Some(launch) = &mut plan.snp {
+        launch.page_limits = policy.page_state_limits();
+    }
     check_digest(&plan)?;
     timeline.record("plan");
     decide(&policy, config, &plan, log)?;

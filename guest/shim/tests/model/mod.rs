@@ -77,6 +77,7 @@ pub struct Model {
     /// Pages looked at since.
     pub touched: HashMap<u64, usize>,
     pub marks: Vec<u8>,
+    pub marks_by_page: Vec<u64>,
     fail_validation: Vec<u64>,
     pretend_private: bool,
     refuse_private: bool,
@@ -101,6 +102,7 @@ impl Model {
             validated: HashMap::new(),
             touched: HashMap::new(),
             marks: Vec::new(),
+            marks_by_page: Vec::new(),
             fail_validation: Vec::new(),
             pretend_private: false,
             refuse_private: false,
@@ -338,5 +340,8 @@ impl Machine for Model {
 
     fn mark(&mut self, _: u16, step: u8) {
         self.marks.push(step);
+    }
+    fn mark_by_page(&mut self, gpa: u64) {
+        self.marks_by_page.push(gpa);
     }
 }

@@ -1,8 +1,9 @@
 //! ELF `vmlinux`: program headers, checked, one segment at a time (System V ABI, ELF-64 object file format).
 
+use crate::KernelError;
 use crate::bytes::{array, u16_at, u32_at, u64_at};
+use casemate_layout::Range;
 use casemate_layout::map::{DEVICE_HOLE, HIGH_START};
-use casemate_layout::{Range, Termination};
 
 const IDENT: [u8; 7] = *b"\x7fELF\x02\x01\x01";
 const EXECUTABLE: u16 = 2;
@@ -38,53 +39,63 @@ impl Elf {
     /// and the entry in one with code.
     ///
     /// # Errors
-    /// [`Termination::KernelFormat`].
-    pub fn parse(file: &[u8]) -> Result<Self, Termination> {
-        let elf = read_header(file).ok_or(Termination::KernelFormat)?;
-        let mut has_entry = false;
+    /// [`KernelError`].
+    pub fn parse(file: &[u8]) -> Result<Self, KernelError> {
+        let elf = checked_header(file)?;
+        let (mut has_entry, mut has_segments) = (false, false);
         for index in 0..elf.count {
             let Some(segment) = elf.segment(file, index)? else { continue };
+            has_segments = true;
             let entry = Range { start: elf.entry, size: 1 };
             has_entry |= segment.executable && segment.memory.contains(entry);
             for other in 0..index {
                 let other = elf.segment(file, other)?;
-                if other.is_some_and(|other| other.memory.overlaps(segment.memory)) {
-                    return Err(Termination::KernelFormat);
+                if let Some(other) = other.filter(|other| other.memory.overlaps(segment.memory)) {
+                    return Err(KernelError::Overlap(other.memory.start.max(segment.memory.start)));
                 }
             }
         }
-        if has_entry { Ok(elf) } else { Err(Termination::KernelFormat) }
+        match (has_segments, has_entry) {
+            (false, _) => Err(KernelError::NotAKernel),
+            (_, false) => Err(KernelError::BadEntry(elf.entry)),
+            _ => Ok(elf),
+        }
     }
 
     /// Segments to load, in file order.
     ///
     /// # Errors
-    /// [`Termination::KernelFormat`]; never for a file that parsed.
+    /// [`KernelError`]; never for a file that parsed.
     pub fn segments<'a>(
         &'a self,
         file: &'a [u8],
-    ) -> impl Iterator<Item = Result<Segment, Termination>> + 'a {
+    ) -> impl Iterator<Item = Result<Segment, KernelError>> + 'a {
         (0..self.count).filter_map(|index| self.segment(file, index).transpose())
     }
 
     /// Segment `index`; `None` when it is not to be loaded.
     ///
     /// # Errors
-    /// [`Termination::KernelFormat`].
-    pub fn segment(&self, file: &[u8], index: u16) -> Result<Option<Segment>, Termination> {
-        let damaged = Termination::KernelFormat;
-        let (kind, segment) = self.read_segment(file, index).ok_or(damaged)?;
+    /// [`KernelError`].
+    pub fn segment(&self, file: &[u8], index: u16) -> Result<Option<Segment>, KernelError> {
+        let (kind, segment) =
+            self.read_segment(file, index).ok_or(KernelError::Truncated("a program header"))?;
         if kind != LOAD || segment.memory.size == 0 {
             return Ok(None);
         }
-        let file_end = segment.file.checked_end().ok_or(damaged)?;
-        let memory_end = segment.memory.checked_end().ok_or(damaged)?;
-        if file_end > file.len() as u64
-            || segment.file.size > segment.memory.size
-            || segment.memory.start < HIGH_START
-            || memory_end > DEVICE_HOLE.start
-        {
-            return Err(damaged);
+        let bad = |what| KernelError::BadSegment { index, what };
+        if segment.file.checked_end().is_none_or(|end| end > file.len() as u64) {
+            return Err(KernelError::Truncated("a segment"));
+        }
+        if segment.file.size > segment.memory.size {
+            return Err(bad("it is larger in the file than in memory"));
+        }
+        if segment.memory.start < HIGH_START {
+            return Err(bad("it starts below 1 MiB"));
+        }
+        let end = segment.memory.checked_end().ok_or(bad("it wraps"))?;
+        if end > DEVICE_HOLE.start {
+            return Err(bad("it ends above 3 GiB"));
         }
         Ok(Some(segment))
     }
@@ -108,14 +119,22 @@ impl Elf {
     }
 }
 
-fn read_header(file: &[u8]) -> Option<Elf> {
-    let count = u16_at(file, 0x38)?;
-    let sizes = (u16_at(file, 0x34)?, u16_at(file, 0x36)?);
-    let legal = array(file, 0) == Some(IDENT)
-        && u16_at(file, 0x10)? == EXECUTABLE
-        && u16_at(file, 0x12)? == X86_64
-        && sizes == (HEADER_BYTES, PROGRAM_HEADER_BYTES)
+fn checked_header(file: &[u8]) -> Result<Elf, KernelError> {
+    if array(file, 0) != Some(IDENT) {
+        return Err(KernelError::NotAKernel);
+    }
+    let cut = KernelError::Truncated("the ELF header");
+    if u16_at(file, 0x10).ok_or(cut)? != EXECUTABLE || u16_at(file, 0x12).ok_or(cut)? != X86_64 {
+        return Err(KernelError::NotAKernel);
+    }
+    read_header(file).ok_or(cut)?.ok_or(KernelError::NotAKernel)
+}
+
+/// The header; None within when it is not that of an executable as linkers make them.
+fn read_header(file: &[u8]) -> Option<Option<Elf>> {
+    let (size, entry_size, count) = (u16_at(file, 0x34)?, u16_at(file, 0x36)?, u16_at(file, 0x38)?);
+    let legal = (size, entry_size) == (HEADER_BYTES, PROGRAM_HEADER_BYTES)
         && (1..=MAX_PROGRAM_HEADERS).contains(&count);
-    legal.then_some(())?;
-    Some(Elf { entry: u64_at(file, 0x18)?, table: u64_at(file, 0x20)?, count })
+    let elf = Elf { entry: u64_at(file, 0x18)?, table: u64_at(file, 0x20)?, count };
+    Some(legal.then_some(elf))
 }

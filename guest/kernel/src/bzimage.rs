@@ -1,7 +1,8 @@
 //! bzImage: the set-up header, checked, and where the 64-bit entry is (Linux, Documentation/arch/x86/boot.rst).
 
+use crate::KernelError;
 use crate::bytes::{array, u16_at, u32_at, u64_at};
-use casemate_layout::{Range, Termination};
+use casemate_layout::Range;
 
 const SECTOR: u64 = 512;
 const BOOT_FLAG: u16 = 0xaa55;
@@ -53,33 +54,25 @@ impl BzImage {
     /// Checks the header of `file`.
     ///
     /// # Errors
-    /// [`Termination::KernelFormat`] and [`Termination::KernelProtocol`].
-    pub fn parse(file: &[u8]) -> Result<Self, Termination> {
-        let header = read_header(file).ok_or(Termination::KernelFormat)?;
-        let damaged = Termination::KernelFormat;
-        if header.boot_flag != BOOT_FLAG || header.signature != SIGNATURE {
-            return Err(damaged);
-        }
-        if header.version < MIN_PROTOCOL
-            || header.xloadflags & XLF_KERNEL_64 == 0
-            || header.loadflags & LOADED_HIGH == 0
-        {
-            return Err(Termination::KernelProtocol);
-        }
+    /// [`KernelError`].
+    pub fn parse(file: &[u8]) -> Result<Self, KernelError> {
+        let header = checked_header(file)?;
         let sectors = match header.setup_sectors {
             0 => DEFAULT_SETUP_SECTORS,
             sectors => u64::from(sectors),
         };
         let setup_bytes = (sectors + 1) * SECTOR;
-        let code_bytes = (file.len() as u64).checked_sub(setup_bytes).ok_or(damaged)?;
+        let code = KernelError::Truncated("the protected-mode kernel");
+        let code_bytes = (file.len() as u64).checked_sub(setup_bytes).ok_or(code)?;
+        if code_bytes <= ENTRY_64 || u64::from(header.paragraphs) * 16 > code_bytes {
+            return Err(code);
+        }
         let alignment = u64::from(header.alignment);
-        if code_bytes <= ENTRY_64
-            || u64::from(header.paragraphs) * 16 > code_bytes
-            || !alignment.is_power_of_two()
-            || alignment > MAX_ALIGNMENT
-            || u64::from(header.init_size) < code_bytes
-        {
-            return Err(damaged);
+        if !alignment.is_power_of_two() || alignment > MAX_ALIGNMENT {
+            return Err(KernelError::BadHeader("kernel_alignment"));
+        }
+        if u64::from(header.init_size) < code_bytes {
+            return Err(KernelError::BadHeader("init_size is less than the kernel"));
         }
         Ok(Self {
             setup_bytes,
@@ -99,9 +92,9 @@ impl BzImage {
     /// it prefers (arch/x86/boot/compressed/head_64.S).
     ///
     /// # Errors
-    /// [`Termination::KernelFit`].
-    pub fn place(&self, file: Range) -> Result<Placement, Termination> {
-        let unfit = Termination::KernelFit;
+    /// [`KernelError::DoesNotFit`].
+    pub fn place(&self, file: Range) -> Result<Placement, KernelError> {
+        let unfit = KernelError::DoesNotFit;
         let load = file.start.checked_add(self.setup_bytes).ok_or(unfit)?;
         if !self.relocatable && load != self.preferred {
             return Err(unfit);
@@ -123,40 +116,51 @@ impl BzImage {
 struct Header {
     setup_sectors: u8,
     paragraphs: u32,
-    boot_flag: u16,
-    signature: [u8; 4],
-    version: u16,
-    loadflags: u8,
     initrd_max: u32,
     alignment: u32,
     relocatable: u8,
-    xloadflags: u16,
     preferred: u64,
     init_size: u32,
     bytes: [u8; HEADER_BYTES],
     len: usize,
 }
 
-fn read_header(file: &[u8]) -> Option<Header> {
-    // The jump over the header tells its length: a two-byte short jump at 0x200.
-    let end = 0x202 + usize::from(*file.get(0x201)?);
-    let len = end.checked_sub(HEADER_START)?;
-    if end < MIN_HEADER_END || len > HEADER_BYTES {
-        return None;
+fn checked_header(file: &[u8]) -> Result<Header, KernelError> {
+    if array(file, 0x202) != Some(SIGNATURE) {
+        return Err(KernelError::NotAKernel);
     }
+    let cut = KernelError::Truncated("the set-up header");
+    if u16_at(file, 0x1fe) != Some(BOOT_FLAG) {
+        return Err(KernelError::BadHeader("boot_flag"));
+    }
+    let version = u16_at(file, 0x206).ok_or(cut)?;
+    if version < MIN_PROTOCOL {
+        let [minor, major] = version.to_le_bytes();
+        return Err(KernelError::OldProtocol { major, minor });
+    }
+    let loadflags = file.get(0x211).ok_or(cut)?;
+    let xloadflags = u16_at(file, 0x236).ok_or(cut)?;
+    if xloadflags & XLF_KERNEL_64 == 0 || loadflags & LOADED_HIGH == 0 {
+        return Err(KernelError::No64BitEntry);
+    }
+    // The jump over the header tells its length: a two-byte short jump at 0x200.
+    let end = 0x202 + usize::from(*file.get(0x201).ok_or(cut)?);
+    if end < MIN_HEADER_END || end - HEADER_START > HEADER_BYTES {
+        return Err(KernelError::BadHeader("its length"));
+    }
+    read_header(file, end).ok_or(cut)
+}
+
+fn read_header(file: &[u8], end: usize) -> Option<Header> {
+    let len = end.checked_sub(HEADER_START)?;
     let mut bytes = [0; HEADER_BYTES];
     bytes.get_mut(..len)?.copy_from_slice(file.get(HEADER_START..end)?);
     Some(Header {
         setup_sectors: *file.get(HEADER_START)?,
         paragraphs: u32_at(file, 0x1f4)?,
-        boot_flag: u16_at(file, 0x1fe)?,
-        signature: array(file, 0x202)?,
-        version: u16_at(file, 0x206)?,
-        loadflags: *file.get(0x211)?,
         initrd_max: u32_at(file, 0x22c)?,
         alignment: u32_at(file, 0x230)?,
         relocatable: *file.get(0x234)?,
-        xloadflags: u16_at(file, 0x236)?,
         preferred: u64_at(file, 0x258)?,
         init_size: u32_at(file, 0x260)?,
         bytes,

@@ -1,0 +1,166 @@
+//! Kernel images: what is right is recognised, and each fault is refused by its name.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
+
+use casemate_kernel::{BzImage, Elf, Kernel, KernelError};
+use casemate_layout::Range;
+use proptest::prelude::{any, prop_assert, proptest};
+
+/// An ELF file with segments (offset, physical address, in file, in memory).
+fn elf_file(entry: u64, segments: &[[u64; 4]]) -> Vec<u8> {
+    let mut file = vec![0; 64];
+    file[..7].copy_from_slice(b"\x7fELF\x02\x01\x01");
+    file[16] = 2;
+    file[18] = 62;
+    file[24..32].copy_from_slice(&entry.to_le_bytes());
+    file[32] = 64;
+    file[52] = 64;
+    file[54] = 56;
+    file[56] = u8::try_from(segments.len()).unwrap();
+    for [offset, physical, in_file, in_memory] in segments {
+        file.extend_from_slice(&[1, 0, 0, 0, 5, 0, 0, 0]);
+        for word in
+            [offset, &(physical | 0xffff_ffff_8000_0000), physical, in_file, in_memory, &4096]
+        {
+            file.extend_from_slice(&word.to_le_bytes());
+        }
+    }
+    file.resize(8192, 0);
+    file
+}
+
+/// A bzImage whose fields are then changed by `edits`.
+fn bzimage(edits: &[(usize, &[u8])]) -> Vec<u8> {
+    let mut file = vec![0_u8; 0x2000];
+    let good: [(usize, &[u8]); 9] = [
+        (0x1f1, &[1]),
+        (0x1fe, &[0x55, 0xaa, 0xeb, 0x6a]),
+        (0x202, b"HdrS\x0f\x02"),
+        (0x211, &[1]),
+        (0x22c, &[0xff, 0xff, 0xff, 0x7f]),
+        (0x230, &[0, 0, 0x20, 0]),
+        (0x234, &[1, 21, 1, 0]),
+        (0x258, &[0, 0, 0, 1]),
+        (0x260, &[0, 0, 0x20, 0]),
+    ];
+    for (at, bytes) in good.iter().chain(edits) {
+        file[*at..at + bytes.len()].copy_from_slice(bytes);
+    }
+    file
+}
+
+const GOOD: [u64; 4] = [4096, 0x100_0000, 4096, 8192];
+
+#[test]
+fn a_kernel_of_either_kind_is_recognised_and_where_it_runs() {
+    let file = elf_file(0x100_0010, &[GOOD]);
+    let Kernel::Elf(elf) = Kernel::parse(&file).unwrap() else { panic!("no ELF file") };
+    assert_eq!(elf.entry, 0x100_0010);
+    let segments: Vec<_> = elf.segments(&file).map(Result::unwrap).collect();
+    assert_eq!(segments[0].memory, Range { start: 0x100_0000, size: 8192 });
+    let Kernel::BzImage(image) = Kernel::parse(&bzimage(&[])).unwrap() else {
+        panic!("no bzImage")
+    };
+    assert_eq!(
+        (image.setup_bytes, image.preferred, image.init_size),
+        (1024, 0x100_0000, 0x20_0000)
+    );
+    let place = image.place(Range { start: 0x100_0000 - 1024, size: 0x2000 }).unwrap();
+    assert_eq!(place.entry, 0x100_0200);
+    assert_eq!(place.used, Range { start: 0x100_0000 - 1024, size: 0x20_0000 + 1024 });
+}
+
+#[test]
+fn impossible_elf_segments_are_refused_each_by_its_fault() {
+    let with = |segments: &[[u64; 4]]| Elf::parse(&elf_file(0x100_0000, segments)).unwrap_err();
+    let bad = |segment| match with(&[segment]) {
+        KernelError::BadSegment { index: 0, what } => what,
+        other => panic!("{other}"),
+    };
+    assert_eq!(with(&[GOOD, [4096, 0x100_1000, 16, 16]]), KernelError::Overlap(0x100_1000));
+    assert_eq!(with(&[[4096, 0x100_0000, 4097, 8192]]), KernelError::Truncated("a segment"));
+    assert_eq!(with(&[[u64::MAX, 0x100_0000, 2, 8]]), KernelError::Truncated("a segment"));
+    assert_eq!(bad([0, 0x100_0000, 9, 8]), "it is larger in the file than in memory");
+    assert_eq!(bad([0, 0x1_0000, 8, 8]), "it starts below 1 MiB");
+    assert_eq!(bad([0, u64::MAX - 3, 1, 8]), "it wraps");
+    assert_eq!(bad([0, 0xc000_0000, 1, 8]), "it ends above 3 GiB");
+    assert_eq!(with(&[[0, 0x200_0000, 8, 8]]), KernelError::BadEntry(0x100_0000));
+    assert_eq!(with(&[[0, 0x100_0000, 0, 0]]), KernelError::NotAKernel);
+    assert_eq!(with(&[GOOD; 17]), KernelError::NotAKernel);
+    let mut table_outside = elf_file(0x100_0000, &[GOOD]);
+    table_outside[39] = 0xff;
+    assert_eq!(Elf::parse(&table_outside), Err(KernelError::Truncated("a program header")));
+    assert_eq!(Elf::parse(&table_outside[..30]), Err(KernelError::Truncated("the ELF header")));
+}
+
+#[test]
+fn impossible_bzimages_are_refused_each_by_its_fault() {
+    let with = |at: usize, bytes: &[u8]| BzImage::parse(&bzimage(&[(at, bytes)])).unwrap_err();
+    assert_eq!(with(0x202, b"HdrX"), KernelError::NotAKernel);
+    assert_eq!(with(0x1fe, &[0]), KernelError::BadHeader("boot_flag"));
+    assert_eq!(with(0x206, &[11]), KernelError::OldProtocol { major: 2, minor: 11 });
+    assert_eq!(with(0x236, &[0]), KernelError::No64BitEntry);
+    assert_eq!(with(0x211, &[0]), KernelError::No64BitEntry);
+    assert_eq!(with(0x201, &[0x20]), KernelError::BadHeader("its length"));
+    assert_eq!(with(0x1f4, &[0, 0, 1]), KernelError::Truncated("the protected-mode kernel"));
+    assert_eq!(with(0x1f1, &[0xff]), KernelError::Truncated("the protected-mode kernel"));
+    assert_eq!(with(0x230, &[1]), KernelError::BadHeader("kernel_alignment"));
+    assert_eq!(
+        with(0x260, &[1, 0, 0]),
+        KernelError::BadHeader("init_size is less than the kernel")
+    );
+    let cut = &bzimage(&[])[..0x210];
+    assert_eq!(BzImage::parse(cut), Err(KernelError::Truncated("the set-up header")));
+    for text in [&b""[..], b"#!/bin/sh\n", &[b'x'; 4096]] {
+        assert_eq!(Kernel::parse(text), Err(KernelError::NotAKernel));
+    }
+}
+
+#[test]
+fn a_kernel_that_cannot_move_runs_where_it_wants_or_not_at_all() {
+    let fixed = BzImage::parse(&bzimage(&[(0x234, &[0])])).unwrap();
+    let at = |start| fixed.place(Range { start, size: 0x2000 });
+    assert!(at(0x100_0000 - 1024).is_ok());
+    assert_eq!(at(0x200_0000), Err(KernelError::DoesNotFit));
+    assert_eq!(at(u64::MAX - 4), Err(KernelError::DoesNotFit));
+}
+
+#[test]
+fn every_refusal_is_one_line() {
+    for error in [
+        KernelError::NotAKernel,
+        KernelError::Truncated("x"),
+        KernelError::OldProtocol { major: 1, minor: 2 },
+        KernelError::No64BitEntry,
+        KernelError::BadHeader("x"),
+        KernelError::BadSegment { index: 1, what: "x" },
+        KernelError::Overlap(1),
+        KernelError::BadEntry(1),
+        KernelError::DoesNotFit,
+    ] {
+        let text = error.to_string();
+        assert!(!text.is_empty() && !text.contains('\n'));
+    }
+}
+
+proptest! {
+    #[test]
+    fn any_edits_give_an_answer_and_accepted_files_stay_in_bounds(
+        edits in proptest::collection::vec((0_usize..0x300, any::<u8>()), 0..24), elf: bool,
+    ) {
+        let mut file = if elf { elf_file(0x100_0000, &[GOOD, [0, 0x200_0000, 64, 64]]) } else { bzimage(&[]) };
+        for (at, byte) in edits {
+            file[at] = byte;
+        }
+        match Kernel::parse(&file) {
+            Ok(Kernel::Elf(elf)) => {
+                for segment in elf.segments(&file) {
+                    let segment = segment.unwrap();
+                    prop_assert!(segment.file.end() <= file.len() as u64);
+                    prop_assert!(segment.memory.start >= 1 << 20 && segment.memory.end() <= 3 << 30);
+                }
+            }
+            Ok(Kernel::BzImage(image)) => prop_assert!(image.setup_bytes + 0x200 < file.len() as u64),
+            Err(_) => {}
+        }
+    }
+}
