@@ -7,8 +7,10 @@
 //! - [`report`]: the attestation report, with its state in its type.
 //! - [`cert`]: certificates and revocation lists, the built-in roots.
 //! - [`verify`]: every check, the appraisal policy, the verdict.
+//! - [`context`]: REPORT_DATA that says what a report was made for.
 //! - [`evidence`]: the forms in which reports travel.
 //! - [`store`]: a directory of certificates.
+//! - [`kds`]: the addresses of AMD's key server; `fetch` (feature): asking it.
 //! - [`record`]: verifications on record, replayable.
 //! - [`measure`]: expected launch digests of QEMU, EC2, GCE and IGVM guests, and of any launch plan.
 //! - [`idblock`]: ID blocks and their authentication.
@@ -16,11 +18,15 @@
 #![forbid(unsafe_code)]
 
 pub mod cert;
+pub mod context;
 pub mod crypto;
 pub mod digest;
 pub mod evidence;
+#[cfg(feature = "fetch")]
+pub mod fetch;
 pub mod hex;
 pub mod idblock;
+pub mod kds;
 pub mod measure;
 #[cfg(feature = "model")]
 pub mod model;

@@ -4,6 +4,7 @@
 //! else at hand. A replay makes the verification again and compares every outcome.
 
 use crate::cert::{CertError, Certificate, builtin};
+use crate::context::Context;
 use crate::verify::{Appraisal, Verdict, Verifier};
 use base64ct::{Base64, Encoding};
 use ring::digest::{SHA256, digest};
@@ -31,14 +32,39 @@ pub struct Inputs {
     pub allow_newer: bool,
     /// What the report must say.
     pub appraisal: Appraisal,
+    /// The isolation policy that must admit it.
+    pub policy: Option<PolicyText>,
+    /// What it must have been made for.
+    pub context: Option<Context>,
+}
+
+/// An isolation policy as a document.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PolicyText {
+    /// Name of its file, for messages.
+    pub name: String,
+    /// The document.
+    pub text: String,
+}
+
+/// Why a verification cannot be made: bad use, not bad evidence.
+#[derive(Debug, thiserror::Error)]
+pub enum InputError {
+    /// An intermediate or MODEL certificate is not one.
+    #[error(transparent)]
+    Certificate(#[from] CertError),
+    /// The isolation policy cannot be used.
+    #[error(transparent)]
+    Policy(#[from] policy::LoadError),
 }
 
 impl Inputs {
     /// Makes the verification.
     ///
     /// # Errors
-    /// When an intermediate or MODEL certificate is not one: bad use, not bad evidence.
-    pub fn verify(&self) -> Result<Verdict, CertError> {
+    /// When an intermediate or MODEL certificate is not one, or the isolation policy cannot be used.
+    pub fn verify(&self) -> Result<Verdict, InputError> {
         let mut verifier = Verifier::new(self.at);
         verifier.roots = builtin();
         for der in &self.intermediates {
@@ -53,6 +79,10 @@ impl Inputs {
         }
         verifier.allow_newer = self.allow_newer;
         verifier.appraisal = self.appraisal.clone();
+        verifier.context = self.context.clone();
+        if let Some(PolicyText { name, text }) = &self.policy {
+            verifier.policy = Some(policy::Policy::load(text, name)?);
+        }
         Ok(verifier.verify(&self.report, self.vek.as_deref()))
     }
 }
@@ -94,7 +124,7 @@ pub enum RecordError {
     Damaged(&'static str),
     /// An input is not what it is recorded as.
     #[error("evidence record: {0}")]
-    Input(#[from] CertError),
+    Input(#[from] InputError),
 }
 
 /// A verification on record.
@@ -113,11 +143,30 @@ pub struct Record {
     crls: Vec<Blob>,
     intermediates: Vec<Blob>,
     model_roots: Vec<Blob>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    policy: Option<PolicyText>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    context: Option<RecordedContext>,
     /// Whether the evidence was accepted.
     pub accepted: bool,
     /// Whether the chain ended in a MODEL root.
     pub model: bool,
     checks: serde_json::Value,
+}
+
+/// A context, its nonce in hexadecimal.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RecordedContext {
+    label: String,
+    nonce: String,
+}
+
+impl RecordedContext {
+    fn open(&self) -> Result<Context, RecordError> {
+        let nonce = crate::hex::decode(&self.nonce).ok_or(RecordError::Damaged("nonce"))?;
+        Ok(Context { label: self.label.clone(), nonce })
+    }
 }
 
 /// What a replay found.
@@ -148,6 +197,11 @@ impl Record {
             crls: blobs(&inputs.crls),
             intermediates: blobs(&inputs.intermediates),
             model_roots: blobs(&inputs.model_roots),
+            policy: inputs.policy.clone(),
+            context: inputs.context.as_ref().map(|context| RecordedContext {
+                label: context.label.clone(),
+                nonce: crate::hex::encode(&context.nonce),
+            }),
             accepted: verdict.accepted(),
             model: verdict.is_model(),
             checks: serde_json::to_value(verdict.checks())?,
@@ -184,6 +238,8 @@ impl Record {
             at: self.at,
             allow_newer: self.allow_newer,
             appraisal: self.appraisal.clone(),
+            policy: self.policy.clone(),
+            context: self.context.as_ref().map(RecordedContext::open).transpose()?,
         };
         let verdict = inputs.verify()?;
         let same = verdict.accepted() == self.accepted

@@ -241,46 +241,6 @@ impl Store {
     }
 }
 
-/// The key server's address of the VCEK for a report; none when the generation is not known.
-/// Source: AMD 57230, "VCEK Certificate and KDS Interface".
-#[must_use]
-pub fn vcek_url(report: &Fields) -> Option<String> {
-    let generation = report.generation()?;
-    let hwid = report.chip_id.get(..generation.hwid_length())?;
-    let query: Vec<_> = report
-        .reported_tcb
-        .components(generation)
-        .map(|(name, value)| {
-            let key = match name {
-                "bootloader" => "blSPL",
-                "tee" => "teeSPL",
-                "snp" => "snpSPL",
-                "microcode" => "ucodeSPL",
-                _ => "fmcSPL",
-            };
-            format!("{key}={value:02}")
-        })
-        .collect();
-    Some(format!(
-        "https://kdsintf.amd.com/vcek/v1/{}/{}?{}",
-        generation.name(),
-        hex::encode(hwid),
-        query.join("&")
-    ))
-}
-
-/// The key server's addresses of a generation's CA certificates and revocation list.
-#[must_use]
-pub fn ca_urls(generation: Generation) -> [String; 3] {
-    let base = "https://kdsintf.amd.com";
-    let name = generation.name();
-    [
-        format!("{base}/vcek/v1/{name}/cert_chain"),
-        format!("{base}/vlek/v1/{name}/cert_chain"),
-        format!("{base}/vcek/v1/{name}/crl"),
-    ]
-}
-
 fn io(path: &Path) -> impl FnOnce(std::io::Error) -> StoreError {
     let path = path.to_owned();
     move |source| StoreError::Io { path, source }

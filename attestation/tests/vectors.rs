@@ -239,17 +239,41 @@ fn an_appraisal_in_toml_narrows_what_is_accepted() {
 }
 
 #[test]
-fn a_published_tcb_floor_applies_by_generation() {
-    for (name, code) in [
-        ("ms_milan", None),
-        ("virtee_milan", Some(Code::TcbFloorReported)),
-        ("ms_genoa", None),
-        ("ms_turin", None),
-    ] {
+fn a_published_tcb_floor_applies_by_processor_and_is_refused_where_none_is_known() {
+    use attestation::verify::{TcbFloor, TcbPreset};
+    let failure = |name: &str, preset: TcbPreset, own: Option<TcbFloor>| {
         let pair = common::find(name);
         let mut verifier = lenient(pair.at);
-        verifier.appraisal.tcb.presets = vec![attestation::verify::TcbPreset::AmdSb3019];
+        verifier.appraisal.tcb.presets = vec![preset];
+        for floors in [&mut verifier.appraisal.tcb.turin, &mut verifier.appraisal.tcb.milan] {
+            floors.reported = own;
+            floors.committed = own;
+            floors.launch = own;
+        }
         let verdict = verifier.verify(&pair.report, Some(&pair.vek));
-        assert_eq!(verdict.first_failure().map(|check| check.code), code, "{name}");
+        verdict.first_failure().map(|check| check.code)
+    };
+    let refused = Some(Code::TcbFloorReported);
+    // Reported SNP and microcode levels: ms_milan 24, 219; virtee_milan 8; ms_genoa 23, 84 (stepping 1); ms_turin 4, 81.
+    for (name, preset, expected) in [
+        ("ms_milan", TcbPreset::AmdSb3019, None),
+        ("virtee_milan", TcbPreset::AmdSb3019, refused),
+        ("ms_genoa", TcbPreset::AmdSb3019, None),
+        ("ms_genoa", TcbPreset::AmdSb3020, refused),
+        ("ms_turin", TcbPreset::AmdSb3020, None),
+        ("ms_genoa", TcbPreset::AmdSb3027, refused),
+        ("ms_turin", TcbPreset::AmdSb3027, None),
+        ("ms_turin", TcbPreset::AmdSb3019, refused),
+        ("ms_milan", TcbPreset::AmdSb3020, refused),
+    ] {
+        assert_eq!(failure(name, preset, None), expected, "{name} {preset:?}");
     }
+    let own = TcbFloor { snp: Some(4), ..TcbFloor::default() };
+    assert_eq!(
+        failure("ms_turin", TcbPreset::AmdSb3019, Some(own)),
+        None,
+        "an own floor stands in"
+    );
+    let own = TcbFloor { snp: Some(5), ..TcbFloor::default() };
+    assert_eq!(failure("ms_turin", TcbPreset::AmdSb3019, Some(own)), refused);
 }

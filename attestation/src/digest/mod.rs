@@ -11,7 +11,7 @@ mod vmsa;
 
 pub use vmsa::{Segment, VcpuState};
 
-use ring::digest::{SHA384, digest};
+use ring::digest::{SHA384, SHA512, digest};
 use std::io::Read;
 
 /// Bytes of a page. The launch digest knows no other size.
@@ -234,6 +234,12 @@ fn check_range(gpa: u64, count: u64) -> Result<(), DigestError> {
         .and_then(|length| gpa.checked_add(length))
         .map(|_| ())
         .ok_or(DigestError::AddressOverflow { gpa, pages: count })
+}
+
+pub(crate) fn sha512(bytes: &[u8]) -> [u8; 64] {
+    let mut out = [0; 64];
+    out.copy_from_slice(digest(&SHA512, bytes).as_ref());
+    out
 }
 
 pub(crate) fn sha384(bytes: &[u8]) -> Digest384 {

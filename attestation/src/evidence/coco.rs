@@ -1,7 +1,8 @@
 //! SnpEvidence as the guest attester of Confidential Containers sends it: a report taken apart.
 //!
-//! The report travels as fields, so its bytes are put together again before they are verified. What JSON
-//! does not carry (reserved bytes) is zero; if it was not, the signature does not verify, which is safe.
+//! The report travels as fields, so its bytes are put together again before they are verified. Two layouts are in use:
+//! that of crate sev from 6 on, with FMC, CPUID and mitigation vectors as fields, and that before, which has reserved
+//! ranges instead. What JSON does not carry is zero; if it was not, the signature does not verify, which is safe.
 
 use super::{Evidence, EvidenceError, Form, json_error};
 use crate::report::REPORT_SIZE;
@@ -29,6 +30,9 @@ struct Tcb {
     fmc: Option<u8>,
     bootloader: u8,
     tee: u8,
+    /// The old layout names the bytes of Milan and Genoa, whatever the processor.
+    #[serde(default, rename = "_reserved")]
+    reserved: Option<[u8; 4]>,
     snp: u8,
     microcode: u8,
 }
@@ -37,8 +41,9 @@ impl Tcb {
     /// With FMC the layout is Turin's.
     fn bytes(&self) -> [u8; 8] {
         let Self { bootloader, tee, snp, microcode, .. } = *self;
+        let [a, b, c, d] = self.reserved.unwrap_or_default();
         match self.fmc {
-            None => [bootloader, tee, 0, 0, 0, 0, snp, microcode],
+            None => [bootloader, tee, a, b, c, d, snp, microcode],
             Some(fmc) => [fmc, bootloader, tee, snp, 0, 0, 0, microcode],
         }
     }
@@ -57,6 +62,8 @@ struct Version {
 struct Signature {
     r: Vec<u8>,
     s: Vec<u8>,
+    #[serde(default, rename = "_reserved")]
+    reserved: Option<Vec<u8>>,
 }
 
 #[derive(Deserialize)]
@@ -71,7 +78,10 @@ struct Fields {
     sig_algo: u32,
     current_tcb: Tcb,
     plat_info: u64,
+    #[serde(alias = "_author_key_en")]
     key_info: u32,
+    #[serde(default, rename = "_reserved_0")]
+    reserved_0: u32,
     report_data: Vec<u8>,
     measurement: Vec<u8>,
     host_data: Vec<u8>,
@@ -86,15 +96,37 @@ struct Fields {
     cpuid_mod_id: Option<u8>,
     #[serde(default)]
     cpuid_step: Option<u8>,
+    #[serde(default, rename = "_reserved_1")]
+    reserved_1: Option<Vec<u8>>,
     chip_id: Vec<u8>,
     committed_tcb: Tcb,
-    current: Version,
-    committed: Version,
+    #[serde(default)]
+    current: Option<Version>,
+    #[serde(default)]
+    committed: Option<Version>,
+    #[serde(default)]
+    current_build: u8,
+    #[serde(default)]
+    current_minor: u8,
+    #[serde(default)]
+    current_major: u8,
+    #[serde(default)]
+    committed_build: u8,
+    #[serde(default)]
+    committed_minor: u8,
+    #[serde(default)]
+    committed_major: u8,
+    #[serde(default, rename = "_reserved_2")]
+    reserved_2: u8,
+    #[serde(default, rename = "_reserved_3")]
+    reserved_3: u8,
     launch_tcb: Tcb,
     #[serde(default)]
     launch_mit_vector: Option<u64>,
     #[serde(default)]
     current_mit_vector: Option<u64>,
+    #[serde(default, rename = "_reserved_4")]
+    reserved_4: Option<Vec<u8>>,
     signature: Signature,
 }
 
@@ -108,11 +140,19 @@ pub(super) fn read(value: serde_json::Value) -> Result<Evidence, EvidenceError> 
     Ok(Evidence { form: Form::CocoJson, report, vek })
 }
 
+/// Offset, length, name, bytes.
+type Part<'a> = (usize, usize, &'static str, &'a [u8]);
+
 fn assemble(f: &Fields) -> Result<Vec<u8>, EvidenceError> {
-    let firmware = |v: &Version| vec![v.build, v.minor, v.major];
+    let firmware = |v: &Option<Version>, [build, minor, major]: [u8; 3]| match v {
+        Some(v) => [v.build, v.minor, v.major],
+        None => [build, minor, major],
+    };
+    let current = firmware(&f.current, [f.current_build, f.current_minor, f.current_major]);
+    let committed =
+        firmware(&f.committed, [f.committed_build, f.committed_minor, f.committed_major]);
     let cpuid = [f.cpuid_fam_id, f.cpuid_mod_id, f.cpuid_step].map(Option::unwrap_or_default);
-    // Offset, length, name, bytes.
-    let parts: [(usize, usize, &str, &[u8]); 29] = [
+    let parts: [Part<'_>; 29] = [
         (0x00, 4, "version", &f.version.to_le_bytes()),
         (0x04, 4, "guest_svn", &f.guest_svn.to_le_bytes()),
         (0x08, 8, "policy", &f.policy.to_le_bytes()),
@@ -123,6 +163,7 @@ fn assemble(f: &Fields) -> Result<Vec<u8>, EvidenceError> {
         (0x38, 8, "current_tcb", &f.current_tcb.bytes()),
         (0x40, 8, "plat_info", &f.plat_info.to_le_bytes()),
         (0x48, 4, "key_info", &f.key_info.to_le_bytes()),
+        (0x4C, 4, "_reserved_0", &f.reserved_0.to_le_bytes()),
         (0x50, 64, "report_data", &f.report_data),
         (0x90, 48, "measurement", &f.measurement),
         (0xC0, 32, "host_data", &f.host_data),
@@ -134,17 +175,24 @@ fn assemble(f: &Fields) -> Result<Vec<u8>, EvidenceError> {
         (0x188, 3, "cpuid", &cpuid),
         (0x1A0, 64, "chip_id", &f.chip_id),
         (0x1E0, 8, "committed_tcb", &f.committed_tcb.bytes()),
-        (0x1E8, 3, "current", &firmware(&f.current)),
-        (0x1EC, 3, "committed", &firmware(&f.committed)),
+        (0x1E8, 4, "current", &with_reserved(current, f.reserved_2)),
+        (0x1EC, 4, "committed", &with_reserved(committed, f.reserved_3)),
         (0x1F0, 8, "launch_tcb", &f.launch_tcb.bytes()),
         (0x1F8, 8, "launch_mit_vector", &f.launch_mit_vector.unwrap_or(0).to_le_bytes()),
         (0x200, 8, "current_mit_vector", &f.current_mit_vector.unwrap_or(0).to_le_bytes()),
         (0x2A0, 72, "signature.r", &f.signature.r),
         (0x2E8, 72, "signature.s", &f.signature.s),
-        (0x4C, 4, "reserved", &[0; 4]),
     ];
+    // The old layout's ranges hold what has become a field since.
+    let old = [
+        (0x188, 24, "_reserved_1", f.reserved_1.as_deref()),
+        (0x1F8, 168, "_reserved_4", f.reserved_4.as_deref()),
+        (0x330, 368, "signature._reserved", f.signature.reserved.as_deref()),
+    ];
+    let old =
+        old.into_iter().filter_map(|(at, length, name, bytes)| Some((at, length, name, bytes?)));
     let mut report = vec![0; REPORT_SIZE];
-    for (offset, length, name, bytes) in parts {
+    for (offset, length, name, bytes) in parts.into_iter().chain(old) {
         if bytes.len() != length {
             let found = bytes.len();
             return Err(EvidenceError::Json(format!("`{name}` has {found} bytes, not {length}")));
@@ -154,4 +202,8 @@ fn assemble(f: &Fields) -> Result<Vec<u8>, EvidenceError> {
         }
     }
     Ok(report)
+}
+
+fn with_reserved([build, minor, major]: [u8; 3], reserved: u8) -> [u8; 4] {
+    [build, minor, major, reserved]
 }

@@ -141,7 +141,13 @@ pub fn vek_in(bytes: &[u8]) -> Vec<u8> {
 }
 
 fn json(bytes: &[u8]) -> Result<Evidence, EvidenceError> {
-    let value: serde_json::Value = serde_json::from_slice(bytes).map_err(json_error)?;
+    let mut value: serde_json::Value = serde_json::from_slice(bytes).map_err(json_error)?;
+    // As the KBS protocol wraps it: `tee-evidence` around `primary_evidence` around SnpEvidence.
+    for wrapper in ["tee-evidence", "primary_evidence"] {
+        if let Some(inner) = value.get_mut(wrapper) {
+            value = inner.take();
+        }
+    }
     if value.get("attestation_report").is_some() {
         coco::read(value)
     } else if value.get("outblob").is_some() {

@@ -18,12 +18,12 @@ pub(super) fn read(value: serde_json::Value) -> Result<Evidence, EvidenceError> 
     Evidence { form: Form::TsmJson, report, vek: None }.with_table(&table)
 }
 
-/// Any of the four usual alphabets; the padded forms first.
+/// Any of the four usual alphabets, the padded forms first; broken into lines or not.
 fn base64(text: &str, field: &str) -> Result<Vec<u8>, EvidenceError> {
-    let text = text.trim_ascii();
-    Base64::decode_vec(text)
-        .or_else(|_| Base64Url::decode_vec(text))
-        .or_else(|_| Base64Unpadded::decode_vec(text))
-        .or_else(|_| Base64UrlUnpadded::decode_vec(text))
+    let text: String = text.chars().filter(|c| !c.is_ascii_whitespace()).collect();
+    Base64::decode_vec(&text)
+        .or_else(|_| Base64Url::decode_vec(&text))
+        .or_else(|_| Base64Unpadded::decode_vec(&text))
+        .or_else(|_| Base64UrlUnpadded::decode_vec(&text))
         .map_err(|_| EvidenceError::Json(format!("`{field}` is not base64")))
 }

@@ -122,25 +122,54 @@ pub struct TcbFloors {
     pub current: Option<TcbFloor>,
 }
 
-/// A published floor.
+/// A published floor: the numbers of one AMD bulletin.
+///
+/// Only numbers that two independent readers of the bulletin have published alike are here. Where there is none for a
+/// generation the preset cannot be checked, and a report of it is refused unless the appraisal states a floor of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum TcbPreset {
     /// AMD-SB-3019 (microcode signature verification): SNP 0x18 on Milan, 0x17 on Genoa.
     #[serde(rename = "amd-sb-3019")]
     AmdSb3019,
+    /// AMD-SB-3020 (race in the set-up of the RMP): SNP 0x1b on Genoa, 4 on Turin.
+    #[serde(rename = "amd-sb-3020")]
+    AmdSb3020,
+    /// AMD-SB-3027 (corrupted stack pointer from a sibling thread): microcode 0x56 on Genoa (model 0x11) stepping 1, 0x51 on
+    /// stepping 2 (Genoa-X), 0x51 on Turin (model 2) stepping 1.
+    #[serde(rename = "amd-sb-3027")]
+    AmdSb3027,
 }
 
 impl TcbPreset {
-    /// The floor of the preset; none where the bulletin names none for this generation.
+    /// The name in an appraisal.
     #[must_use]
-    pub const fn floor(self, generation: Generation) -> Option<TcbFloor> {
-        let snp = match (self, generation) {
-            (Self::AmdSb3019, Generation::Milan) => 0x18,
-            (Self::AmdSb3019, Generation::Genoa) => 0x17,
-            (Self::AmdSb3019, Generation::Turin | Generation::Venice) => return None,
-        };
-        Some(TcbFloor { fmc: None, bootloader: None, tee: None, snp: Some(snp), microcode: None })
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::AmdSb3019 => "amd-sb-3019",
+            Self::AmdSb3020 => "amd-sb-3020",
+            Self::AmdSb3027 => "amd-sb-3027",
+        }
+    }
+
+    /// The floor of the preset for a processor; none where no number is known here. `cpuid` is family, model and stepping
+    /// of the report.
+    #[must_use]
+    pub fn floor(self, generation: Generation, cpuid: [u8; 3]) -> Option<TcbFloor> {
+        const NONE: TcbFloor =
+            TcbFloor { fmc: None, bootloader: None, tee: None, snp: None, microcode: None };
+        let snp = |level| Some(TcbFloor { snp: Some(level), ..NONE });
+        let microcode = |level| Some(TcbFloor { microcode: Some(level), ..NONE });
+        match (self, generation, cpuid) {
+            (Self::AmdSb3019, Generation::Milan, _) => snp(0x18),
+            (Self::AmdSb3019, Generation::Genoa, _) => snp(0x17),
+            (Self::AmdSb3020, Generation::Genoa, _) => snp(0x1b),
+            (Self::AmdSb3020, Generation::Turin, _) => snp(0x04),
+            (Self::AmdSb3027, Generation::Genoa, [0x19, 0x11, 1]) => microcode(0x56),
+            (Self::AmdSb3027, Generation::Genoa, [0x19, 0x11, 2]) => microcode(0x51),
+            (Self::AmdSb3027, Generation::Turin, [0x1a, 0x02, 1]) => microcode(0x51),
+            _ => None,
+        }
     }
 }
 
@@ -243,22 +272,41 @@ impl Appraisal {
         self.min_firmware.map(|(major, minor, build)| FirmwareVersion { major, minor, build })
     }
 
-    /// The TCB fields of a report with the floors that hold for each.
+    /// The TCB fields of a report with what holds for each.
     pub(super) fn floors_for(
         &self,
         fields: &Fields,
         generation: Generation,
-    ) -> [(super::Code, Tcb, Vec<TcbFloor>); 4] {
+    ) -> [(super::Code, Tcb, Floors); 4] {
         use super::Code;
         let own = self.tcb.floors(generation);
-        let presets: Vec<_> =
-            self.tcb.presets.iter().filter_map(|preset| preset.floor(generation)).collect();
-        let with = |own: Option<TcbFloor>| presets.iter().copied().chain(own).collect();
+        let (mut known, mut unknown) = (Vec::new(), Vec::new());
+        for preset in &self.tcb.presets {
+            match preset.floor(generation, fields.cpuid) {
+                Some(floor) => known.push(floor),
+                None => unknown.push(preset.name()),
+            }
+        }
+        let with = |own: Option<TcbFloor>| Floors {
+            // A floor of the user's own stands in for numbers that are not known.
+            unknown: if own.is_some() { Vec::new() } else { unknown.clone() },
+            floors: known.iter().copied().chain(own).collect(),
+        };
+        let current = Floors { floors: own.current.into_iter().collect(), unknown: Vec::new() };
         [
             (Code::TcbFloorReported, fields.reported_tcb, with(own.reported)),
             (Code::TcbFloorCommitted, fields.committed_tcb, with(own.committed)),
             (Code::TcbFloorLaunch, fields.launch_tcb, with(own.launch)),
-            (Code::TcbFloorCurrent, fields.current_tcb, own.current.into_iter().collect()),
+            (Code::TcbFloorCurrent, fields.current_tcb, current),
         ]
     }
+}
+
+/// What one TCB field must be above.
+#[derive(Debug)]
+pub(super) struct Floors {
+    /// Every floor that holds.
+    pub(super) floors: Vec<TcbFloor>,
+    /// Presets without a number for this processor.
+    pub(super) unknown: Vec<&'static str>,
 }

@@ -1,6 +1,6 @@
 //! Appraising a verified report: every rule of an [`Appraisal`], each with what it saw.
 
-use super::appraisal::{Appraisal, BitRule, KeyKind};
+use super::appraisal::{Appraisal, BitRule, Floors, KeyKind};
 use super::chain::VerifiedVek;
 use super::{Checks, Code};
 use crate::cert::VekKind;
@@ -10,16 +10,36 @@ use crate::report::{
     set_names, unknown_bits, unknown_policy_bits,
 };
 
-/// Makes every appraisal check; all of them, whatever fails.
+/// Makes every appraisal check; all of them, whatever fails. The built-in rules about VMPL and guest policy bits give
+/// way to an isolation policy that is asked, too.
 pub(super) fn appraise(
     report: &Report<Verified>,
     vek: &VerifiedVek,
     rules: &Appraisal,
+    by_policy: bool,
     checks: &mut Checks,
 ) {
     let fields = report.fields();
     platform_identity(fields, vek, rules, checks);
-    privilege(fields, rules, checks);
+    if by_policy {
+        const DECIDED: [Code; 11] = [
+            Code::Vmpl,
+            Code::PolicySmt,
+            Code::PolicyMigrateMa,
+            Code::PolicyDebug,
+            Code::PolicySingleSocket,
+            Code::PolicyCxl,
+            Code::PolicyXts,
+            Code::PolicyRapl,
+            Code::PolicyCiphertext,
+            Code::PolicyPageSwap,
+            Code::PolicyUnknown,
+        ];
+        checks.skip_missing(&DECIDED, "see POLICY");
+    } else {
+        privilege(fields, rules, checks);
+        guest_policy_bits(fields, rules, checks);
+    }
     guest_policy(fields, rules, checks);
     platform_bits(fields, rules, checks);
     mitigations(fields, rules, checks);
@@ -102,6 +122,10 @@ fn guest_policy(f: &Fields, rules: &Appraisal, checks: &mut Checks) {
         format!("{:#x}", f.policy),
         "bit 17 one",
     );
+}
+
+fn guest_policy_bits(f: &Fields, rules: &Appraisal, checks: &mut Checks) {
+    let rules = &rules.guest_policy;
     let bits = [
         (Code::PolicySmt, rules.smt),
         (Code::PolicyMigrateMa, rules.migrate_ma),
@@ -170,9 +194,17 @@ fn mitigations(f: &Fields, rules: &Appraisal, checks: &mut Checks) {
 }
 
 fn tcb(f: &Fields, generation: Generation, rules: &Appraisal, checks: &mut Checks) {
-    for (code, tcb, floors) in rules.floors_for(f, generation) {
+    for (code, tcb, Floors { floors, unknown }) in rules.floors_for(f, generation) {
         let saw = tcb.describe(generation);
-        if floors.is_empty() {
+        if !unknown.is_empty() {
+            let [family, model, stepping] = f.cpuid;
+            let processor = format!(
+                "{} (family {family:#x} model {model:#x} stepping {stepping})",
+                generation.name()
+            );
+            let saw = format!("no floor is known here of {} for {processor}", unknown.join(", "));
+            checks.fail(code, saw, "a floor of your own in the appraisal");
+        } else if floors.is_empty() {
             checks.skip(code, format!("no rule given; it is {saw}"));
         } else if let Some((name, value, floor)) =
             floors.iter().find_map(|floor| floor.first_below(tcb, generation))
@@ -225,7 +257,8 @@ fn identity(f: &Fields, rules: &Appraisal, checks: &mut Checks) {
     one_of(Code::HostData, &f.host_data, rules.host_data.as_deref(), checks);
     one_of(Code::ReportId, &f.report_id, rules.report_ids.as_deref(), checks);
     match rules.report_data {
-        None => checks.skip(Code::ReportData, "no expected value given: freshness is not proven"),
+        None => checks
+            .skip_missing(&[Code::ReportData], "no expected value given: freshness is not proven"),
         Some(Hex(expected)) => checks.require(
             Code::ReportData,
             constant_time_equal(&f.report_data, &expected),
@@ -256,7 +289,7 @@ fn one_of<const N: usize>(
 }
 
 /// Compares all 64 bytes, whatever differs first.
-fn constant_time_equal(a: &[u8; 64], b: &[u8; 64]) -> bool {
+pub(super) fn constant_time_equal(a: &[u8; 64], b: &[u8; 64]) -> bool {
     let difference = a.iter().zip(b).fold(0u8, |sum, (a, b)| sum | (a ^ b));
     std::hint::black_box(difference) == 0
 }

@@ -52,6 +52,8 @@ pub struct VerifiedVek {
     pub extensions: VekExtensions,
     /// Whether a revocation list was checked.
     pub crl_checked: bool,
+    /// When the newest list that was checked was issued, seconds since 1970.
+    pub crl_issued: Option<u64>,
     pub(super) key: Vec<u8>,
     pub(super) window: Validity,
     pub(super) checks: Checks,
@@ -96,7 +98,7 @@ impl Context<'_> {
         let extensions = extensions(&vek, issuer, checks);
         let links = self.links(&vek, authority, issuer, generation, checks)?;
         let window = self.validity(&links, &vek, checks);
-        let crl_checked = self.revocation(&links, checks);
+        let crl_issued = self.revocation(&links, checks);
         if checks.any_failed() {
             return None;
         }
@@ -104,7 +106,8 @@ impl Context<'_> {
             authority,
             generation,
             extensions: extensions?,
-            crl_checked,
+            crl_checked: crl_issued.is_some(),
+            crl_issued,
             key: key?,
             window,
             checks: Checks::default(),
@@ -199,13 +202,13 @@ impl Context<'_> {
         window
     }
 
-    /// Checks every given revocation list of this root; returns whether there was one.
-    fn revocation(&self, links: &Links<'_>, checks: &mut Checks) -> bool {
+    /// Checks every given revocation list of this root; returns when the newest of them was issued.
+    fn revocation(&self, links: &Links<'_>, checks: &mut Checks) -> Option<u64> {
         const CRL: [Code; 4] =
             [Code::CrlIssuer, Code::CrlSignature, Code::CrlFreshness, Code::CrlRevoked];
         if self.crls.is_empty() {
             checks.skip_missing(&CRL, "no revocation list given");
-            return false;
+            return None;
         }
         let mut ours = self.crls.iter().filter(|crl| crl.issuer == links.ark.subject).peekable();
         if ours.peek().is_none() {
@@ -215,12 +218,14 @@ impl Context<'_> {
                 "issuer is the ARK",
             );
             checks.skip_missing(&CRL, "the list is another issuer's");
-            return false;
+            return None;
         }
+        let mut newest = None;
         for crl in ours {
             self.one_list(links, crl, checks);
+            newest = newest.max(Some(crl.this_update));
         }
-        true
+        newest
     }
 
     fn one_list(&self, links: &Links<'_>, crl: &Crl, checks: &mut Checks) {

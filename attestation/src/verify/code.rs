@@ -104,6 +104,7 @@ codes! {
     HostData "HOST_DATA" "host data" "launch with the expected host data";
     ReportId "REPORT_ID" "report identifier" "this is another guest instance";
     ReportData "REPORT_DATA" "report data, all 64 bytes" "ask for a report with this nonce";
+    Policy "POLICY" "the isolation policy admits the report" "change what the rule names; `casemate policy why-not` says what";
 }
 
 impl Serialize for Code {

@@ -11,6 +11,7 @@ mod appraise;
 mod chain;
 mod check;
 mod code;
+mod isolation;
 mod structure;
 
 pub use appraisal::{
@@ -20,8 +21,10 @@ pub use appraisal::{
 pub use chain::VerifiedVek;
 pub use check::{Check, Checks, Status, Text};
 pub use code::Code;
+pub use isolation::{PolicyDecision, facts};
 
 use crate::cert::{Authority, Crl, Roots, VekKind, builtin};
+use crate::context::Context;
 use crate::crypto::{Backend, default_backend};
 use crate::report::{Report, ReportError, Unverified, Verified};
 
@@ -40,6 +43,11 @@ pub struct Verifier {
     pub allow_newer: bool,
     /// What the report must say.
     pub appraisal: Appraisal,
+    /// The isolation policy that must admit the report. It takes the place of the appraisal's rules about VMPL and guest
+    /// policy bits.
+    pub policy: Option<policy::Policy>,
+    /// What the report must have been made for.
+    pub context: Option<Context>,
     /// The provider of signature verification.
     pub backend: &'static dyn Backend,
 }
@@ -55,6 +63,8 @@ impl Verifier {
             at,
             allow_newer: false,
             appraisal: Appraisal::default(),
+            policy: None,
+            context: None,
             backend: default_backend(),
         }
     }
@@ -183,13 +193,21 @@ impl Verifier {
             return Verdict::refused(checks, Some(report));
         }
         let report = report.into_verified();
-        appraise::appraise(&report, vek, &self.appraisal, &mut checks);
+        if let Some(context) = &self.context {
+            check_context(&report, context, &mut checks);
+        }
+        appraise::appraise(&report, vek, &self.appraisal, self.policy.is_some(), &mut checks);
+        let policy = self.policy.as_ref().map(|policy| {
+            isolation::check(&report, vek, self.at, self.context.as_ref(), policy, &mut checks)
+        });
+        checks.skip_missing(&[Code::Policy], "no isolation policy given");
         checks.skip_missing(Code::ALL, "not applicable");
         Verdict {
             accepted: !checks.any_failed(),
             checks: checks.into_sorted(),
             vek: Some(vek.clone()),
             report: Seen::Verified(report),
+            policy,
         }
     }
 }
@@ -234,6 +252,21 @@ fn bind(report: &Report<Unverified>, vek: &VerifiedVek, allow_masked: bool, chec
     }
 }
 
+/// The report data must be that of the label and the nonce.
+fn check_context(report: &Report<Verified>, context: &Context, checks: &mut Checks) {
+    let found = report.fields().report_data;
+    let label = &context.label;
+    match context.report_data() {
+        None => checks.fail(Code::ReportData, "no label or nonce to compare with", "both"),
+        Some(wanted) => checks.require(
+            Code::ReportData,
+            appraise::constant_time_equal(&found, &wanted),
+            crate::hex::encode(&found),
+            format!("{} (context {label})", crate::hex::encode(&wanted)),
+        ),
+    }
+}
+
 /// A report as far as it was proven.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Seen {
@@ -252,12 +285,13 @@ pub struct Verdict {
     checks: Vec<Check>,
     vek: Option<VerifiedVek>,
     report: Seen,
+    policy: Option<PolicyDecision>,
 }
 
 impl Verdict {
     fn refused(checks: Checks, report: Option<Report<Unverified>>) -> Self {
         let report = report.map_or(Seen::Nothing, Seen::Unverified);
-        Self { accepted: false, checks: checks.into_sorted(), vek: None, report }
+        Self { accepted: false, checks: checks.into_sorted(), vek: None, report, policy: None }
     }
 
     /// Whether every check that was made holds, and the report is verified up to a pinned root.
@@ -303,6 +337,12 @@ impl Verdict {
     #[must_use]
     pub const fn vek(&self) -> Option<&VerifiedVek> {
         self.vek.as_ref()
+    }
+
+    /// What the isolation policy decided; none when there is none, or the report is not verified.
+    #[must_use]
+    pub const fn policy(&self) -> Option<&PolicyDecision> {
+        self.policy.as_ref()
     }
 
     /// The report as far as it was proven.

@@ -1,6 +1,9 @@
 //! `casemate attest`: verify, show and keep evidence of SEV-SNP guests.
 
-use super::{Failure, Outcome, attest_certs, attest_replay, attest_show, attest_verify};
+use super::out::outln;
+use super::{
+    Failure, Outcome, attest_certs, attest_replay, attest_report_data, attest_show, attest_verify,
+};
 use clap::{Args, Subcommand};
 use std::io::Read;
 use std::path::Path;
@@ -25,6 +28,8 @@ enum Command {
     Certs(attest_certs::Certs),
     /// Repeat a verification on record.
     Replay(attest_replay::Replay),
+    /// Print the REPORT_DATA of a purpose and a nonce.
+    ReportData(attest_report_data::ReportData),
 }
 
 /// Runs the subcommand.
@@ -37,6 +42,7 @@ pub fn run(attest: &Attest) -> Outcome {
         Command::Show(show) => attest_show::run(show),
         Command::Certs(certs) => attest_certs::run(certs),
         Command::Replay(replay) => attest_replay::run(replay),
+        Command::ReportData(data) => attest_report_data::run(data),
     }
 }
 
@@ -71,5 +77,5 @@ pub(super) fn write_file(path: &Path, bytes: &[u8]) -> Outcome {
 
 /// Pretty JSON on stdout.
 pub(super) fn print_json(value: &serde_json::Value) {
-    println!("{value:#}");
+    outln!("{value:#}");
 }

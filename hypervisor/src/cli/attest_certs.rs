@@ -1,18 +1,21 @@
 //! `casemate attest certs`: a directory of certificates and revocation lists.
 
 use super::attest::read_file;
+use super::attest_fetch::Fetch;
+use super::out::outln;
 use super::{Failure, Outcome};
-use attestation::cert::Certificate;
+use attestation::cert::{Certificate, Crl};
 use attestation::evidence::Evidence;
-use attestation::report::{Generation, Report, SigningKey};
-use attestation::store::{Store, StoreError, ca_urls, vcek_url};
+use attestation::kds::{KEY_SERVER, crl_path, vcek_paths};
+use attestation::report::{Fields, Generation, Report, SigningKey};
+use attestation::store::{Store, StoreError};
 use clap::Args;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// Keep certificates and revocation lists on disk.
 ///
 /// Imports what is given, then lists the store. With --for it prints what a report needs and where the
-/// key server has what is missing; nothing is fetched.
+/// key server has what is missing; only --fetch uses the network.
 #[derive(Debug, Args)]
 pub struct Certs {
     /// The store; made when it does not exist.
@@ -27,6 +30,8 @@ pub struct Certs {
     /// Report to print the needs of.
     #[arg(long = "for", value_name = "REPORT")]
     report: Vec<PathBuf>,
+    #[command(flatten)]
+    fetch: Fetch,
 }
 
 pub(super) fn run(args: &Certs) -> Outcome {
@@ -37,7 +42,7 @@ pub(super) fn run(args: &Certs) -> Outcome {
             return Err(Failure::BadInput(format!("{}: nothing to import", path.display())));
         }
         for place in places {
-            println!("imported {}", place.display());
+            outln!("imported {}", place.display());
         }
     }
     for path in &args.import_evidence {
@@ -48,64 +53,91 @@ pub(super) fn run(args: &Certs) -> Outcome {
         let vek = evidence.vek.ok_or_else(|| bad(&"carries no VEK certificate"))?;
         let vek = Certificate::from_der(&vek).map_err(|error| bad(&error))?;
         let place = store.import(&vek).map_err(|error| failure(&error))?;
-        println!("imported {}", place.display());
+        outln!("imported {}", place.display());
     }
     for path in &args.report {
-        needs(&store, path)?;
+        let bad = |error: &dyn std::fmt::Display| {
+            Failure::BadInput(format!("{}: {error}", path.display()))
+        };
+        let evidence = Evidence::read(&read_file(path)?).map_err(|error| bad(&error))?;
+        let report = Report::parse(&evidence.report).map_err(|error| bad(&error))?;
+        args.fetch.run(&store, report.unverified_fields())?;
+        needs(&store, report.unverified_fields(), args.fetch.server());
     }
     if args.report.is_empty() {
-        for file in store.list() {
-            println!("{}", file.display());
-        }
-        let now = attestation::time::now();
-        for (generation, crl) in store.crls() {
-            let next = crl.next_update.map_or("never".to_owned(), attestation::time::format);
-            let state =
-                if crl.next_update.is_some_and(|next| now <= next) { "current" } else { "STALE" };
-            println!("{} revocation list: {state}, next update {next}", generation.name());
-        }
+        list(&store);
     }
     Ok(())
 }
 
-fn failure(error: &StoreError) -> Failure {
+pub(super) fn failure(error: &StoreError) -> Failure {
     match error {
         StoreError::Io { .. } => Failure::Failed(error.to_string()),
         StoreError::Content { .. } | StoreError::Foreign => Failure::BadInput(error.to_string()),
     }
 }
 
-fn needs(store: &Store, path: &Path) -> Outcome {
-    let bad =
-        |error: &dyn std::fmt::Display| Failure::BadInput(format!("{}: {error}", path.display()));
-    let evidence = Evidence::read(&read_file(path)?).map_err(|error| bad(&error))?;
-    let report = Report::parse(&evidence.report).map_err(|error| bad(&error))?;
-    let fields = report.unverified_fields();
+fn list(store: &Store) {
+    for file in store.list() {
+        outln!("{}", file.display());
+    }
+    for (generation, crl) in store.crls() {
+        outln!("{} revocation list: {}", generation.name(), state(&crl));
+    }
+}
+
+/// Whether a list is current, with its dates.
+fn state(crl: &Crl) -> String {
+    let issued = attestation::time::format(crl.this_update);
+    let Some(next) = crl.next_update else {
+        return format!("STALE, issued {issued}, no next update");
+    };
+    let word = if is_current(crl) { "current" } else { "STALE" };
+    format!("{word}, issued {issued}, next update {}", attestation::time::format(next))
+}
+
+/// Whether now lies between a list's dates.
+pub(super) fn is_current(crl: &Crl) -> bool {
+    let now = attestation::time::now();
+    crl.this_update <= now && crl.next_update.is_some_and(|next| now <= next)
+}
+
+/// The generations a report can be of, as far as it tells.
+pub(super) fn generations(fields: &Fields) -> Vec<Generation> {
+    match fields.generation() {
+        Some(generation) => vec![generation],
+        None => vec![Generation::Milan, Generation::Genoa, Generation::Turin],
+    }
+}
+
+fn needs(store: &Store, fields: &Fields, server: Option<&str>) {
+    let server = server.unwrap_or(KEY_SERVER).trim_end_matches('/');
+    let missing = |text: &str| outln!("endorsement certificate: missing; {text}");
+    let places = vcek_paths(fields);
     if store.find_vek(fields).is_some() {
-        println!("endorsement certificate: in the store");
+        outln!("endorsement certificate: in the store");
     } else if fields.signing_key() == SigningKey::Vlek {
-        println!(
-            "endorsement certificate: missing; a VLEK comes from the cloud provider, with the report"
-        );
+        missing("a VLEK comes from the cloud provider, with the report");
+    } else if fields.chip_id.iter().all(|byte| *byte == 0) {
+        missing("the host masks the chip identifier, so nothing tells which; ask the host for it");
+    } else if places.is_empty() {
+        missing("the report is of a processor that this program does not know");
     } else {
-        match vcek_url(fields) {
-            Some(url) => println!("endorsement certificate: missing; {url}"),
-            None => println!(
-                "endorsement certificate: missing; the report does not tell the generation"
-            ),
+        // A report of version 2 does not tell its generation: one of the addresses has it.
+        for (_, path) in places {
+            missing(&format!("{server}{path}"));
         }
     }
-    let generations = fields.generation().map_or(Generation::ALL.to_vec(), |one| vec![one]);
-    for generation in generations {
-        let [_, _, crl] = ca_urls(generation);
+    for generation in generations(fields) {
+        let name = generation.name();
         match store.crls().into_iter().find(|(of, _)| *of == generation) {
-            Some((_, list)) => println!(
-                "{} revocation list: in the store, next update {}",
-                generation.name(),
-                list.next_update.map_or("never".to_owned(), attestation::time::format)
-            ),
-            None => println!("{} revocation list: missing; {crl}", generation.name()),
+            Some((_, crl)) if is_current(&crl) => {
+                outln!("{name} revocation list: in the store, {}", state(&crl));
+            }
+            Some((_, crl)) => {
+                outln!("{name} revocation list: {}; {server}{}", state(&crl), crl_path(generation));
+            }
+            None => outln!("{name} revocation list: missing; {server}{}", crl_path(generation)),
         }
     }
-    Ok(())
 }

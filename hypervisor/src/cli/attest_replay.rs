@@ -2,6 +2,7 @@
 
 use super::attest::read_file;
 use super::attest_verify::conclude;
+use super::out::outln;
 use super::{Failure, Outcome};
 use attestation::record::Record;
 use clap::Args;
@@ -35,7 +36,7 @@ pub(super) fn run(args: &Replay) -> Outcome {
         )));
     }
     if !args.json && !args.quiet {
-        println!("The replay equals the record of {}.", record.tool);
+        outln!("The replay equals the record of {}.", record.tool);
     }
     conclude(&replay.verdict, "evidence record", record.at(), args.json, args.quiet, &[])
 }

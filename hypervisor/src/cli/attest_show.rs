@@ -1,6 +1,7 @@
 //! `casemate attest show`: every field of a report, decoded. It proves nothing and says so.
 
 use super::attest::{print_json, read_file};
+use super::out::{out, outln};
 use super::{Failure, Outcome};
 use attestation::evidence::Evidence;
 use attestation::hex::encode;
@@ -44,7 +45,7 @@ pub(super) fn run(args: &Show) -> Outcome {
         }
         print_json(&value);
     } else {
-        println!("NOT VERIFIED: what follows is what the bytes say ({})", evidence.form.name());
+        outln!("NOT VERIFIED: what follows is what the bytes say ({})", evidence.form.name());
         print_fields(fields, generation);
     }
     Ok(())
@@ -60,7 +61,7 @@ fn key_name(fields: &Fields) -> String {
 }
 
 fn print_fields(f: &Fields, generation: Option<Generation>) {
-    let row = |name: &str, value: &str| println!("{name:<20} {value}");
+    let row = |name: &str, value: &str| outln!("{name:<20} {value}");
     row("version", &f.version.to_string());
     row("guest svn", &f.guest_svn.to_string());
     row("family id", &encode(&f.family_id));
@@ -95,9 +96,9 @@ fn print_fields(f: &Fields, generation: Option<Generation>) {
     );
     print_tcbs(f, generation);
     let [minor, major, ..] = f.policy.to_le_bytes();
-    println!("guest policy         {:#x}, ABI {major}.{minor} or later", f.policy);
+    outln!("guest policy         {:#x}, ABI {major}.{minor} or later", f.policy);
     print_bits(f.policy, &POLICY_BITS, unknown_policy_bits(f.policy));
-    println!("platform information {:#x}", f.platform_info);
+    outln!("platform information {:#x}", f.platform_info);
     print_bits(f.platform_info, &PLATFORM_BITS, unknown_bits(f.platform_info, &PLATFORM_BITS));
     row("signature r", &encode(&f.signature_r));
     row("signature s", &encode(&f.signature_s));
@@ -115,11 +116,11 @@ fn tcbs(f: &Fields) -> [(&'static str, Tcb); 4] {
 /// The four TCBs side by side.
 fn print_tcbs(f: &Fields, generation: Option<Generation>) {
     let all = tcbs(f);
-    print!("{:<20}", "TCB");
+    out!("{:<20}", "TCB");
     for (name, _) in all {
-        print!(" {name:>10}");
+        out!(" {name:>10}");
     }
-    println!();
+    outln!("");
     let layout = generation.map(Generation::tcb_layout);
     for byte in 0..8usize {
         let name = match layout {
@@ -129,11 +130,11 @@ fn print_tcbs(f: &Fields, generation: Option<Generation>) {
             },
             None => format!("  byte {byte}"),
         };
-        print!("{name:<20}");
+        out!("{name:<20}");
         for (_, tcb) in all {
-            print!(" {:>10}", tcb.0.get(byte).copied().unwrap_or(0));
+            out!(" {:>10}", tcb.0.get(byte).copied().unwrap_or(0));
         }
-        println!();
+        outln!("");
     }
 }
 
@@ -146,10 +147,10 @@ fn print_bits(value: u64, known: &[Bit], unknown: u64) {
             (false, _) => "",
         };
         let (on, number) = (u8::from(set), bit.number);
-        println!("  {number:>2} {:<21} {on}  {:<58} {sense}", bit.name, bit.meaning);
+        outln!("  {number:>2} {:<21} {on}  {:<58} {sense}", bit.name, bit.meaning);
     }
     if unknown != 0 {
-        println!("  unknown bits {unknown:#x}");
+        outln!("  unknown bits {unknown:#x}");
     }
 }
 

@@ -1,14 +1,16 @@
 //! `casemate attest verify`: every check of a report, and a verdict.
 
 use super::attest::{print_json, read_file, write_file};
+use super::attest_policy::{self, Wanted};
+use super::out::outln;
 use super::{Failure, Outcome, attest_show};
 use attestation::cert::certificates_in;
 use attestation::evidence::{Evidence, EvidenceError, Form, vek_in};
-use attestation::hex::{self, Hex};
+use attestation::kds::{KEY_SERVER, vcek_paths};
 use attestation::record::{Inputs, Record};
 use attestation::report::Report;
-use attestation::store::{Store, vcek_url};
-use attestation::verify::{Appraisal, Check, Code, Seen, Status, Verdict};
+use attestation::store::Store;
+use attestation::verify::{Check, Code, Seen, Status, Verdict};
 use clap::Args;
 use serde_json::{Value, json};
 use std::path::PathBuf;
@@ -33,15 +35,8 @@ pub struct Verify {
     /// Revocation list of the generation's root key, DER; may be given several times.
     #[arg(long, value_name = "FILE")]
     crl: Vec<PathBuf>,
-    /// What REPORT_DATA must be: 64 bytes in hexadecimal.
-    #[arg(long, value_name = "HEX", conflicts_with = "nonce")]
-    report_data: Option<String>,
-    /// File whose 1 to 64 bytes, padded with zeros, REPORT_DATA must be.
-    #[arg(long, value_name = "FILE")]
-    nonce: Option<PathBuf>,
-    /// What the report must say, TOML; without it VMPL 0, debug off, migration off.
-    #[arg(long, value_name = "FILE")]
-    policy: Option<PathBuf>,
+    #[command(flatten)]
+    wanted: Wanted,
     /// Time of judgement, `YYYY-MM-DD`, `YYYY-MM-DDThh:mm:ssZ` or seconds since 1970; default now.
     #[arg(long, value_name = "TIME")]
     at: Option<String>,
@@ -71,6 +66,7 @@ pub(super) fn run(args: &Verify) -> Outcome {
             .map_err(|error| Failure::Failed(error.to_string()))?;
         write_file(path, &record)?;
     }
+    attest_policy::log(&args.wanted, &verdict)?;
     conclude(&verdict, form, inputs.at, args.json, args.quiet, &inputs.report)
 }
 
@@ -119,9 +115,9 @@ fn gather(args: &Verify) -> Result<(Inputs, &'static str), Failure> {
         vek: evidence.vek,
         at: time(args.at.as_deref())?,
         allow_newer: args.allow_newer,
-        appraisal: appraisal(args)?,
         ..Inputs::default()
     };
+    attest_policy::gather(&args.wanted, &mut inputs)?;
     for path in &args.crl {
         inputs.crls.push(read_file(path)?);
     }
@@ -171,38 +167,6 @@ pub(super) fn time(text: Option<&str>) -> Result<u64, Failure> {
     }
 }
 
-fn appraisal(args: &Verify) -> Result<Appraisal, Failure> {
-    let mut appraisal = match &args.policy {
-        None => Appraisal::default(),
-        Some(path) => {
-            let text = String::from_utf8(read_file(path)?)
-                .map_err(|_| Failure::BadInput(format!("{}: not text", path.display())))?;
-            Appraisal::from_toml(&text).map_err(|error| {
-                let message = error.to_string();
-                let message: Vec<_> = message.lines().map(str::trim).collect();
-                Failure::BadInput(format!("{}: {}", path.display(), message.join(" ")))
-            })?
-        }
-    };
-    if let Some(text) = &args.report_data {
-        let bytes = hex::decode(text).and_then(|bytes| <[u8; 64]>::try_from(bytes).ok());
-        let bytes = bytes.ok_or_else(|| {
-            Failure::BadInput("--report-data: not 64 bytes of hexadecimal".to_owned())
-        })?;
-        appraisal.report_data = Some(Hex(bytes));
-    }
-    if let Some(path) = &args.nonce {
-        let mut nonce = read_file(path)?;
-        if nonce.is_empty() || nonce.len() > 64 {
-            let fault = format!("{}: a nonce has 1 to 64 bytes", path.display());
-            return Err(Failure::BadInput(fault));
-        }
-        nonce.resize(64, 0);
-        appraisal.report_data = nonce.try_into().ok().map(Hex);
-    }
-    Ok(appraisal)
-}
-
 fn word(status: Status) -> &'static str {
     match status {
         Status::Passed => "passed",
@@ -219,30 +183,31 @@ fn line(check: &Check) -> String {
 }
 
 fn print_table(verdict: &Verdict, form: &str, at: u64, report: &[u8]) {
-    println!("{form}, judged at {}", attestation::time::format(at));
+    outln!("{form}, judged at {}", attestation::time::format(at));
     for check in verdict.checks() {
-        println!("  {:<24} {:<11}  {}", check.code.as_str(), word(check.status), check.saw);
+        outln!("  {:<24} {:<11}  {}", check.code.as_str(), word(check.status), check.saw);
         if check.status == Status::Failed {
-            println!("  {:<24} {:<11}  wanted: {}", "", "", check.wanted);
-            println!("  {:<24} {:<11}  remedy: {}", "", "", check.code.remedy());
+            outln!("  {:<24} {:<11}  wanted: {}", "", "", check.wanted);
+            outln!("  {:<24} {:<11}  remedy: {}", "", "", check.code.remedy());
         }
     }
     let missing = |check: &Check| check.code == Code::VekPresent && check.status == Status::Failed;
     if verdict.checks().iter().any(missing)
         && let Ok(report) = Report::parse(report)
-        && let Some(url) = vcek_url(report.unverified_fields())
     {
-        println!("The certificate is at {url}");
+        for (_, path) in vcek_paths(report.unverified_fields()) {
+            outln!("The certificate is at {KEY_SERVER}{path}");
+        }
     }
     let count = |status| verdict.checks().iter().filter(|check| check.status == status).count();
-    println!(
+    outln!(
         "{} passed, {} warnings, {} failed, {} not checked",
         count(Status::Passed),
         count(Status::Warning),
         count(Status::Failed),
         count(Status::NotChecked)
     );
-    println!("{}", verdict.headline());
+    outln!("{}", verdict.headline());
 }
 
 fn to_json(verdict: &Verdict, form: &str, at: u64) -> Value {

@@ -1,9 +1,9 @@
 //! `casemate host`: what this host can do.
 
+use super::out::outln;
 use super::{Failure, Outcome};
 use crate::host::{Capability, Survey};
 use clap::Args;
-use std::io::Write;
 
 /// What this host can do, what it lacks, and why it matters
 ///
@@ -24,8 +24,10 @@ pub struct HostArgs {
 /// [`Failure::Status`] 1 when the host lacks something that is required.
 pub fn run(args: &HostArgs) -> Outcome {
     let survey = Survey::take();
-    let text = if args.json { format!("{:#}\n", survey.to_json()) } else { survey.to_string() };
-    // A reader that has gone away does not change the answer.
-    let _ = std::io::stdout().write_all(text.as_bytes());
+    if args.json {
+        outln!("{:#}", survey.to_json());
+    } else {
+        outln!("{}", survey.to_string().trim_end());
+    }
     if survey.can(args.require) { Ok(()) } else { Err(Failure::Status(1)) }
 }

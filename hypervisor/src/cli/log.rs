@@ -1,5 +1,6 @@
 //! `casemate log`: verify and show decision logs, and make keys for them.
 
+use super::out::outln;
 use super::policy::printable;
 use super::{Failure, Outcome};
 use crate::decision_log::{generate_key, read_public_key};
@@ -117,39 +118,38 @@ fn verify(args: &VerifyArgs) -> Outcome {
     let key: Option<PublicKey> = key.map_err(|error| Failure::BadInput(error.to_string()))?;
     let report = read(&args.file, Verifier::new(key, args.head), |_, _| {})?;
     for problem in &report.problems {
-        println!("{}: {}", args.file.display(), printable(&problem.to_string()));
+        outln!("{}: {}", args.file.display(), printable(&problem.to_string()));
     }
     if report.more_problems > 0 {
-        println!("{}: {} more problems", args.file.display(), report.more_problems);
+        outln!("{}: {} more problems", args.file.display(), report.more_problems);
     }
-    println!(
+    outln!(
         "{} records, {} decisions, {} signed heads",
-        report.records, report.decisions, report.heads
+        report.records,
+        report.decisions,
+        report.heads
     );
     match (report.key, key) {
-        (None, _) => println!("not signed: whoever can write the file can make it anew"),
-        (Some(found), None) => println!(
+        (None, _) => outln!("not signed: whoever can write the file can make it anew"),
+        (Some(found), None) => outln!(
             "heads signed with {}, which is the log's own word: give --key to know whose log it is",
             hex(&found)
         ),
-        (Some(found), Some(_)) => println!("heads signed with {}, as expected", hex(&found)),
+        (Some(found), Some(_)) => outln!("heads signed with {}, as expected", hex(&found)),
     }
     if let Some(head) = report.last_head {
-        println!("last head {head}");
+        outln!("last head {head}");
     }
     if report.unsigned > 0 {
-        println!(
+        outln!(
             "{} records after the last signed head are chained, but not signed",
             report.unsigned
         );
     }
     if report.recovered > 0 {
-        println!("{} times a torn last line was removed after a crash", report.recovered);
+        outln!("{} times a torn last line was removed after a crash", report.recovered);
     }
-    println!(
-        "{}",
-        if report.closed { "closed" } else { "not closed: in use, crashed, or cut off" }
-    );
+    outln!("{}", if report.closed { "closed" } else { "not closed: in use, crashed, or cut off" });
     let open = args.closed && !(report.closed && report.unsigned == 0);
     if report.is_good() && !open { Ok(()) } else { Err(Failure::Status(1)) }
 }
@@ -200,17 +200,17 @@ fn print_record(record: &Record, line: &str) {
     // The time is shown as the log has it.
     let time = line.split('"').nth(5).unwrap_or_default();
     match &record.entry {
-        Entry::Open => println!("{:>8} {time} a program began to write", record.seq),
+        Entry::Open => outln!("{:>8} {time} a program began to write", record.seq),
         Entry::Recovered { dropped } => {
-            println!("{:>8} {time} a torn last line of {dropped} bytes was removed", record.seq);
+            outln!("{:>8} {time} a torn last line of {dropped} bytes was removed", record.seq);
         }
         Entry::Head { closed, .. } => {
             let what = if *closed { "signed head, closed" } else { "signed head" };
-            println!("{:>8} {time} {what}", record.seq);
+            outln!("{:>8} {time} {what}", record.seq);
         }
         Entry::Decision(d) => {
             let (policy, input) = (hex(&d.policy), hex(&d.input));
-            println!(
+            outln!(
                 "{:>8} {time} {} {} (policy {:.12}, input {input:.12}, engine {})",
                 record.seq,
                 d.point,
@@ -219,7 +219,7 @@ fn print_record(record: &Record, line: &str) {
                 printable(&d.engine)
             );
             for reason in &d.reasons {
-                println!("           {}", printable(reason).replace('\n', " "));
+                outln!("           {}", printable(reason).replace('\n', " "));
             }
         }
     }
@@ -232,6 +232,6 @@ fn key(args: &KeyArgs) -> Outcome {
     let path = PathBuf::from(path);
     std::fs::write(&path, format!("{}\n", hex(&public.0)))
         .map_err(|error| Failure::Failed(format!("{}: {error}", path.display())))?;
-    println!("{}", hex(&public.0));
+    outln!("{}", hex(&public.0));
     Ok(())
 }

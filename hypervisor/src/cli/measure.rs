@@ -1,6 +1,7 @@
 //! `casemate measure`: the launch digest a guest must report, before it is launched.
 
 use super::attest::print_json;
+use super::out::outln;
 use super::{Failure, Outcome, measure_config, measure_id_block};
 use attestation::digest::Digest384;
 use attestation::hex::encode;
@@ -101,11 +102,11 @@ pub fn run(args: &Measure) -> Outcome {
             "author-key-digest": files.as_ref().and_then(|files| files.author_key_digest).map(|d| encode(&d)),
         }));
     } else {
-        println!("{}", encode(&digest));
+        outln!("{}", encode(&digest));
         if let Some(files) = files {
-            println!("ID key digest     {}", encode(&files.id_key_digest));
+            outln!("ID key digest     {}", encode(&files.id_key_digest));
             if let Some(author) = files.author_key_digest {
-                println!("author key digest {}", encode(&author));
+                outln!("author key digest {}", encode(&author));
             }
         }
     }

@@ -1,6 +1,7 @@
 //! `casemate measure vm.toml`: the digest of Casemate's own launch, offline and anywhere.
 
 use super::Failure;
+use super::out::outln;
 use crate::config::RawConfig;
 use crate::launch::linux;
 use crate::launch::measure::{Measured, measure};
@@ -23,7 +24,7 @@ pub(super) fn digest(path: &Path, explain: bool, as_json: bool) -> Result<[u8; 4
     })?;
     if explain {
         for page in &measurement.pages {
-            println!("{}", line(page, as_json));
+            outln!("{}", line(page, as_json));
         }
     }
     Ok(measurement.digest)

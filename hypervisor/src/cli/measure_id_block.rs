@@ -2,6 +2,7 @@
 
 use super::attest::{print_json, read_file, write_file};
 use super::measure::integer;
+use super::out::outln;
 use super::{Failure, Outcome};
 use attestation::digest::Digest384;
 use attestation::hex::{decode, encode};
@@ -101,15 +102,15 @@ pub(super) fn check(args: &IdBlockArgs, as_json: bool) -> Outcome {
         }));
         return Ok(());
     }
-    println!("the ID block is signed");
-    println!("launch digest     {}", encode(&fields.launch_digest));
-    println!("family id         {}", encode(&fields.family_id));
-    println!("image id          {}", encode(&fields.image_id));
-    println!("guest svn         {}", fields.guest_svn);
-    println!("policy            {:#x}", fields.policy);
-    println!("ID key digest     {}", encode(&digests.id_key));
+    outln!("the ID block is signed");
+    outln!("launch digest     {}", encode(&fields.launch_digest));
+    outln!("family id         {}", encode(&fields.family_id));
+    outln!("image id          {}", encode(&fields.image_id));
+    outln!("guest svn         {}", fields.guest_svn);
+    outln!("policy            {:#x}", fields.policy);
+    outln!("ID key digest     {}", encode(&digests.id_key));
     if let Some(author) = digests.author_key {
-        println!("author key digest {}", encode(&author));
+        outln!("author key digest {}", encode(&author));
     }
     Ok(())
 }

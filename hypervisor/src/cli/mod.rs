@@ -3,10 +3,14 @@
 //! A subcommand is a `clap::Args` struct and a `run` function that returns [`Outcome`]. It prints its
 //! result to stdout; a failure is one line on stderr, printed here, and an exit status:
 //! 0 success, 1 the thing failed or was refused, 2 bad use or bad input, 3 the guest failed.
+#![deny(clippy::print_stdout, clippy::print_stderr)]
 
 mod attest;
 mod attest_certs;
+mod attest_fetch;
+mod attest_policy;
 mod attest_replay;
+mod attest_report_data;
 mod attest_show;
 mod attest_verify;
 mod host;
@@ -14,6 +18,7 @@ mod log;
 mod measure;
 mod measure_config;
 mod measure_id_block;
+mod out;
 mod policy;
 mod policy_ask;
 mod policy_audit;
@@ -23,6 +28,7 @@ mod run;
 mod sandbox;
 
 use clap::{Parser, Subcommand};
+use out::errln;
 use std::process::ExitCode;
 
 /// Why a subcommand did not succeed; decides the exit status.
@@ -94,11 +100,11 @@ pub fn main() -> ExitCode {
 }
 
 fn report(outcome: Outcome) -> ExitCode {
-    match outcome {
+    match outcome.and_then(|()| out::finish()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure::Status(status)) => ExitCode::from(status),
         Err(failure) => {
-            eprintln!("casemate: {failure}");
+            errln!("casemate: {failure}");
             ExitCode::from(if matches!(failure, Failure::BadInput(_)) { 2 } else { 1 })
         }
     }

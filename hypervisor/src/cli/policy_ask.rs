@@ -1,5 +1,6 @@
 //! `casemate policy eval`, `explain` and `why-not`: ask a policy about an input.
 
+use super::out::outln;
 use super::policy::{json, printable, read_input, read_policy};
 use super::{Failure, Outcome};
 use clap::Args;
@@ -56,11 +57,11 @@ pub fn eval(args: &EvalArgs) -> Outcome {
     let (point, input) = read_input(&args.question.input, args.question.point.as_deref())?;
     let decision = policy.decide(point, &input.facts);
     if args.question.json {
-        println!("{}", decision_json(point, &policy.hash_hex(), &decision));
+        outln!("{}", decision_json(point, &policy.hash_hex(), &decision));
     } else {
-        println!("{point}: {}", decision.verdict);
+        outln!("{point}: {}", decision.verdict);
         for reason in &decision.reasons {
-            println!("  {}", printable(&reason.to_string()));
+            outln!("  {}", printable(&reason.to_string()));
         }
     }
     status(&decision)
@@ -93,7 +94,7 @@ pub fn explain(args: &ExplainArgs) -> Outcome {
     let (decision, rows) = policy.explain(point, &input.facts);
     if args.question.json {
         let rows: Vec<String> = rows.iter().map(row_json).collect();
-        println!(
+        outln!(
             "{{\"point\":\"{point}\",\"verdict\":\"{}\",\"policy\":\"{}\",\"rules\":[{}]}}",
             decision.verdict,
             policy.hash_hex(),
@@ -101,14 +102,14 @@ pub fn explain(args: &ExplainArgs) -> Outcome {
         );
         return status(&decision);
     }
-    println!("{point}: {} (policy {}, {})", decision.verdict, policy.name(), policy.hash_hex());
+    outln!("{point}: {} (policy {}, {})", decision.verdict, policy.name(), policy.hash_hex());
     for row in &rows {
-        println!("{}", printable(&row_text(row)));
+        outln!("{}", printable(&row_text(row)));
     }
     let unchecked = rows.iter().filter(|row| row.outcome == RuleOutcome::NotChecked).count();
-    println!("{} rules, {unchecked} not checked", rows.len());
+    outln!("{} rules, {unchecked} not checked", rows.len());
     if point == Point::Secrets && rows.is_empty() {
-        println!("no grant covers the resource");
+        outln!("no grant covers the resource");
     }
     status(&decision)
 }
@@ -156,11 +157,11 @@ pub fn why_not(args: &WhyNotArgs) -> Outcome {
     };
     if args.question.json {
         let lines: Vec<String> = lines.iter().map(|line| json(line)).collect();
-        println!("{{\"point\":\"{point}\",\"answer\":\"{word}\",\"lines\":[{}]}}", lines.join(","));
+        outln!("{{\"point\":\"{point}\",\"answer\":\"{word}\",\"lines\":[{}]}}", lines.join(","));
     } else {
-        println!("{point}: {text}");
+        outln!("{point}: {text}");
         for line in &lines {
-            println!("  {}", printable(line));
+            outln!("  {}", printable(line));
         }
     }
     if answer == WhyNot::Admitted { Ok(()) } else { Err(Failure::Status(1)) }

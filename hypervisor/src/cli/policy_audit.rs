@@ -1,5 +1,6 @@
 //! `casemate policy check`, `lint` and `test`.
 
+use super::out::{out, outln};
 use super::policy::{printable, read_policy, read_text, refused};
 use super::{Failure, Outcome};
 use clap::{Args, ValueEnum};
@@ -65,10 +66,10 @@ pub fn check(args: &CheckArgs) -> Outcome {
         let policy = read_policy(path)?;
         let findings = audit::check(&policy);
         for finding in &findings {
-            println!("{}", printable(&finding.to_string()));
+            outln!("{}", printable(&finding.to_string()));
         }
         warned |= findings.iter().any(|finding| finding.level >= Level::Warning);
-        println!("{}: {} findings, SHA-256 {}", path.display(), findings.len(), policy.hash_hex());
+        outln!("{}: {} findings, SHA-256 {}", path.display(), findings.len(), policy.hash_hex());
     }
     if warned && args.strict { Err(Failure::Status(1)) } else { Ok(()) }
 }
@@ -97,14 +98,14 @@ pub fn lint(args: &LintArgs) -> Outcome {
     let mut findings = audit::check(&policy);
     findings.extend(audit::lint(&policy, report.as_ref()));
     match args.format {
-        Format::Sarif => print!("{}", audit::sarif(&findings, &args.policy.to_string_lossy())),
+        Format::Sarif => out!("{}", audit::sarif(&findings, &args.policy.to_string_lossy())),
         Format::Text => {
             for finding in &findings {
-                println!("{}", printable(&finding.to_string()));
+                outln!("{}", printable(&finding.to_string()));
             }
             let count = |level: Level| findings.iter().filter(|f| f.level == level).count();
             let (errors, warnings) = (count(Level::Error), count(Level::Warning));
-            println!("{errors} errors, {warnings} warnings, {} notes", count(Level::Note));
+            outln!("{errors} errors, {warnings} warnings, {} notes", count(Level::Note));
         }
     }
     let least = match args.fail_on {
@@ -156,7 +157,7 @@ pub fn test(args: &TestArgs) -> Outcome {
         let report = suite.run(&policy);
         print_report(path, &policy, &report);
         if args.suggest {
-            print!("{}", printable(&suite.suggest(&policy, &report)));
+            out!("{}", printable(&suite.suggest(&policy, &report)));
         }
         good &= report.is_good();
     }
@@ -165,12 +166,12 @@ pub fn test(args: &TestArgs) -> Outcome {
 
 fn print_report(path: &Path, policy: &Policy, report: &SuiteReport) {
     for result in report.results.iter().filter(|result| !result.passed) {
-        println!("FAILED {}: {}", path.display(), printable(&result.name));
-        println!("  expected {}", printable(&result.expected));
-        println!("  decided  {}", printable(&result.decision.to_string()));
+        outln!("FAILED {}: {}", path.display(), printable(&result.name));
+        outln!("  expected {}", printable(&result.expected));
+        outln!("  decided  {}", printable(&result.decision.to_string()));
     }
     for mutant in report.mutants.iter().filter(|mutant| !mutant.noticed) {
-        println!(
+        outln!(
             "UNTESTED {}: no case notices when {} is removed",
             mutant.origin,
             printable(&mutant.rule)
@@ -178,7 +179,7 @@ fn print_report(path: &Path, policy: &Policy, report: &SuiteReport) {
     }
     let passed = report.results.iter().filter(|result| result.passed).count();
     let noticed = report.mutants.iter().filter(|mutant| mutant.noticed).count();
-    println!(
+    outln!(
         "{} ({}): {passed} of {} cases passed, {noticed} of {} removed rules noticed",
         path.display(),
         policy.name(),

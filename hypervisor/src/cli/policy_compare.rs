@@ -1,5 +1,6 @@
 //! `casemate policy diff` and `merge`.
 
+use super::out::{errln, out, outln};
 use super::policy::{json, printable, read_policy, read_text, refused};
 use super::{Failure, Outcome};
 use clap::Args;
@@ -38,7 +39,7 @@ pub fn diff(args: &DiffArgs) -> Outcome {
     let looser = diff.is_looser();
     if args.json {
         let rows: Vec<String> = diff.differences.iter().map(difference_json).collect();
-        println!("{{\"looser\":{looser},\"differences\":[{}]}}", rows.join(","));
+        outln!("{{\"looser\":{looser},\"differences\":[{}]}}", rows.join(","));
     } else {
         for difference in &diff.differences {
             print_difference(difference);
@@ -49,7 +50,7 @@ pub fn diff(args: &DiffArgs) -> Outcome {
             (_, true) => "the second policy is looser: it needs approval",
             (_, false) => "the second policy is nowhere looser",
         };
-        println!("{count} fields differ; {answer}");
+        outln!("{count} fields differ; {answer}");
     }
     if looser { Err(Failure::Status(1)) } else { Ok(()) }
 }
@@ -57,12 +58,12 @@ pub fn diff(args: &DiffArgs) -> Outcome {
 fn print_difference(difference: &Difference) {
     let Difference { rule, relation, first, second, .. } = difference;
     let effect = if difference.without_effect { " (without effect)" } else { "" };
-    println!("{}: {}{effect}", printable(rule), relation.name());
-    println!("  first:  {}", printable(first));
-    println!("  second: {}", printable(second));
+    outln!("{}: {}{effect}", printable(rule), relation.name());
+    outln!("  first:  {}", printable(first));
+    outln!("  second: {}", printable(second));
     let witness = |text: &str, input: &Option<Input>| {
         if let Some(input) = input {
-            println!("  {text}: {}", printable(&input.to_json()));
+            outln!("  {text}: {}", printable(&input.to_json()));
         }
     };
     witness("only the first admits", &difference.only_first);
@@ -95,11 +96,11 @@ pub fn merge(args: &MergeArgs) -> Outcome {
         let layer =
             Policy::load_layer(&text, &path.to_string_lossy()).map_err(|error| refused(&error))?;
         for rule in merged.not_tightened_by(&layer) {
-            eprintln!("note: {}: {rule} is looser than the policy below; ignored", path.display());
+            errln!("note: {}: {rule} is looser than the policy below; ignored", path.display());
         }
         merged = merged.merge(&layer);
     }
-    print!("{}", merged.canonical());
-    eprintln!("note: SHA-256 {}", merged.hash_hex());
+    out!("{}", merged.canonical());
+    errln!("note: SHA-256 {}", merged.hash_hex());
     Ok(())
 }

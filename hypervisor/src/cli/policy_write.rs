@@ -1,6 +1,7 @@
 //! `casemate policy export`, `hash`, `init`, `reference` and `schema`: what is written from a policy or about
 //! policies.
 
+use super::out::{out, outln};
 use super::policy::{read_input, read_policy};
 use super::{Failure, Outcome};
 use clap::Args;
@@ -62,20 +63,20 @@ pub struct SchemaArgs {}
 /// Status 2 for bad input.
 pub fn export(args: &ExportArgs) -> Outcome {
     if args.schema {
-        print!("{}", export::cedar_schema());
+        out!("{}", export::cedar_schema());
         return Ok(());
     }
     let policy = read_policy(&args.policy)?;
     let Some(path) = &args.input else {
-        print!("{}", if args.rego { export::rego(&policy) } else { export::cedar(&policy) });
+        out!("{}", if args.rego { export::rego(&policy) } else { export::cedar(&policy) });
         return Ok(());
     };
     let (point, input) = read_input(path, args.point.as_deref())?;
     if args.rego {
-        println!("{}", export::rego_input(&Input { point: Some(point), facts: input.facts }));
+        outln!("{}", export::rego_input(&Input { point: Some(point), facts: input.facts }));
     } else {
         for request in export::cedar_requests(point, &input.facts) {
-            println!("{{\"action\":\"{}\",\"context\":{}}}", request.action, request.context);
+            outln!("{{\"action\":\"{}\",\"context\":{}}}", request.action, request.context);
         }
     }
     Ok(())
@@ -88,9 +89,9 @@ pub fn export(args: &ExportArgs) -> Outcome {
 pub fn hash(args: &HashArgs) -> Outcome {
     let policy = read_policy(&args.policy)?;
     if args.canonical {
-        print!("{}", policy.canonical());
+        out!("{}", policy.canonical());
     } else {
-        println!("{}", policy.hash_hex());
+        outln!("{}", policy.hash_hex());
     }
     Ok(())
 }
@@ -102,7 +103,7 @@ pub fn hash(args: &HashArgs) -> Outcome {
 pub fn init(args: &InitArgs) -> Outcome {
     let text = policy::starter();
     let Some(path) = &args.file else {
-        print!("{text}");
+        out!("{text}");
         return Ok(());
     };
     let open = OpenOptions::new().write(true).create_new(true).open(path);
@@ -110,10 +111,7 @@ pub fn init(args: &InitArgs) -> Outcome {
         open.map_err(|error| Failure::BadInput(format!("{}: {error}", path.display())))?;
     file.write_all(text.as_bytes())
         .map_err(|error| Failure::Failed(format!("{}: {error}", path.display())))?;
-    println!(
-        "{}: a policy that admits nothing yet; next: casemate policy check {0}",
-        path.display()
-    );
+    outln!("{}: a policy that admits nothing yet; next: casemate policy check {0}", path.display());
     Ok(())
 }
 
@@ -122,7 +120,7 @@ pub fn init(args: &InitArgs) -> Outcome {
 /// # Errors
 /// None.
 pub fn reference(_: &ReferenceArgs) -> Outcome {
-    print!("{}", policy::reference());
+    out!("{}", policy::reference());
     Ok(())
 }
 
@@ -131,6 +129,6 @@ pub fn reference(_: &ReferenceArgs) -> Outcome {
 /// # Errors
 /// None.
 pub fn schema(_: &SchemaArgs) -> Outcome {
-    print!("{}", policy::json_schema());
+    out!("{}", policy::json_schema());
     Ok(())
 }

@@ -1,5 +1,6 @@
 //! `casemate run`: start a VM and stay with it until it ends.
 
+use super::out::errln;
 use super::{Failure, Outcome};
 use crate::config::{RawConfig, RawConsole};
 use crate::decision_log::{DecisionLog, HeadPolicy, LogError, read_key};
@@ -130,7 +131,7 @@ impl RunArgs {
         let (log, found) = DecisionLog::open(path, key, HeadPolicy::default()).map_err(bad)?;
         if found.dropped > 0 {
             let path = path.display();
-            eprintln!("casemate: {path}: a torn last line of {} bytes was removed", found.dropped);
+            errln!("casemate: {path}: a torn last line of {} bytes was removed", found.dropped);
         }
         Ok(Some(log))
     }
@@ -154,8 +155,8 @@ pub fn run(args: &RunArgs) -> Outcome {
             }
         })?;
     match args.timeline {
-        Some(TimelineFormat::Text) => eprint!("{}", timeline.to_text()),
-        Some(TimelineFormat::Json) => eprintln!("{}", timeline.to_json()),
+        Some(TimelineFormat::Text) => errln!("{}", timeline.to_text().trim_end()),
+        Some(TimelineFormat::Json) => errln!("{}", timeline.to_json()),
         None => {}
     }
     report(end)
@@ -183,6 +184,6 @@ fn report(end: End) -> Outcome {
             return Err(Failure::Failed(format!("the vmm process was ended: {what}")));
         }
     };
-    eprintln!("casemate: {text}");
+    errln!("casemate: {text}");
     Err(Failure::Status(status))
 }

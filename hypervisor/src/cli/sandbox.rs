@@ -1,5 +1,6 @@
 //! `casemate sandbox show`: what confines the processes of a running VM, read back from the kernel.
 
+use super::out::outln;
 use super::{Failure, Outcome};
 use crate::sandbox::{InForce, Profile, inspect};
 use crate::vm::name::{NameError, ask};
@@ -66,7 +67,7 @@ fn show(name: &str, as_json: bool) -> Outcome {
     if as_json {
         let processes: Vec<_> =
             shown.iter().map(|(kind, f)| json!({ "kind": kind, "in_force": f })).collect();
-        println!("{}", json!({ "vm": name, "processes": processes }));
+        outln!("{}", json!({ "vm": name, "processes": processes }));
     } else {
         for (kind, in_force) in &shown {
             print_process(kind, in_force);
@@ -76,11 +77,11 @@ fn show(name: &str, as_json: bool) -> Outcome {
 }
 
 fn print_process(kind: &str, in_force: &InForce) {
-    println!("== {kind}");
-    println!("{}", in_force.to_string().trim_end());
+    outln!("== {kind}");
+    outln!("{}", in_force.to_string().trim_end());
     if let Some(profile) = profile_of(kind) {
-        println!("profile {:?}: {} system calls", profile.name, profile.syscalls().len());
-        println!("  {}", profile.syscalls().join(" "));
+        outln!("profile {:?}: {} system calls", profile.name, profile.syscalls().len());
+        outln!("  {}", profile.syscalls().join(" "));
     }
 }
 
@@ -102,11 +103,11 @@ fn profiles(as_json: bool) {
                 .iter()
                 .map(|rule| json!({ "syscall": rule.syscall.name(), "why": rule.why }))
                 .collect();
-            println!("{}", json!({ "kind": kind, "rules": rules }));
+            outln!("{}", json!({ "kind": kind, "rules": rules }));
         } else {
-            println!("{kind}: {} system calls", profile.syscalls().len());
+            outln!("{kind}: {} system calls", profile.syscalls().len());
             for rule in profile.rules {
-                println!("  {:20} {}", rule.syscall.name(), rule.why);
+                outln!("  {:20} {}", rule.syscall.name(), rule.why);
             }
         }
     }

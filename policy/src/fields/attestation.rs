@@ -15,6 +15,7 @@ const PLATFORM: &BitNames = &BitNames {
         (3, "rapl_disabled"),
         (4, "ciphertext_hiding"),
         (5, "alias_check_complete"),
+        (6, "iommu_write_safe"),
         (7, "tio"),
     ],
     ignore: 0,
@@ -264,7 +265,7 @@ pub(super) const ATTESTATION: &[Field] = &[
         Kind::Bits(PLATFORM),
         [
             "{ must = [\"alias_check_complete\"], may = [\"tsme\", \"ecc\", \"rapl_disabled\", \
-         \"ciphertext_hiding\"] }",
+         \"ciphertext_hiding\", \"iommu_write_safe\"] }",
             "Flags of PLATFORM_INFO. A flag that is named in neither list must be clear.",
             BY,
             "The platform runs without a protection that its owner claims.",

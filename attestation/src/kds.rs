@@ -1,0 +1,63 @@
+//! The addresses of AMD's key server (KDS): where a missing certificate or revocation list is.
+//!
+//! Nothing is fetched here. Source: AMD 57230, "VCEK Certificate and KDS Interface", and 58369 for VLEKs.
+
+use crate::hex;
+use crate::report::{Fields, Generation, SigningKey};
+
+/// AMD's key server.
+pub const KEY_SERVER: &str = "https://kdsintf.amd.com";
+
+/// Where the VCEK of a report can be: the generation, and the path on a key server.
+///
+/// One place for a report that tells its generation; Milan and Genoa for one of version 2, which does not; none for a
+/// report under a VLEK, with a masked chip identifier, or of an unknown processor.
+#[must_use]
+pub fn vcek_paths(report: &Fields) -> Vec<(Generation, String)> {
+    let masked = report.chip_id.iter().all(|byte| *byte == 0);
+    if masked || report.signing_key() != SigningKey::Vcek {
+        return Vec::new();
+    }
+    let candidates = match report.generation() {
+        Some(generation) => vec![generation],
+        None if report.version < 3 => vec![Generation::Milan, Generation::Genoa],
+        None => Vec::new(),
+    };
+    candidates
+        .into_iter()
+        .filter_map(|generation| Some((generation, vcek_path(report, generation)?)))
+        .collect()
+}
+
+fn vcek_path(report: &Fields, generation: Generation) -> Option<String> {
+    let hwid = report.chip_id.get(..generation.hwid_length())?;
+    let query: Vec<_> = report
+        .reported_tcb
+        .components(generation)
+        .map(|(name, value)| {
+            let key = match name {
+                "bootloader" => "blSPL",
+                "tee" => "teeSPL",
+                "snp" => "snpSPL",
+                "microcode" => "ucodeSPL",
+                _ => "fmcSPL",
+            };
+            format!("{key}={value:02}")
+        })
+        .collect();
+    let name = generation.name();
+    Some(format!("/vcek/v1/{name}/{}?{}", hex::encode(hwid), query.join("&")))
+}
+
+/// The path of a generation's CA certificates: ASK and ARK, or ASVK and ARK.
+#[must_use]
+pub fn chain_path(generation: Generation, key: SigningKey) -> String {
+    let kind = if key == SigningKey::Vlek { "vlek" } else { "vcek" };
+    format!("/{kind}/v1/{}/cert_chain", generation.name())
+}
+
+/// The path of a generation's revocation list, which is for ASK and ASVK.
+#[must_use]
+pub fn crl_path(generation: Generation) -> String {
+    format!("/vcek/v1/{}/crl", generation.name())
+}

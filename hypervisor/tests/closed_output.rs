@@ -1,0 +1,61 @@
+//! The program's output may have no reader, or no room.
+#![allow(missing_docs, clippy::unwrap_used, reason = "a test")]
+
+use std::fs::OpenOptions;
+use std::process::{Command, Output, Stdio};
+
+const VECTORS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/vectors/");
+
+fn casemate(arguments: &[&str], stdout: Stdio, stderr: Stdio) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_casemate"));
+    command.args(arguments).stdin(Stdio::null()).stdout(stdout).stderr(stderr);
+    command.spawn().unwrap().wait_with_output().unwrap()
+}
+
+/// The writing end of a pipe that nobody reads.
+fn nobody() -> Stdio {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    writer.into()
+}
+
+#[test]
+fn a_reader_that_has_gone_away_changes_neither_the_answer_nor_says_anything() {
+    let report = format!("{VECTORS}reports/ms_turin.bin");
+    let own = format!("{VECTORS}reports/ms_turin.vcek.der");
+    let other = format!("{VECTORS}reports/ms_genoa.vcek.der");
+    for (arguments, status) in [
+        (vec!["policy", "reference"], 0),
+        (vec!["policy", "schema"], 0),
+        (vec!["policy", "lint", "builtin:permissive", "--fail-on", "note"], 1),
+        (vec!["sandbox", "profiles"], 0),
+        (vec!["attest", "show", &report], 0),
+        (vec!["attest", "verify", &report, "--at", "2026-06-01", "--cert", &own], 0),
+        (vec!["attest", "verify", &report, "--at", "2026-06-01", "--cert", &other], 1),
+        (vec!["--help"], 0),
+    ] {
+        let output = casemate(&arguments, nobody(), Stdio::piped());
+        assert_eq!(output.status.code(), Some(status), "{arguments:?}");
+        assert!(
+            output.stderr.is_empty(),
+            "{arguments:?}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+    }
+}
+
+#[test]
+fn a_message_that_nobody_reads_keeps_the_status() {
+    let output = casemate(&["attest", "show", "/nonexistent"], nobody(), nobody());
+    assert_eq!(output.status.code(), Some(2));
+}
+
+#[test]
+fn output_that_cannot_be_written_is_a_failure() {
+    let full = OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let output = casemate(&["policy", "reference"], full.into(), Stdio::piped());
+    assert_eq!(output.status.code(), Some(1));
+    let message = String::from_utf8(output.stderr).unwrap();
+    assert!(message.contains("cannot write to standard output"), "{message}");
+    assert_eq!(message.lines().count(), 1);
+}
