@@ -9,7 +9,7 @@ STATIC = target/$(TRIPLE)/release
 T ?= 60
 INPUT ?= demo/readings.csv
 
-.PHONY: help demo demo-snp test lint bench fuzz coverage static host snp-host snp-host-clean clean
+.PHONY: help demo demo-snp test lint bench fuzz coverage static host snp-host snp-host-reference snp-host-clean clean
 
 help:
 	@echo 'make demo [INPUT=FILE]   a Linux guest computes a table from FILE (sensor,value lines)'
@@ -21,6 +21,7 @@ help:
 	@echo 'make coverage            line coverage per module from the replay of all fuzz corpora'
 	@echo 'make host CMD="..."      a command in the virtual host: a Linux with KVM, in QEMU'
 	@echo 'make snp-host CMD="..."  the same with a MODEL of the SNP processor: VM type 4, /dev/sev'
+	@echo 'make snp-host-reference  unmodified QEMU 10 with OVMF there, against sev-snp-measure'
 	@echo 'make clean               removes what was built and downloaded'
 
 demo:
@@ -56,9 +57,14 @@ host:
 snp-host:
 	@tests/host/run --snp $(OPTIONS) -- '$(CMD)'
 
+# Minutes and 45 MB of downloads the first time: for a weekly run.
+snp-host-reference:
+	@tests/host/snp/reference/run
+	@tests/host/snp/reference/run --cpus 2
+
 # Removes what was built for the virtual SNP host; the downloaded packages stay.
 snp-host-clean:
-	rm -rf target/host/snp.* target/host/kernel-tree
+	rm -rf target/host/snp.* target/host/kernel-tree target/host/reference
 
 clean:
 	rm -rf target
