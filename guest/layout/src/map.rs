@@ -15,7 +15,7 @@
 //! | `0x18000` | `0x28000` | the shim's own page tables and stack | no |
 //! | `0x28000` | `0x80000` | nothing | no |
 //! | `0x80000` | `0xa0000` | ACPI tables | no |
-//! | `0xa0000` | `0x100000` | legacy video and ROMs: RAM that Linux is not told of | no |
+//! | `0xa0000` | `0x100000` | legacy video and ROMs: RAM that Linux is not told of; at its end the reset vector | no |
 //!
 //! With one VMSA a launch measures at most 15 pages. To Linux all of it below `0x80000` is RAM but the CPUID and
 //! secrets pages; it keeps the first 64 KiB to itself. `setup_data` must be RAM: Linux maps reserved memory shared,
@@ -59,6 +59,8 @@ pub const SCRATCH_TABLES: Range = Range { start: 0x1_8000, size: 0x8000 };
 pub const ACPI: Range = Range { start: 0x8_0000, size: 0x2_0000 };
 /// Legacy video and ROMs.
 pub const LEGACY: Range = Range { start: 0xa_0000, size: 0x6_0000 };
+/// Where a processor in real mode goes to be reset, in [`LEGACY`].
+pub const RESET_VECTOR: Range = Range { start: 0xf_fff0, size: 0x10 };
 /// Kernel and initrd lie above.
 pub const HIGH_START: u64 = 0x10_0000;
 

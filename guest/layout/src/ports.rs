@@ -1,5 +1,9 @@
 //! What a guest tells its host by port I/O: the hypervisor's platform registers.
 
+/// One byte: [`RESET_VALUE`] resets, as the FADT says.
+pub const RESET_PORT: u16 = 0x602;
+/// The value that resets.
+pub const RESET_VALUE: u8 = 1;
 /// One byte: a step of the boot, one of [`mark`].
 pub const MARK_PORT: u16 = 0x603;
 /// One byte: exit status of the workload, before the guest switches itself off.

@@ -4,8 +4,8 @@ use crate::machine::Machine;
 use crate::sha256::{Engine, sha256};
 use crate::{accept, cc, e820, zero_page};
 use casemate_kernel::{BzImage, Elf, KernelError, Placement};
-use casemate_layout::map::{BIOS_DATA, CMDLINE, ZERO_PAGE};
-use casemate_layout::ports::mark;
+use casemate_layout::map::{BIOS_DATA, CMDLINE, RESET_VECTOR, ZERO_PAGE};
+use casemate_layout::ports::{RESET_PORT, RESET_VALUE, mark};
 use casemate_layout::{Blob, KernelKind, Mode, Params, ParamsError, Range, Termination};
 
 /// How the kernel is entered: RIP, and RSI with the zero page.
@@ -35,6 +35,9 @@ pub fn boot(machine: &mut impl Machine) -> Result<Entry, Termination> {
     }
     tell(machine, &params, mark::ACCEPTED);
     machine.clear(BIOS_DATA)?;
+    if params.mode == Mode::Plain {
+        place_reset_code(machine)?;
+    }
     take_blobs(machine, &params)?;
     tell(machine, &params, mark::VERIFIED);
     let (entry, header) = place_kernel(machine, &params)?;
@@ -173,6 +176,17 @@ fn tell(machine: &mut impl Machine, params: &Params, step: u8) {
         Mode::Plain => machine.mark(params.mark_port, step),
         Mode::Snp => machine.mark_by_page(mark::page(step)),
     }
+}
+
+/// Real-mode code at the reset vector, as firmware has it. Linux on hardware-reduced ACPI without EFI resets by a jump
+/// to it (arch/x86/kernel/reboot.c, BOOT_BIOS), unless it is told `reboot=acpi`.
+fn place_reset_code(machine: &mut impl Machine) -> Result<(), Termination> {
+    let [low, high] = RESET_PORT.to_le_bytes();
+    // mov dx, RESET_PORT; mov al, RESET_VALUE; out dx, al; 1: hlt; jmp 1b
+    let code = [0xba, low, high, 0xb0, RESET_VALUE, 0xee, 0xf4, 0xeb, 0xfd];
+    let vector = zeroed(machine, RESET_VECTOR)?;
+    vector.get_mut(..code.len()).ok_or(Termination::Internal)?.copy_from_slice(&code);
+    Ok(())
 }
 
 fn zeroed(machine: &mut impl Machine, range: Range) -> Result<&mut [u8], Termination> {

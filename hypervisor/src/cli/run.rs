@@ -80,7 +80,7 @@ Configuration file:
   name = \"demo\"
   kernel = \"vmlinuz\"            # paths are relative to the file
   initrd = \"initrd.img\"
-  cmdline = \"console=ttyS0 reboot=acpi panic=-1\"  # the default; Linux resets only with reboot=acpi
+  cmdline = \"console=ttyS0 reboot=acpi panic=-1\"  # the default
   vcpus = 2
   memory = \"512M\"
   console = \"stdio\"             # or \"pty\", or { file = \"console.log\" }

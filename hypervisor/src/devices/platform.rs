@@ -18,7 +18,7 @@ pub mod register {
     /// Sleep status, one byte.
     pub const SLEEP_STATUS: u64 = 1;
     /// Reset, one byte: [`super::RESET_VALUE`] resets.
-    pub const RESET: u64 = 2;
+    pub const RESET: u64 = (ports::RESET_PORT - PLATFORM_PORT) as u64;
     /// A boot mark, one byte.
     pub const MARK: u64 = (ports::MARK_PORT - PLATFORM_PORT) as u64;
     /// The workload's exit status, one byte, before the guest switches itself off.
@@ -27,8 +27,8 @@ pub mod register {
     pub const REFUSAL: u64 = (ports::REPORT_PORT - PLATFORM_PORT) as u64;
 }
 
-/// The value that resets.
-pub const RESET_VALUE: u8 = 1;
+pub use ports::RESET_VALUE;
+
 /// SLP_TYP of S5, as the DSDT's `_S5` object says.
 pub const SLEEP_TYPE_S5: u8 = 5;
 const SLEEP_ENABLE: u8 = 1 << 5;

@@ -2,5 +2,6 @@
 run hello hello
 run five five
 run reboot reboot
+reset=reboot=acpi run reboot-acpi reboot
 run panic panic
 limit=3s run timeout wait
