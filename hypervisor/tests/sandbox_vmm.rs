@@ -19,7 +19,7 @@ use casemate::vm::engine::HostFds;
 use casemate::vm::profile;
 use casemate::vm::protocol::{FromVmm, MESSAGE_SIZE, ToVmm};
 use casemate::vm::vmm::{self, VmmInput};
-use common::{dx, out, plan, power_off};
+use common::{DATA, dx, out, plan, power_off};
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
 use rustix::net::{recv, send, socketpair};
 use sandbox_common::{confined, pipe};
@@ -45,14 +45,14 @@ fn guest() -> Vec<u8> {
     [dx(0x3f8), out(b'h'), dx(0x3fd), wait_for_input, dx(0x603), out(9), power_off()].concat()
 }
 
-fn vmm() -> Option<Vmm> {
+fn vmm(code: &[u8]) -> Option<Vmm> {
     let dev_kvm = common::kvm()?.into();
     let (control, vmm_control) = pair(SocketType::SEQPACKET);
     let (console, vmm_console) = pair(SocketType::STREAM);
     let (wait, go) = pipe();
     let layers = Layers::new("vmm").keep(&dev_kvm).keep(&vmm_control).keep(&vmm_console);
     let host = HostFds { dev_kvm, dev_sev: None };
-    let plan = plan(&guest(), 1);
+    let plan = plan(code, 1);
     let input = VmmInput { host, control: vmm_control, console: vmm_console, plan };
     let child = spawn(layers.keep(&wait), move |born| {
         let _ = rustix::io::read(&wait, &mut [0_u8]);
@@ -84,7 +84,7 @@ fn serve(control: &OwnedFd, console: &OwnedFd, mut locked: impl FnMut()) -> Opti
 }
 
 fn vmm_profile_allows_what_is_used_and_nothing_else() {
-    let Some(Vmm { mut child, go, control, console }) = vmm() else { return };
+    let Some(Vmm { mut child, go, control, console }) = vmm(&guest()) else { return };
     let observer = Observer::attach(&child).unwrap();
     let server = std::thread::spawn(move || serve(&control, &console, || ()));
     drop(go);
@@ -100,7 +100,7 @@ fn vmm_profile_allows_what_is_used_and_nothing_else() {
 }
 
 fn running_vmm_is_locked_as_the_kernel_tells() {
-    let Some(Vmm { mut child, go, control, console }) = vmm() else { return };
+    let Some(Vmm { mut child, go, control, console }) = vmm(&guest()) else { return };
     drop(go);
     let pid = child.pid();
     let stop = serve(&control, &console, || {
@@ -115,6 +115,45 @@ fn running_vmm_is_locked_as_the_kernel_tells() {
     });
     assert_eq!(stop, Some(Stop::PowerOff { status: None }));
     assert_eq!(child.wait().unwrap(), Exit::Code(vmm::TOLD));
+}
+
+/// Bytes of console output that all buffers on their way together do not hold.
+const FLOOD: u32 = 2_000_000;
+
+fn console_that_nobody_reads_does_not_stop_the_guest() {
+    // mov rsi, DATA; mov ecx, FLOOD; cld; rep outsb
+    let write = [&[0x48, 0xbe][..], &DATA.to_le_bytes(), &[0xb9], &FLOOD.to_le_bytes()].concat();
+    let flood = vec![0xfc, 0xf3, 0x6e];
+    let code = [dx(0x3f8), write, flood, dx(0x603), out(9), power_off()].concat();
+    let Some(Vmm { mut child, go, control, console }) = vmm(&code) else { return };
+    drop(go);
+    let mut packet = [0; MESSAGE_SIZE];
+    let mut next = || {
+        let (len, _) = recv(&control, &mut packet[..], RecvFlags::empty()).unwrap();
+        FromVmm::decode(&packet[..len]).unwrap()
+    };
+    // The guest gets to its end although nobody has read a byte.
+    while next() != FromVmm::Mark(9) {}
+    let (mut bytes, mut dropped, mut chunk) = (0, 0, vec![0; 1 << 16]);
+    let reader = std::thread::spawn(move || {
+        while let Ok((len @ 1.., _)) = recv(&console, &mut chunk[..], RecvFlags::empty()) {
+            bytes += len as u64;
+        }
+        bytes
+    });
+    loop {
+        match next() {
+            FromVmm::ConsoleDropped(count) => dropped += count,
+            FromVmm::Stopped(stop) => {
+                assert_eq!(stop, Stop::PowerOff { status: None });
+                break;
+            }
+            _ => {}
+        }
+    }
+    assert_eq!(child.wait().unwrap(), Exit::Code(vmm::TOLD));
+    assert!(dropped > 0);
+    assert_eq!(reader.join().unwrap() + dropped, u64::from(FLOOD), "{dropped} dropped");
 }
 
 fn each_attack_is_fatal_under_the_programs_profiles() {
@@ -151,6 +190,7 @@ fn main() -> ExitCode {
     sandbox_common::main(&tests![
         vmm_profile_allows_what_is_used_and_nothing_else,
         running_vmm_is_locked_as_the_kernel_tells,
+        console_that_nobody_reads_does_not_stop_the_guest,
         each_attack_is_fatal_under_the_programs_profiles,
     ])
 }

@@ -14,9 +14,6 @@ echo)
 wait)
 	trap 'echo "guest: told to end"; exit 0' TERM
 	while :; do sleep 1 & wait $!; done ;;
-flood)
-	# 740 KB: more than every buffer on the way to the reader together
-	awk 'BEGIN { for (i = 0; i < 12000; i++) print "guest: a line of sixty bytes to fill the console with, " 100000 + i }' ;;
 reboot) busybox reboot -f ;;
 panic) echo c >/proc/sysrq-trigger ;;
 *) echo "guest: no such task"; exit 99 ;;
