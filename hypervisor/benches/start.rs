@@ -20,8 +20,9 @@ use casemate::event::Event;
 use casemate::exits::{Events, Note};
 use casemate::kvm::{Vm, VmKind};
 use casemate::memory::GuestRam;
-use casemate::sandbox::{Layers, spawn};
+use casemate::sandbox::spawn;
 use casemate::vm::engine::{Engine, HostFds};
+use casemate::vm::profile;
 use casemate::vm::protocol::{FromVmm, MESSAGE_SIZE, Phase};
 use casemate::vm::vmm::{self, VmmInput};
 use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType, recv, socketpair};
@@ -156,7 +157,7 @@ fn memory() -> (u64, u64) {
     let dev_kvm = common::kvm().unwrap().into();
     // jmp to itself
     let plan = common::plan_of(&[0xeb, 0xfe], 1, 128 << 20);
-    let layers = Layers::new("vmm").keep(&dev_kvm).keep(&its_control).keep(&its_console);
+    let layers = profile::vmm_layers().keep(&dev_kvm).keep(&its_control).keep(&its_console);
     let host = HostFds { dev_kvm, dev_sev: None };
     let input = VmmInput { host, control: its_control, console: its_console, plan };
     let child = spawn(layers, move |born| vmm::body(input, born)).unwrap();

@@ -50,7 +50,7 @@ fn vmm(code: &[u8]) -> Option<Vmm> {
     let (control, vmm_control) = pair(SocketType::SEQPACKET);
     let (console, vmm_console) = pair(SocketType::STREAM);
     let (wait, go) = pipe();
-    let layers = Layers::new("vmm").keep(&dev_kvm).keep(&vmm_control).keep(&vmm_console);
+    let layers = profile::vmm_layers().keep(&dev_kvm).keep(&vmm_control).keep(&vmm_console);
     let host = HostFds { dev_kvm, dev_sev: None };
     let plan = plan(code, 1);
     let input = VmmInput { host, control: vmm_control, console: vmm_console, plan };
@@ -111,6 +111,12 @@ fn running_vmm_is_locked_as_the_kernel_tells() {
         assert!(in_force.threads_agree && in_force.no_new_privs, "{in_force}");
         assert!(in_force.capabilities.values().all(|set| *set == 0), "{in_force}");
         assert_eq!(in_force.root.as_deref(), Some(&[][..]), "{in_force}");
+        let limits = in_force.limits.as_ref().unwrap();
+        let limit = |name: &str| limits[name].as_str();
+        assert_eq!(
+            ["5", "0", "0"],
+            ["open files", "file size", "core file size"].map(|what| limit(&format!("Max {what}")))
+        );
         assert_eq!(in_force.filters.as_ref().unwrap()[0].actions(), ["allow", "kill process"]);
     });
     assert_eq!(stop, Some(Stop::PowerOff { status: None }));

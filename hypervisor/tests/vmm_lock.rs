@@ -8,6 +8,7 @@ mod sandbox_common;
 use casemate::sandbox::attack::{Attack, Victim};
 use casemate::sandbox::{Child, Exit, Layer, Layers, spawn};
 use casemate::vm::engine::HostFds;
+use casemate::vm::profile;
 use casemate::vm::vmm::{self, VmmInput};
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use sandbox_common::pipe;
@@ -35,7 +36,7 @@ fn vmm(code: &[u8], once_locked: impl FnOnce()) -> Option<Vmm> {
     let (control, its_control) = sockets(SocketType::SEQPACKET);
     let (console, its_console) = sockets(SocketType::STREAM);
     let (wait, go) = pipe();
-    let layers = Layers::new("vmm").keep(&dev_kvm).keep(&its_control).keep(&its_console);
+    let layers = profile::vmm_layers().keep(&dev_kvm).keep(&its_control).keep(&its_console);
     let layers = layers.keep(&wait);
     let host = HostFds { dev_kvm, dev_sev: None };
     let input = VmmInput { host, control: its_control, console: its_console, plan };

@@ -79,7 +79,6 @@ impl Born {
         let (layers, report) = (&self.layers, &mut self.report);
         let kill = layers.signals_children;
         let keep = if kill { CapabilitySet::KILL } else { CapabilitySet::empty() };
-        layers.attempt(report, Layer::Limits, || layers.limits.apply())?;
         layers.attempt(report, Layer::EmptyRoot, filesystem::lock)?;
         layers.attempt(report, Layer::BoundingSet, privileges::empty_bounding_set)?;
         layers.attempt(report, Layer::Capabilities, || privileges::drop_capabilities(keep))?;
@@ -91,10 +90,11 @@ impl Born {
             let denied = denied.insert(landlock_deny::deny_all(!kill)?);
             Ok(denied.details())
         })?;
-        match denied {
-            Some(denied) => layers.attempt(report, Layer::LandlockScopes, || denied.scopes()),
-            None => Ok(()),
+        if let Some(denied) = denied {
+            layers.attempt(report, Layer::LandlockScopes, || denied.scopes())?;
         }
+        // Last, since landlock needs a descriptor.
+        layers.attempt(report, Layer::Limits, || layers.limits.apply())
     }
 }
 

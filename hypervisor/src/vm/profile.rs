@@ -1,7 +1,7 @@
 //! What the processes of a VM may do once locked: the system calls, pinned, each with its reason.
 
 use crate::kvm::KVM_RUN;
-use crate::sandbox::{FdSlot, Pin, Profile, Rule, sys};
+use crate::sandbox::{FdSlot, Layers, Limits, Pin, Profile, Rule, sys};
 
 /// The vCPUs.
 pub const VCPUS: FdSlot = FdSlot("vcpu");
@@ -38,6 +38,16 @@ macro_rules! vmm_rules {
             $($more),*
         ]
     };
+}
+
+/// Descriptors that the vmm process polls at most: poll(2) fails beyond RLIMIT_NOFILE.
+const POLLED: u64 = 5;
+
+/// The vmm process's layers: all of them. Once confined it opens no more files, and no file grows.
+#[must_use]
+pub fn vmm_layers() -> Layers {
+    let limits = Limits { open_files: Some(POLLED), file_size: Some(0), ..Limits::NO_CORE };
+    Layers::new("vmm").limits(limits)
 }
 
 /// The vmm process of a plain VM while the guest runs.

@@ -5,6 +5,7 @@ use super::decision::{DecisionError, decide, policy_for};
 use super::engine::HostFds;
 use super::name::{Name, NameError};
 use super::open::{self, OpenError};
+use super::profile;
 use super::supervisor::{End, Watched, watch};
 use super::timeline::Timeline;
 use super::vmm::{self, VmmInput};
@@ -172,7 +173,7 @@ fn check_digest(plan: &LaunchPlan) -> Result<(), VmError> {
 
 /// The vmm process's layers: all, but those that the user wrote may be missing.
 fn layers(config: &VmConfig) -> Result<Layers, ConfigError> {
-    let mut layers = Layers::new("vmm");
+    let mut layers = profile::vmm_layers();
     for name in &config.sandbox_optional {
         let layer = Layer::from_name(name).ok_or_else(|| {
             let known = Layer::ALL.map(Layer::name).join(", ");
