@@ -30,7 +30,8 @@ fn bzimage(size: usize) -> Vec<u8> {
     let mut file = vec![0x90_u8; 1024 + size.max(0x400)];
     file[..1024].fill(0);
     let init_size = (size as u32).next_multiple_of(0x20_0000) + 0x20_0000;
-    let fields: [(usize, &[u8]); 9] = [
+    let fields: [(usize, &[u8]); 10] = [
+        (0, b"MZ"),
         (0x1f1, &[1]),
         (0x1fe, &[0x55, 0xaa, 0xeb, 0x6a]),
         (0x202, b"HdrS\x0f\x02"),

@@ -184,7 +184,11 @@ pub fn run_test_program(kind: Kind, name: &str, environment: &str) -> String {
     }
     let command =
         format!("RUST_BACKTRACE=0 {environment} /e2e/{name} --nocapture --test-threads 1");
-    let output = host.timeout(Duration::from_secs(400)).run(&command).expect("the host runs");
+    let output = host
+        .memory_mib(3072)
+        .timeout(Duration::from_secs(400))
+        .run(&command)
+        .expect("the host runs");
     if output.status != 0 {
         panic!("{name}: {}\n{}\n{}", output.stdout, output.stderr, output.log);
     }

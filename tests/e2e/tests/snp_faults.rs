@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 /// A bzImage that ends the guest by the GHCB MSR protocol with set 2, code 0x2a.
 fn kernel() -> Vec<u8> {
     let mut file = vec![0_u8; 1024 + 0x800];
-    let fields: [(usize, &[u8]); 11] = [
+    let fields: [(usize, &[u8]); 12] = [
+        (0, b"MZ"),
         (0x1f1, &[1]),
         (0x1f4, &[0x80]),
         (0x1fe, &[0x55, 0xaa, 0xeb, 0x6a]),
