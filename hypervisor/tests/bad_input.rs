@@ -332,6 +332,31 @@ fn kernels_that_cannot_be_confidential_guests_say_what_they_lack() {
     }
 }
 
+#[test]
+#[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+fn a_kept_plan_has_the_digest_of_its_configuration_and_a_damaged_one_is_refused() {
+    let place = Place::new("plan");
+    place.write("kernel", &bzimage(&[]));
+    let config = place.write("vm.toml", b"kernel = \"kernel\"\nprotection = \"sev-snp\"\n");
+    let file = place.path("plan");
+    let digest = |arguments: &[&str]| {
+        let output = Command::new(PROGRAM).arg("measure").args(arguments).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let saved = digest(&[&config, "--save-plan", &file]);
+    assert_eq!(digest(&["--plan", &file]), saved);
+    assert_eq!(saved, digest(&[&config]));
+    let plan = std::fs::read(&file).unwrap();
+    let short = plan.get(..plan.len() - 1).unwrap();
+    for (bytes, words) in
+        [(&b"x"[..], ["--plan", "no launch plan"]), (short, ["--plan", "cut off"])]
+    {
+        let bad = place.write("bad", bytes);
+        assert_refused(Command::new(PROGRAM).args(["measure", "--plan", &bad]), 2, &words);
+    }
+}
+
 /// The program in a mount namespace whose /dev is prepared by `dev`; None where that needs more rights.
 fn with_dev(place: &Place, dev: &str, user: &str) -> Option<Command> {
     let possible = Command::new("unshare").args(["-m", "true"]).status().is_ok_and(|s| s.success());
