@@ -18,7 +18,7 @@ help:
 	@echo 'make lint                format, clippy, dependency licences and advisories'
 	@echo 'make bench               measurements: start-up, memory, exits, and ratios'
 	@echo 'make fuzz T=60           every fuzz target for T seconds (nightly toolchain)'
-	@echo 'make coverage            line coverage per module from the replay of all fuzz corpora'
+	@echo 'make coverage            line coverage per module from the replay of all fuzz corpora and the launch tests'
 	@echo 'make host CMD="..."      a command in the virtual host: a Linux with KVM, in QEMU'
 	@echo 'make snp-host CMD="..."  the same with a MODEL of the SNP processor: VM type 4, /dev/sev'
 	@echo 'make snp-host-reference  unmodified QEMU 10 with OVMF there, against sev-snp-measure'

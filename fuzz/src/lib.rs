@@ -14,6 +14,7 @@
 
 pub mod attest;
 pub mod exits;
+pub mod launch;
 pub mod policy;
 pub mod run_bytes;
 pub mod shim;
@@ -55,6 +56,9 @@ pub const TARGETS: &[(&str, Body)] = &[
     ("exit_unknown", exits::unknown),
     ("exit_wrmsr", exits::wrmsr),
     ("kvm_run_raw", exits::kvm_run_raw),
+    ("launch_cpuid_page", launch::cpuid_page),
+    ("launch_page_states", launch::page_states),
+    ("launch_plan", launch::plan),
     ("shim_bzimage", shim::bzimage),
     ("shim_elf", shim::elf),
     ("shim_params", shim::params),

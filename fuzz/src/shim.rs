@@ -72,7 +72,7 @@ pub fn elf(data: &[u8]) {
     assert!(segments.iter().any(|segment| segment.memory.contains(entry)));
 }
 
-fn file(data: &[u8], good: impl FnOnce() -> Vec<u8>) -> Vec<u8> {
+pub(crate) fn file(data: &[u8], good: impl FnOnce() -> Vec<u8>) -> Vec<u8> {
     let Some((first, rest)) = data.split_first() else { return Vec::new() };
     if first % 2 == 1 {
         return rest.to_vec();

@@ -213,6 +213,150 @@ fn protection_that_the_host_lacks_is_refused_and_never_downgraded() {
     assert_refused(&mut command, 1, &["`protection`", "sev-snp", "casemate host"]);
 }
 
+/// A bzImage with a 64-bit entry and an EFI stub, changed by `edits`.
+fn bzimage(edits: &[(usize, &[u8])]) -> Vec<u8> {
+    let mut file = vec![0_u8; 0x2000];
+    let good: [(usize, &[u8]); 10] = [
+        (0, b"MZ"),
+        (0x1f1, &[1]),
+        (0x1fe, &[0x55, 0xaa, 0xeb, 0x6a]),
+        (0x202, b"HdrS\x0f\x02"),
+        (0x211, &[1]),
+        (0x22c, &[0xff, 0xff, 0xff, 0x7f]),
+        (0x230, &[0, 0, 0x20, 0]),
+        (0x234, &[1, 21, 1, 0]),
+        (0x258, &[0, 0, 0, 1]),
+        (0x260, &[0, 0, 0x20, 0]),
+    ];
+    for (at, bytes) in good.iter().chain(edits) {
+        for (to, from) in file.iter_mut().skip(*at).zip(*bytes) {
+            *to = *from;
+        }
+    }
+    file
+}
+
+/// `casemate run` of a confidential guest with these lines in its configuration, `[snp]` last.
+fn confidential(place: &Place, top: &str, snp: &str) -> Command {
+    let text = format!("kernel = \"kernel\"\nprotection = \"sev-snp\"\n{top}\n[snp]\n{snp}\n");
+    let config = place.write("vm.toml", text.as_bytes());
+    let mut command = Command::new(PROGRAM);
+    command.args(["run", &config]);
+    command
+}
+
+#[test]
+fn impossible_snp_values_name_their_key_and_the_bit() {
+    let place = Place::new("snp-values");
+    place.write("kernel", &bzimage(&[]));
+    place.write("short", &[0; 95]);
+    place.write("block", &[0; 96]);
+    place.write("auth", &[0; 4096]);
+    place.write("large", &vec![0; 0x4001]);
+    place.write("endless", &[1; 4096]);
+    place.write("empty", b"");
+    let zeros = "0".repeat(62);
+    for (snp, words) in [
+        ("policy = 0x10000", ["`snp.policy`", "bit 17"]),
+        ("policy = 0x70000", ["`snp.policy`", "bit 18"]),
+        ("policy = 0x4030000", ["`snp.policy`", "bit 26 has no meaning"]),
+        ("policy = -1", ["policy", "line 5"]),
+        ("vmsa_features = 8", ["`snp.vmsa_features`", "bit 3"]),
+        ("c_bit = 31", ["`snp.c_bit`", "EPYC has 51"]),
+        ("c_bit = 300", ["c_bit", "line 5"]),
+        (&format!("host_data = \"{zeros}\""), ["`snp.host_data`", "64 hexadecimal"]),
+        ("host_data = \"zz\"", ["`snp.host_data`", "64 hexadecimal"]),
+        ("expect_digest = \"00\"", ["`snp.expect_digest`", "96 hexadecimal"]),
+        ("id_block = \"block\"", ["`snp.id_auth`", "signatures"]),
+        ("id_auth = \"auth\"", ["`snp.id_block`", "name its file"]),
+        ("id_block = \"short\"\nid_auth = \"auth\"", ["`snp.id_block`", "must have 96"]),
+        ("id_block = \"gone\"\nid_auth = \"auth\"", ["`snp.id_block`", "No such file"]),
+        ("author_key_enabled = true", ["`snp.author_key_enabled`", "`snp.id_block`"]),
+        ("certs = \"gone\"", ["`snp.certs`", "No such file"]),
+        ("certs = \"empty\"", ["`snp.certs`", "empty"]),
+        ("certs = \"large\"", ["`snp.certs`", "16384"]),
+        ("certs = \"endless\"", ["`snp.certs`", "no end"]),
+        ("polcy = 1", ["line 5", "polcy"]),
+    ] {
+        assert_refused(&mut confidential(&place, "", snp), 2, &words);
+    }
+    let mut command = Command::new(PROGRAM);
+    let text = "kernel = \"kernel\"\nprotection = \"none\"\n[snp]\npolicy = 0x30000\n";
+    command.args(["run", &place.write("none.toml", text.as_bytes())]);
+    assert_refused(&mut command, 2, &["`snp`", "sev-snp"]);
+}
+
+#[test]
+fn launches_that_cannot_be_what_was_asked_for_are_refused_before_anything_is_started() {
+    let place = Place::new("snp-launch");
+    place.write("kernel", &bzimage(&[]));
+    place.write("auth", &[0; 4096]);
+    place.write("block", &[0xab; 96]);
+    let wrong = format!("expect_digest = \"{}\"", "ab".repeat(48));
+    assert_refused(
+        &mut confidential(&place, "", &wrong),
+        2,
+        &["launch digest", "not the expected abab"],
+    );
+    let block = "id_block = \"block\"\nid_auth = \"auth\"";
+    let words = ["`snp.id_block`", "abababab", "casemate measure"];
+    assert_refused(&mut confidential(&place, "", block), 2, &words);
+    for (memory, words) in [
+        ("65537K", ["`memory`", "whole MiB"]),
+        ("0x40000000", ["`memory`", "such as 256M"]),
+        ("31M", ["`memory`", "at least 32M"]),
+    ] {
+        let top = format!("memory = \"{memory}\"");
+        assert_refused(&mut confidential(&place, &top, ""), 2, &words);
+    }
+    assert_refused(&mut confidential(&place, "vcpus = 65", ""), 2, &["`vcpus`", "use 1 to 64"]);
+    let initrd =
+        format!("initrd = \"{}\"\nmemory = \"64M\"", place.write("initrd", &vec![7; 40 << 20]));
+    assert_refused(&mut confidential(&place, &initrd, ""), 2, &["`memory`", "initrd", "need"]);
+}
+
+#[test]
+fn kernels_that_cannot_be_confidential_guests_say_what_they_lack() {
+    let place = Place::new("snp-kernels");
+    for (edit, words) in [
+        ((0, &b"\0\0"[..]), ["`kernel`", "CONFIG_EFI_STUB"]),
+        ((0x236, &[0]), ["`kernel`", "no 64-bit entry"]),
+        ((0x206, &[11]), ["`kernel`", "2.11, older than 2.12"]),
+        ((0x230, &[3]), ["`kernel`", "kernel_alignment"]),
+        ((0x1f1, &[200]), ["`kernel`", "truncated"]),
+        // init_size: more than there is RAM
+        ((0x260, &[0, 0, 0, 0x70]), ["`memory`", "too little"]),
+    ] {
+        place.write("kernel", &bzimage(&[edit]));
+        assert_refused(&mut confidential(&place, "", ""), 2, &words);
+    }
+}
+
+#[test]
+#[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+fn a_kept_plan_has_the_digest_of_its_configuration_and_a_damaged_one_is_refused() {
+    let place = Place::new("plan");
+    place.write("kernel", &bzimage(&[]));
+    let config = place.write("vm.toml", b"kernel = \"kernel\"\nprotection = \"sev-snp\"\n");
+    let file = place.path("plan");
+    let digest = |arguments: &[&str]| {
+        let output = Command::new(PROGRAM).arg("measure").args(arguments).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let saved = digest(&[&config, "--save-plan", &file]);
+    assert_eq!(digest(&["--plan", &file]), saved);
+    assert_eq!(saved, digest(&[&config]));
+    let plan = std::fs::read(&file).unwrap();
+    let short = plan.get(..plan.len() - 1).unwrap();
+    for (bytes, words) in
+        [(&b"x"[..], ["--plan", "no launch plan"]), (short, ["--plan", "cut off"])]
+    {
+        let bad = place.write("bad", bytes);
+        assert_refused(Command::new(PROGRAM).args(["measure", "--plan", &bad]), 2, &words);
+    }
+}
+
 /// The program in a mount namespace whose /dev is prepared by `dev`; None where that needs more rights.
 fn with_dev(place: &Place, dev: &str, user: &str) -> Option<Command> {
     let possible = Command::new("unshare").args(["-m", "true"]).status().is_ok_and(|s| s.success());

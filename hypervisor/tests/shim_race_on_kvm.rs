@@ -14,11 +14,10 @@ use casemate_layout::Termination;
 use common::shim::{BOOTED, CODE, STATUS, good_plan, kernel, refused};
 use common::{kvm, run};
 use std::os::unix::fs::FileExt;
-use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Guest RAM is a memfd of this process: a second description of it is what another process of the host would have.
-fn guest_ram() -> Option<std::fs::File> {
-    let fds = std::fs::read_dir("/proc/self/fd").ok()?;
+/// Guest RAM is a memfd of the process that runs the VM: a description of it that another process of the host opened.
+fn guest_ram(process: u32) -> Option<std::fs::File> {
+    let fds = std::fs::read_dir(format!("/proc/{process}/fd")).ok()?;
     fds.flatten().map(|entry| entry.path()).find_map(|path| {
         let target = std::fs::read_link(&path).ok()?;
         let is_ram = target.to_string_lossy().contains("memfd:guest-ram");
@@ -26,10 +25,38 @@ fn guest_ram() -> Option<std::fs::File> {
     })
 }
 
-/// Bytes of the kernel's code change and change back all the time. Either the copy has the right bytes, or it is refused;
-/// never does other code run.
+const WHERE: &str = "CASEMATE_FLIP";
+
+/// The other process: changes a byte of guest memory, and changes it back, for ever. Run by the test below only.
 #[test]
-fn staging_that_changes_while_the_shim_reads_is_refused_or_harmless() {
+fn flip_a_byte_of_another_process_when_asked_to() {
+    let Ok(place) = std::env::var(WHERE) else { return };
+    let numbers: Vec<u64> = place.split(',').map(|number| number.parse().unwrap()).collect();
+    let [process, offset, good] = numbers[..] else { return };
+    let good = u8::try_from(good).unwrap();
+    while std::path::Path::new(&format!("/proc/{process}")).exists() {
+        let Some(ram) = guest_ram(u32::try_from(process).unwrap()) else { continue };
+        for _ in 0..200 {
+            // A VM that has ended meanwhile makes no difference.
+            let _ = ram.write_all_at(&[good ^ 1], offset);
+            let _ = ram.write_all_at(&[good], offset);
+        }
+    }
+}
+
+/// Ends the other process with the test, however that ends.
+struct Other(std::process::Child);
+impl Drop for Other {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// A byte of the kernel's code changes and changes back all the time, by another process. Either the copy has the right
+/// bytes, or it is refused; never does other code run.
+#[test]
+fn staging_that_another_process_changes_while_the_shim_reads_is_refused_or_harmless() {
     if kvm().is_none() {
         return;
     }
@@ -37,30 +64,24 @@ fn staging_that_changes_while_the_shim_reads_is_refused_or_harmless() {
     let staged = plan.staging().iter().find(|staged| staged.what == "kernel").unwrap();
     let (offset, good) = (staged.gpa + CODE as u64 + 5, staged.bytes[CODE + 5]);
     assert_eq!(good, STATUS);
-    let stop = AtomicBool::new(false);
-    let mut outcomes = [0, 0];
-    std::thread::scope(|scope| {
-        scope.spawn(|| {
-            while !stop.load(Ordering::Relaxed) {
-                let Some(ram) = guest_ram() else { continue };
-                for _ in 0..200 {
-                    // A VM that has ended meanwhile makes no difference.
-                    let _ = ram.write_all_at(&[good ^ 1], offset);
-                    let _ = ram.write_all_at(&[good], offset);
-                }
-            }
-        });
-        for _ in 0..12 {
-            let Some(ran) = run(&plan) else { break };
-            match ran.stop {
-                BOOTED => outcomes[0] += 1,
-                other => {
-                    assert_eq!(other, refused(Termination::KernelHash));
-                    outcomes[1] += 1;
-                }
+    let other = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "flip_a_byte_of_another_process_when_asked_to"])
+        .env(WHERE, format!("{},{offset},{good}", std::process::id()))
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let _other = Other(other);
+    let rounds = std::env::var("CASEMATE_ROUNDS").ok().and_then(|n| n.parse().ok()).unwrap_or(12);
+    let (mut booted, mut refusals) = (0, 0);
+    for _ in 0..rounds {
+        let Some(ran) = run(&plan) else { break };
+        match ran.stop {
+            BOOTED => booted += 1,
+            other => {
+                assert_eq!(other, refused(Termination::KernelHash));
+                refusals += 1;
             }
         }
-        stop.store(true, Ordering::Relaxed);
-    });
-    println!("booted {}, refused {}", outcomes[0], outcomes[1]);
+    }
+    println!("booted {booted}, refused {refusals}");
 }

@@ -185,7 +185,8 @@ fn the_digest_of_what_the_kernel_is_told_is_the_one_that_was_planned() {
 /// A plan of the real program with a kernel of no use.
 fn real_plan(vcpus: u32, memory: &str) -> LaunchPlan {
     let mut kernel = vec![0_u8; 1024 + 0x800];
-    let fields: [(usize, &[u8]); 9] = [
+    let fields: [(usize, &[u8]); 10] = [
+        (0, b"MZ"),
         (0x1f1, &[1]),
         (0x1fe, &[0x55, 0xaa, 0xeb, 0x6a]),
         (0x202, b"HdrS\x0f\x02"),

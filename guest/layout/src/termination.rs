@@ -67,6 +67,8 @@ terminations! {
     PageStateChange = 0x22, "the host refused to make a staging page private";
     /// GHCB protocol.
     GhcbProtocol = 0x23, "the host answered a GHCB request with something else";
+    /// #VC, or any other exception.
+    Exception = 0x24, "an exception: the host took away or replaced a page that the guest had accepted, or backs none";
     /// Kernel hash.
     KernelHash = 0x30, "the kernel is not the measured one";
     /// Initrd hash.

@@ -2,6 +2,7 @@
 
 use casemate_layout::{Mode, Params, TERMINATION_SET, Termination, map};
 use casemate_shim::Entry;
+use core::cell::UnsafeCell;
 
 /// GHCB MSR value that asks for termination.
 const fn termination_request(termination: Termination) -> u32 {
@@ -61,6 +62,63 @@ _start:
     failed = const termination_request(Termination::ValidateFailed),
 );
 
+// Every exception under SNP ends the guest with a code: a page that is not valid any more raises #VC.
+core::arch::global_asm!(
+    r#"
+    .pushsection .text.exception, "ax", @progbits
+    .global casemate_shim_exception
+casemate_shim_exception:
+    mov eax, {exception}
+    xor edx, edx
+    mov ecx, 0xc0010130
+    wrmsr
+    .byte 0xf3, 0x0f, 0x01, 0xd9        # VMGEXIT
+2:
+    hlt
+    jmp 2b
+    .popsection
+    "#,
+    exception = const termination_request(Termination::Exception),
+);
+
+unsafe extern "C" {
+    fn casemate_shim_exception();
+}
+
+/// Exceptions of the processor, vectors 0 to 31.
+const VECTORS: usize = 32;
+/// Present, interrupt gate.
+const GATE: u64 = 0x8e00;
+
+/// Interrupt gates, as two words each (AMD64 APM volume 2, "Interrupt-Gate and Trap-Gate Descriptors").
+struct Gates(UnsafeCell<[[u64; 2]; VECTORS]>);
+// SAFETY: there is one processor, and `catch_exceptions` alone writes to it, once.
+unsafe impl Sync for Gates {}
+static GATES: Gates = Gates(UnsafeCell::new([[0; 2]; VECTORS]));
+
+/// From here on an exception ends the guest with [`Termination::Exception`]. Under SNP only.
+pub fn catch_exceptions() {
+    let handler = casemate_shim_exception as *const () as u64;
+    let low = handler & 0xffff | CODE << 16 | GATE << 32 | (handler >> 16 & 0xffff) << 48;
+    // SAFETY: nothing else refers to the gates, and the processor reads them only after `lidt`.
+    unsafe { *GATES.0.get() = [[low, handler >> 32]; VECTORS] };
+    let segments = TablePointer { limit: 31, base: SEGMENTS.as_ptr() };
+    let gates = TablePointer { limit: (VECTORS * 16 - 1) as u16, base: GATES.0.get().cast() };
+    // SAFETY: both tables are right and stay where they are. No selector is loaded until an exception is delivered.
+    unsafe {
+        core::arch::asm!(
+            "lgdt [{segments}]",
+            "lidt [{gates}]",
+            segments = in(reg) &raw const segments,
+            gates = in(reg) &raw const gates,
+            options(nostack),
+        );
+    }
+}
+
+/// `__BOOT_CS`.
+const CODE: u64 = 0x10;
+
 /// The segments that the 64-bit boot protocol asks for: `__BOOT_CS` 0x10, `__BOOT_DS` 0x18, flat.
 static SEGMENTS: [u64; 4] = [0, 0, 0x00af_9b00_0000_ffff, 0x00cf_9300_0000_ffff];
 
@@ -73,10 +131,13 @@ struct TablePointer {
 /// Jumps to the kernel.
 pub fn enter_kernel(entry: Entry) -> ! {
     let table = TablePointer { limit: 31, base: SEGMENTS.as_ptr() };
+    // The gates are the shim's, and its memory the kernel's now.
+    let no_gates = TablePointer { limit: 0, base: core::ptr::null() };
     // SAFETY: the entry was verified and its memory is mapped; the segments are flat; nothing of the shim runs again.
     unsafe {
         core::arch::asm!(
             "lgdt [{table}]",
+            "lidt [{no_gates}]",
             "mov ecx, 0x18",
             "mov ds, ecx",
             "mov es, ecx",
@@ -90,6 +151,7 @@ pub fn enter_kernel(entry: Entry) -> ! {
             "xor edi, edi",
             "retfq",
             table = in(reg) &raw const table,
+            no_gates = in(reg) &raw const no_gates,
             in("rax") entry.rip,
             in("rsi") entry.zero_page,
             options(noreturn),

@@ -17,6 +17,9 @@ use processor::Processor;
 /// Called by the entry code on the scratch stack.
 #[unsafe(no_mangle)]
 extern "sysv64" fn casemate_shim_main() -> ! {
+    if is_snp() {
+        entry::catch_exceptions();
+    }
     let mut processor = Processor::new();
     match boot(&mut processor) {
         Ok(entry) => entry::enter_kernel(entry),

@@ -10,7 +10,7 @@
 //!
 //! Nothing that a host can change is read twice: staging is copied first and only the private copy is looked at.
 //! Every step ends in success or one [`Termination`](casemate_layout::Termination); nothing is retried, repaired or
-//! guessed. The shim handles no exceptions: one ends the guest, which refuses as well. It uses no floating point and no
+//! guessed. An exception ends the guest, which refuses as well: under SNP with a code, else by a triple fault. It uses no floating point and no
 //! vector registers except in one function, [`sha256`]'s hardware half.
 #![no_std]
 

@@ -3,6 +3,7 @@
 use super::attest::print_json;
 use super::out::outln;
 use super::{Failure, Outcome, measure_config, measure_id_block};
+use crate::launch::LaunchPlan;
 use attestation::digest::Digest384;
 use attestation::hex::encode;
 use attestation::measure::{
@@ -18,13 +19,19 @@ const MAX_IMAGE: u64 = 1 << 30;
 
 /// Compute the launch digest that a guest must report.
 #[derive(Debug, Args)]
-#[command(group = ArgGroup::new("source").required(true).args(["config", "ovmf", "igvm", "digest", "check_id_block"]))]
+#[command(group = ArgGroup::new("source").required(true).args(["config", "plan", "ovmf", "igvm", "digest", "check_id_block"]))]
 pub struct Measure {
     /// A configuration for `casemate run`: the digest that this launch will have.
     config: Option<PathBuf>,
     /// List every measured page of a configuration: address, kind, what it is, hash.
-    #[arg(long, requires = "config")]
+    #[arg(long, conflicts_with_all = ["ovmf", "igvm", "digest"])]
     explain: bool,
+    /// Keep the launch plan of a configuration in this file, to be measured again with --plan.
+    #[arg(long, value_name = "FILE", requires = "config")]
+    save_plan: Option<PathBuf>,
+    /// A launch plan that --save-plan kept: no other file is needed.
+    #[arg(long, value_name = "FILE")]
+    plan: Option<PathBuf>,
     /// A guest that starts in this OVMF image.
     #[arg(long, value_name = "FILE")]
     ovmf: Option<PathBuf>,
@@ -116,7 +123,19 @@ pub fn run(args: &Measure) -> Outcome {
 /// The digest of the given source; none when an ID block is to be checked instead.
 fn launch_digest(args: &Measure) -> Result<Option<(Digest384, &'static str)>, Failure> {
     if let Some(path) = &args.config {
-        let digest = measure_config::digest(path, args.explain, args.json)?;
+        let plan = measure_config::plan(path)?;
+        if let Some(file) = &args.save_plan {
+            std::fs::write(file, plan.to_bytes()).map_err(|error| {
+                Failure::BadInput(format!("--save-plan {}: {error}", file.display()))
+            })?;
+        }
+        let digest = measure_config::digest(&plan, args.explain, args.json)?;
+        return Ok(Some((digest, "casemate guest")));
+    }
+    if let Some(path) = &args.plan {
+        let plan = LaunchPlan::from_bytes(&read_image(path)?)
+            .map_err(|error| Failure::BadInput(format!("--plan {}: {error}", path.display())))?;
+        let digest = measure_config::digest(&plan, args.explain, args.json)?;
         return Ok(Some((digest, "casemate guest")));
     }
     if let Some(path) = &args.ovmf {

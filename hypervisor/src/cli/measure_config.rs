@@ -3,24 +3,32 @@
 use super::Failure;
 use super::out::outln;
 use crate::config::RawConfig;
-use crate::launch::linux;
 use crate::launch::measure::{Measured, measure};
+use crate::launch::{LaunchPlan, linux};
 use crate::vm::open_files;
 use attestation::hex::encode;
 use serde_json::json;
 use std::path::Path;
 
-/// The digest of the launch that `path` describes; with `explain` every measured page is printed first.
+/// The plan of the launch that `path` describes.
 ///
 /// # Errors
-/// [`Failure::BadInput`] when the configuration cannot be launched, or has no launch digest.
-pub(super) fn digest(path: &Path, explain: bool, as_json: bool) -> Result<[u8; 48], Failure> {
+/// [`Failure::BadInput`] when the configuration cannot be launched.
+pub(super) fn plan(path: &Path) -> Result<LaunchPlan, Failure> {
     let bad = |e: &dyn std::fmt::Display| Failure::BadInput(e.to_string());
     let config = RawConfig::from_file(path).and_then(RawConfig::validate).map_err(|e| bad(&e))?;
     let files = open_files(&config).map_err(|e| bad(&e))?;
-    let plan = linux::plan(&config, files).map_err(|e| bad(&e))?;
-    let measurement = measure(&plan).ok_or_else(|| {
-        bad(&"`protection` is \"none\": only a \"sev-snp\" guest has a launch digest")
+    linux::plan(&config, files).map_err(|e| bad(&e))
+}
+
+/// The digest of `plan`; with `explain` every measured page is printed first.
+///
+/// # Errors
+/// [`Failure::BadInput`] when it has no launch digest.
+pub(super) fn digest(plan: &LaunchPlan, explain: bool, as_json: bool) -> Result<[u8; 48], Failure> {
+    let measurement = measure(plan).ok_or_else(|| {
+        let text = "`protection` is \"none\": only a \"sev-snp\" guest has a launch digest";
+        Failure::BadInput(text.into())
     })?;
     if explain {
         for page in &measurement.pages {

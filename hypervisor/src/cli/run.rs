@@ -88,6 +88,15 @@ Configuration file:
   protection = \"none\"           # or \"sev-snp\"
   [sandbox]
   optional = []                 # layers this host may lack, see `casemate host`
+  [snp]                         # with protection = \"sev-snp\"
+  policy = 0x30000              # guest policy, the default
+  host_data = \"64 digits\"     # goes into every report
+  expect_digest = \"96 digits\" # what `casemate measure` printed
+  id_block = \"id-block.bin\"   # with id_auth = \"id-auth.bin\", and author_key_enabled
+  vcek_disabled = false         # reports may not be signed by the VCEK
+  vmsa_features = 0             # bits 5 (debug swap), 9 (secure TSC)
+  certs = \"certs.bin\"         # certificate table for extended requests (Linux 7.0)
+  c_bit = 51                    # of every EPYC
 
 Examples:
   casemate run vm.toml

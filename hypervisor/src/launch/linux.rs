@@ -33,6 +33,14 @@ pub enum LaunchError {
         #[source]
         reason: KernelError,
     },
+    /// The kernel cannot be an SEV-SNP guest.
+    #[error(
+        "`kernel` {path}: it was built without CONFIG_EFI_STUB, which Linux needs to be an SEV-SNP guest (CONFIG_AMD_MEM_ENCRYPT)"
+    )]
+    NoEfiStub {
+        /// The file.
+        path: String,
+    },
     /// Everything together does not fit.
     #[error(
         "`memory`: {have} MiB are too little for {what}: kernel, initrd and their staging need {need} MiB"
@@ -74,6 +82,13 @@ pub fn plan(config: &VmConfig, files: Files) -> Result<LaunchPlan, LaunchError> 
         path: config.kernel.display().to_string(),
         reason,
     })?;
+    // An EFI stub makes the file a PE image. Of an ELF file nothing can be told.
+    if config.snp.is_some()
+        && matches!(kind, KernelKind::BzImage { .. })
+        && !files.kernel.starts_with(b"MZ")
+    {
+        return Err(LaunchError::NoEfiStub { path: config.kernel.display().to_string() });
+    }
     let tables = acpi::build(map::ACPI.start, config.vcpus);
     let initrd = files.initrd.unwrap_or_default();
     let staged =

@@ -7,7 +7,9 @@ pub mod kernel;
 pub mod linux;
 pub mod measure;
 pub mod plan;
+mod plan_bytes;
 pub mod snp;
 
 pub use linux::LaunchError;
 pub use plan::{LaunchPlan, PageKind, PlanError};
+pub use plan_bytes::PlanBytesError;

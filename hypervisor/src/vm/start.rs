@@ -59,6 +59,16 @@ pub enum VmError {
         /// Computed.
         found: String,
     },
+    /// An ID block for another launch.
+    #[error(
+        "`snp.id_block` is for the launch digest {block}, this launch has {launch}: make it with `casemate measure`"
+    )]
+    IdBlock {
+        /// The block's.
+        block: String,
+        /// The launch's.
+        launch: String,
+    },
     /// A KVM call.
     #[error(transparent)]
     Kvm(KvmError),
@@ -76,6 +86,7 @@ impl VmError {
             | Self::Config(_)
             | Self::Launch(_)
             | Self::Digest { .. }
+            | Self::IdBlock { .. }
             | Self::Name(NameError::InUse(_)) => true,
             Self::Open(e) => e.is_bad_input(),
             Self::Console(ConsoleError::File { .. }) => true,
@@ -158,16 +169,24 @@ pub fn run_plan(
     Ok(watch(watched))
 }
 
-/// Refuses a plan whose digest is not the expected one, before anything is started.
+/// Refuses a plan whose digest is not the expected one, or not that of its ID block, before anything is started.
 fn check_digest(plan: &LaunchPlan) -> Result<(), VmError> {
-    let Some(expected) = plan.snp.as_ref().and_then(|snp| snp.expect_digest) else { return Ok(()) };
-    match measure(plan) {
-        Some(measurement) if measurement.digest == expected => Ok(()),
-        Some(measurement) => Err(VmError::Digest {
-            expected: attestation::hex::encode(&expected),
-            found: attestation::hex::encode(&measurement.digest),
-        }),
-        None => Ok(()),
+    let Some(launch) = &plan.snp else { return Ok(()) };
+    // ID_BLOCK (AMD 56860, table 75) starts with the launch digest, for which the firmware would refuse to finish.
+    let block = launch.id.as_ref().and_then(|id| id.block.first_chunk::<48>());
+    if launch.expect_digest.is_none() && block.is_none() {
+        return Ok(());
+    }
+    let Some(measurement) = measure(plan) else { return Ok(()) };
+    let (hex, found) = (attestation::hex::encode, measurement.digest);
+    match (launch.expect_digest, block) {
+        (Some(expected), _) if expected != found => {
+            Err(VmError::Digest { expected: hex(&expected), found: hex(&found) })
+        }
+        (_, Some(block)) if *block != found => {
+            Err(VmError::IdBlock { block: hex(block), launch: hex(&found) })
+        }
+        _ => Ok(()),
     }
 }
 

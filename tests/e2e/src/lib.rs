@@ -148,6 +148,54 @@ pub fn static_programs() -> Result<PathBuf, String> {
     Ok(binaries())
 }
 
+/// A test program of the hypervisor, built, with the libraries it needs: each with its path in the virtual host.
+///
+/// # Errors
+/// What the build said.
+pub fn test_program(name: &str) -> Result<Vec<(PathBuf, String)>, String> {
+    let mut build = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    build.args(["test", "--locked", "--quiet", "-p", "casemate", "--test", name]);
+    build.args(["--no-run", "--message-format", "json"]).current_dir(root());
+    let output = build.output().map_err(|e| format!("{build:?}: {e}"))?;
+    let text = lossy(&output.stdout);
+    let program = text
+        .split("\"executable\":\"")
+        .filter_map(|part| part.split('"').next())
+        .find(|path| path.contains(&format!("/{name}-")))
+        .ok_or_else(|| format!("{build:?}: {}", lossy(&output.stderr)))?;
+    let mut files = vec![(PathBuf::from(program), format!("/e2e/{name}"))];
+    let ldd = Command::new("ldd").arg(program).output().map_err(|e| format!("ldd: {e}"))?;
+    for word in lossy(&ldd.stdout).split_whitespace().filter(|word| word.starts_with('/')) {
+        files.push((PathBuf::from(word), word.to_owned()));
+    }
+    Ok(files)
+}
+
+/// Runs a test program of the hypervisor in a virtual host, one test at a time; its output.
+///
+/// # Panics
+/// When it cannot be built or run, or a test in it fails.
+#[allow(clippy::panic, clippy::expect_used, reason = "tests fail by panics")]
+#[must_use]
+pub fn run_test_program(kind: Kind, name: &str, environment: &str) -> String {
+    let mut host = Host::new(kind).expect("the virtual host can be built");
+    for (from, to) in test_program(name).expect("the test program is built") {
+        host = host.file(from, &to);
+    }
+    let command =
+        format!("RUST_BACKTRACE=0 {environment} /e2e/{name} --nocapture --test-threads 1");
+    let output = host
+        .memory_mib(3072)
+        .timeout(Duration::from_secs(400))
+        .run(&command)
+        .expect("the host runs");
+    if output.status != 0 {
+        panic!("{name}: {}\n{}\n{}", output.stdout, output.stderr, output.log);
+    }
+    println!("{}", output.stdout);
+    output.stdout
+}
+
 /// The kernel that the virtual host has as `/k/vmlinuz`.
 #[must_use]
 pub fn kernel() -> PathBuf {
@@ -188,6 +236,38 @@ fn build() -> Result<PathBuf, String> {
             .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("l1/guest-workload.sh")),
     )?;
     Ok(initrd)
+}
+
+/// Builds an initrd at `out` that runs `workload`, a file in `l1/`, with more kernel modules, in their order.
+///
+/// # Errors
+/// What the build said.
+pub fn initrd(out: &Path, workload: &str, modules: &[&str]) -> Result<(), String> {
+    let programs = static_programs()?;
+    let directory = root().join("target/host/kernel/lib/modules");
+    let release = std::fs::read_dir(&directory)
+        .ok()
+        .and_then(|mut entries| entries.next()?.ok())
+        .ok_or_else(|| format!("no kernel modules in {}", directory.display()))?;
+    let input = out.with_extension("input");
+    std::fs::write(&input, format!("{INPUT}\n")).map_err(|e| e.to_string())?;
+    command(
+        Command::new(root().join("demo/mkinitrd"))
+            .arg(out)
+            .arg(programs.join("casemate-init"))
+            .arg(release.path())
+            .arg(&input)
+            .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("l1").join(workload))
+            .env("MODULES", modules.join(" ")),
+    )
+}
+
+/// An empty directory of this test program, under `target/e2e`.
+///
+/// # Errors
+/// The operating system's.
+pub fn place(name: &str) -> Result<PathBuf, String> {
+    scratch(&format!("{name}-{}", std::process::id()))
 }
 
 fn command(command: &mut Command) -> Result<(), String> {

@@ -1,0 +1,274 @@
+//! Launch digests of many configurations against two independent computations: the GCTX class of sev-snp-measure (PyPI)
+//! and crate `igvm`, each told the same pages in the same order.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    reason = "tests"
+)]
+
+use casemate::config::RawConfig;
+use casemate::kvm::vcpu_states;
+use casemate::launch::issue::{LaunchTarget, issue};
+use casemate::launch::linux::{Files, plan};
+use casemate::launch::measure::measure;
+use casemate::launch::snp::SnpLaunch;
+use casemate::launch::{LaunchPlan, PageKind};
+use igvm::measurement::generate_snp_measurement;
+use igvm::snp_defs::SevVmsa;
+use igvm::{IgvmDirectiveHeader, IgvmInitializationHeader};
+use igvm_defs::{IgvmPageDataFlags, IgvmPageDataType};
+use std::convert::Infallible;
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use zerocopy::FromBytes;
+
+/// A bzImage of `size` bytes after its header.
+fn bzimage(size: usize) -> Vec<u8> {
+    let mut file = vec![0x90_u8; 1024 + size.max(0x400)];
+    file[..1024].fill(0);
+    let init_size = (size as u32).next_multiple_of(0x20_0000) + 0x20_0000;
+    let fields: [(usize, &[u8]); 10] = [
+        (0, b"MZ"),
+        (0x1f1, &[1]),
+        (0x1fe, &[0x55, 0xaa, 0xeb, 0x6a]),
+        (0x202, b"HdrS\x0f\x02"),
+        (0x211, &[1]),
+        (0x22c, &[0xff, 0xff, 0xff, 0x7f]),
+        (0x230, &[0, 0, 0x20, 0]),
+        (0x234, &[1, 21, 1, 0]),
+        (0x258, &[0, 0, 0, 1]),
+        (0x260, &init_size.to_le_bytes()),
+    ];
+    for (at, bytes) in fields {
+        file[at..at + bytes.len()].copy_from_slice(bytes);
+    }
+    file
+}
+
+fn elf(size: usize) -> Vec<u8> {
+    let mut file = vec![0_u8; 0x200 + size];
+    let mut put = |at: usize, bytes: &[u8]| file[at..at + bytes.len()].copy_from_slice(bytes);
+    put(0, b"\x7fELF\x02\x01\x01");
+    put(0x10, &[2, 0, 62, 0, 1]);
+    put(0x18, &0x100_0000_u64.to_le_bytes());
+    put(0x20, &[64]);
+    put(0x34, &[64, 0, 56, 0, 1, 0]);
+    put(64, &[1, 0, 0, 0, 5]);
+    let size = size as u64;
+    for (at, value) in
+        [(72, 0x200_u64), (80, 0x100_0000), (88, 0x100_0000), (96, size), (104, size + 0x3000)]
+    {
+        put(at, &value.to_le_bytes());
+    }
+    file
+}
+
+struct Case {
+    kernel: Vec<u8>,
+    initrd: usize,
+    cmdline: &'static str,
+    vcpus: u32,
+    memory: &'static str,
+    features: u64,
+    policy: u64,
+    c_bit: u8,
+}
+
+/// Configurations that differ in all that a digest depends on, and in what it must not depend on.
+fn cases() -> Vec<Case> {
+    let mut cases = Vec::new();
+    let kernels = [bzimage(0x800), bzimage(3 << 20), elf(0x800), elf(5_000_001)];
+    let cmdlines =
+        ["", "quiet", "console=ttyS0 reboot=acpi panic=-1 root=/dev/vda1 ro lockdown=integrity"];
+    let shapes: [(u32, &'static str); 6] =
+        [(1, "64M"), (2, "256M"), (3, "1G"), (8, "3328M"), (33, "9G"), (64, "200M")];
+    for index in 0..24_usize {
+        let (vcpus, memory) = shapes[index % shapes.len()];
+        cases.push(Case {
+            kernel: kernels[index / 6].clone(),
+            initrd: [0, 1, 4096, 70_001, 3 << 20][index % 5],
+            cmdline: cmdlines[index % cmdlines.len()],
+            vcpus,
+            memory,
+            features: [0, 1 << 5, 1 << 9, 1 << 5 | 1 << 9][(index / 3) % 4],
+            policy: [0x3_0000, 0xb_0000, 0x3_011f, 0x13_0000][(index / 2) % 4],
+            c_bit: [51, 47, 39][(index / 4) % 3],
+        });
+    }
+    cases
+}
+
+fn planned(case: &Case) -> LaunchPlan {
+    let text = format!(
+        "kernel = \"k\"\nprotection = \"sev-snp\"\nvcpus = {}\nmemory = \"{}\"\ncmdline = \"{}\"\n\
+         [snp]\nvmsa_features = {}\npolicy = {}\nc_bit = {}\n",
+        case.vcpus, case.memory, case.cmdline, case.features, case.policy, case.c_bit
+    );
+    let config = RawConfig::from_toml(&text, "test").unwrap().validate().unwrap();
+    let initrd = (case.initrd > 0).then(|| (0..case.initrd).map(|i| (i % 253) as u8).collect());
+    plan(&config, Files { kernel: case.kernel.clone(), initrd }).unwrap()
+}
+
+/// What a launch is told, in order.
+#[derive(Default)]
+struct Told(Vec<(u64, PageKind, Vec<u8>)>);
+impl LaunchTarget for Told {
+    type Error = Infallible;
+    fn start(&mut self, _: &SnpLaunch) -> Result<(), Infallible> {
+        Ok(())
+    }
+    fn page(
+        &mut self,
+        gpa: u64,
+        kind: PageKind,
+        _: &'static str,
+        contents: &[u8; 4096],
+    ) -> Result<(), Infallible> {
+        self.0.push((gpa, kind, contents.to_vec()));
+        Ok(())
+    }
+    fn finish(&mut self, _: &LaunchPlan, _: &SnpLaunch) -> Result<(), Infallible> {
+        Ok(())
+    }
+}
+
+/// Pages and vCPU states of a plan.
+fn told(plan: &LaunchPlan) -> (Vec<(u64, PageKind, Vec<u8>)>, Vec<[u8; 4096]>) {
+    let launch = plan.snp.as_ref().unwrap();
+    let mut told = Told::default();
+    // The host's CPUID table is no part of a measurement.
+    let Ok(_) = issue(plan, launch, &[0xc1; 4096], &mut told);
+    let features = launch.vmsa_features;
+    (told.0, vcpu_states(plan).map(|state| state.vmsa_page(features)).collect())
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        write!(text, "{byte:02x}").unwrap();
+        text
+    })
+}
+
+fn ours() -> Vec<(LaunchPlan, String)> {
+    let plans = cases().iter().map(planned).collect::<Vec<_>>();
+    plans.into_iter().map(|plan| (plan.clone(), hex(&measure(&plan).unwrap().digest))).collect()
+}
+
+#[test]
+fn configurations_that_differ_in_what_is_measured_have_different_digests() {
+    let digests: std::collections::BTreeSet<String> = ours().into_iter().map(|(_, d)| d).collect();
+    assert_eq!(digests.len(), cases().len());
+}
+
+#[test]
+fn every_digest_equals_that_of_crate_igvm() {
+    let mut compared = 0;
+    for (plan, ours) in ours() {
+        let (pages, vcpus) = told(&plan);
+        let mut directives: Vec<_> = pages
+            .into_iter()
+            .map(|(gpa, kind, data)| {
+                let data_type = match kind {
+                    PageKind::Cpuid => IgvmPageDataType::CPUID_DATA,
+                    PageKind::Secrets => IgvmPageDataType::SECRETS,
+                    _ => IgvmPageDataType::NORMAL,
+                };
+                let flags = IgvmPageDataFlags::new();
+                IgvmDirectiveHeader::PageData { gpa, compatibility_mask: 1, flags, data_type, data }
+            })
+            .collect();
+        for (vp_index, page) in (0..).zip(&vcpus) {
+            let size = size_of::<SevVmsa>();
+            assert!(page[size..].iter().all(|byte| *byte == 0), "state beyond crate igvm's VMSA");
+            let vmsa = Box::new(SevVmsa::read_from_bytes(&page[..size]).unwrap());
+            directives.push(IgvmDirectiveHeader::SnpVpContext {
+                gpa: 0xffff_ffff_f000,
+                compatibility_mask: 1,
+                vp_index,
+                vmsa,
+            });
+        }
+        let policy = plan.snp.as_ref().unwrap().policy;
+        let start = [IgvmInitializationHeader::GuestPolicy { policy, compatibility_mask: 1 }];
+        let theirs = generate_snp_measurement(&start, &directives, 1).unwrap();
+        assert_eq!(hex(&theirs), ours);
+        compared += 1;
+    }
+    println!("compared {compared} digests with crate igvm");
+    assert!(compared >= 20);
+}
+
+/// Reads a line a page, folds them with the tool's own class, and prints the digest at each `end`.
+const SCRIPT: &str = "
+import sys
+from sevsnpmeasure.gctx import GCTX
+g = GCTX()
+for line in sys.stdin:
+    kind, gpa, data = line.split(' ')
+    gpa, data = int(gpa, 16), bytes.fromhex(data)
+    if kind == 'normal': g.update_normal_pages(gpa, data)
+    elif kind == 'cpuid': g.update_cpuid_page(gpa)
+    elif kind == 'secrets': g.update_secrets_page(gpa)
+    elif kind == 'zero': g.update_zero_pages(gpa, 4096)
+    elif kind == 'unmeasured': g.update_unmeasured_pages(gpa, 4096)
+    elif kind == 'vmsa': g.update_vmsa_page(data)
+    elif kind == 'end':
+        print(g.ld().hex())
+        g = GCTX()
+";
+
+/// The Python of an environment with sev-snp-measure, when there is one or it can be had.
+fn python() -> Option<PathBuf> {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("sev-snp-measure");
+    let python = folder.join("bin/python3");
+    let works = || {
+        let mut import = Command::new(&python);
+        import.args(["-c", "import sevsnpmeasure"]);
+        import.output().is_ok_and(|output| output.status.success())
+    };
+    if !works() {
+        let venv = Command::new("python3").arg("-m").arg("venv").arg(&folder).output();
+        venv.ok().filter(|output| output.status.success())?;
+        let _ = Command::new(&python)
+            .args(["-m", "pip", "install", "-q", "--timeout", "10", "--retries", "0"])
+            .arg("sev-snp-measure==0.0.13")
+            .output();
+    }
+    works().then_some(python)
+}
+
+#[test]
+fn every_digest_equals_that_of_sev_snp_measure() {
+    let all = ours();
+    let Some(python) = python() else {
+        println!("SKIPPED {} comparisons: sev-snp-measure cannot be installed", all.len());
+        return;
+    };
+    let mut input = String::new();
+    for (plan, _) in &all {
+        let (pages, vcpus) = told(plan);
+        for (gpa, kind, contents) in pages {
+            writeln!(input, "{} {gpa:x} {}", kind.name(), hex(&contents)).unwrap();
+        }
+        for vcpu in vcpus {
+            writeln!(input, "vmsa 0 {}", hex(&vcpu)).unwrap();
+        }
+        input.push_str("end 0 00\n");
+    }
+    let mut child = Command::new(python)
+        .args(["-c", SCRIPT])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+    let output = String::from_utf8(child.wait_with_output().unwrap().stdout).unwrap();
+    let theirs: Vec<&str> = output.lines().collect();
+    let ours: Vec<&str> = all.iter().map(|(_, digest)| digest.as_str()).collect();
+    assert_eq!(theirs, ours);
+    println!("compared {} digests with sev-snp-measure", ours.len());
+    assert!(ours.len() >= 20);
+}

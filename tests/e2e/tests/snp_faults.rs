@@ -1,0 +1,113 @@
+//! The shim against a malicious host: the faults of the virtual SNP host, a MODEL, with a kernel of a few instructions that
+//! ends the guest with a code of its own. Every fault ends with the shim's sentence, a stop that the processor forces, or,
+//! where it can do no harm, with the kernel and all of its memory accepted; always within the time that the user gave.
+#![allow(clippy::expect_used, clippy::unwrap_used, clippy::indexing_slicing, reason = "test code")]
+
+use casemate_e2e::{place, static_programs};
+use casemate_test_host::{Host, Kind};
+use std::time::{Duration, Instant};
+
+/// A bzImage that ends the guest by the GHCB MSR protocol with set 2, code 0x2a.
+fn kernel() -> Vec<u8> {
+    let mut file = vec![0_u8; 1024 + 0x800];
+    let fields: [(usize, &[u8]); 12] = [
+        (0, b"MZ"),
+        (0x1f1, &[1]),
+        (0x1f4, &[0x80]),
+        (0x1fe, &[0x55, 0xaa, 0xeb, 0x6a]),
+        (0x202, b"HdrS\x0f\x02"),
+        (0x211, &[1]),
+        (0x22c, &[0xff, 0xff, 0xff, 0x7f]),
+        (0x230, &[0, 0, 0x20, 0]),
+        (0x234, &[1, 21, 1, 0]),
+        (0x258, &[0, 0, 0, 1]),
+        (0x260, &[0, 0, 0x20, 0]),
+        // mov ecx, 0xc0010130; mov eax, 0x2a2100; xor edx, edx; wrmsr; vmgexit; hlt
+        (
+            1024 + 0x200,
+            &[
+                0xb9, 0x30, 0x01, 0x01, 0xc0, 0xb8, 0x00, 0x21, 0x2a, 0x00, 0x31, 0xd2, 0x0f, 0x30,
+                0xf3, 0x0f, 0x01, 0xd9, 0xf4,
+            ],
+        ),
+    ];
+    for (at, bytes) in fields {
+        file[at..at + bytes.len()].copy_from_slice(bytes);
+    }
+    file
+}
+
+const KERNEL_REACHED: &str = "GHCB reason set 2, code 0x2a";
+const LIMIT: &str = "45s";
+const ENDED: &str = "did not end within 45s and was ended";
+const REPLACED: &[&str] = &["took away or replaced a page", "triple-faulted"];
+const BAD_ANSWER: &str = "answered a GHCB request with something else";
+
+/// What the guest or the program may say at the end, for each fault.
+const FAULTS: &[(&str, &[&str])] = &[
+    ("", &[KERNEL_REACHED]),
+    // KVM believes that the page is the guest's and runs it in vain: the host denies service, and time ends it.
+    ("psc-drop:1", &[ENDED]),
+    ("psc-drop:3000", &[ENDED]),
+    ("psc-drop:1+", &[ENDED]),
+    // The page that came instead is not valid, which raises #VC; where it is the shim's stack, a triple fault.
+    ("remap:1", REPLACED),
+    ("remap:5", REPLACED),
+    ("remap:4000", REPLACED),
+    ("replay:5", REPLACED),
+    ("replay:4000", REPLACED),
+    // The RMP does not let the page be used at another address; KVM maps the right one then.
+    ("alias:5", &[KERNEL_REACHED]),
+    ("alias:4000+", &[ENDED, "took away or replaced", "cannot be served"]),
+    // What the page says is not measured, but the firmware's; the shim and Linux take less, never more, from it.
+    ("cpuid-page:1", &[KERNEL_REACHED]),
+    ("ghcb:1", &[BAD_ANSWER, "refused to make a staging page private"]),
+    ("ghcb:1+", &[BAD_ANSWER, "refused to make a staging page private"]),
+    // The first three answers are those to marks, which mean nothing; the fourth registers the GHCB.
+    ("ghcb-msr:1", &[KERNEL_REACHED]),
+    ("ghcb-msr:4", &[BAD_ANSWER]),
+    ("ghcb-msr:5", &[BAD_ANSWER, "refused to make a staging page private"]),
+    ("ghcb-msr:1+", &[BAD_ANSWER]),
+    ("fw-fail:1", &["failed", "/dev/sev"]),
+    ("fw-fail:8", &["SNP_LAUNCH_UPDATE failed for the"]),
+    ("fw-fail:1+", &["failed", "/dev/sev"]),
+    ("fw-delay:8", &[KERNEL_REACHED]),
+];
+
+#[test]
+fn every_fault_of_the_host_ends_in_refusal_or_does_no_harm() {
+    let programs = static_programs().expect("casemate is built");
+    let directory = place("snp-faults").expect("a directory");
+    let file = directory.join("kernel");
+    std::fs::write(&file, kernel()).unwrap();
+    let mut wrong = Vec::new();
+    for (fault, endings) in FAULTS {
+        let mut host = Host::new(Kind::Snp)
+            .expect("the virtual SNP host can be built")
+            .file(programs.join("casemate"), "/bin/casemate")
+            .file(&file, "/e2e/kernel")
+            .timeout(Duration::from_secs(180));
+        if !fault.is_empty() {
+            host = host.faults(fault);
+        }
+        std::fs::write(
+            directory.join("vm.toml"),
+            format!("kernel = \"/e2e/kernel\"\nprotection = \"sev-snp\"\nmemory = \"64M\"\ntimeout = \"{LIMIT}\"\n[snp]\nc_bit = 39\n"),
+        )
+        .unwrap();
+        let before = Instant::now();
+        let output = host
+            .file(directory.join("vm.toml"), "/vm.toml")
+            .run("casemate run /vm.toml; s=$?; pidof casemate; exit $s")
+            .expect("the virtual SNP host runs");
+        let said = output.stderr.lines().rfind(|line| line.starts_with("casemate:")).unwrap_or("");
+        println!("{fault:16} {:3} s, status {}: {said}", before.elapsed().as_secs(), output.status);
+        let expected = endings.iter().any(|ending| said.contains(ending));
+        let happened = fault.is_empty() || output.log.contains("FAULT ");
+        if !expected || !happened || output.status == 0 || !output.stdout.is_empty() {
+            wrong.push(format!("{fault}: {} {said:?}, fault happened: {happened}", output.status));
+        }
+    }
+    let _ = std::fs::remove_dir_all(&directory);
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}

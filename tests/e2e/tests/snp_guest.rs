@@ -1,0 +1,124 @@
+//! A stock Linux as an SEV-SNP guest of the unmodified program, in the virtual SNP host, whose processor and firmware are a
+//! MODEL: two processors, 2 GiB, and a report that says what was measured before.
+#![allow(clippy::expect_used, clippy::unwrap_used, clippy::indexing_slicing, reason = "test code")]
+
+use casemate_e2e::{initrd, kernel, place, static_programs};
+use casemate_test_host::{Error, Host, Kind, Output};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+const HOST_DATA: &str = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
+const MODULES: [&str; 3] =
+    ["fs/configfs/configfs", "drivers/virt/coco/tsm", "drivers/virt/coco/sev-guest/sev-guest"];
+
+/// The configuration of a guest; the C-bit is the MODEL's.
+fn config(kernel: &str, initrd: &str, vcpus: u32, memory: &str) -> String {
+    format!(
+        "kernel = \"{kernel}\"\ninitrd = \"{initrd}\"\nvcpus = {vcpus}\nmemory = \"{memory}\"\n\
+         protection = \"sev-snp\"\ncmdline = \"console=ttyS0 reboot=acpi panic=-1 quiet loglevel=4\"\n\
+         timeout = \"280s\"\n[snp]\nc_bit = 39\nhost_data = \"{HOST_DATA}\"\n"
+    )
+}
+
+struct Prepared {
+    directory: PathBuf,
+    initrd: PathBuf,
+    programs: PathBuf,
+}
+
+fn prepare(name: &str) -> Prepared {
+    let programs = static_programs().expect("casemate is built");
+    let directory = place(name).expect("a directory");
+    // The kernel and its modules come with the plain host.
+    Host::new(Kind::Snp).expect("the virtual SNP host can be built");
+    let out = directory.join("initrd");
+    initrd(&out, "snp-workload.sh", &MODULES).expect("an initrd");
+    Prepared { directory, initrd: out, programs }
+}
+
+fn measure(prepared: &Prepared, vcpus: u32, memory: &str) -> String {
+    let here = prepared.directory.join("here.toml");
+    let kernel = kernel().canonicalize().expect("a kernel");
+    let initrd = prepared.initrd.display().to_string();
+    std::fs::write(&here, config(&kernel.display().to_string(), &initrd, vcpus, memory)).unwrap();
+    let program = prepared.programs.join("casemate");
+    let output = Command::new(program).arg("measure").arg(&here).output().unwrap();
+    String::from_utf8_lossy(&output.stdout).trim().to_owned()
+}
+
+/// Runs the guest; again when the emulator has hung (tests/host/README.md, "A known defect of the emulator").
+fn run(prepared: &Prepared, vcpus: u32, memory: &str, digest: &str) -> Output {
+    let there = prepared.directory.join("there.toml");
+    std::fs::write(&there, config("/k/vmlinuz", "/e2e/initrd", vcpus, memory)).unwrap();
+    let host = Host::new(Kind::Snp)
+        .expect("the virtual SNP host can be built")
+        .file(prepared.programs.join("casemate"), "/bin/casemate")
+        .file(&prepared.initrd, "/e2e/initrd")
+        .file(&there, "/vm.toml")
+        .memory_mib(4096)
+        .timeout(Duration::from_secs(330));
+    let command = format!("casemate run /vm.toml --timeline --expect-digest {digest}");
+    for attempt in 1..=3 {
+        match host.run(&command) {
+            Err(Error::Timeout { stdout, .. }) => println!("attempt {attempt} hung\n{stdout}"),
+            Ok(output) if output.stderr.contains("did not end within") => {
+                println!("attempt {attempt}: the guest hung\n{}\n{}", output.stdout, output.stderr);
+            }
+            other => return other.expect("the virtual SNP host runs"),
+        }
+    }
+    unreachable!("three attempts hung")
+}
+
+/// The report that the guest printed.
+fn report(output: &str) -> Vec<u8> {
+    let lines = output.lines().filter_map(|line| line.strip_prefix("report"));
+    lines
+        .flat_map(|line| line.split_whitespace().map(|byte| u8::from_str_radix(byte, 16).unwrap()))
+        .collect()
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn assert_guest(vcpus: u32, memory: &str) -> Output {
+    let prepared = prepare(&format!("snp-{vcpus}"));
+    let digest = measure(&prepared, vcpus, memory);
+    let output = run(&prepared, vcpus, memory, &digest);
+    let all = format!("{}\n{}", output.stdout, output.stderr);
+    println!("{}", output.stderr);
+    assert_eq!(output.status, 0, "{all}");
+    assert!(output.stdout.contains("AMD SEV SEV-ES SEV-SNP"), "{all}");
+    assert!(output.stdout.contains(&format!("guest: {vcpus} processors")), "{all}");
+    // ATTESTATION_REPORT (AMD 56860, table 23): report data at 0x50, measurement at 0x90, host data at 0xc0.
+    let report = report(&output.stdout);
+    assert_eq!(report.len(), 1184, "{all}");
+    assert_eq!(hex(&report[0x90..0xc0]), digest, "the measurement in the report");
+    assert_eq!(hex(&report[0xc0..0xe0]), HOST_DATA);
+    assert_eq!(&report[0x50..0x90], format!("{:064}", 7).as_bytes());
+    // The shim's steps are seen though it has no ports.
+    for step in ["shim", "memory accepted", "kernel and initrd verified", "kernel entry", "init"] {
+        assert!(output.stderr.contains(step), "no {step:?} in {all}");
+    }
+    remove(&prepared.directory);
+    output
+}
+
+fn remove(directory: &Path) {
+    let _ = std::fs::remove_dir_all(directory);
+}
+
+#[test]
+fn one_processor_reports_the_measurement_that_was_computed_before() {
+    assert_guest(1, "256M");
+}
+
+#[test]
+fn two_processors_and_two_gibibytes_report_the_measurement_that_was_computed_before() {
+    let output = assert_guest(2, "2G");
+    let memory = output.stdout.split("processors, ").nth(1).and_then(|rest| rest.split(' ').next());
+    let mib: u32 = memory.expect("memory").parse().expect("a number");
+    assert!(mib > 1800, "the guest has {mib} MiB");
+}
