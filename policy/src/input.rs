@@ -76,7 +76,7 @@ pub(crate) fn facts_json(point: Option<Point>, facts: &Facts) -> String {
         out.push_str(if out.len() > 1 { ",\"" } else { "\"" });
         out.push_str(key.path());
         out.push_str("\":");
-        out.push_str(&render::fact(key.kind(), fact));
+        render::append_fact(&mut out, key.kind(), fact);
     }
     out.push('}');
     out

@@ -3,13 +3,13 @@
 //! Rendering a rule and reading it again gives the same rule; so does a fact. The brief forms are for
 //! messages and leave members of long lists out.
 
-use crate::document::json::quote;
+use crate::document::json::{quote, write_string};
 use crate::document::{format_version, time};
 use crate::fact::Fact;
 use crate::fields::{BitNames, FLAG, Kind};
 use crate::lattice::{
     Bits, ByteSet, Bytes, Choice, EgressBlock, EgressSet, Limit, Pattern, Patterns, Range, Tcb,
-    TcbFloors,
+    TcbFloors, write_hex,
 };
 use crate::rule::Rule;
 
@@ -185,7 +185,39 @@ fn write_limit(limit: &Limit) -> String {
 
 /// The fact in input syntax.
 pub(crate) fn fact(kind: Kind, fact: &Fact) -> String {
-    write_fact(kind, fact, usize::MAX)
+    let mut out = String::new();
+    append_fact(&mut out, kind, fact);
+    out
+}
+
+/// Appends the fact in input syntax.
+pub(crate) fn append_fact(out: &mut String, kind: Kind, fact: &Fact) {
+    match fact {
+        Fact::Number(n) => match kind {
+            Kind::Version | Kind::Window | Kind::Choice(_) | Kind::Level(_) => {
+                out.push_str(&write_number(kind, *n));
+            }
+            Kind::Flag | Kind::FlagEach => out.push_str(if *n == 0 { "false" } else { "true" }),
+            _ => time::write_padded(out, *n, 1),
+        },
+        Fact::Text(text) if kind != Kind::Roots => write_string(out, text),
+        Fact::Bytes(bytes) => {
+            out.push('"');
+            write_hex(out, bytes.as_slice());
+            out.push('"');
+        }
+        Fact::List(items) => {
+            out.push('[');
+            for (index, item) in items.iter().enumerate() {
+                if index > 0 {
+                    out.push_str(", ");
+                }
+                append_fact(out, kind, item);
+            }
+            out.push(']');
+        }
+        other => out.push_str(&write_fact(kind, other, usize::MAX)),
+    }
 }
 
 /// The fact in input syntax, shortened.

@@ -35,6 +35,9 @@ pub struct Wanted {
     /// Sign the heads of the decision log with this key, see `casemate log key`.
     #[arg(long, value_name = "FILE", requires = "decision_log")]
     log_key: Option<PathBuf>,
+    /// Keep the newest head of the decision log in this file, too.
+    #[arg(long, value_name = "FILE", requires = "decision_log")]
+    log_head: Option<PathBuf>,
     /// Write what a verified report shows as an input for `casemate policy explain` and `why-not`.
     #[arg(long, value_name = "FILE")]
     facts: Option<PathBuf>,
@@ -124,6 +127,9 @@ pub(super) fn log(args: &Wanted, verdict: &Verdict) -> Outcome {
     let bad = |error: LogError| Failure::BadInput(error.to_string());
     let key = args.log_key.as_deref().map(read_key).transpose().map_err(bad)?;
     let (mut log, _) = DecisionLog::open(path, key, HeadPolicy::default()).map_err(bad)?;
+    if let Some(head) = &args.log_head {
+        log.keep_head(head).map_err(bad)?;
+    }
     log.decision(made.policy, Point::Attestation, &made.facts, &made.decision)
         .and_then(|()| log.close())
         .map_err(|error| Failure::Failed(error.to_string()))

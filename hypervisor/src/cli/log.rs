@@ -34,9 +34,13 @@ struct VerifyArgs {
     /// Public key that the heads must be signed with
     #[arg(long, value_name = "FILE")]
     key: Option<PathBuf>,
-    /// A head that is known from elsewhere, as NUMBER:HASH; finds truncation
-    #[arg(long, value_name = "HEAD")]
+    /// A record that is known from elsewhere, as NUMBER:HASH, usually a head: it and all before it must be in the log as they
+    /// were. Shows that the log was cut off before it, also one without signatures; says nothing of what came after it
+    #[arg(long, value_name = "HEAD", conflicts_with = "head_file")]
     head: Option<KnownHead>,
+    /// The same out of a file, as `casemate run --log-head` keeps it
+    #[arg(long, value_name = "FILE")]
+    head_file: Option<PathBuf>,
     /// Fail also when records after the last head are not signed, or the log was not closed
     #[arg(long)]
     closed: bool,
@@ -113,10 +117,19 @@ fn read(
     }
 }
 
+fn read_head(path: &Path) -> Result<KnownHead, Failure> {
+    let mut text = String::new();
+    File::open(path)
+        .and_then(|file| file.take(4096).read_to_string(&mut text))
+        .map_err(bad(path))?;
+    text.trim().parse().map_err(|error| Failure::BadInput(format!("{}: {error}", path.display())))
+}
+
 fn verify(args: &VerifyArgs) -> Outcome {
     let key = args.key.as_deref().map(read_public_key).transpose();
     let key: Option<PublicKey> = key.map_err(|error| Failure::BadInput(error.to_string()))?;
-    let report = read(&args.file, Verifier::new(key, args.head), |_, _| {})?;
+    let head = args.head_file.as_deref().map(read_head).transpose()?.or(args.head);
+    let report = read(&args.file, Verifier::new(key, head), |_, _| {})?;
     for problem in &report.problems {
         outln!("{}: {}", args.file.display(), printable(&problem.to_string()));
     }
@@ -130,6 +143,11 @@ fn verify(args: &VerifyArgs) -> Outcome {
         report.heads
     );
     match (report.key, key) {
+        (None, _) if head.is_some() => {
+            outln!(
+                "not signed: what came after the record given can be made anew by whoever can write the file"
+            );
+        }
         (None, _) => outln!("not signed: whoever can write the file can make it anew"),
         (Some(found), None) => outln!(
             "heads signed with {}, which is the log's own word: give --key to know whose log it is",

@@ -50,6 +50,9 @@ pub struct RunArgs {
     /// Sign the heads of the decision log with this key, see `casemate log key`
     #[arg(long, value_name = "FILE", requires = "decision_log")]
     log_key: Option<PathBuf>,
+    /// Keep the newest head of the decision log in this file, too: best where nobody who can write the log can write
+    #[arg(long, value_name = "FILE", requires = "decision_log")]
+    log_head: Option<PathBuf>,
     /// Refuse to start when the launch digest is another one (sev-snp)
     #[arg(long, value_name = "HEX")]
     expect_digest: Option<String>,
@@ -137,7 +140,10 @@ impl RunArgs {
         let Some(path) = &self.decision_log else { return Ok(None) };
         let bad = |e: LogError| Failure::BadInput(e.to_string());
         let key = self.log_key.as_deref().map(read_key).transpose().map_err(bad)?;
-        let (log, found) = DecisionLog::open(path, key, HeadPolicy::default()).map_err(bad)?;
+        let (mut log, found) = DecisionLog::open(path, key, HeadPolicy::default()).map_err(bad)?;
+        if let Some(head) = &self.log_head {
+            log.keep_head(head).map_err(bad)?;
+        }
         if found.dropped > 0 {
             let path = path.display();
             errln!("casemate: {path}: a torn last line of {} bytes was removed", found.dropped);

@@ -120,3 +120,30 @@ fn a_torn_end_is_reported_by_the_verifier() {
     assert_eq!(verify(&path).problems.last().unwrap().kind, ProblemKind::Torn);
     std::fs::remove_file(path).unwrap();
 }
+
+#[test]
+fn the_head_kept_elsewhere_shows_that_the_end_was_cut_off() {
+    for signed in [true, false] {
+        let (path, head) = (scratch(&format!("cut-{signed}")), scratch(&format!("head-{signed}")));
+        let heads = HeadPolicy { records: 4, seconds: 3600 };
+        let (mut log, _) = DecisionLog::open(&path, signed.then(key), heads).unwrap();
+        log.keep_head(&head).unwrap();
+        let (policy, facts) = (Policy::builtin_strict(), Facts::new());
+        let decision = policy.decide(Point::Access, &facts);
+        for _ in 0..10 {
+            log.decision(policy.hash(), Point::Access, &facts, &decision).unwrap();
+        }
+        log.close().unwrap();
+        let known = || std::fs::read_to_string(&head).unwrap().trim().parse().unwrap();
+        let whole = std::fs::read(&path).unwrap();
+        let lines: Vec<&[u8]> = whole.split_inclusive(|b| *b == b'\n').collect();
+        for kept in 1..=lines.len() {
+            let mut verifier = Verifier::new(None, Some(known()));
+            lines[..kept].iter().for_each(|line| drop(verifier.line(&line[..line.len() - 1])));
+            let report = verifier.finish(&[]);
+            assert_eq!(report.is_good(), kept == lines.len(), "{kept} of {} lines", lines.len());
+        }
+        std::fs::remove_file(path).unwrap();
+        std::fs::remove_file(head).unwrap();
+    }
+}

@@ -1,8 +1,10 @@
 //! Writing a decision log.
+//!
+//! One buffer serves all lines: a record costs its text, its hash and one `write`.
 
 use super::LogError;
 use super::recover::tail;
-use policy::log::{Chain, DecisionRecord, Entry, SigningKey};
+use policy::log::{Chain, DecisionRecord, Entry, KnownHead, SigningKey};
 use policy::{Decision, Facts, Point};
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::Write;
@@ -44,6 +46,10 @@ pub struct DecisionLog {
     heads: HeadPolicy,
     since_head: u64,
     last_head: u64,
+    /// The line being written; kept for its memory.
+    line: String,
+    /// Where the newest head is kept beside the log.
+    head_file: Option<PathBuf>,
 }
 
 /// Microseconds since 1970-01-01; zero before.
@@ -84,6 +90,8 @@ impl DecisionLog {
             heads,
             since_head: 0,
             last_head: now(),
+            line: String::with_capacity(1024),
+            head_file: None,
         };
         log.append(now(), Entry::Open)?;
         if end.torn > 0 {
@@ -92,15 +100,37 @@ impl DecisionLog {
         Ok((log, recovery))
     }
 
-    fn write(&mut self, line: &str, after: Chain) -> Result<(), LogError> {
-        self.file.write_all(line.as_bytes()).map_err(LogError::io(&self.path))?;
+    /// Keeps the newest head in this file, too, as `casemate log verify --head-file` takes it. On storage that whoever can
+    /// write the log cannot write, it shows when the log is cut off.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn keep_head(&mut self, path: &Path) -> Result<(), LogError> {
+        self.head_file = Some(path.to_owned());
+        self.write_head_file()
+    }
+
+    fn write_head_file(&self) -> Result<(), LogError> {
+        let Some(path) = &self.head_file else { return Ok(()) };
+        let (seq, hash) = self.last();
+        let mut temporary = path.clone().into_os_string();
+        temporary.push(format!(".new-{}", std::process::id()));
+        let temporary = PathBuf::from(temporary);
+        std::fs::write(&temporary, format!("{}\n", KnownHead { seq, hash }))
+            .map_err(LogError::io(&temporary))?;
+        std::fs::rename(&temporary, path).map_err(LogError::io(path))
+    }
+
+    /// Writes the line in the buffer.
+    fn write(&mut self, after: Chain) -> Result<(), LogError> {
+        self.file.write_all(self.line.as_bytes()).map_err(LogError::io(&self.path))?;
         self.chain = after;
         Ok(())
     }
 
     fn append(&mut self, time: u64, entry: Entry) -> Result<(), LogError> {
-        let (line, after) = self.chain.append(time, entry);
-        self.write(&line, after)?;
+        let after = self.chain.append_to(&mut self.line, time, entry);
+        self.write(after)?;
         self.since_head = self.since_head.saturating_add(1);
         let late =
             time.saturating_sub(self.last_head) >= self.heads.seconds.saturating_mul(1_000_000);
@@ -116,9 +146,11 @@ impl DecisionLog {
     fn head(&mut self, time: u64, closed: bool) -> Result<(), LogError> {
         self.since_head = 0;
         self.last_head = time;
-        let Some(key) = &self.key else { return Ok(()) };
-        let (line, after) = self.chain.append_head(time, closed, key);
-        self.write(&line, after)
+        if let Some(key) = &self.key {
+            let after = self.chain.append_head_to(&mut self.line, time, closed, key);
+            self.write(after)?;
+        }
+        self.write_head_file()
     }
 
     /// Logs a decision of the policy with this hash.

@@ -38,6 +38,14 @@ fn days(year: u64, month: u64, day: u64) -> Option<u64> {
 
 /// RFC 3339 text of a number of seconds; years above 9999 are shown as they are.
 pub(crate) fn format_utc(seconds: u64) -> String {
+    let mut out = String::with_capacity(20);
+    write_utc(&mut out, seconds);
+    out.push('Z');
+    out
+}
+
+/// Appends the text of [`format_utc`] without its `Z`.
+pub(crate) fn write_utc(out: &mut String, seconds: u64) {
     let z = seconds / DAY + 719_468;
     let era = z / 146_097;
     let day_of_era = z % 146_097;
@@ -49,7 +57,35 @@ pub(crate) fn format_utc(seconds: u64) -> String {
     let month = if m < 10 { m + 3 } else { m - 9 };
     let year = era * 400 + year_of_era + u64::from(month <= 2);
     let s = seconds % DAY;
-    format!("{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z", s / 3600, s / 60 % 60, s % 60)
+    let parts = [
+        (year, 4, None),
+        (month, 2, Some('-')),
+        (day, 2, Some('-')),
+        (s / 3600, 2, Some('T')),
+        (s / 60 % 60, 2, Some(':')),
+        (s % 60, 2, Some(':')),
+    ];
+    for (number, width, before) in parts {
+        out.extend(before);
+        write_padded(out, number, width);
+    }
+}
+
+/// Appends a number in decimal, with zeros before it up to `width` digits.
+pub(crate) fn write_padded(out: &mut String, number: u64, width: usize) {
+    let mut digits = [b'0'; 20];
+    let mut rest = number;
+    let mut used = 0;
+    for slot in digits.iter_mut().rev() {
+        if rest == 0 && used >= width.max(1) {
+            break;
+        }
+        *slot = b'0' + (rest % 10).to_le_bytes()[0];
+        rest /= 10;
+        used += 1;
+    }
+    let text = digits.get(digits.len() - used..).unwrap_or_default();
+    out.push_str(std::str::from_utf8(text).unwrap_or_default());
 }
 
 #[cfg(test)]
@@ -66,6 +102,17 @@ mod tests {
         ] {
             assert_eq!(parse_utc(text), Some(seconds), "{text}");
             assert_eq!(format_utc(seconds), text);
+        }
+    }
+
+    #[test]
+    fn numbers_are_written_as_the_standard_library_writes_them() {
+        for number in [0, 1, 9, 10, 99, 1234, 1_000_000, u64::MAX] {
+            for width in [0, 1, 2, 6] {
+                let mut out = String::from("x");
+                write_padded(&mut out, number, width);
+                assert_eq!(out, format!("x{number:0width$}"));
+            }
         }
     }
 

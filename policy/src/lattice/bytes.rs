@@ -54,10 +54,10 @@ impl Bytes {
         hex(self.as_slice())
     }
 
-    /// Equality without a call or an early end: one digest is looked up on every launch decision.
+    /// Equality, of which a launch decision needs half a dozen: of the whole array, whose length is known.
+    #[inline]
     fn same(&self, other: &Self) -> bool {
-        let differs = self.data.iter().zip(&other.data).fold(0, |acc, (a, b)| acc | (a ^ b));
-        differs | (self.len ^ other.len) == 0
+        self.len == other.len && self.data == other.data
     }
 
     fn successor(&self) -> Option<Self> {
@@ -93,12 +93,31 @@ fn nibble(digit: u8) -> Option<u8> {
 #[must_use]
 pub fn hex(bytes: &[u8]) -> String {
     let mut out = String::with_capacity(bytes.len().saturating_mul(2));
-    for byte in bytes {
-        for digit in [byte >> 4, byte & 15] {
-            out.push(char::from(if digit < 10 { b'0' + digit } else { b'a' + digit - 10 }));
-        }
-    }
+    write_hex(&mut out, bytes);
     out
+}
+
+/// Appends lower case hexadecimal of any bytes.
+pub(crate) fn write_hex(out: &mut String, bytes: &[u8]) {
+    const fn digit(value: u8) -> u8 {
+        if value < 10 { b'0' + value } else { b'a' + value - 10 }
+    }
+    // A few bytes at a time, so that the text grows by pieces that are known to be text.
+    let mut piece = [0; 64];
+    for chunk in bytes.chunks(32) {
+        let (pairs, _) = piece.as_chunks_mut::<2>();
+        for (pair, byte) in pairs.iter_mut().zip(chunk) {
+            *pair = [digit(byte >> 4), digit(byte & 15)];
+        }
+        let used = piece.get(..chunk.len().saturating_mul(2)).unwrap_or_default();
+        out.push_str(std::str::from_utf8(used).unwrap_or_default());
+    }
+}
+
+/// Apart from the look-up among one, which is the usual one.
+#[inline(never)]
+fn lists_among(members: &[Bytes], x: &Bytes) -> bool {
+    members.binary_search(x).is_ok()
 }
 
 /// A set of byte strings: these, or all but these. Members are sorted and unique.
@@ -139,15 +158,17 @@ impl ByteSet {
         &self.members
     }
 
+    #[inline]
     fn lists(&self, x: &Bytes) -> bool {
         match &*self.members {
             [one] => one.same(x),
-            many => many.binary_search(x).is_ok(),
+            many => lists_among(many, x),
         }
     }
 
     /// Whether `x` is in the set.
     #[must_use]
+    #[inline]
     pub fn admits(&self, x: &Bytes) -> bool {
         self.lists(x) != self.except
     }

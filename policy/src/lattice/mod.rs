@@ -19,6 +19,7 @@ mod required;
 mod tcb;
 
 pub use bits::Bits;
+pub(crate) use bytes::write_hex;
 pub use bytes::{ByteSet, Bytes, hex};
 pub use choice::Choice;
 pub use egress::{EgressBlock, EgressSet, Endpoint, Protocol};

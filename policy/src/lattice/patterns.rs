@@ -5,33 +5,55 @@
 
 use super::Lattice;
 
-fn first_byte(text: &str) -> u8 {
-    text.as_bytes().first().copied().unwrap_or(0)
+/// The first eight bytes of a text as a number, the missing ones zero.
+#[inline]
+fn head(text: &str) -> u64 {
+    let bytes = text.as_bytes();
+    if let Some(first) = bytes.first_chunk::<8>() {
+        return u64::from_le_bytes(*first);
+    }
+    // Four to seven bytes are two times four that overlap.
+    if let (Some(low), Some(high)) = (bytes.first_chunk::<4>(), bytes.last_chunk::<4>()) {
+        let (low, high) = (u32::from_le_bytes(*low), u32::from_le_bytes(*high));
+        let behind = 8 * (bytes.len() - 4);
+        return u64::from(low) | u64::from(high) << behind;
+    }
+    bytes.iter().rev().fold(0, |head, byte| head << 8 | u64::from(*byte))
 }
 
-/// Up to so many patterns are tried one by one: their first bytes tell most of them off.
-const FEW: usize = 8;
+/// Up to so many patterns are tried one by one: their heads tell most of them off without a look at the text.
+const FEW: usize = 16;
 
 /// One anchored glob.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Pattern {
-    /// First byte of the text, zero for none: tells most patterns off without looking at the text.
-    first: u8,
     text: Box<str>,
     prefix: bool,
+    /// The head of the text, and which of its bits are text.
+    head: u64,
+    mask: u64,
 }
 
 impl Pattern {
     /// Exactly `text`.
     #[must_use]
     pub fn exact(text: &str) -> Self {
-        Self { first: first_byte(text), text: text.into(), prefix: false }
+        Self::new(text, false)
     }
 
     /// Everything that begins with `text`.
     #[must_use]
     pub fn prefix(text: &str) -> Self {
-        Self { first: first_byte(text), text: text.into(), prefix: true }
+        Self::new(text, true)
+    }
+
+    fn new(text: &str, prefix: bool) -> Self {
+        let mask = match text.len() {
+            short @ 0..8 if prefix => (1u64 << (8 * short)) - 1,
+            // An exact text ends where it ends: the missing bytes are zero on both sides.
+            _ => u64::MAX,
+        };
+        Self { text: text.into(), prefix, head: head(text), mask }
     }
 
     /// The literal part.
@@ -49,7 +71,18 @@ impl Pattern {
     /// Whether `text` matches.
     #[must_use]
     pub fn matches(&self, text: &str) -> bool {
-        if self.prefix { text.starts_with(&*self.text) } else { *self.text == *text }
+        head(text) & self.mask == self.head && self.matches_behind(text)
+    }
+
+    /// [`Pattern::matches`] of a text whose head does.
+    #[inline(never)]
+    fn matches_behind(&self, text: &str) -> bool {
+        match (self.prefix, self.text.len()) {
+            (true, 0..=8) => text.len() >= self.text.len(),
+            (true, _) => text.starts_with(&*self.text),
+            (false, 0..=8) => text.len() == self.text.len(),
+            (false, _) => *self.text == *text,
+        }
     }
 
     /// Whether everything that `other` matches `self` matches too.
@@ -105,12 +138,18 @@ impl Patterns {
 
     /// Whether `text` matches one of the patterns.
     #[must_use]
+    #[inline]
     pub fn admits(&self, text: &str) -> bool {
         if self.0.len() > FEW {
-            return self.candidate(text).is_some_and(|p| p.matches(text));
+            return self.admits_by_search(text);
         }
-        let first = first_byte(text);
-        self.0.iter().any(|p| (p.first == first || p.first == 0) && p.matches(text))
+        let head = head(text);
+        self.0.iter().any(|p| head & p.mask == p.head && p.matches_behind(text))
+    }
+
+    #[inline(never)]
+    fn admits_by_search(&self, text: &str) -> bool {
+        self.candidate(text).is_some_and(|p| p.matches(text))
     }
 
     /// Whether every text of `pattern` is admitted.

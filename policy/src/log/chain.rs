@@ -38,15 +38,37 @@ impl Chain {
     /// The line of the next record, line feed included, and the chain after it. `time` in microseconds.
     #[must_use]
     pub fn append(self, time: u64, entry: Entry) -> (String, Self) {
-        let record = Record { seq: self.seq, time, prev: self.prev, entry };
-        let (mut line, hash) = record.line();
-        line.push('\n');
-        (line, Self::after(self.seq, hash))
+        let mut line = String::with_capacity(640);
+        let after = self.append_to(&mut line, time, entry);
+        (line, after)
     }
 
     /// Like [`Chain::append`], of a head signed with `key`.
     #[must_use]
     pub fn append_head(self, time: u64, closed: bool, key: &SigningKey) -> (String, Self) {
+        let mut line = String::with_capacity(640);
+        let after = self.append_head_to(&mut line, time, closed, key);
+        (line, after)
+    }
+
+    /// [`Chain::append`] into `line`, whose contents are replaced: a writer that keeps it allocates nothing for a line.
+    #[must_use]
+    pub fn append_to(self, line: &mut String, time: u64, entry: Entry) -> Self {
+        let record = Record { seq: self.seq, time, prev: self.prev, entry };
+        let hash = record.write_line(line);
+        line.push('\n');
+        Self::after(self.seq, hash)
+    }
+
+    /// [`Chain::append_head`] into `line`.
+    #[must_use]
+    pub fn append_head_to(
+        self,
+        line: &mut String,
+        time: u64,
+        closed: bool,
+        key: &SigningKey,
+    ) -> Self {
         let public = key.public().0;
         let mut record = Record {
             seq: self.seq,
@@ -56,8 +78,8 @@ impl Chain {
         };
         let signature = key.sign(&record.signed_message());
         record.entry = Entry::Head { closed, key: public, signature };
-        let (mut line, hash) = record.line();
+        let hash = record.write_line(line);
         line.push('\n');
-        (line, Self::after(self.seq, hash))
+        Self::after(self.seq, hash)
     }
 }

@@ -5,7 +5,8 @@
 //! line is found. A chain alone can be made anew by whoever can write the file; so every few records a
 //! head signs the chain up to it with Ed25519. What comes after the last head is chained but not signed,
 //! and a file cut off right after a head is whole in itself: keep the newest head elsewhere (a later
-//! report's REPORT_DATA, a child's HOST_DATA, another machine) and give it to the verifier.
+//! report's REPORT_DATA, a child's HOST_DATA, another machine) and give it to the verifier as [`KnownHead`], which then
+//! finds a file that was cut off before it.
 //!
 //! Nothing here reads a clock or a file: times, lines and keys are values.
 

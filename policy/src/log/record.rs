@@ -7,7 +7,8 @@ use crate::document::{ENGINE_VERSION, Sink, Value, time, tree::Entry as Pair};
 use crate::fact::Facts;
 use crate::fields::Point;
 use crate::input::facts_json;
-use crate::lattice::{Bytes, hex};
+use crate::lattice::{Bytes, write_hex};
+use std::borrow::Cow;
 
 /// Longest line in bytes, without its line feed.
 pub const MAX_LINE: usize = 16 << 10;
@@ -22,7 +23,7 @@ pub struct DecisionRecord {
     /// SHA-256 of the policy's canonical form.
     pub policy: [u8; 32],
     /// Version of the engine that decided.
-    pub engine: String,
+    pub engine: Cow<'static, str>,
     /// The decision point.
     pub point: Point,
     /// SHA-256 of the input in its JSON form.
@@ -117,68 +118,78 @@ pub enum ParseError {
 const DOMAIN: &[u8] = b"casemate decision log head v1\0";
 
 impl Record {
-    /// Everything of the line before the signature of a head, or before the hash.
-    fn body(&self) -> String {
-        let mut out = String::with_capacity(512);
+    /// Appends everything of the line before the signature of a head, or before the hash.
+    fn write_body(&self, out: &mut String) {
         out.push_str("{\"seq\":");
-        out.push_str(&self.seq.to_string());
+        time::write_padded(out, self.seq, 1);
         out.push_str(",\"time\":\"");
-        write_time(&mut out, self.time);
+        write_time(out, self.time);
         out.push_str("\",\"prev\":\"");
-        out.push_str(&hex(&self.prev));
+        write_hex(out, &self.prev);
         match &self.entry {
             Entry::Open => out.push_str("\",\"kind\":\"open\""),
             Entry::Recovered { dropped } => {
-                out.push_str(&format!("\",\"kind\":\"recovered\",\"dropped\":{dropped}"));
+                out.push_str("\",\"kind\":\"recovered\",\"dropped\":");
+                time::write_padded(out, *dropped, 1);
             }
             Entry::Head { closed, key, .. } => {
-                out.push_str(&format!(
-                    "\",\"kind\":\"head\",\"closed\":{closed},\"key\":\"{}\"",
-                    hex(key)
-                ));
+                out.push_str("\",\"kind\":\"head\",\"closed\":");
+                out.push_str(if *closed { "true" } else { "false" });
+                out.push_str(",\"key\":\"");
+                write_hex(out, key);
+                out.push('"');
             }
             Entry::Decision(decision) => {
                 out.push_str("\",\"kind\":\"decision\",\"policy\":\"");
-                out.push_str(&hex(&decision.policy));
+                write_hex(out, &decision.policy);
                 out.push_str("\",\"engine\":");
-                write_string(&mut out, &decision.engine);
+                write_string(out, &decision.engine);
                 out.push_str(",\"point\":\"");
                 out.push_str(decision.point.name());
                 out.push_str("\",\"input\":\"");
-                out.push_str(&hex(&decision.input));
+                write_hex(out, &decision.input);
                 out.push_str("\",\"verdict\":\"");
                 out.push_str(decision.verdict.name());
                 out.push_str("\",\"rules\":");
-                write_list(&mut out, &decision.rules);
+                write_list(out, &decision.rules);
                 out.push_str(",\"reasons\":");
-                write_list(&mut out, &decision.reasons);
+                write_list(out, &decision.reasons);
             }
         }
-        out
     }
 
     /// The message that a head's signature is made over.
     #[must_use]
     pub fn signed_message(&self) -> Vec<u8> {
+        let mut body = String::with_capacity(512);
+        self.write_body(&mut body);
         let mut message = DOMAIN.to_vec();
-        message.extend(sha256(self.body().as_bytes()));
+        message.extend(sha256(body.as_bytes()));
         message
     }
 
     /// The line, without a line feed, and its hash.
     #[must_use]
     pub fn line(&self) -> (String, [u8; 32]) {
-        let mut out = self.body();
+        let mut out = String::with_capacity(640);
+        let hash = self.write_line(&mut out);
+        (out, hash)
+    }
+
+    /// Replaces `out` by the line, without a line feed, and returns its hash.
+    pub(crate) fn write_line(&self, out: &mut String) -> [u8; 32] {
+        out.clear();
+        self.write_body(out);
         if let Entry::Head { signature, .. } = &self.entry {
             out.push_str(",\"signature\":\"");
-            out.push_str(&hex(signature));
+            write_hex(out, signature);
             out.push('"');
         }
         let hash = sha256(out.as_bytes());
         out.push_str(",\"hash\":\"");
-        out.push_str(&hex(&hash));
+        write_hex(out, &hash);
         out.push_str("\"}");
-        (out, hash)
+        hash
     }
 
     /// Reads a line, and returns the record with its hash. Every byte of the line is covered: it must be
@@ -215,9 +226,10 @@ fn write_list(out: &mut String, items: &[String]) {
 }
 
 fn write_time(out: &mut String, micros: u64) {
-    let whole = time::format_utc(micros / 1_000_000);
-    out.push_str(whole.trim_end_matches('Z'));
-    out.push_str(&format!(".{:06}Z", micros % 1_000_000));
+    time::write_utc(out, micros / 1_000_000);
+    out.push('.');
+    time::write_padded(out, micros % 1_000_000, 6);
+    out.push('Z');
 }
 
 fn read_time(text: &str) -> Option<u64> {
@@ -238,7 +250,7 @@ fn read(pairs: &[Pair]) -> Result<Record, ParseError> {
         },
         "decision" => Entry::Decision(DecisionRecord {
             policy: bytes(pairs, "policy")?,
-            engine: text(pairs, "engine")?.to_owned(),
+            engine: text(pairs, "engine")?.to_owned().into(),
             point: Point::from_name(text(pairs, "point")?).ok_or(ParseError::Field("point"))?,
             input: bytes(pairs, "input")?,
             verdict: Verdict::from_name(text(pairs, "verdict")?)

@@ -82,7 +82,8 @@ impl std::fmt::Display for Problem {
     }
 }
 
-/// A head that is known from elsewhere.
+/// A record that is known from elsewhere, usually a head. Its hash covers every record before it: with it in the log, these
+/// are there as they were written. It says nothing of what came after it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct KnownHead {
     /// The number of its record.
@@ -178,6 +179,7 @@ impl Verifier {
         self.expected = found.saturating_add(1);
         self.prev = hash;
         self.report.records += 1;
+        self.known_seen |= self.known == Some(KnownHead { seq: record.seq, hash });
         self.count(&record, hash);
         Some(record)
     }
@@ -200,7 +202,6 @@ impl Verifier {
                     self.report.unsigned = 0;
                     self.report.closed = *closed;
                     let head = KnownHead { seq: record.seq, hash };
-                    self.known_seen |= self.known == Some(head);
                     self.report.last_head = Some(head);
                 }
             }
