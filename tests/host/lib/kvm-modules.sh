@@ -35,9 +35,9 @@ configured_tree() {
 	echo "include $copy/$COMMON/Makefile" >"$copy/$HEADERS/Makefile"
 	auto=$copy/$HEADERS/include/config/auto.conf
 	header=$copy/$HEADERS/include/generated/autoconf.h
-	# kbuild reads the first file, C code the second. BTF is dropped from the first only: the second decides the layout of
-	# struct module. sed -i makes new files, so the tree that shares the old ones stays as it was.
-	sed -i -e '/^CONFIG_KVM_INTEL=/d' -e '/^CONFIG_DEBUG_INFO_BTF/d' "$auto"
+	# kbuild reads the first file, C code the second. Debug information, which costs half of the time, is dropped from the
+	# first only: the second decides the layout of struct module. sed -i makes new files, so the tree that shares the old ones stays as it was.
+	sed -i -e '/^CONFIG_KVM_INTEL=/d' -e '/^CONFIG_DEBUG_INFO/d' "$auto"
 	sed -i '/^#define CONFIG_KVM_INTEL_MODULE /d' "$header"
 	for option in "$@"; do
 		grep -qw "$option" "$TREE/$SOURCE/arch/x86/kvm/Kconfig" "$TREE/$SOURCE/virt/kvm/Kconfig" ||
@@ -49,6 +49,7 @@ configured_tree() {
 	printf '%s\n' "$copy"
 }
 
+SNP_OPTIONS="KVM_AMD_SEV HAVE_KVM_ARCH_GMEM_PREPARE HAVE_KVM_ARCH_GMEM_INVALIDATE CRYPTO_DEV_SP_PSP"
 PRIVATE_MEMORY="KVM_SW_PROTECTED_VM KVM_GENERIC_PRIVATE_MEM KVM_PRIVATE_MEM KVM_GENERIC_MEMORY_ATTRIBUTES"
 
 # make_modules TREE DIRECTORY [ARGUMENT...]   runs kbuild there; its output is shown only when it fails
@@ -84,25 +85,32 @@ build_kvm_protected() {
 	rm -rf "$root" "$tree"
 }
 
+# make_snp_modules TREE KVM   the model and, against it, KVM with the redirections
+make_snp_modules() {
+	local redirect=$HERE/snp/redirect emu=$1/snpemu
+	mkdir -p "$emu"
+	cp -u "$HERE"/snp/snpemu/* "$emu/"
+	make_modules "$1" "$emu" KVMSRC="$2"
+	make_modules "$1" "$2" CONFIG_KVM_INTEL= KBUILD_EXTRA_SYMBOLS="$emu/Module.symvers" \
+		"CFLAGS_svm/sev.o=-include $redirect/sev.h" "CFLAGS_svm/svm.o=-include $redirect/svm.h" \
+		"CFLAGS_cpuid.o=-include $redirect/cpuid.h"
+}
+
 build_kvm_snp() {
-	local tree=$OUT/snp.tree kvm emu redirect=$HERE/snp/redirect root=$OUT/snp.root recipe
+	local tree=$OUT/snp.tree kvm emu redirect=$HERE/snp/redirect root=$OUT/snp.root recipe firmware
+	# The longest part beside KVM: the two share the processors.
+	compile_firmware & firmware=$!
 	prepare_kernel_tree
 	# KVM's object files stay while only the model changes.
 	recipe=$(declare -f configured_tree | cat - "$redirect"/* "$OUT/kernel-version" | sha256sum)
 	if [ "$(cat "$tree/.recipe" 2>/dev/null)" != "$recipe" ]; then
 		# shellcheck disable=SC2086
-		tree=$(configured_tree snp $PRIVATE_MEMORY KVM_AMD_SEV HAVE_KVM_ARCH_GMEM_PREPARE \
-			HAVE_KVM_ARCH_GMEM_INVALIDATE CRYPTO_DEV_SP_PSP)
+		tree=$(configured_tree snp $PRIVATE_MEMORY $SNP_OPTIONS)
 		echo "$recipe" >"$tree/.recipe"
 	fi
 	kvm=$tree/$COMMON/arch/x86/kvm
 	emu=$tree/snpemu
-	mkdir -p "$emu"
-	cp -u "$HERE"/snp/snpemu/* "$emu/"
-	make_modules "$tree" "$emu" KVMSRC="$kvm"
-	make_modules "$tree" "$kvm" CONFIG_KVM_INTEL= KBUILD_EXTRA_SYMBOLS="$emu/Module.symvers" \
-		"CFLAGS_svm/sev.o=-include $redirect/sev.h" "CFLAGS_svm/svm.o=-include $redirect/svm.h" \
-		"CFLAGS_cpuid.o=-include $redirect/cpuid.h"
+	make_snp_modules "$tree" "$kvm"
 	verify_kvm_sources "$tree"
 	# KVM's interface of this kernel, for test programs: Debian 12's own headers are older.
 	mkdir -p "$OUT/uapi/linux" "$OUT/uapi/asm"
@@ -113,28 +121,31 @@ build_kvm_snp() {
 	strip -g -o "$root/mod/kvm.ko" "$kvm/kvm.ko"
 	strip -g -o "$root/mod/kvm-amd.ko" "$kvm/kvm-amd.ko"
 	strip -g -o "$root/mod/snpemu.ko" "$emu/snpemu.ko"
-	build_firmware "$root"
+	wait "$firmware" || exit 1
+	install_firmware "$root"
 	pack "$root" "$OUT/snp.cpio"
 	rm -rf "$root"
 }
 
-# The firmware process, and a MODEL root and chip of this working copy's own, for L1's root directory $1
-build_firmware() {
-	local model=$OUT/snp-model program
+# The firmware process, and a MODEL root and chip of this working copy's own
+compile_firmware() {
+	local model=$OUT/snp-model program=$OUT/cargo/x86_64-unknown-linux-gnu/release/snp-firmware
 	command -v cargo >/dev/null 2>&1 || die "no cargo here: the MODEL firmware is a Rust program (https://rustup.rs)"
 	say "building the MODEL firmware process"
 	(cd "$HERE" && RUSTFLAGS="-C target-feature=+crt-static" CARGO_PROFILE_RELEASE_LTO=off \
 		cargo build --quiet --release --locked --package casemate-snp-firmware --target x86_64-unknown-linux-gnu \
 		--target-dir "$OUT/cargo") >"$OUT/cargo.log" 2>&1 ||
 		{ tail -30 "$OUT/cargo.log" >&2; die "the MODEL firmware process does not build"; }
-	program=$OUT/cargo/x86_64-unknown-linux-gnu/release/snp-firmware
 	if [ ! -s "$model/processor.json" ]; then
 		say "making a MODEL root and chip (keys of 4096 bits: this takes a while)"
 		rm -rf "$model" "$model.new"
 		"$program" generate "$model.new" || die "no MODEL root could be made"
 		mv "$model.new" "$model"
 	fi
+}
+
+install_firmware() { # DIRECTORY: L1's root
 	mkdir -p "$1/bin" "$1/etc/snp-model"
-	install -m 755 "$program" "$1/bin/snp-firmware"
-	cp "$model"/{processor.json,ark-ask.pem,vcek.der} "$1/etc/snp-model/"
+	install -m 755 "$OUT/cargo/x86_64-unknown-linux-gnu/release/snp-firmware" "$1/bin/snp-firmware"
+	cp "$OUT/snp-model"/{processor.json,ark-ask.pem,vcek.der} "$1/etc/snp-model/"
 }
