@@ -8,7 +8,9 @@
     clippy::indexing_slicing,
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
-    reason = "a replacement of ioctl reads what its caller points to"
+    clippy::cast_possible_wrap,
+    clippy::too_many_lines,
+    reason = "a replacement of ioctl reads what its caller points to, a table of requests long as it is"
 )]
 
 use casemate::vm::engine::HostFds;
