@@ -135,8 +135,11 @@ impl LaunchTarget for Told {
     }
 }
 
+/// Address, kind and contents.
+type Page = (u64, PageKind, Vec<u8>);
+
 /// Pages and vCPU states of a plan.
-fn told(plan: &LaunchPlan) -> (Vec<(u64, PageKind, Vec<u8>)>, Vec<[u8; 4096]>) {
+fn told(plan: &LaunchPlan) -> (Vec<Page>, Vec<[u8; 4096]>) {
     let launch = plan.snp.as_ref().unwrap();
     let mut told = Told::default();
     // The host's CPUID table is no part of a measurement.
