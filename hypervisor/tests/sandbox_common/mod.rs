@@ -27,7 +27,14 @@ pub fn main(tests: &[Test]) -> ExitCode {
         println!("SKIPPED: {} tests of the sandbox need root", tests.len());
         return ExitCode::SUCCESS;
     }
-    let word = args.iter().find(|arg| !arg.starts_with('-'));
+    let word = args
+        .iter()
+        .enumerate()
+        .find(|(i, arg)| {
+            let value = i.checked_sub(1).is_some_and(|before| args[before] == "--test-threads");
+            !value && !arg.starts_with('-')
+        })
+        .map(|(_, word)| word);
     let mut failed = 0;
     println!("\nrunning {} tests", tests.len());
     for (name, test) in

@@ -1,0 +1,111 @@
+//! The lock of a confidential VM's vmm process: while it boots a kernel it uses every rule of its profile and makes no
+//! other call. Skipped, and said so, where KVM offers no SEV-SNP VMs; `tests/e2e` runs it in the virtual SNP host.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "tests fail by panicking"
+)]
+
+mod common;
+mod sandbox_common;
+
+use casemate::config::{RawConfig, RawSnp};
+use casemate::kvm::offers_snp;
+use casemate::launch::{LaunchPlan, linux};
+use casemate::sandbox::{Exit, Observer, spawn};
+use casemate::vm::engine::HostFds;
+use casemate::vm::profile::{VMM_SNP, vmm_layers};
+use casemate::vm::protocol::{FromVmm, MESSAGE_SIZE, ToVmm};
+use casemate::vm::vmm::{self, VmmInput};
+use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
+use rustix::net::{recv, send, socketpair};
+use std::fs::File;
+use std::os::fd::OwnedFd;
+use std::process::ExitCode;
+
+/// The calls that only some hosts need: where the clock is in the vDSO, none is made.
+const DEPENDS_ON_HOST: [&str; 1] = ["clock_gettime"];
+
+/// A kernel without root file system: it converts pages, finds nothing to run, and resets.
+fn plan() -> LaunchPlan {
+    let raw = RawConfig {
+        kernel: Some("/k/vmlinuz".into()),
+        memory: Some("256M".into()),
+        protection: Some("sev-snp".into()),
+        cmdline: Some("console=ttyS0 reboot=acpi panic=-1 quiet".into()),
+        // The position in the MODEL; EPYC's is 51.
+        snp: Some(RawSnp { c_bit: Some(39), ..RawSnp::default() }),
+        ..RawConfig::default()
+    };
+    let kernel = std::fs::read("/k/vmlinuz").unwrap();
+    let files = linux::Files { kernel, initrd: None };
+    linux::plan(&raw.validate().unwrap(), files).unwrap()
+}
+
+fn pair(kind: SocketType) -> (OwnedFd, OwnedFd) {
+    socketpair(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC, None).unwrap()
+}
+
+/// The supervisor's part: presses the power button, reads the console, waits for the end.
+fn serve(control: &OwnedFd, console: OwnedFd) -> (String, Option<FromVmm>) {
+    let reader = std::thread::spawn(move || {
+        let (mut output, mut chunk) = (Vec::new(), vec![0; 4096]);
+        while let Ok((len @ 1.., _)) = recv(&console, &mut chunk[..], RecvFlags::empty()) {
+            output.extend_from_slice(&chunk[..len]);
+        }
+        String::from_utf8_lossy(&output).into_owned()
+    });
+    send(control, &ToVmm::PowerButton.encode(), SendFlags::empty()).unwrap();
+    let (mut last, mut packet) = (None, [0; MESSAGE_SIZE]);
+    while let Ok((len @ 1.., _)) = recv(control, &mut packet[..], RecvFlags::empty()) {
+        last = FromVmm::decode(&packet[..len]).ok();
+    }
+    (reader.join().unwrap(), last)
+}
+
+fn confidential_profile_allows_what_is_used_and_nothing_else() {
+    let Some(dev_kvm) = common::kvm().map(OwnedFd::from) else { return };
+    if !offers_snp(&dev_kvm).unwrap() {
+        println!("SKIPPED: KVM offers no SEV-SNP VMs here");
+        return;
+    }
+    let dev_sev = OwnedFd::from(File::options().read(true).write(true).open("/dev/sev").unwrap());
+    let (control, its_control) = pair(SocketType::SEQPACKET);
+    let (console, its_console) = pair(SocketType::STREAM);
+    let (wait, go) = sandbox_common::pipe();
+    let layers = vmm_layers().keep(&dev_kvm).keep(&dev_sev).keep(&its_control).keep(&its_console);
+    let host = HostFds { dev_kvm, dev_sev: Some(dev_sev) };
+    let input = VmmInput { host, control: its_control, console: its_console, plan: plan() };
+    let mut child = spawn(layers.keep(&wait), move |born| {
+        let _ = rustix::io::read(&wait, &mut [0_u8]);
+        drop(wait);
+        vmm::body(input, born)
+    })
+    .unwrap();
+    let observer = Observer::attach(&child).unwrap();
+    let server = std::thread::spawn(move || serve(&control, console));
+    drop(go);
+    let observed = observer.finish().unwrap();
+    let (output, last) = server.join().unwrap();
+    assert!(matches!(last, Some(FromVmm::Stopped(_))), "{last:?}\n{output}");
+    assert_eq!(child.wait().unwrap(), Exit::Code(vmm::TOLD));
+    let usage = observed.usage(1, &VMM_SNP, None).unwrap();
+    let refused: Vec<_> = usage.refused.iter().map(ToString::to_string).collect();
+    assert!(refused.is_empty(), "{refused:?}");
+    let rules = usage.unused.iter().map(|index| &VMM_SNP.rules[*index]);
+    let unused: Vec<_> = rules
+        .filter(|rule| !DEPENDS_ON_HOST.contains(&rule.syscall.name()))
+        .map(|rule| (rule.syscall.name(), rule.why))
+        .collect();
+    assert!(unused.is_empty(), "rules that nothing uses: {unused:?}\n{last:?}\n{output}");
+    println!("every rule was used: {last:?}");
+}
+
+fn main() -> ExitCode {
+    sandbox_common::main(&[(
+        "confidential_profile_allows_what_is_used_and_nothing_else",
+        confidential_profile_allows_what_is_used_and_nothing_else,
+    )])
+}
