@@ -112,9 +112,12 @@ fn planned(case: &Case) -> LaunchPlan {
     plan(&config, Files { kernel: case.kernel.clone(), initrd }).unwrap()
 }
 
+/// Address, kind, contents.
+type Page = (u64, PageKind, Vec<u8>);
+
 /// What a launch is told, in order.
 #[derive(Default)]
-struct Told(Vec<(u64, PageKind, Vec<u8>)>);
+struct Told(Vec<Page>);
 impl LaunchTarget for Told {
     type Error = Infallible;
     fn start(&mut self, _: &SnpLaunch) -> Result<(), Infallible> {
@@ -136,7 +139,7 @@ impl LaunchTarget for Told {
 }
 
 /// Pages and vCPU states of a plan.
-fn told(plan: &LaunchPlan) -> (Vec<(u64, PageKind, Vec<u8>)>, Vec<[u8; 4096]>) {
+fn told(plan: &LaunchPlan) -> (Vec<Page>, Vec<[u8; 4096]>) {
     let launch = plan.snp.as_ref().unwrap();
     let mut told = Told::default();
     // The host's CPUID table is no part of a measurement.

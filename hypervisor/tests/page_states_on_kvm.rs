@@ -166,7 +166,7 @@ impl Driver {
                 (known.value, known.held) = (value, true);
             }
             Step::Convert { page, pages, attributes } => {
-                self.converted(page, pages, attributes, told)
+                self.converted(page, pages, attributes, told);
             }
         }
         // The host never sees what is private, and sees what is shared.
@@ -304,7 +304,7 @@ fn ten_thousand_random_conversions_leave_every_page_as_the_model_has_it() {
     assert!(after - shared <= before + 8, "the memory file grew from {before} to {after} pages");
     assert_eq!(held(gmem, 0, RAM), of(false), "nothing else is held privately");
     let model = driver.pages.iter().filter(|page| page.shared).count() as u64;
-    assert_eq!(states.0.with_map(|map| map.shared()), model + low[0].pages());
+    assert_eq!(states.0.with_map(PageMap::shared), model + low[0].pages());
     println!(
         "{} steps, {} conversions, {} of them refused; {} private and {} shared pages held at the end",
         driver.steps,

@@ -8,6 +8,8 @@
     clippy::indexing_slicing,
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
+    clippy::cast_possible_wrap,
+    clippy::too_many_lines,
     reason = "a replacement of ioctl reads what its caller points to"
 )]
 
