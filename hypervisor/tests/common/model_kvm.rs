@@ -509,6 +509,11 @@ impl Model {
         (text, page)
     }
 
+    /// Fails at another place from now on.
+    pub fn fail_at(&mut self, plan: Plan) {
+        self.fail = Some(plan);
+    }
+
     fn is_private(&self, gpa: u64) -> bool {
         let covers = |(start, end, _): &&(u64, u64, bool)| (*start..*end).contains(&gpa);
         self.attributes.iter().rev().find(covers).is_some_and(|(_, _, private)| *private)
