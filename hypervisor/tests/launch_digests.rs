@@ -112,9 +112,12 @@ fn planned(case: &Case) -> LaunchPlan {
     plan(&config, Files { kernel: case.kernel.clone(), initrd }).unwrap()
 }
 
+/// Address, kind, contents.
+type Page = (u64, PageKind, Vec<u8>);
+
 /// What a launch is told, in order.
 #[derive(Default)]
-struct Told(Vec<(u64, PageKind, Vec<u8>)>);
+struct Told(Vec<Page>);
 impl LaunchTarget for Told {
     type Error = Infallible;
     fn start(&mut self, _: &SnpLaunch) -> Result<(), Infallible> {

@@ -15,15 +15,20 @@ mod model_kvm;
 use attestation::digest::{LaunchDigest, PageKind as Kind};
 use casemate::config::RawConfig;
 use casemate::exits::{Events, Note};
-use casemate::kvm::BootState;
+use casemate::kvm::{BootState, PrivateMemory, Vm, VmKind};
 use casemate::launch::linux::{Files, plan as linux_plan};
 use casemate::launch::measure::measure;
 use casemate::launch::snp::{CertTable, IdBlock, SnpLaunch};
 use casemate::launch::{LaunchPlan, PageKind};
-use casemate::memory::{GpaRange, RamMap};
+use casemate::memory::{
+    GpaRange, GuestRam, KernelSides, PageMap, PageStates, PrivateRam, RamMap, Refusal, Visibility,
+};
 use casemate::vm::engine::{Engine, EngineError};
 use model_kvm::{Fault, InUse, Plan, Registers, start};
 use policy::Policy;
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
 
 struct Quiet;
 impl Events for Quiet {
@@ -427,4 +432,53 @@ fn certificates_are_asked_for_before_any_vcpu_or_the_launch_is_refused() {
     model.with(|m| m.certificate_exits = true);
     let text = launch(&model, &plan).unwrap_err().to_string();
     assert!(text.contains("KVM_SEV_SNP_ENABLE_REQ_CERTS failed"), "{text}");
+}
+
+#[test]
+fn a_conversion_tells_kvm_and_then_empties_the_file_of_the_side_that_is_given_up() {
+    let model = start(None);
+    let vm = Arc::new(Vm::create(model.host_fds().dev_kvm, VmKind::Snp).unwrap());
+    // RAM on both sides of the hole: two guest_memfds, one memory file.
+    let map = RamMap::new(0xc000_0000 + (64 << 12)).unwrap();
+    let ram = GuestRam::new(map.clone()).unwrap();
+    let private = PrivateMemory::add(&vm, &ram, &[]).unwrap();
+    let gmems: Vec<File> =
+        private.slots().iter().map(|(_, file)| File::from(file.try_clone().unwrap())).collect();
+    let limits = Policy::builtin_permissive().page_state_limits();
+    let states =
+        PrivateRam::new(KernelSides::new(ram.clone(), private), PageMap::new(map, &[]), limits);
+    let byte = |file: &File, at: u64| {
+        let mut byte = [0];
+        file.read_exact_at(&mut byte, at).unwrap();
+        byte[0]
+    };
+    for (gpa, gmem, within, in_file) in
+        [(0x5000_u64, 0, 0x5000_u64, 0x5000_u64), (0x1_0000_3000, 1, 0x3000, 0xc000_3000)]
+    {
+        let page = GpaRange::new(gpa, 0x1000).unwrap();
+        for at in [within, within + 0x1000] {
+            gmems[gmem].write_all_at(&[7], at).unwrap();
+        }
+        let told = calls(&model).len();
+        assert_eq!(states.convert(page, Visibility::Shared), Ok(1));
+        assert_eq!((byte(&gmems[gmem], within), byte(&gmems[gmem], within + 0x1000)), (0, 7));
+        let said = calls(&model)[told..].iter().map(|call| call.text.clone()).collect::<Vec<_>>();
+        let expected = format!(
+            "vm KVM_SET_MEMORY_ATTRIBUTES address={gpa:#x} size=0x1000 attributes=0x0 flags=0"
+        );
+        assert_eq!(said, [expected]);
+        assert_eq!(states.write_shared(gpa + 8, b"certificates"), Ok(()));
+        assert_eq!(byte(ram.file(), in_file + 8), b'c');
+        assert_eq!(states.convert(page, Visibility::Private), Ok(1));
+        assert_eq!(byte(ram.file(), in_file + 8), 0, "stale data would come back");
+        assert_eq!(states.write_shared(gpa, b"x"), Err(Refusal::NotShared));
+    }
+    // KVM's refusal is the guest's, and nothing is given up.
+    let at = calls(&model).len();
+    gmems[0].write_all_at(&[9], 0x9000).unwrap();
+    model.with(|m| m.fail_at(Plan { at, forever: false, fault: Fault::Errno(libc::ENOMEM) }));
+    let page = GpaRange::new(0x9000, 0x1000).unwrap();
+    let refused = Err(Refusal::Kernel(libc::ENOMEM));
+    assert_eq!(states.convert(page, Visibility::Shared), refused);
+    assert_eq!(byte(&gmems[0], 0x9000), 9);
 }

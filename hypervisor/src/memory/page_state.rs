@@ -65,3 +65,15 @@ impl PageStates for AllShared {
         Err(Refusal::NotConfidential)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_vm_without_protection_has_nothing_to_convert() {
+        let page = GpaRange::new(0, 4096).unwrap();
+        assert_eq!(AllShared.convert(page, Visibility::Private), Err(Refusal::NotConfidential));
+        assert_eq!(AllShared.write_shared(0, b"x"), Err(Refusal::NotConfidential));
+    }
+}

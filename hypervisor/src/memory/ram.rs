@@ -110,3 +110,39 @@ impl GuestRam {
             .map_err(|_| RamError::OutOfRam { gpa, len })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::memory::{HOLE_END, HOLE_START, PAGE_SIZE};
+
+    #[test]
+    fn bytes_are_read_back_from_where_they_were_written_and_nowhere_else() {
+        let ram = GuestRam::new(RamMap::new(HOLE_START + 4 * PAGE_SIZE).unwrap()).unwrap();
+        for gpa in [0x1234, HOLE_START - 3, HOLE_END + 5] {
+            ram.write(gpa, b"abc").unwrap();
+            let mut bytes = [0; 3];
+            ram.read(gpa, &mut bytes).unwrap();
+            assert_eq!(&bytes, b"abc");
+        }
+        // The hole is no RAM, and what reaches into it is not there.
+        for gpa in
+            [HOLE_START - 2, HOLE_START, HOLE_END - 1, HOLE_END + 4 * PAGE_SIZE - 2, u64::MAX]
+        {
+            assert!(matches!(ram.write(gpa, b"abc"), Err(RamError::OutOfRam { len: 3, .. })));
+            assert!(matches!(ram.read(gpa, &mut [0; 3]), Err(RamError::OutOfRam { len: 3, .. })));
+        }
+        let ranges: Vec<_> = ram.host_ranges().collect();
+        assert_eq!(ranges.len(), 2);
+        assert!(ranges.iter().all(|(_, host)| host.is_multiple_of(PAGE_SIZE)));
+        assert_eq!(ram.file().metadata().unwrap().len(), HOLE_START + 4 * PAGE_SIZE);
+    }
+
+    #[test]
+    fn ram_that_cannot_be_had_is_an_error_with_its_size() {
+        let Err(error) = GuestRam::new(RamMap::new(1 << 62).unwrap()) else {
+            panic!("no host has 4 EiB of address space")
+        };
+        assert!(error.to_string().contains(&(1_u64 << 62).to_string()), "{error}");
+    }
+}

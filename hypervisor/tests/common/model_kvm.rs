@@ -10,7 +10,7 @@
     clippy::cast_sign_loss,
     clippy::cast_possible_wrap,
     clippy::too_many_lines,
-    reason = "a replacement of ioctl reads what its caller points to, a table of requests long as it is"
+    reason = "a replacement of ioctl reads what its caller points to"
 )]
 
 use casemate::vm::engine::HostFds;
@@ -507,6 +507,11 @@ impl Model {
             _ => {}
         }
         (text, page)
+    }
+
+    /// Fails at another place from now on.
+    pub fn fail_at(&mut self, plan: Plan) {
+        self.fail = Some(plan);
     }
 
     fn is_private(&self, gpa: u64) -> bool {

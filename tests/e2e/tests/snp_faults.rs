@@ -68,11 +68,51 @@ const FAULTS: &[(&str, &[&str])] = &[
     ("ghcb-msr:4", &[BAD_ANSWER]),
     ("ghcb-msr:5", &[BAD_ANSWER, "refused to make a staging page private"]),
     ("ghcb-msr:1+", &[BAD_ANSWER]),
-    ("fw-fail:1", &["failed", "/dev/sev"]),
+    ("fw-fail:1", &["this host cannot give"]),
     ("fw-fail:8", &["SNP_LAUNCH_UPDATE failed for the"]),
-    ("fw-fail:1+", &["failed", "/dev/sev"]),
+    ("fw-fail:1+", &["this host cannot give"]),
     ("fw-delay:8", &[KERNEL_REACHED]),
 ];
+
+fn config() -> String {
+    format!(
+        "kernel = \"/e2e/kernel\"\nprotection = \"sev-snp\"\nmemory = \"64M\"\ntimeout = \"{LIMIT}\"\n[snp]\nc_bit = 39\n"
+    )
+}
+
+#[test]
+fn a_guest_beyond_the_policys_page_state_limits_is_refused_or_ended_as_the_policy_says() {
+    let programs = static_programs().expect("casemate is built");
+    let directory = place("snp-limits").expect("a directory");
+    std::fs::write(directory.join("kernel"), kernel()).unwrap();
+    std::fs::write(directory.join("vm.toml"), config()).unwrap();
+    let permissive = include_str!("../../../policy/src/builtin/permissive.toml");
+    let any = "page_state_changes = \"any\"";
+    assert!(permissive.contains(any));
+    let mut host = Host::new(Kind::Snp)
+        .expect("the virtual SNP host can be built")
+        .file(programs.join("casemate"), "/bin/casemate")
+        .file(directory.join("kernel"), "/e2e/kernel")
+        .file(directory.join("vm.toml"), "/vm.toml");
+    for action in ["deny", "kill"] {
+        let limits = format!(
+            "page_state_changes = {{ per_second = \"any\", total = 10 }}\non_page_state = \"{action}\""
+        );
+        let file = directory.join(action);
+        let policy = permissive.replace(any, &limits).replace("[\"none\"]", "[\"sev-snp\"]");
+        std::fs::write(&file, policy).unwrap();
+        host = host.file(&file, &format!("/{action}.toml"));
+    }
+    let command =
+        "for a in deny kill; do casemate run /vm.toml --policy /$a.toml; echo $a=$?; done";
+    let output = host.timeout(Duration::from_secs(180)).run(command).expect("the host runs");
+    let _ = std::fs::remove_dir_all(&directory);
+    let all = format!("{}{}", output.stdout, output.stderr);
+    println!("{all}");
+    assert!(output.stdout.contains("deny=3") && output.stdout.contains("kill=3"), "{all}");
+    assert!(all.contains("the host refused to make a staging page private"), "{all}");
+    assert!(all.contains("beyond the policy's limits on page states"), "{all}");
+}
 
 #[test]
 fn every_fault_of_the_host_ends_in_refusal_or_does_no_harm() {
