@@ -136,6 +136,16 @@ impl OwnerKey {
         Self::from_pkcs8(&der)
     }
 
+    /// Makes a new key, which is forgotten with this value: for tests and models. Real keys come from PEM.
+    ///
+    /// # Errors
+    /// [`IdError::PrivateKey`] when the system gives no random numbers.
+    pub fn generate() -> Result<Self, IdError> {
+        EcdsaKeyPair::generate_pkcs8(&ECDSA_P384_SHA384_FIXED_SIGNING, &SystemRandom::new())
+            .map_err(|_| IdError::PrivateKey)
+            .and_then(|der| Self::from_pkcs8(der.as_ref()))
+    }
+
     /// Reads a key from PKCS#8 DER.
     ///
     /// # Errors
@@ -290,13 +300,9 @@ fn put(out: &mut [u8], offset: usize, bytes: &[u8]) {
 #[cfg(test)]
 mod tests {
     use super::{IdBlock, IdError, OwnerKey, authenticate, check};
-    use ring::rand::SystemRandom;
-    use ring::signature::{ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair};
 
     fn key() -> OwnerKey {
-        let rng = SystemRandom::new();
-        let der = EcdsaKeyPair::generate_pkcs8(&ECDSA_P384_SHA384_FIXED_SIGNING, &rng).unwrap();
-        OwnerKey::from_pkcs8(der.as_ref()).unwrap()
+        OwnerKey::generate().unwrap()
     }
 
     fn block() -> IdBlock {

@@ -42,3 +42,15 @@ fn every_target_has_a_file_and_a_body_and_the_other_way_round() {
     bodies.sort_unstable();
     assert_eq!(files, bodies);
 }
+
+#[test]
+fn the_genuine_revocation_list_of_the_crl_target_is_accepted() {
+    // Otherwise its oracle would hold for every input.
+    let vectors = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/vectors");
+    let read = |name: &str| std::fs::read(vectors.join(name)).unwrap();
+    let mut verifier = attestation::verify::Verifier::new(1_772_323_200);
+    verifier.add_crl(&read("crls/milan_crl_6.der"));
+    let verdict =
+        verifier.verify(&read("reports/ms_milan.bin"), Some(&read("reports/ms_milan.vcek.der")));
+    assert!(verdict.accepted(), "{:?}", verdict.first_failure());
+}

@@ -156,3 +156,67 @@ fn measure_prints_the_digest_and_makes_id_blocks_that_check() {
     std::fs::remove_file(block).unwrap();
     std::fs::remove_file(auth).unwrap();
 }
+
+#[test]
+fn an_isolation_policy_decides_a_report_and_its_decision_is_logged() {
+    let (report, cert) = (vector("reports/ms_turin.bin"), vector("reports/ms_turin.vcek.der"));
+    let [log, head, facts, policy] =
+        ["policy.log", "policy.head", "facts.json", "policy.toml"].map(scratch);
+    let _ = std::fs::remove_file(&log);
+    // Everything open but the generation.
+    let open = |line: &str| match line.split_once(" = ") {
+        Some((key, _)) if !line.starts_with('#') => format!("{key} = \"any\"\n"),
+        _ => String::new(),
+    };
+    let reference = casemate(&["policy", "hash", "--canonical", "builtin:strict"]);
+    let text = String::from_utf8(reference.stdout).unwrap();
+    let section = text.split("[attestation]\n").nth(1).unwrap().split("\n[").next().unwrap();
+    let section: String = section.lines().map(open).collect();
+    let write = |generation: &str| {
+        let section =
+            section.replace("generations = \"any\"", &format!("generations = [\"{generation}\"]"));
+        let head = "schema_version = 1\nmin_engine = \"0.1.0\"\n[attestation]\n";
+        std::fs::write(&policy, format!("{head}{section}")).unwrap();
+    };
+    let verify = |status: i32| {
+        let arguments = [
+            "attest",
+            "verify",
+            path(&report),
+            "--cert",
+            path(&cert),
+            "--at",
+            "2026-06-01",
+            "--policy",
+            path(&policy),
+            "--decision-log",
+            path(&log),
+            "--log-head",
+            path(&head),
+            "--facts",
+            path(&facts),
+        ];
+        expect(status, &arguments).0
+    };
+    write("turin");
+    assert!(verify(0).contains("24 rules, SHA-256"));
+    write("genoa");
+    let out = verify(1);
+    assert!(out.contains("attestation.generations: \"turin\""), "{out}");
+    assert!(out.contains("policy.toml"), "the rule has a place: {out}");
+    let (out, _) = expect(1, &["policy", "why-not", path(&policy), "--input", path(&facts)]);
+    assert!(out.contains("genoa"), "{out}");
+    let (out, _) = expect(0, &["log", "verify", path(&log), "--head-file", path(&head)]);
+    assert!(out.contains("2 decisions"), "{out}");
+    let text = std::fs::read_to_string(&log).unwrap();
+    let cut: Vec<&str> = text.split_inclusive('\n').collect();
+    std::fs::write(&log, cut[..cut.len() - 1].concat()).unwrap();
+    expect(0, &["log", "verify", path(&log)]);
+    expect(1, &["log", "verify", path(&log), "--head-file", path(&head)]);
+    // An appraisal decides nothing that could be logged.
+    std::fs::write(&policy, "vmpl = [0]\n").unwrap();
+    verify(2);
+    for file in [log, head, facts, policy] {
+        std::fs::remove_file(file).unwrap();
+    }
+}

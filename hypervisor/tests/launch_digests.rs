@@ -138,9 +138,6 @@ impl LaunchTarget for Told {
     }
 }
 
-/// Address, kind and contents.
-type Page = (u64, PageKind, Vec<u8>);
-
 /// Pages and vCPU states of a plan.
 fn told(plan: &LaunchPlan) -> (Vec<Page>, Vec<[u8; 4096]>) {
     let launch = plan.snp.as_ref().unwrap();

@@ -183,9 +183,12 @@ impl Policy {
             }
             match Wanted::of(key, rules.iter().copied()).nearest(facts.get(key)) {
                 Some(to) => changes.push(Change { key, from: facts.get(key).cloned(), to }),
-                None => never.extend(of_key().map(|(field, rule)| {
-                    format!("{} admits {}", field.path, render::brief_rule(field.kind, rule))
-                })),
+                // A rule that admits everything has no part in it.
+                None => never.extend(of_key().filter(|(_, rule)| !rule.is_any()).map(
+                    |(field, rule)| {
+                        format!("{} admits {}", field.path, render::brief_rule(field.kind, rule))
+                    },
+                )),
             }
         }
         if never.is_empty() { WhyNot::Change(changes) } else { WhyNot::Never(never) }

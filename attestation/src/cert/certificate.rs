@@ -1,6 +1,6 @@
 //! One X.509 certificate, taken apart without trusting it.
 
-use super::{CertError, MAX_CERTIFICATE, der_error};
+use super::{CertError, MAX_CERTIFICATE, der_error, lengths};
 use crate::cert::name::{Authority, Role, recognise};
 use der::asn1::{BitStringRef, ObjectIdentifier};
 use der::{Decode, Reader, SliceReader, Tag, TagNumber};
@@ -138,6 +138,9 @@ pub(super) fn signed_parts<'a>(
     bytes: &'a [u8],
     what: &'static str,
 ) -> Result<(&'a [u8], &'a [u8]), CertError> {
+    if !lengths::fit(bytes) {
+        return Err(CertError::Lengths { what });
+    }
     let parse = || -> der::Result<(&'a [u8], &'a [u8], &'a [u8])> {
         let mut reader = SliceReader::new(bytes)?;
         let parts = reader.sequence(|inner| {

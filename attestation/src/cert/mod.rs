@@ -7,6 +7,7 @@
 
 mod certificate;
 mod crl;
+mod lengths;
 mod name;
 mod pem;
 mod roots;
@@ -44,6 +45,12 @@ pub enum CertError {
         what: &'static str,
         /// The decoder's message, with the offset.
         detail: String,
+    },
+    /// A length that does not fit what it lies in.
+    #[error("{what}: a length in it does not fit, or it is deeper than 16 levels")]
+    Lengths {
+        /// Which object.
+        what: &'static str,
     },
     /// The signature algorithm is not RSASSA-PSS, SHA-384, MGF1-SHA-384, salt 48.
     #[error("{what}: signature algorithm is not RSASSA-PSS with SHA-384, MGF1-SHA-384 and salt 48")]

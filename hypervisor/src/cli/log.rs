@@ -158,7 +158,7 @@ fn verify(args: &VerifyArgs) -> Outcome {
     if let Some(head) = report.last_head {
         outln!("last head {head}");
     }
-    if report.unsigned > 0 {
+    if report.unsigned > 0 && report.heads > 0 {
         outln!(
             "{} records after the last signed head are chained, but not signed",
             report.unsigned
@@ -167,7 +167,14 @@ fn verify(args: &VerifyArgs) -> Outcome {
     if report.recovered > 0 {
         outln!("{} times a torn last line was removed after a crash", report.recovered);
     }
-    outln!("{}", if report.closed { "closed" } else { "not closed: in use, crashed, or cut off" });
+    outln!(
+        "{}",
+        match (report.closed, report.key) {
+            (true, _) => "closed",
+            (false, Some(_)) => "not closed: in use, crashed, or cut off",
+            (false, None) => "no signed head says that it is closed",
+        }
+    );
     let open = args.closed && !(report.closed && report.unsigned == 0);
     if report.is_good() && !open { Ok(()) } else { Err(Failure::Status(1)) }
 }

@@ -4,6 +4,7 @@
 //! kernel versions are known by number, because no probe shows them. A [`Finding`] says what was found, why it
 //! matters and what to do about it.
 
+pub mod cgroup;
 mod confinement;
 mod kernel;
 mod kvm;

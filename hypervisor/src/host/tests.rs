@@ -1,5 +1,6 @@
 //! Tests of what can be told without a host.
 
+use super::cgroup::{CgroupLimits, UNLIMITED, limits_in};
 use super::confinement::cgroup2_mount;
 use super::{Capability, Finding, KernelVersion, Survey, Verdict, flaws};
 
@@ -69,4 +70,28 @@ fn survey_of_this_machine_answers_every_question() {
     if let Some(told) = told {
         assert_eq!(told.verdict == Verdict::Ok, answer.is_ok(), "{answer:?}\n{survey}");
     }
+}
+
+#[test]
+fn the_least_limit_of_a_group_and_those_above_it_holds() {
+    let root = std::env::temp_dir().join(format!("casemate-cgroup-{}", std::process::id()));
+    let group = root.join("vms.slice/vm.scope");
+    std::fs::create_dir_all(&group).unwrap();
+    let write = |file: &str, text: &str| std::fs::write(root.join(file), text).unwrap();
+    let own = "4:memory:/old\n0::/vms.slice/vm.scope\n";
+    let none = CgroupLimits { cpu_percent: UNLIMITED, memory_mib: UNLIMITED, pids: UNLIMITED };
+    assert_eq!(limits_in(&root, own), Some(none), "no controller limits anything");
+    write("vms.slice/cpu.max", "150000 100000\n");
+    write("vms.slice/memory.max", "1073741825\n");
+    write("vms.slice/pids.max", "max\n");
+    write("vms.slice/vm.scope/cpu.max", "max 100000\n");
+    write("vms.slice/vm.scope/memory.max", "max\n");
+    write("vms.slice/vm.scope/pids.max", "64\n");
+    let limits = CgroupLimits { cpu_percent: 150, memory_mib: 1025, pids: 64 };
+    assert_eq!(limits_in(&root, own), Some(limits));
+    write("vms.slice/vm.scope/pids.max", "many\n");
+    assert_eq!(limits_in(&root, own), None, "what cannot be read is not known");
+    assert_eq!(limits_in(&root, "0::/gone\n"), None);
+    assert_eq!(limits_in(&root, "4:memory:/\n"), None);
+    std::fs::remove_dir_all(root).unwrap();
 }

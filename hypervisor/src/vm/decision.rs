@@ -4,10 +4,13 @@
 
 use crate::config::{Protection, VmConfig};
 use crate::decision_log::{DecisionLog, LogError};
+use crate::host::cgroup;
 use crate::launch::LaunchPlan;
 use crate::launch::measure::measure;
-use crate::launch::snp::SnpLaunch;
-use policy::{Facts, Key, Point, Policy};
+use crate::launch::snp::{IdBlock, SnpLaunch};
+use attestation::idblock;
+use policy::{Fact, Facts, Key, Point, Policy};
+use rustix::process::{Resource, getrlimit};
 use std::path::Path;
 
 /// Why a VM is not started.
@@ -85,7 +88,9 @@ fn launch_facts(config: &VmConfig, plan: &LaunchPlan) -> Facts {
     let mut facts = Facts::new()
         .text(Key::LaunchProtection, &config.protection.to_string())
         .text(Key::LaunchTenant, &user)
-        .command_line(&config.cmdline);
+        .command_line(&config.cmdline)
+        // Without an initrd the policy's word for it is `unset`.
+        .bytes(Key::LaunchInitrd, &[0; 32]);
     for staged in plan.staging() {
         let key = match staged.what {
             "kernel" => Key::LaunchKernel,
@@ -114,21 +119,50 @@ fn snp_facts(facts: Facts, launch: &SnpLaunch) -> Facts {
             .bytes(Key::LaunchFamily, &[0; 16])
             .bytes(Key::LaunchImage, &[0; 16])
             .number(Key::LaunchGuestSvn, 0),
-        // ID_BLOCK: launch digest 48, family 16, image 16, version 4, SVN 4, policy 8 bytes. The signers' keys are
-        // the firmware's to check; a rule about them needs the report.
-        Some(id) => {
-            let field = |at: usize, len: usize| id.block.get(at..at + len).unwrap_or(&[]);
-            let svn = field(84, 4).first_chunk().map_or(0, |b| u32::from_le_bytes(*b));
+        Some(id) => id_facts(facts, id, launch.author_key_enabled),
+    }
+}
+
+/// What an ID block says, and whose keys vouch for it. With signatures that do not hold no key vouches for anything.
+fn id_facts(mut facts: Facts, id: &IdBlock, author_enabled: bool) -> Facts {
+    let parsed = idblock::IdBlock::parse(&id.block);
+    match parsed.and_then(|block| Ok((block, idblock::check(&id.block, &id.auth, author_enabled)?)))
+    {
+        Ok((block, keys)) => facts
+            .bytes(Key::LaunchIdKey, &keys.id_key)
+            .bytes(Key::LaunchAuthorKey, &keys.author_key.unwrap_or([0; 48]))
+            .bytes(Key::LaunchFamily, &block.family_id)
+            .bytes(Key::LaunchImage, &block.image_id)
+            .number(Key::LaunchGuestSvn, u64::from(block.guest_svn)),
+        Err(error) => {
+            for key in ID_KEYS {
+                facts.set(key, Fact::Invalid(format!("ID block: {error}").into()));
+            }
             facts
-                .bytes(Key::LaunchFamily, field(48, 16))
-                .bytes(Key::LaunchImage, field(64, 16))
-                .number(Key::LaunchGuestSvn, u64::from(svn))
         }
     }
 }
 
+/// The facts of an ID block.
+const ID_KEYS: [Key; 5] = [
+    Key::LaunchIdKey,
+    Key::LaunchAuthorKey,
+    Key::LaunchFamily,
+    Key::LaunchImage,
+    Key::LaunchGuestSvn,
+];
+
 fn resource_facts(config: &VmConfig) -> Facts {
-    Facts::new()
+    let facts = match cgroup::limits() {
+        None => Facts::new(),
+        Some(limits) => Facts::new()
+            .number(Key::ResourcesCpuPercent, limits.cpu_percent)
+            .number(Key::ResourcesCgroupMemory, limits.memory_mib)
+            .number(Key::ResourcesPids, limits.pids),
+    };
+    let open_files = getrlimit(Resource::Nofile).current;
+    facts
+        .number(Key::ResourcesOpenFiles, open_files.unwrap_or(cgroup::UNLIMITED))
         .number(Key::ResourcesVcpus, u64::from(config.vcpus))
         .number(Key::ResourcesMemory, config.memory >> 20)
         .numbers(Key::ResourcesDisk, [])
@@ -136,4 +170,38 @@ fn resource_facts(config: &VmConfig) -> Facts {
         .number(Key::ResourcesQueues, 0)
         .flag(Key::ResourcesHugePages, false)
         .flag(Key::ResourcesPinned, false)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Facts, ID_KEYS, IdBlock, Key, id_facts};
+    use attestation::idblock;
+    use policy::Fact;
+
+    #[test]
+    fn an_id_block_names_the_keys_that_vouch_for_it_and_none_when_a_signature_does_not_hold() {
+        let key = idblock::OwnerKey::generate().unwrap();
+        let block = idblock::IdBlock {
+            launch_digest: [1; 48],
+            family_id: [2; 16],
+            image_id: [3; 16],
+            guest_svn: 4,
+            policy: 0x30000,
+        };
+        let auth = idblock::authenticate(&block, &key, Some(&key)).unwrap();
+        let mut id = IdBlock { block: block.to_bytes().to_vec(), auth: auth.to_vec() };
+        let expected = |author: &[u8]| {
+            Facts::new()
+                .bytes(Key::LaunchIdKey, &key.digest())
+                .bytes(Key::LaunchAuthorKey, author)
+                .bytes(Key::LaunchFamily, &[2; 16])
+                .bytes(Key::LaunchImage, &[3; 16])
+                .number(Key::LaunchGuestSvn, 4)
+        };
+        assert_eq!(id_facts(Facts::new(), &id, true), expected(&key.digest()));
+        assert_eq!(id_facts(Facts::new(), &id, false), expected(&[0; 48]));
+        id.block[84] ^= 1;
+        let facts = id_facts(Facts::new(), &id, true);
+        assert!(ID_KEYS.iter().all(|key| matches!(facts.get(*key), Some(Fact::Invalid(_)))));
+    }
 }

@@ -3,7 +3,7 @@
 use super::check::origin_of;
 use super::lint_rules::GRANT_LINTS;
 use super::{Finding, Level, SuiteReport, lint_rules};
-use crate::fields::Point;
+use crate::fields::{Kind, Point};
 use crate::policy::{Origin, Policy};
 use crate::rule::Rule;
 
@@ -85,7 +85,11 @@ fn wildcards(policy: &Policy) -> Option<Finding> {
     let mut stated = Vec::new();
     for point in Point::ALL {
         for (field, rule, origin) in policy.rules(point) {
-            let always = matches!(field.kind, crate::Kind::Action(_));
+            // An empty list of what is denied or required is loosest, too, but no wildcard.
+            let always = matches!(
+                field.kind,
+                Kind::Action(_) | Kind::BytesDenied(_) | Kind::NamesForbidden | Kind::NamesRequired
+            );
             if *origin != Origin::Default && rule.is_loosest(field.kind) && !always {
                 stated.push(field.path.to_owned());
             }

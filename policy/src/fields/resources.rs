@@ -3,7 +3,9 @@
 use super::{ANY, Field, Key, Kind, NOTHING, field};
 
 const BY: &str = "`casemate run`, before anything is allocated";
-const CGROUP: &str = "`casemate run`, which sets the limit of the VM's control group";
+const CGROUP: &str = "the kernel, by the limit that the control group `casemate run` is started in has (version 2, the \
+     least of it and those above; `systemd-run --scope` makes one). `casemate run` makes no group: it compares that limit, which is \
+     without end where there is none";
 const SHARE: &str = "The guest, or a device process taken over by it, starves its neighbours.";
 
 pub(super) const RESOURCES: &[Field] = &[
@@ -108,9 +110,9 @@ pub(super) const RESOURCES: &[Field] = &[
         Kind::Ceiling,
         [
             ANY,
-            "Open files of each process of the VM. The sandbox profile has a ceiling of its own.",
-            "the sandbox of each process, as its resource limit",
-            "None beyond the sandbox profile's own ceiling.",
+            "Open files of each process of the VM.",
+            "the kernel, by the resource limit that `casemate run` is started with (`ulimit -n`) and its processes inherit",
+            "None for a process that is locked: it opens nothing.",
         ],
     ),
 ];

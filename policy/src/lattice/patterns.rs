@@ -250,3 +250,48 @@ impl Lattice for Forbidden {
         other.0.le(&self.0)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{FEW, Pattern, Patterns};
+
+    /// Every text of up to `most` of two letters, one of which is zero: what a head is filled up with.
+    fn texts(most: usize) -> Vec<String> {
+        let mut all = vec![String::new()];
+        let mut last = all.clone();
+        for _ in 0..most {
+            last = last.iter().flat_map(|t| ["a", "\0"].map(|c| format!("{t}{c}"))).collect();
+            all.extend(last.iter().cloned());
+        }
+        all
+    }
+
+    #[test]
+    fn a_pattern_matches_what_its_text_says_whatever_its_length() {
+        let long = ["aaaaaaa", "aaaaaaaa", "aaaaaaaaa", "aaaaaaaa\0", "aaaaaaa\0", "é", "aé"];
+        let words: Vec<String> = texts(5).into_iter().chain(long.map(str::to_owned)).collect();
+        for pattern in &words {
+            for text in &words {
+                assert_eq!(Pattern::exact(pattern).matches(text), pattern == text);
+                assert_eq!(Pattern::prefix(pattern).matches(text), text.starts_with(pattern));
+            }
+        }
+    }
+
+    #[test]
+    fn few_and_many_patterns_admit_the_same_texts() {
+        let words: Vec<String> = (0..40).map(|n| format!("word.{n}=value")).collect();
+        let patterns = |count: usize| {
+            let all = words.iter().take(count).map(|w| Pattern::exact(w));
+            Patterns::new(all.chain([Pattern::prefix("a"), Pattern::prefix("console=")]).collect())
+        };
+        for count in [1, FEW - 2, FEW - 1, 40] {
+            let set = patterns(count);
+            for (index, word) in words.iter().enumerate() {
+                assert_eq!(set.admits(word), index < count, "{word} of {count}");
+            }
+            assert!(set.admits("a") && set.admits("console=ttyS0") && !set.admits("console"));
+            assert!(!set.admits("") && !set.admits("word.1=valu"));
+        }
+    }
+}
