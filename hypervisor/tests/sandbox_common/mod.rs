@@ -27,14 +27,15 @@ pub fn main(tests: &[Test]) -> ExitCode {
         println!("SKIPPED: {} tests of the sandbox need root", tests.len());
         return ExitCode::SUCCESS;
     }
-    let word = args
-        .iter()
-        .enumerate()
-        .find(|(i, arg)| {
-            let value = i.checked_sub(1).is_some_and(|before| args[before] == "--test-threads");
-            !value && !arg.starts_with('-')
-        })
-        .map(|(_, word)| word);
+    let mut words = args.iter();
+    let word = loop {
+        match words.next() {
+            // It has a value, which is no word of a test's name.
+            Some(arg) if arg == "--test-threads" => drop(words.next()),
+            Some(arg) if arg.starts_with('-') => {}
+            word => break word,
+        }
+    };
     let mut failed = 0;
     println!("\nrunning {} tests", tests.len());
     for (name, test) in
