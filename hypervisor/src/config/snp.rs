@@ -4,7 +4,6 @@ use super::ConfigError;
 use crate::launch::snp::{
     self, CertTable, ID_AUTH_SIZE, ID_BLOCK_SIZE, IdBlock, MAX_CERTS, SnpLaunch, guest_policy,
 };
-use policy::Policy;
 use serde::Deserialize;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -93,7 +92,7 @@ impl RawSnp {
             expect_digest,
             certs: self.certs.as_deref().map(certs).transpose()?,
             // Until the policy of this run is known.
-            page_limits: Policy::builtin_strict().page_state_limits(),
+            page_limits: snp::strict_page_limits(),
         })
     }
 }

@@ -4,11 +4,10 @@
 //! run, not from the configuration, is left out: the policy's limits and certificates.
 
 use super::plan::{LaunchPlan, PageKind, PlanError};
-use super::snp::{ID_AUTH_SIZE, ID_BLOCK_SIZE, IdBlock, SnpLaunch};
+use super::snp::{ID_AUTH_SIZE, ID_BLOCK_SIZE, IdBlock, SnpLaunch, strict_page_limits};
 use crate::config::MAX_VCPUS;
 use crate::kvm::BootState;
 use crate::memory::{GpaRange, RamMap, RangeError};
-use policy::Policy;
 
 const MAGIC: &[u8; 16] = b"casemate plan 1\n";
 /// Parts, and shared ranges, of any plan.
@@ -241,7 +240,7 @@ fn read_snp(from: &mut Reader<'_>) -> Result<SnpLaunch, PlanBytesError> {
         c_bit,
         expect_digest,
         certs: None,
-        page_limits: Policy::builtin_strict().page_state_limits(),
+        page_limits: strict_page_limits(),
     })
 }
 
@@ -263,7 +262,7 @@ mod tests {
             c_bit: 51,
             expect_digest: Some([9; 48]),
             certs: None,
-            page_limits: Policy::builtin_strict().page_state_limits(),
+            page_limits: strict_page_limits(),
         });
         plan.add_pages("shim", PageKind::Normal, 0x1_0000, vec![5; 5000]).unwrap();
         plan.add_pages("CPUID page", PageKind::Cpuid, 0x5000, Vec::new()).unwrap();

@@ -1,6 +1,7 @@
 //! What an SEV-SNP launch has beyond pages: policy, host data, ID block.
 
-use policy::PageStateLimits;
+use policy::{PageStateLimits, Policy};
+use std::sync::OnceLock;
 
 /// Guest policy bits (SEV-SNP ABI, "Guest Policy").
 pub mod guest_policy {
@@ -56,6 +57,13 @@ pub struct SnpLaunch {
     pub certs: Option<CertTable>,
     /// How the guest may change its page states.
     pub page_limits: PageStateLimits,
+}
+
+/// The page-state limits of a launch whose policy is not known yet: the built-in strict ones.
+#[must_use]
+pub fn strict_page_limits() -> PageStateLimits {
+    static LIMITS: OnceLock<PageStateLimits> = OnceLock::new();
+    *LIMITS.get_or_init(|| Policy::builtin_strict().page_state_limits())
 }
 
 /// Largest certificate table: what Linux guests have room for (`SEV_FW_BLOB_MAX_SIZE`).
