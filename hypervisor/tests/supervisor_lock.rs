@@ -41,10 +41,10 @@ fn terminal() -> (File, OwnedFd) {
 /// may end as it likes.
 fn whole_program(terminal: &OwnedFd, name: &str) -> i32 {
     let kernel = std::env::temp_dir().join(format!("casemate-{name}"));
-    std::fs::write(&kernel, common::elf_kernel(&[0xf4; 16])).unwrap();
+    std::fs::write(&kernel, common::elf_kernel(&common::power_off())).unwrap();
     let side = || terminal.try_clone().unwrap();
     let error = Command::new(env!("CARGO_BIN_EXE_casemate"))
-        .args(["run", "--protection", "none", "--memory", "64M", "--timeout", "3s"])
+        .args(["run", "--protection", "none", "--memory", "64M", "--timeout", "1m"])
         .args(["--timeline", "--name", name, "--kernel"])
         .arg(kernel)
         .stdin(side())
