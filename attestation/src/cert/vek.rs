@@ -108,7 +108,8 @@ impl VekExtensions {
             }
             (None, None) => return Err(broken(HWID, "missing, and no provider identifier either")),
         };
-        let product = ia5(find(extensions, PRODUCT)?.ok_or(broken(PRODUCT, "missing"))?, PRODUCT)?;
+        let product =
+            ia5(find(extensions, PRODUCT)?.ok_or_else(|| broken(PRODUCT, "missing"))?, PRODUCT)?;
         Ok(Self { struct_version, product, tcb, kind })
     }
 }
@@ -128,7 +129,7 @@ fn find(extensions: &[Extension], oid: ObjectIdentifier) -> Result<Option<&[u8]>
 
 /// A DER INTEGER from 0 to 255 in its only canonical form.
 fn spl(extensions: &[Extension], oid: ObjectIdentifier) -> Result<u8, CertError> {
-    match find(extensions, oid)?.ok_or(broken(oid, "missing"))? {
+    match find(extensions, oid)?.ok_or_else(|| broken(oid, "missing"))? {
         [2, 1, value] if *value < 0x80 => Ok(*value),
         [2, 2, 0, value] if *value >= 0x80 => Ok(*value),
         _ => Err(broken(oid, "not a canonical INTEGER from 0 to 255")),

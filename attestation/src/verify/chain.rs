@@ -17,7 +17,11 @@ use x509_cert::ext::pkix::{BasicConstraints, KeyUsage, KeyUsages};
 const KEY_USAGE: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.15");
 const BASIC_CONSTRAINTS: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.19");
 /// Subject and authority key identifier, CRL distribution points: read by nobody here, harmless.
-const INFORMATIVE: [&str; 3] = ["2.5.29.14", "2.5.29.35", "2.5.29.31"];
+const INFORMATIVE: [ObjectIdentifier; 3] = [
+    ObjectIdentifier::new_unwrap("2.5.29.14"),
+    ObjectIdentifier::new_unwrap("2.5.29.35"),
+    ObjectIdentifier::new_unwrap("2.5.29.31"),
+];
 
 /// The checks of a chain.
 pub(super) const CHAIN_CODES: [Code; 18] = [
@@ -338,7 +342,7 @@ fn ca(certificate: &Certificate, below: u8) -> Result<(), &'static str> {
     }
     for extension in &certificate.extensions {
         let known = [KEY_USAGE, BASIC_CONSTRAINTS].contains(&extension.oid);
-        let informative = INFORMATIVE.contains(&extension.oid.to_string().as_str());
+        let informative = INFORMATIVE.contains(&extension.oid);
         if !known && (extension.critical || !informative) {
             return Err("an extension that is not understood");
         }

@@ -33,6 +33,8 @@ macro_rules! codes {
     };
 }
 
+const _: () = assert!(Code::ALL.len() <= 128, "`Checks::skip_missing` has a bit for each");
+
 codes! {
     ReportLength "REPORT_LENGTH" "length of the report" "pass the 1184 bytes that the firmware returned";
     ReportVersion "REPORT_VERSION" "version of the report" "update casemate, or accept newer versions with --allow-newer";

@@ -19,3 +19,9 @@ mod start;
 pub use open::{OpenError, files as open_files};
 pub use start::{VmError, run, run_plan};
 pub use supervisor::End;
+
+/// A line for the user on standard error. Unlike `eprintln!` it does not end the program when nobody reads it.
+fn say(text: &str) {
+    use std::io::Write;
+    let _ = writeln!(std::io::stderr(), "casemate: {text}");
+}

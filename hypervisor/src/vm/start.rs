@@ -6,6 +6,7 @@ use super::engine::HostFds;
 use super::name::{Name, NameError};
 use super::open::{self, OpenError};
 use super::profile;
+use super::say;
 use super::supervisor::{End, Watched, watch};
 use super::timeline::Timeline;
 use super::vmm::{self, VmmInput};
@@ -114,9 +115,9 @@ pub fn run(
     let policy = policy_for(config, document)?;
     layers(config)?;
     match config.protection {
-        Protection::None => eprintln!(
-            "casemate: warning: protection = \"none\": the host can read and change this guest's memory"
-        ),
+        Protection::None => {
+            say("warning: protection = \"none\": the host can read and change this guest's memory");
+        }
         Protection::SevSnp => {}
     }
     open::check_memory(config.memory)?;
@@ -145,7 +146,7 @@ pub fn run_plan(
     let host = host_fds(config)?;
     let console = HostConsole::open(&config.console)?;
     if let Some(pty) = &console.pty {
-        eprintln!("casemate: console at {pty}");
+        say(&format!("console at {pty}"));
     }
     let signals = signals()?;
     let (control, vmm_control) = pair(SocketType::SEQPACKET)?;

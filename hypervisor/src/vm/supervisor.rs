@@ -7,6 +7,7 @@ use super::console::HostConsole;
 use super::name::Name;
 use super::profile;
 use super::protocol::{FromVmm, MESSAGE_SIZE, Phase, ToVmm};
+use super::say;
 use super::timeline::Timeline;
 use crate::exits::{Note, Stop};
 use crate::sandbox::{
@@ -199,7 +200,7 @@ impl Watch {
                 self.ended.get_or_insert(End::Killed);
                 return;
             }
-            eprintln!("casemate: asked the guest to power off; once more ends it at once");
+            say("asked the guest to power off; once more ends it at once");
             let packet = ToVmm::PowerButton.encode();
             let _ = send(&self.w.control, &packet, SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
         }
@@ -259,7 +260,7 @@ impl Watch {
     fn note(&mut self, text: &str) {
         if let Some(left) = self.notes_left.checked_sub(1) {
             self.notes_left = left;
-            eprintln!("casemate: {text}");
+            say(text);
         }
     }
 }
