@@ -2,48 +2,19 @@
 //!
 //! The programs are in `snp/test`; each prints one line a check and fails when one did.
 
+mod common;
+
 use casemate_test_host::{Host, Kind};
-use std::path::{Path, PathBuf};
+use common::compile_vmm;
 use std::process::Command;
 use std::time::Duration;
 
-const TESTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/snp/test");
-
-/// Compiles a test program and says where it is.
-#[expect(clippy::expect_used, clippy::panic, reason = "a helper of tests")]
-fn compile(name: &str, arguments: &[&str]) -> PathBuf {
-    let program =
-        Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{}", std::process::id()));
-    let output = Command::new("gcc")
-        .args(["-std=gnu11", "-O1", "-Wall"])
-        .args(arguments)
-        .arg("-o")
-        .arg(&program)
-        .current_dir(TESTS)
-        .output()
-        .expect("gcc starts");
-    if !output.status.success() {
-        panic!("{name} does not compile:\n{}", String::from_utf8_lossy(&output.stderr));
-    }
-    program
-}
-
 #[test]
 fn accesses_pvalidate_and_rmpadjust_follow_the_rules_of_the_rmp() {
-    let program = compile("rmp_rules", &["-Iinclude", "rmp_rules.c"]);
+    let program = common::compile("test", "rmp_rules", &["-Iinclude", "rmp_rules.c"]);
     let output = Command::new(&program).output().unwrap();
     std::fs::remove_file(&program).unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
-}
-
-/// Compiles the test VMM; the host must have been built, since it brings the kernel's interface along.
-fn compile_vmm(name: &str) -> PathBuf {
-    let out = std::env::var_os("CASEMATE_HOST_DIR").map_or_else(
-        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/host"),
-        PathBuf::from,
-    );
-    let include = format!("-I{}", out.join("uapi").display());
-    compile(name, &["-static", &include, "vmm.c", "guest.S"])
 }
 
 /// Runs the test VMM with these words in the virtual SNP host.
@@ -90,6 +61,9 @@ fn a_host_that_misbehaves_is_noticed() {
     let program = compile_vmm("faults");
     for (fault, noticed) in [
         ("remap:1", "second validation sets CF"),
+        ("replay:1", "second validation sets CF"),
+        ("psc-repeat:1", "page is as the guest left it"),
+        ("psc-lie:1", "page state change to shared"),
         ("ghcb-msr:1", "SEV_INFO"),
         ("fw-fail:4", "FAIL"),
     ] {

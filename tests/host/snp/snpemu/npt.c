@@ -120,6 +120,7 @@ struct shadow *shadow_get(struct vcpu_svm *svm)
 			s->owner = svm;
 			s->vmsa_pa = 0;
 			s->after_vmgexit = false;
+			s->answered = false;
 			shadow_flush(s);
 		}
 	}

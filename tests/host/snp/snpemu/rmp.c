@@ -5,6 +5,7 @@
  */
 #include <linux/module.h>
 #include <linux/mm.h>
+#include <linux/mutex.h>
 #include <linux/vmalloc.h>
 #include <asm/sev.h>
 #include <asm/pgtable_types.h>
@@ -97,19 +98,11 @@ int psmash(u64 pfn)
 }
 EXPORT_SYMBOL_GPL(psmash);
 
-/* RMPUPDATE to the assigned state. */
-int rmp_make_private(u64 pfn, u64 gpa, enum pg_level level, u32 asid, bool immutable)
+static int assign(u64 pfn, u64 gpa, int n, u32 asid, bool immutable)
 {
-	int i, n = level == PG_LEVEL_2M ? 512 : 1;
 	unsigned long flags;
+	int i;
 
-	if (!rmp_get(pfn + n - 1))
-		return -ENODEV;
-	if (n > 1 && ((pfn | gpa >> PAGE_SHIFT) & 511))
-		return -EINVAL;
-	count(rmp_private);
-	if (!immutable && fault_due(FAULT_PSC_DROP))
-		return 0;
 	trace(2, "RMP pfn %llx gpa %llx -> private asid %u%s", pfn, gpa, asid, immutable ? " immutable" : "");
 	for (i = 0; i < n; i++) {
 		struct rmp_entry *e = rmp_get(pfn + i);
@@ -134,6 +127,52 @@ int rmp_make_private(u64 pfn, u64 gpa, enum pg_level level, u32 asid, bool immut
 			rmp_scramble(pfn + i);
 	}
 	return 0;
+}
+
+/* A change of one page to private, by a host that may be made to misbehave */
+static int assign_with_faults(u64 pfn, u64 gpa, u32 asid)
+{
+	static struct {
+		u64 pfn, gpa;
+		u32 asid;
+	} before, postponed;
+	static DEFINE_MUTEX(changes);
+	struct rmp_entry *e;
+	int r = 0;
+
+	if (fault_due(FAULT_PSC_DROP))
+		return 0;
+	mutex_lock(&changes);
+	e = rmp_get(before.pfn);
+	if (e && e->assigned && e->asid == asid && e->gpa == before.gpa && fault_due(FAULT_PSC_REPEAT))
+		assign(before.pfn, before.gpa, 1, asid, false);
+	if (fault_due(FAULT_PSC_REORDER)) {
+		postponed.pfn = pfn;
+		postponed.gpa = gpa;
+		postponed.asid = asid;
+	} else {
+		r = assign(pfn, gpa, 1, asid, false);
+		if (postponed.asid == asid)
+			assign(postponed.pfn, postponed.gpa, 1, asid, false);
+		postponed.asid = 0;
+	}
+	before.pfn = pfn;
+	before.gpa = gpa;
+	mutex_unlock(&changes);
+	return r;
+}
+
+/* RMPUPDATE to the assigned state. */
+int rmp_make_private(u64 pfn, u64 gpa, enum pg_level level, u32 asid, bool immutable)
+{
+	int n = level == PG_LEVEL_2M ? 512 : 1;
+
+	if (!rmp_get(pfn + n - 1))
+		return -ENODEV;
+	if (n > 1 && ((pfn | gpa >> PAGE_SHIFT) & 511))
+		return -EINVAL;
+	count(rmp_private);
+	return immutable || n > 1 ? assign(pfn, gpa, n, asid, immutable) : assign_with_faults(pfn, gpa, asid);
 }
 EXPORT_SYMBOL_GPL(rmp_make_private);
 

@@ -103,6 +103,7 @@ struct shadow {
 	int cpu;		/* in VMRUN there, or -1 */
 	bool unpaged;		/* entries were made while the guest had paging off */
 	bool after_vmgexit;
+	bool answered;		/* the guest may be reading an answer */
 	u64 vmsa_pa, cr0, cr4, efer;	/* what KVM was told of these registers */
 	u64 last_vc, last_vc_rip;	/* the latest #VC: its error code and where */
 	u8 *fpu;
@@ -243,11 +244,15 @@ enum fault {
 	FAULT_NONE,
 	FAULT_PSC_DROP,		/* a change to private is acknowledged and not done */
 	FAULT_PSC_SHARED_DROP,	/* a change to shared is acknowledged and not done */
+	FAULT_PSC_REPEAT,	/* with a change to private, the one before is made once more */
+	FAULT_PSC_REORDER,	/* a change to private is made only after the one that follows */
+	FAULT_PSC_LIE,		/* a change that was made is answered with an error */
 	FAULT_REMAP,		/* a validated page is replaced by a fresh one */
 	FAULT_ALIAS,		/* a page of the guest is mapped at another address, too */
 	FAULT_REPLAY,		/* a validated page is replaced by an older copy of itself */
 	FAULT_CPUID_PAGE,	/* the CPUID table loses features behind the VMM's back */
-	FAULT_GHCB,		/* the GHCB changes between the guest's reads */
+	FAULT_GHCB,		/* the GHCB changes before the guest reads the answer */
+	FAULT_GHCB_LATE,	/* the GHCB changes at the first interruption after an answer, between the guest's reads */
 	FAULT_GHCB_MSR,		/* the answer in the GHCB MSR is changed */
 	FAULT_FW_FAIL,		/* a firmware command fails */
 	FAULT_FW_DELAY,		/* a firmware command takes a second */

@@ -11,6 +11,10 @@
 #include "snpemu.h"
 
 #define FLUSH_VCPU_SWITCH	7	/* redirect/sev.h */
+#define GHCB_MSR_PSC_ANSWER	0x015
+#define GHCB_EXIT_CODE		0x390
+#define GHCB_EXIT_INFO_2	0x3a0
+#define GHCB_EXIT_PSC		0x80000010
 #define MSRPM_GHCB		0x104c	/* where the bits of GHCB_MSR and SEV_STATUS are in KVM's map */
 
 /* rdi: VMSA (its registers are at 0x300), rsi: VMCB that runs, rdx: host save area; both physical */
@@ -83,22 +87,44 @@ static void prepare(struct world *w)
 	vmsa_load(w->vmcb, w->vmsa);
 }
 
-/* The simulated host changes what it has just answered. */
-static void faults_on_answer(struct world *w)
+/* The GHCB page, as KVM has it; NULL while the MSR protocol is in use */
+static u8 *ghcb_page(struct world *w)
 {
 	u64 gpa = w->kvm->control.ghcb_gpa, leaf;
 	int level;
 
-	if (!w->shadow->after_vmgexit)
-		return;
-	w->shadow->after_vmgexit = false;
-	if ((gpa & 0xfff) && fault_due(FAULT_GHCB_MSR))
-		w->kvm->control.ghcb_gpa ^= 1ULL << 12;
-	if ((gpa & 0xfff) || !fault_due(FAULT_GHCB))
-		return;
+	if (gpa & 0xfff)
+		return NULL;
 	leaf = host_npt_leaf(w, gpa, &level);
-	if ((leaf & 1) && !host_npt_reserved(leaf))
-		fault_shared_page(leaf_pfn(leaf, level, gpa) << PAGE_SHIFT, PAGE_SIZE);
+	if (!(leaf & 1) || host_npt_reserved(leaf))
+		return NULL;
+	return __va(leaf_pfn(leaf, level, gpa) << PAGE_SHIFT);
+}
+
+/* The simulated host changes what it has just answered (GHCB specification 2.3.1, 2.6). */
+static void faults_on_answer(struct world *w)
+{
+	u64 *msr = &w->kvm->control.ghcb_gpa;
+	u8 *ghcb = ghcb_page(w);
+
+	if (!w->shadow->after_vmgexit) {
+		if (w->shadow->answered && ghcb && fault_due(FAULT_GHCB_LATE))
+			fault_shared_page(__pa(ghcb), PAGE_SIZE);
+		w->shadow->answered = false;
+		return;
+	}
+	w->shadow->after_vmgexit = false;
+	w->shadow->answered = true;
+	if ((*msr & 0xfff) == GHCB_MSR_PSC_ANSWER && fault_due(FAULT_PSC_LIE))
+		*msr |= 1ULL << 32;
+	if ((*msr & 0xfff) && fault_due(FAULT_GHCB_MSR))
+		*msr ^= 1ULL << 12;
+	if (!ghcb)
+		return;
+	if (*(u64 *)(ghcb + GHCB_EXIT_CODE) == GHCB_EXIT_PSC && fault_due(FAULT_PSC_LIE))
+		*(u64 *)(ghcb + GHCB_EXIT_INFO_2) = 1ULL << 32;
+	if (fault_due(FAULT_GHCB))
+		fault_shared_page(__pa(ghcb), PAGE_SIZE);
 }
 
 static bool traps(struct world *w, int intercept)

@@ -23,7 +23,7 @@
 #define LOG	0x61000
 
 enum page_type { NORMAL = 1, ZERO = 3, UNMEASURED = 4, SECRETS = 5, CPUID = 6 };
-enum fw_error { FW_POLICY = 7, FW_MEASUREMENT = 11, FW_PARAM = 22 };
+enum fw_error { FW_POLICY = 7, FW_SIGNATURE = 10, FW_MEASUREMENT = 11, FW_PARAM = 22 };
 
 extern uint8_t guest_start[], guest_end[], guest_vc[];
 
@@ -129,14 +129,20 @@ static int update(struct machine *m, uint64_t gpa, void *source, uint64_t len, e
 	return r;
 }
 
-static int finish(struct machine *m, void *id_block, void *id_auth)
+static int finish_signed(struct machine *m, void *id_block, void *id_auth, int author)
 {
 	struct kvm_sev_snp_launch_finish f = {
 		.id_block_uaddr = (uint64_t)id_block, .id_auth_uaddr = (uint64_t)id_auth, .id_block_en = !!id_block,
+		.auth_key_en = author,
 	};
 
 	f.host_data[0] = 0xa0;
 	return sev(m, KVM_SEV_SNP_LAUNCH_FINISH, &f);
+}
+
+static int finish(struct machine *m, void *id_block, void *id_auth)
+{
+	return finish_signed(m, id_block, id_auth, 0);
 }
 
 static uint8_t page[PAGE] __attribute__((aligned(PAGE)));
@@ -185,6 +191,43 @@ static void test_refusals(void)
 	expect("ABI 8.18", "ID block of another policy is refused", finish(&m, id_block, id_auth), FW_POLICY);
 	expect("ABI 8.18", "launch finish after refusals", finish(&m, NULL, NULL), 0);
 	destroy(&m);
+}
+
+static void read_file(const char *directory, const char *name, const char *kind, void *to, size_t len)
+{
+	char path[256];
+	int fd;
+
+	snprintf(path, sizeof(path), "%s/%s.%s", directory, name, kind);
+	fd = must(path, open(path, O_RDONLY));
+	must(path, read(fd, to, len) == (ssize_t)len ? 0 : -1);
+	close(fd);
+}
+
+/* ID blocks with real signatures, made by tests/snp_report.rs for a launch of one page of zeros at 0x1000 */
+static void test_id_blocks(const char *directory)
+{
+	static const struct {
+		const char *name;
+		int author, want;
+	} rows[] = {
+		{ "good", 0, 0 }, { "author", 1, 0 },
+		{ "bad-signature", 0, FW_SIGNATURE }, { "bad-author", 1, FW_SIGNATURE },
+		{ "other-digest", 0, FW_MEASUREMENT }, { "other-policy", 0, FW_POLICY },
+	};
+	static uint8_t block[96], auth[PAGE];
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(*rows); i++) {
+		struct machine m = create();
+
+		read_file(directory, rows[i].name, "block", block, sizeof(block));
+		read_file(directory, rows[i].name, "auth", auth, sizeof(auth));
+		memset(page, 0, sizeof(page));
+		must("launch start", -start(&m, POLICY));
+		must("page", -update(&m, 0x1000, page, PAGE, NORMAL));
+		expect("ABI 8.18 ID block", rows[i].name, finish_signed(&m, block, auth, rows[i].author), rows[i].want);
+		destroy(&m);
+	}
 }
 
 /* ---- the guest of guest.S ---- */
@@ -400,6 +443,8 @@ int main(int argc, char **argv)
 			test_refusals();
 		else if (!strcmp(argv[i], "guest") || !strcmp(argv[i], "evil"))
 			test_guest(argv[i][0] == 'e');
+		else if (!strncmp(argv[i], "id=", 3))
+			test_id_blocks(argv[i] + 3);
 		else if (!strncmp(argv[i], "cycles=", 7))
 			test_cycles(atoi(argv[i] + 7));
 		else

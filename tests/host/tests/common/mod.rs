@@ -1,0 +1,52 @@
+//! What tests of the virtual SNP host share.
+#![allow(dead_code, clippy::expect_used, clippy::panic, reason = "helpers of tests")]
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Where the virtual host was built.
+pub fn built() -> PathBuf {
+    std::env::var_os("CASEMATE_HOST_DIR").map_or_else(
+        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/host"),
+        PathBuf::from,
+    )
+}
+
+/// A file of this test program's own.
+pub fn scratch(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{}", std::process::id()))
+}
+
+/// Compiles C sources of `snp/DIRECTORY` and says where the program is.
+pub fn compile(directory: &str, name: &str, arguments: &[&str]) -> PathBuf {
+    let program = scratch(name);
+    let output = Command::new("gcc")
+        .args(["-std=gnu11", "-O1", "-Wall"])
+        .args(arguments)
+        .arg("-o")
+        .arg(&program)
+        .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("snp").join(directory))
+        .output()
+        .expect("gcc starts");
+    if !output.status.success() {
+        panic!("{name} does not compile:\n{}", String::from_utf8_lossy(&output.stderr));
+    }
+    program
+}
+
+/// Compiles the test VMM; the host must have been built, since it brings the kernel's interface along.
+pub fn compile_vmm(name: &str) -> PathBuf {
+    let include = format!("-I{}", built().join("uapi").display());
+    compile("test", name, &["-static", &include, "vmm.c", "guest.S"])
+}
+
+/// Builds the programs without shared libraries; their directory.
+pub fn static_programs() -> PathBuf {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let output =
+        Command::new("make").args(["-s", "static"]).current_dir(&root).output().expect("make");
+    if !output.status.success() {
+        panic!("make static:\n{}", String::from_utf8_lossy(&output.stderr));
+    }
+    root.join("target/x86_64-unknown-linux-gnu/release")
+}

@@ -1,0 +1,187 @@
+//! Reports and ID blocks in the virtual SNP host: a stock Linux guest takes reports in both ways that it has, and verifiers
+//! other than the one that signed them judge them. All of it is a MODEL: the chain ends at a MODEL root.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "test code"
+)]
+
+mod common;
+
+use attestation::digest::{LaunchDigest, PageKind};
+use attestation::idblock::{IdBlock, OwnerKey, authenticate};
+use base64ct::{Base64, Encoding};
+use casemate_test_host::{Host, Kind};
+use ring::signature::{ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair};
+use sev::certs::snp::{Certificate, Chain, Verifiable, ca};
+use sev::firmware::guest::AttestationReport;
+use sev::parser::ByteParser;
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+const CONFIG: &str = "kernel = \"KERNEL\"\ninitrd = \"INITRD\"\nprotection = \"sev-snp\"\nmemory = \"192M\"\n\
+    cmdline = \"console=ttyS0 panic=-1 quiet\"\n[snp]\nc_bit = 39\n";
+
+/// What the guest wrote between `BEGIN name` and `END name`.
+fn blob(console: &str, name: &str) -> Vec<u8> {
+    let start = format!("BEGIN {name}\n");
+    let (_, rest) = console.split_once(&start).unwrap_or_else(|| panic!("no {name}:\n{console}"));
+    let (text, _) = rest.split_once(&format!("END {name}\n")).expect("an end");
+    Base64::decode_vec(&text.replace('\n', "")).expect("base64")
+}
+
+/// The chain that the host's chip signs under.
+fn chain(model: &Path) -> Chain {
+    let pem = fs::read_to_string(model.join("ark-ask.pem")).unwrap();
+    let certificates: Vec<Certificate> = pem
+        .split_inclusive("-----END CERTIFICATE-----")
+        .filter(|part| part.contains("BEGIN"))
+        .map(|part| Certificate::from_pem(part.trim().as_bytes()).expect("a certificate"))
+        .collect();
+    // ARK, ASK, ASVK
+    let [ark, ask, _] = certificates.try_into().expect("three certificates");
+    let vek = Certificate::from_der(&fs::read(model.join("vcek.der")).unwrap()).unwrap();
+    Chain { ca: ca::Chain { ark, ask }, vek }
+}
+
+/// `casemate attest verify`: exit status and everything it said.
+fn casemate_verify(program: &Path, report: &[u8], model: &Path, accept: bool) -> (i32, String) {
+    let file = common::scratch("report");
+    fs::write(&file, report).unwrap();
+    let mut command = Command::new(program);
+    command.args(["attest", "verify"]).arg(&file).arg("--cert").arg(model.join("vcek.der"));
+    if accept {
+        command.arg("--accept-model-root").arg(model.join("ark-ask.pem"));
+    }
+    let output = command.output().unwrap();
+    fs::remove_file(&file).unwrap();
+    let said = [output.stdout, output.stderr].concat();
+    (output.status.code().unwrap(), String::from_utf8_lossy(&said).into_owned())
+}
+
+#[test]
+fn reports_of_a_stock_guest_verify_up_to_the_model_root_in_two_independent_verifiers() {
+    let host = Host::new(Kind::Snp).unwrap();
+    let programs = common::static_programs();
+    let casemate = programs.join("casemate");
+    let (initrd, config) = (common::scratch("initrd"), common::scratch("config"));
+    let taker = common::compile("guest", "guest_report", &["-static", "guest_report.c"]);
+    let guest = Path::new(env!("CARGO_MANIFEST_DIR")).join("snp/guest");
+    let made = Command::new(guest.join("mkinitrd"))
+        .args([&initrd, &guest.join("report-init")])
+        .arg(format!("{}=/bin/guest_report", taker.display()))
+        .status();
+    assert!(made.unwrap().success());
+    let configure = |kernel: &str, initrd: &str| {
+        fs::write(&config, CONFIG.replace("KERNEL", kernel).replace("INITRD", initrd)).unwrap();
+    };
+    let kernel = common::built().join("vmlinuz").canonicalize().unwrap();
+    configure(kernel.to_str().unwrap(), initrd.to_str().unwrap());
+    let measured = Command::new(&casemate).arg("measure").arg(&config).output().unwrap();
+    let digest = String::from_utf8(measured.stdout).unwrap().trim().to_owned();
+    configure("/k/vmlinuz", "/initrd");
+    let output = host
+        .file(&casemate, "/bin/casemate")
+        .file(&config, "/vm.toml")
+        .file(&initrd, "/initrd")
+        .timeout(Duration::from_secs(400))
+        .run("casemate run /vm.toml --timeout 300s")
+        .unwrap();
+    for file in [&initrd, &config, &taker] {
+        fs::remove_file(file).unwrap();
+    }
+    let console = output.stdout.replace('\r', "");
+    let said =
+        |what: &str| assert!(console.contains(what), "{what}:\n{console}\n{}", output.stderr);
+    said("Memory Encryption Features active: AMD SEV SEV-ES SEV-SNP");
+
+    let model = common::built().join("snp-model");
+    let chain = chain(&model);
+    for (name, vmpl, data) in [
+        ("tsm", 0, [b'0'; 63].as_slice()),
+        ("tsm-vmpl1", 1, &[b'0'; 63]),
+        ("report", 0, b"from /dev/sev-guest"),
+        ("extended", 0, b"from /dev/sev-guest"),
+    ] {
+        let report = blob(&console, name);
+        let parsed = AttestationReport::from_bytes(&report).unwrap();
+        (&chain, &parsed).verify().unwrap_or_else(|e| panic!("{name}: {e}"));
+        assert_eq!(attestation::hex::encode(&parsed.measurement), digest, "{name}");
+        assert_eq!(parsed.vmpl, vmpl, "{name}");
+        assert_eq!(&parsed.report_data[..data.len()], data, "{name}");
+        if vmpl == 0 {
+            let (status, said) = casemate_verify(&casemate, &report, &model, true);
+            assert!(status == 0 && said.contains("MODEL"), "{name}: {status} {said}");
+            assert_eq!(casemate_verify(&casemate, &report, &model, false).0, 1, "{name}: no root");
+        }
+        // Neither takes it when a bit of the measurement is another.
+        let mut forged = report.clone();
+        forged[0x90] ^= 1;
+        let parsed = AttestationReport::from_bytes(&forged).unwrap();
+        assert!((&chain, &parsed).verify().is_err(), "{name}");
+        assert_eq!(casemate_verify(&casemate, &forged, &model, true).0, 1, "{name}");
+    }
+    // Firmware ABI 7.3: a VMPL that does not exist is refused in the message (INVALID_PARAM).
+    said("status of VMPL 9: 22");
+    // ABI 7.2: derived keys are the guest's own, and depend on what was selected.
+    said("same key again: 1");
+    said("same key with the measurement: 0");
+    assert!(blob(&console, "key").iter().any(|b| *b != 0));
+    // GHCB 4.1.8 as KVM of 6.12 serves it: an empty certificate table, no certificates needed.
+    assert_eq!(blob(&console, "certificates"), [0; 24]);
+    said("certificates need 0 bytes");
+}
+
+fn key() -> OwnerKey {
+    let random = ring::rand::SystemRandom::new();
+    let der = EcdsaKeyPair::generate_pkcs8(&ECDSA_P384_SHA384_FIXED_SIGNING, &random).unwrap();
+    OwnerKey::from_pkcs8(der.as_ref()).unwrap()
+}
+
+#[test]
+fn a_signed_id_block_is_taken_and_wrong_ones_are_refused_with_the_firmwares_codes() {
+    let host = Host::new(Kind::Snp).unwrap();
+    // What vmm.c launches: one page of zeros at 0x1000, and no vCPU.
+    let mut digest = LaunchDigest::new();
+    digest.page(PageKind::Normal, 0x1000, &[0; 4096]);
+    let good = IdBlock {
+        launch_digest: digest.current(),
+        family_id: [1; 16],
+        image_id: [2; 16],
+        guest_svn: 3,
+        policy: 0x30000,
+    };
+    let (id_key, author) = (key(), key());
+    let directory = common::scratch("id-blocks");
+    fs::create_dir_all(&directory).unwrap();
+    let put = |name: &str, block: &IdBlock, author: Option<&OwnerKey>, flip: Option<usize>| {
+        let mut auth = authenticate(block, &id_key, author).unwrap();
+        if let Some(at) = flip {
+            auth[at] ^= 1;
+        }
+        fs::write(directory.join(format!("{name}.block")), block.to_bytes()).unwrap();
+        fs::write(directory.join(format!("{name}.auth")), auth).unwrap();
+    };
+    put("good", &good, None, None);
+    put("author", &good, Some(&author), None);
+    // The first byte of the signature of the block, and of the key.
+    put("bad-signature", &good, None, Some(0x40));
+    put("bad-author", &good, Some(&author), Some(0x680));
+    put("other-digest", &IdBlock { launch_digest: [9; 48], ..good }, None, None);
+    put("other-policy", &IdBlock { policy: 0xb0000, ..good }, None, None);
+    let program = common::compile_vmm("id-blocks-vmm");
+    let output = host
+        .file(&program, "/bin/vmm")
+        .directory(&directory, "/id")
+        .timeout(Duration::from_secs(180))
+        .run("vmm id=/id")
+        .unwrap();
+    fs::remove_file(&program).unwrap();
+    fs::remove_dir_all(&directory).unwrap();
+    assert_eq!(output.status, 0, "{}\n{}", output.stdout, output.log);
+    assert_eq!(output.stdout.matches("ok   ABI 8.18 ID block").count(), 6, "{}", output.stdout);
+}
