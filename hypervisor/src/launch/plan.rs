@@ -7,7 +7,7 @@
 use super::snp::SnpLaunch;
 use crate::kvm::BootState;
 use crate::memory::{GpaRange, PAGE_BYTES, PAGE_SIZE, RamMap};
-use sha2::{Digest, Sha256};
+use ring::digest::{SHA256, digest};
 
 /// What a launched page is to the firmware (SEV-SNP ABI, SNP_LAUNCH_UPDATE page types).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
@@ -145,7 +145,9 @@ impl LaunchPlan {
     /// [`PlanError`] when they are not RAM or overlap what is there.
     pub fn stage(&mut self, what: &'static str, gpa: u64, bytes: Vec<u8>) -> Result<(), PlanError> {
         self.claim(what, gpa, bytes.len())?;
-        let sha256 = Sha256::digest(&bytes).into();
+        // With the processor's SHA extensions: an initrd can be large.
+        let mut sha256 = [0; 32];
+        sha256.copy_from_slice(digest(&SHA256, &bytes).as_ref());
         self.staging.push(Staged { what, gpa, bytes, sha256 });
         Ok(())
     }
