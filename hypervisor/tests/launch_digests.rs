@@ -7,13 +7,13 @@
     reason = "tests"
 )]
 
-use casemate::config::RawConfig;
+use casemate::config::{RawConfig, VmConfig};
 use casemate::kvm::vcpu_states;
 use casemate::launch::issue::{LaunchTarget, issue};
-use casemate::launch::linux::{Files, plan};
+use casemate::launch::linux::{Files, outline, plan};
 use casemate::launch::measure::measure;
 use casemate::launch::snp::SnpLaunch;
-use casemate::launch::{LaunchPlan, PageKind};
+use casemate::launch::{LaunchPlan, Outline, PageKind};
 use igvm::measurement::generate_snp_measurement;
 use igvm::snp_defs::SevVmsa;
 use igvm::{IgvmDirectiveHeader, IgvmInitializationHeader};
@@ -101,15 +101,22 @@ fn cases() -> Vec<Case> {
     cases
 }
 
-fn planned(case: &Case) -> LaunchPlan {
+fn config(case: &Case) -> VmConfig {
     let text = format!(
         "kernel = \"k\"\nprotection = \"sev-snp\"\nvcpus = {}\nmemory = \"{}\"\ncmdline = \"{}\"\n\
          [snp]\nvmsa_features = {}\npolicy = {}\nc_bit = {}\n",
         case.vcpus, case.memory, case.cmdline, case.features, case.policy, case.c_bit
     );
-    let config = RawConfig::from_toml(&text, "test").unwrap().validate().unwrap();
-    let initrd = (case.initrd > 0).then(|| (0..case.initrd).map(|i| (i % 253) as u8).collect());
-    plan(&config, Files { kernel: case.kernel.clone(), initrd }).unwrap()
+    RawConfig::from_toml(&text, "test").unwrap().validate().unwrap()
+}
+
+fn initrd(case: &Case) -> Option<Vec<u8>> {
+    (case.initrd > 0).then(|| (0..case.initrd).map(|i| (i % 253) as u8).collect())
+}
+
+fn planned(case: &Case) -> LaunchPlan {
+    let files = Files { kernel: case.kernel.clone(), initrd: initrd(case) };
+    plan(&config(case), files).unwrap()
 }
 
 /// Address, kind, contents.
@@ -164,6 +171,28 @@ fn ours() -> Vec<(LaunchPlan, String)> {
 fn configurations_that_differ_in_what_is_measured_have_different_digests() {
     let digests: std::collections::BTreeSet<String> = ours().into_iter().map(|(_, d)| d).collect();
     assert_eq!(digests.len(), cases().len());
+}
+
+#[test]
+fn an_initrd_that_was_only_hashed_gives_the_same_digest() {
+    for case in cases() {
+        let hashed = initrd(&case).map(|bytes| {
+            let digest = ring::digest::digest(&ring::digest::SHA256, &bytes);
+            Outline { size: bytes.len() as u64, sha256: digest.as_ref().try_into().unwrap() }
+        });
+        let outlined = outline(&config(&case), case.kernel.clone(), hashed).unwrap();
+        let digest = |plan: &LaunchPlan| measure(plan).unwrap().digest;
+        assert_eq!(digest(&outlined), digest(&planned(&case)));
+    }
+}
+
+#[test]
+fn an_initrd_of_an_impossible_size_is_an_error() {
+    let case = &cases()[0];
+    for size in [1 << 40, u64::MAX - 1, u64::MAX] {
+        let hashed = Some(Outline { size, sha256: [0; 32] });
+        let _ = outline(&config(case), case.kernel.clone(), hashed).unwrap_err();
+    }
 }
 
 #[test]

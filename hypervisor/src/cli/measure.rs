@@ -123,7 +123,7 @@ pub fn run(args: &Measure) -> Outcome {
 /// The digest of the given source; none when an ID block is to be checked instead.
 fn launch_digest(args: &Measure) -> Result<Option<(Digest384, &'static str)>, Failure> {
     if let Some(path) = &args.config {
-        let plan = measure_config::plan(path)?;
+        let plan = measure_config::plan(path, args.save_plan.is_some())?;
         if let Some(file) = &args.save_plan {
             std::fs::write(file, plan.to_bytes()).map_err(|error| {
                 Failure::BadInput(format!("--save-plan {}: {error}", file.display()))

@@ -5,20 +5,24 @@ use super::out::outln;
 use crate::config::RawConfig;
 use crate::launch::measure::{Measured, measure};
 use crate::launch::{LaunchPlan, linux};
-use crate::vm::open_files;
+use crate::vm::{open_files, open_outline};
 use attestation::hex::encode;
 use serde_json::json;
 use std::path::Path;
 
-/// The plan of the launch that `path` describes.
+/// The plan of the launch that `path` describes; not `whole`, it has what measuring needs of it.
 ///
 /// # Errors
 /// [`Failure::BadInput`] when the configuration cannot be launched.
-pub(super) fn plan(path: &Path) -> Result<LaunchPlan, Failure> {
+pub(super) fn plan(path: &Path, whole: bool) -> Result<LaunchPlan, Failure> {
     let bad = |e: &dyn std::fmt::Display| Failure::BadInput(e.to_string());
     let config = RawConfig::from_file(path).and_then(RawConfig::validate).map_err(|e| bad(&e))?;
-    let files = open_files(&config).map_err(|e| bad(&e))?;
-    linux::plan(&config, files).map_err(|e| bad(&e))
+    if whole {
+        let files = open_files(&config).map_err(|e| bad(&e))?;
+        return linux::plan(&config, files).map_err(|e| bad(&e));
+    }
+    let (kernel, initrd) = open_outline(&config).map_err(|e| bad(&e))?;
+    linux::outline(&config, kernel, initrd).map_err(|e| bad(&e))
 }
 
 /// The digest of `plan`; with `explain` every measured page is printed first.

@@ -6,7 +6,7 @@
 
 use super::acpi;
 use super::kernel::{self, KernelKind};
-use super::plan::{LaunchPlan, PageKind, PlanError};
+use super::plan::{Contents, LaunchPlan, Outline, PageKind, PlanError};
 use crate::config::VmConfig;
 use crate::kvm::BootState;
 use crate::memory::{GpaRange, PAGE_SIZE, RamMap, RangeError};
@@ -78,21 +78,41 @@ pub struct Files {
 /// # Errors
 /// [`LaunchError`].
 pub fn plan(config: &VmConfig, files: Files) -> Result<LaunchPlan, LaunchError> {
-    let kind = kernel::recognise(&files.kernel).map_err(|reason| LaunchError::Kernel {
+    build(config, files.kernel, files.initrd.unwrap_or_default().into())
+}
+
+/// The same of an initrd that was read only to be hashed: a plan to be measured, not to be launched.
+///
+/// # Errors
+/// [`LaunchError`].
+pub fn outline(
+    config: &VmConfig,
+    kernel: Vec<u8>,
+    initrd: Option<Outline>,
+) -> Result<LaunchPlan, LaunchError> {
+    build(config, kernel, initrd.map_or_else(|| Vec::new().into(), Contents::Outline))
+}
+
+fn build(config: &VmConfig, kernel: Vec<u8>, initrd: Contents) -> Result<LaunchPlan, LaunchError> {
+    let kind = kernel::recognise(&kernel).map_err(|reason| LaunchError::Kernel {
         path: config.kernel.display().to_string(),
         reason,
     })?;
     // An EFI stub makes the file a PE image. Of an ELF file nothing can be told.
     if config.snp.is_some()
         && matches!(kind, KernelKind::BzImage { .. })
-        && !files.kernel.starts_with(b"MZ")
+        && !kernel.starts_with(b"MZ")
     {
         return Err(LaunchError::NoEfiStub { path: config.kernel.display().to_string() });
     }
     let tables = acpi::build(map::ACPI.start, config.vcpus);
-    let initrd = files.initrd.unwrap_or_default();
-    let staged =
-        Staged::new(files.kernel, initrd, config.cmdline.clone().into_bytes(), tables.bytes);
+    let cmdline = config.cmdline.clone().into_bytes();
+    let staged = Staged([
+        (KERNEL, kernel.into()),
+        (INITRD, initrd),
+        (CMDLINE, cmdline.into()),
+        (ACPI, tables.bytes.into()),
+    ]);
     let ram = RamMap::new(config.memory)?;
     let places = Places::find(&ram, kind, &staged)?;
     let c_bit = config.snp.as_ref().map(|snp| snp.c_bit);
@@ -126,36 +146,28 @@ const CMDLINE: &str = "command line";
 const ACPI: &str = "ACPI tables";
 
 /// What is staged, in order: kernel, initrd, command line, ACPI tables.
-struct Staged([(&'static str, Vec<u8>); 4]);
+struct Staged([(&'static str, Contents); 4]);
 
-fn pages(len: usize) -> u64 {
-    (len as u64).next_multiple_of(PAGE_SIZE)
+/// Bytes of whole pages; what is too large for any guest stays too large, and sums of it do not overflow.
+fn pages(size: u64) -> u64 {
+    size.min(map::ADDRESS_LIMIT).next_multiple_of(PAGE_SIZE)
 }
 
 impl Staged {
-    fn new(kernel: Vec<u8>, initrd: Vec<u8>, cmdline: Vec<u8>, acpi: Vec<u8>) -> Self {
-        Self([
-            ("kernel", kernel),
-            ("initrd", initrd),
-            ("command line", cmdline),
-            ("ACPI tables", acpi),
-        ])
-    }
-
     fn size(&self) -> u64 {
-        self.0.iter().map(|(_, bytes)| pages(bytes.len())).sum()
+        self.0.iter().map(|(_, contents)| pages(contents.size())).sum()
     }
 
     fn len(&self, index: usize) -> u64 {
-        self.0.get(index).map_or(0, |(_, bytes)| bytes.len() as u64)
+        self.0.get(index).map_or(0, |(_, contents)| contents.size())
     }
 
     fn stage(self, plan: &mut LaunchPlan, start: u64) -> Result<(), PlanError> {
         let mut at = start;
-        for (what, bytes) in self.0 {
-            if !bytes.is_empty() {
-                let size = pages(bytes.len());
-                plan.stage(what, at, bytes)?;
+        for (what, contents) in self.0 {
+            if contents.size() > 0 {
+                let size = pages(contents.size());
+                plan.stage(what, at, contents)?;
                 at += size;
             }
         }
@@ -174,7 +186,7 @@ impl Places {
     /// From the top of low RAM down: staging, initrd; the kernel where it wants to be.
     fn find(ram: &RamMap, kind: KernelKind, staged: &Staged) -> Result<Self, LaunchError> {
         let low = ram.ranges().first().map_or(0, |range| range.size());
-        let initrd_size = pages(usize::try_from(staged.len(1)).unwrap_or(usize::MAX));
+        let initrd_size = pages(staged.len(1));
         let (kernel, kernel_end) = kernel_place(kind, staged.len(0));
         let staging_size = staged.size().next_multiple_of(LARGE);
         let need = (kernel_end + initrd_size + staging_size + 2 * LARGE).div_ceil(1 << 20);
@@ -212,7 +224,7 @@ fn kernel_place(kind: KernelKind, len: u64) -> (u64, u64) {
 fn blob(plan: &LaunchPlan, what: &str, destination: u64) -> Blob {
     let staged = plan.staging().iter().find(|staged| staged.what == what);
     staged.map_or_else(Blob::default, |staged| Blob {
-        staged: Range { start: staged.gpa, size: staged.bytes.len() as u64 },
+        staged: Range { start: staged.gpa, size: staged.size },
         destination,
         sha256: staged.sha256,
     })
@@ -231,7 +243,7 @@ fn params(
         ranges.push(Range { start: range.start(), size: range.size() }).map_err(full)?;
     }
     let mut launched = Ranges::default();
-    let shim_size = pages(SHIM.len());
+    let shim_size = pages(SHIM.len() as u64);
     for range in [map::BOOT_TABLES, map::PARAMS] {
         launched.push(range).map_err(full)?;
     }

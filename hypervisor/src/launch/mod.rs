@@ -11,5 +11,5 @@ mod plan_bytes;
 pub mod snp;
 
 pub use linux::LaunchError;
-pub use plan::{LaunchPlan, PageKind, PlanError};
+pub use plan::{LaunchPlan, Outline, PageKind, PlanError};
 pub use plan_bytes::PlanBytesError;

@@ -59,10 +59,47 @@ pub struct Staged {
     pub what: &'static str,
     /// Guest physical address.
     pub gpa: u64,
-    /// Contents.
+    /// Bytes.
+    pub size: u64,
+    /// Contents; empty where only an [`Outline`] was given, which the shim would refuse.
     pub bytes: Vec<u8>,
     /// Their SHA-256.
     pub sha256: [u8; 32],
+}
+
+/// What measuring needs of a file that is staged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Outline {
+    /// Bytes.
+    pub size: u64,
+    /// SHA-256 of its contents.
+    pub sha256: [u8; 32],
+}
+
+/// Something to be staged.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Contents {
+    /// To be launched.
+    Whole(Vec<u8>),
+    /// To be measured only.
+    Outline(Outline),
+}
+
+impl Contents {
+    /// Bytes.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        match self {
+            Self::Whole(bytes) => bytes.len() as u64,
+            Self::Outline(outline) => outline.size,
+        }
+    }
+}
+
+impl From<Vec<u8>> for Contents {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self::Whole(bytes)
+    }
 }
 
 /// Why a plan cannot be made.
@@ -133,7 +170,7 @@ impl LaunchPlan {
         gpa: u64,
         mut contents: Vec<u8>,
     ) -> Result<(), PlanError> {
-        let range = self.claim(what, gpa, contents.len())?;
+        let range = self.claim(what, gpa, contents.len() as u64)?;
         contents.resize(usize::try_from(range.size()).unwrap_or(usize::MAX), 0);
         self.pages.push(PlannedPages { what, kind, range, contents });
         Ok(())
@@ -143,17 +180,30 @@ impl LaunchPlan {
     ///
     /// # Errors
     /// [`PlanError`] when they are not RAM or overlap what is there.
-    pub fn stage(&mut self, what: &'static str, gpa: u64, bytes: Vec<u8>) -> Result<(), PlanError> {
-        self.claim(what, gpa, bytes.len())?;
-        // With the processor's SHA extensions: an initrd can be large.
-        let mut sha256 = [0; 32];
-        sha256.copy_from_slice(digest(&SHA256, &bytes).as_ref());
-        self.staging.push(Staged { what, gpa, bytes, sha256 });
+    pub fn stage(
+        &mut self,
+        what: &'static str,
+        gpa: u64,
+        contents: impl Into<Contents>,
+    ) -> Result<(), PlanError> {
+        let contents = contents.into();
+        let size = contents.size();
+        self.claim(what, gpa, size)?;
+        let (bytes, sha256) = match contents {
+            Contents::Outline(outline) => (Vec::new(), outline.sha256),
+            Contents::Whole(bytes) => {
+                // With the processor's SHA extensions: an initrd can be large.
+                let mut sha256 = [0; 32];
+                sha256.copy_from_slice(digest(&SHA256, &bytes).as_ref());
+                (bytes, sha256)
+            }
+        };
+        self.staging.push(Staged { what, gpa, size, bytes, sha256 });
         Ok(())
     }
 
-    fn claim(&self, what: &'static str, gpa: u64, len: usize) -> Result<GpaRange, PlanError> {
-        let size = (len as u64).max(1).next_multiple_of(PAGE_SIZE);
+    fn claim(&self, what: &'static str, gpa: u64, size: u64) -> Result<GpaRange, PlanError> {
+        let size = size.max(1).checked_next_multiple_of(PAGE_SIZE).unwrap_or(u64::MAX);
         let range = GpaRange::new(gpa, size)
             .ok()
             .filter(|range| self.ram.covers(*range))
@@ -182,7 +232,7 @@ impl LaunchPlan {
     /// The page-aligned ranges that staging occupies.
     pub fn staging_ranges(&self) -> impl Iterator<Item = (&'static str, GpaRange)> + '_ {
         self.staging.iter().filter_map(|staged| {
-            let size = (staged.bytes.len() as u64).max(1).next_multiple_of(PAGE_SIZE);
+            let size = staged.size.max(1).next_multiple_of(PAGE_SIZE);
             Some((staged.what, GpaRange::new(staged.gpa, size).ok()?))
         })
     }

@@ -16,7 +16,7 @@ pub mod vmm;
 mod open;
 mod start;
 
-pub use open::{OpenError, files as open_files};
+pub use open::{OpenError, files as open_files, outline as open_outline};
 pub use start::{VmError, run, run_plan};
 pub use supervisor::End;
 

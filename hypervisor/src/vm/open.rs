@@ -1,7 +1,9 @@
 //! Opening what a VM needs from the host, with errors that say what to do.
 
 use crate::config::VmConfig;
+use crate::launch::Outline;
 use crate::launch::linux::Files;
+use ring::digest::{Context, SHA256};
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
@@ -91,23 +93,78 @@ pub fn files(config: &VmConfig) -> Result<Files, OpenError> {
     Ok(Files { kernel, initrd })
 }
 
+/// Reads the kernel, and of the initrd only what measuring needs: it is hashed as it is read.
+///
+/// # Errors
+/// [`OpenError`].
+pub fn outline(config: &VmConfig) -> Result<(Vec<u8>, Option<Outline>), OpenError> {
+    let kernel = read("kernel", &config.kernel)?;
+    let initrd = config.initrd.as_deref().map(|path| hash("initrd", path)).transpose()?;
+    Ok((kernel, initrd))
+}
+
+/// An open file of the configuration.
+struct Source<'a> {
+    field: &'static str,
+    path: &'a Path,
+    file: File,
+    size: u64,
+}
+
+impl<'a> Source<'a> {
+    fn open(field: &'static str, path: &'a Path) -> Result<Self, OpenError> {
+        let wrong = |source| OpenError::File { field, path: path.display().to_string(), source };
+        let file = File::open(path).map_err(wrong)?;
+        let meta = file.metadata().map_err(wrong)?;
+        if !meta.is_file() {
+            return Err(wrong(io::Error::other("it is not a file")));
+        }
+        Ok(Self { field, path, file, size: meta.len() })
+    }
+
+    fn wrong(&self, source: io::Error) -> OpenError {
+        OpenError::File { field: self.field, path: self.path.display().to_string(), source }
+    }
+
+    /// `size` is what was read: a file that grows meanwhile is not read for ever.
+    fn check(&self, size: u64) -> Result<(), OpenError> {
+        if size <= MAX_FILE {
+            return Ok(());
+        }
+        Err(OpenError::TooLarge { field: self.field, path: self.path.display().to_string() })
+    }
+}
+
 fn read(field: &'static str, path: &Path) -> Result<Vec<u8>, OpenError> {
-    let path_text = || path.display().to_string();
-    let wrong = |source| OpenError::File { field, path: path_text(), source };
-    let file = File::open(path).map_err(wrong)?;
-    let meta = file.metadata().map_err(wrong)?;
-    if !meta.is_file() {
-        return Err(wrong(io::Error::other("it is not a file")));
-    }
+    let source = Source::open(field, path)?;
     let mut bytes = Vec::new();
-    let size = usize::try_from(meta.len().min(MAX_FILE)).unwrap_or(0);
-    bytes.try_reserve_exact(size).map_err(|_| wrong(io::ErrorKind::OutOfMemory.into()))?;
-    // A file that grows meanwhile must not be read for ever.
-    file.take(MAX_FILE + 1).read_to_end(&mut bytes).map_err(wrong)?;
-    if bytes.len() as u64 > MAX_FILE {
-        return Err(OpenError::TooLarge { field, path: path_text() });
-    }
+    let size = usize::try_from(source.size.min(MAX_FILE)).unwrap_or(0);
+    bytes.try_reserve_exact(size).map_err(|_| source.wrong(io::ErrorKind::OutOfMemory.into()))?;
+    (&source.file).take(MAX_FILE + 1).read_to_end(&mut bytes).map_err(|e| source.wrong(e))?;
+    source.check(bytes.len() as u64)?;
     Ok(bytes)
+}
+
+/// Read at a time: stays in the processor's cache until it is hashed.
+const CHUNK: usize = 256 * 1024;
+
+fn hash(field: &'static str, path: &Path) -> Result<Outline, OpenError> {
+    let source = Source::open(field, path)?;
+    let (mut context, mut size, mut chunk) = (Context::new(&SHA256), 0, vec![0; CHUNK]);
+    loop {
+        let len = match (&source.file).read(&mut chunk) {
+            Ok(0) => break,
+            Ok(len) => len,
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
+            Err(e) => return Err(source.wrong(e)),
+        };
+        context.update(chunk.get(..len).unwrap_or(&[]));
+        size += len as u64;
+        source.check(size)?;
+    }
+    let mut sha256 = [0; 32];
+    sha256.copy_from_slice(context.finish().as_ref());
+    Ok(Outline { size, sha256 })
 }
 
 /// Checks that the host has as much memory as the guest is to get.

@@ -129,10 +129,11 @@ pub fn echo() -> Vec<u8> {
 /// A kernel for the real launch path: an ELF file whose one segment is `code`.
 pub fn elf_kernel(code: &[u8]) -> Vec<u8> {
     let mut file = vec![0; 64];
-    file[..6].copy_from_slice(b"\x7fELF\x02\x01");
-    (file[18], file[32], file[54], file[56]) = (62, 64, 56, 1);
+    file[..7].copy_from_slice(b"\x7fELF\x02\x01\x01");
+    (file[16], file[18], file[32], file[52], file[54], file[56]) = (2, 62, 64, 64, 56, 1);
     file[24..32].copy_from_slice(&0x100_0000_u64.to_le_bytes());
-    file.extend_from_slice(&1_u64.to_le_bytes());
+    // PT_LOAD, readable and executable
+    file.extend_from_slice(&(1_u64 | 5 << 32).to_le_bytes());
     for word in [4096, 0x100_0000, 0x100_0000, code.len() as u64, 4096, 4096] {
         file.extend_from_slice(&word.to_le_bytes());
     }
