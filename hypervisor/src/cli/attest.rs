@@ -1,15 +1,7 @@
 //! `casemate attest`: verify, show and keep evidence of SEV-SNP guests.
 
-use super::out::outln;
-use super::{
-    Failure, Outcome, attest_certs, attest_replay, attest_report_data, attest_show, attest_verify,
-};
+use super::{Outcome, attest_certs, attest_replay, attest_report_data, attest_show, attest_verify};
 use clap::{Args, Subcommand};
-use std::io::Read;
-use std::path::Path;
-
-/// Files over 1 MiB are refused unread.
-const MAX_FILE: u64 = 1024 * 1024;
 
 /// Verify, show and keep evidence of SEV-SNP guests.
 #[derive(Debug, Args)]
@@ -44,38 +36,4 @@ pub fn run(attest: &Attest) -> Outcome {
         Command::Replay(replay) => attest_replay::run(replay),
         Command::ReportData(data) => attest_report_data::run(data),
     }
-}
-
-/// Reads a whole file of at most 1 MiB.
-pub(super) fn read_file(path: &Path) -> Result<Vec<u8>, Failure> {
-    let fault = |error: &dyn std::fmt::Display| {
-        Failure::BadInput(format!("cannot read {}: {error}", path.display()))
-    };
-    let file = std::fs::File::open(path).map_err(|error| fault(&error))?;
-    let mut bytes = Vec::new();
-    file.take(MAX_FILE + 1).read_to_end(&mut bytes).map_err(|error| fault(&error))?;
-    if u64::try_from(bytes.len()).is_ok_and(|length| length <= MAX_FILE) {
-        Ok(bytes)
-    } else {
-        Err(fault(&"larger than 1 MiB"))
-    }
-}
-
-/// Writes a file whole or not at all.
-pub(super) fn write_file(path: &Path, bytes: &[u8]) -> Outcome {
-    let fault = |error: std::io::Error| {
-        Failure::Failed(format!("cannot write {}: {error}", path.display()))
-    };
-    let mut name = path.as_os_str().to_owned();
-    name.push(format!(".new-{}", std::process::id()));
-    std::fs::write(&name, bytes).map_err(fault)?;
-    std::fs::rename(&name, path).map_err(|error| {
-        let _ = std::fs::remove_file(&name);
-        fault(error)
-    })
-}
-
-/// Pretty JSON on stdout.
-pub(super) fn print_json(value: &serde_json::Value) {
-    outln!("{value:#}");
 }

@@ -1,7 +1,7 @@
 //! `casemate attest certs`: a directory of certificates and revocation lists.
 
-use super::attest::read_file;
 use super::attest_fetch::Fetch;
+use super::files::read_file;
 use super::out::outln;
 use super::{Failure, Outcome};
 use attestation::cert::{Certificate, Crl};

@@ -1,7 +1,7 @@
 //! What `casemate attest verify` wants of a report: the appraisal, the isolation policy, REPORT_DATA; and the log of what
 //! the policy decided.
 
-use super::attest::{read_file, write_file};
+use super::files::{read_file, write_file};
 use super::{Failure, Outcome};
 use crate::decision_log::{DecisionLog, HeadPolicy, LogError, read_key};
 use attestation::context::Context;

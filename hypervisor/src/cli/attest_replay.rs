@@ -1,7 +1,7 @@
 //! `casemate attest replay`: a verification on record, made again.
 
-use super::attest::read_file;
 use super::attest_verify::conclude;
+use super::files::read_file;
 use super::out::outln;
 use super::{Failure, Outcome};
 use attestation::record::Record;

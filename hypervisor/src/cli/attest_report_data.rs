@@ -1,7 +1,7 @@
 //! `casemate attest report-data`: the REPORT_DATA that a guest must ask for.
 
-use super::attest::read_file;
 use super::attest_policy::context;
+use super::files::read_file;
 use super::out::outln;
 use super::{Failure, Outcome};
 use clap::Args;

@@ -1,6 +1,6 @@
 //! `casemate attest show`: every field of a report, decoded. It proves nothing and says so.
 
-use super::attest::{print_json, read_file};
+use super::files::{print_json, read_file};
 use super::out::{out, outln};
 use super::{Failure, Outcome};
 use attestation::evidence::Evidence;

@@ -1,7 +1,7 @@
 //! `casemate attest verify`: every check of a report, and a verdict.
 
-use super::attest::{print_json, read_file, write_file};
 use super::attest_policy::{self, Wanted};
+use super::files::{print_json, read_file, write_file};
 use super::out::outln;
 use super::{Failure, Outcome, attest_show};
 use attestation::cert::certificates_in;

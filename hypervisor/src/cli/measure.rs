@@ -1,6 +1,6 @@
 //! `casemate measure`: the launch digest a guest must report, before it is launched.
 
-use super::attest::print_json;
+use super::files::print_json;
 use super::out::outln;
 use super::{Failure, Outcome, measure_config, measure_id_block};
 use crate::launch::LaunchPlan;

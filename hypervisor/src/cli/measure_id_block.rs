@@ -1,6 +1,6 @@
 //! The ID block side of `casemate measure`: making, signing and checking ID blocks.
 
-use super::attest::{print_json, read_file, write_file};
+use super::files::{print_json, read_file, write_file};
 use super::measure::integer;
 use super::out::outln;
 use super::{Failure, Outcome};

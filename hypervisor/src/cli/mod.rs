@@ -13,6 +13,7 @@ mod attest_replay;
 mod attest_report_data;
 mod attest_show;
 mod attest_verify;
+mod files;
 mod host;
 mod log;
 mod measure;
