@@ -50,6 +50,16 @@ const FAULTS: &[(&str, &[&str])] = &[
     ("psc-drop:1", &[ENDED]),
     ("psc-drop:3000", &[ENDED]),
     ("psc-drop:1+", &[ENDED]),
+    // The change that a later one waits for never comes.
+    ("psc-reorder:5", &[ENDED]),
+    // A page that is made private again is not valid any more; the first requests are marks, which change nothing.
+    ("psc-repeat:1", REPLACED),
+    ("psc-repeat:5", REPLACED),
+    ("psc-lie:1", &[KERNEL_REACHED]),
+    ("psc-lie:5", &["refused to make a staging page private", BAD_ANSWER]),
+    ("psc-lie:1+", &["refused to make a staging page private", BAD_ANSWER]),
+    // What the host changes after the answer was read once means nothing.
+    ("ghcb-late:1+", &[KERNEL_REACHED]),
     // The page that came instead is not valid, which raises #VC; where it is the shim's stack, a triple fault.
     ("remap:1", REPLACED),
     ("remap:5", REPLACED),
