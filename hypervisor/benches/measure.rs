@@ -1,6 +1,10 @@
 //! `casemate measure` with a large initrd, beside hashing the same bytes once.
 #![allow(missing_docs, clippy::unwrap_used, clippy::indexing_slicing, reason = "a benchmark")]
 
+#[path = "../tests/common/bzimage.rs"]
+mod bzimage;
+
+use bzimage::bzimage;
 use ring::digest::{SHA256, digest};
 use std::hint::black_box;
 use std::process::Command;
@@ -19,32 +23,12 @@ fn least(mut run: impl FnMut()) -> Duration {
     times.min().unwrap()
 }
 
-fn kernel() -> Vec<u8> {
-    let mut file = vec![0_u8; 0x2000];
-    let fields: [(usize, &[u8]); 10] = [
-        (0, b"MZ"),
-        (0x1f1, &[1]),
-        (0x1fe, &[0x55, 0xaa, 0xeb, 0x6a]),
-        (0x202, b"HdrS\x0f\x02"),
-        (0x211, &[1]),
-        (0x22c, &[0xff, 0xff, 0xff, 0x7f]),
-        (0x230, &[0, 0, 0x20, 0]),
-        (0x234, &[1, 21, 1, 0]),
-        (0x258, &[0, 0, 0, 1]),
-        (0x260, &[0, 0, 0x20, 0]),
-    ];
-    for (at, bytes) in fields {
-        file[at..at + bytes.len()].copy_from_slice(bytes);
-    }
-    file
-}
-
 fn main() {
     let directory = std::env::temp_dir().join(format!("casemate-measure-{}", std::process::id()));
     std::fs::create_dir_all(&directory).unwrap();
     let initrd: Vec<u8> = (0..INITRD).map(|i| (i.wrapping_mul(31) >> 7).to_le_bytes()[0]).collect();
     std::fs::write(directory.join("initrd"), &initrd).unwrap();
-    std::fs::write(directory.join("kernel"), kernel()).unwrap();
+    std::fs::write(directory.join("kernel"), bzimage(&[])).unwrap();
     let config = directory.join("vm.toml");
     let text =
         "kernel = \"kernel\"\ninitrd = \"initrd\"\nprotection = \"sev-snp\"\nmemory = \"512M\"\n";

@@ -1,6 +1,10 @@
 //! Bad input of `casemate run`: each kind is refused with exit status 2 (1 where the host is at fault) and one line
 //! that names the field and what to do, and leaves nothing behind.
 
+#[path = "common/bzimage.rs"]
+mod bzimage;
+
+use bzimage::bzimage;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -211,29 +215,6 @@ fn protection_that_the_host_lacks_is_refused_and_never_downgraded() {
     let mut command = Command::new(PROGRAM);
     command.args(["run", "--protection", "sev-snp", "--kernel", &place.path("kernel")]);
     assert_refused(&mut command, 1, &["`protection`", "sev-snp", "casemate host"]);
-}
-
-/// A bzImage with a 64-bit entry and an EFI stub, changed by `edits`.
-fn bzimage(edits: &[(usize, &[u8])]) -> Vec<u8> {
-    let mut file = vec![0_u8; 0x2000];
-    let good: [(usize, &[u8]); 10] = [
-        (0, b"MZ"),
-        (0x1f1, &[1]),
-        (0x1fe, &[0x55, 0xaa, 0xeb, 0x6a]),
-        (0x202, b"HdrS\x0f\x02"),
-        (0x211, &[1]),
-        (0x22c, &[0xff, 0xff, 0xff, 0x7f]),
-        (0x230, &[0, 0, 0x20, 0]),
-        (0x234, &[1, 21, 1, 0]),
-        (0x258, &[0, 0, 0, 1]),
-        (0x260, &[0, 0, 0x20, 0]),
-    ];
-    for (at, bytes) in good.iter().chain(edits) {
-        for (to, from) in file.iter_mut().skip(*at).zip(*bytes) {
-            *to = *from;
-        }
-    }
-    file
 }
 
 /// `casemate run` of a confidential guest with these lines in its configuration, `[snp]` last.

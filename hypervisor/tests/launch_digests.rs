@@ -7,6 +7,10 @@
     reason = "tests"
 )]
 
+#[path = "common/bzimage.rs"]
+mod bzimage;
+
+use bzimage::bzimage;
 use casemate::config::{RawConfig, VmConfig};
 use casemate::kvm::vcpu_states;
 use casemate::launch::issue::{LaunchTarget, issue};
@@ -26,25 +30,11 @@ use std::process::{Command, Stdio};
 use zerocopy::FromBytes;
 
 /// A bzImage of `size` bytes after its header.
-fn bzimage(size: usize) -> Vec<u8> {
-    let mut file = vec![0x90_u8; 1024 + size.max(0x400)];
-    file[..1024].fill(0);
+fn image(size: usize) -> Vec<u8> {
     let init_size = (size as u32).next_multiple_of(0x20_0000) + 0x20_0000;
-    let fields: [(usize, &[u8]); 10] = [
-        (0, b"MZ"),
-        (0x1f1, &[1]),
-        (0x1fe, &[0x55, 0xaa, 0xeb, 0x6a]),
-        (0x202, b"HdrS\x0f\x02"),
-        (0x211, &[1]),
-        (0x22c, &[0xff, 0xff, 0xff, 0x7f]),
-        (0x230, &[0, 0, 0x20, 0]),
-        (0x234, &[1, 21, 1, 0]),
-        (0x258, &[0, 0, 0, 1]),
-        (0x260, &init_size.to_le_bytes()),
-    ];
-    for (at, bytes) in fields {
-        file[at..at + bytes.len()].copy_from_slice(bytes);
-    }
+    let mut file = bzimage(&[(0x260, &init_size.to_le_bytes())]);
+    file.truncate(1024);
+    file.resize(1024 + size.max(0x400), 0x90);
     file
 }
 
@@ -80,7 +70,7 @@ struct Case {
 /// Configurations that differ in all that a digest depends on, and in what it must not depend on.
 fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
-    let kernels = [bzimage(0x800), bzimage(3 << 20), elf(0x800), elf(5_000_001)];
+    let kernels = [image(0x800), image(3 << 20), elf(0x800), elf(5_000_001)];
     let cmdlines =
         ["", "quiet", "console=ttyS0 reboot=acpi panic=-1 root=/dev/vda1 ro lockdown=integrity"];
     let shapes: [(u32, &'static str); 6] =

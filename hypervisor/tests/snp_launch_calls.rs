@@ -9,8 +9,12 @@
     reason = "tests"
 )]
 
+#[path = "common/bzimage.rs"]
+mod bzimage;
 #[path = "common/model_kvm.rs"]
 mod model_kvm;
+
+use bzimage::bzimage;
 
 use attestation::digest::{LaunchDigest, PageKind as Kind};
 use casemate::config::RawConfig;
@@ -189,22 +193,7 @@ fn the_digest_of_what_the_kernel_is_told_is_the_one_that_was_planned() {
 
 /// A plan of the real program with a kernel of no use.
 fn real_plan(vcpus: u32, memory: &str) -> LaunchPlan {
-    let mut kernel = vec![0_u8; 1024 + 0x800];
-    let fields: [(usize, &[u8]); 10] = [
-        (0, b"MZ"),
-        (0x1f1, &[1]),
-        (0x1fe, &[0x55, 0xaa, 0xeb, 0x6a]),
-        (0x202, b"HdrS\x0f\x02"),
-        (0x211, &[1]),
-        (0x22c, &[0xff, 0xff, 0xff, 0x7f]),
-        (0x230, &[0, 0, 0x20, 0]),
-        (0x234, &[1, 21, 1, 0]),
-        (0x258, &[0, 0, 0, 1]),
-        (0x260, &[0, 0, 0x20, 0]),
-    ];
-    for (at, bytes) in fields {
-        kernel[at..at + bytes.len()].copy_from_slice(bytes);
-    }
+    let kernel = bzimage(&[]);
     let text = format!(
         "kernel = \"k\"\nprotection = \"sev-snp\"\nvcpus = {vcpus}\nmemory = \"{memory}\"\n"
     );
