@@ -58,8 +58,6 @@ const FAULTS: &[(&str, &[&str])] = &[
     ("psc-lie:1", &[KERNEL_REACHED]),
     ("psc-lie:5", &["refused to make a staging page private", BAD_ANSWER]),
     ("psc-lie:1+", &["refused to make a staging page private", BAD_ANSWER]),
-    // What the host changes after the answer was read once means nothing.
-    ("ghcb-late:1+", &[KERNEL_REACHED]),
     // The page that came instead is not valid, which raises #VC; where it is the shim's stack, a triple fault.
     ("remap:1", REPLACED),
     ("remap:5", REPLACED),
