@@ -3,7 +3,7 @@
 #![allow(dead_code, reason = "each test program uses a part")]
 
 use casemate::sandbox::{
-    Action, Born, Child, Exit, FdTable, Layers, Locked, Profile, Rule, Setup, spawn, sys,
+    Action, Born, Child, Exit, FdTable, Layers, Locked, Observed, Profile, Rule, Setup, spawn, sys,
 };
 use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
@@ -99,4 +99,22 @@ pub fn as_ordinary_user(test: impl FnOnce() -> i32) -> Exit {
     })
     .unwrap();
     child.wait().unwrap()
+}
+
+/// The calls that only some hosts need: where the clock is in the vDSO, none is made.
+const DEPENDS_ON_HOST: [&str; 1] = ["clock_gettime"];
+
+/// A process under one filter, that of `profile`, used every rule of it and made no other call.
+pub fn assert_least(observed: &Observed, profile: &Profile) {
+    let usage = observed.usage(1, profile, None).unwrap();
+    let refused: Vec<_> = usage.refused.iter().map(ToString::to_string).collect();
+    assert!(refused.is_empty(), "{}: {refused:?}", profile.name);
+    let unused: Vec<_> = usage
+        .unused
+        .iter()
+        .filter_map(|index| profile.rules.get(*index))
+        .filter(|rule| !DEPENDS_ON_HOST.contains(&rule.syscall.name()))
+        .map(|rule| (rule.syscall.name(), rule.why))
+        .collect();
+    assert!(unused.is_empty(), "{}: rules that nothing uses: {unused:?}", profile.name);
 }
