@@ -6,6 +6,8 @@
 //! Source: SEV-SNP firmware ABI (AMD 56860) section 8.17.2, table 67.
 //! Limit: pages of 4 KiB, VMPL permissions and the IMI bit zero, which is all that KVM issues.
 
+#[cfg(target_arch = "x86_64")]
+mod lanes;
 mod parallel;
 mod vmsa;
 
@@ -130,7 +132,8 @@ impl LaunchDigest {
         self.extend(kind, gpa, &hash);
     }
 
-    /// Measures a run of pages with contents; the pages are hashed on all available cores.
+    /// Measures a run of pages with contents; the pages are hashed on all available cores and in all
+    /// lanes of their vectors.
     ///
     /// # Errors
     /// When `contents` is not a whole number of pages, or `gpa` is unaligned or too high.

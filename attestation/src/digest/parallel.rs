@@ -10,27 +10,21 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Pages in a block: 256 KiB, small against a cache, large against the cost of a hand-over.
 const BLOCK: usize = 64;
-/// More threads than this gain nothing: the serial chain takes 1/15 of the time of the hashes.
+/// More threads than this gain nothing: the serial chain takes 1/15 of the time of hashes one by one, and a
+/// quarter of the time of hashes in eight lanes.
 const MAX_THREADS: usize = 16;
 
 /// Hashes `pages` and calls `fold(index, hash)` for each, in order, on the calling thread.
 pub(super) fn hash_in_order(pages: &[[u8; PAGE_SIZE]], mut fold: impl FnMut(u64, &Digest384)) {
     let cores = std::thread::available_parallelism().map_or(1, NonZero::get).min(MAX_THREADS);
     let blocks: Vec<&[[u8; PAGE_SIZE]]> = pages.chunks(BLOCK).collect();
-    if cores == 1 || blocks.len() < 2 {
-        for (index, page) in (0u64..).zip(pages) {
-            fold(index, &sha384(page));
-        }
-        return;
-    }
     let done: Vec<OnceLock<Vec<Digest384>>> = blocks.iter().map(|_| OnceLock::new()).collect();
     let next = AtomicUsize::new(0);
     // Takes one block and hashes it; false when none is left.
     let hash_one = || {
         let at = next.fetch_add(1, Ordering::Relaxed);
         let (Some(block), Some(slot)) = (blocks.get(at), done.get(at)) else { return false };
-        let hashes = block.iter().map(|page| sha384(page)).collect();
-        slot.set(hashes).is_ok()
+        slot.set(sha384_pages(block)).is_ok()
     };
     std::thread::scope(|scope| {
         for _ in 1..cores.min(blocks.len()) {
@@ -53,4 +47,12 @@ pub(super) fn hash_in_order(pages: &[[u8; PAGE_SIZE]], mut fold: impl FnMut(u64,
             }
         }
     });
+}
+
+fn sha384_pages(pages: &[[u8; PAGE_SIZE]]) -> Vec<Digest384> {
+    #[cfg(target_arch = "x86_64")]
+    if let Some(digests) = super::lanes::sha384_pages(pages) {
+        return digests;
+    }
+    pages.iter().map(|page| sha384(page)).collect()
 }
