@@ -124,15 +124,17 @@ pub struct TcbFloors {
 
 /// A published floor: the numbers of one AMD bulletin.
 ///
-/// Only numbers that two independent readers of the bulletin have published alike are here. Where there is none for a
-/// generation the preset cannot be checked, and a report of it is refused unless the appraisal states a floor of its own.
+/// Only numbers that two independent readers of the bulletin have published alike are here; AMD's own pages were not at
+/// hand. Where there is none for a generation the preset cannot be checked, and a report of it is refused unless the
+/// appraisal states a floor of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum TcbPreset {
     /// AMD-SB-3019 (microcode signature verification): SNP 0x18 on Milan, 0x17 on Genoa.
     #[serde(rename = "amd-sb-3019")]
     AmdSb3019,
-    /// AMD-SB-3020 (race in the set-up of the RMP): SNP 0x1b on Genoa, 4 on Turin.
+    /// AMD-SB-3020 (race in the set-up of the RMP): SNP 0x1b on Genoa, 4 on Turin. Its fix comes with microcode, which one
+    /// reader quotes and which [`Self::AmdSb3027`] demands at least as high: ask for both.
     #[serde(rename = "amd-sb-3020")]
     AmdSb3020,
     /// AMD-SB-3027 (corrupted stack pointer from a sibling thread): microcode 0x56 on Genoa (model 0x11) stepping 1, 0x51 on
