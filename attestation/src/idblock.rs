@@ -51,7 +51,7 @@ pub enum IdError {
     #[error("{0} does not verify")]
     Signature(&'static str),
     /// A private key that cannot be used.
-    #[error("not a P-384 private key in PKCS#8 PEM")]
+    #[error("not a P-384 private key in PKCS#8 PEM, as `openssl pkcs8 -topk8 -nocrypt` writes it")]
     PrivateKey,
 }
 

@@ -278,6 +278,8 @@ fn write_new(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
         fs::create_dir_all(folder).map_err(io(folder))?;
     }
     let temporary = path.with_extension(format!("new-{}", std::process::id()));
-    fs::write(&temporary, bytes).map_err(io(&temporary))?;
-    fs::rename(&temporary, path).map_err(io(path))
+    fs::write(&temporary, bytes).and_then(|()| fs::rename(&temporary, path)).map_err(|error| {
+        let _ = fs::remove_file(&temporary);
+        io(path)(error)
+    })
 }

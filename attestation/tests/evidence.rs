@@ -79,7 +79,10 @@ fn damaged_evidence_is_an_error_that_says_where() {
     assert!(matches!(fault(&vec![0; 1024 * 1024 + 1]), EvidenceError::TooLong(_)));
     assert!(matches!(fault(&[0; 1183]), EvidenceError::UnknownForm(1183)));
     assert!(matches!(fault(&[0; 0]), EvidenceError::UnknownForm(0)));
-    assert!(matches!(fault(&[1; 1185]), EvidenceError::Table { .. }));
+    let extended = [&[5, 0, 0, 0], [1; 1181].as_slice()].concat();
+    assert!(matches!(fault(&extended), EvidenceError::Table { .. }));
+    let certificate = common::read("reports/ms_turin.vcek.der");
+    assert!(matches!(fault(&certificate), EvidenceError::UnknownForm(1289)));
     assert!(matches!(fault(b"HCLA"), EvidenceError::Hcl(_)));
     assert!(matches!(fault(&[b"HCLA".as_slice(), &[0; 2000]].concat()), EvidenceError::Hcl(_)));
     assert!(matches!(fault(b"{}"), EvidenceError::Json(_)));
@@ -92,7 +95,7 @@ fn damaged_evidence_is_an_error_that_says_where() {
         fault(coco.replacen("[0,0,", "[0,", 1).replacen("[0, 0, ", "[0, ", 1).as_bytes()),
         EvidenceError::Json(_)
     ));
-    assert!(matches!(fault(&vec![b'['; 100_000]), EvidenceError::Table { .. }));
+    assert!(matches!(fault(&vec![b'['; 100_000]), EvidenceError::UnknownForm(_)));
     assert!(matches!(
         fault(&[b"{\"attestation_report\":".as_slice(), &vec![b'['; 100_000]].concat()),
         EvidenceError::Json(_)

@@ -144,6 +144,8 @@ fn measure_prints_the_digest_and_makes_id_blocks_that_check() {
     let files = ["--id-block", path(&block), "--id-auth", path(&auth)];
     let keys = ["--id-key", path(&key), "--author-key", path(&key)];
     expect(0, &[&base[..], &files, &keys].concat());
+    let (_, err) = expect(2, &[&base[..], &files, &keys, &["--policy", "0x10000"]].concat());
+    assert!(err.contains("bit 17 must be one"), "{err}");
     let check = ["measure", "--check-id-block", path(&block), "--check-id-auth", path(&auth)];
     let (out, _) = expect(0, &check);
     assert!(out.contains("the ID block is signed") && out.contains("author key digest"));
@@ -219,4 +221,73 @@ fn an_isolation_policy_decides_a_report_and_its_decision_is_logged() {
     for file in [log, head, facts, policy] {
         std::fs::remove_file(file).unwrap();
     }
+}
+
+#[test]
+fn what_is_no_regular_file_is_written_to_and_not_replaced() {
+    let (report, cert) = (vector("reports/ms_turin.bin"), vector("reports/ms_turin.vcek.der"));
+    let folder = scratch("links");
+    std::fs::create_dir_all(&folder).unwrap();
+    for target in [Path::new("/dev/null"), &folder.join("record.json")] {
+        std::fs::write(target, "old").unwrap();
+        let link = folder.join("link");
+        std::os::unix::fs::symlink(target, &link).unwrap();
+        let arguments = ["attest", "verify", path(&report), "--cert", path(&cert), "-q"];
+        expect(0, &[&arguments[..], &["--at", "2026-06-01", "--record", path(&link)]].concat());
+        assert_eq!(std::fs::read_link(&link).unwrap(), target);
+        std::fs::remove_file(&link).unwrap();
+    }
+    let record = folder.join("record.json");
+    expect(0, &["attest", "replay", path(&record), "-q"]);
+    expect(1, &["attest", "verify", path(&report), "--record", path(&folder)]);
+    let left = std::fs::read_dir(&folder).unwrap().count();
+    assert_eq!(left, 1, "nothing temporary stays");
+    std::fs::remove_dir_all(&folder).unwrap();
+}
+
+#[test]
+fn a_certificate_in_place_of_a_report_is_called_no_report() {
+    let cert = vector("reports/ms_turin.vcek.der");
+    let (_, err) = expect(2, &["attest", "show", path(&cert)]);
+    assert!(err.contains("1289 bytes that are neither a report"), "{err}");
+    expect(1, &["attest", "verify", path(&cert)]);
+    let report = vector("reports/ms_turin.bin");
+    let (_, err) =
+        expect(2, &["attest", "verify", path(&report), "--accept-model-root", path(&cert)]);
+    assert!(err.contains("ms_turin.vcek.der") && err.contains("not a MODEL"), "{err}");
+}
+
+#[test]
+fn mistakes_in_the_use_of_a_store_are_bad_input() {
+    let (cert, chains) = (vector("reports/ms_turin.vcek.der"), vector("chains"));
+    let store = scratch("no-store");
+    let dir = ["attest", "certs", "--dir", path(&store)];
+    let (_, err) = expect(2, &dir);
+    assert!(err.contains("no such directory"), "{err}");
+    expect(2, &["attest", "certs", "--dir", path(&cert)]);
+    expect(2, &[&dir[..], &["--import", "/nonexistent"]].concat());
+    let (_, err) = expect(2, &[&dir[..], &["--import", path(&chains)]].concat());
+    assert!(err.contains("directories inside are not searched"), "{err}");
+    assert!(!store.exists());
+}
+
+#[test]
+fn an_option_of_measure_that_would_have_no_effect_is_refused() {
+    let digest = "ab".repeat(48);
+    for option in [
+        ["--vcpus", "2"],
+        ["--vmm", "gce"],
+        ["--cpu", "EPYC-v4"],
+        ["--cpu-signature", "1"],
+        ["--guest-features", "1"],
+        ["--kernel", "/dev/null"],
+        ["--save-plan", "/dev/null"],
+        ["--family-id", "00000000000000000000000000000000"],
+        ["--image-id", "00000000000000000000000000000000"],
+        ["--guest-svn", "1"],
+        ["--policy", "0x30000"],
+    ] {
+        expect(2, &[&["measure", "--digest", &digest][..], &option].concat());
+    }
+    expect(0, &["measure", "--digest", &digest]);
 }

@@ -14,6 +14,8 @@ pub use table::{CertTable, Guid, VCEK_GUID, VLEK_GUID};
 use crate::cert::{Role, certificates_in};
 use crate::report::{REPORT_SIZE, Report, SigningKey};
 
+/// A report of a version beyond this is none: its first bytes are the start of something else, such as a certificate.
+const MAX_VERSION: u32 = 0xff;
 /// Larger files are refused unread.
 pub const MAX_EVIDENCE: usize = 1024 * 1024;
 
@@ -102,6 +104,9 @@ impl Evidence {
         }
         match bytes.split_at_checked(REPORT_SIZE) {
             None => Err(EvidenceError::UnknownForm(bytes.len())),
+            Some((_, [_, ..])) if version(bytes) > MAX_VERSION => {
+                Err(EvidenceError::UnknownForm(bytes.len()))
+            }
             Some((report, [])) => Ok(Self { form: Form::Raw, report: report.to_vec(), vek: None }),
             Some((report, table)) => {
                 Self { form: Form::Extended, report: report.to_vec(), vek: None }.with_table(table)
@@ -138,6 +143,10 @@ pub fn vek_in(bytes: &[u8]) -> Vec<u8> {
         .find(|certificate| is_vek(certificate.role()))
         .or(all.first())
         .map_or_else(|| bytes.to_vec(), |certificate| certificate.der().to_vec())
+}
+
+fn version(bytes: &[u8]) -> u32 {
+    bytes.first_chunk().map_or(0, |version| u32::from_le_bytes(*version))
 }
 
 fn json(bytes: &[u8]) -> Result<Evidence, EvidenceError> {

@@ -10,6 +10,7 @@ use attestation::kds::{KEY_SERVER, crl_path, vcek_paths};
 use attestation::report::{Fields, Generation, Report, SigningKey};
 use attestation::store::{Store, StoreError};
 use clap::Args;
+use std::io::ErrorKind;
 use std::path::PathBuf;
 
 /// Keep certificates and revocation lists on disk.
@@ -36,10 +37,20 @@ pub struct Certs {
 
 pub(super) fn run(args: &Certs) -> Outcome {
     let store = Store::new(&args.dir);
+    if args.dir.exists() && !args.dir.is_dir() {
+        return Err(Failure::BadInput(format!("--dir {}: not a directory", args.dir.display())));
+    }
     for path in &args.import {
+        // A path that is not there is a mistake of the user's; a store that cannot be written is not.
+        if let Err(error) = path.metadata() {
+            return Err(Failure::BadInput(format!("cannot read {}: {error}", path.display())));
+        }
         let places = store.import_path(path).map_err(|error| failure(&error))?;
         if places.is_empty() {
-            return Err(Failure::BadInput(format!("{}: nothing to import", path.display())));
+            return Err(Failure::BadInput(format!(
+                "{}: no certificate or revocation list in it (directories inside are not searched)",
+                path.display()
+            )));
         }
         for place in places {
             outln!("imported {}", place.display());
@@ -65,6 +76,12 @@ pub(super) fn run(args: &Certs) -> Outcome {
         needs(&store, report.unverified_fields(), args.fetch.server());
     }
     if args.report.is_empty() {
+        if !args.dir.exists() {
+            return Err(Failure::BadInput(format!(
+                "--dir {}: no such directory; --import makes it",
+                args.dir.display()
+            )));
+        }
         list(&store);
     }
     Ok(())
@@ -72,6 +89,9 @@ pub(super) fn run(args: &Certs) -> Outcome {
 
 pub(super) fn failure(error: &StoreError) -> Failure {
     match error {
+        StoreError::Io { source, .. } if source.kind() == ErrorKind::FileTooLarge => {
+            Failure::BadInput(error.to_string())
+        }
         StoreError::Io { .. } => Failure::Failed(error.to_string()),
         StoreError::Content { .. } | StoreError::Foreign => Failure::BadInput(error.to_string()),
     }

@@ -4,7 +4,7 @@ use super::attest_policy::{self, Wanted};
 use super::files::{print_json, read_file, write_file};
 use super::out::outln;
 use super::{Failure, Outcome, attest_show};
-use attestation::cert::certificates_in;
+use attestation::cert::{builtin, certificates_in};
 use attestation::evidence::{Evidence, EvidenceError, Form, vek_in};
 use attestation::kds::{KEY_SERVER, vcek_paths};
 use attestation::record::{Inputs, Record};
@@ -123,6 +123,7 @@ fn gather(args: &Verify) -> Result<(Inputs, &'static str), Failure> {
     }
     if let Some(path) = &args.accept_model_root {
         let bundle = certificates_in(&read_file(path)?).map_err(|error| bad(path, &error))?;
+        builtin().accept_model(bundle.clone()).map_err(|error| bad(path, &error))?;
         inputs.model_roots = bundle.iter().map(|one| one.der().to_vec()).collect();
     }
     if let Some(path) = &args.certs_dir {

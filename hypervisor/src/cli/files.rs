@@ -23,15 +23,18 @@ pub(super) fn read_file(path: &Path) -> Result<Vec<u8>, Failure> {
     }
 }
 
-/// Writes a file whole or not at all.
+/// Writes a file whole or not at all. What is no regular file, such as `/dev/stdout`, is written to: a new file in its
+/// place would take it away.
 pub(super) fn write_file(path: &Path, bytes: &[u8]) -> Outcome {
     let fault = |error: std::io::Error| {
         Failure::Failed(format!("cannot write {}: {error}", path.display()))
     };
+    if std::fs::symlink_metadata(path).is_ok_and(|there| !there.is_file()) {
+        return std::fs::write(path, bytes).map_err(fault);
+    }
     let mut name = path.as_os_str().to_owned();
     name.push(format!(".new-{}", std::process::id()));
-    std::fs::write(&name, bytes).map_err(fault)?;
-    std::fs::rename(&name, path).map_err(|error| {
+    std::fs::write(&name, bytes).and_then(|()| std::fs::rename(&name, path)).map_err(|error| {
         let _ = std::fs::remove_file(&name);
         fault(error)
     })

@@ -1,6 +1,6 @@
 //! `casemate measure`: the launch digest a guest must report, before it is launched.
 
-use super::files::print_json;
+use super::files::{print_json, write_file};
 use super::out::outln;
 use super::{Failure, Outcome, measure_config, measure_id_block};
 use crate::launch::LaunchPlan;
@@ -17,6 +17,9 @@ use std::path::{Path, PathBuf};
 /// Firmware, kernels and initrds larger than this are refused.
 const MAX_IMAGE: u64 = 1 << 30;
 
+/// What an OVMF guest's options do not go with: they would have no effect.
+const NO_OVMF: [&str; 5] = ["config", "plan", "igvm", "digest", "check_id_block"];
+
 /// Compute the launch digest that a guest must report.
 #[derive(Debug, Args)]
 #[command(group = ArgGroup::new("source").required(true).args(["config", "plan", "ovmf", "igvm", "digest", "check_id_block"]))]
@@ -24,10 +27,10 @@ pub struct Measure {
     /// A configuration for `casemate run`: the digest that this launch will have.
     config: Option<PathBuf>,
     /// List every measured page of a configuration: address, kind, what it is, hash.
-    #[arg(long, conflicts_with_all = ["ovmf", "igvm", "digest"])]
+    #[arg(long, conflicts_with_all = ["ovmf", "igvm", "digest", "check_id_block"])]
     explain: bool,
     /// Keep the launch plan of a configuration in this file, to be measured again with --plan.
-    #[arg(long, value_name = "FILE", requires = "config")]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["plan", "ovmf", "igvm", "digest", "check_id_block"])]
     save_plan: Option<PathBuf>,
     /// A launch plan that --save-plan kept: no other file is needed.
     #[arg(long, value_name = "FILE")]
@@ -42,22 +45,22 @@ pub struct Measure {
     #[arg(long, value_name = "HEX")]
     digest: Option<String>,
     /// The VMM that launches the OVMF guest.
-    #[arg(long, value_enum, default_value = "qemu")]
+    #[arg(long, value_enum, default_value = "qemu", conflicts_with_all = NO_OVMF)]
     vmm: VmmName,
     /// Number of vCPUs.
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, default_value_t = 1, conflicts_with_all = NO_OVMF)]
     vcpus: u32,
     /// CPU model of the VMM, such as EPYC-v4 or EPYC-Milan.
-    #[arg(long, default_value = "EPYC-v4", conflicts_with = "cpu_signature")]
+    #[arg(long, default_value = "EPYC-v4", conflicts_with = "cpu_signature", conflicts_with_all = NO_OVMF)]
     cpu: String,
     /// CPUID 1 EAX of the CPU model instead of its name.
-    #[arg(long, value_name = "N", value_parser = integer_32)]
+    #[arg(long, value_name = "N", value_parser = integer_32, conflicts_with_all = NO_OVMF)]
     cpu_signature: Option<u32>,
     /// SEV_FEATURES of the vCPUs.
-    #[arg(long, default_value = "0x1", value_parser = integer)]
+    #[arg(long, default_value = "0x1", value_parser = integer, conflicts_with_all = NO_OVMF)]
     guest_features: u64,
     /// Kernel of a measured direct boot.
-    #[arg(long, value_name = "FILE", requires = "ovmf")]
+    #[arg(long, value_name = "FILE", conflicts_with_all = NO_OVMF)]
     kernel: Option<PathBuf>,
     /// Initrd of a measured direct boot.
     #[arg(long, value_name = "FILE", requires = "kernel")]
@@ -125,9 +128,7 @@ fn launch_digest(args: &Measure) -> Result<Option<(Digest384, &'static str)>, Fa
     if let Some(path) = &args.config {
         let plan = measure_config::plan(path, args.save_plan.is_some())?;
         if let Some(file) = &args.save_plan {
-            std::fs::write(file, plan.to_bytes()).map_err(|error| {
-                Failure::BadInput(format!("--save-plan {}: {error}", file.display()))
-            })?;
+            write_file(file, &plan.to_bytes())?;
         }
         let digest = measure_config::digest(&plan, args.explain, args.json)?;
         return Ok(Some((digest, "casemate guest")));

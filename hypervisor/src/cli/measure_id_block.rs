@@ -7,6 +7,7 @@ use super::{Failure, Outcome};
 use attestation::digest::Digest384;
 use attestation::hex::{decode, encode};
 use attestation::idblock::{self, IdBlock, OwnerKey};
+use attestation::report::POLICY_MUST_BE_ONE;
 use clap::Args;
 use serde_json::json;
 use std::path::{Path, PathBuf};
@@ -15,7 +16,13 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, Args)]
 pub struct IdBlockArgs {
     /// Write an ID block (96 bytes) for the digest to this file.
-    #[arg(long, value_name = "FILE", requires = "id_auth", requires = "id_key")]
+    #[arg(
+        long,
+        value_name = "FILE",
+        requires = "id_auth",
+        requires = "id_key",
+        conflicts_with = "check_id_block"
+    )]
     id_block: Option<PathBuf>,
     /// Write the ID authentication structure (4096 bytes) to this file.
     #[arg(long, value_name = "FILE", requires = "id_block")]
@@ -27,16 +34,26 @@ pub struct IdBlockArgs {
     #[arg(long, value_name = "PEM", requires = "id_block")]
     author_key: Option<PathBuf>,
     /// Guest policy of the launch.
-    #[arg(long, default_value = "0x30000", value_parser = integer)]
+    #[arg(long, default_value = "0x30000", value_parser = integer, requires = "id_block")]
     policy: u64,
     /// Family identifier, 16 bytes in hexadecimal.
-    #[arg(long, value_name = "HEX", default_value = "00000000000000000000000000000000")]
+    #[arg(
+        long,
+        value_name = "HEX",
+        default_value = "00000000000000000000000000000000",
+        requires = "id_block"
+    )]
     family_id: String,
     /// Image identifier, 16 bytes in hexadecimal.
-    #[arg(long, value_name = "HEX", default_value = "00000000000000000000000000000000")]
+    #[arg(
+        long,
+        value_name = "HEX",
+        default_value = "00000000000000000000000000000000",
+        requires = "id_block"
+    )]
     image_id: String,
     /// Security version of the guest.
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, default_value_t = 0, requires = "id_block")]
     guest_svn: u32,
     /// Check this ID block against --check-id-auth instead of measuring.
     #[arg(long, value_name = "FILE", requires = "check_id_auth")]
@@ -59,6 +76,13 @@ pub(super) fn create(args: &IdBlockArgs, digest: Digest384) -> Result<Option<Cre
     else {
         return Ok(None);
     };
+    if args.policy & POLICY_MUST_BE_ONE == 0 {
+        let text = format!(
+            "--policy {:#x}: bit 17 must be one, the firmware starts no such guest",
+            args.policy
+        );
+        return Err(Failure::BadInput(text));
+    }
     let block = IdBlock {
         launch_digest: digest,
         family_id: identifier("--family-id", &args.family_id)?,

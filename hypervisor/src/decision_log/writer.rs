@@ -7,7 +7,7 @@ use super::recover::tail;
 use policy::log::{Chain, DecisionRecord, Entry, KnownHead, SigningKey};
 use policy::{Decision, Facts, Point};
 use std::fs::{File, OpenOptions, TryLockError};
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -104,8 +104,12 @@ impl DecisionLog {
     /// write the log cannot write, it shows when the log is cut off.
     ///
     /// # Errors
-    /// When the file cannot be written.
+    /// When the file cannot be written, or is no regular file: each head replaces it.
     pub fn keep_head(&mut self, path: &Path) -> Result<(), LogError> {
+        if std::fs::metadata(path).is_ok_and(|there| !there.is_file()) {
+            let why = std::io::Error::new(ErrorKind::InvalidInput, "not a regular file");
+            return Err(LogError::io(path)(why));
+        }
         self.head_file = Some(path.to_owned());
         self.write_head_file()
     }
