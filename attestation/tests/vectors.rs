@@ -182,16 +182,27 @@ fn no_certificate_means_no_proof() {
 #[test]
 fn an_appraisal_in_toml_narrows_what_is_accepted() {
     let pair = common::find("ms_turin");
-    let accept = |toml: &str| {
+    let first_failure = |toml: &str| {
         let mut verifier = Verifier::new(pair.at);
         verifier.appraisal = Appraisal::from_toml(toml).unwrap();
-        let verdict = verifier.verify(&pair.report, Some(&pair.vek));
-        verdict.first_failure().map(|check| check.code)
+        verifier.verify(&pair.report, Some(&pair.vek)).first_failure().cloned()
     };
+    let accept = |toml: &str| first_failure(toml).map(|check| check.code);
     assert_eq!(accept(""), None);
     assert_eq!(accept("generations = ['turin']"), None);
     assert_eq!(accept("generations = ['genoa']"), Some(Code::GenerationAllowed));
     assert_eq!(accept("vmpl = [2]"), Some(Code::Vmpl));
+    for (empty, code) in [
+        ("generations = []", Code::GenerationAllowed),
+        ("chip-ids = []", Code::ChipAllowed),
+        ("key-kinds = []", Code::KeyKindAllowed),
+        ("csp-ids = []", Code::CspAllowed),
+        ("vmpl = []", Code::Vmpl),
+        ("measurements = []", Code::Measurement),
+    ] {
+        let failure = first_failure(empty).unwrap();
+        assert_eq!((failure.code, &*failure.wanted), (code, "nothing is allowed"), "{empty}");
+    }
     assert_eq!(accept("current-mitigations = 0x3f"), None);
     assert_eq!(accept("current-mitigations = 0x40"), Some(Code::MitigationCurrent));
     assert_eq!(accept("launch-mitigations = 0x40"), Some(Code::MitigationLaunch));

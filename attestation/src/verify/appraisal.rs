@@ -210,6 +210,17 @@ pub enum KeyKind {
     Vlek,
 }
 
+impl KeyKind {
+    /// The name of the certificate.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Vcek => "VCEK",
+            Self::Vlek => "VLEK",
+        }
+    }
+}
+
 /// What a verified report must say. The default is the built-in appraisal: VMPL 0, debug and migration
 /// off, no unknown policy bits, chip identifier not masked.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]

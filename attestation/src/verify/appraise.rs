@@ -51,8 +51,8 @@ fn platform_identity(f: &Fields, vek: &VerifiedVek, rules: &Appraisal, checks: &
     let generation = vek.generation;
     match &rules.generations {
         Some(allowed) if !allowed.contains(&generation) => {
-            let names: Vec<_> = allowed.iter().map(|allowed| allowed.name()).collect();
-            checks.fail(Code::GenerationAllowed, generation.name(), names.join(", "));
+            let wanted = listed(allowed.iter().map(|allowed| allowed.name()));
+            checks.fail(Code::GenerationAllowed, generation.name(), wanted);
         }
         _ if generation == Generation::Milan => checks.warn(
             Code::GenerationAllowed,
@@ -69,12 +69,8 @@ fn platform_identity(f: &Fields, vek: &VerifiedVek, rules: &Appraisal, checks: &
         None => checks.skip(Code::KeyKindAllowed, "no rule given"),
         Some(allowed) => {
             let saw = vek.extensions.kind.name();
-            checks.require(
-                Code::KeyKindAllowed,
-                allowed.contains(&kind),
-                saw,
-                format!("{allowed:?}"),
-            );
+            let wanted = listed(allowed.iter().map(|allowed| allowed.name()));
+            checks.require(Code::KeyKindAllowed, allowed.contains(&kind), saw, wanted);
         }
     }
     match (&rules.csp_ids, &vek.extensions.kind) {
@@ -86,10 +82,10 @@ fn platform_identity(f: &Fields, vek: &VerifiedVek, rules: &Appraisal, checks: &
             Code::CspAllowed,
             allowed.contains(csp_id),
             csp_id.clone(),
-            allowed.join(", "),
+            listed(allowed),
         ),
         (Some(allowed), VekKind::Vcek { .. }) => {
-            checks.fail(Code::CspAllowed, "a VCEK names no provider", allowed.join(", "));
+            checks.fail(Code::CspAllowed, "a VCEK names no provider", listed(allowed));
         }
     }
     let saw = if vek.crl_checked { "checked" } else { "none checked" };
@@ -103,7 +99,7 @@ fn platform_identity(f: &Fields, vek: &VerifiedVek, rules: &Appraisal, checks: &
 fn privilege(f: &Fields, rules: &Appraisal, checks: &mut Checks) {
     let allowed = rules.vmpl.as_deref().unwrap_or(&[0]);
     let saw = if f.vmpl == u32::MAX { "requested by the host".into() } else { f.vmpl.to_string() };
-    checks.require(Code::Vmpl, allowed.contains(&f.vmpl), saw, format!("one of {allowed:?}"));
+    checks.require(Code::Vmpl, allowed.contains(&f.vmpl), saw, listed(allowed));
 }
 
 fn guest_policy(f: &Fields, rules: &Appraisal, checks: &mut Checks) {
@@ -266,6 +262,12 @@ fn identity(f: &Fields, rules: &Appraisal, checks: &mut Checks) {
             hex::encode(&expected),
         ),
     }
+}
+
+/// What a list of allowed things allows, in words.
+fn listed(allowed: impl IntoIterator<Item: ToString>) -> String {
+    let words: Vec<_> = allowed.into_iter().map(|one| one.to_string()).collect();
+    if words.is_empty() { "nothing is allowed".to_owned() } else { words.join(" or ") }
 }
 
 fn one_of<const N: usize>(
