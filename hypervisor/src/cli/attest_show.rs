@@ -83,7 +83,12 @@ fn print_fields(f: &Fields, generation: Option<Generation>) {
     row("chip id", &encode(&f.chip_id));
     let [family, model, stepping] = f.cpuid;
     let name = generation.map_or("unknown generation", Generation::name);
-    row("processor", &format!("{name}, family {family:#x} model {model:#x} stepping {stepping}"));
+    let processor = if f.version >= 3 {
+        format!("{name}, family {family:#x} model {model:#x} stepping {stepping}")
+    } else {
+        format!("{name}; a report of version 2 does not say")
+    };
+    row("processor", &processor);
     row("firmware", &format!("current {}, committed {}", f.current_version, f.committed_version));
     let vector = |v: Option<u64>| v.map_or("not in this version".to_owned(), |v| format!("{v:#x}"));
     row(

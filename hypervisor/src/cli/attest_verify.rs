@@ -20,7 +20,7 @@ use std::path::PathBuf;
 /// Exit status: 0 accepted, 1 refused, 2 bad use.
 #[derive(Debug, Args)]
 pub struct Verify {
-    /// Report (1184 bytes), extended report, configfs-tsm outblob or JSON pair, Azure HCL blob, or CoCo
+    /// Report (1184 bytes; /dev/stdin for standard input), extended report, configfs-tsm outblob or JSON pair, Azure HCL blob, or CoCo
     /// SnpEvidence JSON.
     report: PathBuf,
     /// VCEK or VLEK certificate, DER or PEM; goes before any that the evidence carries.
@@ -164,7 +164,7 @@ pub(super) fn time(text: Option<&str>) -> Result<u64, Failure> {
     match text {
         None => Ok(attestation::time::now()),
         Some(text) => attestation::time::parse(text)
-            .ok_or_else(|| Failure::BadInput(format!("--at {text}: not a time"))),
+            .ok_or_else(|| Failure::BadInput(format!("--at {text}: not a time; write YYYY-MM-DD, YYYY-MM-DDThh:mm:ssZ or seconds since 1970"))),
     }
 }
 
