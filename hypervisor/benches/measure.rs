@@ -1,16 +1,18 @@
-//! `casemate measure` with a large initrd, beside hashing the same bytes once.
+//! `casemate measure` with a large initrd and with a firmware image, beside hashing the same bytes once.
 #![allow(missing_docs, clippy::unwrap_used, clippy::indexing_slicing, reason = "a benchmark")]
 
 #[path = "../tests/common/bzimage.rs"]
 mod bzimage;
 
 use bzimage::bzimage;
-use ring::digest::{SHA256, digest};
+use ring::digest::{SHA256, SHA384, digest};
 use std::hint::black_box;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 const INITRD: usize = 64 << 20;
+/// The size of QEMU's OVMF images.
+const FIRMWARE: usize = 4 << 20;
 const ROUNDS: usize = 9;
 
 /// The least of some rounds, which is the least disturbed.
@@ -21,6 +23,14 @@ fn least(mut run: impl FnMut()) -> Duration {
         before.elapsed()
     });
     times.min().unwrap()
+}
+
+fn process(arguments: &[&std::ffi::OsStr]) -> Duration {
+    least(|| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_casemate"));
+        let output = command.arg("measure").args(arguments).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    })
 }
 
 fn main() {
@@ -39,11 +49,17 @@ fn main() {
     let read = least(|| {
         black_box(std::fs::read(directory.join("initrd")).unwrap());
     });
-    let measure = least(|| {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_casemate"));
-        let output = command.arg("measure").arg(&config).output().unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let measure = process(&[config.as_os_str()]);
+    let tables =
+        concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/vectors/measure/ovmf_AmdSev_suffix.bin");
+    let tables = std::fs::read(tables).unwrap();
+    let image = [&initrd[..FIRMWARE - tables.len()], &tables].concat();
+    let path = directory.join("ovmf");
+    std::fs::write(&path, &image).unwrap();
+    let hash = least(|| {
+        black_box(digest(&SHA384, black_box(&image)));
     });
+    let firmware = process(&["--ovmf".as_ref(), path.as_os_str()]);
     std::fs::remove_dir_all(&directory).unwrap();
     let ratio = |of: Duration| measure.as_secs_f64() / of.as_secs_f64();
     println!("initrd of {} MiB", INITRD >> 20);
@@ -54,4 +70,7 @@ fn main() {
         ratio(once),
         ratio(once + read)
     );
+    println!("firmware image of {} MiB", FIRMWARE >> 20);
+    println!("SHA-384 of its bytes, in memory   {hash:>10.1?}");
+    println!("casemate measure, whole process   {firmware:>10.1?}");
 }
