@@ -1,6 +1,9 @@
 //! `casemate attest` and `casemate measure` as processes: exit status and output.
 #![allow(missing_docs, clippy::unwrap_used, clippy::panic)]
 
+#[path = "common/bzimage.rs"]
+mod bzimage;
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -290,4 +293,29 @@ fn an_option_of_measure_that_would_have_no_effect_is_refused() {
         expect(2, &[&["measure", "--digest", &digest][..], &option].concat());
     }
     expect(0, &["measure", "--digest", &digest]);
+}
+
+#[test]
+fn an_id_block_has_the_guest_policy_of_its_launch() {
+    let folder = scratch("id-policy");
+    std::fs::create_dir_all(&folder).unwrap();
+    let file = |name: &str| folder.join(name).to_str().unwrap().to_owned();
+    std::fs::write(file("kernel"), bzimage::bzimage(&[])).unwrap();
+    let config = "kernel = \"kernel\"\nprotection = \"sev-snp\"\n[snp]\npolicy = 0x3001f\n";
+    std::fs::write(file("vm.toml"), config).unwrap();
+    let key =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../attestation/tests/data/model_id_key.pem");
+    let (config, plan, block, auth) = (file("vm.toml"), file("plan"), file("block"), file("auth"));
+    expect(0, &["measure", &config, "--save-plan", &plan]);
+    let out = ["--id-block", &block, "--id-auth", &auth, "--id-key", path(&key)];
+    for source in [&["measure", &config][..], &["measure", "--plan", &plan]] {
+        expect(0, &[source, &out].concat());
+        let written = std::fs::read(&block).unwrap();
+        assert_eq!(written[88..], 0x3001f_u64.to_le_bytes());
+        expect(0, &[source, &out, &["--policy", "0x3001f"]].concat());
+        let (_, err) = expect(2, &[source, &out, &["--policy", "0x30000"]].concat());
+        assert!(err.contains("the launch has 0x3001f"), "{err}");
+        expect(2, &[source, &["--id-block", &block, "--id-auth", &block], &out[4..]].concat());
+    }
+    std::fs::remove_dir_all(&folder).unwrap();
 }

@@ -100,10 +100,10 @@ fn integer_32(text: &str) -> Result<u32, String> {
 /// # Errors
 /// [`Failure`] with the exit status.
 pub fn run(args: &Measure) -> Outcome {
-    let Some((digest, what)) = launch_digest(args)? else {
+    let Some(Launch { digest, what, policy }) = launch(args)? else {
         return measure_id_block::check(&args.id, args.json);
     };
-    let files = measure_id_block::create(&args.id, digest)?;
+    let files = measure_id_block::create(&args.id, digest, policy)?;
     if args.json {
         print_json(&json!({
             "launch-digest": encode(&digest),
@@ -123,34 +123,46 @@ pub fn run(args: &Measure) -> Outcome {
     Ok(())
 }
 
-/// The digest of the given source; none when an ID block is to be checked instead.
-fn launch_digest(args: &Measure) -> Result<Option<(Digest384, &'static str)>, Failure> {
+/// A launch as its source describes it.
+struct Launch {
+    digest: Digest384,
+    what: &'static str,
+    /// The guest policy, where the source states it.
+    policy: Option<u64>,
+}
+
+/// The launch of the given source; none when an ID block is to be checked instead.
+fn launch(args: &Measure) -> Result<Option<Launch>, Failure> {
+    let planned = |plan: &LaunchPlan| {
+        let digest = measure_config::digest(plan, args.explain, args.json)?;
+        let policy = plan.snp.as_ref().map(|launch| launch.policy);
+        Ok(Some(Launch { digest, what: "casemate guest", policy }))
+    };
+    let found = |digest, what| Ok(Some(Launch { digest, what, policy: None }));
     if let Some(path) = &args.config {
         let plan = measure_config::plan(path, args.save_plan.is_some())?;
         if let Some(file) = &args.save_plan {
             write_file(file, &plan.to_bytes())?;
         }
-        let digest = measure_config::digest(&plan, args.explain, args.json)?;
-        return Ok(Some((digest, "casemate guest")));
+        return planned(&plan);
     }
     if let Some(path) = &args.plan {
         let plan = LaunchPlan::from_bytes(&read_image(path)?)
             .map_err(|error| Failure::BadInput(format!("--plan {}: {error}", path.display())))?;
-        let digest = measure_config::digest(&plan, args.explain, args.json)?;
-        return Ok(Some((digest, "casemate guest")));
+        return planned(&plan);
     }
     if let Some(path) = &args.ovmf {
-        return ovmf(args, path).map(|digest| Some((digest, "OVMF guest")));
+        return found(ovmf(args, path)?, "OVMF guest");
     }
     if let Some(path) = &args.igvm {
         let digest = igvm_digest(&read_image(path)?).map_err(|error| bad(path, &error))?;
-        return Ok(Some((digest, "IGVM file")));
+        return found(digest, "IGVM file");
     }
     let Some(text) = &args.digest else { return Ok(None) };
     let digest = attestation::hex::decode(text).and_then(|bytes| bytes.try_into().ok());
     let digest = digest
         .ok_or_else(|| Failure::BadInput("--digest: not 48 bytes of hexadecimal".to_owned()))?;
-    Ok(Some((digest, "given digest")))
+    found(digest, "given digest")
 }
 
 fn ovmf(args: &Measure, path: &Path) -> Result<Digest384, Failure> {

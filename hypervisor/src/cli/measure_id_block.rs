@@ -4,10 +4,10 @@ use super::files::{print_json, read_file, write_file};
 use super::measure::integer;
 use super::out::outln;
 use super::{Failure, Outcome};
+use crate::launch::snp::guest_policy;
 use attestation::digest::Digest384;
 use attestation::hex::{decode, encode};
 use attestation::idblock::{self, IdBlock, OwnerKey};
-use attestation::report::POLICY_MUST_BE_ONE;
 use clap::Args;
 use serde_json::json;
 use std::path::{Path, PathBuf};
@@ -33,9 +33,9 @@ pub struct IdBlockArgs {
     /// Private key that signs the ID key: P-384, PKCS#8, PEM.
     #[arg(long, value_name = "PEM", requires = "id_block")]
     author_key: Option<PathBuf>,
-    /// Guest policy of the launch.
-    #[arg(long, default_value = "0x30000", value_parser = integer, requires = "id_block")]
-    policy: u64,
+    /// Guest policy of the launch [default: that of the configuration or plan, else 0x30000].
+    #[arg(long, value_parser = integer, requires = "id_block")]
+    policy: Option<u64>,
     /// Family identifier, 16 bytes in hexadecimal.
     #[arg(
         long,
@@ -69,26 +69,28 @@ pub(super) struct Created {
     pub(super) author_key_digest: Option<Digest384>,
 }
 
-/// Writes ID block and ID authentication, when asked for.
-pub(super) fn create(args: &IdBlockArgs, digest: Digest384) -> Result<Option<Created>, Failure> {
+/// Writes ID block and ID authentication, when asked for. `launched` is the guest policy of the launch where it is known.
+pub(super) fn create(
+    args: &IdBlockArgs,
+    digest: Digest384,
+    launched: Option<u64>,
+) -> Result<Option<Created>, Failure> {
     let (Some(block_path), Some(auth_path), Some(key_path)) =
         (&args.id_block, &args.id_auth, &args.id_key)
     else {
         return Ok(None);
     };
-    if args.policy & POLICY_MUST_BE_ONE == 0 {
-        let text = format!(
-            "--policy {:#x}: bit 17 must be one, the firmware starts no such guest",
-            args.policy
-        );
+    if block_path == auth_path {
+        let text = format!("--id-block and --id-auth are one file: {}", block_path.display());
         return Err(Failure::BadInput(text));
     }
+    let policy = agreed_policy(args.policy, launched)?;
     let block = IdBlock {
         launch_digest: digest,
         family_id: identifier("--family-id", &args.family_id)?,
         image_id: identifier("--image-id", &args.image_id)?,
         guest_svn: args.guest_svn,
-        policy: args.policy,
+        policy,
     };
     let id_key = key(key_path)?;
     let author = args.author_key.as_deref().map(key).transpose()?;
@@ -100,6 +102,21 @@ pub(super) fn create(args: &IdBlockArgs, digest: Digest384) -> Result<Option<Cre
         id_key_digest: id_key.digest(),
         author_key_digest: author.map(|author| author.digest()),
     }))
+}
+
+/// The policy of an ID block: that of the launch. The firmware compares them.
+fn agreed_policy(given: Option<u64>, launched: Option<u64>) -> Result<u64, Failure> {
+    let policy = given.or(launched).unwrap_or(guest_policy::DEFAULT);
+    let refused = |why: &str| Err(Failure::BadInput(format!("--policy {policy:#x}: {why}")));
+    match launched {
+        Some(launched) if launched != policy => {
+            refused(&format!("the launch has {launched:#x}, and the firmware compares them"))
+        }
+        _ if policy & guest_policy::RESERVED_ONE == 0 => {
+            refused("bit 17 must be one, the firmware starts no such guest")
+        }
+        _ => Ok(policy),
+    }
 }
 
 /// Checks an ID block with its authentication.
