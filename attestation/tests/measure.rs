@@ -11,7 +11,7 @@ mod common;
 use attestation::digest::{LaunchDigest, PageKind};
 use attestation::hex::encode;
 use attestation::measure::{
-    CPU_SIGNATURES, KernelHashes, Machine, MeasureError, Ovmf, Vmm, igvm_digest,
+    CPU_SIGNATURES, KernelHashes, Machine, MeasureError, Ovmf, Vmm, igvm_launch,
 };
 use std::process::Command;
 
@@ -188,7 +188,7 @@ fn digests_equal_those_of_sev_snp_measure() {
 mod igvm_files {
     //! IGVM files made and measured by crate `igvm`.
 
-    use super::{encode, igvm_digest};
+    use super::{encode, igvm_launch};
     use igvm::{
         IgvmDirectiveHeader, IgvmFile, IgvmInitializationHeader, IgvmPlatformHeader, IgvmRevision,
         measurement::generate_snp_measurement, snp_defs::SevVmsa,
@@ -224,7 +224,7 @@ mod igvm_files {
             shared_gpa_boundary: 0,
         });
         let policy =
-            IgvmInitializationHeader::GuestPolicy { policy: 0x30000, compatibility_mask: 1 };
+            IgvmInitializationHeader::GuestPolicy { policy: 0x3001f, compatibility_mask: 1 };
         let none = IgvmPageDataFlags::new();
         let mut vmsa = SevVmsa::new_box_zeroed().unwrap();
         vmsa.rip = 0xfff0;
@@ -267,24 +267,26 @@ mod igvm_files {
     }
 
     #[test]
-    fn the_digest_equals_that_of_crate_igvm() {
+    fn the_digest_equals_that_of_crate_igvm_and_the_policy_is_the_files() {
         let parsed = IgvmFile::new_from_binary(&bytes(), None).unwrap();
         let theirs =
             generate_snp_measurement(parsed.initializations(), parsed.directives(), 1).unwrap();
-        assert_eq!(encode(&igvm_digest(&bytes()).unwrap()), encode(&theirs));
+        let ours = igvm_launch(&bytes()).unwrap();
+        assert_eq!(encode(&ours.digest), encode(&theirs));
+        assert_eq!(ours.policy, 0x3001f);
     }
 
     #[test]
     fn a_damaged_file_is_an_error_at_an_offset() {
         let good = bytes();
         for length in [0, 3, 4, 20, 23, 24, 30, good.len() - 1] {
-            assert!(igvm_digest(&good[..length]).is_err(), "{length}");
+            assert!(igvm_launch(&good[..length]).is_err(), "{length}");
         }
         let end = |at: usize| u32::from_le_bytes(good[at..at + 4].try_into().unwrap()) as usize;
         for offset in 0..end(8) + end(12) {
             let mut damaged = good.clone();
             damaged[offset] ^= 0x41;
-            assert!(igvm_digest(&damaged).is_err(), "the checksum covers offset {offset:#x}");
+            assert!(igvm_launch(&damaged).is_err(), "the checksum covers offset {offset:#x}");
         }
     }
 }

@@ -6,7 +6,7 @@
 use attestation::cert::{Certificate, Crl, VekExtensions, certificates_in};
 use attestation::evidence::{CertTable, Evidence};
 use attestation::idblock::{self, IdBlock};
-use attestation::measure::{Ovmf, igvm_digest};
+use attestation::measure::{Ovmf, igvm_launch};
 use attestation::model::{MessageType, open};
 use attestation::record::Record;
 use attestation::report::Report;
@@ -138,9 +138,9 @@ pub fn id_block(data: &[u8]) {
 /// An IGVM file; the checksum is made to fit so that what lies behind it is reached.
 pub fn igvm(data: &[u8]) {
     bounded(data, 8, || {
-        let _ = igvm_digest(data);
+        let _ = igvm_launch(data);
         let fixed = with_checksum(data);
-        let _ = igvm_digest(&fixed);
+        let _ = igvm_launch(&fixed);
     });
 }
 

@@ -24,17 +24,26 @@ fn fault(offset: usize, rule: &'static str) -> MeasureError {
     MeasureError::Igvm { offset, rule }
 }
 
-/// The launch digest of an IGVM file.
+/// What an IGVM file says of its launch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct IgvmLaunch {
+    /// The launch digest.
+    pub digest: Digest384,
+    /// The guest policy, not measured.
+    pub policy: u64,
+}
+
+/// The launch digest and guest policy of an IGVM file.
 ///
 /// # Errors
-/// [`MeasureError::Igvm`] with the offset of what is wrong: damage, no SEV-SNP platform, no guest policy.
-pub fn igvm_digest(file: &[u8]) -> Result<Digest384, MeasureError> {
+/// [`MeasureError::Igvm`] with the offset of what is wrong: damage, no SEV-SNP platform, not one guest policy.
+pub fn igvm_launch(file: &[u8]) -> Result<IgvmLaunch, MeasureError> {
     let headers = variable_headers(file)?;
     let mut walk = Walk {
         file,
         digest: LaunchDigest::new(),
         mask: None,
-        policy: false,
+        policy: None,
         areas: BTreeMap::new(),
         blank: 0,
     };
@@ -54,10 +63,8 @@ pub fn igvm_digest(file: &[u8]) -> Result<Digest384, MeasureError> {
         rest = body.get(step..).unwrap_or_default();
         offset = offset.saturating_add(step).saturating_add(8);
     }
-    if !walk.policy {
-        return Err(fault(headers.offset, "no guest policy for SEV-SNP"));
-    }
-    Ok(walk.digest.finish())
+    let policy = walk.policy.ok_or(fault(headers.offset, "no guest policy for SEV-SNP"))?;
+    Ok(IgvmLaunch { digest: walk.digest.finish(), policy })
 }
 
 struct Headers<'a> {
@@ -101,7 +108,7 @@ struct Walk<'a> {
     file: &'a [u8],
     digest: LaunchDigest,
     mask: Option<u32>,
-    policy: bool,
+    policy: Option<u64>,
     areas: BTreeMap<u32, u64>,
     blank: u64,
 }
@@ -118,7 +125,12 @@ impl Walk<'_> {
                 }
                 self.mask = Some(word(0)?);
             }
-            GUEST_POLICY => self.policy |= self.ours(word(8)?, offset)?,
+            GUEST_POLICY if self.ours(word(8)?, offset)? => {
+                let policy = long(0)?;
+                if *self.policy.get_or_insert(policy) != policy {
+                    return Err(fault(offset, "a second guest policy, and another"));
+                }
+            }
             PARAMETER_AREA => {
                 self.areas.insert(word(8)?, long(0)?);
             }

@@ -2,7 +2,7 @@
 //!
 //! - [`plan`]: any launch, given as ordered pages and vCPU states. Casemate's own launch plan goes here.
 //! - [`Ovmf`] and [`Machine`]: QEMU, EC2 and GCE guests that start in OVMF.
-//! - [`igvm_digest`]: an IGVM file.
+//! - [`igvm_launch`]: an IGVM file.
 //!
 //! Limit: images and hash tables come from the caller; nothing is read from disk here.
 
@@ -12,7 +12,7 @@ mod machine;
 mod ovmf;
 
 pub use hashes::KernelHashes;
-pub use igvm::igvm_digest;
+pub use igvm::{IgvmLaunch, igvm_launch};
 pub use machine::{CPU_SIGNATURES, Machine, Vmm, cpu_signature};
 pub use ovmf::{Ovmf, Section, SectionKind};
 

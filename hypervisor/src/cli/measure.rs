@@ -7,7 +7,7 @@ use crate::launch::LaunchPlan;
 use attestation::digest::Digest384;
 use attestation::hex::encode;
 use attestation::measure::{
-    CPU_SIGNATURES, KernelHashes, Machine, MeasureError, Ovmf, Vmm, igvm_digest,
+    CPU_SIGNATURES, KernelHashes, Machine, MeasureError, Ovmf, Vmm, igvm_launch,
 };
 use clap::{ArgGroup, Args, ValueEnum};
 use serde_json::json;
@@ -155,8 +155,9 @@ fn launch(args: &Measure) -> Result<Option<Launch>, Failure> {
         return found(ovmf(args, path)?, "OVMF guest");
     }
     if let Some(path) = &args.igvm {
-        let digest = igvm_digest(&read_image(path)?).map_err(|error| bad(path, &error))?;
-        return found(digest, "IGVM file");
+        let launch = igvm_launch(&read_image(path)?).map_err(|error| bad(path, &error))?;
+        let (digest, policy) = (launch.digest, Some(launch.policy));
+        return Ok(Some(Launch { digest, what: "IGVM file", policy }));
     }
     let Some(text) = &args.digest else { return Ok(None) };
     let digest = attestation::hex::decode(text).and_then(|bytes| bytes.try_into().ok());

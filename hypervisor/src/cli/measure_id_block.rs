@@ -33,7 +33,7 @@ pub struct IdBlockArgs {
     /// Private key that signs the ID key: P-384, PKCS#8, PEM.
     #[arg(long, value_name = "PEM", requires = "id_block")]
     author_key: Option<PathBuf>,
-    /// Guest policy of the launch [default: that of the configuration or plan, else 0x30000].
+    /// Guest policy of the launch [default: that of the configuration, plan or IGVM file, else 0x30000].
     #[arg(long, value_parser = integer, requires = "id_block")]
     policy: Option<u64>,
     /// Family identifier, 16 bytes in hexadecimal.
