@@ -12,7 +12,7 @@ use crate::hex;
 use crate::report::{Fields, Generation, SigningKey};
 use ring::digest::{SHA256, digest};
 use std::fs;
-use std::io::Read;
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
 /// Files larger than this are not certificates.
@@ -278,7 +278,8 @@ fn write_new(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
         fs::create_dir_all(folder).map_err(io(folder))?;
     }
     let temporary = path.with_extension(format!("new-{}", std::process::id()));
-    fs::write(&temporary, bytes).and_then(|()| fs::rename(&temporary, path)).map_err(|error| {
+    let mut file = fs::File::create_new(&temporary).map_err(io(&temporary))?;
+    file.write_all(bytes).and_then(|()| fs::rename(&temporary, path)).map_err(|error| {
         let _ = fs::remove_file(&temporary);
         io(path)(error)
     })

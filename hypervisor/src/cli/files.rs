@@ -2,7 +2,7 @@
 
 use super::out::outln;
 use super::{Failure, Outcome};
-use std::io::Read;
+use std::io::{Read, Write};
 use std::path::Path;
 
 /// Files over 1 MiB are refused unread.
@@ -34,7 +34,9 @@ pub(super) fn write_file(path: &Path, bytes: &[u8]) -> Outcome {
     }
     let mut name = path.as_os_str().to_owned();
     name.push(format!(".new-{}", std::process::id()));
-    std::fs::write(&name, bytes).and_then(|()| std::fs::rename(&name, path)).map_err(|error| {
+    // New: in a directory that others can write, a name that is there may lead elsewhere.
+    let mut file = std::fs::File::create_new(&name).map_err(fault)?;
+    file.write_all(bytes).and_then(|()| std::fs::rename(&name, path)).map_err(|error| {
         let _ = std::fs::remove_file(&name);
         fault(error)
     })
