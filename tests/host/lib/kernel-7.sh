@@ -50,17 +50,24 @@ unpack_kernel() {
 	cp "$OUT/kernel/lib/modules/$KREL-cloud-amd64/vmlinuz" "$OUT/vmlinuz"
 }
 
-# The compiler is the one that the headers depend on. What packages would set up when installed is done by hand.
+# The compiler is the one that the headers depend on; libc6-dev is for KVM's selftests. What packages would set up when installed is done by hand.
 prepare_kernel_tools() {
-	local headers compiler name
+	local compiler name
 	TOOLS=$OUT/tools/root
-	headers=$(kernel_package "linux-headers-$KREL-cloud-amd64")
-	compiler=$(dpkg-deb -f "$headers" Depends | grep -o 'gcc-[0-9]*' | head -1)
+	compiler=$(kernel_compiler)
 	[ -n "$compiler" ] || die "the package linux-headers-$KREL-cloud-amd64 names no compiler any more"
-	newer_packages "$OUT/tools" "$SUITE" "$compiler-for-host" "linux-kbuild-$KREL" make dash coreutils sed grep mawk findutils diffutils
+	newer_packages "$OUT/tools" "$SUITE" "$compiler-for-host" "linux-kbuild-$KREL" binutils make libc6-dev \
+		dash coreutils sed grep mawk findutils diffutils
 	for name in bin sbin lib lib64; do [ -e "$TOOLS/$name" ] || ln -s "usr/$name" "$TOOLS/$name"; done
 	[ -e "$TOOLS/usr/bin/awk" ] || ln -s mawk "$TOOLS/usr/bin/awk"
 	mkdir -p "$TOOLS"/{dev,proc,tmp} "$TOOLS$OUT" "$TOOLS$HERE"
+}
+
+# kernel_compiler   prints its name, as gcc-16
+kernel_compiler() {
+	local headers
+	headers=$(kernel_package "linux-headers-$KREL-cloud-amd64")
+	dpkg-deb -f "$headers" Depends | grep -o 'gcc-[0-9]*' | head -1
 }
 
 kernel_make() { in_tools make "$@"; }
