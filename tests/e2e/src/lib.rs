@@ -199,7 +199,16 @@ pub fn run_test_program(kind: Kind, name: &str, environment: &str) -> String {
 /// The kernel that the virtual host has as `/k/vmlinuz`.
 #[must_use]
 pub fn kernel() -> PathBuf {
-    root().join("target/host/vmlinuz")
+    host_built().join("vmlinuz")
+}
+
+/// Where what belongs to the virtual host's kernel was built (`CASEMATE_HOST_KERNEL=7`: another than the usual 6.12).
+fn host_built() -> PathBuf {
+    let host = root().join("target/host");
+    match std::env::var("CASEMATE_HOST_KERNEL") {
+        Ok(kernel) if kernel != "6.12" => host.join(format!("kernel-{kernel}")),
+        _ => host,
+    }
 }
 
 /// A directory of this test program, empty.
@@ -222,7 +231,7 @@ fn build() -> Result<PathBuf, String> {
     let directory = scratch(&format!("initrd-{}", std::process::id()))?;
     let (initrd, input) = (directory.join("initrd"), directory.join("input"));
     std::fs::write(&input, format!("{INPUT}\n")).map_err(|e| e.to_string())?;
-    let modules = root().join("target/host/kernel/lib/modules");
+    let modules = host_built().join("kernel/lib/modules");
     let release = std::fs::read_dir(&modules)
         .ok()
         .and_then(|mut entries| entries.next()?.ok())
@@ -244,7 +253,7 @@ fn build() -> Result<PathBuf, String> {
 /// What the build said.
 pub fn initrd(out: &Path, workload: &str, modules: &[&str]) -> Result<(), String> {
     let programs = static_programs()?;
-    let directory = root().join("target/host/kernel/lib/modules");
+    let directory = host_built().join("kernel/lib/modules");
     let release = std::fs::read_dir(&directory)
         .ok()
         .and_then(|mut entries| entries.next()?.ok())
