@@ -53,7 +53,7 @@ make_modules() {
 	local tree=$1 directory=$2
 	shift 2
 	kernel_make -s -j"$(nproc)" -C "$tree/$HEADERS" M="$directory" "$@" modules >"$OUT/make.log" 2>&1 ||
-		{ tail -30 "$OUT/make.log" >&2; die "kernel modules of $directory do not build (log: $OUT/make.log)"; }
+		{ tail -30 "$OUT/make.log" >&2; die "kernel modules of $directory do not build for $KREL (log: $OUT/make.log); what differs between kernels is in tests/host/snp/snpemu/compat.h"; }
 }
 
 # The sources in a tree must still be exactly the packaged ones after a build.
@@ -81,9 +81,31 @@ build_kvm_protected() {
 	rm -rf "$root" "$tree"
 }
 
+# A redirection of a name that KVM no longer uses would do nothing, and say nothing: each must still be where it takes effect.
+check_redirections() { # KVM'S SOURCES
+	local file name
+	while read -r file name; do
+		grep -qF -- "$name" "$1/$file" ||
+			die "KVM of $KREL has no $name in $file any more: tests/host/snp/redirect and snpemu/compat.h must be adapted"
+	done <<-'END'
+		svm/svm.c __svm_sev_es_vcpu_run(svm,
+		svm/sev.c cc_platform_has(CC_ATTR_HOST_SEV_SNP)
+		svm/sev.c cpuid(0x8000001f,
+		svm/sev.c misc_cg_set_capacity(MISC_CG_RES_SEV,
+		svm/sev.c misc_cg_try_charge(type,
+		svm/sev.c misc_cg_uncharge(type,
+		svm/sev.c tlb_ctl = TLB_CONTROL_FLUSH_ASID;
+		cpuid.c cpuid_count(entry->function,
+		cpuid.c cpuid_eax(0x80000000)
+	END
+	[ "$(grep -c TLB_CONTROL_FLUSH_ASID "$1/svm/sev.c")" = 1 ] ||
+		die "KVM of $KREL uses TLB_CONTROL_FLUSH_ASID in svm/sev.c more than once: tests/host/snp/redirect/sev.h must be adapted"
+}
+
 # make_snp_modules TREE KVM   the model and, against it, KVM with the redirections
 make_snp_modules() {
 	local redirect=$HERE/snp/redirect emu=$1/snpemu
+	check_redirections "$2"
 	mkdir -p "$emu"
 	cp -u "$HERE"/snp/snpemu/* "$emu/"
 	make_modules "$1" "$emu" KVMSRC="$2"
