@@ -202,13 +202,16 @@ pub fn kernel() -> PathBuf {
     host_built().join("vmlinuz")
 }
 
-/// Where what belongs to the virtual host's kernel was built (`CASEMATE_HOST_KERNEL=7`: another than the usual 6.12).
+/// Whether the virtual host runs the 7.x kernel (`CASEMATE_HOST_KERNEL=7`) instead of the usual 6.12.
+#[must_use]
+pub fn on_kernel_7() -> bool {
+    std::env::var_os("CASEMATE_HOST_KERNEL").is_some_and(|kernel| kernel == "7")
+}
+
+/// Where what belongs to the virtual host's kernel was built.
 fn host_built() -> PathBuf {
     let host = root().join("target/host");
-    match std::env::var("CASEMATE_HOST_KERNEL") {
-        Ok(kernel) if kernel != "6.12" => host.join(format!("kernel-{kernel}")),
-        _ => host,
-    }
+    if on_kernel_7() { host.join("kernel-7") } else { host }
 }
 
 /// A directory of this test program, empty.

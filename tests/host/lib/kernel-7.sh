@@ -61,6 +61,8 @@ prepare_kernel_tools() {
 	for name in bin sbin lib lib64; do [ -e "$TOOLS/$name" ] || ln -s "usr/$name" "$TOOLS/$name"; done
 	[ -e "$TOOLS/usr/bin/awk" ] || ln -s mawk "$TOOLS/usr/bin/awk"
 	mkdir -p "$TOOLS"/{dev,proc,tmp} "$TOOLS$OUT" "$TOOLS$HERE"
+	in_tools "x86_64-linux-gnu-$compiler" --version >/dev/null ||
+		die "the unpacked compiler cannot be run: this needs root or user namespaces (unshare --map-root-user --mount)"
 }
 
 # kernel_compiler   prints its name, as gcc-16
