@@ -10,7 +10,7 @@ T ?= 60
 INPUT ?= demo/readings.csv
 CASES ?= 100000
 
-.PHONY: help demo demo-snp test lint bench fuzz coverage static host snp-host snp-host-reference snp-host-clean policy-oracles clean
+.PHONY: help demo demo-snp test lint bench fuzz coverage static host snp-host snp-host-reference snp-host-7 snp-host-selftests snp-host-clean policy-oracles clean
 
 help:
 	@echo 'make demo [INPUT=FILE]   a Linux guest computes a table from FILE (sensor,value lines)'
@@ -24,6 +24,7 @@ help:
 	@echo 'make host CMD="..."      a command in the virtual host: a Linux with KVM, in QEMU'
 	@echo 'make snp-host CMD="..."  the same with a MODEL of the SNP processor: VM type 4, /dev/sev'
 	@echo 'make snp-host-reference  unmodified QEMU 10 with OVMF there, against sev-snp-measure'
+	@echo 'make snp-host-7          its tests on a second kernel, the 7.x of a newer Debian suite, and KVM'"'"'s own selftests there'
 	@echo 'make clean               removes what was built and downloaded'
 
 demo:
@@ -49,7 +50,7 @@ coverage:
 
 # A workspace of its own: the two engines are 200 crates and minutes of building, and no part of the program.
 policy-oracles:
-	@cd tests/policy-oracles && CASEMATE_POLICY_CASES=$(CASES) $(CARGO) test --quiet --release --locked
+	@cd tests/policy-oracles && CASEMATE_POLICY_CASES=$(CASES) $(CARGO) test --quiet --locked
 
 # The program and a guest's PID 1 without shared libraries: they run in any Linux, the virtual host's included.
 static:
@@ -68,9 +69,23 @@ snp-host-reference:
 	@tests/host/snp/reference/run
 	@tests/host/snp/reference/run --cpus 2
 
+# The virtual SNP host on a 7.x kernel, which is downloaded with its compiler (290 MB) the first time: its tests, reports with
+# certificates, a Linux guest with one vCPU and with two, KVM's own selftests.
+snp-host-7: export CASEMATE_HOST_KERNEL = 7
+snp-host-7:
+	@$(CARGO) test --quiet --locked -p casemate-test-host
+	@$(CARGO) test --quiet --locked -p casemate --test kvm_abi
+	@tests/host/snp/soak 3
+	@tests/host/snp/soak --vcpus 2 3
+	@tests/host/snp/selftests
+
+snp-host-selftests:
+	@tests/host/snp/selftests
+
 # Removes what was built for the virtual SNP host; the downloaded packages stay.
 snp-host-clean:
-	rm -rf target/host/snp.* target/host/kernel-tree target/host/reference
+	rm -rf target/host/snp.* target/host/kernel-tree target/host/reference target/host/kernel-7/snp.* \
+		target/host/kernel-7/kernel-tree target/host/kernel-7/selftests
 
 clean:
 	rm -rf target

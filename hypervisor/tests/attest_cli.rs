@@ -133,6 +133,25 @@ fn certificates_are_kept_and_used_offline() {
 }
 
 #[test]
+fn a_certificate_table_makes_a_report_verifiable_without_more() {
+    let (report, cert) = (vector("reports/ms_genoa.bin"), vector("reports/ms_genoa.vcek.der"));
+    let (table, extended) = (scratch("table"), scratch("extended"));
+    let (out, _) = expect(0, &["attest", "table", path(&cert), "--out", path(&table)]);
+    assert!(out.starts_with("SEV-VCEK: "));
+    let both = [std::fs::read(&report).unwrap(), std::fs::read(&table).unwrap()].concat();
+    std::fs::write(&extended, both).unwrap();
+    expect(0, &["attest", "verify", path(&extended), "--at", "2026-06-01"]);
+    expect(1, &["attest", "verify", path(&report), "--at", "2026-06-01"]);
+    // One of a kind, an endorsement key among them, and certificates of SNP alone.
+    let twice = ["attest", "table", path(&cert), path(&cert), "--out", path(&table)];
+    assert!(expect(2, &twice).1.contains("a second SEV-VCEK"));
+    expect(2, &["attest", "table", path(&report), "--out", path(&table)]);
+    expect(2, &["attest", "table", "--out", path(&table)]);
+    std::fs::remove_file(table).unwrap();
+    std::fs::remove_file(extended).unwrap();
+}
+
+#[test]
 fn measure_prints_the_digest_and_makes_id_blocks_that_check() {
     let ovmf = vector("measure/ovmf_AmdSev_suffix.bin");
     let base = ["measure", "--ovmf", path(&ovmf)];

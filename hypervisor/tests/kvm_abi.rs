@@ -1,7 +1,8 @@
 //! The kernel's interface as its headers have it, against what Casemate uses: a C program, compiled from the headers, prints
 //! every size, offset and number; they must be ours.
 //!
-//! Headers: those of the virtual host's kernel (`tests/host/build --protected`), else the system's where they know SEV-SNP.
+//! Headers: those of the virtual host's kernels (`tests/host/build --protected`, and with `--kernel 7`), else the system's where
+//! they know SEV-SNP.
 //! What a header does not have yet (certificate exits came with Linux 7.0) is counted and said.
 #![allow(
     clippy::unwrap_used,
@@ -156,21 +157,41 @@ const RUN_OFFSETS: &[(&str, u64)] = &[
     ("msr.error", 32),
     ("msr.index", 44),
     ("msr.data", 48),
+    // Linux 7.0 and later.
+    ("snp_req_certs.gpa", 32),
+    ("snp_req_certs.npages", 40),
+    ("snp_req_certs.ret", 48),
 ];
 
-fn kernel_headers() -> Option<PathBuf> {
-    let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/host/kernel-tree/usr/src");
-    let common = std::fs::read_dir(sources).ok().and_then(|entries| {
+fn kernel_headers() -> Vec<PathBuf> {
+    let host = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/host");
+    let common = ["kernel-tree", "kernel-7/kernel-tree"].into_iter().filter_map(|tree| {
+        let entries = std::fs::read_dir(host.join(tree).join("usr/src")).ok()?;
         entries.flatten().map(|entry| entry.path()).find(|path| {
             path.to_string_lossy().ends_with("-common")
                 && path.join("include/uapi/linux/kvm.h").is_file()
         })
     });
-    let system = || {
-        let header = std::fs::read_to_string("/usr/include/x86_64-linux-gnu/asm/kvm.h").ok()?;
-        header.contains("kvm_sev_snp_launch_start").then(PathBuf::new)
-    };
-    common.or_else(system)
+    let found: Vec<PathBuf> = common.collect();
+    if !found.is_empty() {
+        return found;
+    }
+    let header = std::fs::read_to_string("/usr/include/x86_64-linux-gnu/asm/kvm.h");
+    let system = header.is_ok_and(|header| header.contains("kvm_sev_snp_launch_start"));
+    if system { vec![PathBuf::new()] } else { Vec::new() }
+}
+
+/// Whether the compiler says that the headers do not have this name, or the member of `kvm_run` it begins with.
+fn is_unknown(complaints: &str, expression: &str) -> bool {
+    let member = expression
+        .strip_prefix("offsetof(struct kvm_run, ")
+        .and_then(|field| field.split(['.', ')']).next());
+    [('‘', '’'), ('\'', '\'')].into_iter().any(|(open, close)| {
+        complaints.contains(&format!("{open}{expression}{close} undeclared"))
+            || member.is_some_and(|member| {
+                complaints.contains(&format!("no member named {open}{member}{close}"))
+            })
+    })
 }
 
 /// Copies the headers that are needed, with what only the kernel has taken out, as `make headers_install` does.
@@ -223,13 +244,8 @@ fn theirs(headers: &Path, expressions: &[String]) -> BTreeMap<String, u64> {
     let complaints = String::from_utf8_lossy(&built.stderr).into_owned();
     if !built.status.success() {
         // Names that these headers do not have yet.
-        let unknown: Vec<&String> = expressions
-            .iter()
-            .filter(|e| {
-                complaints.contains(&format!("‘{e}’ undeclared"))
-                    || complaints.contains(&format!("'{e}' undeclared"))
-            })
-            .collect();
+        let unknown: Vec<&String> =
+            expressions.iter().filter(|e| is_unknown(&complaints, e)).collect();
         assert!(!unknown.is_empty(), "{complaints}");
         for name in &unknown {
             println!("SKIPPED: these headers have no {name}");
@@ -250,16 +266,23 @@ fn theirs(headers: &Path, expressions: &[String]) -> BTreeMap<String, u64> {
 
 #[test]
 fn structures_requests_and_numbers_are_those_of_the_kernels_headers() {
-    let Some(headers) = kernel_headers() else {
+    let all = kernel_headers();
+    if all.is_empty() {
         println!(
             "SKIPPED: no kernel headers with SEV-SNP (tests/host/build --protected fetches them)"
         );
         return;
-    };
+    }
     if Command::new("gcc").arg("--version").output().is_err() {
         println!("SKIPPED: no gcc");
         return;
     }
+    for headers in all {
+        compare(&headers);
+    }
+}
+
+fn compare(headers: &Path) {
     let mut ours = structures();
     ours.extend(numbers());
     ours.extend(
@@ -267,7 +290,7 @@ fn structures_requests_and_numbers_are_those_of_the_kernels_headers() {
     );
     let exits = EXITS.iter().map(|(name, _)| (*name).to_owned());
     let expressions: Vec<String> = ours.iter().map(|(name, _)| name.clone()).chain(exits).collect();
-    let theirs = theirs(&headers, &expressions);
+    let theirs = theirs(headers, &expressions);
     let mut compared = 0;
     for (name, ours) in &ours {
         if let Some(theirs) = theirs.get(name) {

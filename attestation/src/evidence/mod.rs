@@ -9,7 +9,9 @@ mod hcl;
 mod table;
 mod tsm;
 
-pub use table::{CertTable, Guid, VCEK_GUID, VLEK_GUID};
+pub use table::{
+    ARK_GUID, ASK_GUID, CertTable, Guid, VCEK_GUID, VLEK_GUID, encode as encode_table,
+};
 
 use crate::cert::{Role, certificates_in};
 use crate::report::{REPORT_SIZE, Report, SigningKey};

@@ -20,6 +20,27 @@ pub const VCEK_GUID: Guid = *b"\x63\xda\x75\x8d\xe6\x64\x45\x64\xad\xc5\xf4\xb9\
 /// a8074bc2-a25a-483e-aae6-39c045a0b8a1.
 pub const VLEK_GUID: Guid = *b"\xa8\x07\x4b\xc2\xa2\x5a\x48\x3e\xaa\xe6\x39\xc0\x45\xa0\xb8\xa1";
 
+/// c0b406a4-a803-4952-9743-3fb6014cd0ae.
+pub const ARK_GUID: Guid = *b"\xc0\xb4\x06\xa4\xa8\x03\x49\x52\x97\x43\x3f\xb6\x01\x4c\xd0\xae";
+/// 4ab7b379-bbac-4fe4-a02f-05aef327c782.
+pub const ASK_GUID: Guid = *b"\x4a\xb7\xb3\x79\xbb\xac\x4f\xe4\xa0\x2f\x05\xae\xf3\x27\xc7\x82";
+
+/// A table with these entries, as a host writes it; `None` when it would break a rule.
+#[must_use]
+pub fn encode(entries: &[(Guid, &[u8])]) -> Option<Vec<u8>> {
+    let mut at = entries.len().checked_add(1)?.checked_mul(ENTRY)?;
+    let mut table = Vec::new();
+    for (guid, contents) in entries {
+        table.extend(guid);
+        table.extend(u32::try_from(at).ok()?.to_le_bytes());
+        table.extend(u32::try_from(contents.len()).ok()?.to_le_bytes());
+        at = at.checked_add(contents.len())?;
+    }
+    table.extend([0; ENTRY]);
+    table.extend(entries.iter().flat_map(|(_, contents)| contents.iter()));
+    CertTable::parse(&table).is_ok().then_some(table)
+}
+
 /// A certificate table whose entries are in bounds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CertTable<'a> {
@@ -101,7 +122,7 @@ fn span(rest: &[u8]) -> Option<(usize, usize)> {
 
 #[cfg(test)]
 mod tests {
-    use super::{CertTable, VCEK_GUID, VLEK_GUID};
+    use super::{ASK_GUID, CertTable, VCEK_GUID, VLEK_GUID, encode};
 
     fn table(entries: &[([u8; 16], u32, u32)], total: usize) -> Vec<u8> {
         let mut out = Vec::new();
@@ -127,6 +148,16 @@ mod tests {
         assert_eq!(parsed.get(VCEK_GUID), None);
         assert!(CertTable::parse(&[]).unwrap().entries().next().is_none());
         assert!(CertTable::parse(&[0; 64]).unwrap().entries().next().is_none());
+    }
+
+    #[test]
+    fn what_is_encoded_is_read_back_and_a_kind_given_twice_is_refused() {
+        let entries = [(VCEK_GUID, &b"one"[..]), (ASK_GUID, b"two"), (VLEK_GUID, b"")];
+        let bytes = encode(&entries).unwrap();
+        let parsed = CertTable::parse(&bytes).unwrap();
+        assert_eq!(parsed.entries().collect::<Vec<_>>(), entries);
+        assert_eq!(encode(&[(ASK_GUID, b"x"), (ASK_GUID, b"y")]), None);
+        assert_eq!(encode(&[(ASK_GUID, &[0; super::MAX_TABLE])]), None);
     }
 
     #[test]

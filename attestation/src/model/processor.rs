@@ -6,7 +6,7 @@ use super::root::{ModelRoot, Signer};
 use super::x509::{Template, p384_spki, vek_extensions};
 use super::{GuestState, ModelError, Status};
 use crate::cert::Role;
-use crate::evidence::{VCEK_GUID, VLEK_GUID};
+use crate::evidence::{VCEK_GUID, VLEK_GUID, encode_table};
 use crate::hex::{Hex, decode, encode};
 use crate::report::{FirmwareVersion, Generation, REPORT_SIZE, SIGNED_SIZE, Tcb};
 use ring::hmac;
@@ -187,19 +187,8 @@ impl Processor {
     pub fn cert_table(&self) -> Vec<u8> {
         let mut entries = vec![(VCEK_GUID, self.vcek())];
         entries.extend(self.vlek().map(|vlek| (VLEK_GUID, vlek)));
-        let list = entries.len().saturating_add(1).saturating_mul(24);
-        let mut table: Vec<u8> = Vec::new();
-        let mut contents: Vec<u8> = Vec::new();
-        for (guid, der) in entries {
-            let offset = u32::try_from(list.saturating_add(contents.len())).unwrap_or(0);
-            table.extend(guid);
-            table.extend(offset.to_le_bytes());
-            table.extend(u32::try_from(der.len()).unwrap_or(0).to_le_bytes());
-            contents.extend_from_slice(der);
-        }
-        table.resize(list, 0);
-        table.extend(contents);
-        table
+        // Two certificates of a few kilobytes break no rule.
+        encode_table(&entries).unwrap_or_default()
     }
 
     pub(super) fn derivation_key(&self) -> &hmac::Key {

@@ -1,6 +1,9 @@
 //! `casemate attest`: verify, show and keep evidence of SEV-SNP guests.
 
-use super::{Outcome, attest_certs, attest_replay, attest_report_data, attest_show, attest_verify};
+use super::{
+    Outcome, attest_certs, attest_replay, attest_report_data, attest_show, attest_table,
+    attest_verify,
+};
 use clap::{Args, Subcommand};
 
 /// Verify, show and keep evidence of SEV-SNP guests.
@@ -18,6 +21,8 @@ enum Command {
     Show(attest_show::Show),
     /// Keep certificates and revocation lists on disk.
     Certs(attest_certs::Certs),
+    /// Make the certificate table that a host gives to its guests.
+    Table(attest_table::Table),
     /// Repeat a verification on record.
     Replay(attest_replay::Replay),
     /// Print the REPORT_DATA of a purpose and a nonce.
@@ -33,6 +38,7 @@ pub fn run(attest: &Attest) -> Outcome {
         Command::Verify(verify) => attest_verify::run(verify),
         Command::Show(show) => attest_show::run(show),
         Command::Certs(certs) => attest_certs::run(certs),
+        Command::Table(table) => attest_table::run(table),
         Command::Replay(replay) => attest_replay::run(replay),
         Command::ReportData(data) => attest_report_data::run(data),
     }

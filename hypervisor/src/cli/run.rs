@@ -98,7 +98,7 @@ Configuration file:
   id_block = \"id-block.bin\"   # with id_auth = \"id-auth.bin\", and author_key_enabled
   vcek_disabled = false         # reports may not be signed by the VCEK
   vmsa_features = 0             # bits 5 (debug swap), 9 (secure TSC)
-  certs = \"certs.bin\"         # certificate table for extended requests (Linux 7.0)
+  certs = \"certs.bin\"         # certificates for extended requests (Linux 7.0): `casemate attest table`
   c_bit = 51                    # of every EPYC
 
 Examples:

@@ -59,9 +59,11 @@ const FLAWS: [Flaw; 4] = [
     Flaw {
         subject: "SNP page-state change",
         why: "an SNP guest can reach host memory by a page-state change request on Linux 6.10 and newer without \
-              mainline commit db3f219 (May 2026; 6.12.117 and 7.3.4 have it): make sure this kernel has it",
+              mainline commit db3f219 (May 2026; 6.12.117, 7.2.12 and 7.3.4 have it): make sure this kernel has it",
         has: |k| {
-            let fixed = k.is_series(6, 12) && k >= v(6, 12, 117) || k >= v(7, 3, 4);
+            let fixed = k.is_series(6, 12) && k >= v(6, 12, 117)
+                || k.is_series(7, 2) && k >= v(7, 2, 12)
+                || k >= v(7, 3, 4);
             k >= v(6, 10, 0) && !fixed
         },
     },

@@ -187,6 +187,12 @@ fn snp(kvm: &Kvm) -> Vec<Finding> {
             Finding::new("memory encryption", Verdict::Note, "none", why)
         }
     });
+    if offered {
+        let there = crate::kvm::has_certificate_exits(kvm);
+        let verdict = if there { Verdict::Ok } else { Verdict::Note };
+        let why = "certificates come with a guest's extended report (`snp.certs`): Linux 7.0";
+        findings.push(Finding::new("SNP certificate exits", verdict, yes_no(there), why));
+    }
     findings
 }
 

@@ -31,6 +31,8 @@ fn flaws_are_named_for_the_versions_that_have_them_only() {
     );
     assert_eq!(flaw_names("6.12.117"), ["SNP launch finish", "KVM_RUN ENOMEM"]);
     assert_eq!(flaw_names("6.12.118"), ["KVM_RUN ENOMEM"]);
+    assert_eq!(flaw_names("7.2.11"), ["SNP page-state change"]);
+    assert_eq!(flaw_names("7.2.12"), [""; 0]);
     assert_eq!(flaw_names("7.3.4"), [""; 0]);
 }
 

@@ -19,7 +19,7 @@ pub use private_memory::PrivateMemory;
 pub use regs::{BootState, vcpu_states};
 pub use snp::{SnpError, SnpVm};
 pub use vcpu::{KVM_RUN, Vcpu};
-pub use vm::{Vm, VmKind, offers_snp};
+pub use vm::{Vm, VmKind, has_certificate_exits, offers_snp};
 
 /// Why KVM could not do what was asked: the call, what it was for, and the kernel's reason.
 #[derive(Debug, thiserror::Error)]

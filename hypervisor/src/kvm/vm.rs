@@ -41,6 +41,22 @@ pub fn offers_snp(dev_kvm: &OwnedFd) -> Result<bool, KvmError> {
     Ok(types > 0 && types & (1 << KVM_X86_SNP_VM) != 0)
 }
 
+/// Whether KVM can ask for the certificates of an extended guest request (Linux 7.0).
+#[must_use]
+pub fn has_certificate_exits(kvm: &Kvm) -> bool {
+    let mut value = 0_u64;
+    let attribute = kvm_device_attr {
+        group: GROUP_SEV,
+        attr: ATTRIBUTE_REQ_CERTS,
+        addr: (&raw mut value) as u64,
+        ..Default::default()
+    };
+    // SAFETY: the kernel reads the structure and writes eight bytes to `value`; both outlive the call.
+    let result =
+        unsafe { libc::ioctl(kvm.as_raw_fd(), GET_DEVICE_ATTR as libc::Ioctl, &attribute) };
+    result == 0 && value != 0
+}
+
 /// Three pages below 4 GiB, outside RAM and every window, that Intel's KVM needs for real mode.
 const TSS_ADDRESS: usize = 0xfffb_d000;
 
@@ -173,18 +189,7 @@ impl Vm {
 
     /// Whether KVM can ask for the certificates of an extended guest request (Linux 7.0).
     pub(super) fn has_certificate_exits(&self) -> bool {
-        let mut value = 0_u64;
-        let attribute = kvm_device_attr {
-            group: GROUP_SEV,
-            attr: ATTRIBUTE_REQ_CERTS,
-            addr: (&raw mut value) as u64,
-            ..Default::default()
-        };
-        // SAFETY: the kernel reads the structure and writes eight bytes to `value`; both outlive the call.
-        let result = unsafe {
-            libc::ioctl(self.kvm.as_raw_fd(), GET_DEVICE_ATTR as libc::Ioctl, &attribute)
-        };
-        result == 0 && value != 0
+        has_certificate_exits(&self.kvm)
     }
 
     /// Raises interrupt line `gsi` whenever `event` is signalled.

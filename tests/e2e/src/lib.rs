@@ -199,7 +199,19 @@ pub fn run_test_program(kind: Kind, name: &str, environment: &str) -> String {
 /// The kernel that the virtual host has as `/k/vmlinuz`.
 #[must_use]
 pub fn kernel() -> PathBuf {
-    root().join("target/host/vmlinuz")
+    host_built().join("vmlinuz")
+}
+
+/// Whether the virtual host runs the 7.x kernel (`CASEMATE_HOST_KERNEL=7`) instead of the usual 6.12.
+#[must_use]
+pub fn on_kernel_7() -> bool {
+    std::env::var_os("CASEMATE_HOST_KERNEL").is_some_and(|kernel| kernel == "7")
+}
+
+/// Where what belongs to the virtual host's kernel was built.
+fn host_built() -> PathBuf {
+    let host = root().join("target/host");
+    if on_kernel_7() { host.join("kernel-7") } else { host }
 }
 
 /// A directory of this test program, empty.
@@ -222,7 +234,7 @@ fn build() -> Result<PathBuf, String> {
     let directory = scratch(&format!("initrd-{}", std::process::id()))?;
     let (initrd, input) = (directory.join("initrd"), directory.join("input"));
     std::fs::write(&input, format!("{INPUT}\n")).map_err(|e| e.to_string())?;
-    let modules = root().join("target/host/kernel/lib/modules");
+    let modules = host_built().join("kernel/lib/modules");
     let release = std::fs::read_dir(&modules)
         .ok()
         .and_then(|mut entries| entries.next()?.ok())
@@ -244,7 +256,7 @@ fn build() -> Result<PathBuf, String> {
 /// What the build said.
 pub fn initrd(out: &Path, workload: &str, modules: &[&str]) -> Result<(), String> {
     let programs = static_programs()?;
-    let directory = root().join("target/host/kernel/lib/modules");
+    let directory = host_built().join("kernel/lib/modules");
     let release = std::fs::read_dir(&directory)
         .ok()
         .and_then(|mut entries| entries.next()?.ok())

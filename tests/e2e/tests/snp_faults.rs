@@ -3,7 +3,7 @@
 //! where it can do no harm, with the kernel and all of its memory accepted; always within the time that the user gave.
 #![allow(clippy::expect_used, clippy::unwrap_used, clippy::indexing_slicing, reason = "test code")]
 
-use casemate_e2e::{place, static_programs};
+use casemate_e2e::{on_kernel_7, place, static_programs};
 use casemate_test_host::{Host, Kind};
 use std::time::{Duration, Instant};
 
@@ -40,6 +40,9 @@ fn kernel() -> Vec<u8> {
 const KERNEL_REACHED: &str = "GHCB reason set 2, code 0x2a";
 const LIMIT: &str = "45s";
 const ENDED: &str = "did not end within 45s and was ended";
+/// Linux 7 looks at a private page's owner at each of its faults (`kvm_gmem_prepare_folio`), 6.12 at the first alone: a
+/// change that was not made stays so there, and is made by the next fault here.
+const MADE_UP_BY_LINUX_7: &[&str] = &["psc-drop:1", "psc-drop:3000", "psc-reorder:5"];
 const REPLACED: &[&str] = &["took away or replaced a page", "triple-faulted"];
 const BAD_ANSWER: &str = "answered a GHCB request with something else";
 
@@ -150,6 +153,8 @@ fn every_fault_of_the_host_ends_in_refusal_or_does_no_harm() {
             .expect("the virtual SNP host runs");
         let said = output.stderr.lines().rfind(|line| line.starts_with("casemate:")).unwrap_or("");
         println!("{fault:16} {:3} s, status {}: {said}", before.elapsed().as_secs(), output.status);
+        let made_up = on_kernel_7() && MADE_UP_BY_LINUX_7.contains(fault);
+        let endings = if made_up { &[KERNEL_REACHED] } else { *endings };
         let expected = endings.iter().any(|ending| said.contains(ending));
         let happened = fault.is_empty() || output.log.contains("FAULT ");
         if !expected || !happened || output.status == 0 || !output.stdout.is_empty() {

@@ -5,18 +5,17 @@ prepare_kernel_tree() {
 	TREE=$OUT/kernel-tree
 	HEADERS=usr/src/linux-headers-$KREL-cloud-amd64
 	COMMON=usr/src/linux-headers-$KREL-common
-	SOURCE=usr/src/linux-source-6.12
-	install_tools gcc:gcc make:make strip:binutils
+	prepare_kernel_tools
 	[ "$(cat "$TREE/.complete" 2>/dev/null)" != "$KREL $KVER" ] || return 0
 	local package deb
 	rm -rf "$TREE"
 	mkdir -p "$TREE"
-	for package in "linux-headers-$KREL-cloud-amd64" "linux-headers-$KREL-common" "linux-kbuild-$KREL" linux-source-6.12; do
-		deb=$(fetch_package "$package" "$KVER" "$OUT/debs")
+	for package in "linux-headers-$KREL-cloud-amd64" "linux-headers-$KREL-common" "linux-kbuild-$KREL" "${SOURCE##*/}"; do
+		deb=$(kernel_package "$package")
 		dpkg-deb -x "$deb" "$TREE"
 	done
 	say "unpacking KVM's sources"
-	tar -C "$TREE/usr/src" -xf "$TREE/$SOURCE.tar.xz" linux-source-6.12/arch/x86/kvm linux-source-6.12/virt
+	tar -C "$TREE/usr/src" -xf "$TREE/$SOURCE.tar.xz" "${SOURCE##*/}/arch/x86/kvm" "${SOURCE##*/}/virt"
 	rm "$TREE/$SOURCE.tar.xz"
 	[ -x "$TREE/$HEADERS/scripts/mod/modpost" ] || die "the package linux-kbuild-$KREL has changed: no scripts/mod/modpost"
 	echo "$KREL $KVER" >"$TREE/.complete"
@@ -31,33 +30,30 @@ configured_tree() {
 	rm -rf "${copy:?}/$COMMON/arch/x86/kvm" "${copy:?}/$COMMON/virt"
 	cp -a "$TREE/$SOURCE/arch/x86/kvm" "$copy/$COMMON/arch/x86/"
 	cp -a "$TREE/$SOURCE/virt" "$copy/$COMMON/"
-	rm "$copy/$HEADERS/Makefile"
-	echo "include $copy/$COMMON/Makefile" >"$copy/$HEADERS/Makefile"
+	sed -i "s|/usr/src/|$copy/usr/src/|" "$copy/$HEADERS/Makefile"
 	auto=$copy/$HEADERS/include/config/auto.conf
 	header=$copy/$HEADERS/include/generated/autoconf.h
 	# kbuild reads the first file, C code the second. Debug information, which costs half of the time, is dropped from the
 	# first only: the second decides the layout of struct module. sed -i makes new files, so the tree that shares the old ones stays as it was.
 	sed -i -e '/^CONFIG_KVM_INTEL=/d' -e '/^CONFIG_DEBUG_INFO/d' "$auto"
 	sed -i '/^#define CONFIG_KVM_INTEL_MODULE /d' "$header"
+	adapt_configuration "$copy/$HEADERS"
 	for option in "$@"; do
 		grep -qw "$option" "$TREE/$SOURCE/arch/x86/kvm/Kconfig" "$TREE/$SOURCE/virt/kvm/Kconfig" ||
 			[ "$option" = CRYPTO_DEV_SP_PSP ] ||
-			die "the kernel $KREL has no option $option any more; tests/host/lib/kvm-modules.sh must be adapted"
+			die "the kernel $KREL has no option $option any more; tests/host/lib/kernel-$kernel.sh must be adapted"
 		echo "CONFIG_$option=y" >>"$auto"
 		echo "#define CONFIG_$option 1" >>"$header"
 	done
 	printf '%s\n' "$copy"
 }
 
-SNP_OPTIONS="KVM_AMD_SEV HAVE_KVM_ARCH_GMEM_PREPARE HAVE_KVM_ARCH_GMEM_INVALIDATE CRYPTO_DEV_SP_PSP"
-PRIVATE_MEMORY="KVM_SW_PROTECTED_VM KVM_GENERIC_PRIVATE_MEM KVM_PRIVATE_MEM KVM_GENERIC_MEMORY_ATTRIBUTES"
-
 # make_modules TREE DIRECTORY [ARGUMENT...]   runs kbuild there; its output is shown only when it fails
 make_modules() {
 	local tree=$1 directory=$2
 	shift 2
-	make -s -j"$(nproc)" -C "$tree/$HEADERS" M="$directory" "$@" modules >"$OUT/make.log" 2>&1 ||
-		{ tail -30 "$OUT/make.log" >&2; die "kernel modules of $directory do not build (log: $OUT/make.log)"; }
+	kernel_make -s -j"$(nproc)" -C "$tree/$HEADERS" M="$directory" "$@" modules >"$OUT/make.log" 2>&1 ||
+		{ tail -30 "$OUT/make.log" >&2; die "kernel modules of $directory do not build for $KREL (log: $OUT/make.log); what differs between kernels is in tests/host/snp/snpemu/compat.h"; }
 }
 
 # The sources in a tree must still be exactly the packaged ones after a build.
@@ -85,9 +81,31 @@ build_kvm_protected() {
 	rm -rf "$root" "$tree"
 }
 
+# A redirection of a name that KVM no longer uses would do nothing, and say nothing: each must still be where it takes effect.
+check_redirections() { # KVM'S SOURCES
+	local file name
+	while read -r file name; do
+		grep -qF -- "$name" "$1/$file" ||
+			die "KVM of $KREL has no $name in $file any more: tests/host/snp/redirect and snpemu/compat.h must be adapted"
+	done <<-'END'
+		svm/svm.c __svm_sev_es_vcpu_run(svm,
+		svm/sev.c cc_platform_has(CC_ATTR_HOST_SEV_SNP)
+		svm/sev.c cpuid(0x8000001f,
+		svm/sev.c misc_cg_set_capacity(MISC_CG_RES_SEV,
+		svm/sev.c misc_cg_try_charge(type,
+		svm/sev.c misc_cg_uncharge(type,
+		svm/sev.c tlb_ctl = TLB_CONTROL_FLUSH_ASID;
+		cpuid.c cpuid_count(entry->function,
+		cpuid.c cpuid_eax(0x80000000)
+	END
+	[ "$(grep -c TLB_CONTROL_FLUSH_ASID "$1/svm/sev.c")" = 1 ] ||
+		die "KVM of $KREL uses TLB_CONTROL_FLUSH_ASID in svm/sev.c more than once: tests/host/snp/redirect/sev.h must be adapted"
+}
+
 # make_snp_modules TREE KVM   the model and, against it, KVM with the redirections
 make_snp_modules() {
 	local redirect=$HERE/snp/redirect emu=$1/snpemu
+	check_redirections "$2"
 	mkdir -p "$emu"
 	cp -u "$HERE"/snp/snpemu/* "$emu/"
 	make_modules "$1" "$emu" KVMSRC="$2"
@@ -129,13 +147,13 @@ build_kvm_snp() {
 
 # The firmware process, and a MODEL root and chip of this working copy's own
 compile_firmware() {
-	local model=$OUT/snp-model program=$OUT/cargo/x86_64-unknown-linux-gnu/release/snp-firmware
+	local model=$SHARED/snp-model program=$SHARED/cargo/x86_64-unknown-linux-gnu/release/snp-firmware
 	command -v cargo >/dev/null 2>&1 || die "no cargo here: the MODEL firmware is a Rust program (https://rustup.rs)"
 	say "building the MODEL firmware process"
 	(cd "$HERE" && RUSTFLAGS="-C target-feature=+crt-static" CARGO_PROFILE_RELEASE_LTO=off \
 		cargo build --quiet --release --locked --package casemate-snp-firmware --target x86_64-unknown-linux-gnu \
-		--target-dir "$OUT/cargo") >"$OUT/cargo.log" 2>&1 ||
-		{ tail -30 "$OUT/cargo.log" >&2; die "the MODEL firmware process does not build"; }
+		--target-dir "$SHARED/cargo") >"$SHARED/cargo.log" 2>&1 ||
+		{ tail -30 "$SHARED/cargo.log" >&2; die "the MODEL firmware process does not build"; }
 	if [ ! -s "$model/processor.json" ]; then
 		say "making a MODEL root and chip (keys of 4096 bits: this takes a while)"
 		rm -rf "$model" "$model.new"
@@ -146,6 +164,6 @@ compile_firmware() {
 
 install_firmware() { # DIRECTORY: L1's root
 	mkdir -p "$1/bin" "$1/etc/snp-model"
-	install -m 755 "$OUT/cargo/x86_64-unknown-linux-gnu/release/snp-firmware" "$1/bin/snp-firmware"
-	cp "$OUT/snp-model"/{processor.json,ark-ask.pem,vcek.der} "$1/etc/snp-model/"
+	install -m 755 "$SHARED/cargo/x86_64-unknown-linux-gnu/release/snp-firmware" "$1/bin/snp-firmware"
+	cp "$SHARED/snp-model"/{processor.json,ark-ask.pem,vcek.der} "$1/etc/snp-model/"
 }

@@ -19,12 +19,16 @@ use sev::certs::snp::{Certificate, Chain, Verifiable, ca};
 use sev::firmware::guest::AttestationReport;
 use sev::parser::ByteParser;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
 const CONFIG: &str = "kernel = \"KERNEL\"\ninitrd = \"INITRD\"\nprotection = \"sev-snp\"\nmemory = \"192M\"\n\
     cmdline = \"console=ttyS0 panic=-1 quiet\"\n[snp]\nc_bit = 39\n";
+
+/// On a kernel without certificate exits a VM that wants to give certificates must not start.
+const WITH_CERTIFICATES: &str = "(cat /vm.toml; echo 'certs = \"/table\"') >/certs.toml
+    grep -q certs /vm.toml || { casemate run /certs.toml 2>&1; echo \"with certificates: $?\"; }";
 
 /// What the guest wrote between `BEGIN name` and `END name`.
 fn blob(console: &str, name: &str) -> Vec<u8> {
@@ -48,12 +52,22 @@ fn chain(model: &Path) -> Chain {
     Chain { ca: ca::Chain { ark, ask }, vek }
 }
 
-/// `casemate attest verify`: exit status and everything it said.
+/// `casemate attest verify` with the chip's certificate: exit status and everything it said.
 fn casemate_verify(program: &Path, report: &[u8], model: &Path, accept: bool) -> (i32, String) {
+    verify_with(program, report, &["--cert".into(), model.join("vcek.der")], model, accept)
+}
+
+fn verify_with(
+    program: &Path,
+    report: &[u8],
+    arguments: &[PathBuf],
+    model: &Path,
+    accept: bool,
+) -> (i32, String) {
     let file = common::scratch("report");
     fs::write(&file, report).unwrap();
     let mut command = Command::new(program);
-    command.args(["attest", "verify"]).arg(&file).arg("--cert").arg(model.join("vcek.der"));
+    command.args(["attest", "verify"]).arg(&file).args(arguments);
     if accept {
         command.arg("--accept-model-root").arg(model.join("ark-ask.pem"));
     }
@@ -76,30 +90,37 @@ fn reports_of_a_stock_guest_verify_up_to_the_model_root_in_two_independent_verif
         .arg(format!("{}=/bin/guest_report", taker.display()))
         .status();
     assert!(made.unwrap().success());
-    let configure = |kernel: &str, initrd: &str| {
-        fs::write(&config, CONFIG.replace("KERNEL", kernel).replace("INITRD", initrd)).unwrap();
+    let (table, model) = (common::scratch("table"), common::shared().join("snp-model"));
+    make_table(&casemate, &model, &table);
+    let configure = |kernel: &str, initrd: &str, table: &str| {
+        let mut text = CONFIG.replace("KERNEL", kernel).replace("INITRD", initrd);
+        if common::kernel_7() {
+            text.push_str(&format!("certs = \"{table}\"\n"));
+        }
+        fs::write(&config, text).unwrap();
     };
     let kernel = common::built().join("vmlinuz").canonicalize().unwrap();
-    configure(kernel.to_str().unwrap(), initrd.to_str().unwrap());
+    configure(kernel.to_str().unwrap(), initrd.to_str().unwrap(), table.to_str().unwrap());
     let measured = Command::new(&casemate).arg("measure").arg(&config).output().unwrap();
     let digest = String::from_utf8(measured.stdout).unwrap().trim().to_owned();
-    configure("/k/vmlinuz", "/initrd");
+    configure("/k/vmlinuz", "/initrd", "/table");
     let output = host
         .file(&casemate, "/bin/casemate")
         .file(&config, "/vm.toml")
         .file(&initrd, "/initrd")
+        .file(&table, "/table")
         .timeout(Duration::from_secs(400))
-        .run("casemate run /vm.toml --timeout 300s")
+        .run(&format!("{WITH_CERTIFICATES}; casemate run /vm.toml --timeout 300s"))
         .unwrap();
-    for file in [&initrd, &config, &taker] {
-        fs::remove_file(file).unwrap();
+    let table = fs::read(&table).unwrap();
+    for name in ["initrd", "config", "table", "guest_report"] {
+        fs::remove_file(common::scratch(name)).unwrap();
     }
     let console = output.stdout.replace('\r', "");
     let said =
         |what: &str| assert!(console.contains(what), "{what}:\n{console}\n{}", output.stderr);
     said("Memory Encryption Features active: AMD SEV SEV-ES SEV-SNP");
 
-    let model = common::built().join("snp-model");
     let chain = chain(&model);
     for (name, vmpl, data) in [
         ("tsm", 0, [b'0'; 63].as_slice()),
@@ -131,9 +152,49 @@ fn reports_of_a_stock_guest_verify_up_to_the_model_root_in_two_independent_verif
     said("same key again: 1");
     said("same key with the measurement: 0");
     assert!(blob(&console, "key").iter().any(|b| *b != 0));
-    // GHCB 4.1.8 as KVM of 6.12 serves it: an empty certificate table, no certificates needed.
-    assert_eq!(blob(&console, "certificates"), [0; 24]);
-    said("certificates need 0 bytes");
+    if common::kernel_7() {
+        certificates_come_with_the_report(&casemate, &model, &console, &table);
+    } else {
+        // GHCB 4.1.8 as KVM of 6.12 serves it: an empty certificate table, no certificates needed.
+        assert_eq!(blob(&console, "certificates")[..24], [0; 24]);
+        said("certificates need 0 bytes");
+        said("this host's KVM never asks for certificates");
+        said("with certificates: 1");
+    }
+}
+
+/// The table that `snp.certs` names: the MODEL chip's certificate and its issuers.
+fn make_table(casemate: &Path, model: &Path, table: &Path) {
+    let output = Command::new(casemate)
+        .args(["attest", "table", "--out"])
+        .args([table, &model.join("vcek.der"), &model.join("ark-ask.pem")])
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// GHCB 4.1.8 as KVM of 7.x serves it: the VMM gives the table, or says how many pages it needs.
+fn certificates_come_with_the_report(casemate: &Path, model: &Path, console: &str, table: &[u8]) {
+    let pages = table.len().div_ceil(4096) * 4096;
+    assert!(pages > 4096 && console.contains(&format!("certificates need {pages} bytes")));
+    assert!(console.contains(&format!("with room for 4096 they need {pages} bytes")), "{console}");
+    let (report, certificates) = (blob(console, "extended"), blob(console, "certificates"));
+    assert_eq!(certificates[..table.len()], *table);
+    assert!(certificates[table.len()..].iter().all(|byte| *byte == 0), "nothing of the host's");
+    // The extended report alone is enough, and only under a root that is accepted.
+    let extended = [report, certificates].concat();
+    let (status, said) = verify_with(casemate, &extended, &[], model, true);
+    assert!(status == 0 && said.contains("MODEL"), "{status} {said}");
+    assert_eq!(verify_with(casemate, &extended, &[], model, false).0, 1, "no root");
+    // The same through configfs-tsm.
+    let auxblob = common::scratch("auxblob");
+    fs::write(&auxblob, blob(console, "auxblob")).unwrap();
+    let (report, aux) = (blob(console, "tsm"), ["--aux".into(), auxblob.clone()]);
+    let (status, said) = verify_with(casemate, &report, &aux, model, true);
+    fs::remove_file(&auxblob).unwrap();
+    assert!(status == 0 && said.contains("MODEL"), "{status} {said}");
+    // Without any certificate nothing can be said of a report.
+    assert_eq!(verify_with(casemate, &report, &[], model, true).0, 1);
 }
 
 fn key() -> OwnerKey {

@@ -70,7 +70,8 @@ int main(void)
 	static uint8_t answer[4000], again[64], certs[4 * 4096] __attribute__((aligned(4096)));
 	struct report_req q = { .user_data = "from /dev/sev-guest" };
 	struct derived_key_req k = { .guest_field_select = 1 };
-	struct ext_report_req e = { .certs_address = (uint64_t)certs, .certs_len = sizeof(certs) };
+	struct ext_report_req e = { .certs_address = (uint64_t)certs };
+	uint32_t room;
 
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	device = open("/dev/sev-guest", O_RDWR);
@@ -93,12 +94,22 @@ int main(void)
 	printf("same key with the measurement: %d\n", !memcmp(answer + 32, again + 32, 32));
 	q.vmpl = 0;
 	memcpy(&e.data, &q, sizeof(q));
-	memset(certs, 0xff, sizeof(certs));
-	ask(GET_EXT_REPORT, &e, answer);
-	base64("extended", answer + 32, 1184);
-	base64("certificates", certs, 24);
+	/* Without room for certificates the host says how much they need. */
 	e.certs_len = 0;
 	ask(GET_EXT_REPORT, &e, answer);
 	printf("certificates need %u bytes\n", e.certs_len);
+	room = e.certs_len;
+	if (room > 4096) {
+		e.certs_len = 4096;
+		ask(GET_EXT_REPORT, &e, answer);
+		printf("with room for 4096 they need %u bytes\n", e.certs_len);
+	}
+	if (!room || room > sizeof(certs))
+		room = sizeof(certs);
+	memset(certs, 0xff, sizeof(certs));
+	e.certs_len = room;
+	ask(GET_EXT_REPORT, &e, answer);
+	base64("extended", answer + 32, 1184);
+	base64("certificates", certs, room);
 	return 0;
 }

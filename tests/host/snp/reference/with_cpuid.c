@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * with_cpuid SITES PROGRAM [ARGUMENT]...   starts PROGRAM and answers its first question for CPUID leaf 0x8000001F as the
- * MODEL's processor would.
+ * with_cpuid [--stay] SITES PROGRAM [ARGUMENT]...   starts PROGRAM and answers its first question for CPUID leaf 0x8000001F
+ * as the MODEL's processor would; with --stay every one.
  *
  * The emulator below the virtual SNP host cannot trap CPUID in user space and does not have that leaf; QEMU takes the position
  * of the C-bit from the instruction. SITES is a file with the addresses of CPUID instructions in PROGRAM, one hexadecimal
- * number a line. Each becomes a breakpoint until the leaf was asked for; then PROGRAM runs on as it is, without a tracer.
+ * number a line. Each becomes a breakpoint until the leaf was asked for (with --stay, to the end); then PROGRAM runs on as it is, without a tracer.
  * PROGRAM's file is not touched.
  */
 #define _GNU_SOURCE
@@ -34,6 +34,7 @@ static struct {
 static int sites;
 static pid_t thread[THREADS];
 static int threads;
+static int stay;
 
 static void die(const char *what)
 {
@@ -165,7 +166,7 @@ static int follow(pid_t pid)
 			thread[threads++] = new;
 		} else if (WSTOPSIG(status) == SIGTRAP) {
 			r = answer(who);
-			if (r == 1) {
+			if (r == 1 && !stay) {
 				detach_all(who);
 				return -1;
 			}
@@ -182,8 +183,13 @@ int main(int argc, char **argv)
 	int status;
 	pid_t pid;
 
+	if (argc > 1 && !strcmp(argv[1], "--stay")) {
+		stay = 1;
+		argc--;
+		argv++;
+	}
 	if (argc < 3) {
-		fprintf(stderr, "usage: with_cpuid SITES PROGRAM [ARGUMENT]...\n");
+		fprintf(stderr, "usage: with_cpuid [--stay] SITES PROGRAM [ARGUMENT]...\n");
 		return 2;
 	}
 	read_sites(argv[1]);

@@ -3,6 +3,7 @@
 #include <linux/module.h>
 #include <asm/processor.h>
 #include <asm/cpufeature.h>
+#include "compat.h"
 #include "snpemu.h"
 
 #define SEV_LEAF	0x8000001f

@@ -3,6 +3,7 @@
 #include <linux/kernel.h>
 #include <linux/string.h>
 #include <crypto/aes.h>
+#include "compat.h"
 #include "snpemu.h"
 
 #define BLOCK 16
@@ -40,7 +41,7 @@ static void hash(u8 *y, const u8 *h, const u8 *data, int len)
 	}
 }
 
-static void counter_mode(const struct crypto_aes_ctx *key, u8 *counter, u8 *text, int len)
+static void counter_mode(const AES_KEY *key, u8 *counter, u8 *text, int len)
 {
 	u8 stream[BLOCK];
 	u32 n = 1;
@@ -57,11 +58,11 @@ static void counter_mode(const struct crypto_aes_ctx *key, u8 *counter, u8 *text
 /* In place. Decryption fails with -1 and garbage in @text when @tag is wrong. One caller at a time. */
 int gcm256(const u8 *key, const u8 *iv, const u8 *aad, int aad_len, u8 *text, int len, u8 *tag, bool encrypt)
 {
-	static struct crypto_aes_ctx aes;
+	static AES_KEY aes;
 	u8 h[BLOCK] = {}, counter[BLOCK] = {}, y[BLOCK] = {}, lengths[BLOCK], mask[BLOCK], differ = 0;
 	int i;
 
-	if (aes_expandkey(&aes, key, 32))
+	if (aes_key_expand(&aes, key, 32))
 		return -1;
 	aes_encrypt(&aes, h, h);
 	memcpy(counter, iv, 12);

@@ -169,7 +169,7 @@ static int prepare_page(struct guest_context *g, struct rmp_entry *e, u8 type, u
 		e->vmsa = 1;
 		fallthrough;
 	case SNP_PAGE_TYPE_NORMAL:
-		sha384(page, PAGE_SIZE, contents);
+		snpemu_sha384(page, PAGE_SIZE, contents);
 		return 0;
 	case SNP_PAGE_TYPE_ZERO:
 		memset(page, 0, PAGE_SIZE);
@@ -236,7 +236,7 @@ int fw_launch_update(struct sev_data_snp_launch_update *d)
 	info.vmpl2 = d->vmpl2_perms;
 	info.vmpl1 = d->vmpl1_perms;
 	info.gpa = cpu_to_le64(e->gpa);
-	sha384(&info, sizeof(info), g->digest);
+	snpemu_sha384(&info, sizeof(info), g->digest);
 	raw_spin_lock_irqsave(&rmp_lock, flags);
 	e->perms[1] = d->vmpl1_perms;
 	e->perms[2] = d->vmpl2_perms;
@@ -289,9 +289,9 @@ static int take_id_block(struct guest_context *g, const struct id_block *b, cons
 	memcpy(g->family_id, b->family_id, sizeof(g->family_id));
 	memcpy(g->image_id, b->image_id, sizeof(g->image_id));
 	g->guest_svn = le32_to_cpu(b->guest_svn);
-	sha384(auth + ID_AUTH_KEY, PUBLIC_KEY, g->id_key_digest);
+	snpemu_sha384(auth + ID_AUTH_KEY, PUBLIC_KEY, g->id_key_digest);
 	if (author_key)
-		sha384(auth + ID_AUTH_AUTHOR_KEY, PUBLIC_KEY, g->author_key_digest);
+		snpemu_sha384(auth + ID_AUTH_AUTHOR_KEY, PUBLIC_KEY, g->author_key_digest);
 	g->author_key = author_key;
 	g->id_block = 1;
 	return 0;

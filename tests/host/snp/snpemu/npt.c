@@ -10,6 +10,7 @@
 #include <trace/events/ipi.h>
 #include <asm/svm.h>
 #include "svm.h"
+#include "compat.h"
 #include "snpemu.h"
 
 #define SHADOWS		64	/* vCPUs that keep their tables; more share them by turns */
@@ -303,8 +304,7 @@ void set_npf(struct world *w, u64 gpa, u64 error)
 {
 	struct vmcb_control_area *c = &w->vmcb->control;
 
-	c->exit_code = SVM_EXIT_NPF;
-	c->exit_code_hi = 0;
+	set_exit_code(c, SVM_EXIT_NPF);
 	c->exit_info_1 = error | (gpa & C_MASK ? NPF_ENC : 0);
 	c->exit_info_2 = gpa & ~C_MASK;
 	count(npf_to_host);

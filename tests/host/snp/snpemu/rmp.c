@@ -9,6 +9,7 @@
 #include <linux/vmalloc.h>
 #include <asm/sev.h>
 #include <asm/pgtable_types.h>
+#include "compat.h"
 #include "snpemu.h"
 
 static struct rmp_entry *table;
@@ -208,8 +209,16 @@ int rmp_make_shared(u64 pfn, enum pg_level level)
 }
 EXPORT_SYMBOL_GPL(rmp_make_shared);
 
+#if SINCE_7
+void __snp_leak_pages(u64 pfn, unsigned int pages, bool dump_rmp)
+#else
 void snp_leak_pages(u64 pfn, unsigned int pages)
+#endif
 {
 	pr_warn("snpemu: %u pages leaked at pfn %llx\n", pages, pfn);
 }
+#if SINCE_7
+EXPORT_SYMBOL_GPL(__snp_leak_pages);
+#else
 EXPORT_SYMBOL_GPL(snp_leak_pages);
+#endif

@@ -203,7 +203,7 @@ int fw_launch_update(struct sev_data_snp_launch_update *d);
 int fw_launch_finish(struct sev_data_snp_launch_finish *d);
 int fw_guest_request(struct sev_data_snp_guest_request *d);
 int gcm256(const u8 *key, const u8 *iv, const u8 *aad, int aad_len, u8 *text, int len, u8 *tag, bool encrypt);
-void sha384(const void *data, size_t len, u8 out[48]);
+void snpemu_sha384(const void *data, size_t len, u8 out[48]);
 
 /* ---- firmware.c: the firmware process ---- */
 enum firmware_command {

@@ -176,7 +176,7 @@ static void trace_vc(struct world *w)
 	if (trace_level < 2)
 		return;
 	fetch_insn(w, bytes, sizeof(bytes));
-	trace(2, "exit %x rip %llx rax %llx rcx %llx bytes %8ph", w->vmcb->control.exit_code, w->vmcb->save.rip,
+	trace(2, "exit %x rip %llx rax %llx rcx %llx bytes %8ph", (u32)w->vmcb->control.exit_code, w->vmcb->save.rip,
 	      w->vmcb->save.rax, w->vmsa->rcx, bytes);
 }
 

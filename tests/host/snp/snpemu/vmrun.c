@@ -8,6 +8,7 @@
 #include <asm/svm.h>
 #include <asm/fpu/xcr.h>
 #include "svm.h"
+#include "compat.h"
 #include "snpemu.h"
 
 #define FLUSH_VCPU_SWITCH	7	/* redirect/sev.h */
@@ -73,10 +74,10 @@ static void prepare(struct world *w)
 	struct vmcb_control_area *c = &w->vmcb->control;
 
 	memcpy(c, k, sizeof(*c));
-	c->nested_ctl = (k->nested_ctl & ~7ULL) | SVM_NESTED_CTL_NP_ENABLE;
+	c->NESTED_CTL = (k->NESTED_CTL & ~7ULL) | NESTED_PAGING;
 	c->nested_cr3 = __pa(w->shadow->root);
 	c->vmsa_pa = 0;
-	c->virt_ext = 0;
+	c->VIRT_EXT = 0;
 	c->clean = 0;
 	c->tlb_ctl = TLB_CONTROL_FLUSH_ALL_ASID;
 	c->int_ctl &= ~AVIC_ENABLE_MASK;
@@ -223,8 +224,7 @@ static void publish_exit(struct world *w)
 	const struct vmcb_control_area *c = &w->vmcb->control;
 	struct vmcb_control_area *k = &w->kvm->control;
 
-	k->exit_code = c->exit_code;
-	k->exit_code_hi = c->exit_code == SVM_EXIT_ERR ? -1 : 0;
+	set_exit_code(k, c->exit_code == SVM_EXIT_ERR ? EXIT_ERR : c->exit_code);
 	k->exit_info_1 = c->exit_info_1;
 	k->exit_info_2 = c->exit_info_2;
 	k->exit_int_info = c->exit_int_info;
@@ -237,7 +237,7 @@ static void publish_exit(struct world *w)
 	k->event_inj_err = c->event_inj_err;
 	k->next_rip = 0;
 	k->insn_len = 0;
-	trace(3, "exit %x info %llx %llx rip %llx rflags %llx int_ctl %x int_state %x", k->exit_code, k->exit_info_1,
+	trace(3, "exit %x info %llx %llx rip %llx rflags %llx int_ctl %x int_state %x", (u32)k->exit_code, k->exit_info_1,
 	      k->exit_info_2, w->vmsa->rip, w->vmsa->rflags, k->int_ctl, k->int_state);
 }
 
@@ -298,13 +298,11 @@ void snpemu_vcpu_run(struct vcpu_svm *svm, bool spec_ctrl_intercepted, struct se
 	};
 
 	count(vmrun);
-	k->exit_code_hi = 0;
 	if (vmsa_acceptable(&w))
 		w.shadow = shadow_get(svm);
 	if (!w.shadow) {
 		trace(1, "VMRUN refused: vmsa %llx asid %u", k->vmsa_pa, k->asid);
-		k->exit_code = SVM_EXIT_ERR;
-		k->exit_code_hi = -1;
+		set_exit_code(k, EXIT_ERR);
 		return;
 	}
 	w.vmcb = w.shadow->vmcb;

@@ -26,13 +26,13 @@
 #define AT_YMM		576
 #define AREA		832
 
-struct operand {
+struct memory_operand {
 	u64 address;
 	int length;	/* of the instruction */
 };
 
 /* [REX] 0F opcode ModRM with a memory operand in 64-bit mode (APM volume 3, 1.4) */
-static bool decode(struct world *w, const u8 *b, u8 opcode, u8 extension, struct operand *o)
+static bool decode(struct world *w, const u8 *b, u8 opcode, u8 extension, struct memory_operand *o)
 {
 	u8 rex = 0, modrm, mod, rm;
 	int n = 0;
@@ -137,7 +137,7 @@ static int xrstor_compacted(struct world *w, u64 from, u64 features)
 int xsave_insn(struct world *w, bool save)
 {
 	struct vmcb_save_area *s = &w->vmcb->save;
-	struct operand o;
+	struct memory_operand o;
 	u64 features;
 	u8 bytes[16];
 	int r;

@@ -4,12 +4,22 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Where the virtual host was built.
-pub fn built() -> PathBuf {
+/// Where the virtual host was built: what all its kernels share.
+pub fn shared() -> PathBuf {
     std::env::var_os("CASEMATE_HOST_DIR").map_or_else(
         || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/host"),
         PathBuf::from,
     )
+}
+
+/// Whether the tests run on the 7.x kernel (`CASEMATE_HOST_KERNEL=7`) instead of the usual 6.12.
+pub fn kernel_7() -> bool {
+    std::env::var_os("CASEMATE_HOST_KERNEL").is_some_and(|kernel| kernel == "7")
+}
+
+/// Where what belongs to the host's kernel was built.
+pub fn built() -> PathBuf {
+    if kernel_7() { shared().join("kernel-7") } else { shared() }
 }
 
 /// A file of this test program's own.
