@@ -9,8 +9,10 @@ MODULE_DESCRIPTION("MODEL of an SEV-SNP processor and its firmware; no security 
 
 static int __init snpemu_init(void)
 {
-	int r = rmp_init();
+	int r = xsave_init();
 
+	if (!r)
+		r = rmp_init();
 	if (r)
 		return r;
 	r = shadow_init();

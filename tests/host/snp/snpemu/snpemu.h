@@ -167,6 +167,7 @@ int vmmcall(struct world *w);
 int cr8_write(struct world *w);
 int msr_access(struct world *w);
 int xsave_insn(struct world *w, bool save);
+int xsave_init(void);
 
 /* ---- vmsa.c ---- */
 void vmsa_load(struct vmcb *vmcb, const struct sev_es_save_area *vmsa);

@@ -164,3 +164,27 @@ int xsave_insn(struct world *w, bool save)
 	s->rip += o.length;
 	return ENTER_AGAIN;
 }
+
+/*
+ * An emulator that takes XSAVEC for an instruction without effect leaves nothing to intercept, and guests would lose their FPU
+ * state: QEMU from 9.1 on, until the fix of its issue 3172 in October 2025.
+ */
+int xsave_init(void)
+{
+	u8 *area = (u8 *)get_zeroed_page(GFP_KERNEL);
+	u32 fault = 1;
+	u64 layout;
+
+	if (!area)
+		return -ENOMEM;
+	asm volatile("1: xsavec64 (%1)\n\txor %0, %0\n2:" _ASM_EXTABLE(1b, 2b)
+		     : "+r"(fault)
+		     : "r"(area), "a"(X87 | SSE), "d"(0)
+		     : "memory");
+	layout = *(u64 *)(area + AT_XCOMP_BV);
+	free_page((unsigned long)area);
+	if (fault || layout)
+		return 0;
+	pr_err("snpemu: this emulator executes XSAVEC and saves nothing (QEMU issue 3172); another QEMU is needed, such as that of run --newer-qemu\n");
+	return -ENODEV;
+}
