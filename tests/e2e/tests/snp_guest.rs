@@ -1,5 +1,5 @@
 //! A stock Linux as an SEV-SNP guest of the unmodified program, in the virtual SNP host, whose processor and firmware are a
-//! MODEL: two processors, 2 GiB, and a report that says what was measured before.
+//! MODEL: two and four processors, 2 GiB, and a report that says what was measured before.
 #![allow(clippy::expect_used, clippy::unwrap_used, clippy::indexing_slicing, reason = "test code")]
 
 use casemate_e2e::{initrd, kernel, place, static_programs};
@@ -59,7 +59,7 @@ fn measure(prepared: &Prepared, vcpus: u32, memory: &str) -> String {
     String::from_utf8_lossy(&output.stdout).trim().to_owned()
 }
 
-/// Runs the guest; again when the emulator has hung (tests/host/README.md, "A known defect of the emulator").
+/// Runs the guest; again when the emulator has hung (tests/host/README.md, "Defects of the emulator").
 fn run(prepared: &Prepared, vcpus: u32, memory: &str, digest: &str) -> Output {
     let there = prepared.directory.join("there.toml");
     std::fs::write(&there, config("/k/vmlinuz", "/e2e/initrd", vcpus, memory)).unwrap();
@@ -125,6 +125,11 @@ fn remove(directory: &Path) {
 #[test]
 fn one_processor_reports_the_measurement_that_was_computed_before() {
     assert_guest(1, "256M");
+}
+
+#[test]
+fn four_processors_report_the_measurement_that_was_computed_before() {
+    assert_guest(4, "256M");
 }
 
 #[test]

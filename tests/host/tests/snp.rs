@@ -50,6 +50,16 @@ fn a_page_that_the_host_replaces_is_never_read() {
 }
 
 #[test]
+fn the_host_reads_ciphertext_of_a_guests_page_and_cannot_write_it() {
+    vmm("host-view", "host-view");
+}
+
+#[test]
+fn a_vcpu_at_vmpl1_can_do_what_vmpl0_allowed() {
+    vmm("vmpl", "vmpl");
+}
+
+#[test]
 fn guests_come_and_go_without_leaks() {
     vmm("cycles", "cycles=100");
 }

@@ -154,7 +154,7 @@ static int check_cpuid_page(struct cpuid_page *p)
 static int fill_secrets(struct guest_context *g, u8 *p)
 {
 	if (g->forwarded)
-		return firmware_call(FIRMWARE_SECRETS, __pa(g), NULL, 0, p, PAGE_SIZE);
+		return firmware_call(FIRMWARE_SECRETS, g->pa, NULL, 0, p, PAGE_SIZE);
 	memset(p, 0, PAGE_SIZE);
 	*(__le32 *)p = cpu_to_le32(3); /* version */
 	memcpy(p + 0x10, g->gosvw, sizeof(g->gosvw));
@@ -201,7 +201,7 @@ static int forward_page(struct guest_context *g, u64 gpa, u8 type, const void *p
 	m.type = type;
 	if (measured)
 		memcpy(m.contents, page, PAGE_SIZE);
-	return firmware_call(FIRMWARE_UPDATE, __pa(g), &m, measured ? sizeof(m) : sizeof(m) - PAGE_SIZE, NULL, 0);
+	return firmware_call(FIRMWARE_UPDATE, g->pa, &m, measured ? sizeof(m) : sizeof(m) - PAGE_SIZE, NULL, 0);
 }
 
 int fw_launch_update(struct sev_data_snp_launch_update *d)
@@ -225,9 +225,9 @@ int fw_launch_update(struct sev_data_snp_launch_update *d)
 		return SEV_RET_INVALID_PAGE_STATE;
 	if (e->asid != g->asid)
 		return SEV_RET_INVALID_PAGE_OWNER;
-	r = prepare_page(g, e, d->page_type, __va(d->address), info.contents);
+	r = prepare_page(g, e, d->page_type, memory_at(d->address), info.contents);
 	if (!r)
-		r = forward_page(g, e->gpa, d->page_type, __va(d->address));
+		r = forward_page(g, e->gpa, d->page_type, memory_at(d->address));
 	if (r)
 		return r;
 	memcpy(info.digest, g->digest, sizeof(info.digest));
@@ -244,6 +244,7 @@ int fw_launch_update(struct sev_data_snp_launch_update *d)
 	e->validated = 1;
 	e->immutable = 0;
 	raw_spin_unlock_irqrestore(&rmp_lock, flags);
+	host_view_set(d->address >> PAGE_SHIFT, HOST_CIPHERTEXT); /* encrypted in place */
 	return 0;
 }
 

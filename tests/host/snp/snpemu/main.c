@@ -15,6 +15,9 @@ static int __init snpemu_init(void)
 		r = rmp_init();
 	if (r)
 		return r;
+	r = host_view_init();
+	if (r)
+		goto no_view;
 	r = shadow_init();
 	if (r)
 		goto no_shadow;
@@ -43,6 +46,8 @@ static int __init snpemu_init(void)
 no_device:
 	shadow_exit();
 no_shadow:
+	host_view_exit();
+no_view:
 	rmp_exit();
 	return r;
 }
@@ -54,6 +59,7 @@ static void __exit snpemu_exit(void)
 	firmware_exit();
 	sev_dev_exit();
 	shadow_exit();
+	host_view_exit();
 	rmp_exit();
 }
 

@@ -45,7 +45,7 @@ void rmp_exit(void)
 void rmp_scramble(u64 pfn)
 {
 	static u64 seed = 0x9e3779b97f4a7c15ULL;
-	u64 x = READ_ONCE(seed) ^ pfn << 20, *word = __va(pfn << PAGE_SHIFT);
+	u64 x = READ_ONCE(seed) ^ pfn << 20, *word = memory_at(pfn << PAGE_SHIFT);
 	int i;
 
 	for (i = 0; i < PAGE_SIZE / 8; i++) {
@@ -123,6 +123,7 @@ static int assign(u64 pfn, u64 gpa, int n, u32 asid, bool immutable)
 			.perms = { PERM_ALL },
 		};
 		raw_spin_unlock_irqrestore(&rmp_lock, flags);
+		host_view_set(pfn + i, immutable ? HOST_READ_ONLY : HOST_CIPHERTEXT);
 		/* A page that the firmware is about to encrypt in place keeps what the host wrote. */
 		if (!immutable)
 			rmp_scramble(pfn + i);
@@ -204,6 +205,7 @@ int rmp_make_shared(u64 pfn, enum pg_level level)
 		raw_spin_unlock_irqrestore(&rmp_lock, flags);
 		if (encrypted)
 			rmp_scramble(pfn + i);
+		host_view_set(pfn + i, HOST_OWN);
 	}
 	return 0;
 }

@@ -65,6 +65,15 @@ int rmp_init(void);
 void rmp_exit(void);
 void rmp_scramble(u64 pfn);
 
+/* ---- host_view.c: what the host sees of pages that are not its own ---- */
+enum host_view { HOST_OWN, HOST_READ_ONLY, HOST_CIPHERTEXT };
+struct dentry;
+void *memory_at(u64 pa);
+void host_view_set(u64 pfn, enum host_view view);
+int host_view_init(void);
+void host_view_exit(void);
+void host_view_files(struct dentry *directory);
+
 /* ---- rmp_rules.c: what an entry allows; PVALIDATE and RMPADJUST on it ---- */
 enum insn_result { INSN_OK = 0, INSN_FAIL_INPUT = 1, INSN_FAIL_PERMISSION = 2, INSN_FAIL_SIZEMISMATCH = 6 };
 #define INSN_NPF_RMP	(-1)	/* nested page fault: not this guest's page */
@@ -180,7 +189,7 @@ enum guest_state { GUEST_INIT = 1, GUEST_LAUNCH, GUEST_RUNNING };
 
 /* Guest context page; private to the firmware */
 struct guest_context {
-	u64 magic;
+	u64 magic, pa;
 	u32 state, asid;
 	u64 policy;
 	u8 digest[48];

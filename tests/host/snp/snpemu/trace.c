@@ -108,6 +108,7 @@ int trace_files_init(void)
 	debugfs_create_file("counters", 0400, directory, NULL, &counters_fops);
 	debugfs_create_file("trace", 0400, directory, NULL, &trace_fops);
 	debugfs_create_file("rmp", 0400, directory, NULL, &rmp_fops);
+	host_view_files(directory);
 	return 0;
 }
 

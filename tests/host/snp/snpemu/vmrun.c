@@ -293,7 +293,7 @@ void snpemu_vcpu_run(struct vcpu_svm *svm, bool spec_ctrl_intercepted, struct se
 	struct world w = {
 		.svm = svm,
 		.kvm = svm->vmcb,
-		.vmsa = __va(k->vmsa_pa & PA_MASK),
+		.vmsa = memory_at(k->vmsa_pa & PA_MASK),
 		.asid = k->asid,
 	};
 

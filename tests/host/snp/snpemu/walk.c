@@ -33,7 +33,7 @@ static int guest_page(struct world *w, u64 gpa, enum access access, u64 stage, v
 		w->fault_error = error | NPF_PRESENT | verdict;
 		return WALK_NPF;
 	}
-	*page = __va(pfn << PAGE_SHIFT);
+	*page = memory_at(pfn << PAGE_SHIFT);
 	return WALK_OK;
 }
 

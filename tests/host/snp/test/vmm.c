@@ -16,13 +16,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#define C_BIT	(1ULL << 39)
-#define PAGE	4096
-#define RAM	(16 << 20)
-#define POLICY	0x30000ULL
-#define LOG	0x61000
+#include "vmm.h"
 
-enum page_type { NORMAL = 1, ZERO = 3, UNMEASURED = 4, SECRETS = 5, CPUID = 6 };
 enum fw_error { FW_POLICY = 7, FW_SIGNATURE = 10, FW_MEASUREMENT = 11, FW_PARAM = 22 };
 
 extern uint8_t guest_start[], guest_end[], guest_vc[];
@@ -30,13 +25,7 @@ extern uint8_t guest_start[], guest_end[], guest_vc[];
 static int kvm, sev_fd;
 static int failures;
 
-struct machine {
-	int vm, gmem, vcpu;
-	uint8_t *ram;	/* what is shared of the guest's memory */
-	struct kvm_run *run;
-};
-
-static void expect(const char *section, const char *what, uint64_t got, uint64_t want)
+void expect(const char *section, const char *what, uint64_t got, uint64_t want)
 {
 	printf("%s %s: %s", got == want ? "ok  " : "FAIL", section, what);
 	if (got != want) {
@@ -46,7 +35,7 @@ static void expect(const char *section, const char *what, uint64_t got, uint64_t
 	printf("\n");
 }
 
-static long must(const char *what, long r)
+long must(const char *what, long r)
 {
 	if (r >= 0)
 		return r;
@@ -64,7 +53,7 @@ static int sev(struct machine *m, uint32_t id, void *data)
 	return c.error ? (int)c.error : -1;
 }
 
-static void set_private(struct machine *m, uint64_t gpa, uint64_t len, int private)
+void set_private(struct machine *m, uint64_t gpa, uint64_t len, int private)
 {
 	struct kvm_memory_attributes a = {
 		.address = gpa, .size = len, .attributes = private ? KVM_MEMORY_ATTRIBUTE_PRIVATE : 0,
@@ -78,7 +67,7 @@ static void punch(struct machine *m, uint64_t gpa, uint64_t len)
 	must("punch hole", fallocate(m->gmem, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, gpa, len));
 }
 
-static struct machine create(void)
+struct machine create(void)
 {
 	struct machine m = { .vcpu = -1 };
 	struct kvm_sev_init init = { 0 };
@@ -98,7 +87,7 @@ static struct machine create(void)
 	return m;
 }
 
-static void destroy(struct machine *m)
+void destroy(struct machine *m)
 {
 	if (m->vcpu >= 0) {
 		munmap(m->run, ioctl(kvm, KVM_GET_VCPU_MMAP_SIZE, 0));
@@ -109,14 +98,14 @@ static void destroy(struct machine *m)
 	close(m->vm);
 }
 
-static int start(struct machine *m, uint64_t policy)
+int start(struct machine *m, uint64_t policy)
 {
 	struct kvm_sev_snp_launch_start s = { .policy = policy };
 
 	return sev(m, KVM_SEV_SNP_LAUNCH_START, &s);
 }
 
-static int update(struct machine *m, uint64_t gpa, void *source, uint64_t len, enum page_type type)
+int update(struct machine *m, uint64_t gpa, void *source, uint64_t len, enum page_type type)
 {
 	struct kvm_sev_snp_launch_update u = {
 		.gfn_start = gpa / PAGE, .uaddr = (uint64_t)source, .len = len, .type = type,
@@ -140,13 +129,13 @@ static int finish_signed(struct machine *m, void *id_block, void *id_auth, int a
 	return sev(m, KVM_SEV_SNP_LAUNCH_FINISH, &f);
 }
 
-static int finish(struct machine *m, void *id_block, void *id_auth)
+int finish(struct machine *m, void *id_block, void *id_auth)
 {
 	return finish_signed(m, id_block, id_auth, 0);
 }
 
 static uint8_t page[PAGE] __attribute__((aligned(PAGE)));
-static uint8_t image[0x20000] __attribute__((aligned(PAGE)));
+uint8_t image[0x20000] __attribute__((aligned(PAGE)));
 
 static void test_launch(void)
 {
@@ -239,7 +228,7 @@ static void segment(struct kvm_segment *s, int selector, int type, int l)
 	};
 }
 
-static void build_image(void)
+void build_image(void)
 {
 	uint64_t *pml4 = (uint64_t *)(image + 0x1000), *pdpt = (uint64_t *)(image + 0x2000);
 	uint64_t *pd = (uint64_t *)(image + 0x3000), *pt = (uint64_t *)(image + 0x4000);
@@ -260,7 +249,7 @@ static void build_image(void)
 	memcpy(image + 0x10000, guest_start, guest_end - guest_start);
 }
 
-static void create_vcpu(struct machine *m)
+int create_vcpu(struct machine *m, int id, struct kvm_run **run)
 {
 	struct {
 		struct kvm_cpuid2 head;
@@ -268,18 +257,16 @@ static void create_vcpu(struct machine *m)
 	} cpuid = { .head.nent = 128 };
 	struct kvm_regs regs = { .rip = 0x10000, .rsp = 0x20000, .rflags = 2 };
 	struct kvm_sregs s;
-	int c_bit = 0;
+	int c_bit = 0, vcpu = must("KVM_CREATE_VCPU", ioctl(m->vm, KVM_CREATE_VCPU, id));
 
-	must("KVM_CREATE_IRQCHIP", ioctl(m->vm, KVM_CREATE_IRQCHIP, 0));
-	m->vcpu = must("KVM_CREATE_VCPU", ioctl(m->vm, KVM_CREATE_VCPU, 0));
-	m->run = mmap(0, ioctl(kvm, KVM_GET_VCPU_MMAP_SIZE, 0), PROT_READ | PROT_WRITE, MAP_SHARED, m->vcpu, 0);
+	*run = mmap(0, ioctl(kvm, KVM_GET_VCPU_MMAP_SIZE, 0), PROT_READ | PROT_WRITE, MAP_SHARED, vcpu, 0);
 	must("KVM_GET_SUPPORTED_CPUID", ioctl(kvm, KVM_GET_SUPPORTED_CPUID, &cpuid));
 	for (uint32_t i = 0; i < cpuid.head.nent; i++)
 		if (cpuid.entry[i].function == 0x8000001f)
 			c_bit = cpuid.entry[i].ebx & 0x3f;
 	expect("CPUID", "C-bit in the supported CPUID", c_bit, 39);
-	must("KVM_SET_CPUID2", ioctl(m->vcpu, KVM_SET_CPUID2, &cpuid));
-	must("KVM_GET_SREGS", ioctl(m->vcpu, KVM_GET_SREGS, &s));
+	must("KVM_SET_CPUID2", ioctl(vcpu, KVM_SET_CPUID2, &cpuid));
+	must("KVM_GET_SREGS", ioctl(vcpu, KVM_GET_SREGS, &s));
 	segment(&s.cs, 8, 0xb, 1);
 	segment(&s.ds, 16, 3, 0);
 	s.es = s.ss = s.fs = s.gs = s.ds;
@@ -291,15 +278,17 @@ static void create_vcpu(struct machine *m)
 	s.gdt.limit = 23;
 	s.idt.base = 0x5000;
 	s.idt.limit = 0xfff;
-	must("KVM_SET_SREGS", ioctl(m->vcpu, KVM_SET_SREGS, &s));
-	must("KVM_SET_REGS", ioctl(m->vcpu, KVM_SET_REGS, &regs));
+	must("KVM_SET_SREGS", ioctl(vcpu, KVM_SET_SREGS, &s));
+	must("KVM_SET_REGS", ioctl(vcpu, KVM_SET_REGS, &regs));
+	return vcpu;
 }
 
-static void launch_guest(struct machine *m)
+void launch_guest(struct machine *m)
 {
 	*m = create();
 	set_private(m, 0x60000, 0x2000, 0);
-	create_vcpu(m);
+	must("KVM_CREATE_IRQCHIP", ioctl(m->vm, KVM_CREATE_IRQCHIP, 0));
+	m->vcpu = create_vcpu(m, 0, &m->run);
 	build_image();
 	must("launch start", -start(m, POLICY));
 	must("image", -update(m, 0x1000, image + 0x1000, 0x6000, NORMAL));
@@ -334,7 +323,7 @@ static void page_state_change(struct machine *m, int evil)
 	m->run->hypercall.ret = 0;
 }
 
-static void run_guest(struct machine *m, int evil)
+void run_guest(struct machine *m, int evil)
 {
 	char text[64] = "";
 	size_t n = 0;
@@ -363,7 +352,7 @@ static void run_guest(struct machine *m, int evil)
 	expect("KVM", "the guest ends", 0, 1);
 }
 
-static void check_log(struct machine *m, int evil)
+void check_log(struct machine *m, int evil)
 {
 	static const struct {
 		int slot;
@@ -443,6 +432,10 @@ int main(int argc, char **argv)
 			test_refusals();
 		else if (!strcmp(argv[i], "guest") || !strcmp(argv[i], "evil"))
 			test_guest(argv[i][0] == 'e');
+		else if (!strcmp(argv[i], "host-view"))
+			test_host_view();
+		else if (!strcmp(argv[i], "vmpl"))
+			test_vmpl();
 		else if (!strncmp(argv[i], "id=", 3))
 			test_id_blocks(argv[i] + 3);
 		else if (!strncmp(argv[i], "cycles=", 7))

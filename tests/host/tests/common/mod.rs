@@ -47,7 +47,11 @@ pub fn compile(directory: &str, name: &str, arguments: &[&str]) -> PathBuf {
 /// Compiles the test VMM; the host must have been built, since it brings the kernel's interface along.
 pub fn compile_vmm(name: &str) -> PathBuf {
     let include = format!("-I{}", built().join("uapi").display());
-    compile("test", name, &["-static", &include, "vmm.c", "guest.S"])
+    compile(
+        "test",
+        name,
+        &["-static", &include, "vmm.c", "host_view.c", "vmpl.c", "guest.S", "vmpl.S"],
+    )
 }
 
 /// Builds the programs without shared libraries; their directory.
