@@ -1,7 +1,8 @@
 //! The virtual host, for tests: a small Linux with KVM in QEMU, in which a test runs one command.
 //!
 //! A thin, typed front of the script `tests/host/run`, which documents what the host is. Each run starts a fresh host
-//! (about three seconds) and removes it; nothing is shared between runs, and runs may be concurrent.
+//! (about three seconds) and removes it; nothing is shared between runs, and runs may be concurrent. `CASEMATE_HOST_KERNEL=7` in the
+//! environment runs every host on the second kernel instead of the usual one.
 //!
 //! ```no_run
 //! use casemate_test_host::{Host, Kind};
