@@ -120,7 +120,7 @@ build_kvm_snp() {
 	compile_firmware & firmware=$!
 	prepare_kernel_tree
 	# KVM's object files stay while only the model changes.
-	recipe=$(declare -f configured_tree | cat - "$redirect"/* "$OUT/kernel-version" | sha256sum)
+	recipe=$({ declare -f configured_tree; echo "$tree"; } | cat - "$redirect"/* "$OUT/kernel-version" | sha256sum)
 	if [ "$(cat "$tree/.recipe" 2>/dev/null)" != "$recipe" ]; then
 		# shellcheck disable=SC2086
 		tree=$(configured_tree snp $PRIVATE_MEMORY $SNP_OPTIONS)

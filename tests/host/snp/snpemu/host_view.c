@@ -83,9 +83,13 @@ static void flush_one(void *address)
 	asm volatile("invlpg (%0)" ::"r"(address) : "memory");
 }
 
+/* Global entries, too: a change of CR4.PGE (APM 5.5.2) */
 static void flush_everywhere(void *unused)
 {
-	__flush_tlb_all();
+	unsigned long cr4 = __read_cr4();
+
+	asm volatile("mov %0, %%cr4" ::"r"(cr4 ^ X86_CR4_PGE) : "memory");
+	asm volatile("mov %0, %%cr4" ::"r"(cr4) : "memory");
 }
 
 static int map_chunk(struct page **pages, unsigned long chunk)
