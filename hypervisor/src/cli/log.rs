@@ -1,7 +1,7 @@
 //! `casemate log`: verify and show decision logs, and make keys for them.
 
 use super::out::outln;
-use super::policy::printable;
+use super::policy_files::printable;
 use super::{Failure, Outcome};
 use crate::decision_log::{generate_key, read_public_key};
 use clap::{Args, Subcommand};

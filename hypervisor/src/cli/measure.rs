@@ -1,6 +1,7 @@
 //! `casemate measure`: the launch digest a guest must report, before it is launched.
 
 use super::files::{print_json, write_file};
+use super::numbers::{integer, integer_32};
 use super::out::outln;
 use super::{Failure, Outcome, measure_config, measure_id_block};
 use crate::launch::LaunchPlan;
@@ -80,19 +81,6 @@ enum VmmName {
     Qemu,
     Ec2,
     Gce,
-}
-
-/// Reads a number in decimal or with 0x in hexadecimal.
-pub(super) fn integer(text: &str) -> Result<u64, String> {
-    let number = match text.strip_prefix("0x") {
-        Some(digits) => u64::from_str_radix(digits, 16),
-        None => text.parse(),
-    };
-    number.map_err(|error| error.to_string())
-}
-
-fn integer_32(text: &str) -> Result<u32, String> {
-    integer(text)?.try_into().map_err(|_| "more than 32 bits".to_owned())
 }
 
 /// Runs the subcommand.

@@ -1,7 +1,7 @@
 //! The ID block side of `casemate measure`: making, signing and checking ID blocks.
 
 use super::files::{print_json, read_file, write_file};
-use super::measure::integer;
+use super::numbers::integer;
 use super::out::outln;
 use super::{Failure, Outcome};
 use crate::launch::snp::guest_policy;

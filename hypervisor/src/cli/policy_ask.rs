@@ -1,7 +1,7 @@
 //! `casemate policy eval`, `explain` and `why-not`: ask a policy about an input.
 
 use super::out::outln;
-use super::policy::{json, printable, read_input, read_policy};
+use super::policy_files::{json, printable, read_input, read_policy};
 use super::{Failure, Outcome};
 use clap::Args;
 use policy::{Decision, Explained, Outcome as RuleOutcome, Point, WhyNot};

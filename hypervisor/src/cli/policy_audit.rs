@@ -1,7 +1,7 @@
 //! `casemate policy check`, `lint` and `test`.
 
 use super::out::{out, outln};
-use super::policy::{printable, read_policy, read_text, refused};
+use super::policy_files::{printable, read_policy, read_text, refused};
 use super::{Failure, Outcome};
 use clap::{Args, ValueEnum};
 use policy::Policy;

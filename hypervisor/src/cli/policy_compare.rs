@@ -1,7 +1,7 @@
 //! `casemate policy diff` and `merge`.
 
 use super::out::{errln, out, outln};
-use super::policy::{json, printable, read_policy, read_text, refused};
+use super::policy_files::{json, printable, read_policy, read_text, refused};
 use super::{Failure, Outcome};
 use clap::Args;
 use policy::{Difference, Input, Policy};

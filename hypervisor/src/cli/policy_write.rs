@@ -2,7 +2,7 @@
 //! policies.
 
 use super::out::{out, outln};
-use super::policy::{read_input, read_policy};
+use super::policy_files::{read_input, read_policy};
 use super::{Failure, Outcome};
 use clap::Args;
 use policy::{Input, export};
