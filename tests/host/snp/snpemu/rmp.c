@@ -187,8 +187,11 @@ int rmp_make_shared(u64 pfn, enum pg_level level)
 	if (!rmp_get(pfn + n - 1))
 		return -ENODEV;
 	count(rmp_shared);
-	if (fault_due(FAULT_PSC_SHARED_DROP))
+	if (fault_due(FAULT_PSC_SHARED_DROP)) { /* the guest's page still, but the host's kernel goes on using it */
+		for (i = 0; i < n; i++)
+			host_view_set(pfn + i, HOST_OWN);
 		return 0;
+	}
 	trace(2, "RMP pfn %llx -> shared", pfn);
 	for (i = 0; i < n; i++) {
 		struct rmp_entry *e = rmp_get(pfn + i);
