@@ -50,7 +50,7 @@ coverage:
 
 # A workspace of its own: the two engines are 200 crates and minutes of building, and no part of the program.
 policy-oracles:
-	@cd tests/policy-oracles && CASEMATE_POLICY_CASES=$(CASES) $(CARGO) test --quiet --locked
+	@cd tests/policy-oracles && CASEMATE_POLICY_CASES=$(CASES) $(CARGO) test --quiet --release --locked
 
 # The program and a guest's PID 1 without shared libraries: they run in any Linux, the virtual host's included.
 static:

@@ -10,16 +10,22 @@ const MAX_FILE: u64 = 1024 * 1024;
 
 /// Reads a whole file of at most 1 MiB.
 pub(super) fn read_file(path: &Path) -> Result<Vec<u8>, Failure> {
+    read_at_most(path, MAX_FILE)
+}
+
+/// Reads a whole file of at most `limit` bytes, whole MiB.
+pub(super) fn read_at_most(path: &Path, limit: u64) -> Result<Vec<u8>, Failure> {
     let fault = |error: &dyn std::fmt::Display| {
         Failure::BadInput(format!("cannot read {}: {error}", path.display()))
     };
     let file = std::fs::File::open(path).map_err(|error| fault(&error))?;
     let mut bytes = Vec::new();
-    file.take(MAX_FILE + 1).read_to_end(&mut bytes).map_err(|error| fault(&error))?;
-    if u64::try_from(bytes.len()).is_ok_and(|length| length <= MAX_FILE) {
+    let read = file.take(limit.saturating_add(1)).read_to_end(&mut bytes);
+    read.map_err(|error| fault(&error))?;
+    if u64::try_from(bytes.len()).is_ok_and(|length| length <= limit) {
         Ok(bytes)
     } else {
-        Err(fault(&"larger than 1 MiB"))
+        Err(fault(&format_args!("larger than {} MiB", limit >> 20)))
     }
 }
 

@@ -1,6 +1,6 @@
 //! `casemate measure`: the launch digest a guest must report, before it is launched.
 
-use super::files::{print_json, write_file};
+use super::files::{print_json, read_at_most, write_file};
 use super::numbers::{integer, integer_32};
 use super::out::outln;
 use super::{Failure, Outcome, measure_config, measure_id_block};
@@ -12,7 +12,6 @@ use attestation::measure::{
 };
 use clap::{ArgGroup, Args, ValueEnum};
 use serde_json::json;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
 /// Firmware, kernels and initrds larger than this are refused.
@@ -194,15 +193,5 @@ fn bad(path: &Path, error: &MeasureError) -> Failure {
 }
 
 fn read_image(path: &Path) -> Result<Vec<u8>, Failure> {
-    let fault = |error: &dyn std::fmt::Display| {
-        Failure::BadInput(format!("cannot read {}: {error}", path.display()))
-    };
-    let file = std::fs::File::open(path).map_err(|error| fault(&error))?;
-    let mut bytes = Vec::new();
-    file.take(MAX_IMAGE + 1).read_to_end(&mut bytes).map_err(|error| fault(&error))?;
-    if u64::try_from(bytes.len()).is_ok_and(|length| length <= MAX_IMAGE) {
-        Ok(bytes)
-    } else {
-        Err(fault(&"larger than 1 GiB"))
-    }
+    read_at_most(path, MAX_IMAGE)
 }

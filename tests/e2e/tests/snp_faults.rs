@@ -3,38 +3,21 @@
 //! where it can do no harm, with the kernel and all of its memory accepted; always within the time that the user gave.
 #![allow(clippy::expect_used, clippy::unwrap_used, clippy::indexing_slicing, reason = "test code")]
 
+#[path = "../../../hypervisor/tests/common/bzimage.rs"]
+mod bzimage;
+
 use casemate_e2e::{on_kernel_7, place, static_programs};
 use casemate_test_host::{Host, Kind};
 use std::time::{Duration, Instant};
 
 /// A bzImage that ends the guest by the GHCB MSR protocol with set 2, code 0x2a.
 fn kernel() -> Vec<u8> {
-    let mut file = vec![0_u8; 1024 + 0x800];
-    let fields: [(usize, &[u8]); 12] = [
-        (0, b"MZ"),
-        (0x1f1, &[1]),
-        (0x1f4, &[0x80]),
-        (0x1fe, &[0x55, 0xaa, 0xeb, 0x6a]),
-        (0x202, b"HdrS\x0f\x02"),
-        (0x211, &[1]),
-        (0x22c, &[0xff, 0xff, 0xff, 0x7f]),
-        (0x230, &[0, 0, 0x20, 0]),
-        (0x234, &[1, 21, 1, 0]),
-        (0x258, &[0, 0, 0, 1]),
-        (0x260, &[0, 0, 0x20, 0]),
-        // mov ecx, 0xc0010130; mov eax, 0x2a2100; xor edx, edx; wrmsr; vmgexit; hlt
-        (
-            1024 + 0x200,
-            &[
-                0xb9, 0x30, 0x01, 0x01, 0xc0, 0xb8, 0x00, 0x21, 0x2a, 0x00, 0x31, 0xd2, 0x0f, 0x30,
-                0xf3, 0x0f, 0x01, 0xd9, 0xf4,
-            ],
-        ),
+    // mov ecx, 0xc0010130; mov eax, 0x2a2100; xor edx, edx; wrmsr; vmgexit; hlt
+    const CODE: &[u8] = &[
+        0xb9, 0x30, 0x01, 0x01, 0xc0, 0xb8, 0x00, 0x21, 0x2a, 0x00, 0x31, 0xd2, 0x0f, 0x30, 0xf3,
+        0x0f, 0x01, 0xd9, 0xf4,
     ];
-    for (at, bytes) in fields {
-        file[at..at + bytes.len()].copy_from_slice(bytes);
-    }
-    file
+    bzimage::bzimage(&[(0x1f4, &[0x80]), (1024 + 0x200, CODE)])
 }
 
 const KERNEL_REACHED: &str = "GHCB reason set 2, code 0x2a";

@@ -167,7 +167,7 @@ int xsave_insn(struct world *w, bool save)
 
 /*
  * An emulator that takes XSAVEC for an instruction without effect leaves nothing to intercept, and guests would lose their FPU
- * state: QEMU from 9.1 on, until the fix of its issue 3172 in October 2025.
+ * state: QEMU 10.0.2, and others before the fix of its issue 3172 in October 2025. QEMU 7.2 is right.
  */
 int xsave_init(void)
 {
