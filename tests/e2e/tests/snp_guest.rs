@@ -3,7 +3,7 @@
 #![allow(clippy::expect_used, clippy::unwrap_used, clippy::indexing_slicing, reason = "test code")]
 
 use casemate_e2e::{initrd, kernel, place, static_programs};
-use casemate_test_host::{Error, Host, Kind, Output};
+use casemate_test_host::{Host, Kind, Output};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -59,28 +59,18 @@ fn measure(prepared: &Prepared, vcpus: u32, memory: &str) -> String {
     String::from_utf8_lossy(&output.stdout).trim().to_owned()
 }
 
-/// Runs the guest; again when the emulator has hung (tests/host/README.md, "Defects of the emulator").
 fn run(prepared: &Prepared, vcpus: u32, memory: &str, digest: &str) -> Output {
     let there = prepared.directory.join("there.toml");
     std::fs::write(&there, config("/k/vmlinuz", "/e2e/initrd", vcpus, memory)).unwrap();
-    let host = Host::new(Kind::Snp)
+    Host::new(Kind::Snp)
         .expect("the virtual SNP host can be built")
         .file(prepared.programs.join("casemate"), "/bin/casemate")
         .file(&prepared.initrd, "/e2e/initrd")
         .file(&there, "/vm.toml")
         .memory_mib(4096)
-        .timeout(Duration::from_secs(GUEST_LIMIT + 60));
-    let command = format!("casemate run /vm.toml --timeline --expect-digest {digest}");
-    for attempt in 1..=2 {
-        match host.run(&command) {
-            Err(Error::Timeout { stdout, .. }) => println!("attempt {attempt} hung\n{stdout}"),
-            Ok(output) if output.stderr.contains("did not end within") => {
-                println!("attempt {attempt}: the guest hung\n{}\n{}", output.stdout, output.stderr);
-            }
-            other => return other.expect("the virtual SNP host runs"),
-        }
-    }
-    unreachable!("two attempts hung")
+        .timeout(Duration::from_secs(GUEST_LIMIT + 60))
+        .run(&format!("casemate run /vm.toml --timeline --expect-digest {digest}"))
+        .expect("the virtual SNP host runs")
 }
 
 /// The report that the guest printed.
