@@ -132,6 +132,23 @@ fn processes_share_a_network_without_interfaces() {
     drop(go);
 }
 
+fn network_is_not_left_without_a_way_back() {
+    // The child is root of a user namespace that does not own the network: it may leave it, and not enter it.
+    let no_layers = Layer::ALL.into_iter().fold(layers(), Layers::without);
+    let mut child = spawn(no_layers.with(Layer::UserNamespace), |_born| {
+        let before = std::fs::read_link("/proc/self/ns/net").unwrap();
+        let error = SharedNetwork::new().unwrap_err();
+        assert!(
+            matches!(error, SandboxError::Layer { layer: Layer::NetworkNamespace, .. }),
+            "{error}"
+        );
+        assert_eq!(std::fs::read_link("/proc/self/ns/net").unwrap(), before);
+        0
+    })
+    .unwrap();
+    assert_eq!(child.wait().unwrap(), Exit::Code(0));
+}
+
 fn only_kept_descriptors_survive_under_their_numbers() {
     let (go, wait) = pipe();
     let (_other, _other_write) = pipe();
@@ -277,6 +294,7 @@ fn main() -> ExitCode {
         root_that_cannot_be_moved_is_covered,
         handlers_of_the_parent_are_not_the_childs,
         processes_share_a_network_without_interfaces,
+        network_is_not_left_without_a_way_back,
         only_kept_descriptors_survive_under_their_numbers,
         child_is_pid_1_of_an_empty_world_and_nobody,
         required_layer_that_fails_is_an_error_that_names_it,

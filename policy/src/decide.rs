@@ -4,12 +4,12 @@
 //! missing or not valid is denied by every rule that is not `any`; an invalid one even then. Nothing else
 //! can happen: there is no undefined result, and no order between rules decides.
 
-use crate::explain::operator;
 use crate::fact::{Fact, Facts};
 use crate::fields::{Field, Key, Kind, Point};
-use crate::policy::{Origin, Policy, Rules};
+use crate::policy::Policy;
 use crate::render;
 use crate::rule::Rule;
+use crate::rules::{Origin, Rules};
 
 /// The answer to a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -227,11 +227,12 @@ fn reason(
     facts: &Facts,
 ) -> Option<Reason> {
     let cause = cause(field, rule, facts)?;
+    let (operator, admitted) = (render::operator(field.kind), render::brief_rule(field.kind, rule));
     Some(Reason {
         rule: path,
         origin: origin.clone(),
         cause,
-        admits: format!("{} {}", operator(field.kind), render::brief_rule(field.kind, rule)),
+        admits: format!("{operator} {admitted}"),
         found: facts
             .get(field.key)
             .map_or_else(String::new, |fact| render::brief_fact(field.kind, fact)),

@@ -5,9 +5,10 @@ use crate::fact::{Fact, Facts};
 use crate::fields::{Field, GRANT_FIELDS, Key, Point};
 use crate::input::Input;
 use crate::lattice::{Forbidden, Pattern, Patterns};
-use crate::policy::{Grant, Policy, Rules};
+use crate::policy::Policy;
 use crate::render;
 use crate::rule::Rule;
+use crate::rules::{Grant, Rules};
 use crate::search::{self, Wanted};
 
 /// How the second of two values compares with the first.

@@ -3,10 +3,11 @@
 
 use crate::decide::{Cause, Decision, cause};
 use crate::fact::{Fact, Facts};
-use crate::fields::{Field, GRANT_FIELDS, Key, Kind, Point};
-use crate::policy::{Origin, Policy};
+use crate::fields::{Field, GRANT_FIELDS, Key, Point};
+use crate::policy::Policy;
 use crate::render;
 use crate::rule::Rule;
+use crate::rules::{Grant, Origin};
 use crate::search::{Wanted, keys};
 
 /// How one rule was decided.
@@ -54,28 +55,6 @@ pub struct Explained {
     pub outcome: Outcome,
 }
 
-/// The operator of a kind, for an explanation.
-pub(crate) const fn operator(kind: Kind) -> &'static str {
-    match kind {
-        Kind::Floor | Kind::Version | Kind::Tcb => "at least",
-        Kind::Ceiling | Kind::Level(_) => "at most",
-        Kind::CeilingEach => "each at most",
-        Kind::Interval | Kind::Window => "within",
-        Kind::Flag => "is",
-        Kind::FlagEach => "each is",
-        Kind::Choice(_) | Kind::BytesAllowed(_) | Kind::Names { list: false } => "one of",
-        Kind::Names { list: true } => "each one of",
-        Kind::Roots => "each below",
-        Kind::BytesDenied(_) => "not one of",
-        Kind::NamesForbidden => "none of",
-        Kind::NamesRequired => "has all of",
-        Kind::Bits(_) => "bits",
-        Kind::Egress => "each in",
-        Kind::Limit => "at most",
-        Kind::Action(_) => "on denial",
-    }
-}
-
 fn explain_one(
     path: String,
     field: &Field,
@@ -92,7 +71,7 @@ fn explain_one(
     Explained {
         rule: path,
         origin: origin.clone(),
-        operator: operator(field.kind),
+        operator: render::operator(field.kind),
         admits: render::brief_rule(field.kind, rule),
         fact: field.key.path(),
         found: facts.get(field.key).map(|fact| render::brief_fact(field.kind, fact)),
@@ -149,7 +128,7 @@ impl Policy {
         (decision, rows)
     }
 
-    fn grant_of(&self, facts: &Facts) -> Option<&crate::policy::Grant> {
+    fn grant_of(&self, facts: &Facts) -> Option<&Grant> {
         match facts.get(Key::SecretResource) {
             Some(Fact::Text(text)) => self.grant(text),
             _ => None,

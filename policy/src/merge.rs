@@ -3,7 +3,8 @@
 use crate::document::{self, LoadError, Sink};
 use crate::fields::{Field, GRANT_FIELDS, Point};
 use crate::lattice::Pattern;
-use crate::policy::{Grant, Origin, Policy, Rules};
+use crate::policy::Policy;
+use crate::rules::{Grant, Origin, Rules};
 
 impl Policy {
     /// Reads a layer: a document with `layer = true`, whose unstated fields are left to the policy that it

@@ -30,6 +30,28 @@ pub(crate) fn brief_rule(kind: Kind, rule: &Rule) -> String {
     write_rule(kind, rule, BRIEF)
 }
 
+/// The word before a rule of this kind in messages: how it constrains the fact.
+pub(crate) const fn operator(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Floor | Kind::Version | Kind::Tcb => "at least",
+        Kind::Ceiling | Kind::Level(_) => "at most",
+        Kind::CeilingEach => "each at most",
+        Kind::Interval | Kind::Window => "within",
+        Kind::Flag => "is",
+        Kind::FlagEach => "each is",
+        Kind::Choice(_) | Kind::BytesAllowed(_) | Kind::Names { list: false } => "one of",
+        Kind::Names { list: true } => "each one of",
+        Kind::Roots => "each below",
+        Kind::BytesDenied(_) => "not one of",
+        Kind::NamesForbidden => "none of",
+        Kind::NamesRequired => "has all of",
+        Kind::Bits(_) => "bits",
+        Kind::Egress => "each in",
+        Kind::Limit => "at most",
+        Kind::Action(_) => "on denial",
+    }
+}
+
 fn write_rule(kind: Kind, rule: &Rule, most: usize) -> String {
     if *rule == kind.any()
         && !matches!(kind, Kind::BytesDenied(_) | Kind::NamesForbidden | Kind::NamesRequired)

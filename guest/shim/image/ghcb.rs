@@ -4,7 +4,7 @@
 //! pages at once (section 4.1.6). The host may answer anything and change the GHCB at any time: nothing of it is
 //! trusted, and pages that it did not make private fail their validation.
 
-use crate::processor::halt;
+use crate::halt::halt;
 use casemate_layout::map::{LARGE_PAGE_SIZE, PAGE_SIZE};
 use casemate_layout::{Range, TERMINATION_SET, Termination};
 

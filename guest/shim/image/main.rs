@@ -7,6 +7,7 @@
 
 mod entry;
 mod ghcb;
+mod halt;
 mod processor;
 mod runtime;
 
@@ -35,7 +36,7 @@ fn terminate(termination: Termination) -> ! {
     if let Some(port) = Params::report_port_of(processor::params_page()) {
         processor::out_u32(port, u32::from(termination.code()));
     }
-    processor::halt()
+    halt::halt()
 }
 
 /// What the parameters say, before or without their being checked.

@@ -326,11 +326,3 @@ pub fn out_u32(port: u16, value: u32) {
         core::arch::asm!("out dx, eax", in("dx") port, in("eax") value, options(nomem, nostack));
     };
 }
-
-/// Stops for good.
-pub fn halt() -> ! {
-    loop {
-        // SAFETY: interrupts are off, so this ends the processor's work.
-        unsafe { core::arch::asm!("cli", "hlt", options(nomem, nostack)) };
-    }
-}

@@ -1,16 +1,16 @@
 //! `casemate attest certs`: a directory of certificates and revocation lists.
 
 use super::attest_fetch::Fetch;
+use super::attest_store::{failure, generations, is_current};
 use super::files::read_file;
 use super::out::outln;
 use super::{Failure, Outcome};
 use attestation::cert::{Certificate, Crl};
 use attestation::evidence::Evidence;
 use attestation::kds::{KEY_SERVER, crl_path, vcek_paths};
-use attestation::report::{Fields, Generation, Report, SigningKey};
-use attestation::store::{Store, StoreError};
+use attestation::report::{Fields, Report, SigningKey};
+use attestation::store::Store;
 use clap::Args;
-use std::io::ErrorKind;
 use std::path::PathBuf;
 
 /// Keep certificates and revocation lists on disk.
@@ -87,16 +87,6 @@ pub(super) fn run(args: &Certs) -> Outcome {
     Ok(())
 }
 
-pub(super) fn failure(error: &StoreError) -> Failure {
-    match error {
-        StoreError::Io { source, .. } if source.kind() == ErrorKind::FileTooLarge => {
-            Failure::BadInput(error.to_string())
-        }
-        StoreError::Io { .. } => Failure::Failed(error.to_string()),
-        StoreError::Content { .. } | StoreError::Foreign => Failure::BadInput(error.to_string()),
-    }
-}
-
 fn list(store: &Store) {
     for file in store.list() {
         outln!("{}", file.display());
@@ -114,20 +104,6 @@ fn state(crl: &Crl) -> String {
     };
     let word = if is_current(crl) { "current" } else { "STALE" };
     format!("{word}, issued {issued}, next update {}", attestation::time::format(next))
-}
-
-/// Whether now lies between a list's dates.
-pub(super) fn is_current(crl: &Crl) -> bool {
-    let now = attestation::time::now();
-    crl.this_update <= now && crl.next_update.is_some_and(|next| now <= next)
-}
-
-/// The generations a report can be of, as far as it tells.
-pub(super) fn generations(fields: &Fields) -> Vec<Generation> {
-    match fields.generation() {
-        Some(generation) => vec![generation],
-        None => vec![Generation::Milan, Generation::Genoa, Generation::Turin],
-    }
 }
 
 fn needs(store: &Store, fields: &Fields, server: Option<&str>) {

@@ -53,7 +53,7 @@ impl Fetch {
 
 #[cfg(feature = "fetch")]
 mod asking {
-    use super::super::attest_certs::{failure, generations, is_current};
+    use super::super::attest_store::{failure, generations, is_current};
     use super::super::out::{errln, outln};
     use super::{Failure, Fields, Outcome, Store};
     use attestation::cert::{Certificate, Crl, certificates_in, recognise_name};

@@ -12,6 +12,7 @@ mod attest_policy;
 mod attest_replay;
 mod attest_report_data;
 mod attest_show;
+mod attest_store;
 mod attest_table;
 mod attest_verify;
 mod files;

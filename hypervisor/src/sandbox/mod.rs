@@ -11,7 +11,7 @@
 //! Limits: x86-64 Linux; only a process with one thread can spawn or be confined; what pointers point to is
 //! beyond a filter's sight, so profiles pin descriptors, requests and flags.
 //!
-//! UNSAFETY: clone, prctl, close_range, seccomp, mallopt and ptrace have no safe wrapper.
+//! UNSAFETY: clone, unshare, prctl, close_range, seccomp, mallopt and ptrace have no safe wrapper.
 #![allow(unsafe_code, reason = "the calls that confine a process have no safe wrapper")]
 
 pub mod attack;

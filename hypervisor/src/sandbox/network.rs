@@ -2,11 +2,14 @@
 //! spawning a process does.
 
 use super::layer::Layer;
-use super::{Layers, SandboxError, spawn};
+use super::{SandboxError, sys};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use std::fs::File;
 use std::os::fd::AsFd;
 use std::sync::Arc;
+
+/// The namespace that the calling thread is in.
+const THIS_THREAD: &str = "/proc/thread-self/ns/net";
 
 /// An empty network namespace. Only root can share one: to enter it takes privilege over its owner.
 #[derive(Debug, Clone)]
@@ -17,27 +20,25 @@ fn refused(call: &'static str) -> impl FnOnce(std::io::Error) -> SandboxError {
 }
 
 impl SharedNetwork {
-    /// Makes a namespace.
+    /// Makes a namespace. This thread is in it meanwhile, no other.
     ///
     /// # Errors
-    /// [`SandboxError::Layer`] without privilege, [`SandboxError::Threads`].
+    /// [`SandboxError::Layer`] without privilege. When this thread cannot come back it stays in the new namespace.
     pub fn new() -> Result<Self, SandboxError> {
-        let layers = Layer::ALL.into_iter().fold(Layers::new("network"), Layers::without);
-        // Lives until its namespace has been opened.
-        let child = spawn(layers.with(Layer::NetworkNamespace), |_born| {
-            loop {
-                std::thread::park();
-            }
-        })?;
-        let file = File::open(format!("/proc/{}/ns/net", child.pid()));
-        file.map(|file| Self(Arc::new(file))).map_err(refused("open(/proc/PID/ns/net)"))
+        let left = Left::open()?;
+        // Root of a user namespace may be able to leave the network but not to enter it again: tried before leaving.
+        left.come_back()?;
+        sys::unshare_network().map_err(refused("unshare(CLONE_NEWNET)"))?;
+        let made = File::open(THIS_THREAD).map_err(refused("open(new network)"));
+        left.come_back()?;
+        Ok(Self(Arc::new(made?)))
     }
 
     /// Moves this thread into the namespace; the way back.
     pub(super) fn enter(&self) -> Result<Left, SandboxError> {
-        let own = File::open("/proc/self/ns/net").map_err(refused("open(/proc/self/ns/net)"))?;
+        let left = Left::open()?;
         set(&self.0).map_err(refused("setns(shared network)"))?;
-        Ok(Left(own))
+        Ok(left)
     }
 }
 
@@ -46,6 +47,10 @@ impl SharedNetwork {
 pub(super) struct Left(File);
 
 impl Left {
+    fn open() -> Result<Self, SandboxError> {
+        File::open(THIS_THREAD).map(Self).map_err(refused("open(/proc/thread-self/ns/net)"))
+    }
+
     /// Moves this thread back.
     pub(super) fn come_back(&self) -> Result<(), SandboxError> {
         set(&self.0).map_err(refused("setns(own network)"))

@@ -24,6 +24,13 @@ pub(super) fn close_range(first: u32, last: u32) -> Result<(), Refusal> {
     if result == 0 { Ok(()) } else { Err(Refusal::last("close_range")) }
 }
 
+/// Moves the calling thread into a new network namespace.
+pub(super) fn unshare_network() -> io::Result<()> {
+    // SAFETY: takes a number only. The flag separates neither memory nor descriptors from those of other threads.
+    let result = unsafe { libc::unshare(libc::CLONE_NEWNET) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
 /// Which side of a clone this is.
 pub(super) enum Side {
     Parent { pid: u32, pidfd: OwnedFd },

@@ -4,8 +4,9 @@ use super::{Finding, Level};
 use crate::devices;
 use crate::fields::{Field, GRANT_FIELDS, Key, Point};
 use crate::lattice::Lattice;
-use crate::policy::{Origin, Policy};
+use crate::policy::Policy;
 use crate::rule::Rule;
+use crate::rules::Origin;
 use crate::search;
 
 /// Every contradiction of the policy.

@@ -4,8 +4,9 @@ use super::check::origin_of;
 use super::lint_rules::GRANT_LINTS;
 use super::{Finding, Level, SuiteReport, lint_rules};
 use crate::fields::{Kind, Point};
-use crate::policy::{Origin, Policy};
+use crate::policy::Policy;
 use crate::rule::Rule;
+use crate::rules::Origin;
 
 /// One lint.
 #[derive(Debug)]

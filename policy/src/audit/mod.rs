@@ -13,7 +13,7 @@ pub use lint::{LINTS, Lint, lint};
 pub use sarif::sarif;
 pub use suite::{Case, CaseResult, Mutant, Suite, SuiteReport};
 
-use crate::policy::Origin;
+use crate::rules::Origin;
 
 /// How grave a finding is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

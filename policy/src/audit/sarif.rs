@@ -3,7 +3,7 @@
 use super::{Finding, Level};
 use crate::document::ENGINE_VERSION;
 use crate::document::json::quote;
-use crate::policy::Origin;
+use crate::rules::Origin;
 use std::collections::BTreeMap;
 
 /// One SARIF log with one run.

@@ -8,7 +8,8 @@ use crate::document::json::quote;
 use crate::fact::{Fact, Facts};
 use crate::fields::{GRANT_FIELDS, Key, Point};
 use crate::input::Input;
-use crate::policy::{Origin, Policy};
+use crate::policy::Policy;
+use crate::rules::Origin;
 use crate::{render, search};
 
 /// One test case.

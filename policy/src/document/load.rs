@@ -2,8 +2,7 @@
 
 use super::{Header, MAX_GRANTS, Node, Sink, Value, parse_rule, pattern, suggest, tree::Entry};
 use crate::fields::{Field, GRANT_FIELDS, Point, SECTIONS};
-use crate::policy::{Grant, Origin, Rules};
-use crate::rule::Rule;
+use crate::rules::{Grant, Origin, Rules};
 
 /// What a document says, before the defaults are filled in.
 pub(crate) struct Loaded {
@@ -136,18 +135,4 @@ fn report_overlaps(grants: &[Grant], node: &Node, sink: &mut Sink<'_>) {
             sink.error(node.offset, "secrets", message);
         }
     }
-}
-
-/// The rule of a field's default.
-pub(crate) fn default_rule(field: &Field) -> Rule {
-    let text = format!("v = {}", field.default);
-    let mut sink = Sink::new(&text, "default");
-    let root = super::parse(&text, &mut sink);
-    let node = match root.map(|root| root.value) {
-        Some(Value::Table(entries)) => entries.into_iter().next().map(|entry| entry.node),
-        _ => None,
-    };
-    // A default that does not parse admits nothing; a test checks that there is none.
-    let rule = node.and_then(|node| parse_rule(field.kind, &node, field.path, &mut sink));
-    rule.unwrap_or_else(|| field.kind.nothing())
 }

@@ -5,11 +5,13 @@
 //! [`MAX_ERRORS`] errors reported. Every error of fields is reported at once; of syntax errors all in documents
 //! up to 64 KiB, and the first in longer ones.
 
+mod defaults;
 mod diagnostic;
 mod header;
 pub(crate) mod json;
 mod load;
 mod members;
+mod notation;
 mod structured;
 pub(crate) mod suggest;
 pub(crate) mod time;
@@ -21,10 +23,11 @@ pub(crate) use diagnostic::Sink;
 pub use diagnostic::{Diagnostic, LoadError, Site};
 pub(crate) use header::Header;
 pub use header::{ENGINE_VERSION, SCHEMA_VERSION};
-pub(crate) use load::{default_rule, load};
+pub(crate) use load::load;
 pub(crate) use members::{byte_string, index_of, normal_path, pad, pattern};
+pub(crate) use notation::parse;
 pub(crate) use structured::bit;
-pub(crate) use tree::{Node, Value, parse};
+pub(crate) use tree::{Node, Value};
 pub(crate) use values::{format_version, parse_rule, parse_version};
 
 /// Longest document in bytes.

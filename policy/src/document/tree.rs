@@ -1,7 +1,5 @@
 //! The untyped tree that both notations are read into.
 
-use super::{MAX_DEPTH, MAX_DOCUMENT, Sink, json, toml};
-
 /// A value with the byte offset where it begins.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Node {
@@ -50,32 +48,5 @@ pub(crate) fn shorten(text: &str) -> String {
     match text.char_indices().nth(40) {
         Some((at, _)) => format!("{}…", text.get(..at).unwrap_or_default()),
         None => text.to_owned(),
-    }
-}
-
-/// Reads JSON when the first character is `{`, else TOML. `None` after an error.
-pub(crate) fn parse(text: &str, sink: &mut Sink<'_>) -> Option<Node> {
-    if text.len() > MAX_DOCUMENT {
-        let message = format!("the document is longer than {MAX_DOCUMENT} bytes");
-        sink.error(0, "", message);
-        return None;
-    }
-    let body = text.trim_start_matches('\u{feff}').trim_start();
-    let node =
-        if body.starts_with('{') { json::parse(text, sink) } else { toml::parse(text, sink) }?;
-    check_depth(&node, 0, sink).then_some(node)
-}
-
-fn check_depth(node: &Node, depth: usize, sink: &mut Sink<'_>) -> bool {
-    if depth > MAX_DEPTH {
-        sink.error(node.offset, "", format!("more than {MAX_DEPTH} nested tables or lists"));
-        return false;
-    }
-    match &node.value {
-        Value::List(items) => items.iter().all(|item| check_depth(item, depth + 1, sink)),
-        Value::Table(entries) => {
-            entries.iter().all(|entry| check_depth(&entry.node, depth + 1, sink))
-        }
-        _ => true,
     }
 }
