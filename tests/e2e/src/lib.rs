@@ -94,7 +94,7 @@ impl Boot {
         let host = (self.adapt)(host);
         let run = || host.run(". /e2e/scenarios.sh; . /e2e/run.sh");
         let output = match run() {
-            // QEMU before 8.1 can run code that another processor has just patched (tests/host/README.md).
+            // QEMU 7.2 can run code that another processor has just patched (tests/host/README.md).
             Err(Error::NoStatus { log, .. }) if log.contains("Oops: int3") => {
                 println!("{}: the emulator broke the host's kernel; once more\n{log}", self.script);
                 run()

@@ -60,6 +60,9 @@ const FAULTS: &[(&str, &[&str])] = &[
     ("cpuid-page:1", &[KERNEL_REACHED]),
     ("ghcb:1", &[BAD_ANSWER, "refused to make a staging page private"]),
     ("ghcb:1+", &[BAD_ANSWER, "refused to make a staging page private"]),
+    // The first read says that the request was understood, the next that it was refused; pages are never taken on trust.
+    ("ghcb-late:1", &["refused to make a staging page private"]),
+    ("ghcb-late:1+", &["refused to make a staging page private"]),
     // The first three answers are those to marks, which mean nothing; the fourth registers the GHCB.
     ("ghcb-msr:1", &[KERNEL_REACHED]),
     ("ghcb-msr:4", &[BAD_ANSWER]),

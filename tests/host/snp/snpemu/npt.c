@@ -121,7 +121,7 @@ struct shadow *shadow_get(struct vcpu_svm *svm)
 			s->owner = svm;
 			s->vmsa_pa = 0;
 			s->after_vmgexit = false;
-			s->answered = false;
+			s->late = 0;
 			shadow_flush(s);
 		}
 	}
@@ -194,7 +194,7 @@ void shadow_map(struct shadow *s, u64 gpa, u64 pfn, u64 bits)
 	count(tlb_fill);
 }
 
-static void shadow_unmap(struct shadow *s, u64 gpa)
+void shadow_unmap(struct shadow *s, u64 gpa)
 {
 	u64 *t = s->root;
 	int level;
@@ -386,6 +386,7 @@ int nested_page_fault(struct world *w)
 		else if (!(error & NPF_WALK))
 			bits &= ~ENTRY_WRITE;
 	}
+	ghcb_late_access(w, gpa, pfn);
 	shadow_map(w->shadow, address, pfn, bits);
 	if (c->exit_int_info & SVM_EXITINTINFO_VALID) {
 		c->event_inj = c->exit_int_info;

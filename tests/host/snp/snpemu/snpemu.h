@@ -112,7 +112,8 @@ struct shadow {
 	int cpu;		/* in VMRUN there, or -1 */
 	bool unpaged;		/* entries were made while the guest had paging off */
 	bool after_vmgexit;
-	bool answered;		/* the guest may be reading an answer */
+	int late;		/* ghcb_late.c: how far the fault has come */
+	u64 late_gpa;
 	u64 vmsa_pa, cr0, cr4, efer;	/* what KVM was told of these registers */
 	u64 last_vc, last_vc_rip;	/* the latest #VC: its error code and where */
 	u8 *fpu;
@@ -126,6 +127,7 @@ void shadow_put(struct shadow *s);
 void shadow_flush(struct shadow *s);
 void shadow_refresh(struct shadow *s);
 void shadow_map(struct shadow *s, u64 gpa, u64 pfn, u64 bits);
+void shadow_unmap(struct shadow *s, u64 gpa);
 void shadows_invalidate(u32 asid, u64 gpa);
 void shadows_flush_all(void);
 int shadow_init(void);
@@ -262,7 +264,7 @@ enum fault {
 	FAULT_REPLAY,		/* a validated page is replaced by an older copy of itself */
 	FAULT_CPUID_PAGE,	/* the CPUID table loses features behind the VMM's back */
 	FAULT_GHCB,		/* the GHCB changes before the guest reads the answer */
-	FAULT_GHCB_LATE,	/* the GHCB changes at the first interruption after an answer, between the guest's reads */
+	FAULT_GHCB_LATE,	/* the GHCB changes after the guest's first access since the answer */
 	FAULT_GHCB_MSR,		/* the answer in the GHCB MSR is changed */
 	FAULT_FW_FAIL,		/* a firmware command fails */
 	FAULT_FW_DELAY,		/* a firmware command takes a second */
@@ -271,6 +273,12 @@ enum fault {
 bool fault_due(enum fault f);
 void fault_shared_page(u64 pa, size_t len);
 int faults_init(void);
+
+/* ---- ghcb_late.c ---- */
+void ghcb_late_answer(struct world *w, u64 gpa, bool due);
+void ghcb_late_access(struct world *w, u64 gpa, u64 pfn);
+bool ghcb_late_stepped(struct world *w);
+void ghcb_late_leave(struct world *w);
 
 /* ---- cpuid.c ---- */
 void snpemu_cpuid(unsigned int op, unsigned int *a, unsigned int *b, unsigned int *c, unsigned int *d);

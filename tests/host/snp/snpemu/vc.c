@@ -192,6 +192,10 @@ int handle_exit(struct world *w)
 		return undefined_opcode(w);
 	case SVM_EXIT_EXCP_BASE + GP_VECTOR:
 		return general_protection(w);
+	case SVM_EXIT_EXCP_BASE + DB_VECTOR:
+		if (ghcb_late_stepped(w))
+			return ENTER_AGAIN;
+		break;
 	case SVM_EXIT_MSR:
 		return msr_access(w);
 	case SVM_EXIT_VMMCALL:

@@ -108,14 +108,9 @@ static void faults_on_answer(struct world *w)
 	u64 *msr = &w->kvm->control.ghcb_gpa;
 	u8 *ghcb = ghcb_page(w);
 
-	if (!w->shadow->after_vmgexit) {
-		if (w->shadow->answered && ghcb && fault_due(FAULT_GHCB_LATE))
-			fault_shared_page(__pa(ghcb), PAGE_SIZE);
-		w->shadow->answered = false;
+	if (!w->shadow->after_vmgexit)
 		return;
-	}
 	w->shadow->after_vmgexit = false;
-	w->shadow->answered = true;
 	if ((*msr & 0xfff) == GHCB_MSR_PSC_ANSWER && fault_due(FAULT_PSC_LIE))
 		*msr |= 1ULL << 32;
 	if ((*msr & 0xfff) && fault_due(FAULT_GHCB_MSR))
@@ -124,6 +119,7 @@ static void faults_on_answer(struct world *w)
 		return;
 	if (*(u64 *)(ghcb + GHCB_EXIT_CODE) == GHCB_EXIT_PSC && fault_due(FAULT_PSC_LIE))
 		*(u64 *)(ghcb + GHCB_EXIT_INFO_2) = 1ULL << 32;
+	ghcb_late_answer(w, *msr, fault_due(FAULT_GHCB_LATE));
 	if (fault_due(FAULT_GHCB))
 		fault_shared_page(__pa(ghcb), PAGE_SIZE);
 }
@@ -202,8 +198,10 @@ static void run_until_exit(struct world *w, u64 host_save_pa)
 		if ((c->exit_int_info & SVM_EXITINTINFO_VALID) &&
 		    (c->exit_int_info & SVM_EXITINTINFO_TYPE_MASK) == SVM_EXITINTINFO_TYPE_SOFT)
 			c->exit_int_info = 0;
-		if (control_register_trap(w) || handle_exit(w) == LEAVE)
+		if (control_register_trap(w) || handle_exit(w) == LEAVE) {
+			ghcb_late_leave(w);
 			return;
+		}
 	}
 }
 
