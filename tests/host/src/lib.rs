@@ -155,7 +155,7 @@ impl Host {
         self.option("--mem", mib.to_string())
     }
 
-    /// Processors of the host (1 when not said, which is the fastest for most runs).
+    /// Processors of the host for its programs and guests (1 when not said, which is the fastest for most runs).
     #[must_use]
     pub fn cpus(self, count: u32) -> Self {
         self.option("--cpus", count.to_string())
