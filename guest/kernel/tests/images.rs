@@ -1,6 +1,10 @@
 //! Kernel images: what is right is recognised, and each fault is refused by its name.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
 
+#[path = "../../../hypervisor/tests/common/bzimage.rs"]
+mod bzimage;
+
+use bzimage::bzimage;
 use casemate_kernel::{BzImage, Elf, Kernel, KernelError};
 use casemate_layout::Range;
 use proptest::prelude::{any, prop_assert, proptest};
@@ -25,26 +29,6 @@ fn elf_file(entry: u64, segments: &[[u64; 4]]) -> Vec<u8> {
         }
     }
     file.resize(8192, 0);
-    file
-}
-
-/// A bzImage whose fields are then changed by `edits`.
-fn bzimage(edits: &[(usize, &[u8])]) -> Vec<u8> {
-    let mut file = vec![0_u8; 0x2000];
-    let good: [(usize, &[u8]); 9] = [
-        (0x1f1, &[1]),
-        (0x1fe, &[0x55, 0xaa, 0xeb, 0x6a]),
-        (0x202, b"HdrS\x0f\x02"),
-        (0x211, &[1]),
-        (0x22c, &[0xff, 0xff, 0xff, 0x7f]),
-        (0x230, &[0, 0, 0x20, 0]),
-        (0x234, &[1, 21, 1, 0]),
-        (0x258, &[0, 0, 0, 1]),
-        (0x260, &[0, 0, 0x20, 0]),
-    ];
-    for (at, bytes) in good.iter().chain(edits) {
-        file[*at..at + bytes.len()].copy_from_slice(bytes);
-    }
     file
 }
 
