@@ -21,8 +21,8 @@ fn kernel() -> Vec<u8> {
 }
 
 const KERNEL_REACHED: &str = "GHCB reason set 2, code 0x2a";
-const LIMIT: &str = "45s";
-const ENDED: &str = "did not end within 45s and was ended";
+const LIMIT: &str = "30s";
+const ENDED: &str = "did not end within 30s and was ended";
 /// Linux 7 looks at a private page's owner at each of its faults (`kvm_gmem_prepare_folio`), 6.12 at the first alone: a
 /// change that was not made stays so there, and is made by the next fault here.
 const MADE_UP_BY_LINUX_7: &[&str] = &["psc-drop:1", "psc-drop:3000", "psc-reorder:5"];
