@@ -72,3 +72,10 @@ fn kvm_pivot_root_and_an_unprivileged_user_are_there() {
     assert_eq!(output.status, 0, "{}", output.stderr);
     assert_eq!(output.stdout, "/k/vmlinuz\n1000\n");
 }
+
+/// The emulator's first processor may lose a guest's state (README, "Defects of the emulator").
+#[test]
+fn with_several_processors_nothing_runs_on_the_first() {
+    let output = host().cpus(2).run("nproc; grep Cpus_allowed_list /proc/self/status").unwrap();
+    assert_eq!(output.stdout, "2\nCpus_allowed_list:\t1-2\n", "{}", output.stderr);
+}
