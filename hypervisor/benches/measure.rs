@@ -1,7 +1,7 @@
 //! `casemate measure` with a large initrd and with a firmware image, beside hashing the same bytes once.
 #![allow(missing_docs, clippy::unwrap_used, clippy::indexing_slicing, reason = "a benchmark")]
 
-#[path = "../tests/common/bzimage.rs"]
+#[path = "../../guest/kernel/tests/common/bzimage.rs"]
 mod bzimage;
 
 use bzimage::bzimage;

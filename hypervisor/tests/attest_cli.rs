@@ -1,7 +1,7 @@
 //! `casemate attest` and `casemate measure` as processes: exit status and output.
 #![allow(missing_docs, clippy::unwrap_used, clippy::panic)]
 
-#[path = "common/bzimage.rs"]
+#[path = "../../guest/kernel/tests/common/bzimage.rs"]
 mod bzimage;
 
 use std::path::{Path, PathBuf};

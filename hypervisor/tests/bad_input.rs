@@ -1,7 +1,7 @@
 //! Bad input of `casemate run`: each kind is refused with exit status 2 (1 where the host is at fault) and one line
 //! that names the field and what to do, and leaves nothing behind.
 
-#[path = "common/bzimage.rs"]
+#[path = "../../guest/kernel/tests/common/bzimage.rs"]
 mod bzimage;
 
 use bzimage::bzimage;

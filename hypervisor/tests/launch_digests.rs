@@ -7,7 +7,7 @@
     reason = "tests"
 )]
 
-#[path = "common/bzimage.rs"]
+#[path = "../../guest/kernel/tests/common/bzimage.rs"]
 mod bzimage;
 
 use bzimage::bzimage;

@@ -9,7 +9,7 @@
     reason = "tests"
 )]
 
-#[path = "common/bzimage.rs"]
+#[path = "../../guest/kernel/tests/common/bzimage.rs"]
 mod bzimage;
 #[path = "common/model_kvm.rs"]
 mod model_kvm;

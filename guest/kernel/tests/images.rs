@@ -1,7 +1,7 @@
 //! Kernel images: what is right is recognised, and each fault is refused by its name.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
 
-#[path = "../../../hypervisor/tests/common/bzimage.rs"]
+#[path = "common/bzimage.rs"]
 mod bzimage;
 
 use bzimage::bzimage;

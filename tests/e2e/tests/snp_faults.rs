@@ -3,7 +3,7 @@
 //! where it can do no harm, with the kernel and all of its memory accepted; always within the time that the user gave.
 #![allow(clippy::expect_used, clippy::unwrap_used, clippy::indexing_slicing, reason = "test code")]
 
-#[path = "../../../hypervisor/tests/common/bzimage.rs"]
+#[path = "../../../guest/kernel/tests/common/bzimage.rs"]
 mod bzimage;
 
 use casemate_e2e::{on_kernel_7, place, static_programs};
