@@ -12,7 +12,7 @@ use crate::hex;
 use crate::report::{Fields, Generation, SigningKey};
 use ring::digest::{SHA256, digest};
 use std::fs;
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 
 /// Files larger than this are not certificates.
@@ -264,7 +264,7 @@ fn read_bounded(path: &Path) -> Result<Vec<u8>, StoreError> {
     if u64::try_from(bytes.len()).is_ok_and(|length| length <= MAX_FILE) {
         Ok(bytes)
     } else {
-        let error = std::io::Error::new(std::io::ErrorKind::FileTooLarge, "more than 256 KiB");
+        let error = std::io::Error::new(ErrorKind::FileTooLarge, "more than 256 KiB");
         Err(io(path)(error))
     }
 }
@@ -278,7 +278,15 @@ fn write_new(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
         fs::create_dir_all(folder).map_err(io(folder))?;
     }
     let temporary = path.with_extension(format!("new-{}", std::process::id()));
-    let mut file = fs::File::create_new(&temporary).map_err(io(&temporary))?;
+    // What a killed process of this number left is removed.
+    let new = || fs::File::create_new(&temporary);
+    let mut file = match new() {
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+            fs::remove_file(&temporary).and_then(|()| new())
+        }
+        other => other,
+    }
+    .map_err(io(&temporary))?;
     file.write_all(bytes).and_then(|()| fs::rename(&temporary, path)).map_err(|error| {
         let _ = fs::remove_file(&temporary);
         io(path)(error)

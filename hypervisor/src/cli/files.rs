@@ -2,7 +2,7 @@
 
 use super::out::outln;
 use super::{Failure, Outcome};
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::path::Path;
 
 /// Files over 1 MiB are refused unread.
@@ -40,8 +40,16 @@ pub(super) fn write_file(path: &Path, bytes: &[u8]) -> Outcome {
     }
     let mut name = path.as_os_str().to_owned();
     name.push(format!(".new-{}", std::process::id()));
-    // New: in a directory that others can write, a name that is there may lead elsewhere.
-    let mut file = std::fs::File::create_new(&name).map_err(fault)?;
+    // New: in a directory that others can write, a name that is there may lead elsewhere. One that a killed process of
+    // this number left is removed, not followed.
+    let new = || std::fs::File::create_new(&name);
+    let mut file = match new() {
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+            std::fs::remove_file(&name).and_then(|()| new())
+        }
+        other => other,
+    }
+    .map_err(fault)?;
     file.write_all(bytes).and_then(|()| std::fs::rename(&name, path)).map_err(|error| {
         let _ = std::fs::remove_file(&name);
         fault(error)
@@ -51,4 +59,26 @@ pub(super) fn write_file(path: &Path, bytes: &[u8]) -> Outcome {
 /// Pretty JSON on stdout.
 pub(super) fn print_json(value: &serde_json::Value) {
     outln!("{value:#}");
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "test code")]
+mod tests {
+    use super::write_file;
+
+    #[test]
+    fn what_a_killed_process_left_is_neither_followed_nor_in_the_way() {
+        let directory = std::env::temp_dir().join(format!("casemate-files-{}", std::process::id()));
+        std::fs::create_dir(&directory).unwrap();
+        let (file, other) = (directory.join("file"), directory.join("other"));
+        std::fs::write(&other, "kept").unwrap();
+        let left = directory.join(format!("file.new-{}", std::process::id()));
+        std::os::unix::fs::symlink(&other, &left).unwrap();
+        write_file(&file, b"new").unwrap();
+        assert_eq!(std::fs::read(&file).unwrap(), b"new");
+        assert!(file.symlink_metadata().unwrap().is_file());
+        assert_eq!(std::fs::read(&other).unwrap(), b"kept");
+        assert!(left.symlink_metadata().is_err());
+        std::fs::remove_dir_all(&directory).unwrap();
+    }
 }
