@@ -43,7 +43,7 @@ void ghcb_late_answer(struct world *w, u64 gpa, bool due)
 		take_out(w->shadow, FIRST);
 }
 
-/* Before a nested page fault maps @pfn at @gpa */
+/* Before a nested page fault maps the shared page @pfn at @gpa; a GHCB that was made private is no GHCB any more. */
 void ghcb_late_access(struct world *w, u64 gpa, u64 pfn)
 {
 	struct shadow *s = w->shadow;

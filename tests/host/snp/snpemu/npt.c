@@ -386,7 +386,8 @@ int nested_page_fault(struct world *w)
 		else if (!(error & NPF_WALK))
 			bits &= ~ENTRY_WRITE;
 	}
-	ghcb_late_access(w, gpa, pfn);
+	if (!private)
+		ghcb_late_access(w, gpa, pfn);
 	shadow_map(w->shadow, address, pfn, bits);
 	if (c->exit_int_info & SVM_EXITINTINFO_VALID) {
 		c->event_inj = c->exit_int_info;
