@@ -4,11 +4,11 @@
 //! machine moves baseline and subject alike.
 #![allow(missing_docs, clippy::unwrap_used, clippy::indexing_slicing, clippy::cast_precision_loss)]
 
-use attestation::cert::{Certificate, PublicKey, builtin};
-use attestation::crypto::{Backend, Ring};
-use attestation::digest::{LaunchDigest, PageKind};
-use attestation::report::{Report, SIGNED_SIZE};
-use attestation::verify::Verifier;
+use casemate_attestation::cert::{Certificate, PublicKey, builtin};
+use casemate_attestation::crypto::{Backend, Ring};
+use casemate_attestation::digest::{LaunchDigest, PageKind};
+use casemate_attestation::report::{Report, SIGNED_SIZE};
+use casemate_attestation::verify::Verifier;
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
@@ -39,7 +39,7 @@ fn line(name: &str, time: Duration, baseline: &str, base: Duration, wanted: &str
 
 fn verification(backend: &'static dyn Backend) {
     let (report, vek) = (read("reports/ms_turin.bin"), read("reports/ms_turin.vcek.der"));
-    let at = attestation::time::parse("2026-06-01").unwrap();
+    let at = casemate_attestation::time::parse("2026-06-01").unwrap();
     let mut verifier = Verifier::new(at);
     verifier.backend = backend;
     let chain = verifier.verify_chain(&vek).unwrap();
@@ -126,7 +126,7 @@ fn main() {
     // `cargo test --benches` runs this too: once, quickly.
     verification(&Ring);
     #[cfg(feature = "aws-lc")]
-    verification(&attestation::crypto::AwsLc);
+    verification(&casemate_attestation::crypto::AwsLc);
     launch_digest();
     parsing();
 }

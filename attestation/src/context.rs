@@ -18,9 +18,9 @@ const DOMAIN: &[u8] = b"casemate report data v1\0";
 /// 64 KiB.
 ///
 /// ```
-/// let data = attestation::context::report_data("tls-key", b"0123456789abcdef").unwrap();
-/// assert_ne!(data, attestation::context::report_data("disk-key", b"0123456789abcdef").unwrap());
-/// assert_eq!(attestation::context::report_data("", b"nonce"), None);
+/// let data = casemate_attestation::context::report_data("tls-key", b"0123456789abcdef").unwrap();
+/// assert_ne!(data, casemate_attestation::context::report_data("disk-key", b"0123456789abcdef").unwrap());
+/// assert_eq!(casemate_attestation::context::report_data("", b"nonce"), None);
 /// ```
 #[must_use]
 pub fn report_data(label: &str, nonce: &[u8]) -> Option<[u8; 64]> {

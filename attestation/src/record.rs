@@ -56,7 +56,7 @@ pub enum InputError {
     Certificate(#[from] CertError),
     /// The isolation policy cannot be used.
     #[error(transparent)]
-    Policy(#[from] policy::LoadError),
+    Policy(#[from] casemate_policy::LoadError),
 }
 
 impl Inputs {
@@ -81,7 +81,7 @@ impl Inputs {
         verifier.appraisal = self.appraisal.clone();
         verifier.context = self.context.clone();
         if let Some(PolicyText { name, text }) = &self.policy {
-            verifier.policy = Some(policy::Policy::load(text, name)?);
+            verifier.policy = Some(casemate_policy::Policy::load(text, name)?);
         }
         Ok(verifier.verify(&self.report, self.vek.as_deref()))
     }

@@ -5,7 +5,7 @@ mod common;
 #[path = "common/model.rs"]
 mod fixture;
 
-use attestation::report::{Generation, Report, Tcb};
+use casemate_attestation::report::{Generation, Report, Tcb};
 use sev::certs::snp::{Certificate, Chain, Verifiable, ca};
 use sev::firmware::guest::AttestationReport;
 use sev::firmware::host::TcbVersion;
@@ -60,7 +60,7 @@ fn compare(name: &str, bytes: &[u8], generation: Generation) {
 #[test]
 fn every_report_is_parsed_as_crate_sev_parses_it() {
     for pair in common::pairs() {
-        let verifier = attestation::verify::Verifier::new(pair.at);
+        let verifier = casemate_attestation::verify::Verifier::new(pair.at);
         let generation = verifier.verify_chain(&pair.vek).unwrap().generation;
         compare(pair.name, &pair.report, generation);
     }
@@ -89,15 +89,15 @@ fn reports_and_certificates_of_the_model_satisfy_crate_sev() {
 fn the_id_authentication_of_crate_sevs_tests_checks() {
     // Digest and expected key digests: virtee/sev tests/id-block.rs.
     let digest = "a14d638341e5674628fe1e02fbedebe5e5ab4faf1dd72d8966068e615bb99efd13d214b35c231715b38e263dc6059745";
-    let block = attestation::idblock::IdBlock {
-        launch_digest: attestation::hex::decode(digest).unwrap().try_into().unwrap(),
+    let block = casemate_attestation::idblock::IdBlock {
+        launch_digest: casemate_attestation::hex::decode(digest).unwrap().try_into().unwrap(),
         family_id: [0; 16],
         image_id: [0; 16],
         guest_svn: 0,
         policy: 0x30000,
     };
     let auth = common::read("measure/sev_test_auth_block.bin");
-    let digests = attestation::idblock::check(&block.to_bytes(), &auth, true).unwrap();
+    let digests = casemate_attestation::idblock::check(&block.to_bytes(), &auth, true).unwrap();
     let expected = |text: &str| {
         use base64ct::{Base64, Encoding};
         Base64::decode_vec(text).unwrap()
@@ -112,8 +112,8 @@ fn the_id_authentication_of_crate_sevs_tests_checks() {
 #[cfg(feature = "aws-lc")]
 #[test]
 fn both_crypto_back_ends_give_the_same_verdicts() {
-    use attestation::crypto::{AwsLc, Ring};
-    use attestation::verify::Verifier;
+    use casemate_attestation::crypto::{AwsLc, Ring};
+    use casemate_attestation::verify::Verifier;
     let mut compared = 0;
     for pair in common::pairs() {
         let with = |backend| {

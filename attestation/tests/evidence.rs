@@ -3,12 +3,12 @@
 
 mod common;
 
-use attestation::evidence::{Evidence, EvidenceError, Form};
-use attestation::kds::{KEY_SERVER, vcek_paths};
-use attestation::record::{Inputs, Record};
-use attestation::store::Store;
-use attestation::verify::Verifier;
 use base64ct::{Base64, Base64UrlUnpadded, Encoding};
+use casemate_attestation::evidence::{Evidence, EvidenceError, Form};
+use casemate_attestation::kds::{KEY_SERVER, vcek_paths};
+use casemate_attestation::record::{Inputs, Record};
+use casemate_attestation::store::Store;
+use casemate_attestation::verify::Verifier;
 
 fn table(guid: [u8; 16], contents: &[u8]) -> Vec<u8> {
     let mut out = guid.to_vec();
@@ -29,7 +29,7 @@ fn pem(der: &[u8]) -> String {
 #[test]
 fn every_form_is_recognised_and_verifies() {
     let pair = common::find("ms_genoa");
-    let vcek = attestation::evidence::VCEK_GUID;
+    let vcek = casemate_attestation::evidence::VCEK_GUID;
     let der = [&pair.report[..], &table(vcek, &pair.vek)].concat();
     let with_pem = [&pair.report[..], &table(vcek, pem(&pair.vek).as_bytes())].concat();
     let bundle = [
@@ -152,11 +152,11 @@ fn the_store_finds_what_was_imported_and_nothing_else() {
     assert_eq!(store.list(), before, "importing again changes nothing");
     for name in ["ms_milan", "ms_genoa", "ms_turin", "virtee_milan", "trustee_vlek"] {
         let pair = common::find(name);
-        let report = attestation::report::Report::parse(&pair.report).unwrap();
+        let report = casemate_attestation::report::Report::parse(&pair.report).unwrap();
         assert_eq!(store.find_vek(report.unverified_fields()), Some(pair.vek), "{name}");
         let mut other = pair.report.clone();
         other[0x187] ^= 1;
-        let other = attestation::report::Report::parse(&other).unwrap();
+        let other = casemate_attestation::report::Report::parse(&other).unwrap();
         assert_eq!(store.find_vek(other.unverified_fields()), None, "{name} of another TCB");
     }
     assert_eq!(store.intermediates().len(), 2);
@@ -169,14 +169,14 @@ fn the_store_finds_what_was_imported_and_nothing_else() {
 fn loose_certificates_in_a_directory_are_found() {
     let store = Store::new(common::vectors().join("reports"));
     let pair = common::find("ms_turin");
-    let report = attestation::report::Report::parse(&pair.report).unwrap();
+    let report = casemate_attestation::report::Report::parse(&pair.report).unwrap();
     assert_eq!(store.find_vek(report.unverified_fields()), Some(pair.vek));
 }
 
 #[test]
 fn the_address_of_a_missing_certificate_names_chip_and_tcb() {
     let urls = |report: &[u8]| -> Vec<String> {
-        let report = attestation::report::Report::parse(report).unwrap();
+        let report = casemate_attestation::report::Report::parse(report).unwrap();
         let paths = vcek_paths(report.unverified_fields());
         paths.into_iter().map(|(_, path)| format!("{KEY_SERVER}{path}")).collect()
     };
@@ -200,9 +200,9 @@ fn the_address_of_a_missing_certificate_names_chip_and_tcb() {
 /// SnpEvidence of a report, in the layout of crate sev from 6 on, or in that before.
 fn snp_evidence(report: &[u8], vek: &[u8], kind: &str, old: bool) -> serde_json::Value {
     use serde_json::json;
-    let parsed = attestation::report::Report::parse(report).unwrap();
+    let parsed = casemate_attestation::report::Report::parse(report).unwrap();
     let f = parsed.unverified_fields();
-    let turin = f.generation() == Some(attestation::report::Generation::Turin);
+    let turin = f.generation() == Some(casemate_attestation::report::Generation::Turin);
     let tcb = |at: usize| {
         let t = &report[at..at + 8];
         match (old, turin) {
@@ -255,8 +255,8 @@ fn every_pair_verifies_in_every_form_it_can_travel_in() {
     for pair in common::pairs() {
         let vlek = pair.name == "trustee_vlek";
         let (guid, kind) = match vlek {
-            true => (attestation::evidence::VLEK_GUID, "VLEK"),
-            false => (attestation::evidence::VCEK_GUID, "VCEK"),
+            true => (casemate_attestation::evidence::VLEK_GUID, "VLEK"),
+            false => (casemate_attestation::evidence::VCEK_GUID, "VCEK"),
         };
         let der = table(guid, &pair.vek);
         let pem_table = table(guid, pem(&pair.vek).as_bytes());
@@ -297,7 +297,7 @@ fn every_pair_verifies_in_every_form_it_can_travel_in() {
             assert_eq!(evidence.report, pair.report, "{name}, {form}");
             let mut verifier = Verifier::new(pair.at);
             verifier.appraisal.vmpl = Some(vec![0, 1]);
-            verifier.appraisal.guest_policy.debug = attestation::verify::BitRule::Any;
+            verifier.appraisal.guest_policy.debug = casemate_attestation::verify::BitRule::Any;
             let verdict = verifier.verify(&evidence.report, evidence.vek.as_deref());
             let failure = verdict.first_failure();
             assert!(verdict.accepted(), "{name}, {form}: {failure:?}");
@@ -317,12 +317,12 @@ fn every_pair_verifies_in_every_form_it_can_travel_in() {
 
 #[test]
 fn an_isolation_policy_decides_a_verified_report_and_a_record_replays_it() {
-    use attestation::context::Context;
-    use attestation::record::PolicyText;
-    use attestation::verify::Code;
+    use casemate_attestation::context::Context;
+    use casemate_attestation::record::PolicyText;
+    use casemate_attestation::verify::Code;
     let pair = common::find("ms_turin");
-    let hex = attestation::hex::encode;
-    let f = attestation::report::Report::parse(&pair.report).unwrap();
+    let hex = casemate_attestation::hex::encode;
+    let f = casemate_attestation::report::Report::parse(&pair.report).unwrap();
     let f = f.unverified_fields();
     let policy = |floor: u8, more: &str| {
         format!(

@@ -2,7 +2,7 @@
 #![cfg(feature = "fetch")]
 #![allow(missing_docs, clippy::unwrap_used, reason = "a test")]
 
-use attestation::fetch::{BackOff, FetchError, Fetcher};
+use casemate_attestation::fetch::{BackOff, FetchError, Fetcher};
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
 use std::sync::Mutex;

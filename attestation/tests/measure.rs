@@ -8,9 +8,9 @@
 
 mod common;
 
-use attestation::digest::{LaunchDigest, PageKind};
-use attestation::hex::encode;
-use attestation::measure::{
+use casemate_attestation::digest::{LaunchDigest, PageKind};
+use casemate_attestation::hex::encode;
+use casemate_attestation::measure::{
     CPU_SIGNATURES, KernelHashes, Machine, MeasureError, Ovmf, Vmm, igvm_launch,
 };
 use std::process::Command;

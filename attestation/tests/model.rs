@@ -5,15 +5,15 @@ mod common;
 #[path = "common/model.rs"]
 mod fixture;
 
-use attestation::digest::{LaunchDigest, PageKind};
-use attestation::evidence::{Evidence, Form};
-use attestation::idblock::{IdBlock, OwnerKey, authenticate};
-use attestation::model::{
+use casemate_attestation::digest::{LaunchDigest, PageKind};
+use casemate_attestation::evidence::{Evidence, Form};
+use casemate_attestation::idblock::{IdBlock, OwnerKey, authenticate};
+use casemate_attestation::model::{
     Finish, Guest, Header, KeyRequest, MessageType, ModelRoot, Processor, ReportRequest, Status,
     open, seal,
 };
-use attestation::report::Report;
-use attestation::verify::{Code, Verifier};
+use casemate_attestation::report::Report;
+use casemate_attestation::verify::{Code, Verifier};
 use fixture::{chip, chip_with, guest, root, verifier};
 
 const KEY_1: &str = include_str!("data/model_id_key.pem");
@@ -271,12 +271,13 @@ fn root_and_chip_survive_being_stored() {
 
 #[test]
 fn a_new_root_certifies_chips_of_its_own() {
-    let fresh = ModelRoot::generate(attestation::report::Generation::Genoa).unwrap();
-    let config = attestation::model::Config::new(fresh.generation()).unwrap();
+    let fresh = ModelRoot::generate(casemate_attestation::report::Generation::Genoa).unwrap();
+    let config = casemate_attestation::model::Config::new(fresh.generation()).unwrap();
     let chip = Processor::new(&fresh, config).unwrap();
     let report = chip.report(guest(&chip).state(), [0; 64], 0, 0).unwrap();
     let mut verifier = Verifier::new(common::at("2026-06-01"));
-    let bundle = attestation::cert::certificates_in(fresh.bundle_pem().as_bytes()).unwrap();
+    let bundle =
+        casemate_attestation::cert::certificates_in(fresh.bundle_pem().as_bytes()).unwrap();
     verifier.roots.accept_model(bundle).unwrap();
     assert!(verifier.verify(&report, Some(chip.vcek())).accepted());
     // The stored root's chip is not this root's.
@@ -290,7 +291,7 @@ fn a_new_root_certifies_chips_of_its_own() {
 fn every_certificate_of_the_model_says_so() {
     let chip = chip();
     for der in [root().ark(), root().ask(), root().asvk(), chip.vcek()] {
-        let certificate = attestation::cert::Certificate::from_der(der).unwrap();
+        let certificate = casemate_attestation::cert::Certificate::from_der(der).unwrap();
         for name in [&certificate.subject, &certificate.issuer] {
             let text = String::from_utf8_lossy(name).into_owned();
             assert!(text.matches("MODEL").count() >= 3, "{text}");

@@ -5,10 +5,10 @@ mod common;
 #[path = "common/model.rs"]
 mod fixture;
 
-use attestation::cert::{Authority, Certificate, Role, encode_name};
-use attestation::model::{Processor, Signer, Template, vek_extensions};
-use attestation::report::Generation;
-use attestation::verify::{Code, Verifier};
+use casemate_attestation::cert::{Authority, Certificate, Role, encode_name};
+use casemate_attestation::model::{Processor, Signer, Template, vek_extensions};
+use casemate_attestation::report::Generation;
+use casemate_attestation::verify::{Code, Verifier};
 use fixture::{chip, guest, root, verifier};
 
 const TURIN: Generation = Generation::Turin;
@@ -397,7 +397,7 @@ mod revocation {
         let mut verifier = verifier();
         let verdict = verifier.verify(&report(&chip), Some(chip.vcek()));
         let check = verdict.checks().iter().find(|c| c.code == Code::CrlRevoked).unwrap();
-        assert_eq!(check.status, attestation::verify::Status::NotChecked);
+        assert_eq!(check.status, casemate_attestation::verify::Status::NotChecked);
         verifier.appraisal.require_crl = true;
         assert_eq!(code(&verifier, &report(&chip), chip.vcek()), Some(Code::CrlRequired));
     }
@@ -424,8 +424,8 @@ fn a_vlek_with_a_hardware_identifier_is_refused() {
 fn extensions_written_by_the_model_equal_amds() {
     // The real Turin certificate, rebuilt by the model's writer, has the same extensions.
     let real = Certificate::from_der(&common::read("reports/ms_turin.vcek.der")).unwrap();
-    let tcb = attestation::report::Tcb([1, 1, 1, 4, 0, 0, 0, 0x51]);
-    let hwid = attestation::hex::decode("59790fb1c39f35c1").unwrap();
+    let tcb = casemate_attestation::report::Tcb([1, 1, 1, 4, 0, 0, 0, 0x51]);
+    let hwid = casemate_attestation::hex::decode("59790fb1c39f35c1").unwrap();
     let ours = vek_extensions(TURIN, tcb, Some(&hwid), "");
     assert_eq!(ours.len(), real.extensions.len());
     for (ours, real) in ours.iter().zip(&real.extensions) {

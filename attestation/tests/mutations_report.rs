@@ -5,7 +5,7 @@ mod common;
 #[path = "common/model.rs"]
 mod fixture;
 
-use attestation::verify::{BitRule, Code, Verifier};
+use casemate_attestation::verify::{BitRule, Code, Verifier};
 
 /// Order of the P-384 group, little-endian.
 fn order() -> [u8; 48] {
@@ -243,7 +243,7 @@ mod forged {
     //! Reports that a holder of the VCEK could sign, and no firmware does.
 
     use super::{Code, fixture};
-    use attestation::verify::{Status, Verifier};
+    use casemate_attestation::verify::{Status, Verifier};
 
     type Forge = Box<dyn Fn(&mut [u8; 1184])>;
 

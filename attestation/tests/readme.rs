@@ -1,7 +1,7 @@
 //! The README lists every check, in order, with the texts of the code.
 #![allow(clippy::unwrap_used)]
 
-use attestation::verify::{Appraisal, Code};
+use casemate_attestation::verify::{Appraisal, Code};
 
 #[test]
 fn the_table_of_codes_is_complete_and_in_order() {

@@ -3,10 +3,10 @@
 
 mod common;
 
-use attestation::cert::Certificate;
-use attestation::hex::encode;
-use attestation::report::{Generation, Report};
-use attestation::verify::{Appraisal, BitRule, Code, Status, Verifier};
+use casemate_attestation::cert::Certificate;
+use casemate_attestation::hex::encode;
+use casemate_attestation::report::{Generation, Report};
+use casemate_attestation::verify::{Appraisal, BitRule, Code, Status, Verifier};
 
 /// Accepts what the odd vectors have: debug, VMPL 1.
 fn lenient(at: u64) -> Verifier {
@@ -61,7 +61,7 @@ fn the_redacted_certificate_verifies_nothing() {
     let report = common::read("reports/trustee_test-report.bin");
     let vek = common::read("reports/trustee_test-vcek-invalid-legacy.der");
     let parsed = Certificate::from_der(&vek).unwrap();
-    assert!(attestation::cert::VekExtensions::parse(&parsed.extensions).is_ok());
+    assert!(casemate_attestation::cert::VekExtensions::parse(&parsed.extensions).is_ok());
     let verdict = lenient(common::at(common::AT)).verify(&report, Some(&vek));
     assert_eq!(verdict.first_failure().unwrap().code, Code::VekSignature);
     assert!(verdict.vek().is_none());
@@ -97,7 +97,8 @@ fn the_crls_verify_in_their_window_and_only_then() {
 
 #[test]
 fn the_genoa_crl_revokes_the_earlier_ask_and_not_todays() {
-    let crl = attestation::cert::Crl::from_der(&common::read("crls/genoa_crl_4.der")).unwrap();
+    let crl =
+        casemate_attestation::cert::Crl::from_der(&common::read("crls/genoa_crl_4.der")).unwrap();
     assert!(crl.revokes(&[2, 0, 1]));
     assert!(!crl.revokes(&[2, 0, 2]));
 }
@@ -251,7 +252,7 @@ fn an_appraisal_in_toml_narrows_what_is_accepted() {
 
 #[test]
 fn a_published_tcb_floor_applies_by_processor_and_is_refused_where_none_is_known() {
-    use attestation::verify::{TcbFloor, TcbPreset};
+    use casemate_attestation::verify::{TcbFloor, TcbPreset};
     let failure = |name: &str, preset: TcbPreset, own: Option<TcbFloor>| {
         let pair = common::find(name);
         let mut verifier = lenient(pair.at);

@@ -3,14 +3,14 @@
 //! Oracles: no panic; memory within a small multiple of the input; a report or certificate that differs in one
 //! byte from a genuine one is never accepted; what is parsed and written again is the same.
 
-use attestation::cert::{Certificate, Crl, VekExtensions, certificates_in};
-use attestation::evidence::{CertTable, Evidence};
-use attestation::idblock::{self, IdBlock};
-use attestation::measure::{Ovmf, igvm_launch};
-use attestation::model::{MessageType, open};
-use attestation::record::Record;
-use attestation::report::Report;
-use attestation::verify::{Appraisal, Seen, VerifiedVek, Verifier};
+use casemate_attestation::cert::{Certificate, Crl, VekExtensions, certificates_in};
+use casemate_attestation::evidence::{CertTable, Evidence};
+use casemate_attestation::idblock::{self, IdBlock};
+use casemate_attestation::measure::{Ovmf, igvm_launch};
+use casemate_attestation::model::{MessageType, open};
+use casemate_attestation::record::Record;
+use casemate_attestation::report::Report;
+use casemate_attestation::verify::{Appraisal, Seen, VerifiedVek, Verifier};
 use std::sync::OnceLock;
 
 const REPORT: &[u8] = include_bytes!("../../tests/vectors/reports/ms_turin.bin");
@@ -116,8 +116,8 @@ pub fn json(data: &[u8]) {
         }
         if let Ok(text) = std::str::from_utf8(data) {
             let _ = Appraisal::from_toml(text);
-            let _ = attestation::time::parse(text);
-            let _ = attestation::hex::decode(text);
+            let _ = casemate_attestation::time::parse(text);
+            let _ = casemate_attestation::hex::decode(text);
         }
     });
 }

@@ -10,9 +10,9 @@ use casemate::launch::{LaunchPlan, PageKind};
 use casemate::memory::{
     GpaRange, PAGE_SIZE, PageMap, PageStates, PrivateRam, RamMap, Refusal, Sides, Visibility,
 };
+use casemate_policy::Policy;
 use casemate_shim::cc;
 use kvm_bindings::{CpuId, kvm_cpuid_entry2};
-use policy::Policy;
 use std::sync::{Mutex, OnceLock};
 
 const PAGES: u64 = 300;

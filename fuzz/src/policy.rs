@@ -1,9 +1,9 @@
 //! Policies, inputs, test cases and decision logs: documents that anyone may have written.
 
 use allocation_counter::measure;
-use policy::audit::{Suite, check, lint, sarif};
-use policy::log::{Record, Verifier};
-use policy::{Facts, Input, Point, Policy, WhyNot, export};
+use casemate_policy::audit::{Suite, check, lint, sarif};
+use casemate_policy::log::{Record, Verifier};
+use casemate_policy::{Facts, Input, Point, Policy, WhyNot, export};
 
 /// Memory that reading a document may take at once: a fixed part, and so much for each byte of it.
 fn bounded<T>(text: &str, mut read: impl FnMut() -> T) -> T {

@@ -48,7 +48,7 @@ fn the_genuine_revocation_list_of_the_crl_target_is_accepted() {
     // Otherwise its oracle would hold for every input.
     let vectors = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/vectors");
     let read = |name: &str| std::fs::read(vectors.join(name)).unwrap();
-    let mut verifier = attestation::verify::Verifier::new(1_772_323_200);
+    let mut verifier = casemate_attestation::verify::Verifier::new(1_772_323_200);
     verifier.add_crl(&read("crls/milan_crl_6.der"));
     let verdict =
         verifier.verify(&read("reports/ms_milan.bin"), Some(&read("reports/ms_milan.vcek.der")));

@@ -2,8 +2,8 @@
 #![allow(missing_docs, clippy::unwrap_used, reason = "a benchmark")]
 
 use casemate::decision_log::{DecisionLog, HeadPolicy};
-use policy::log::SigningKey;
-use policy::{Facts, Point, Policy};
+use casemate_policy::log::SigningKey;
+use casemate_policy::{Facts, Point, Policy};
 use std::fs::File;
 use std::io::Write;
 use std::time::Instant;
@@ -30,10 +30,10 @@ fn main() {
     let path = directory.join(format!("casemate-bench-{}.log", std::process::id()));
     let policy = Policy::builtin_strict();
     let facts = Facts::new()
-        .text(policy::Key::AccessConsole, "interactive")
-        .text(policy::Key::AccessDebug, "none")
-        .flag(policy::Key::AccessSnapshot, false)
-        .flag(policy::Key::AccessMigration, false);
+        .text(casemate_policy::Key::AccessConsole, "interactive")
+        .text(casemate_policy::Key::AccessDebug, "none")
+        .flag(casemate_policy::Key::AccessSnapshot, false)
+        .flag(casemate_policy::Key::AccessMigration, false);
     let decision = policy.decide(Point::Access, &facts);
     let hash = policy.hash();
 

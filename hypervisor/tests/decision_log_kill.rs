@@ -2,8 +2,8 @@
 #![allow(missing_docs, clippy::unwrap_used, reason = "functions that tests share")]
 
 use casemate::decision_log::{DecisionLog, HeadPolicy};
-use policy::log::{SigningKey, Verifier};
-use policy::{Facts, Point, Policy};
+use casemate_policy::log::{SigningKey, Verifier};
+use casemate_policy::{Facts, Point, Policy};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;

@@ -22,8 +22,8 @@ use casemate::memory::{
     Visibility,
 };
 use casemate::vm::engine::{Engine, HostFds};
+use casemate_policy::Policy;
 use common::{CODE, kvm, page_tables};
-use policy::Policy;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
 use std::sync::{Arc, Mutex};

@@ -16,7 +16,6 @@ mod model_kvm;
 
 use bzimage::bzimage;
 
-use attestation::digest::{LaunchDigest, PageKind as Kind};
 use casemate::config::RawConfig;
 use casemate::exits::{Events, Note};
 use casemate::kvm::{BootState, PrivateMemory, Vm, VmKind};
@@ -28,8 +27,9 @@ use casemate::memory::{
     GpaRange, GuestRam, KernelSides, PageMap, PageStates, PrivateRam, RamMap, Refusal, Visibility,
 };
 use casemate::vm::engine::{Engine, EngineError};
+use casemate_attestation::digest::{LaunchDigest, PageKind as Kind};
+use casemate_policy::Policy;
 use model_kvm::{Fault, InUse, Plan, Registers, start};
-use policy::Policy;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;

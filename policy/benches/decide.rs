@@ -4,8 +4,8 @@
 //! count with `valgrind --tool=callgrind`.
 #![allow(missing_docs, clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark")]
 
-use policy::log::{Chain, DecisionRecord, Entry};
-use policy::{Counter, Decision, Facts, Input, Key, Point, Policy};
+use casemate_policy::log::{Chain, DecisionRecord, Entry};
+use casemate_policy::{Counter, Decision, Facts, Input, Key, Point, Policy};
 use std::hint::black_box;
 use std::time::Instant;
 

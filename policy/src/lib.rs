@@ -7,7 +7,7 @@
 //! written `any`.
 //!
 //! ```
-//! use policy::{Facts, Key, Point, Policy, Verdict};
+//! use casemate_policy::{Facts, Key, Point, Policy, Verdict};
 //!
 //! let text = "schema_version = 1\nmin_engine = \"0.1.0\"\n[runtime]\nconsole = \"output\"\n";
 //! let policy = Policy::load(text, "example.toml").expect("a good document");

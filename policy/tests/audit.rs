@@ -10,9 +10,9 @@
     reason = "tests: functions that tests share"
 )]
 
-use policy::audit::{Level, Suite, check, lint, sarif};
-use policy::fields::GRANT_FIELDS;
-use policy::{Origin, Point, Policy};
+use casemate_policy::audit::{Level, Suite, check, lint, sarif};
+use casemate_policy::fields::GRANT_FIELDS;
+use casemate_policy::{Origin, Point, Policy};
 use std::collections::BTreeSet;
 
 const HEAD: &str = "schema_version = 1\nmin_engine = \"0.1.0\"\n";
@@ -214,10 +214,10 @@ fn sarif_is_json_of_the_right_shape_with_places() {
 
 #[test]
 fn the_starter_loads_and_is_no_looser_than_the_defaults() {
-    let starter =
-        Policy::load(&policy::starter(), "starter.toml").unwrap_or_else(|error| panic!("{error}"));
+    let starter = Policy::load(&casemate_policy::starter(), "starter.toml")
+        .unwrap_or_else(|error| panic!("{error}"));
     assert!(Policy::defaults("d").diff(&starter).differences.is_empty());
-    let grant = policy::starter().replace("# [secrets", "[secrets");
+    let grant = casemate_policy::starter().replace("# [secrets", "[secrets");
     let grant: String = grant
         .lines()
         .map(|line| {
@@ -272,12 +272,12 @@ fn committed(path: &str, text: &str) {
 
 #[test]
 fn the_committed_field_reference_is_the_generated_one() {
-    committed("policy-fields.md", &policy::reference());
+    committed("policy-fields.md", &casemate_policy::reference());
 }
 
 #[test]
 fn the_committed_schema_is_the_generated_one_and_knows_every_field() {
-    let text = policy::json_schema();
+    let text = casemate_policy::json_schema();
     committed("policy.schema.json", &text);
     let schema: serde_json::Value = serde_json::from_str(&text).unwrap();
     for field in Point::ALL.into_iter().flat_map(Point::fields) {

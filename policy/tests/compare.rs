@@ -12,8 +12,8 @@
 
 mod random;
 
-use policy::fields::GRANT_FIELDS;
-use policy::{Fact, Facts, Key, Point, Policy, Relation, WhyNot};
+use casemate_policy::fields::GRANT_FIELDS;
+use casemate_policy::{Fact, Facts, Key, Point, Policy, Relation, WhyNot};
 use random::{Random, fact, facts, keys, policy};
 
 fn rounds(default: u64) -> u64 {
@@ -22,7 +22,7 @@ fn rounds(default: u64) -> u64 {
 
 /// Every rule by itself, without the short cuts of `decide`.
 fn naive(policy: &Policy, point: Point, facts: &Facts) -> bool {
-    let holds = |key: Key, rule: &policy::Rule| match facts.get(key) {
+    let holds = |key: Key, rule: &casemate_policy::Rule| match facts.get(key) {
         Some(fact) => rule.admits(fact),
         None => rule.is_any(),
     };

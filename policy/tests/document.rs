@@ -10,8 +10,8 @@
     reason = "tests: functions that tests share"
 )]
 
-use policy::document::{MAX_DEPTH, MAX_DOCUMENT, MAX_ERRORS};
-use policy::{Facts, Input, Key, Point, Policy, Verdict};
+use casemate_policy::document::{MAX_DEPTH, MAX_DOCUMENT, MAX_ERRORS};
+use casemate_policy::{Facts, Input, Key, Point, Policy, Verdict};
 
 const HEAD: &str = "schema_version = 1\nmin_engine = \"0.1.0\"\n";
 
@@ -220,7 +220,7 @@ fn an_input_is_read_in_both_notations_and_written_back() {
 fn a_word_of_the_command_line_cannot_hide() {
     let words = |line: &str| {
         let facts = Facts::new().command_line(line);
-        let Some(policy::Fact::List(words)) = facts.get(Key::LaunchCmdline) else {
+        let Some(casemate_policy::Fact::List(words)) = facts.get(Key::LaunchCmdline) else {
             panic!("no list")
         };
         words

@@ -10,11 +10,11 @@
     reason = "tests: functions that tests share"
 )]
 
-use policy::log::{
+use casemate_policy::log::{
     Chain, DecisionRecord, Entry, KnownHead, LogReport, ProblemKind, PublicKey, Record, SigningKey,
     Verifier,
 };
-use policy::{Facts, Key, Point, Policy};
+use casemate_policy::{Facts, Key, Point, Policy};
 
 fn key() -> SigningKey {
     SigningKey::from_seed(&[3; 32]).unwrap()
@@ -206,5 +206,5 @@ fn a_line_reads_back_as_it_was_written() {
 fn a_record_is_bounded_whatever_its_input() {
     let long = "x".repeat(1 << 20);
     let (line, _) = Chain::new().append(u64::MAX, decision(&long));
-    assert!(line.len() < policy::log::MAX_LINE, "{}", line.len());
+    assert!(line.len() < casemate_policy::log::MAX_LINE, "{}", line.len());
 }

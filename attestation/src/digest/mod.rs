@@ -97,7 +97,7 @@ pub enum DigestError {
 /// A launch digest being built, in the firmware's order.
 ///
 /// ```
-/// use attestation::digest::{LaunchDigest, PageKind};
+/// use casemate_attestation::digest::{LaunchDigest, PageKind};
 /// let mut digest = LaunchDigest::new();
 /// digest.page(PageKind::Normal, 0x1000, &[0; 4096]);
 /// assert_eq!(digest.finish()[..4], [0xe6, 0xe4, 0xd7, 0x89]);

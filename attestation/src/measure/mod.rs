@@ -57,13 +57,13 @@ pub enum MeasureError {
 /// [`DigestError`] when a range is not whole pages or lies outside the address space.
 ///
 /// ```
-/// use attestation::digest::{PageKind, VcpuState};
+/// use casemate_attestation::digest::{PageKind, VcpuState};
 /// let shim = [0x90u8; 8192];
 /// let secrets = [0u8; 4096];
 /// let pages = [(PageKind::Normal, 0x20_0000, &shim[..]), (PageKind::Secrets, 0x1000, &secrets[..])];
-/// let digest = attestation::measure::plan(pages, &[VcpuState::kvm_reset()], 1)?;
+/// let digest = casemate_attestation::measure::plan(pages, &[VcpuState::kvm_reset()], 1)?;
 /// assert_eq!(digest.len(), 48);
-/// # Ok::<(), attestation::digest::DigestError>(())
+/// # Ok::<(), casemate_attestation::digest::DigestError>(())
 /// ```
 pub fn plan<'a>(
     pages: impl IntoIterator<Item = (PageKind, u64, &'a [u8])>,

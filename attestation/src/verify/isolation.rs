@@ -8,7 +8,7 @@ use super::{Checks, Code};
 use crate::cert::{Authority, VekKind};
 use crate::context::Context;
 use crate::report::{Fields, Generation, Report, Tcb, Verified};
-use policy::{Decision, Facts, Key, Point, Policy};
+use casemate_policy::{Decision, Facts, Key, Point, Policy};
 
 /// What the policy decided, and on which facts.
 #[derive(Debug, Clone)]
@@ -102,8 +102,8 @@ fn identity(facts: Facts, f: &Fields) -> Facts {
         .number(Key::ReportGuestSvn, f.guest_svn.into())
 }
 
-/// The levels of a TCB in the order of [`policy::lattice::Tcb::PARTS`]; a part that the generation does not have is zero.
-fn levels(tcb: Tcb, generation: Generation) -> policy::lattice::Tcb {
+/// The levels of a TCB in the order of [`casemate_policy::lattice::Tcb::PARTS`]; a part that the generation does not have is zero.
+fn levels(tcb: Tcb, generation: Generation) -> casemate_policy::lattice::Tcb {
     let level = |wanted: &str| {
         tcb.components(generation).find(|(name, _)| *name == wanted).map_or(0, |(_, level)| level)
     };
@@ -113,6 +113,6 @@ fn levels(tcb: Tcb, generation: Generation) -> policy::lattice::Tcb {
         Generation::Turin => 2,
         Generation::Venice => 3,
     };
-    let levels = policy::lattice::Tcb::PARTS.map(level);
-    policy::lattice::Tcb { generation: number, levels }
+    let levels = casemate_policy::lattice::Tcb::PARTS.map(level);
+    casemate_policy::lattice::Tcb { generation: number, levels }
 }

@@ -45,7 +45,7 @@ pub struct Verifier {
     pub appraisal: Appraisal,
     /// The isolation policy that must admit the report. It takes the place of the appraisal's rules about VMPL and guest
     /// policy bits.
-    pub policy: Option<policy::Policy>,
+    pub policy: Option<casemate_policy::Policy>,
     /// What the report must have been made for.
     pub context: Option<Context>,
     /// The provider of signature verification.
@@ -80,11 +80,11 @@ impl Verifier {
     /// Verifies a report with its VEK certificate (DER), and appraises it.
     ///
     /// ```
-    /// use attestation::verify::{Code, Verifier};
+    /// use casemate_attestation::verify::{Code, Verifier};
     /// # let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/vectors/reports/");
     /// # let report = std::fs::read(format!("{path}ms_genoa.bin")).unwrap();
     /// # let vcek = std::fs::read(format!("{path}ms_genoa.vcek.der")).unwrap();
-    /// let at = attestation::time::parse("2026-06-01").unwrap();
+    /// let at = casemate_attestation::time::parse("2026-06-01").unwrap();
     /// let verdict = Verifier::new(at).verify(&report, Some(&vcek));
     /// assert!(verdict.accepted());
     /// let mut altered = report.clone();

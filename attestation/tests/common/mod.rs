@@ -14,7 +14,7 @@ pub fn read(name: &str) -> Vec<u8> {
 }
 
 pub fn at(text: &str) -> u64 {
-    attestation::time::parse(text).unwrap()
+    casemate_attestation::time::parse(text).unwrap()
 }
 
 pub struct Pair {
@@ -61,7 +61,8 @@ pub fn pairs() -> Vec<Pair> {
     all.push(azure);
     let hcl = read("evidence/trustee_az_hcl_report.bin")[0x20..0x4c0].to_vec();
     let chain =
-        attestation::cert::certificates_in(&read("evidence/trustee_az_vcek_chain.pem")).unwrap();
+        casemate_attestation::cert::certificates_in(&read("evidence/trustee_az_vcek_chain.pem"))
+            .unwrap();
     all.push(Pair {
         name: "trustee_az_hcl",
         report: hcl,

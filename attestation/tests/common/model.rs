@@ -1,8 +1,8 @@
 //! A stored MODEL root (its private keys are public: it is for tests alone) and chips under it.
 #![allow(dead_code, clippy::unwrap_used)]
 
-use attestation::model::{Config, Finish, Guest, ModelRoot, Processor};
-use attestation::report::Generation;
+use casemate_attestation::model::{Config, Finish, Guest, ModelRoot, Processor};
+use casemate_attestation::report::Generation;
 use std::sync::OnceLock;
 
 pub fn root() -> &'static ModelRoot {
@@ -26,9 +26,10 @@ pub fn guest(processor: &Processor) -> Guest {
     guest
 }
 
-pub fn verifier() -> attestation::verify::Verifier {
-    let mut verifier = attestation::verify::Verifier::new(super::common::at("2026-06-01"));
-    let bundle = attestation::cert::certificates_in(root().bundle_pem().as_bytes()).unwrap();
+pub fn verifier() -> casemate_attestation::verify::Verifier {
+    let mut verifier = casemate_attestation::verify::Verifier::new(super::common::at("2026-06-01"));
+    let bundle =
+        casemate_attestation::cert::certificates_in(root().bundle_pem().as_bytes()).unwrap();
     verifier.roots.accept_model(bundle).unwrap();
     verifier
 }

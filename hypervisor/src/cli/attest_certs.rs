@@ -5,11 +5,11 @@ use super::attest_store::{failure, generations, is_current};
 use super::files::read_file;
 use super::out::outln;
 use super::{Failure, Outcome};
-use attestation::cert::{Certificate, Crl};
-use attestation::evidence::Evidence;
-use attestation::kds::{KEY_SERVER, crl_path, vcek_paths};
-use attestation::report::{Fields, Report, SigningKey};
-use attestation::store::Store;
+use casemate_attestation::cert::{Certificate, Crl};
+use casemate_attestation::evidence::Evidence;
+use casemate_attestation::kds::{KEY_SERVER, crl_path, vcek_paths};
+use casemate_attestation::report::{Fields, Report, SigningKey};
+use casemate_attestation::store::Store;
 use clap::Args;
 use std::path::PathBuf;
 
@@ -98,12 +98,12 @@ fn list(store: &Store) {
 
 /// Whether a list is current, with its dates.
 fn state(crl: &Crl) -> String {
-    let issued = attestation::time::format(crl.this_update);
+    let issued = casemate_attestation::time::format(crl.this_update);
     let Some(next) = crl.next_update else {
         return format!("STALE, issued {issued}, no next update");
     };
     let word = if is_current(crl) { "current" } else { "STALE" };
-    format!("{word}, issued {issued}, next update {}", attestation::time::format(next))
+    format!("{word}, issued {issued}, next update {}", casemate_attestation::time::format(next))
 }
 
 fn needs(store: &Store, fields: &Fields, server: Option<&str>) {

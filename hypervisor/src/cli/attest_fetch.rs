@@ -1,8 +1,8 @@
 //! `casemate attest certs --fetch`: asks the key server for what the store lacks. Feature `fetch`.
 
 use super::{Failure, Outcome};
-use attestation::report::Fields;
-use attestation::store::Store;
+use casemate_attestation::report::Fields;
+use casemate_attestation::store::Store;
 use clap::Args;
 
 /// Options about the key server.
@@ -45,7 +45,7 @@ impl Fetch {
         if !self.fetch {
             return Ok(());
         }
-        let fetcher = attestation::fetch::Fetcher::new(self.server());
+        let fetcher = casemate_attestation::fetch::Fetcher::new(self.server());
         asking::vek(&fetcher, store, fields)?;
         asking::lists(&fetcher, store, fields)
     }
@@ -56,11 +56,11 @@ mod asking {
     use super::super::attest_store::{failure, generations, is_current};
     use super::super::out::{errln, outln};
     use super::{Failure, Fields, Outcome, Store};
-    use attestation::cert::{Certificate, Crl, certificates_in, recognise_name};
-    use attestation::fetch::{FetchError, Fetcher};
-    use attestation::kds::{chain_path, crl_path, vcek_paths};
-    use attestation::report::{Generation, SigningKey};
-    use attestation::verify::{Code, Verifier};
+    use casemate_attestation::cert::{Certificate, Crl, certificates_in, recognise_name};
+    use casemate_attestation::fetch::{FetchError, Fetcher};
+    use casemate_attestation::kds::{chain_path, crl_path, vcek_paths};
+    use casemate_attestation::report::{Generation, SigningKey};
+    use casemate_attestation::verify::{Code, Verifier};
 
     fn failed(error: &FetchError) -> Failure {
         Failure::Failed(error.to_string())
@@ -107,7 +107,7 @@ mod asking {
         generation: Generation,
         vek: &Certificate,
     ) -> Outcome {
-        let mut verifier = Verifier::new(attestation::time::now());
+        let mut verifier = Verifier::new(casemate_attestation::time::now());
         for one in store.intermediates() {
             verifier.roots.add_intermediate(one);
         }
@@ -115,7 +115,7 @@ mod asking {
             Ok(_) => false,
             Err(checks) => checks.iter().any(|check| {
                 check.code == Code::VekSignature
-                    && check.status == attestation::verify::Status::Failed
+                    && check.status == casemate_attestation::verify::Status::Failed
             }),
         };
         if !unsigned {

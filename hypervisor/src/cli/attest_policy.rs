@@ -4,12 +4,12 @@
 use super::files::{read_file, write_file};
 use super::{Failure, Outcome};
 use crate::decision_log::{DecisionLog, HeadPolicy, LogError, read_key};
-use attestation::context::Context;
-use attestation::hex::{self, Hex};
-use attestation::record::{Inputs, PolicyText};
-use attestation::verify::{Appraisal, Verdict};
+use casemate_attestation::context::Context;
+use casemate_attestation::hex::{self, Hex};
+use casemate_attestation::record::{Inputs, PolicyText};
+use casemate_attestation::verify::{Appraisal, Verdict};
+use casemate_policy::{Input, Point};
 use clap::Args;
-use policy::{Input, Point};
 use std::path::{Path, PathBuf};
 
 /// Options about what a report must say.

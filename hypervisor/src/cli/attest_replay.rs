@@ -4,7 +4,7 @@ use super::attest_verify::conclude;
 use super::files::read_file;
 use super::out::outln;
 use super::{Failure, Outcome};
-use attestation::record::Record;
+use casemate_attestation::record::Record;
 use clap::Args;
 use std::path::PathBuf;
 

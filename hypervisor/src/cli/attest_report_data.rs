@@ -23,6 +23,6 @@ pub(super) fn run(args: &ReportData) -> Outcome {
     let data = context
         .report_data()
         .ok_or_else(|| Failure::BadInput("no label or nonce to make report data of".into()))?;
-    outln!("{}", attestation::hex::encode(&data));
+    outln!("{}", casemate_attestation::hex::encode(&data));
     Ok(())
 }

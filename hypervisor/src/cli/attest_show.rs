@@ -3,9 +3,9 @@
 use super::files::{print_json, read_file};
 use super::out::{out, outln};
 use super::{Failure, Outcome};
-use attestation::evidence::Evidence;
-use attestation::hex::encode;
-use attestation::report::{
+use casemate_attestation::evidence::Evidence;
+use casemate_attestation::hex::encode;
+use casemate_attestation::report::{
     Bit, Fields, Generation, PLATFORM_BITS, POLICY_BITS, Report, SigningKey, Tcb, unknown_bits,
     unknown_policy_bits,
 };
@@ -34,8 +34,8 @@ pub(super) fn run(args: &Show) -> Outcome {
     let issuer = evidence
         .vek
         .as_ref()
-        .and_then(|der| attestation::cert::Certificate::from_der(der).ok())
-        .and_then(|vek| attestation::cert::recognise_name(&vek.issuer))
+        .and_then(|der| casemate_attestation::cert::Certificate::from_der(der).ok())
+        .and_then(|vek| casemate_attestation::cert::recognise_name(&vek.issuer))
         .and_then(|(_, role)| role.generation());
     let generation = fields.generation().or(issuer);
     if args.json {

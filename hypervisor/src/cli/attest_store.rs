@@ -2,9 +2,9 @@
 //! whether one is current, and whose fault an error is.
 
 use super::Failure;
-use attestation::cert::Crl;
-use attestation::report::{Fields, Generation};
-use attestation::store::StoreError;
+use casemate_attestation::cert::Crl;
+use casemate_attestation::report::{Fields, Generation};
+use casemate_attestation::store::StoreError;
 use std::io::ErrorKind;
 
 /// The generations a report can be of, as far as it tells.
@@ -17,7 +17,7 @@ pub(super) fn generations(fields: &Fields) -> Vec<Generation> {
 
 /// Whether now lies between a list's dates.
 pub(super) fn is_current(crl: &Crl) -> bool {
-    let now = attestation::time::now();
+    let now = casemate_attestation::time::now();
     crl.this_update <= now && crl.next_update.is_some_and(|next| now <= next)
 }
 

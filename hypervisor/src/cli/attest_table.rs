@@ -4,8 +4,10 @@ use super::files::{read_file, write_file};
 use super::out::outln;
 use super::{Failure, Outcome};
 use crate::launch::snp::{CertTable, CertTableError};
-use attestation::cert::{Role, certificates_in};
-use attestation::evidence::{ARK_GUID, ASK_GUID, Guid, VCEK_GUID, VLEK_GUID, encode_table};
+use casemate_attestation::cert::{Role, certificates_in};
+use casemate_attestation::evidence::{
+    ARK_GUID, ASK_GUID, Guid, VCEK_GUID, VLEK_GUID, encode_table,
+};
 use clap::Args;
 use std::path::PathBuf;
 

@@ -4,13 +4,13 @@ use super::attest_policy::{self, Wanted};
 use super::files::{print_json, read_file, write_file};
 use super::out::outln;
 use super::{Failure, Outcome, attest_show};
-use attestation::cert::{builtin, certificates_in};
-use attestation::evidence::{Evidence, EvidenceError, Form, vek_in};
-use attestation::kds::{KEY_SERVER, vcek_paths};
-use attestation::record::{Inputs, Record};
-use attestation::report::Report;
-use attestation::store::Store;
-use attestation::verify::{Check, Code, Seen, Status, Verdict};
+use casemate_attestation::cert::{builtin, certificates_in};
+use casemate_attestation::evidence::{Evidence, EvidenceError, Form, vek_in};
+use casemate_attestation::kds::{KEY_SERVER, vcek_paths};
+use casemate_attestation::record::{Inputs, Record};
+use casemate_attestation::report::Report;
+use casemate_attestation::store::Store;
+use casemate_attestation::verify::{Check, Code, Seen, Status, Verdict};
 use clap::Args;
 use serde_json::{Value, json};
 use std::path::PathBuf;
@@ -152,8 +152,8 @@ fn from_store(store: &Store, inputs: &mut Inputs) {
         let generation = inputs
             .vek
             .as_ref()
-            .and_then(|der| attestation::cert::Certificate::from_der(der).ok())
-            .and_then(|vek| attestation::cert::recognise_name(&vek.issuer))
+            .and_then(|der| casemate_attestation::cert::Certificate::from_der(der).ok())
+            .and_then(|vek| casemate_attestation::cert::recognise_name(&vek.issuer))
             .and_then(|(_, role)| role.generation());
         let ours = store.crls().into_iter().filter(|(of, _)| Some(*of) == generation);
         inputs.crls = ours.map(|(_, crl)| crl.der().to_vec()).collect();
@@ -162,8 +162,8 @@ fn from_store(store: &Store, inputs: &mut Inputs) {
 
 pub(super) fn time(text: Option<&str>) -> Result<u64, Failure> {
     match text {
-        None => Ok(attestation::time::now()),
-        Some(text) => attestation::time::parse(text)
+        None => Ok(casemate_attestation::time::now()),
+        Some(text) => casemate_attestation::time::parse(text)
             .ok_or_else(|| Failure::BadInput(format!("--at {text}: not a time; write YYYY-MM-DD, YYYY-MM-DDThh:mm:ssZ or seconds since 1970"))),
     }
 }
@@ -184,7 +184,7 @@ fn line(check: &Check) -> String {
 }
 
 fn print_table(verdict: &Verdict, form: &str, at: u64, report: &[u8]) {
-    outln!("{form}, judged at {}", attestation::time::format(at));
+    outln!("{form}, judged at {}", casemate_attestation::time::format(at));
     for check in verdict.checks() {
         outln!("  {:<24} {:<11}  {}", check.code.as_str(), word(check.status), check.saw);
         if check.status == Status::Failed {
@@ -237,7 +237,7 @@ fn to_json(verdict: &Verdict, form: &str, at: u64) -> Value {
         "accepted": verdict.accepted(),
         "model": verdict.is_model(),
         "form": form,
-        "at": attestation::time::format(at),
+        "at": casemate_attestation::time::format(at),
         "checks": checks,
         "verified-report": report,
     })

@@ -5,9 +5,9 @@ use super::numbers::{integer, integer_32};
 use super::out::outln;
 use super::{Failure, Outcome, measure_config, measure_id_block};
 use crate::launch::LaunchPlan;
-use attestation::digest::Digest384;
-use attestation::hex::encode;
-use attestation::measure::{
+use casemate_attestation::digest::Digest384;
+use casemate_attestation::hex::encode;
+use casemate_attestation::measure::{
     CPU_SIGNATURES, KernelHashes, Machine, MeasureError, Ovmf, Vmm, igvm_launch,
 };
 use clap::{ArgGroup, Args, ValueEnum};
@@ -147,7 +147,7 @@ fn launch(args: &Measure) -> Result<Option<Launch>, Failure> {
         return Ok(Some(Launch { digest, what: "IGVM file", policy }));
     }
     let Some(text) = &args.digest else { return Ok(None) };
-    let digest = attestation::hex::decode(text).and_then(|bytes| bytes.try_into().ok());
+    let digest = casemate_attestation::hex::decode(text).and_then(|bytes| bytes.try_into().ok());
     let digest = digest
         .ok_or_else(|| Failure::BadInput("--digest: not 48 bytes of hexadecimal".to_owned()))?;
     found(digest, "given digest")

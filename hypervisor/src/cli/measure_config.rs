@@ -6,7 +6,7 @@ use crate::config::RawConfig;
 use crate::launch::measure::{Measured, measure};
 use crate::launch::{LaunchPlan, linux};
 use crate::vm::{open_files, open_outline};
-use attestation::hex::encode;
+use casemate_attestation::hex::encode;
 use serde_json::json;
 use std::path::Path;
 

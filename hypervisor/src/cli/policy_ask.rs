@@ -3,8 +3,8 @@
 use super::out::outln;
 use super::policy_files::{json, printable, read_input, read_policy};
 use super::{Failure, Outcome};
+use casemate_policy::{Decision, Explained, Outcome as RuleOutcome, Point, WhyNot};
 use clap::Args;
-use policy::{Decision, Explained, Outcome as RuleOutcome, Point, WhyNot};
 use std::path::PathBuf;
 
 /// A policy and an input.

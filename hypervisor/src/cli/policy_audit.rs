@@ -3,9 +3,9 @@
 use super::out::{out, outln};
 use super::policy_files::{printable, read_policy, read_text, refused};
 use super::{Failure, Outcome};
+use casemate_policy::Policy;
+use casemate_policy::audit::{self, Finding, Level, Suite, SuiteReport};
 use clap::{Args, ValueEnum};
-use policy::Policy;
-use policy::audit::{self, Finding, Level, Suite, SuiteReport};
 use std::path::{Path, PathBuf};
 
 /// Read policies and find contradictions; every error of a document is shown

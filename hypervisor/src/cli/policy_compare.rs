@@ -3,8 +3,8 @@
 use super::out::{errln, out, outln};
 use super::policy_files::{json, printable, read_policy, read_text, refused};
 use super::{Failure, Outcome};
+use casemate_policy::{Difference, Input, Policy};
 use clap::Args;
-use policy::{Difference, Input, Policy};
 use std::path::PathBuf;
 
 /// Compare two policies; exit status 1 when the second is looser anywhere

@@ -1,8 +1,8 @@
 //! Policies and inputs that `casemate policy` is given as files, and how their text is shown.
 
 use super::Failure;
-use policy::document::MAX_DOCUMENT;
-use policy::{Input, LoadError, Point, Policy};
+use casemate_policy::document::MAX_DOCUMENT;
+use casemate_policy::{Input, LoadError, Point, Policy};
 use std::io::Read;
 use std::path::Path;
 

@@ -4,8 +4,8 @@
 use super::out::{out, outln};
 use super::policy_files::{read_input, read_policy};
 use super::{Failure, Outcome};
+use casemate_policy::{Input, export};
 use clap::Args;
-use policy::{Input, export};
 use std::fs::OpenOptions;
 use std::io::Write;
 use std::path::PathBuf;
@@ -101,7 +101,7 @@ pub fn hash(args: &HashArgs) -> Outcome {
 /// # Errors
 /// Status 2 when the file is there already, 1 when it cannot be written.
 pub fn init(args: &InitArgs) -> Outcome {
-    let text = policy::starter();
+    let text = casemate_policy::starter();
     let Some(path) = &args.file else {
         out!("{text}");
         return Ok(());
@@ -120,7 +120,7 @@ pub fn init(args: &InitArgs) -> Outcome {
 /// # Errors
 /// None.
 pub fn reference(_: &ReferenceArgs) -> Outcome {
-    out!("{}", policy::reference());
+    out!("{}", casemate_policy::reference());
     Ok(())
 }
 
@@ -129,6 +129,6 @@ pub fn reference(_: &ReferenceArgs) -> Outcome {
 /// # Errors
 /// None.
 pub fn schema(_: &SchemaArgs) -> Outcome {
-    out!("{}", policy::json_schema());
+    out!("{}", casemate_policy::json_schema());
     Ok(())
 }

@@ -1,8 +1,8 @@
 //! Key files: 32 bytes in hexadecimal, the secret one readable by its owner only.
 
 use super::LogError;
-use policy::lattice::{Bytes, hex};
-use policy::log::{PublicKey, SigningKey};
+use casemate_policy::lattice::{Bytes, hex};
+use casemate_policy::log::{PublicKey, SigningKey};
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
 use std::os::unix::fs::OpenOptionsExt;

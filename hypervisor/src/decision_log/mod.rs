@@ -1,4 +1,4 @@
-//! The file of the decision log. Records, chain and verification are in [`policy::log`]; here are the file,
+//! The file of the decision log. Records, chain and verification are in [`casemate_policy::log`]; here are the file,
 //! its lock, recovery after a crash, and the keys.
 //!
 //! Every record is one `write` of one line to a file opened for appending, so a process that is killed
@@ -37,7 +37,7 @@ pub enum LogError {
         /// The file.
         path: PathBuf,
         /// What is wrong with it.
-        why: policy::log::ParseError,
+        why: casemate_policy::log::ParseError,
     },
     /// A key file does not hold a key.
     #[error("{0}: expected 64 hexadecimal digits")]

@@ -1,7 +1,7 @@
 //! The end of an existing log: the last whole record, and a torn line after it.
 
 use super::LogError;
-use policy::log::{Chain, MAX_LINE, Record};
+use casemate_policy::log::{Chain, MAX_LINE, Record};
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
@@ -29,7 +29,7 @@ pub(super) fn tail(file: &File, path: &Path) -> Result<Tail, LogError> {
         return if start == 0 {
             Ok(Tail { chain: Chain::new(), whole: 0, torn: length })
         } else {
-            let why = policy::log::ParseError::TooLong;
+            let why = casemate_policy::log::ParseError::TooLong;
             Err(LogError::Damaged { path: path.to_owned(), why })
         };
     };

@@ -2,8 +2,8 @@
 
 use super::{DecisionLog, HeadPolicy};
 use crate::decision_log::LogError;
-use policy::log::{LogReport, ProblemKind, PublicKey, SigningKey, Verifier};
-use policy::{Facts, Point, Policy};
+use casemate_policy::log::{LogReport, ProblemKind, PublicKey, SigningKey, Verifier};
+use casemate_policy::{Facts, Point, Policy};
 use std::path::{Path, PathBuf};
 
 fn scratch(name: &str) -> PathBuf {

@@ -4,8 +4,8 @@
 
 use super::LogError;
 use super::recover::tail;
-use policy::log::{Chain, DecisionRecord, Entry, KnownHead, SigningKey};
-use policy::{Decision, Facts, Point};
+use casemate_policy::log::{Chain, DecisionRecord, Entry, KnownHead, SigningKey};
+use casemate_policy::{Decision, Facts, Point};
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{ErrorKind, Write};
 use std::os::unix::fs::OpenOptionsExt;

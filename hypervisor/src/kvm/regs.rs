@@ -1,7 +1,7 @@
 //! Registers of a vCPU that starts in 64-bit mode.
 
 use crate::launch::LaunchPlan;
-use attestation::digest::{Segment, VcpuState};
+use casemate_attestation::digest::{Segment, VcpuState};
 use kvm_bindings::{Msrs, kvm_msr_entry, kvm_regs, kvm_segment, kvm_sregs};
 
 /// Where and how the boot processor starts.

@@ -5,7 +5,7 @@ use super::plan::{LaunchPlan, PageKind};
 use super::snp::SnpLaunch;
 use crate::kvm::vcpu_states;
 use crate::memory::PAGE_BYTES;
-use attestation::digest::{self, LaunchDigest, VMSA_GPA};
+use casemate_attestation::digest::{self, LaunchDigest, VMSA_GPA};
 use sha2::{Digest, Sha384};
 use std::convert::Infallible;
 
@@ -136,7 +136,7 @@ mod tests {
             c_bit: 51,
             expect_digest: None,
             certs: None,
-            page_limits: policy::Policy::builtin_strict().page_state_limits(),
+            page_limits: casemate_policy::Policy::builtin_strict().page_state_limits(),
         });
         plan.add_pages("tables", PageKind::Normal, 0x1000, vec![seed; 12288]).unwrap();
         plan.add_pages("zero", PageKind::Zero, 0x8000, vec![]).unwrap();

@@ -1,6 +1,6 @@
 //! What an SEV-SNP launch has beyond pages: policy, host data, ID block.
 
-use policy::{PageStateLimits, Policy};
+use casemate_policy::{PageStateLimits, Policy};
 use std::sync::OnceLock;
 
 /// Guest policy bits (SEV-SNP ABI, "Guest Policy").
@@ -96,7 +96,7 @@ impl CertTable {
         match bytes.len() {
             0 => Err(CertTableError::Empty),
             size if size > MAX_CERTS => Err(CertTableError::TooLarge(size)),
-            _ => match attestation::evidence::CertTable::parse(&bytes) {
+            _ => match casemate_attestation::evidence::CertTable::parse(&bytes) {
                 Ok(_) => Ok(Self(bytes)),
                 Err(e) => Err(CertTableError::Entry(e.to_string())),
             },

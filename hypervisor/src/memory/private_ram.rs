@@ -6,7 +6,7 @@
 
 use super::{GpaRange, GuestRam, PAGE_BYTES, PAGE_SIZE, PageMap, PageStates, Refusal, Visibility};
 use crate::kvm::PrivateMemory;
-use policy::{Counter, PageStateLimits, Verdict};
+use casemate_policy::{Counter, PageStateLimits, Verdict};
 use rustix::fs::{FallocateFlags, fallocate};
 use rustix::io::Errno;
 use std::os::fd::AsFd;
@@ -182,7 +182,7 @@ impl<S: Sides> PageStates for PrivateRam<S> {
 mod tests {
     use super::*;
     use crate::memory::RamMap;
-    use policy::Policy;
+    use casemate_policy::Policy;
     use std::sync::atomic::{AtomicI32, Ordering};
 
     /// What KVM would hold: the attribute of each page.

@@ -8,8 +8,8 @@ use crate::host::cgroup;
 use crate::launch::LaunchPlan;
 use crate::launch::measure::measure;
 use crate::launch::snp::{IdBlock, SnpLaunch};
-use attestation::idblock;
-use policy::{Fact, Facts, Key, Point, Policy};
+use casemate_attestation::idblock;
+use casemate_policy::{Fact, Facts, Key, Point, Policy};
 use rustix::process::{Resource, getrlimit};
 use std::path::Path;
 
@@ -175,8 +175,8 @@ fn resource_facts(config: &VmConfig) -> Facts {
 #[cfg(test)]
 mod tests {
     use super::{Facts, ID_KEYS, IdBlock, Key, id_facts};
-    use attestation::idblock;
-    use policy::Fact;
+    use casemate_attestation::idblock;
+    use casemate_policy::Fact;
 
     #[test]
     fn an_id_block_names_the_keys_that_vouch_for_it_and_none_when_a_signature_does_not_hold() {

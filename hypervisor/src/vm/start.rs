@@ -179,7 +179,7 @@ fn check_digest(plan: &LaunchPlan) -> Result<(), VmError> {
         return Ok(());
     }
     let Some(measurement) = measure(plan) else { return Ok(()) };
-    let (hex, found) = (attestation::hex::encode, measurement.digest);
+    let (hex, found) = (casemate_attestation::hex::encode, measurement.digest);
     match (launch.expect_digest, block) {
         (Some(expected), _) if expected != found => {
             Err(VmError::Digest { expected: hex(&expected), found: hex(&found) })

@@ -12,9 +12,9 @@
     reason = "a generator for tests, each of which uses a part of it"
 )]
 
-use policy::fields::GRANT_FIELDS;
-use policy::lattice::{Bytes, Endpoint, Protocol, Tcb, Usage};
-use policy::{Fact, Facts, Field, Key, Kind, Point, Policy};
+use casemate_policy::fields::GRANT_FIELDS;
+use casemate_policy::lattice::{Bytes, Endpoint, Protocol, Tcb, Usage};
+use casemate_policy::{Fact, Facts, Field, Key, Kind, Point, Policy};
 
 /// A small generator (xorshift): the same sequence on every machine.
 pub struct Random(u64);

@@ -10,9 +10,9 @@
 
 mod common;
 
-use attestation::digest::{LaunchDigest, PageKind};
-use attestation::idblock::{IdBlock, OwnerKey, authenticate};
 use base64ct::{Base64, Encoding};
+use casemate_attestation::digest::{LaunchDigest, PageKind};
+use casemate_attestation::idblock::{IdBlock, OwnerKey, authenticate};
 use casemate_test_host::{Host, Kind};
 use ring::signature::{ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair};
 use sev::certs::snp::{Certificate, Chain, Verifiable, ca};
@@ -131,7 +131,7 @@ fn reports_of_a_stock_guest_verify_up_to_the_model_root_in_two_independent_verif
         let report = blob(&console, name);
         let parsed = AttestationReport::from_bytes(&report).unwrap();
         (&chain, &parsed).verify().unwrap_or_else(|e| panic!("{name}: {e}"));
-        assert_eq!(attestation::hex::encode(&parsed.measurement), digest, "{name}");
+        assert_eq!(casemate_attestation::hex::encode(&parsed.measurement), digest, "{name}");
         assert_eq!(parsed.vmpl, vmpl, "{name}");
         assert_eq!(&parsed.report_data[..data.len()], data, "{name}");
         if vmpl == 0 {

@@ -2,7 +2,7 @@
 //!
 //! Absolute numbers depend on the machine; the ratios are what is promised.
 
-use policy::{Counter, Facts, Input, Point, Policy};
+use casemate_policy::{Counter, Facts, Input, Point, Policy};
 use policy_oracles::{Cedar, Rego};
 use std::fmt::Write as _;
 use std::hint::black_box;
@@ -50,7 +50,7 @@ fn launch_facts() -> Facts {
     );
     let facts = Input::load(&input, "input.json").unwrap().facts;
     // SMT is not admitted by the example; the rest of the policy bits is.
-    facts.number(policy::Key::LaunchGuestPolicy, 0x2_0000)
+    facts.number(casemate_policy::Key::LaunchGuestPolicy, 0x2_0000)
 }
 
 fn main() {
@@ -61,7 +61,7 @@ fn main() {
     let own = time(2_000, || {
         black_box(black_box(&policy).decide(Point::Launch, black_box(&facts)));
     });
-    let few = facts.clone().texts(policy::Key::LaunchCmdline, ["lockdown=confidentiality"]);
+    let few = facts.clone().texts(casemate_policy::Key::LaunchCmdline, ["lockdown=confidentiality"]);
     let one_word = time(2_000, || {
         black_box(black_box(&policy).decide(Point::Launch, black_box(&few)));
     });
@@ -77,7 +77,7 @@ fn main() {
     let by_cedar = time(50, || {
         black_box(cedar.allows(black_box(&requests)));
     });
-    let denied_facts = facts.clone().text(policy::Key::LaunchTenant, "mallory");
+    let denied_facts = facts.clone().text(casemate_policy::Key::LaunchTenant, "mallory");
     let denied = time(500, || {
         black_box(black_box(&policy).decide(Point::Launch, black_box(&denied_facts)));
     });

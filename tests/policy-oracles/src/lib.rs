@@ -4,7 +4,7 @@ use cedar_policy::{
     Authorizer, Context, Decision, Entities, EntityUid, PolicySet, Request, Schema, ValidationMode,
     Validator,
 };
-use policy::{Facts, Input, Point, Policy, export};
+use casemate_policy::{Facts, Input, Point, Policy, export};
 
 /// The policy in regorus.
 pub struct Rego(regorus::Engine);

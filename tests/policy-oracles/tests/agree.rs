@@ -3,7 +3,7 @@
 #[path = "../../../policy/tests/random/mod.rs"]
 mod random;
 
-use policy::{Point, Policy};
+use casemate_policy::{Point, Policy};
 use policy_oracles::{Cedar, Rego};
 use random::{Random, facts, policy};
 

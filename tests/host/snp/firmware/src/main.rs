@@ -1,7 +1,7 @@
 //! MODEL of the SNP firmware: answers the commands that the virtual SNP host's module forwards.
 //!
 //! The module keeps what the processor itself does (RMP, page states, ASIDs); launch contexts, digests, ID blocks, guest messages and
-//! reports are `attestation::model`'s. Reports are signed under a MODEL root that verifiers refuse unless told otherwise.
+//! reports are `casemate_attestation::model`'s. Reports are signed under a MODEL root that verifiers refuse unless told otherwise.
 //!
 //! - `snp-firmware generate DIRECTORY` makes a root and a chip: `root.json`, `processor.json`, and for verifiers `ark-ask.pem`
 //!   and `vcek.der`.
@@ -10,8 +10,8 @@
 mod protocol;
 mod service;
 
-use attestation::model::{Config, ModelError, ModelRoot, Processor};
-use attestation::report::Generation;
+use casemate_attestation::model::{Config, ModelError, ModelRoot, Processor};
+use casemate_attestation::report::Generation;
 use protocol::{Reply, Request};
 use service::Service;
 use std::fs;

@@ -1,8 +1,8 @@
 //! One model guest per guest context, and what each command does to it.
 
 use crate::protocol::{Command, Finish, Reply, Request};
-use attestation::digest::PageKind;
-use attestation::model::{self, Guest, Processor, Status};
+use casemate_attestation::digest::PageKind;
+use casemate_attestation::model::{self, Guest, Processor, Status};
 use std::collections::HashMap;
 
 /// More guests than the platform has ASIDs; a bound, not a limit that is met.
