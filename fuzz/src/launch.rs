@@ -1,6 +1,6 @@
 //! What a launch and a running confidential VM compute: page states, the CPUID page, plans as bytes.
 
-use crate::shim::file;
+use crate::boot::file;
 use arbitrary::{Result, Unstructured};
 use casemate::config::RawConfig;
 use casemate::kvm::BootState;
@@ -10,8 +10,8 @@ use casemate::launch::{LaunchPlan, PageKind};
 use casemate::memory::{
     GpaRange, PAGE_SIZE, PageMap, PageStates, PrivateRam, RamMap, Refusal, Sides, Visibility,
 };
+use casemate_boot::cc;
 use casemate_policy::Policy;
-use casemate_shim::cc;
 use kvm_bindings::{CpuId, kvm_cpuid_entry2};
 use std::sync::{Mutex, OnceLock};
 
@@ -145,7 +145,7 @@ fn page_states_of(u: &mut Unstructured) -> Result<()> {
     Ok(())
 }
 
-/// The CPUID page: never a 65th entry, nothing that the firmware is known to refuse, and the shim reads what was meant.
+/// The CPUID page: never a 65th entry, nothing that the firmware is known to refuse, and the boot code reads what was meant.
 pub fn cpuid_page(data: &[u8]) {
     let _ = cpuid_page_of(&mut Unstructured::new(data));
 }
@@ -210,7 +210,7 @@ fn cpuid_page_of(u: &mut Unstructured) -> Result<()> {
     assert!(page[16 + kept.len() * 48..].iter().all(|byte| *byte == 0), "bytes behind the table");
     let leaf7 = kept.iter().find(|e| (e.function, e.index) == (7, 0));
     let sha = leaf7.is_some_and(|e| e.ebx & 1 << 29 != 0);
-    assert_eq!(cc::offers_sha(&page), sha, "the shim reads another table");
+    assert_eq!(cc::offers_sha(&page), sha, "the boot code reads another table");
     let mut firmware = page;
     for _ in 0..u.int_in_range(0..=5)? {
         firmware[u.int_in_range(0..=4095_usize)?] = u.arbitrary()?;

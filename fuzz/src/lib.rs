@@ -13,11 +13,11 @@
 )]
 
 pub mod attest;
+pub mod boot;
 pub mod exits;
 pub mod launch;
 pub mod policy;
 pub mod run_bytes;
-pub mod shim;
 pub mod world;
 
 /// A target's body.
@@ -59,9 +59,9 @@ pub const TARGETS: &[(&str, Body)] = &[
     ("launch_cpuid_page", launch::cpuid_page),
     ("launch_page_states", launch::page_states),
     ("launch_plan", launch::plan),
-    ("shim_bzimage", shim::bzimage),
-    ("shim_elf", shim::elf),
-    ("shim_params", shim::params),
+    ("boot_bzimage", boot::bzimage),
+    ("boot_elf", boot::elf),
+    ("boot_params", boot::params),
     ("policy_cases", policy::cases),
     ("policy_compare", policy::compare),
     ("policy_document", policy::document),

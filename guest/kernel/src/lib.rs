@@ -1,6 +1,6 @@
 //! Kernel images: bzImage and ELF `vmlinux`.
 //!
-//! The hypervisor looks at a kernel before it starts anything, to say what is wrong with it; the shim looks again, at the
+//! The hypervisor looks at a kernel before it starts anything, to say what is wrong with it; the boot code looks again, at the
 //! bytes that it has hashed, and believes nothing else. Both use this parser, so they cannot differ.
 //!
 //! # Principles and limits

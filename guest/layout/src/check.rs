@@ -1,8 +1,8 @@
 //! What parameters have to mean, beyond their form. The hypervisor runs the same check before a launch.
 
 use crate::map::{
-    ACPI, ADDRESS_LIMIT, BOOT_TABLES, CMDLINE, CPUID, DEVICE_HOLE, HIGH_START, MAX_CMDLINE,
-    PAGE_SIZE, PARAMS, SECRETS, SHIM,
+    ACPI, ADDRESS_LIMIT, BOOT_CODE, BOOT_TABLES, CMDLINE, CPUID, DEVICE_HOLE, HIGH_START,
+    MAX_CMDLINE, PAGE_SIZE, PARAMS, SECRETS,
 };
 use crate::params::{Blob, Mode, Params};
 use crate::range::Range;
@@ -61,7 +61,7 @@ impl Params {
         Ok(())
     }
 
-    /// Only what [`map`](crate::map) calls launched may be in the list, and parameters and shim must be.
+    /// Only what [`map`](crate::map) calls launched may be in the list, and parameters and boot code must be.
     fn check_launched(&self) -> Result<(), ParamsError> {
         let mut end = 0;
         for range in self.launched.as_slice() {
@@ -69,20 +69,20 @@ impl Params {
                 return Err(ParamsError::Launched("not whole pages, or not ascending"));
             }
             end = range.end();
-            let (low, shim) = (BOOT_TABLES.start..=SECRETS.end(), SHIM);
-            if !(low.contains(&range.start) && end <= SECRETS.end() || shim.contains(*range)) {
+            let (low, code) = (BOOT_TABLES.start..=SECRETS.end(), BOOT_CODE);
+            if !(low.contains(&range.start) && end <= SECRETS.end() || code.contains(*range)) {
                 return Err(ParamsError::Launched("pages that no launch fills"));
             }
         }
-        let first_of_shim = Range { start: SHIM.start, size: PAGE_SIZE };
+        let first_of_code = Range { start: BOOT_CODE.start, size: PAGE_SIZE };
         let snp_only = match self.mode {
             Mode::Plain => &[][..],
             Mode::Snp => &[CPUID, SECRETS],
         };
-        for needed in [BOOT_TABLES, PARAMS, first_of_shim].iter().chain(snp_only) {
+        for needed in [BOOT_TABLES, PARAMS, first_of_code].iter().chain(snp_only) {
             if !self.launched_covers(*needed) {
                 return Err(ParamsError::Launched(
-                    "page tables, parameters, CPUID, secrets or shim missing",
+                    "page tables, parameters, CPUID, secrets or boot code missing",
                 ));
             }
         }

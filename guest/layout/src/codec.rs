@@ -24,7 +24,7 @@ use crate::{Termination, map, ports};
 
 const MAGIC: [u8; 8] = *b"CASEMATE";
 const VERSION: u32 = 1;
-/// Offset of the mode, which the shim reads before it has a stack.
+/// Offset of the mode, which the boot code reads before it has a stack.
 pub(crate) const MODE_OFFSET: usize = 0x0c;
 const REPORT_PORT_OFFSET: usize = 0x18;
 const BLOBS_OFFSET: usize = 0x40;
@@ -54,7 +54,7 @@ pub enum ParamsError {
 }
 
 impl ParamsError {
-    /// How the shim says it.
+    /// How the boot code says it.
     #[must_use]
     pub const fn termination(self) -> Termination {
         match self {

@@ -1,6 +1,6 @@
-//! What the hypervisor and the shim, the first code of a guest, agree on.
+//! What the hypervisor and the boot code, the first code of a guest, agree on.
 //!
-//! The hypervisor fills a [`Params`] page and launches it with the shim; the shim decodes and checks it before it
+//! The hypervisor fills a [`Params`] page and launches it with the boot code; the boot code decodes and checks it before it
 //! does anything else. Both sides use this crate, so there is one description of low memory ([`map`]), of the
 //! parameters ([`Params`]), of the first page tables ([`paging`]) and of how a guest says that it refuses
 //! ([`Termination`]).
@@ -8,7 +8,7 @@
 //! # Entry state of the boot processor
 //!
 //! 64-bit mode, flat segments, interrupts off; CR3 = [`map::BOOT_TABLES`] with the contents of
-//! [`paging::boot_tables`] (the first 2 MiB, identity-mapped, with the C-bit under SNP); RIP = [`map::SHIM`];
+//! [`paging::boot_tables`] (the first 2 MiB, identity-mapped, with the C-bit under SNP); RIP = [`map::BOOT_CODE`];
 //! RSI = [`map::PARAMS`]. RSP is not used. Everything else is ignored.
 //!
 //! # Principles and limits

@@ -11,15 +11,15 @@
 //! | `0x08000` | `0x09000` | zero page (`boot_params`) | no |
 //! | `0x09000` | `0x0a000` | kernel command line | no |
 //! | `0x0a000` | `0x10000` | nothing | no |
-//! | `0x10000` | `0x18000` | shim | at most 8 pages |
-//! | `0x18000` | `0x28000` | the shim's own page tables and stack | no |
+//! | `0x10000` | `0x18000` | boot code | at most 8 pages |
+//! | `0x18000` | `0x28000` | the boot code's own page tables and stack | no |
 //! | `0x28000` | `0x80000` | nothing | no |
 //! | `0x80000` | `0xa0000` | ACPI tables | no |
 //! | `0xa0000` | `0x100000` | legacy video and ROMs: RAM that Linux is not told of; at its end the reset vector | no |
 //!
 //! With one VMSA a launch measures at most 15 pages. To Linux all of it below `0x80000` is RAM but the CPUID and
 //! secrets pages; it keeps the first 64 KiB to itself. `setup_data` must be RAM: Linux maps reserved memory shared,
-//! where it looks at `setup_data` again (arch/x86/kernel/ksysfs.c). "No" under launched: the shim accepts the page
+//! where it looks at `setup_data` again (arch/x86/kernel/ksysfs.c). "No" under launched: the boot code accepts the page
 //! and fills it.
 
 use crate::Range;
@@ -49,9 +49,9 @@ pub const ZERO_PAGE: Range = Range { start: 0x8000, size: 0x1000 };
 pub const CMDLINE: Range = Range { start: 0x9000, size: 0x1000 };
 /// CPUID and secrets page: reserved in E820, since Linux maps the latter as a device would be.
 pub const SNP_PAGES: Range = Range { start: 0x5000, size: 0x2000 };
-/// Shim: entry at its first byte.
-pub const SHIM: Range = Range { start: 0x1_0000, size: 0x8000 };
-/// The shim's page tables and stack; it accepts this range before it has a stack.
+/// Boot code: entry at its first byte.
+pub const BOOT_CODE: Range = Range { start: 0x1_0000, size: 0x8000 };
+/// The boot code's page tables and stack; it accepts this range before it has a stack.
 pub const SCRATCH: Range = Range { start: 0x1_8000, size: 0x1_0000 };
 /// Page tables within [`SCRATCH`].
 pub const SCRATCH_TABLES: Range = Range { start: 0x1_8000, size: 0x8000 };

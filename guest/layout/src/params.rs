@@ -38,7 +38,7 @@ pub struct Flags {
     pub reclaim_staging: bool,
 }
 
-/// Something that the hypervisor staged and the shim copies and checks.
+/// Something that the hypervisor staged and the boot code copies and checks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Blob {
     /// Where it is staged. With size 0 there is none, and all fields are 0.
@@ -63,7 +63,7 @@ impl Blob {
     }
 }
 
-/// The parameters of the shim. [`Params::encode`] gives the page, [`Params::decode`] reads and checks it.
+/// The parameters of the boot code. [`Params::encode`] gives the page, [`Params::decode`] reads and checks it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Params {
     /// Protection.
@@ -72,16 +72,16 @@ pub struct Params {
     pub flags: Flags,
     /// Position of the C-bit; 0 in plain mode.
     pub c_bit: u8,
-    /// Port for the shim's [`Termination`](crate::Termination), as four bytes, in plain mode; 0 for none.
+    /// Port for the boot code's [`Termination`](crate::Termination), as four bytes, in plain mode; 0 for none.
     pub report_port: u16,
-    /// Port for marks; 0 for none. Under SNP, where the shim does no port I/O, marks are page-state requests
+    /// Port for marks; 0 for none. Under SNP, where the boot code does no port I/O, marks are page-state requests
     /// ([`mark::page`](crate::ports::mark::page)), and none are made when this is 0.
     pub mark_port: u16,
     /// Address of the RSDP within the ACPI tables; 0 without tables.
     pub rsdp: u64,
     /// All RAM, ascending. The first range starts at 0; none is in the device hole.
     pub ram: Ranges<MAX_RANGES>,
-    /// Launched pages, which are valid already: page tables, parameters, CPUID, secrets, shim. Ascending.
+    /// Launched pages, which are valid already: page tables, parameters, CPUID, secrets, boot code. Ascending.
     pub launched: Ranges<MAX_RANGES>,
     /// The window that all staged blobs are in: shared memory; within one RAM range above 1 MiB, or outside RAM.
     pub staging: Range,

@@ -8,22 +8,22 @@ pub const RESET_VALUE: u8 = 1;
 pub const MARK_PORT: u16 = 0x603;
 /// One byte: exit status of the workload, before the guest switches itself off.
 pub const STATUS_PORT: u16 = 0x604;
-/// Four bytes: the shim's [`Termination`](crate::Termination) in plain mode.
+/// Four bytes: the boot code's [`Termination`](crate::Termination) in plain mode.
 pub const REPORT_PORT: u16 = 0x608;
 
 /// Steps of the boot.
 pub mod mark {
     use crate::map::{PAGE_SIZE, SCRATCH};
 
-    /// The shim runs and found its parameters good.
-    pub const SHIM: u8 = 1;
+    /// The boot code runs and found its parameters good.
+    pub const BOOT_CODE: u8 = 1;
     /// All memory is accepted.
     pub const ACCEPTED: u8 = 2;
     /// Kernel, initrd and command line have the hashes that were asked for.
     pub const VERIFIED: u8 = 3;
     /// Next instruction is the kernel's.
     pub const KERNEL: u8 = 4;
-    /// The page that a shim under SNP asks for when it makes step `step`: it cannot do port I/O, and asks the host to make
+    /// The page that boot code under SNP asks for when it makes step `step`: it cannot do port I/O, and asks the host to make
     /// a page private that is private already, which changes nothing. The pages are those of
     /// [`SCRATCH`](crate::map::SCRATCH).
     #[must_use]
@@ -34,7 +34,7 @@ pub mod mark {
     /// The step that a request for the page at `gpa` marks.
     #[must_use]
     pub const fn step_of_page(gpa: u64) -> Option<u8> {
-        let mut step = SHIM;
+        let mut step = BOOT_CODE;
         while step <= KERNEL {
             if page(step) == gpa {
                 return Some(step);

@@ -1,11 +1,11 @@
-//! Why the shim refused to go on.
+//! Why the boot code refused to go on.
 
 /// Reason-code set of the GHCB termination request; 0 and 1 are the protocol's and Linux' own.
 pub const TERMINATION_SET: u8 = 0xc;
 
 macro_rules! terminations {
     ($($(#[doc = $doc:literal])* $name:ident = $code:literal, $text:literal;)*) => {
-        /// Why the shim refused to go on. The code is the reason of a GHCB termination request in
+        /// Why the boot code refused to go on. The code is the reason of a GHCB termination request in
         /// [`TERMINATION_SET`], or in plain mode what is written to [`REPORT_PORT`](crate::ports::REPORT_PORT).
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
         #[repr(u8)]
@@ -40,7 +40,7 @@ terminations! {
     /// No parameters.
     ParamsMagic = 0x01, "the parameter page is not there: the launch was put together wrongly";
     /// Another version.
-    ParamsVersion = 0x02, "the parameter page is of another version than the shim: use shim and casemate of one build";
+    ParamsVersion = 0x02, "the parameter page is of another version than the boot code: use boot code and program of one build";
     /// Not canonical.
     ParamsMalformed = 0x03, "the parameter page is malformed";
     /// RAM list.
@@ -58,7 +58,7 @@ terminations! {
     /// CPUID page.
     CpuidPage = 0x12, "the CPUID page is empty, too long, or lacks the encryption leaf";
     /// Features.
-    SnpFeatures = 0x13, "the guest was started with SEV features that the shim does not know";
+    SnpFeatures = 0x13, "the guest was started with SEV features that the boot code does not know";
     /// Carry flag.
     AlreadyValidated = 0x20, "memory was valid before the guest accepted it: the host tried to replay or alias a page";
     /// PVALIDATE.
@@ -90,7 +90,7 @@ terminations! {
     /// Zero page.
     MemoryMap = 0x43, "the memory map has more entries than the zero page can hold";
     /// A bug.
-    Internal = 0x7f, "the shim stopped at an inconsistency of its own: please report it";
+    Internal = 0x7f, "the boot code stopped at an inconsistency of its own: please report it";
 }
 
 impl core::fmt::Display for Termination {

@@ -1,4 +1,4 @@
-//! Parameters: the codec is canonical, and the check refuses what would make the shim do harm.
+//! Parameters: the codec is canonical, and the check refuses what would make the boot code do harm.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
 use casemate_layout::{
@@ -37,7 +37,7 @@ fn params(mode: Mode) -> Params {
     };
     let start = map::BOOT_TABLES.start;
     params.launched.push(Range { start, size: low - start }).unwrap();
-    params.launched.push(Range { start: map::SHIM.start, size: 0x5000 }).unwrap();
+    params.launched.push(Range { start: map::BOOT_CODE.start, size: 0x5000 }).unwrap();
     params
 }
 
@@ -90,14 +90,18 @@ const CASES: &[Case] = &[
         |p| p.launched = one(0x1000, 0xf000),
         Termination::ParamsLaunched,
     ),
-    ("shim not launched", |p| p.launched = one(0x1000, 0x6000), Termination::ParamsLaunched),
+    ("boot code not launched", |p| p.launched = one(0x1000, 0x6000), Termination::ParamsLaunched),
     ("staging low", |p| p.staging.start = 0, Termination::ParamsStaging),
     ("staging across RAM's end", |p| p.staging.start = 250 * MIB, Termination::ParamsStaging),
     ("staging wraps", |p| p.staging.size = u64::MAX - 0xfff, Termination::ParamsStaging),
     ("kernel absent", |p| p.kernel = Blob::default(), Termination::ParamsBlob),
     ("kernel outside the window", |p| p.kernel.staged.start = 64 * MIB, Termination::ParamsBlob),
     ("kernel wraps", |p| p.kernel.staged.size = u64::MAX - MIB, Termination::ParamsBlob),
-    ("kernel over the shim", |p| p.kernel.destination = map::SHIM.start, Termination::ParamsBlob),
+    (
+        "kernel over the boot code",
+        |p| p.kernel.destination = map::BOOT_CODE.start,
+        Termination::ParamsBlob,
+    ),
     ("kernel into staging", |p| p.kernel.destination = 120 * MIB, Termination::ParamsBlob),
     ("initrd over the kernel", |p| p.initrd.destination = 20 * MIB, Termination::ParamsBlob),
     ("initrd above RAM", |p| p.initrd.destination = 250 * MIB, Termination::ParamsBlob),
@@ -125,7 +129,7 @@ fn one(start: u64, size: u64) -> casemate_layout::Ranges<32> {
 }
 
 #[test]
-fn what_would_lead_the_shim_astray_is_refused_with_its_own_code() {
+fn what_would_lead_the_boot_code_astray_is_refused_with_its_own_code() {
     for (name, change, termination) in CASES {
         let mut bad = params(Mode::Snp);
         change(&mut bad);
@@ -155,8 +159,8 @@ fn codes_are_told_apart_and_have_a_sentence() {
 #[test]
 fn the_map_has_no_overlaps_and_a_launch_stays_within_its_page_budget() {
     use map::{
-        ACPI, BIOS_DATA, BOOT_TABLES, CC_BLOB, CMDLINE, CPUID, LEGACY, PARAMS, SCRATCH, SECRETS,
-        SHIM, ZERO_PAGE,
+        ACPI, BIOS_DATA, BOOT_CODE, BOOT_TABLES, CC_BLOB, CMDLINE, CPUID, LEGACY, PARAMS, SCRATCH,
+        SECRETS, ZERO_PAGE,
     };
     let parts = [
         BIOS_DATA,
@@ -167,7 +171,7 @@ fn the_map_has_no_overlaps_and_a_launch_stays_within_its_page_budget() {
         CC_BLOB,
         ZERO_PAGE,
         CMDLINE,
-        SHIM,
+        BOOT_CODE,
         SCRATCH,
         ACPI,
         LEGACY,
@@ -175,7 +179,8 @@ fn the_map_has_no_overlaps_and_a_launch_stays_within_its_page_budget() {
     for pair in parts.windows(2) {
         assert!(pair[0].end() <= pair[1].start, "{pair:?}");
     }
-    let bytes: u64 = [BOOT_TABLES, PARAMS, CPUID, SECRETS, SHIM].iter().map(|part| part.size).sum();
+    let bytes: u64 =
+        [BOOT_TABLES, PARAMS, CPUID, SECRETS, BOOT_CODE].iter().map(|part| part.size).sum();
     let with_vmsa = usize::try_from(bytes / map::PAGE_SIZE).unwrap() + 1;
     assert!(with_vmsa <= map::PAGE_BUDGET);
 }

@@ -21,7 +21,7 @@ pub enum Effect {
     },
     /// The guest asked for a reset.
     Reset,
-    /// The shim refused to boot, with a code of `casemate-layout`.
+    /// The boot code refused to boot, with a code of `casemate-layout`.
     BootRefused(u32),
 }
 

@@ -75,7 +75,7 @@ Exit status:
   0  the guest switched itself off and its workload succeeded
   1  the host failed: KVM, the sandbox, or this program
   2  bad use, configuration or input; nothing was started
-  3  the guest failed: its workload, a reset, a panic, a triple fault, the shim's refusal, a time-out
+  3  the guest failed: its workload, a reset, a panic, a triple fault, the boot code's refusal, a time-out
   4  ended by the user: Ctrl-C or SIGTERM presses the power button, and the guest switched itself off; a second one
      ends it at once
 

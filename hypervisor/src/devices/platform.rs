@@ -1,5 +1,5 @@
 //! The platform registers: ACPI sleep and reset (hardware-reduced ACPI, ACPI 6.5 §4.8.3.7), and what a guest tells
-//! its host: boot marks, the exit status of its workload, the shim's refusal.
+//! its host: boot marks, the exit status of its workload, the boot code's refusal.
 
 use crate::bus::{BusDevice, Effect};
 use casemate_layout::ports;
@@ -23,7 +23,7 @@ pub mod register {
     pub const MARK: u64 = (ports::MARK_PORT - PLATFORM_PORT) as u64;
     /// The workload's exit status, one byte, before the guest switches itself off.
     pub const STATUS: u64 = (ports::STATUS_PORT - PLATFORM_PORT) as u64;
-    /// The shim's refusal, four bytes.
+    /// The boot code's refusal, four bytes.
     pub const REFUSAL: u64 = (ports::REPORT_PORT - PLATFORM_PORT) as u64;
 }
 

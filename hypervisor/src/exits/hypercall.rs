@@ -69,7 +69,7 @@ impl Hypercall<'_> {
     }
 }
 
-/// A shim without port I/O marks its steps by asking for pages that are private already.
+/// Boot code without port I/O marks its steps by asking for pages that are private already.
 fn mark_by_page(machine: &Machine, range: GpaRange) {
     if let (Some(step), 1) = (mark::step_of_page(range.start()), range.pages())
         && machine.guard.may_mark()

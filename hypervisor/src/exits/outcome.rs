@@ -25,7 +25,7 @@ pub enum Stop {
     Reset,
     /// Triple fault, or with SNP a corrupted VMSA.
     Shutdown,
-    /// The shim refused to boot, in plain mode; a termination code of `casemate-layout`.
+    /// The boot code refused to boot, in plain mode; a termination code of `casemate-layout`.
     BootRefused(u32),
     /// The guest ended itself through the GHCB: reason set and code (SNP ABI: set 0 is the GHCB protocol's).
     Terminated {
@@ -132,7 +132,7 @@ impl fmt::Display for Stop {
 
 fn refused(f: &mut fmt::Formatter<'_>, why: Option<Termination>) -> fmt::Result {
     match why {
-        Some(why) => write!(f, "the boot shim refused: {why}"),
-        None => write!(f, "the boot shim refused, for a reason that this version does not know"),
+        Some(why) => write!(f, "the boot code refused: {why}"),
+        None => write!(f, "the boot code refused, for a reason that this version does not know"),
     }
 }

@@ -19,7 +19,7 @@ pub struct BootState {
 
 /// Long mode, paging, write protection, numeric errors native; caches on.
 const CR0: u64 = 0x8001_0033;
-/// PAE, and SSE state for the shim's SHA instructions (OSFXSR, OSXMMEXCPT).
+/// PAE, and SSE state for the boot code's SHA instructions (OSFXSR, OSXMMEXCPT).
 const CR4: u64 = 0x0000_0620;
 /// LME, LMA, NXE. SVME is KVM's own business and must not be set by user space.
 const EFER: u64 = 0x0000_0d00;

@@ -1,6 +1,6 @@
 //! What kind of kernel a file is, and where it goes.
 //!
-//! The parser is the shim's ([`casemate_kernel`]): the guest checks the image again, from the bytes it has hashed; here it
+//! The parser is the boot code's ([`casemate_kernel`]): the guest checks the image again, from the bytes it has hashed; here it
 //! tells the user what is wrong before anything is started.
 
 use casemate_kernel::{Kernel, KernelError};

@@ -1,7 +1,7 @@
 //! From a configuration to a launch plan: where everything goes in guest memory.
 //!
-//! Only the shim, its parameters and the first page tables are launched. Kernel, initrd, command line and ACPI
-//! tables lie in a staging window of shared memory; the shim copies them into place and checks their hashes, which
+//! Only the boot code, its parameters and the first page tables are launched. Kernel, initrd, command line and ACPI
+//! tables lie in a staging window of shared memory; the boot code copies them into place and checks their hashes, which
 //! are part of the parameters. Low memory is described by [`casemate_layout::map`].
 
 use super::acpi;
@@ -13,8 +13,8 @@ use crate::memory::{GpaRange, PAGE_SIZE, RamMap, RangeError};
 use casemate_kernel::KernelError;
 use casemate_layout::{Blob, Flags, Mode, Params, ParamsError, Range, Ranges, map, paging, ports};
 
-/// The shim: a flat image for [`map::SHIM`], entered at its first byte.
-pub const SHIM: &[u8] = include_bytes!(env!("CASEMATE_SHIM"));
+/// The boot code: a flat image for [`map::BOOT_CODE`], entered at its first byte.
+pub const BOOT_CODE: &[u8] = include_bytes!(env!("CASEMATE_BOOT_CODE"));
 
 /// Staging starts and the initrd ends on such a border, so that large pages can map them.
 const LARGE: u64 = map::LARGE_PAGE_SIZE;
@@ -56,8 +56,8 @@ pub enum LaunchError {
     /// A plan contradicts itself.
     #[error(transparent)]
     Plan(#[from] PlanError),
-    /// Parameters that the shim would refuse.
-    #[error("the shim would refuse these parameters: {0}")]
+    /// Parameters that the boot code would refuse.
+    #[error("the boot code would refuse these parameters: {0}")]
     Params(#[from] ParamsError),
     /// The memory size is impossible.
     #[error("`memory`: {0}")]
@@ -117,7 +117,7 @@ fn build(config: &VmConfig, kernel: Vec<u8>, initrd: Contents) -> Result<LaunchP
     let places = Places::find(&ram, kind, &staged)?;
     let c_bit = config.snp.as_ref().map(|snp| snp.c_bit);
     let boot = BootState {
-        rip: map::SHIM.start,
+        rip: map::BOOT_CODE.start,
         rsp: map::SCRATCH.end(),
         rsi: map::PARAMS.start,
         cr3: map::BOOT_TABLES.start,
@@ -135,7 +135,7 @@ fn build(config: &VmConfig, kernel: Vec<u8>, initrd: Contents) -> Result<LaunchP
         plan.add_pages("CPUID page", PageKind::Cpuid, map::CPUID.start, Vec::new())?;
         plan.add_pages("secrets page", PageKind::Secrets, map::SECRETS.start, Vec::new())?;
     }
-    plan.add_pages("shim", PageKind::Normal, map::SHIM.start, SHIM.to_vec())?;
+    plan.add_pages("boot code", PageKind::Normal, map::BOOT_CODE.start, BOOT_CODE.to_vec())?;
     Ok(plan)
 }
 
@@ -243,7 +243,7 @@ fn params(
         ranges.push(Range { start: range.start(), size: range.size() }).map_err(full)?;
     }
     let mut launched = Ranges::default();
-    let shim_size = pages(SHIM.len() as u64);
+    let code_size = pages(BOOT_CODE.len() as u64);
     for range in [map::BOOT_TABLES, map::PARAMS] {
         launched.push(range).map_err(full)?;
     }
@@ -252,7 +252,7 @@ fn params(
             launched.push(range).map_err(full)?;
         }
     }
-    launched.push(Range { size: shim_size, ..map::SHIM }).map_err(full)?;
+    launched.push(Range { size: code_size, ..map::BOOT_CODE }).map_err(full)?;
     let params = Params {
         mode: if c_bit.is_some() { Mode::Snp } else { Mode::Plain },
         flags: Flags { sha_extensions: true, reclaim_staging: true },

@@ -143,7 +143,7 @@ mod tests {
         plan.add_pages("cpuid", PageKind::Cpuid, 0x5000, vec![]).unwrap();
         plan.add_pages("secrets", PageKind::Secrets, 0x6000, vec![]).unwrap();
         plan.add_pages("notes", PageKind::Unmeasured, 0x7000, vec![seed]).unwrap();
-        plan.add_pages("shim", PageKind::Normal, 0x1_0000, vec![seed ^ 0x5a; 20000]).unwrap();
+        plan.add_pages("boot code", PageKind::Normal, 0x1_0000, vec![seed ^ 0x5a; 20000]).unwrap();
         plan
     }
 

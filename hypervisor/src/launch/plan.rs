@@ -2,7 +2,7 @@
 //!
 //! It is built from the configuration alone and issued as it stands, so that what is predicted and what is
 //! launched cannot differ. Pages are ordered, since their order is measured; staging is what the host puts into
-//! shared memory and the shim checks, so it is not.
+//! shared memory and the boot code checks, so it is not.
 
 use super::snp::SnpLaunch;
 use crate::kvm::BootState;
@@ -61,7 +61,7 @@ pub struct Staged {
     pub gpa: u64,
     /// Bytes.
     pub size: u64,
-    /// Contents; empty where only an [`Outline`] was given, which the shim would refuse.
+    /// Contents; empty where only an [`Outline`] was given, which the boot code would refuse.
     pub bytes: Vec<u8>,
     /// Their SHA-256.
     pub sha256: [u8; 32],
@@ -264,7 +264,7 @@ mod tests {
     #[test]
     fn contents_are_padded_to_whole_pages() {
         let mut plan = plan();
-        plan.add_pages("shim", PageKind::Normal, 0x1000, vec![7; 5000]).unwrap();
+        plan.add_pages("boot code", PageKind::Normal, 0x1000, vec![7; 5000]).unwrap();
         let pages: Vec<_> = plan.pages()[0].each().collect();
         assert_eq!(pages.len(), 2);
         assert_eq!((pages[1].0, pages[1].1[904], pages[1].1[903]), (0x2000, 0, 7));
@@ -273,9 +273,12 @@ mod tests {
     #[test]
     fn overlaps_and_addresses_outside_ram_are_refused() {
         let mut plan = plan();
-        plan.add_pages("shim", PageKind::Normal, 0x1000, vec![7; 5000]).unwrap();
+        plan.add_pages("boot code", PageKind::Normal, 0x1000, vec![7; 5000]).unwrap();
         let error = plan.stage("kernel", 0x2000, vec![1]).unwrap_err();
-        assert!(matches!(error, PlanError::Overlap { what: "kernel", other: "shim", gpa: 0x2000 }));
+        assert!(matches!(
+            error,
+            PlanError::Overlap { what: "kernel", other: "boot code", gpa: 0x2000 }
+        ));
         assert!(matches!(
             plan.stage("kernel", 0xff000, vec![1; 4097]),
             Err(PlanError::OutOfRam { .. })

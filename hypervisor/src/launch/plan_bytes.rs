@@ -43,7 +43,7 @@ const NAMES: [&str; 10] = [
     "parameters",
     "CPUID page",
     "secrets page",
-    "shim",
+    "boot code",
     "kernel",
     "initrd",
     "command line",
@@ -264,7 +264,7 @@ mod tests {
             certs: None,
             page_limits: strict_page_limits(),
         });
-        plan.add_pages("shim", PageKind::Normal, 0x1_0000, vec![5; 5000]).unwrap();
+        plan.add_pages("boot code", PageKind::Normal, 0x1_0000, vec![5; 5000]).unwrap();
         plan.add_pages("CPUID page", PageKind::Cpuid, 0x5000, Vec::new()).unwrap();
         plan.stage("kernel", 0x20_0000, vec![8; 300]).unwrap();
         plan

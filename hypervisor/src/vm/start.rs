@@ -251,7 +251,7 @@ fn spawn_vmm(layers: Layers, input: VmmInput) -> Result<Child, SandboxError> {
 
 fn mark_name(step: u8) -> Option<&'static str> {
     Some(match step {
-        mark::SHIM => "shim",
+        mark::BOOT_CODE => "boot code",
         mark::ACCEPTED => "memory accepted",
         mark::VERIFIED => "kernel and initrd verified",
         mark::KERNEL => "kernel entry",

@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "test code")]
 #![allow(dead_code, reason = "each test file uses its part")]
 
-pub mod shim;
+pub mod boot_code;
 
 use casemate::exits::{Events, Note, Stop};
 use casemate::kvm::BootState;

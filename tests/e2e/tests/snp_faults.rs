@@ -1,5 +1,5 @@
-//! The shim against a malicious host: the faults of the virtual SNP host, a MODEL, with a kernel of a few instructions that
-//! ends the guest with a code of its own. Every fault ends with the shim's sentence, a stop that the processor forces, or,
+//! The boot code against a malicious host: the faults of the virtual SNP host, a MODEL, with a kernel of a few instructions that
+//! ends the guest with a code of its own. Every fault ends with the boot code's sentence, a stop that the processor forces, or,
 //! where it can do no harm, with the kernel and all of its memory accepted; always within the time that the user gave.
 #![allow(clippy::expect_used, clippy::unwrap_used, clippy::indexing_slicing, reason = "test code")]
 
@@ -47,7 +47,7 @@ const FAULTS: &[(&str, &[&str])] = &[
     ("psc-lie:1", &[KERNEL_REACHED]),
     ("psc-lie:5", &["refused to make a staging page private", BAD_ANSWER]),
     ("psc-lie:1+", &["refused to make a staging page private", BAD_ANSWER]),
-    // The page that came instead is not valid, which raises #VC; where it is the shim's stack, a triple fault.
+    // The page that came instead is not valid, which raises #VC; where it is the boot code's stack, a triple fault.
     ("remap:1", REPLACED),
     ("remap:5", REPLACED),
     ("remap:4000", REPLACED),
@@ -56,7 +56,7 @@ const FAULTS: &[(&str, &[&str])] = &[
     // The RMP does not let the page be used at another address; KVM maps the right one then.
     ("alias:5", &[KERNEL_REACHED]),
     ("alias:4000+", &[ENDED, "took away or replaced", "cannot be served"]),
-    // What the page says is not measured, but the firmware's; the shim and Linux take less, never more, from it.
+    // What the page says is not measured, but the firmware's; the boot code and Linux take less, never more, from it.
     ("cpuid-page:1", &[KERNEL_REACHED]),
     ("ghcb:1", &[BAD_ANSWER, "refused to make a staging page private"]),
     ("ghcb:1+", &[BAD_ANSWER, "refused to make a staging page private"]),

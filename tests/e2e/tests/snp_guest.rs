@@ -100,8 +100,10 @@ fn assert_guest(vcpus: u32, memory: &str) -> Output {
     assert_eq!(hex(&report[0x90..0xc0]), digest, "the measurement in the report");
     assert_eq!(hex(&report[0xc0..0xe0]), HOST_DATA);
     assert_eq!(&report[0x50..0x90], format!("{:064}", 7).as_bytes());
-    // The shim's steps are seen though it has no ports.
-    for step in ["shim", "memory accepted", "kernel and initrd verified", "kernel entry", "init"] {
+    // The boot code's steps are seen though it has no ports.
+    for step in
+        ["boot code", "memory accepted", "kernel and initrd verified", "kernel entry", "init"]
+    {
         assert!(output.stderr.contains(step), "no {step:?} in {all}");
     }
     remove(&prepared.directory);

@@ -1,4 +1,4 @@
-//! The shim's image: entry, processor instructions, and the end. The steps are in the library.
+//! The boot code's image: entry, processor instructions, and the end. The steps are in the library.
 //!
 //! Compiled by `image/recipe.rs` without vector registers and without a standard library. The addresses are those of
 //! `casemate_layout::map`; the entry state is described in that crate.
@@ -12,12 +12,12 @@ mod processor;
 mod runtime;
 
 use casemate_layout::{Mode, Params, Termination};
-use casemate_shim::boot;
+use casemate_boot::boot;
 use processor::Processor;
 
 /// Called by the entry code on the scratch stack.
 #[unsafe(no_mangle)]
-extern "sysv64" fn casemate_shim_main() -> ! {
+extern "sysv64" fn casemate_boot_main() -> ! {
     if is_snp() {
         entry::catch_exceptions();
     }

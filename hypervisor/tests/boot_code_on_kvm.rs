@@ -1,4 +1,4 @@
-//! The shim on /dev/kvm, before a kernel of a few instructions: what is right boots, and one changed byte of anything
+//! The boot code on /dev/kvm, before a kernel of a few instructions: what is right boots, and one changed byte of anything
 //! is refused with its own code.
 #![allow(
     clippy::unwrap_used,
@@ -12,10 +12,10 @@ mod common;
 
 use casemate::exits::Stop;
 use casemate::launch::LaunchPlan;
-use casemate::launch::linux::SHIM;
+use casemate::launch::linux::BOOT_CODE;
 use casemate_layout::{Termination, map, ports::mark};
+use common::boot_code::{BOOTED, changed, elf, flipped, good_plan, kernel, refused};
 use common::run;
-use common::shim::{BOOTED, changed, elf, flipped, good_plan, kernel, refused};
 
 #[test]
 fn a_kernel_of_either_kind_is_entered_and_the_boot_is_marked() {
@@ -23,7 +23,7 @@ fn a_kernel_of_either_kind_is_entered_and_the_boot_is_marked() {
     for (memory, kernel) in [("64M", kernel()), ("64M", elf()), ("3328M", kernel())] {
         let Some(ran) = run(&good_plan(memory, kernel)) else { return };
         assert_eq!(ran.stop, BOOTED, "{memory}");
-        assert_eq!(ran.marks, [mark::SHIM, mark::ACCEPTED, mark::VERIFIED, mark::KERNEL]);
+        assert_eq!(ran.marks, [mark::BOOT_CODE, mark::ACCEPTED, mark::VERIFIED, mark::KERNEL]);
     }
 }
 
@@ -92,7 +92,7 @@ fn whatever_byte_of_the_parameters_changes_the_guest_ends_or_starts_the_same_ker
                 assert_ne!(code, u32::from(Termination::Internal.code()), "{at:#x}");
                 refusals += 1;
             }
-            // Without a port for its marks and reports the shim's refusal is silent; none was seen so far.
+            // Without a port for its marks and reports the boot code's refusal is silent; none was seen so far.
             other => panic!("{at:#x}: {other:?}"),
         }
     }
@@ -115,7 +115,7 @@ fn one_changed_byte_of_the_parameters_never_starts_another_kernel() {
 }
 
 #[test]
-fn the_shim_without_parameters_says_so() {
+fn the_boot_code_without_parameters_says_so() {
     let plan = changed(&good_plan("64M", kernel()), |what, bytes| {
         if what == "parameters" {
             bytes.fill(0);
@@ -127,7 +127,7 @@ fn the_shim_without_parameters_says_so() {
 
 #[test]
 fn the_image_stays_within_its_place_and_its_budget_of_measured_pages() {
-    assert!(SHIM.len() as u64 <= map::SHIM.size);
+    assert!(BOOT_CODE.len() as u64 <= map::BOOT_CODE.size);
     let plan = good_plan("64M", kernel());
     let pages: u64 = plan.pages().iter().map(|pages| pages.range.size() / map::PAGE_SIZE).sum();
     // CPUID and secrets page, and one VMSA, under SNP.

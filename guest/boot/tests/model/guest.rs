@@ -1,8 +1,8 @@
 //! A small guest for the model: kernel, initrd, command line, tables, and the launch that brings them.
 
 use super::Model;
+use casemate_boot::sha256::{Engine, sha256};
 use casemate_layout::{Blob, Flags, KernelKind, Mode, Params, Range, Ranges, map, paging, ports};
-use casemate_shim::sha256::{Engine, sha256};
 
 pub const MIB: u64 = 1 << 20;
 /// Low RAM; high RAM begins at 4 GiB.
@@ -104,7 +104,7 @@ pub fn launch(mode: Mode, kernel: &[u8]) -> (Params, Vec<u8>) {
     let end = if mode == Mode::Snp { map::SECRETS.end() } else { map::PARAMS.end() };
     let start = map::BOOT_TABLES.start;
     params.launched.push(Range { start, size: end - start }).unwrap();
-    params.launched.push(Range { start: map::SHIM.start, size: 0x5000 }).unwrap();
+    params.launched.push(Range { start: map::BOOT_CODE.start, size: 0x5000 }).unwrap();
     (params, staging)
 }
 
@@ -118,7 +118,7 @@ pub fn cpuid_page() -> Vec<u8> {
     page
 }
 
-/// The machine at the shim's first call.
+/// The machine at the boot code's first call.
 pub fn machine(params: &Params, staging: Vec<u8>) -> Model {
     let snp = params.mode == Mode::Snp;
     let low = usize::try_from(LOW.size).unwrap();
@@ -130,7 +130,7 @@ pub fn machine(params: &Params, staging: Vec<u8>) -> Model {
         model.launch(map::CPUID.start, &cpuid_page());
         model.launch(map::SECRETS.start, &[0x5e; 4096]);
     }
-    model.launch(map::SHIM.start, &[0xcc; 0x5000]);
+    model.launch(map::BOOT_CODE.start, &[0xcc; 0x5000]);
     model.make_valid(map::SCRATCH);
     model
 }

@@ -29,7 +29,7 @@ pub fn boot(machine: &mut impl Machine) -> Result<Entry, Termination> {
         cc::check_protection(machine, &params)?;
     }
     machine.map_memory(params.ram.as_slice(), params.c_bit)?;
-    tell(machine, &params, mark::SHIM);
+    tell(machine, &params, mark::BOOT_CODE);
     if params.mode == Mode::Snp {
         accept::accept_ram(machine, &params)?;
     }

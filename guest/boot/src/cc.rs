@@ -17,7 +17,7 @@ pub const SETUP_DATA: u64 = CC_BLOB.start + 0x100;
 const SEV: u64 = 1;
 const SEV_ES: u64 = 1 << 1;
 const SNP: u64 = 1 << 2;
-/// Features that change nothing for the shim: debug swap, host IBS prevention, BTB isolation, secure TSC, SMT protection
+/// Features that change nothing for the boot code: debug swap, host IBS prevention, BTB isolation, secure TSC, SMT protection
 /// (Linux, msr-index.h). Linux refuses by itself those that it does not know.
 const HARMLESS_FEATURES: u64 = 1 << 7 | 1 << 8 | 1 << 9 | 1 << 11 | 1 << 17;
 const KNOWN_FEATURES: u64 = SEV | SEV_ES | SNP | HARMLESS_FEATURES;

@@ -1,9 +1,9 @@
-//! Speed of the shim's hash, in user space, in the same run as an independent implementation.
+//! Speed of the boot code's hash, in user space, in the same run as an independent implementation.
 //!
-//! `cargo bench -p casemate-shim`: one line per engine, in GB/s, the best of several passes over 64 MiB.
+//! `cargo bench -p casemate-boot`: one line per engine, in GB/s, the best of several passes over 64 MiB.
 #![allow(missing_docs, reason = "a program")]
 
-use casemate_shim::sha256::{Engine, Extensions, sha256};
+use casemate_boot::sha256::{Engine, Extensions, sha256};
 use sha2::{Digest, Sha256};
 use std::hint::black_box;
 use std::time::Instant;
@@ -27,17 +27,20 @@ fn main() {
     let baseline = speed(|bytes| Sha256::digest(bytes).into(), &bytes);
     println!("crate sha2 (baseline)    {baseline:.2} GB/s");
     let software = speed(|bytes| sha256(Engine::Software, bytes), &bytes);
-    println!("shim, general registers  {software:.2} GB/s  {:.2} of baseline", software / baseline);
+    println!(
+        "boot code, general registers  {software:.2} GB/s  {:.2} of baseline",
+        software / baseline
+    );
     if is_x86_feature_detected!("sha") && is_x86_feature_detected!("sse4.1") {
         // SAFETY: just detected.
         #[allow(unsafe_code, reason = "the promise was checked")]
         let engine = Engine::Extensions(unsafe { Extensions::promise() });
         let hardware = speed(|bytes| sha256(engine, bytes), &bytes);
         println!(
-            "shim, SHA extensions     {hardware:.2} GB/s  {:.2} of baseline",
+            "boot code, SHA extensions     {hardware:.2} GB/s  {:.2} of baseline",
             hardware / baseline
         );
     } else {
-        println!("shim, SHA extensions     not on this processor");
+        println!("boot code, SHA extensions     not on this processor");
     }
 }

@@ -1,4 +1,4 @@
-//! How the shim's image is built: four runs of the compiler, without cargo.
+//! How the boot code's image is built: four runs of the compiler, without cargo.
 //!
 //! Used by the hypervisor's build script and by the tests. What is measured must not depend on where it was built,
 //! on cargo's profile, or on the environment: sources are named relative to the root of the project, crates get fixed
@@ -9,10 +9,10 @@ use std::process::Command;
 
 /// Largest image: 8 pages.
 pub const MAX_BYTES: usize = 0x8000;
-/// Where the image is linked: `casemate_layout::map::SHIM`.
+/// Where the image is linked: `casemate_layout::map::BOOT_CODE`.
 const LOAD_ADDRESS: u64 = 0x1_0000;
 
-/// No vector or floating-point registers: the shim must run where a hypervisor emulates CPL 0, and must not depend
+/// No vector or floating-point registers: the boot code must run where a hypervisor emulates CPL 0, and must not depend
 /// on state that nobody set up. The compiler calls this an ABI change, which matters to no other code: nothing of the
 /// image passes floating-point values.
 const FLAGS: &[&str] = &[
@@ -41,7 +41,7 @@ const IMAGE_FLAGS: &[&str] = &[
     "-Clink-arg=-Wl,--build-id=none",
     "-Clink-arg=-Wl,-z,norelro",
     "-Clink-arg=-Wl,--gc-sections",
-    "-Clink-arg=-Wl,-Tguest/shim/image/link.ld",
+    "-Clink-arg=-Wl,-Tguest/boot/image/link.ld",
 ];
 
 const VARIABLES: &[&str] = &[
@@ -67,8 +67,8 @@ pub fn build(rustc: &Path, root: &Path, out: &Path) -> Result<Image, String> {
     let external = |name: &str| format!("--extern={name}={}", rlib(name).display());
     let layout = external("casemate_layout");
     let kernel = external("casemate_kernel");
-    let shim = external("casemate_shim");
-    let elf = out.join("casemate-shim.elf");
+    let boot = external("casemate_boot");
+    let elf = out.join("casemate-boot.elf");
     let run = |name: &str, kind: &str, source: &str, output: &Path, more: &[&str]| {
         let mut command = Command::new(rustc);
         for variable in VARIABLES {
@@ -85,19 +85,19 @@ pub fn build(rustc: &Path, root: &Path, out: &Path) -> Result<Image, String> {
     };
     let layout_lib = rlib("casemate_layout");
     let kernel_lib = rlib("casemate_kernel");
-    let shim_lib = rlib("casemate_shim");
+    let boot_lib = rlib("casemate_boot");
     run("casemate_layout", "rlib", "guest/layout/src/lib.rs", &layout_lib, &[])?;
     run("casemate_kernel", "rlib", "guest/kernel/src/lib.rs", &kernel_lib, &[&layout])?;
-    run("casemate_shim", "rlib", "guest/shim/src/lib.rs", &shim_lib, &[&layout, &kernel])?;
+    run("casemate_boot", "rlib", "guest/boot/src/lib.rs", &boot_lib, &[&layout, &kernel])?;
     let search = format!("-Ldependency={}", out.display());
-    let externals = [layout.as_str(), shim.as_str(), search.as_str()];
+    let externals = [layout.as_str(), boot.as_str(), search.as_str()];
     let image_flags: Vec<&str> = IMAGE_FLAGS.iter().copied().chain(externals).collect();
-    run("casemate_shim_image", "bin", "guest/shim/image/main.rs", &elf, &image_flags)?;
+    run("casemate_boot_image", "bin", "guest/boot/image/main.rs", &elf, &image_flags)?;
     let linked = std::fs::read(&elf).map_err(|error| format!("{}: {error}", elf.display()))?;
-    let bytes = loaded(&linked).ok_or("the linked shim is not one segment at its address")?;
+    let bytes = loaded(&linked).ok_or("the linked boot code is not one segment at its address")?;
     match bytes.len() {
         1..=MAX_BYTES => Ok(Image { elf, bytes: bytes.to_vec() }),
-        size => Err(format!("the shim has {size} bytes, at most {MAX_BYTES} fit")),
+        size => Err(format!("the boot code has {size} bytes, at most {MAX_BYTES} fit")),
     }
 }
 

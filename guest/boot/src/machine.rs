@@ -34,7 +34,7 @@ pub trait Machine {
     fn params_page(&self) -> &[u8; 4096];
     /// `SEV_STATUS` (MSR 0xC0010131). Called in SNP mode only.
     fn sev_status(&mut self) -> u64;
-    /// Position of the C-bit in the entry that maps the shim itself; 0 for none.
+    /// Position of the C-bit in the entry that maps the boot code itself; 0 for none.
     fn c_bit_in_use(&mut self) -> u8;
     /// Maps RAM below the device hole, and prepares to reach the rest for [`Machine::validate`].
     ///

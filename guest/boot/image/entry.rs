@@ -1,7 +1,7 @@
 //! First and last instructions.
 
 use casemate_layout::{Mode, Params, TERMINATION_SET, Termination, map};
-use casemate_shim::Entry;
+use casemate_boot::Entry;
 use core::cell::UnsafeCell;
 
 /// GHCB MSR value that asks for termination.
@@ -10,7 +10,7 @@ const fn termination_request(termination: Termination) -> u32 {
 }
 
 // Under SNP nothing but launched pages is valid yet, so there is no stack: this accepts the scratch range first, page
-// by page, with the rules of `casemate_shim::accept`. Under SNP an exception here ends the guest; there is no IDT.
+// by page, with the rules of `casemate_boot::accept`. Under SNP an exception here ends the guest; there is no IDT.
 core::arch::global_asm!(
     r#"
     .pushsection .text.start, "ax", @progbits
@@ -37,7 +37,7 @@ _start:
 3:
     mov esp, {scratch_end}
     xor ebp, ebp
-    call casemate_shim_main
+    call casemate_boot_main
     ud2
 4:
     mov eax, {already}
@@ -66,8 +66,8 @@ _start:
 core::arch::global_asm!(
     r#"
     .pushsection .text.exception, "ax", @progbits
-    .global casemate_shim_exception
-casemate_shim_exception:
+    .global casemate_boot_exception
+casemate_boot_exception:
     mov eax, {exception}
     xor edx, edx
     mov ecx, 0xc0010130
@@ -82,7 +82,7 @@ casemate_shim_exception:
 );
 
 unsafe extern "C" {
-    fn casemate_shim_exception();
+    fn casemate_boot_exception();
 }
 
 /// Exceptions of the processor, vectors 0 to 31.
@@ -98,7 +98,7 @@ static GATES: Gates = Gates(UnsafeCell::new([[0; 2]; VECTORS]));
 
 /// From here on an exception ends the guest with [`Termination::Exception`]. Under SNP only.
 pub fn catch_exceptions() {
-    let handler = casemate_shim_exception as *const () as u64;
+    let handler = casemate_boot_exception as *const () as u64;
     let low = handler & 0xffff | CODE << 16 | GATE << 32 | (handler >> 16 & 0xffff) << 48;
     // SAFETY: nothing else refers to the gates, and the processor reads them only after `lidt`.
     unsafe { *GATES.0.get() = [[low, handler >> 32]; VECTORS] };
@@ -131,9 +131,9 @@ struct TablePointer {
 /// Jumps to the kernel.
 pub fn enter_kernel(entry: Entry) -> ! {
     let table = TablePointer { limit: 31, base: SEGMENTS.as_ptr() };
-    // The gates are the shim's, and its memory the kernel's now.
+    // The gates are the boot code's, and its memory the kernel's now.
     let no_gates = TablePointer { limit: 0, base: core::ptr::null() };
-    // SAFETY: the entry was verified and its memory is mapped; the segments are flat; nothing of the shim runs again.
+    // SAFETY: the entry was verified and its memory is mapped; the segments are flat; nothing of the boot code runs again.
     unsafe {
         core::arch::asm!(
             "lgdt [{table}]",

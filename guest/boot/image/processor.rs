@@ -4,16 +4,16 @@ use crate::{ghcb, is_snp};
 use casemate_layout::map::{CPUID, PAGE_SIZE, PARAMS, SCRATCH, SCRATCH_TABLES};
 use casemate_layout::paging::c_bit_mask;
 use casemate_layout::{Range, Termination};
-use casemate_shim::cc;
-use casemate_shim::machine::{Machine, PageSize, Validation};
-use casemate_shim::paging::{
+use casemate_boot::cc;
+use casemate_boot::machine::{Machine, PageSize, Validation};
+use casemate_boot::paging::{
     IDENTITY_END, RAM_WINDOW, RAM_WINDOW_TABLE, STAGING_WINDOW, STAGING_WINDOW_TABLE, TABLES,
     Table, WINDOW_BYTES, aim, fill,
 };
-use casemate_shim::sha256::{Engine, Extensions};
+use casemate_boot::sha256::{Engine, Extensions};
 
 const SEV_STATUS: u32 = 0xc001_0131;
-/// The entry of the first page directory that maps the shim.
+/// The entry of the first page directory that maps the boot code.
 const FIRST_LEAF: u64 = casemate_layout::map::BOOT_TABLES.start + 0x2000;
 /// Address bits of a large page below any C-bit, and flags.
 const LOW_BITS: u64 = (1 << 32) - 1;
@@ -63,7 +63,7 @@ impl Processor {
         RAM_WINDOW + offset
     }
 
-    /// Whether `range` is mapped and is not what the shim itself runs on.
+    /// Whether `range` is mapped and is not what the boot code itself runs on.
     fn reachable(&self, range: Range) -> bool {
         let end = if self.mapped { IDENTITY_END } else { SCRATCH.start };
         range.checked_end().is_some_and(|range_end| range_end <= end) && !range.overlaps(SCRATCH)
@@ -159,7 +159,7 @@ impl Machine for Processor {
             let part = (from.size - done).min(WINDOW_BYTES - offset);
             self.aim_window(STAGING_WINDOW_TABLE, gpa, 0);
             // SAFETY: the window shows `part` bytes of staging from `offset` on; the target is RAM that no reference
-            // exists to, outside the shim.
+            // exists to, outside the boot code.
             unsafe { copy_words(STAGING_WINDOW + offset, to + done, part) };
             done += part;
         }
@@ -172,7 +172,7 @@ impl Machine for Processor {
         {
             return Err(Termination::Internal);
         }
-        // SAFETY: both ranges are mapped RAM outside the shim that no reference exists to.
+        // SAFETY: both ranges are mapped RAM outside the boot code that no reference exists to.
         unsafe { copy_words(from.start, to, from.size) };
         Ok(())
     }
@@ -243,9 +243,9 @@ fn pointer(gpa: u64) -> *mut u8 {
     core::ptr::with_exposed_provenance_mut(gpa as usize)
 }
 
-/// Makes the shim's tables the processor's, and forgets translations.
+/// Makes the boot code's tables the processor's, and forgets translations.
 fn load_tables() {
-    // SAFETY: the tables map everything that the shim uses to where it was.
+    // SAFETY: the tables map everything that the boot code uses to where it was.
     unsafe { core::arch::asm!("mov cr3, {}", in(reg) SCRATCH_TABLES.start, options(nostack)) };
 }
 

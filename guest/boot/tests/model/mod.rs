@@ -1,4 +1,4 @@
-//! MODEL of an SNP processor and of its host, for the shim's steps: reverse map, nested page table, shared window.
+//! MODEL of an SNP processor and of its host, for the boot code's steps: reverse map, nested page table, shared window.
 //!
 //! What is modelled: a system page belongs to one guest address (RMP); access and PVALIDATE need the nested page table
 //! and the RMP to agree; a page that the host changes in the RMP loses its validity. The host can change everything
@@ -7,9 +7,9 @@
 
 pub mod guest;
 
+use casemate_boot::machine::{Machine, PageSize, Validation};
+use casemate_boot::sha256::Engine;
 use casemate_layout::{Range, Termination, map, paging};
-use casemate_shim::machine::{Machine, PageSize, Validation};
-use casemate_shim::sha256::Engine;
 use std::cell::Cell;
 use std::collections::HashMap;
 

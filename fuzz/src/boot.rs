@@ -1,4 +1,4 @@
-//! What the shim parses: parameters, bzImage, ELF.
+//! What the boot code parses: parameters, bzImage, ELF.
 //!
 //! An input is a list of edits (`offset`, `value`) of a file that passes, or with an odd first byte the file itself.
 
@@ -27,7 +27,7 @@ pub fn params(data: &[u8]) {
             map::PARAMS,
             map::CPUID,
             map::SECRETS,
-            map::SHIM,
+            map::BOOT_CODE,
             map::SCRATCH,
             params.staging,
         ] {
@@ -114,7 +114,7 @@ fn good_params() -> Params {
     params.ram.push(Range { start: 0, size: 128 * MIB }).expect("room");
     params.ram.push(Range { start: 4096 * MIB, size: 128 * MIB }).expect("room");
     params.launched.push(Range { start: map::BOOT_TABLES.start, size: low }).expect("room");
-    params.launched.push(Range { start: map::SHIM.start, size: 0x5000 }).expect("room");
+    params.launched.push(Range { start: map::BOOT_CODE.start, size: 0x5000 }).expect("room");
     params
 }
 

@@ -1,4 +1,4 @@
-//! The shim on /dev/kvm while another description of its staging memory changes it.
+//! The boot code on /dev/kvm while another description of its staging memory changes it.
 //!
 //! A file of its own: the test looks for guest RAM among this process's files, so no other VM may be here.
 #![allow(
@@ -11,7 +11,7 @@
 mod common;
 
 use casemate_layout::Termination;
-use common::shim::{BOOTED, CODE, STATUS, good_plan, kernel, refused};
+use common::boot_code::{BOOTED, CODE, STATUS, good_plan, kernel, refused};
 use common::{kvm, run};
 use std::os::unix::fs::FileExt;
 
@@ -56,7 +56,7 @@ impl Drop for Other {
 /// A byte of the kernel's code changes and changes back all the time, by another process. Either the copy has the right
 /// bytes, or it is refused; never does other code run.
 #[test]
-fn staging_that_another_process_changes_while_the_shim_reads_is_refused_or_harmless() {
+fn staging_that_another_process_changes_while_the_boot_code_reads_is_refused_or_harmless() {
     if kvm().is_none() {
         return;
     }

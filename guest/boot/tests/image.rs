@@ -39,7 +39,7 @@ fn copy(from: &Path, to: &Path) {
 fn two_copies_of_the_source_in_different_places_give_the_same_bytes() {
     let one = recipe::build(&rustc(), &root(), &scratch("one/out")).unwrap();
     let elsewhere = scratch("another place, with a much longer name");
-    for part in ["layout/src", "kernel/src", "shim/src", "shim/image"] {
+    for part in ["layout/src", "kernel/src", "boot/src", "boot/image"] {
         copy(&root().join("guest").join(part), &elsewhere.join("guest").join(part));
     }
     let two = recipe::build(&rustc(), &elsewhere, &elsewhere.join("out")).unwrap();

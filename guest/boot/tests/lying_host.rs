@@ -9,8 +9,8 @@
 
 mod model;
 
+use casemate_boot::{Entry, Machine, boot, e820};
 use casemate_layout::{Mode, Params, Range, Termination, map, ports::mark};
-use casemate_shim::{Entry, Machine, boot, e820};
 use model::{Lie, Model, PAGE, guest};
 use proptest::prelude::{Just, Strategy, any, prop_assert, prop_assert_eq, prop_oneof, proptest};
 
@@ -63,7 +63,7 @@ fn an_honest_host_gets_linux_with_all_memory_whether_pages_are_large_or_small() 
         assert!(model.marks.is_empty(), "no port I/O under SNP");
         let steps: Vec<_> =
             model.marks_by_page.iter().filter_map(|gpa| mark::step_of_page(*gpa)).collect();
-        assert_eq!(steps, [mark::SHIM, mark::ACCEPTED, mark::VERIFIED, mark::KERNEL]);
+        assert_eq!(steps, [mark::BOOT_CODE, mark::ACCEPTED, mark::VERIFIED, mark::KERNEL]);
         for gpa in &model.marks_by_page {
             assert_eq!(
                 model.validated.get(gpa),
@@ -140,7 +140,7 @@ fn lie() -> impl Strategy<Value = Lie> {
 proptest! {
     #![proptest_config(proptest::prelude::ProptestConfig::with_cases(200))]
 
-    /// A lie that comes after a page was accepted cannot be seen by the shim; the processor holds it against the page:
+    /// A lie that comes after a page was accepted cannot be seen by the boot code; the processor holds it against the page:
     /// then the page is not valid, so Linux cannot use it either.
     #[test]
     fn whatever_the_host_does_and_when_the_kernel_starts_safely_or_not_at_all(

@@ -8,11 +8,11 @@
 
 mod model;
 
+use casemate_boot::sha256::{Engine, Extensions, sha256};
+use casemate_boot::{boot, cc, e820, paging};
 use casemate_kernel::{BzImage, Elf, bytes};
 use casemate_layout::paging::{ENTRIES, LARGE, PRESENT, WRITABLE, c_bit_mask};
 use casemate_layout::{Flags, Mode, Range, Termination, map, ports::mark};
-use casemate_shim::sha256::{Engine, Extensions, sha256};
-use casemate_shim::{boot, cc, e820, paging};
 use model::guest::{self, MIB};
 use proptest::prelude::{any, prop_assert_eq, proptest};
 use sha2::{Digest, Sha256};
@@ -31,7 +31,7 @@ fn plain_mode_enters_a_bzimage_with_the_zero_page_that_linux_documents() {
     let mut model = guest::machine(&params, staging);
     let entry = boot(&mut model).unwrap();
     assert_eq!((entry.rip, entry.zero_page), (2 * MIB + 0x200, map::ZERO_PAGE.start));
-    assert_eq!(model.marks, [mark::SHIM, mark::ACCEPTED, mark::VERIFIED, mark::KERNEL]);
+    assert_eq!(model.marks, [mark::BOOT_CODE, mark::ACCEPTED, mark::VERIFIED, mark::KERNEL]);
     let page = map::ZERO_PAGE.start;
     assert_eq!(model.low[page as usize + 0x210], 0xff, "loader");
     assert_eq!(number32(&model.low, page + 0x228), 0x9000, "command line");
@@ -136,7 +136,11 @@ fn a_kernel_that_would_overwrite_something_or_is_no_kernel_is_refused() {
         file[at..at + 8].copy_from_slice(&value.to_le_bytes());
         refusal(&file)
     };
-    assert_eq!(elf(88, map::SHIM.start), Some(Termination::KernelFormat), "segment over the shim");
+    assert_eq!(
+        elf(88, map::BOOT_CODE.start),
+        Some(Termination::KernelFormat),
+        "segment over the boot code"
+    );
     assert_eq!(elf(88, 4 * MIB), Some(Termination::KernelFormat), "entry in no segment");
     assert_eq!(elf(104, 3 * MIB), Some(Termination::KernelFit), "segment over its own file");
     assert_eq!(elf(96, u64::MAX), Some(Termination::KernelFormat), "segment beyond the file");

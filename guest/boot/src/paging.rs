@@ -1,4 +1,4 @@
-//! The shim's own page tables.
+//! The boot code's own page tables.
 //!
 //! RAM below 4 GiB is identity-mapped with large pages, private under SNP, and so is nothing else. Two windows of
 //! 1 GiB each reach the rest: one for accepting RAM above 4 GiB, one, always shared, for staging. Eight tables serve

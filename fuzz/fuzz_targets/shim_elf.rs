@@ -1,4 +1,0 @@
-//! Fuzzes an ELF kernel's headers.
-#![no_main]
-
-libfuzzer_sys::fuzz_target!(|data: &[u8]| casemate_fuzz::shim::elf(data));
