@@ -7,17 +7,14 @@
     reason = "tests"
 )]
 
-#[path = "../../guest/kernel/tests/common/bzimage.rs"]
-mod bzimage;
-
-use bzimage::bzimage;
-use casemate::config::{RawConfig, VmConfig};
-use casemate::kvm::vcpu_states;
-use casemate::launch::issue::{LaunchTarget, issue};
-use casemate::launch::linux::{Files, outline, plan};
-use casemate::launch::measure::measure;
-use casemate::launch::snp::SnpLaunch;
-use casemate::launch::{LaunchPlan, Outline, PageKind};
+use casemate_hypervisor::config::SnpLaunch;
+use casemate_hypervisor::config::{RawConfig, VmConfig};
+use casemate_hypervisor::launch::issue::{LaunchTarget, issue};
+use casemate_hypervisor::launch::linux::{Files, outline, plan};
+use casemate_hypervisor::launch::measure::measure;
+use casemate_hypervisor::launch::vcpu_states;
+use casemate_hypervisor::launch::{LaunchPlan, Outline, PageKind};
+use casemate_test_support::bzimage::bzimage;
 use igvm::measurement::generate_snp_measurement;
 use igvm::snp_defs::SevVmsa;
 use igvm::{IgvmDirectiveHeader, IgvmInitializationHeader};

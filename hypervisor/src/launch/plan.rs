@@ -4,8 +4,8 @@
 //! launched cannot differ. Pages are ordered, since their order is measured; staging is what the host puts into
 //! shared memory and the boot code checks, so it is not.
 
-use super::snp::SnpLaunch;
-use crate::kvm::BootState;
+use super::vcpu_state::BootState;
+use crate::config::SnpLaunch;
 use crate::memory::{GpaRange, PAGE_BYTES, PAGE_SIZE, RamMap};
 use ring::digest::{SHA256, digest};
 
