@@ -13,4 +13,4 @@ mod vcpu_state;
 pub use linux::LaunchError;
 pub use plan::{LaunchPlan, Outline, PageKind, PlanError};
 pub use plan_bytes::PlanBytesError;
-pub use vcpu_state::{BootState, vcpu_states};
+pub use vcpu_state::BootState;
