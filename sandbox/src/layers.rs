@@ -34,7 +34,7 @@ impl Layers {
     pub fn for_this_process(name: impl Into<String>) -> Self {
         let mut layers = Self::new(name);
         layers.signals_children = true;
-        for layer in [
+        [
             Layer::UserNamespace,
             Layer::MountNamespace,
             Layer::PidNamespace,
@@ -45,11 +45,9 @@ impl Layers {
             Layer::DeathSignal,
             Layer::Descriptors,
             Layer::EmptyRoot,
-        ] {
-            layers = layers.without(layer);
-        }
-        // An ordinary user has none and may not empty the bounding set, which no_new_privs makes void.
-        layers.optional(Layer::BoundingSet)
+        ]
+        .into_iter()
+        .fold(layers, Self::without)
     }
 
     fn set(mut self, layer: Layer, need: Need) -> Self {

@@ -21,6 +21,7 @@ mod exit;
 mod filesystem;
 mod filters;
 mod heap;
+mod identity;
 mod inspect;
 mod landlock_deny;
 mod layer;

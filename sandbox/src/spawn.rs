@@ -1,18 +1,17 @@
 //! Copies the calling process into new namespaces.
 
+use super::identity::{Ids, become_unprivileged, map_ids, user_outside};
 use super::layer::{Layer, Need, Report, State};
-use super::layers::{Layers, Refusal, refused};
+use super::layers::{Layers, refused};
 use super::namespace::NamespaceId;
 use super::network::Left;
-use super::privileges::{NOBODY, become_nobody};
 use super::stages::{Born, threads};
 use super::sys::{self, Side};
 use super::wire::Channel;
 use super::{Child, SandboxError, SharedNetwork, descriptors};
 use rustix::io::Errno;
 use rustix::process::{
-    Signal, WaitId, WaitIdOptions, getegid, geteuid, set_parent_process_death_signal, setsid,
-    waitid,
+    Signal, WaitId, WaitIdOptions, set_parent_process_death_signal, setsid, waitid,
 };
 use std::os::fd::AsFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -34,31 +33,31 @@ pub fn spawn(layers: Layers, body: impl FnOnce(Born) -> i32) -> Result<Child, Sa
         1 => {}
         several => return Err(SandboxError::Threads(several)),
     }
-    let is_root = geteuid().is_root();
     let (ours, theirs) = Channel::pair()?;
     let mut report = Report::default();
-    // For the child, to compare with its own. Without it the child leaves its root alone.
-    let mounts = NamespaceId::of_mounts().ok();
+    let origin = Origin { mounts: NamespaceId::of_mounts().ok(), user: user_outside() };
     let left = layers.network.as_ref().map(SharedNetwork::enter).transpose()?;
     let come_back = || left.as_ref().map_or(Ok(()), Left::come_back);
     match clone_into_namespaces(&layers, &mut report).or_else(|e| come_back().and(Err(e)))? {
         // Whatever happens, the child does not return from here: its caller's code is the parent's.
         Side::Child => {
             drop(ours);
-            let run = || live(layers, theirs, mounts, is_root, body);
+            let run = || live(layers, theirs, origin, body);
             sys::exit(catch_unwind(AssertUnwindSafe(run)).unwrap_or(PANICKED))
         }
         Side::Parent { pid, pidfd } => {
             drop(theirs);
             let name = layers.name().to_owned();
-            let child = Child { name, pid, pidfd, channel: Some(ours), report, exit: None };
+            let mut child = Child { name, pid, pidfd, channel: Some(ours), report, exit: None };
             // From here on an error drops the child, which kills it.
             come_back()?;
+            let mut ids = Ids::Shared;
             if child.report.is_applied(Layer::UserNamespace) {
-                map_ids(pid, is_root)
+                ids = map_ids(pid)
                     .map_err(|e| SandboxError::layer(Layer::UserNamespace, e.call, e.source))?;
+                child.report.specify(Layer::UserNamespace, ids.details());
             }
-            child.channel.iter().for_each(Channel::go);
+            child.channel.iter().for_each(|channel| channel.go(ids));
             Ok(child)
         }
     }
@@ -117,36 +116,21 @@ fn try_clone(flags: libc::c_int) -> std::io::Result<()> {
     }
 }
 
-/// Gives the child's user namespace its one user and group: nobody if we are root, else ourselves.
-fn map_ids(pid: u32, is_root: bool) -> Result<(), Refusal> {
-    let write = |file: &str, text: String| {
-        let path = format!("/proc/{pid}/{file}");
-        std::fs::write(&path, text).map_err(|e| Refusal::new(format!("write({path})"), e))
-    };
-    let (uid, gid) =
-        if is_root { (NOBODY, NOBODY) } else { (geteuid().as_raw(), getegid().as_raw()) };
-    if !is_root {
-        // Without privilege a gid map is allowed only when groups cannot be dropped, user_namespaces(7).
-        write("setgroups", "deny".into())?;
-    }
-    write("gid_map", format!("{gid} {gid} 1\n"))?;
-    write("uid_map", format!("{uid} {uid} 1\n"))
+/// What a child must know of the process that it comes from.
+#[derive(Debug, Clone, Copy)]
+struct Origin {
+    /// Its mount namespace, to compare with one's own. A child that does not know it leaves its root alone.
+    mounts: Option<NamespaceId>,
+    /// Its user, see [`user_outside`].
+    user: u32,
 }
 
 /// The child, from its first instruction to its exit status.
-fn live(
-    layers: Layers,
-    channel: Channel,
-    callers_mounts: Option<NamespaceId>,
-    is_root: bool,
-    body: impl FnOnce(Born) -> i32,
-) -> i32 {
-    if !channel.wait_for_go() {
-        return UNBORN;
-    }
+fn live(layers: Layers, channel: Channel, origin: Origin, body: impl FnOnce(Born) -> i32) -> i32 {
+    let Some(ids) = channel.wait_for_go() else { return UNBORN };
     let mut report = Report::default();
-    match enter(&layers, &channel, is_root, &mut report) {
-        Ok(true) => body(Born::in_child(layers, report, channel, callers_mounts)),
+    match enter(&layers, &channel, ids, origin.user, &mut report) {
+        Ok(true) => body(Born::in_child(layers, report, channel, origin.mounts)),
         Ok(false) => UNBORN,
         Err(error) => {
             channel.tell(Err(&error));
@@ -159,7 +143,8 @@ fn live(
 fn enter(
     layers: &Layers,
     channel: &Channel,
-    is_root: bool,
+    ids: Ids,
+    callers_user: u32,
     report: &mut Report,
 ) -> Result<bool, SandboxError> {
     sys::reset_signals();
@@ -168,21 +153,12 @@ fn enter(
     layers.attempt(report, Layer::Descriptors, || {
         descriptors::close_all_but(&[&layers.keep[..], &[channel.fd()]].concat())
     })?;
-    layers.attempt(report, Layer::UserId, || {
-        if is_root {
-            become_nobody()
-        } else {
-            Ok(format!("uid {}, supplementary groups stay", geteuid().as_raw()))
-        }
-    })?;
+    layers.attempt(report, Layer::UserId, || become_unprivileged(ids, callers_user))?;
     // After the change of ids, which clears it.
     layers.attempt(report, Layer::DeathSignal, || {
         set_parent_process_death_signal(Some(Signal::KILL))
             .map_err(refused("prctl(PR_SET_PDEATHSIG)"))?;
         Ok(String::new())
     })?;
-    if !channel.parent_lives() {
-        return Ok(false);
-    }
-    Ok(true)
+    Ok(channel.parent_lives())
 }

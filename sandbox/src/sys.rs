@@ -98,6 +98,19 @@ pub fn exit(code: i32) -> ! {
     unsafe { libc::_exit(code) }
 }
 
+/// Whether the kernel has filters, and in them the action that ends a process.
+pub(super) fn seccomp_kills() -> Result<(), Refusal> {
+    let action = libc::SECCOMP_RET_KILL_PROCESS;
+    // SAFETY: the kernel reads the four bytes of `action`.
+    let result = unsafe {
+        libc::syscall(libc::SYS_seccomp, libc::SECCOMP_GET_ACTION_AVAIL, 0, &raw const action)
+    };
+    match result {
+        0 => Ok(()),
+        _ => Err(Refusal::last("seccomp(GET_ACTION_AVAIL, KILL_PROCESS)")),
+    }
+}
+
 /// Installs a filter on all threads.
 pub(super) fn seccomp(program: &[seccompiler::sock_filter]) -> Result<(), Refusal> {
     let program = libc::sock_fprog {
