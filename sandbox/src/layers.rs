@@ -71,6 +71,12 @@ impl Layers {
         self.set(layer, Need::Optional)
     }
 
+    /// Lets the host lack a layer: one that is required becomes optional, one that is off stays off.
+    #[must_use]
+    pub fn may_lack(self, layer: Layer) -> Self {
+        if self.need(layer) == Need::Off { self } else { self.optional(layer) }
+    }
+
     /// Leaves a layer out.
     #[must_use]
     pub fn without(self, layer: Layer) -> Self {

@@ -16,7 +16,7 @@ use crate::launch::measure::measure;
 use crate::launch::{LaunchError, LaunchPlan, linux};
 use casemate_layout::ports::mark;
 use casemate_policy_log::DecisionLog;
-use casemate_sandbox::{Child, Layer, Layers, SandboxError, spawn};
+use casemate_sandbox::{Child, Layers, SandboxError, spawn};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use std::os::fd::OwnedFd;
@@ -113,7 +113,6 @@ pub fn run(
     mut timeline: Timeline,
 ) -> Result<(End, Timeline), VmError> {
     let policy = policy_for(config, document)?;
-    layers(config)?;
     match config.protection {
         Protection::None => {
             say("warning: protection = \"none\": the host can read and change this guest's memory");
@@ -141,7 +140,7 @@ pub fn run_plan(
     plan: LaunchPlan,
     timeline: Timeline,
 ) -> Result<(End, Timeline), VmError> {
-    let layers = layers(config)?;
+    let layers = layers(config);
     let name = Name::take(&config.name)?;
     let host = host_fds(config)?;
     let console = HostConsole::open(&config.console)?;
@@ -192,20 +191,8 @@ fn check_digest(plan: &LaunchPlan) -> Result<(), VmError> {
 }
 
 /// The vmm process's layers: all, but those that the user wrote may be missing.
-fn layers(config: &VmConfig) -> Result<Layers, ConfigError> {
-    let mut layers = profile::vmm_layers();
-    for name in &config.sandbox_optional {
-        let layer = Layer::from_name(name).ok_or_else(|| {
-            let known = Layer::ALL.map(Layer::name).join(", ");
-            ConfigError::invalid(
-                "sandbox.optional",
-                format!("{name:?}"),
-                format!("use some of {known}"),
-            )
-        })?;
-        layers = layers.optional(layer);
-    }
-    Ok(layers)
+fn layers(config: &VmConfig) -> Layers {
+    config.sandbox_optional.iter().copied().fold(profile::vmm_layers(), Layers::may_lack)
 }
 
 /// Opens the device files, and refuses a confidential VM on a host that cannot give one.
