@@ -10,6 +10,7 @@ use super::plan::{Contents, LaunchPlan, Outline, PageKind, PlanError};
 use crate::config::VmConfig;
 use crate::kvm::BootState;
 use crate::memory::{GpaRange, PAGE_SIZE, RamMap, RangeError};
+use casemate_foreign_text::value;
 use casemate_layout::{Blob, Flags, Mode, Params, ParamsError, Range, Ranges, map, paging, ports};
 
 /// The boot code: a flat image for [`map::BOOT_CODE`], entered at its first byte.
@@ -24,7 +25,7 @@ const INITRD_LIMIT: u64 = 0x7fff_ffff;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LaunchError {
     /// The kernel file is none.
-    #[error("`kernel` {path}: {reason}")]
+    #[error("`kernel` {}: {reason}", value(.path))]
     Kernel {
         /// The file.
         path: String,
@@ -52,7 +53,9 @@ pub enum LaunchError {
     },
     /// The kernel cannot be an SEV-SNP guest.
     #[error(
-        "`kernel` {path}: it was built without CONFIG_EFI_STUB, which Linux needs to be an SEV-SNP guest (CONFIG_AMD_MEM_ENCRYPT)"
+        "`kernel` {}: it was built without CONFIG_EFI_STUB, which Linux needs to be an SEV-SNP guest \
+         (CONFIG_AMD_MEM_ENCRYPT)",
+        value(.path)
     )]
     NoEfiStub {
         /// The file.
