@@ -2,15 +2,15 @@
 
 use crate::boot::{file, good_elf};
 use arbitrary::{Result, Unstructured};
-use casemate::config::RawConfig;
-use casemate::kvm::BootState;
-use casemate::launch::cpuid_page::{CpuidTable, MAX_ENTRIES, filter};
-use casemate::launch::measure::measure;
-use casemate::launch::{LaunchPlan, PageKind};
-use casemate::memory::{
+use casemate_boot::cc;
+use casemate_hypervisor::config::RawConfig;
+use casemate_hypervisor::launch::BootState;
+use casemate_hypervisor::launch::cpuid_page::{CpuidTable, MAX_ENTRIES, filter};
+use casemate_hypervisor::launch::measure::measure;
+use casemate_hypervisor::launch::{LaunchPlan, PageKind};
+use casemate_hypervisor::memory::{
     GpaRange, PAGE_SIZE, PageMap, PageStates, PrivateRam, RamMap, Refusal, Sides, Visibility,
 };
-use casemate_boot::cc;
 use casemate_policy::Policy;
 use kvm_bindings::{CpuId, kvm_cpuid_entry2};
 use std::sync::{Mutex, OnceLock};
@@ -257,8 +257,8 @@ pub fn plan(data: &[u8]) {
 /// A file that is given as a kernel: the host says of it what the boot code would say, or what else it is, in one line;
 /// and what it takes for a kernel goes where the parameters can put it.
 pub fn kernel(data: &[u8]) {
-    use casemate::launch::foreign::{foreign, program};
-    use casemate::launch::kernel::{KernelFault, KernelKind, recognise};
+    use casemate_hypervisor::launch::foreign::{foreign, program};
+    use casemate_hypervisor::launch::kernel::{KernelFault, KernelKind, recognise};
     use casemate_kernel::Kernel;
     use casemate_layout::map::{DEVICE_HOLE, HIGH_START};
 

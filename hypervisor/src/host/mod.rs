@@ -29,7 +29,7 @@ pub enum Verdict {
 }
 
 /// What a VM can be asked to be.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Capability {
     /// A VM that runs Linux, `protection = "none"`.

@@ -10,7 +10,7 @@ use super::protocol::{FromVmm, MESSAGE_SIZE, Phase, ToVmm};
 use crate::event::Event;
 use crate::exits::{Events, Note, Stop};
 use crate::launch::LaunchPlan;
-use crate::sandbox::{Action, Born, FdTable, SandboxError, exit, freeze_heap};
+use casemate_sandbox::{Action, Born, FdTable, SandboxError, exit, freeze_heap};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, recv, send};
