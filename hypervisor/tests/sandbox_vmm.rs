@@ -14,13 +14,15 @@ use casemate_hypervisor::vm::engine::HostFds;
 use casemate_hypervisor::vm::profile;
 use casemate_hypervisor::vm::protocol::{FromVmm, MESSAGE_SIZE, ToVmm};
 use casemate_hypervisor::vm::vmm::{self, VmmInput};
-use casemate_sandbox::{Action, Child, Exit, FdTable, Layers, Observer, inspect, spawn};
+use casemate_sandbox::{
+    Action, Child, Exit, FdSlot, FdTable, Layers, Observer, Profile, inspect, spawn,
+};
 use casemate_test_support::attack::{Attack, Victim};
 use casemate_test_support::guests::{DATA, dx, out, plan, power_off};
 use casemate_test_support::sandbox::{assert_least, confined, pipe};
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
 use rustix::net::{recv, send, socketpair};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::process::ExitCode;
 
 /// A vmm process that waits until its `go` end is closed.
@@ -155,22 +157,24 @@ fn console_that_nobody_reads_does_not_stop_the_guest() {
     assert_eq!(reader.join().unwrap() + dropped, u64::from(FLOOD), "{dropped} dropped");
 }
 
+/// Every slot of the profiles.
+const SLOTS: [FdSlot; 10] = [
+    profile::VCPUS,
+    profile::EVENTS,
+    profile::SOCKETS,
+    profile::VM,
+    profile::MEMORY,
+    profile::INPUTS,
+    profile::OUTPUTS,
+    profile::NAME,
+    profile::CHILD,
+    profile::TERMINAL,
+];
+
 fn each_attack_is_fatal_under_the_programs_profiles() {
     let victim = Victim { pid: std::process::id(), abstract_socket: b"casemate-test" };
     for profile in [profile::VMM, profile::VMM_SNP, profile::SUPERVISOR] {
-        let slots = [
-            profile::VCPUS,
-            profile::EVENTS,
-            profile::SOCKETS,
-            profile::VM,
-            profile::MEMORY,
-            profile::INPUTS,
-            profile::OUTPUTS,
-            profile::NAME,
-            profile::CHILD,
-            profile::TERMINAL,
-        ];
-        let fds = slots.into_iter().fold(FdTable::new(), |fds, slot| fds.with_raw(slot, [1]));
+        let fds = SLOTS.into_iter().fold(FdTable::new(), |fds, slot| fds.with_raw(slot, [1]));
         for (attack, _) in Attack::ALL {
             let mut child = confined(Layers::new("attacker"), |setup| {
                 let _locked = setup.lock(&profile, &fds, Action::Kill).unwrap();
@@ -182,6 +186,57 @@ fn each_attack_is_fatal_under_the_programs_profiles() {
     }
 }
 
+/// Whether a call succeeds does not matter, only whether it is allowed.
+fn ignore<T>(_: rustix::io::Result<T>) {}
+
+/// Protects the kernel behind calls that a profile allows: the operations that nobody here needs are not among them.
+/// Each attempt works in a process without a filter; an errno tells that it reached the kernel.
+fn operations_that_no_one_needs_are_fatal_under_the_programs_profiles() {
+    use rustix::thread::futex;
+    let word = std::sync::atomic::AtomicU32::new(0);
+    let (ours, theirs) = pair(SocketType::STREAM);
+    let oob = SendFlags::from_bits_retain(1) | SendFlags::NOSIGNAL;
+    let lock_pi = || ignore(futex::lock_pi(&word, futex::Flags::PRIVATE, None));
+    let unlock_pi = || ignore(futex::unlock_pi(&word, futex::Flags::PRIVATE));
+    let shared = || ignore(futex::wake(&word, futex::Flags::empty(), 1));
+    let private = || ignore(futex::wake(&word, futex::Flags::PRIVATE, 1));
+    let out_of_band = || ignore(send(&ours, b"x", oob));
+    let peek = || ignore(recv(&theirs, &mut [0_u8], RecvFlags::PEEK | RecvFlags::DONTWAIT));
+    let plain = || ignore(send(&ours, b"x", SendFlags::NOSIGNAL | SendFlags::DONTWAIT));
+    let has_futex = |profile: &Profile| profile.syscalls().contains(&"futex");
+    let mut tried = 0;
+    for profile in [profile::VMM, profile::VMM_SNP, profile::SUPERVISOR] {
+        let attempts: [(&str, &dyn Fn(), Exit); 7] = [
+            ("futex: lock with priority inheritance", &lock_pi, Exit::Filter),
+            ("futex: unlock with priority inheritance", &unlock_pi, Exit::Filter),
+            ("futex: shared", &shared, Exit::Filter),
+            ("futex: private wake", &private, Exit::Code(0)),
+            ("send out of band", &out_of_band, Exit::Filter),
+            ("peek", &peek, Exit::Filter),
+            ("send", &plain, Exit::Code(0)),
+        ];
+        for (name, attempt, expected) in attempts {
+            if name.starts_with("futex") && !has_futex(&profile) {
+                continue;
+            }
+            let sockets = [ours.as_raw_fd(), theirs.as_raw_fd()];
+            let slots = SLOTS.into_iter().filter(|slot| *slot != profile::SOCKETS);
+            let fds = slots.fold(FdTable::new(), |fds, slot| fds.with_raw(slot, [1]));
+            let fds = fds.with_raw(profile::SOCKETS, sockets);
+            let layers = Layers::new("operations").keep(&ours).keep(&theirs);
+            let mut child = confined(layers, |setup| {
+                let _locked = setup.lock(&profile, &fds, Action::Kill).unwrap();
+                attempt();
+                casemate_sandbox::exit(0)
+            });
+            child.confined().unwrap();
+            assert_eq!(child.wait().unwrap(), expected, "{} {name}", profile.name);
+            tried += 1;
+        }
+    }
+    assert!(tried > 14, "{tried}");
+}
+
 fn main() -> ExitCode {
     macro_rules! tests {
         ($($name:ident),* $(,)?) => { [$((stringify!($name), $name as fn())),*] };
@@ -191,5 +246,6 @@ fn main() -> ExitCode {
         running_vmm_is_locked_as_the_kernel_tells,
         console_that_nobody_reads_does_not_stop_the_guest,
         each_attack_is_fatal_under_the_programs_profiles,
+        operations_that_no_one_needs_are_fatal_under_the_programs_profiles,
     ])
 }

@@ -39,6 +39,8 @@ pub enum Layer {
     NotDumpable,
     /// Memory that was writable never becomes executable.
     WriteXorExecute,
+    /// Speculation: no store is bypassed, and no other process steers indirect branches.
+    Speculation,
     /// Landlock: every file-system and network right denied. It stands on [`Layer::NoNewPrivs`].
     Landlock,
     /// Landlock scopes: no signal and no abstract socket leaves the process. They stand on [`Layer::Landlock`].
@@ -49,7 +51,7 @@ pub enum Layer {
 
 impl Layer {
     /// Every layer, in order of application.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::UserNamespace,
         Self::MountNamespace,
         Self::PidNamespace,
@@ -67,6 +69,7 @@ impl Layer {
         Self::Capabilities,
         Self::NotDumpable,
         Self::WriteXorExecute,
+        Self::Speculation,
         Self::Landlock,
         Self::LandlockScopes,
         Self::Seccomp,
@@ -130,6 +133,7 @@ impl Layer {
             Self::NoNewPrivs => "no-new-privs",
             Self::NotDumpable => "not-dumpable",
             Self::WriteXorExecute => "write-xor-execute",
+            Self::Speculation => "speculation",
             Self::Landlock => "landlock",
             Self::LandlockScopes => "landlock-scopes",
             Self::Seccomp => "seccomp",
@@ -162,6 +166,9 @@ impl Layer {
             Self::NoNewPrivs => "no privilege by running a program",
             Self::NotDumpable => "no core file, no tracing by an equal",
             Self::WriteXorExecute => "no code that was data",
+            Self::Speculation => {
+                "no speculation that others steer, where the processor can be told"
+            }
             Self::Landlock => "no file and no TCP port, even if another layer fails",
             Self::LandlockScopes => "no signal and no abstract socket to others",
             Self::Seccomp => "a process that breaks its filter dies",
@@ -197,6 +204,7 @@ impl Layer {
             Self::EmptyRoot => "let it have a mount namespace of its own, and a kernel with tmpfs",
             Self::Capabilities | Self::BoundingSet => "let it have a user namespace",
             Self::WriteXorExecute => "use Linux 6.3 or newer on x86-64",
+            Self::Speculation => "use Linux 4.20 or newer",
             Self::Landlock => {
                 "use a kernel with CONFIG_SECURITY_LANDLOCK=y and landlock in its lsm= list"
             }

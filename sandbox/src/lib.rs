@@ -33,6 +33,7 @@ mod observe;
 mod privileges;
 mod profile;
 mod spawn;
+mod speculation;
 mod stages;
 mod sys;
 mod syscalls;

@@ -7,10 +7,10 @@ use super::namespace::{NamespaceId, OwnMounts};
 use super::profile::{Action, FdTable, Pin, Profile, Rule};
 use super::syscalls::sys as syscall;
 use super::wire::Channel;
-use super::{SandboxError, filesystem, landlock_deny, privileges, sys};
+use super::{SandboxError, filesystem, landlock_deny, privileges, speculation, sys};
 use rustix::fs::stat;
 use rustix::io::Errno;
-use rustix::thread::CapabilitySet;
+use rustix::thread::{CapabilitySet, capabilities, no_new_privs};
 
 /// A set-up profile that will be narrowed must have this rule.
 pub const NARROW: Rule = Rule::new(
@@ -97,6 +97,7 @@ impl Born {
         layers.attempt(report, Layer::Capabilities, || privileges::drop_capabilities(keep))?;
         layers.attempt(report, Layer::NotDumpable, privileges::not_dumpable)?;
         layers.attempt(report, Layer::WriteXorExecute, privileges::write_xor_execute)?;
+        layers.attempt(report, Layer::Speculation, speculation::restrict)?;
         let scopes = match layers.need(Layer::LandlockScopes) {
             Need::Off => Scopes::None,
             _ if kill => Scopes::Sockets,
@@ -117,8 +118,10 @@ impl Born {
         // while the parent can still be told: a process that runs without one must not be the only one to know.
         layers.attempt(report, Layer::Seccomp, || {
             sys::seccomp_kills()?;
-            // seccomp(2) takes a filter from who has CAP_SYS_ADMIN, which is given up, or this.
-            if !rustix::thread::no_new_privs().unwrap_or(false) {
+            // seccomp(2) takes a filter from who has this, or CAP_SYS_ADMIN.
+            let admin = capabilities(None)
+                .is_ok_and(|now| now.effective.contains(CapabilitySet::SYS_ADMIN));
+            if !admin && !no_new_privs().unwrap_or(false) {
                 return Err(Refusal::new("seccomp without no_new_privs", Errno::ACCESS));
             }
             Ok("when it is locked".into())
