@@ -28,6 +28,17 @@ impl Layers {
             .without(Layer::NetworkNamespace)
     }
 
+    /// As a parent made them, in the image that it started.
+    pub(super) fn in_image(
+        name: &str,
+        needs: Vec<(Layer, Need)>,
+        keep: Vec<RawFd>,
+        limits: Limits,
+        signals_children: bool,
+    ) -> Self {
+        Self { name: name.into(), needs, keep, limits, signals_children, network: None }
+    }
+
     /// For a process that locks itself ([`super::Born::here`]): no namespace, its own ids and descriptors. It keeps
     /// CAP_KILL, if it has it, and may signal: its children need someone to end them.
     #[must_use]

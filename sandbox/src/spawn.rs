@@ -19,7 +19,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 /// Exit status of a child whose body panicked, as Rust's own.
 const PANICKED: i32 = 101;
 /// Exit status of a child that failed before its body; the parent gets the reason.
-const UNBORN: i32 = 1;
+pub(super) const UNBORN: i32 = 1;
 
 /// Copies the caller, which must have one thread, into a child process with the namespaces of `layers`, in a
 /// session of its own, as an unprivileged user, without the descriptors that it does not keep; `body` runs in the
@@ -29,20 +29,30 @@ const UNBORN: i32 = 1;
 /// [`SandboxError::Threads`], or [`SandboxError::Layer`] for a namespace that cannot be had. What fails later in
 /// the child is told by [`Child::confined`].
 pub fn spawn(layers: Layers, body: impl FnOnce(Born) -> i32) -> Result<Child, SandboxError> {
+    let origin = Origin::here();
+    let (child, ids) = spawn_with(layers, |layers, channel| live(layers, channel, origin, body))?;
+    child.channel.iter().for_each(|channel| channel.go(ids));
+    Ok(child)
+}
+
+/// Copies the caller into new namespaces, where `child` runs; gives the child its ids, and says which.
+pub(super) fn spawn_with(
+    layers: Layers,
+    child: impl FnOnce(Layers, Channel) -> i32,
+) -> Result<(Child, Ids), SandboxError> {
     match threads()? {
         1 => {}
         several => return Err(SandboxError::Threads(several)),
     }
     let (ours, theirs) = Channel::pair()?;
     let mut report = Report::default();
-    let origin = Origin { mounts: NamespaceId::of_mounts().ok(), user: user_outside() };
     let left = layers.network.as_ref().map(SharedNetwork::enter).transpose()?;
     let come_back = || left.as_ref().map_or(Ok(()), Left::come_back);
     match clone_into_namespaces(&layers, &mut report).or_else(|e| come_back().and(Err(e)))? {
         // Whatever happens, the child does not return from here: its caller's code is the parent's.
         Side::Child => {
             drop(ours);
-            let run = || live(layers, theirs, origin, body);
+            let run = || child(layers, theirs);
             sys::exit(catch_unwind(AssertUnwindSafe(run)).unwrap_or(PANICKED))
         }
         Side::Parent { pid, pidfd } => {
@@ -57,8 +67,7 @@ pub fn spawn(layers: Layers, body: impl FnOnce(Born) -> i32) -> Result<Child, Sa
                     .map_err(|e| SandboxError::layer(Layer::UserNamespace, e.call, e.source))?;
                 child.report.specify(Layer::UserNamespace, ids.details());
             }
-            child.channel.iter().for_each(|channel| channel.go(ids));
-            Ok(child)
+            Ok((child, ids))
         }
     }
 }
@@ -118,11 +127,18 @@ fn try_clone(flags: libc::c_int) -> std::io::Result<()> {
 
 /// What a child must know of the process that it comes from.
 #[derive(Debug, Clone, Copy)]
-struct Origin {
+pub(super) struct Origin {
     /// Its mount namespace, to compare with one's own. A child that does not know it leaves its root alone.
-    mounts: Option<NamespaceId>,
+    pub(super) mounts: Option<NamespaceId>,
     /// Its user, see [`user_outside`].
-    user: u32,
+    pub(super) user: u32,
+}
+
+impl Origin {
+    /// The calling process as the origin of a child.
+    pub(super) fn here() -> Self {
+        Self { mounts: NamespaceId::of_mounts().ok(), user: user_outside() }
+    }
 }
 
 /// The child, from its first instruction to its exit status.
@@ -140,7 +156,7 @@ fn live(layers: Layers, channel: Channel, origin: Origin, body: impl FnOnce(Born
 }
 
 /// What every child does before its body; false when the parent has died meanwhile.
-fn enter(
+pub(super) fn enter(
     layers: &Layers,
     channel: &Channel,
     ids: Ids,

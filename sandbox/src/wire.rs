@@ -207,22 +207,39 @@ impl Channel {
         self.0.as_raw_fd()
     }
 
+    /// In an image: the end that the parent left it; None when it is none.
+    pub(super) fn in_image(fd: OwnedFd) -> Option<Self> {
+        let kind = rustix::net::sockopt::socket_type(&fd).ok()?;
+        let local = rustix::net::sockopt::socket_domain(&fd).ok()? == AddressFamily::UNIX;
+        (local && kind == SocketType::SEQPACKET).then_some(Self(fd))
+    }
+
+    /// Parent: a packet for an image. When the image has died, its end tells.
+    pub(super) fn send(&self, packet: &[u8]) {
+        let _ = send(&self.0, packet, SendFlags::NOSIGNAL);
+    }
+
+    /// Child: waits for a packet; its length, None when the parent is gone.
+    pub(super) fn wait(&self, packet: &mut [u8]) -> Option<usize> {
+        loop {
+            match recv(&self.0, &mut *packet, RecvFlags::empty()) {
+                Ok((len @ 1.., _)) => return Some(len),
+                Err(Errno::INTR) => {}
+                Ok(_) | Err(_) => return None,
+            }
+        }
+    }
+
     /// Parent: the child has these ids, it may go on.
     pub(super) fn go(&self, ids: Ids) {
         // When the child has died, its end tells.
-        let _ = send(&self.0, &[ids.number()], SendFlags::NOSIGNAL);
+        self.send(&[ids.number()]);
     }
 
     /// Child: waits for [`Channel::go`]; None when the parent is gone.
     pub(super) fn wait_for_go(&self) -> Option<Ids> {
         let mut byte = [0];
-        loop {
-            match recv(&self.0, &mut byte, RecvFlags::empty()) {
-                Ok((1, _)) => return Ids::from_number(byte[0]),
-                Err(Errno::INTR) => {}
-                Ok(_) | Err(_) => return None,
-            }
-        }
+        (self.wait(&mut byte)? == 1).then(|| Ids::from_number(byte[0]))?
     }
 
     /// Child: whether the parent still lives. A parent that died before the death signal was set sends none.
