@@ -98,7 +98,7 @@ fn become_image(name: &CString, file: RawFd, channel: Channel, kept: &[RawFd]) {
     });
     let (link, file, kept) = match moved {
         Ok(moved) => moved,
-        Err(refusal) => return tell(channel, refusal),
+        Err(refusal) => return tell(channel, &refusal),
     };
     // From here on the channel's old number can be that of another descriptor.
     std::mem::forget(channel);
@@ -114,11 +114,11 @@ fn become_image(name: &CString, file: RawFd, channel: Channel, kept: &[RawFd]) {
         Err(refusal) => refusal,
     };
     if let Some(channel) = sys::take(link).and_then(Channel::in_image) {
-        tell(channel, refusal);
+        tell(channel, &refusal);
     }
 }
 
-fn tell(channel: Channel, refusal: Refusal) {
+fn tell(channel: Channel, refusal: &Refusal) {
     let call = format!("starting the image: {}: {}", refusal.call, refusal.source);
     let source = std::io::Error::other(call);
     channel.tell(Err(&SandboxError::System { call: "exec", source }));
