@@ -2,9 +2,9 @@
 
 use crate::out::outln;
 use crate::{Failure, Outcome};
+use casemate_hypervisor::vm::ProcessKind;
 use casemate_hypervisor::vm::name::{NameError, ask};
-use casemate_hypervisor::vm::profile;
-use casemate_sandbox::{InForce, Profile, inspect};
+use casemate_sandbox::{InForce, inspect};
 use clap::{Args, Subcommand};
 use serde_json::json;
 
@@ -79,31 +79,22 @@ fn show(name: &str, as_json: bool) -> Outcome {
 fn print_process(kind: &str, in_force: &InForce) {
     outln!("== {kind}");
     outln!("{}", in_force.to_string().trim_end());
-    if let Some(profile) = profile_of(kind) {
+    if let Some(profile) = ProcessKind::from_name(kind).map(ProcessKind::profile) {
         outln!("profile {:?}: {} system calls", profile.name, profile.syscalls().len());
         outln!("  {}", profile.syscalls().join(" "));
     }
 }
 
-fn profile_of(kind: &str) -> Option<&'static Profile> {
-    ALL.iter().find(|(name, _)| *name == kind).map(|(_, profile)| *profile)
-}
-
-const ALL: [(&str, &Profile); 3] = [
-    ("supervisor", &profile::SUPERVISOR),
-    ("vmm", &profile::VMM),
-    ("vmm-confidential", &profile::VMM_SNP),
-];
-
 fn profiles(as_json: bool) {
-    for (kind, profile) in ALL {
+    for kind in ProcessKind::ALL {
+        let profile = kind.profile();
         if as_json {
             let rules: Vec<_> = profile
                 .rules
                 .iter()
                 .map(|rule| json!({ "syscall": rule.syscall.name(), "why": rule.why }))
                 .collect();
-            outln!("{}", json!({ "kind": kind, "rules": rules }));
+            outln!("{}", json!({ "kind": kind.name(), "rules": rules }));
         } else {
             outln!("{kind}: {} system calls", profile.syscalls().len());
             for rule in profile.rules {

@@ -4,11 +4,13 @@
 //! [`VmConfig`] is what was understood. Unknown keys, wrong types and impossible values are errors that name the
 //! key and say what to write instead.
 
+mod console;
 mod raw;
 mod size;
 mod snp;
 mod snp_launch;
 
+pub use console::{CONSOLE_LIMIT, CONSOLE_WAIT, Console, ConsoleTo, GRACE};
 pub use raw::{RawConfig, RawConsole};
 pub use size::{parse_duration, parse_size};
 pub use snp::{RawSnp, hex};
@@ -98,18 +100,6 @@ impl fmt::Display for Protection {
     }
 }
 
-/// Where the serial console goes.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Console {
-    /// Standard input and output.
-    Stdio,
-    /// A file, created or appended to; no input.
-    File(PathBuf),
-    /// A new pseudo-terminal, whose name is printed.
-    Pty,
-}
-
 /// A VM as it will be started.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct VmConfig {
@@ -129,6 +119,8 @@ pub struct VmConfig {
     pub console: Console,
     /// How long the VM may run.
     pub timeout: Option<Duration>,
+    /// How long a guest may take to switch itself off once it was asked to.
+    pub grace: Duration,
     /// Memory protection.
     pub protection: Protection,
     /// SEV-SNP launch parameters; None without that protection.
@@ -164,8 +156,15 @@ impl RawConfig {
             cmdline: cmdline(self.cmdline.unwrap_or_else(|| DEFAULT_CMDLINE.into()))?,
             vcpus: vcpus(self.vcpus.unwrap_or(1))?,
             memory: memory(self.memory.as_deref().unwrap_or("256M"))?,
-            console: self.console.map_or(Console::Stdio, RawConsole::into_console),
-            timeout: self.timeout.as_deref().map(parse_duration).transpose()?,
+            console: console::Written {
+                to: self.console.map(RawConsole::into_console),
+                wait: self.console_wait.as_deref(),
+                limit: self.console_limit.as_deref(),
+                escape: self.escape.as_deref(),
+            }
+            .check()?,
+            timeout: self.timeout.map(|text| parse_duration("timeout", &text)).transpose()?,
+            grace: self.grace.map_or(Ok(GRACE), |text| parse_duration("grace", &text))?,
             protection,
             snp,
             sandbox_optional: self.sandbox.unwrap_or_default().optional,
@@ -248,7 +247,7 @@ mod tests {
     fn smallest_configuration_gets_the_documented_defaults() {
         let config = raw(GOOD).unwrap();
         assert_eq!((config.vcpus, config.memory), (1, 256 << 20));
-        assert_eq!((config.console, config.timeout), (Console::Stdio, None));
+        assert_eq!((config.console, config.timeout), (Console::default(), None));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The configuration as written: every key optional, nothing checked but names and types.
 
-use super::{ConfigError, Console};
+use super::{ConfigError, ConsoleTo};
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
 
@@ -23,10 +23,18 @@ pub struct RawConfig {
     pub vcpus: Option<u32>,
     /// RAM, such as "256M".
     pub memory: Option<String>,
-    /// Serial console: "stdio", "pty" or { file = "…" }.
+    /// Serial console: "stdio", "raw", "pty" or { file = "…" }.
     pub console: Option<RawConsole>,
+    /// How long a reader of the console that takes nothing is waited for; "forever".
+    pub console_wait: Option<String>,
+    /// To what size a console file grows before it is set aside.
+    pub console_limit: Option<String>,
+    /// The key that begins a command at a terminal, such as "ctrl-a"; "none".
+    pub escape: Option<String>,
     /// Longest run, such as "90s" or "10m".
     pub timeout: Option<String>,
+    /// From the power button to the end, such as "15s".
+    pub grace: Option<String>,
     /// "none" or "sev-snp".
     pub protection: Option<String>,
     /// SEV-SNP.
@@ -50,6 +58,8 @@ pub struct RawSandbox {
 pub enum RawConsole {
     /// "stdio".
     Stdio,
+    /// "raw".
+    Raw,
     /// "pty".
     Pty,
     /// { file = "…" }.
@@ -57,24 +67,26 @@ pub enum RawConsole {
 }
 
 impl RawConsole {
-    pub(super) fn into_console(self) -> Console {
+    pub(super) fn into_console(self) -> ConsoleTo {
         match self {
-            Self::Stdio => Console::Stdio,
-            Self::Pty => Console::Pty,
-            Self::File(path) => Console::File(path),
+            Self::Stdio => ConsoleTo::Stdio,
+            Self::Raw => ConsoleTo::Raw,
+            Self::Pty => ConsoleTo::Pty,
+            Self::File(path) => ConsoleTo::File(path),
         }
     }
 
-    /// The console of a flag: `stdio`, `pty` or `file:PATH`.
+    /// The console of a flag: `stdio`, `raw`, `pty` or `file:PATH`.
     ///
     /// # Errors
     /// [`ConfigError::Invalid`].
     pub fn from_flag(flag: &str) -> Result<Self, ConfigError> {
         match (flag, flag.strip_prefix("file:")) {
             ("stdio", _) => Ok(Self::Stdio),
+            ("raw", _) => Ok(Self::Raw),
             ("pty", _) => Ok(Self::Pty),
             (_, Some(path)) if !path.is_empty() => Ok(Self::File(path.into())),
-            _ => Err(ConfigError::invalid("console", flag, "use stdio, pty or file:PATH")),
+            _ => Err(ConfigError::invalid("console", flag, "use stdio, raw, pty or file:PATH")),
         }
     }
 }
@@ -134,7 +146,11 @@ impl RawConfig {
             vcpus: over.vcpus.or(self.vcpus),
             memory: over.memory.or(self.memory),
             console: over.console.or(self.console),
+            console_wait: over.console_wait.or(self.console_wait),
+            console_limit: over.console_limit.or(self.console_limit),
+            escape: over.escape.or(self.escape),
             timeout: over.timeout.or(self.timeout),
+            grace: over.grace.or(self.grace),
             protection: over.protection.or(self.protection),
             snp: over.snp.or(self.snp),
             sandbox: over.sandbox.or(self.sandbox),
