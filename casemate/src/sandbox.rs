@@ -2,6 +2,7 @@
 
 use crate::out::outln;
 use crate::{Failure, Outcome};
+use casemate_foreign_text::{json as foreign, value};
 use casemate_hypervisor::vm::ProcessKind;
 use casemate_hypervisor::vm::name::{NameError, ask};
 use casemate_sandbox::{InForce, inspect};
@@ -51,38 +52,41 @@ pub fn run(args: &SandboxArgs) -> Outcome {
 }
 
 fn show(name: &str, as_json: bool) -> Outcome {
-    let state = ask(name).map_err(|e| match e {
+    let running = ask(name).map_err(|e| match e {
         NameError::NotFound(_) => Failure::BadInput(e.to_string()),
         _ => Failure::Failed(e.to_string()),
     })?;
     let mut shown = Vec::new();
-    for line in state.lines() {
-        let process = line.split_once(' ').and_then(|(kind, pid)| Some((kind, pid.parse().ok()?)));
-        let (kind, pid) = process.ok_or_else(|| {
-            Failure::Failed(format!("the VM {name:?} answered something that is no process"))
-        })?;
-        let in_force = inspect(pid).map_err(|e| Failure::Failed(e.to_string()))?;
-        shown.push((kind, in_force));
+    for process in &running {
+        let mut in_force = inspect(process.pid).map_err(|e| Failure::Failed(e.to_string()))?;
+        // Of a process that has ended meanwhile, all of that may be of another one.
+        if !process.is_alive() {
+            return Err(Failure::Failed(format!("the {} process has just ended", process.kind)));
+        }
+        // What its descriptors lead to has names that others chose.
+        for what in in_force.descriptors.iter_mut().flat_map(|all| all.values_mut()) {
+            *what = value(&*what).to_string();
+        }
+        shown.push((process.kind, in_force));
     }
     if as_json {
         let processes: Vec<_> =
-            shown.iter().map(|(kind, f)| json!({ "kind": kind, "in_force": f })).collect();
-        outln!("{}", json!({ "vm": name, "processes": processes }));
+            shown.iter().map(|(k, f)| json!({ "kind": k.name(), "in_force": f })).collect();
+        outln!("{}", foreign(&json!({ "vm": name, "processes": processes }).to_string()));
     } else {
         for (kind, in_force) in &shown {
-            print_process(kind, in_force);
+            print_process(*kind, in_force);
         }
     }
     Ok(())
 }
 
-fn print_process(kind: &str, in_force: &InForce) {
+fn print_process(kind: ProcessKind, in_force: &InForce) {
     outln!("== {kind}");
     outln!("{}", in_force.to_string().trim_end());
-    if let Some(profile) = ProcessKind::from_name(kind).map(ProcessKind::profile) {
-        outln!("profile {:?}: {} system calls", profile.name, profile.syscalls().len());
-        outln!("  {}", profile.syscalls().join(" "));
-    }
+    let profile = kind.profile();
+    outln!("profile {:?}: {} system calls", profile.name, profile.syscalls().len());
+    outln!("  {}", profile.syscalls().join(" "));
 }
 
 fn profiles(as_json: bool) {

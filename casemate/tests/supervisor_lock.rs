@@ -12,7 +12,7 @@ use casemate_console::{Attended, HostConsole, Signals, Timeline, attend};
 use casemate_hypervisor::config::{RawConfig, RawConsole};
 use casemate_hypervisor::vm::name::ask;
 use casemate_hypervisor::vm::profile::SUPERVISOR;
-use casemate_hypervisor::vm::{End, prepare_plan};
+use casemate_hypervisor::vm::{End, ProcessKind, prepare_plan};
 use casemate_sandbox::{Exit, Layer, Layers, Observed, Observer, spawn};
 use casemate_test_support::guests::{dx, power_off};
 use casemate_test_support::sandbox::assert_least;
@@ -116,7 +116,8 @@ fn use_it(terminal: &mut File, name: &str, pid: Pid) -> String {
     };
     let seen = wait_for(terminal, ">");
     let processes = ask(name).unwrap_or_else(|e| panic!("{e}: {seen}"));
-    assert!(processes.contains("supervisor"), "{processes}");
+    let kinds: Vec<_> = processes.iter().map(|process| process.kind).collect();
+    assert_eq!(kinds, [ProcessKind::Supervisor, ProcessKind::Vmm]);
     // As a shell's job control does: the terminal has lines while the program is stopped.
     kill_process(pid, Signal::TSTP).unwrap();
     while !has_lines(terminal) {

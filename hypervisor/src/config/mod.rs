@@ -173,13 +173,27 @@ impl RawConfig {
 }
 
 fn name(name: Option<String>) -> Result<String, ConfigError> {
-    let name = name.unwrap_or_else(|| format!("vm-{}", std::process::id()));
+    let name = match name {
+        Some(name) => name,
+        None => random_name()?,
+    };
     let good = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
     if name.is_empty() || name.len() > MAX_NAME || !name.chars().all(good) {
         let remedy = format!("use 1 to {MAX_NAME} letters, digits, `-`, `_` or `.`");
         return Err(ConfigError::invalid("name", format!("{name:?}"), remedy));
     }
     Ok(name)
+}
+
+/// A name for who gave none. Random: a number of a process is not unique, since each container counts its
+/// own from 1, and several can share the namespace in which names are held.
+fn random_name() -> Result<String, ConfigError> {
+    use rustix::rand::{GetRandomFlags, getrandom};
+    let mut bytes = [0; 4];
+    match getrandom(&mut bytes[..], GetRandomFlags::empty()) {
+        Ok(4) => Ok(format!("vm-{:08x}", u32::from_le_bytes(bytes))),
+        _ => Err(ConfigError::Missing { field: "name", remedy: "the kernel gave no random one" }),
+    }
 }
 
 fn cmdline(cmdline: String) -> Result<String, ConfigError> {

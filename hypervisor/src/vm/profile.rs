@@ -93,6 +93,8 @@ const TCSETS2: u32 = 0x402c_542b;
 /// `TIOCGPGRP`.
 const TIOCGPGRP: u32 = 0x540f;
 const SIGSTOP: u32 = 19;
+const SOL_SOCKET: u32 = 1;
+const SO_PEERCRED: u32 = 17;
 #[cfg(debug_assertions)]
 const F_GETFD: u32 = 1;
 const SIGKILL: u32 = 9;
@@ -108,6 +110,11 @@ pub const SUPERVISOR: Profile = Profile {
         Rule::new(sys("sendto"), &[], "console input, messages, answers to `casemate sandbox`"),
         Rule::new(sys("recvfrom"), &[Pin::Fd(0, SOCKETS)], "console output, messages"),
         Rule::new(sys("accept4"), &[Pin::Fd(0, NAME)], "who asks about the VM"),
+        Rule::new(
+            sys("getsockopt"),
+            &[Pin::Int(1, SOL_SOCKET), Pin::Int(2, SO_PEERCRED)],
+            "which user asks about the VM",
+        ),
         Rule::new(sys("close"), &[], "end of an answer; the end"),
         // The standard library's debug builds check every descriptor that they close.
         #[cfg(debug_assertions)]

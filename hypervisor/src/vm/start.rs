@@ -84,7 +84,7 @@ impl VmError {
             | Self::Launch(_)
             | Self::Digest { .. }
             | Self::IdBlock { .. }
-            | Self::Name(NameError::InUse(_)) => true,
+            | Self::Name(NameError::InUse(_) | NameError::Mute(_)) => true,
             Self::Open(e) => e.is_bad_input(),
             _ => false,
         }
