@@ -35,14 +35,9 @@ pub const MAX_NAME: usize = 64;
 /// Why a configuration was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ConfigError {
-    /// The file cannot be read.
-    #[error("cannot read the configuration {path}: {reason}")]
-    Read {
-        /// The file.
-        path: String,
-        /// The kernel's reason.
-        reason: String,
-    },
+    /// The file cannot be read: what, and why not.
+    #[error("configuration: {0}")]
+    Read(String),
     /// The file is not TOML of the right shape.
     #[error("{path}: {reason}")]
     Parse {

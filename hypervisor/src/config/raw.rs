@@ -107,20 +107,14 @@ impl RawConfig {
         })
     }
 
-    /// Reads a file; paths in it are relative to its directory.
+    /// Reads a file, `-` for standard input; paths in it are relative to its directory.
     ///
     /// # Errors
     /// [`ConfigError`].
     pub fn from_file(path: &Path) -> Result<Self, ConfigError> {
         let name = path.display().to_string();
-        let wrong = |reason: String| ConfigError::Read { path: name.clone(), reason };
-        let size = std::fs::metadata(path).map_err(|e| wrong(e.to_string()))?.len();
-        if size > MAX_FILE {
-            return Err(wrong(format!(
-                "{size} bytes are more than a configuration may have (1 MiB)"
-            )));
-        }
-        let text = std::fs::read_to_string(path).map_err(|e| wrong(e.to_string()))?;
+        let text = casemate_files::read_input_text(path, MAX_FILE)
+            .map_err(|e| ConfigError::Read(e.to_string()))?;
         let mut raw = Self::from_toml(&text, &name)?;
         let directory = path.parent().unwrap_or(Path::new(""));
         for path in [&mut raw.kernel, &mut raw.initrd].into_iter().flatten() {
