@@ -6,7 +6,9 @@ use casemate_console::{Attended, Cause, ConsoleError, HostConsole, Signals, Time
 use casemate_hypervisor::config::{Protection, RawConfig, RawConsole, VmConfig};
 use casemate_hypervisor::vm::{self, End};
 use casemate_policy_log::{DecisionLog, HeadPolicy, LogError, read_key};
+use casemate_sandbox::Exit as ProcessEnd;
 use clap::{Args, ValueEnum};
+use rustix::process::Signal;
 use std::path::PathBuf;
 
 /// Start a VM and stay with it until it ends
@@ -258,6 +260,8 @@ fn report(attended: Attended) -> Outcome {
 }
 
 const HOST_FAILED: u8 = 1;
+/// What the kernel sends when memory runs out.
+const SIGKILL: i32 = Signal::KILL.as_raw();
 
 fn outcome(end: End) -> Outcome {
     let (status, text) = match end {
@@ -275,6 +279,12 @@ fn outcome(end: End) -> Outcome {
             (ENDED_BY_USER, text)
         }
         End::Killed => (ENDED_BY_USER, "the VM was ended as asked".into()),
+        End::ProcessDied { kind, how: Some(ProcessEnd::Signal(SIGKILL)) } => {
+            return Err(Failure::Failed(format!(
+                "the {kind} process was killed from outside (signal 9): most likely memory ran out, of the host or of \
+                 this program's cgroup (`dmesg` says so); give the guest less (`memory`) or them more"
+            )));
+        }
         End::ProcessDied { kind, how } => {
             let how = how.map_or_else(|| "for an unknown reason".into(), |how| how.to_string());
             return Err(Failure::Failed(format!("the {kind} process ended without a word: {how}")));

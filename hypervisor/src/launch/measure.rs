@@ -2,7 +2,6 @@
 
 use super::issue::{LaunchTarget, issue};
 use super::plan::{LaunchPlan, PageKind};
-use super::vcpu_state::vcpu_states;
 use crate::config::SnpLaunch;
 use crate::memory::PAGE_BYTES;
 use casemate_attestation::digest::{self, LaunchDigest, VMSA_GPA};
@@ -79,7 +78,7 @@ impl LaunchTarget for Fold {
     }
 
     fn finish(&mut self, plan: &LaunchPlan, launch: &SnpLaunch) -> Result<(), Infallible> {
-        for (id, state) in vcpu_states(plan).enumerate() {
+        for (id, state) in plan.vcpu_states().enumerate() {
             self.digest.vcpu(&state, launch.vmsa_features);
             let hash = Some(Sha384::digest(state.vmsa_page(launch.vmsa_features)).into());
             let what = format!("state of vCPU {id}");
@@ -159,7 +158,7 @@ mod tests {
             for (gpa, kind, contents) in &recorder.told {
                 digest.page(firmware_kind(*kind), *gpa, contents[..].try_into().unwrap());
             }
-            for state in vcpu_states(&plan).take(recorder.vcpus as usize) {
+            for state in plan.vcpu_states().take(recorder.vcpus as usize) {
                 digest.vcpu(&state, launch.vmsa_features);
             }
             let measurement = measure(&plan).unwrap();

@@ -2,6 +2,7 @@
 
 pub mod acpi;
 pub mod cpuid_page;
+pub mod foreign;
 pub mod issue;
 pub mod kernel;
 pub mod linux;
@@ -13,4 +14,4 @@ mod vcpu_state;
 pub use linux::LaunchError;
 pub use plan::{LaunchPlan, Outline, PageKind, PlanError};
 pub use plan_bytes::PlanBytesError;
-pub use vcpu_state::{BootState, vcpu_states};
+pub use vcpu_state::BootState;

@@ -4,7 +4,6 @@
 //! KVM's structures. Were it the other way round, a register that KVM is told and the digest is not would show only on
 //! the day a launch fails.
 
-use super::LaunchPlan;
 use casemate_attestation::digest::{Segment, VcpuState};
 
 /// Where and how the boot processor starts.
@@ -69,8 +68,8 @@ fn parked() -> VcpuState {
     VcpuState { rdx: 0, ..VcpuState::kvm_reset() }
 }
 
-/// The state of every vCPU of a plan as an SNP launch measures it.
-pub fn vcpu_states(plan: &LaunchPlan) -> impl Iterator<Item = VcpuState> {
-    let boot = plan.boot.registers();
-    std::iter::once(boot).chain(std::iter::repeat(parked())).take(plan.vcpus as usize)
+/// The state of each of `vcpus` vCPUs, in order, as an SNP launch measures it.
+pub fn vcpu_states(boot: &BootState, vcpus: u32) -> impl Iterator<Item = VcpuState> + use<> {
+    let boot = boot.registers();
+    std::iter::once(boot).chain(std::iter::repeat(parked())).take(vcpus as usize)
 }

@@ -45,7 +45,9 @@ pub enum OpenError {
         path: String,
     },
     /// More memory than the host has.
-    #[error("`memory`: {asked} MiB are more than the host's {host} MiB: ask for less")]
+    #[error(
+        "`memory`: {asked} MiB are more than the host's {host} MiB: ask for less (a number alone is MiB)"
+    )]
     Memory {
         /// MiB.
         asked: u64,
