@@ -10,12 +10,14 @@ use super::SandboxError;
 use super::identity::Ids;
 use super::layer::{Layer, Report, State};
 use casemate_foreign_text::value;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recv, send, socketpair,
 };
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::time::Instant;
 
 /// Longest packet: a report of every layer with the longest texts fits.
 const MAX: usize = 16384;
@@ -257,11 +259,12 @@ impl Channel {
         let _ = send(&self.0, &message.encode(), SendFlags::NOSIGNAL);
     }
 
-    /// Parent: the child's report; None when it closed the channel without one.
-    pub(super) fn receive(self) -> Result<Option<Report>, NoReport> {
+    /// Parent: the child's report; None when it closed the channel without one. Waits until `until`, or as long as
+    /// the child has its end open.
+    pub(super) fn receive(self, until: Option<Instant>) -> Result<Option<Report>, NoReport> {
         // One byte more than any message has, so that a longer packet is not taken for its beginning.
         let mut buffer = vec![0; MAX + 1];
-        let len = self.packet(&mut buffer)?;
+        let len = self.packet(&mut buffer, until)?;
         let Some(bytes) = buffer.get(..len).filter(|bytes| !bytes.is_empty()) else {
             return Ok(None);
         };
@@ -270,7 +273,7 @@ impl Channel {
         }
         let message = Message::decode(bytes).ok_or(NoReport::Nonsense)?;
         // Until the child has closed its end, which is then no descriptor of its any more.
-        if self.packet(&mut [0])? != 0 {
+        if self.packet(&mut [0], until)? != 0 {
             return Err(NoReport::Nonsense);
         }
         match message {
@@ -280,8 +283,17 @@ impl Channel {
     }
 
     /// The next packet's length; 0 when the child has closed its end.
-    fn packet(&self, buffer: &mut [u8]) -> Result<usize, NoReport> {
+    fn packet(&self, buffer: &mut [u8], until: Option<Instant>) -> Result<usize, NoReport> {
         loop {
+            if let Some(until) = until {
+                let left = until.saturating_duration_since(Instant::now());
+                let left = Timespec::try_from(left).unwrap_or_default();
+                match poll(&mut [PollFd::new(&self.0, PollFlags::IN)], Some(&left)) {
+                    Err(Errno::INTR) => continue,
+                    Ok(0) | Err(_) => return Err(NoReport::Nonsense),
+                    Ok(_) => {}
+                }
+            }
             match recv(&self.0, &mut *buffer, RecvFlags::empty()) {
                 Ok((len, _)) => return Ok(len),
                 Err(Errno::INTR) => {}

@@ -43,12 +43,8 @@ pub fn policy_for(config: &VmConfig, document: Option<&Path>) -> Result<Policy, 
         });
     };
     let name = path.display().to_string();
-    let wrong = |e: &dyn std::fmt::Display| DecisionError::Policy(format!("--policy {name}: {e}"));
-    let size = std::fs::metadata(path).map_err(|e| wrong(&e))?.len();
-    if size > MAX_POLICY {
-        return Err(wrong(&"larger than 4 MiB"));
-    }
-    let text = std::fs::read_to_string(path).map_err(|e| wrong(&e))?;
+    let wrong = |e: &dyn std::fmt::Display| DecisionError::Policy(format!("--policy: {e}"));
+    let text = casemate_files::read_input_text(path, MAX_POLICY).map_err(|e| wrong(&e))?;
     Policy::load(&text, &name)
         .map_err(|e| DecisionError::Policy(e.to_string().trim_end().replace('\n', "; ")))
 }
