@@ -10,6 +10,8 @@
 //! - [`bytes`] is the same for bytes that may be no UTF-8.
 //! - [`line`] is for a whole message that is ours with foreign parts in it (an error of a parser): a
 //!   backslash stays, since parts of the message may have been through [`value`] already.
+//! - [`text`] is for several lines of ours, where each foreign part has been through the above: a backstop for
+//!   a whole output stream, which keeps line feeds and nothing else that commands.
 //! - [`json`] makes JSON that a serialiser wrote safe for a terminal without changing what it says.
 //!
 //! What is escaped is what the standard library calls not printable (control and format characters, bidi
@@ -23,6 +25,8 @@ use std::fmt::{self, Display, Formatter, Write};
 pub const VALUE: usize = 256;
 /// Characters of a message that are shown unless another limit is given.
 pub const LINE: usize = 2048;
+/// Characters of several lines that are shown unless another limit is given.
+pub const TEXT: usize = 1024 * 1024;
 
 /// Letters and symbols that show nothing: Hangul fillers and the Braille blank.
 const BLANK: [char; 5] = ['\u{115f}', '\u{1160}', '\u{3164}', '\u{ffa0}', '\u{2800}'];
@@ -45,22 +49,36 @@ pub fn is_plain(c: char) -> bool {
 pub struct Foreign<T> {
     text: T,
     limit: usize,
-    backslash: bool,
+    kept: Kept,
+}
+
+/// What is left alone beside plain characters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kept {
+    Nothing,
+    Backslash,
+    BackslashAndLineFeed,
 }
 
 /// One foreign value inside a message: escaped, at most [`VALUE`] characters, one line.
 pub const fn value<T: Display>(text: T) -> Foreign<T> {
-    Foreign { text, limit: VALUE, backslash: true }
+    Foreign { text, limit: VALUE, kept: Kept::Nothing }
 }
 
 /// A whole message with foreign parts in it: escaped but for backslashes, at most [`LINE`] characters, one line.
 pub const fn line<T: Display>(text: T) -> Foreign<T> {
-    Foreign { text, limit: LINE, backslash: false }
+    Foreign { text, limit: LINE, kept: Kept::Backslash }
+}
+
+/// Lines of ours whose foreign parts were made fit before: escaped but for backslashes and line feeds, at most [`TEXT`]
+/// characters. A foreign line feed passes, so this alone is not enough for anything foreign.
+pub const fn text<T: Display>(text: T) -> Foreign<T> {
+    Foreign { text, limit: TEXT, kept: Kept::BackslashAndLineFeed }
 }
 
 /// Foreign bytes that should be UTF-8 text: as [`value`], with every byte that is none as `\xNN`.
 pub const fn bytes(bytes: &[u8]) -> Foreign<Lossless<'_>> {
-    Foreign { text: Lossless(bytes), limit: VALUE, backslash: true }
+    Foreign { text: Lossless(bytes), limit: VALUE, kept: Kept::Nothing }
 }
 
 impl<T> Foreign<T> {
@@ -73,7 +91,7 @@ impl<T> Foreign<T> {
 
 impl<T: Display> Display for Foreign<T> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let mut out = Escaping { to: f, left: self.limit, cut: 0, backslash: self.backslash };
+        let mut out = Escaping { to: f, left: self.limit, cut: 0, kept: self.kept };
         write!(out, "{}", self.text)?;
         let cut = out.cut;
         if cut > 0 { write!(f, "… ({cut} more characters)") } else { Ok(()) }
@@ -106,7 +124,7 @@ struct Escaping<'a, 'b> {
     to: &'a mut Formatter<'b>,
     left: usize,
     cut: usize,
-    backslash: bool,
+    kept: Kept,
 }
 
 impl Write for Escaping<'_, '_> {
@@ -118,7 +136,8 @@ impl Write for Escaping<'_, '_> {
             };
             self.left = left;
             match c {
-                '\\' if self.backslash => self.to.write_str("\\\\")?,
+                '\\' if self.kept == Kept::Nothing => self.to.write_str("\\\\")?,
+                '\n' if self.kept == Kept::BackslashAndLineFeed => self.to.write_char(c)?,
                 '\n' => self.to.write_str("\\n")?,
                 '\r' => self.to.write_str("\\r")?,
                 '\t' => self.to.write_str("\\t")?,
@@ -158,7 +177,7 @@ pub fn json(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{BLANK, VALUE, bytes, is_plain, json, line, value};
+    use super::{BLANK, VALUE, bytes, is_plain, json, line, text, value};
 
     /// Protects the terminal of whoever reads a message: nothing that commands it passes, whatever the character.
     /// Cannot tell whether a font shows two different plain letters alike.
@@ -172,13 +191,15 @@ mod tests {
         }
         // Named, so that a later table of the standard library cannot quietly let them through.
         let bidi = ('\u{202a}'..='\u{202e}').chain('\u{2066}'..='\u{2069}');
-        let marks = ['\u{200e}', '\u{200f}', '\u{61c}', '\u{200b}', '\u{200c}', '\u{200d}', '\u{2060}'];
+        let marks =
+            ['\u{200e}', '\u{200f}', '\u{61c}', '\u{200b}', '\u{200c}', '\u{200d}', '\u{2060}'];
         let more = ['\u{feff}', '\u{ad}', '\u{7f}', '\u{9b}', '\u{90}', '\u{2028}', '\u{2029}'];
         let rest = ['\u{85}', '\u{a0}', '\u{fe0f}', '\u{e0041}', '\u{301}', '\u{180e}', '\u{e000}'];
         for c in bidi.chain(marks).chain(more).chain(rest).chain(BLANK).chain('\0'..' ') {
             assert!(!is_plain(c), "{c:?}");
         }
-        for c in "Zażółć gęślą jaźń, 日本語, ελληνικά, ✓ — “quoted” 'it' \"is\"".chars() {
+        for c in "Zażółć gęślą jaźń, 日本語, ελληνικά, ✓ — “quoted” 'it' \"is\"".chars()
+        {
             assert!(is_plain(c), "{c:?}");
         }
     }
@@ -186,12 +207,15 @@ mod tests {
     /// Protects against a forged line and against two texts that print alike.
     #[test]
     fn different_values_are_shown_differently_on_one_line() {
-        let texts = ["a\nb", "a\\nb", "a\\\\nb", "a\u{1b}[2J", "a\\u{1b}[2J", "a b", "a\u{a0}b", ""];
+        let texts =
+            ["a\nb", "a\\nb", "a\\\\nb", "a\u{1b}[2J", "a\\u{1b}[2J", "a b", "a\u{a0}b", ""];
         let shown: std::collections::BTreeSet<String> =
             texts.iter().map(|text| value(text).to_string()).collect();
         assert_eq!(shown.len(), texts.len());
         assert_eq!(value("\u{1b}[31mACCEPTED\r\n").to_string(), "\\u{1b}[31mACCEPTED\\r\\n");
         assert_eq!(line(value("a\nb")).to_string(), "a\\nb", "a line does not escape twice");
+        let lines = format!("one\n{}\u{9b}\r", value("a\nb"));
+        assert_eq!(text(lines).to_string(), "one\na\\nb\\u{9b}\\r");
     }
 
     /// Protects the message from being buried: what is shown is bounded, and says what was left out.
