@@ -1,7 +1,7 @@
 //! `casemate attest`: verify, show and keep evidence of SEV-SNP guests.
 
 use super::{
-    Outcome, attest_certs, attest_replay, attest_report_data, attest_show, attest_table,
+    Failure, Outcome, attest_certs, attest_replay, attest_report_data, attest_show, attest_table,
     attest_verify,
 };
 use clap::{Args, Subcommand};
@@ -23,8 +23,8 @@ enum Command {
     Certs(attest_certs::Certs),
     /// Make the certificate table that a host gives to its guests.
     Table(attest_table::Table),
-    /// Repeat a verification on record.
-    Replay(attest_replay::Replay),
+    /// Judge evidence on record under your own terms.
+    Replay(Box<attest_replay::Replay>),
     /// Print the REPORT_DATA of a purpose and a nonce.
     ReportData(attest_report_data::ReportData),
 }
@@ -34,12 +34,13 @@ enum Command {
 /// # Errors
 /// [`Failure`] with the exit status.
 pub fn run(attest: &Attest) -> Outcome {
-    match &attest.command {
+    let outcome = match &attest.command {
         Command::Verify(verify) => attest_verify::run(verify),
         Command::Show(show) => attest_show::run(show),
         Command::Certs(certs) => attest_certs::run(certs),
         Command::Table(table) => attest_table::run(table),
         Command::Replay(replay) => attest_replay::run(replay),
         Command::ReportData(data) => attest_report_data::run(data),
-    }
+    };
+    outcome.map_err(Failure::on_one_line)
 }
