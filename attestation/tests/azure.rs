@@ -322,3 +322,46 @@ fn unknown_versions_and_damaged_members_are_errors() {
     value["more"] = 1.into();
     assert!(read(&value).is_err(), "a member that nobody knows");
 }
+
+/// Protects isolation policies about Azure: claims and registers are facts, and a report without them meets no rule about
+/// them.
+#[test]
+fn claims_and_registers_are_facts_for_isolation_policies() {
+    let good = evidence("v1");
+    let bound = judge(&good).azure().unwrap().clone();
+    let pcr7 = encode(&bound.quote.as_ref().unwrap().pcrs[7].1);
+    let id = bound.claims.vm_unique_id.clone().unwrap();
+    let strict = casemate_policy::Policy::builtin_strict();
+    let rules = strict.rules(casemate_policy::Point::Attestation);
+    let fields: Vec<&str> = rules.map(|(field, _, _)| field.name()).collect();
+    let mut bare = good.clone();
+    bare.azure = None;
+    let mut unquoted = good.clone();
+    unquoted.azure.as_mut().unwrap().quote = None;
+    let denied = |evidence: &Evidence, rule: &str| {
+        let name = rule.split(' ').next().unwrap();
+        let open = fields.iter().filter(|field| **field != name);
+        let open: String = open.map(|field| format!("{field} = \"any\"\n")).collect();
+        let head = "schema_version = 1\nmin_engine = \"0.1.0\"\n[attestation]\n";
+        let mut verifier = common::verifier(common::at("2026-03-01"));
+        let text = format!("{head}{rule}\n{open}");
+        verifier.policy = Some(casemate_policy::Policy::load(&text, "p.toml").unwrap());
+        let verdict = judge_with(&verifier, evidence);
+        verdict.failures().any(|check| {
+            assert_eq!(check.code, Code::Policy);
+            check.saw.contains(&format!("attestation.{name}"))
+        })
+    };
+    let other = "0".repeat(64);
+    for (met, unmet) in [
+        (format!("azure_ak = [\"{}\"]", encode(&bound.ak)), format!("azure_ak = [\"{other}\"]")),
+        (format!("azure_vm_id = [\"{id}\"]"), "azure_vm_id = [\"x\"]".to_owned()),
+        ("azure_secure_boot = \"required\"".into(), "azure_secure_boot = \"forbidden\"".into()),
+        (format!("azure_pcrs = [\"7={pcr7}\"]"), format!("azure_pcrs = [\"7={other}\"]")),
+    ] {
+        assert!(!denied(&good, &met), "{met}");
+        assert!(denied(&good, &unmet), "{unmet}");
+        assert!(denied(&bare, &met), "{met}: no claims");
+        assert_eq!(denied(&unquoted, &met), met.contains("pcrs"), "{met}: no quote");
+    }
+}

@@ -297,7 +297,7 @@ fn an_isolation_policy_decides_a_report_and_its_decision_is_logged() {
         expect(status, &arguments).0
     };
     write("turin");
-    assert!(verify(0).contains("24 rules, SHA-256"));
+    assert!(verify(0).contains("28 rules, SHA-256"));
     write("genoa");
     let out = verify(1);
     assert!(out.contains("attestation.generations: \"turin\""), "{out}");

@@ -80,6 +80,7 @@ pub fn facts(
         None => facts,
         Some(issued) => facts.number(Key::CrlAge, at.saturating_sub(issued).div_ceil(3600)),
     };
+    let facts = azure.into_iter().fold(facts, claims);
     let fresh = azure.map_or(Some(f.report_data), Bound::fresh_data);
     match context.filter(|context| fresh.is_some() && context.report_data() == fresh) {
         None => facts,
@@ -96,6 +97,24 @@ fn identity(facts: Facts, f: &Fields) -> Facts {
         .bytes(Key::ReportFamily, &f.family_id)
         .bytes(Key::ReportImage, &f.image_id)
         .number(Key::ReportGuestSvn, f.guest_svn.into())
+}
+
+/// What Azure's claims and the vTPM's quote show; what is not there stays out.
+fn claims(facts: Facts, bound: &Bound) -> Facts {
+    let mut facts = facts.bytes(Key::AzureAk, &bound.ak);
+    if let Some(id) = &bound.claims.vm_unique_id {
+        facts = facts.text(Key::AzureVmId, id);
+    }
+    if let Some(on) = bound.claims.secure_boot {
+        facts = facts.flag(Key::AzureSecureBoot, on);
+    }
+    let Some(quote) = &bound.quote else { return facts };
+    let pcrs: Vec<String> = quote
+        .pcrs
+        .iter()
+        .map(|(index, value)| format!("{index}={}", crate::hex::encode(value)))
+        .collect();
+    facts.texts(Key::AzurePcrs, pcrs.iter().map(String::as_str))
 }
 
 /// The levels of a TCB in the order of [`casemate_policy::lattice::Tcb::PARTS`]; a part that the generation does not have is zero.
