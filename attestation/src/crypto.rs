@@ -25,8 +25,8 @@ pub trait Backend: Debug + Send + Sync {
     /// # Errors
     /// [`BadSignature`] when it does not verify.
     fn rsa_pss(&self, key: &[u8], message: &[u8], signature: &[u8]) -> Result<(), BadSignature>;
-    /// RSASSA-PKCS1-v1_5 with SHA-256, keys of 2048 to 8192 bits: how vTPMs sign quotes. `key`: modulus and exponent,
-    /// big-endian without leading zeros.
+    /// RSASSA-PKCS1-v1_5 with SHA-256, keys of 2048 to 8192 bits: how vTPMs sign quotes. `key`:
+    /// modulus and exponent, big-endian without leading zeros.
     ///
     /// # Errors
     /// [`BadSignature`] when it does not verify, or the key is none.

@@ -1,9 +1,9 @@
 //! What a document after `--policy` is: an isolation policy or an appraisal.
 //!
-//! Principle: a document says what it is, and one that says nothing is an error. An isolation policy says so
-//! by its `schema_version`; everything else has to be an appraisal with at least one rule. The first lines of a
-//! strict policy, an empty file, or one whose header was lost are therefore refused, where a reader that
-//! falls back to "no rules" would let everything pass.
+//! Principle: a document says what it is, and one that says nothing is an error. An isolation
+//! policy says so by its `schema_version`; everything else has to be an appraisal with at least one
+//! rule. The first lines of a strict policy, an empty file, or one whose header was lost are
+//! therefore refused, where a reader that falls back to "no rules" would let everything pass.
 
 use crate::record::PolicyText;
 use crate::verify::{Appraisal, AppraisalError};
@@ -17,7 +17,8 @@ pub enum Document {
     Appraisal(Box<Appraisal>),
 }
 
-/// Keys of an isolation policy: where one stands at the top level, the document is one, or was cut out of one.
+/// Keys of an isolation policy: where one stands at the top level, the document is one, or was cut
+/// out of one.
 const ISOLATION: [&str; 2] = ["schema_version", "min_engine"];
 
 impl Document {

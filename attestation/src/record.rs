@@ -1,11 +1,12 @@
 //! Evidence records: what was checked, with which inputs, by which tool, to which result.
 //!
-//! A record carries its inputs, each with its digest, so that it can be judged years later with nothing else
-//! at hand. It is a file that anyone may have written: what it says about trust (roots, time, appraisal,
-//! policy, expected values, its own verdict) is a claim. So there are two questions, never mixed:
-//! [`Record::evidence`] hands the evidence to a caller who judges it under terms of their own, and
-//! [`Record::repeat`] makes the recorded verification again, under the record's terms, and compares every
-//! outcome: that shows that the record is consistent, and no more.
+//! A record carries its inputs, each with its digest, so that it can be judged years later with
+//! nothing else at hand. It is a file that anyone may have written: what it says about trust
+//! (roots, time, appraisal, policy, expected values, its own verdict) is a claim. So there are two
+//! questions, never mixed: [`Record::evidence`] hands the evidence to a caller who judges it under
+//! terms of their own, and [`Record::repeat`] makes the recorded verification again, under the
+//! record's terms, and compares every outcome: that shows that the record is consistent, and no
+//! more.
 
 use crate::cert::{CertError, Certificate, builtin};
 use crate::context::Context;
@@ -307,9 +308,10 @@ impl Record {
         if record.format == FORMAT { Ok(record) } else { Err(RecordError::Format(record.format)) }
     }
 
-    /// Puts the recorded evidence into `terms`: the report with what came with it, its VEK certificate, CA
-    /// certificates (which count only under a trusted root) and, where the caller has none, revocation
-    /// lists (likewise). Roots, time, appraisal, policy and expected values stay the caller's.
+    /// Puts the recorded evidence into `terms`: the report with what came with it, its VEK
+    /// certificate, CA certificates (which count only under a trusted root) and, where the caller
+    /// has none, revocation lists (likewise). Roots, time, appraisal, policy and expected values
+    /// stay the caller's.
     ///
     /// # Errors
     /// [`RecordError`] when an input does not fit its digest.

@@ -1,7 +1,7 @@
 //! Azure evidence: each part hangs on the one before, and none can be exchanged.
 //!
-//! The evidence is real (`tests/vectors/evidence`). Quotes of our own making need a TPM's private key, which no vector
-//! has, so what is tried here are real parts, altered and combined.
+//! The evidence is real (`tests/vectors/evidence`). Quotes of our own making need a TPM's private
+//! key, which no vector has, so what is tried here are real parts, altered and combined.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
 mod common;
@@ -38,7 +38,8 @@ fn quote(azure: &mut Option<Azure>) -> &mut Quote {
     azure.as_mut().unwrap().quote.as_mut().unwrap()
 }
 
-/// Protects users of every version of the form: real evidence of each is authentic, and everything bound is shown.
+/// Protects users of every version of the form: real evidence of each is authentic, and everything
+/// bound is shown.
 #[test]
 fn evidence_of_every_version_is_read_and_bound() {
     for name in NAMES {
@@ -64,7 +65,8 @@ fn evidence_of_every_version_is_read_and_bound() {
     assert!(judge(&Evidence::read(wrapped.as_bytes()).unwrap()).authentic());
 }
 
-/// Protects against somebody else's vTPM key under a genuine report: no byte of the claims can change, nor their length.
+/// Protects against somebody else's vTPM key under a genuine report: no byte of the claims can
+/// change, nor their length.
 #[test]
 fn claims_that_are_not_those_of_the_report_are_refused() {
     let blob = common::read("evidence/trustee_az_hcl_report.bin");
@@ -119,7 +121,8 @@ fn claims_that_are_not_those_of_the_report_are_refused() {
     }
 }
 
-/// Protects the quote: no byte of message, signature or registers can change, and none can come from another VM.
+/// Protects the quote: no byte of message, signature or registers can change, and none can come
+/// from another VM.
 #[test]
 fn a_quote_that_the_claimed_key_did_not_sign_is_refused() {
     let good = evidence("v1");
@@ -201,7 +204,8 @@ fn the_quotes_nonce_shows_freshness_and_the_hash_of_the_claims_does_not() {
     assert_eq!(outcome(&bare, [1; 64]), (Some(Code::ReportData), false));
 }
 
-/// Protects version 2's second place for the nonce: an old quote beside fresh claims, or the other way round, is refused.
+/// Protects version 2's second place for the nonce: an old quote beside fresh claims, or the other
+/// way round, is refused.
 #[test]
 fn in_version_2_the_claims_repeat_the_nonce_of_the_quote() {
     let mut claimed = evidence("v1");
@@ -215,7 +219,8 @@ fn in_version_2_the_claims_repeat_the_nonce_of_the_quote() {
     assert_eq!(first_code(&evidence), Some(Code::VtpmQuote));
 }
 
-/// Protects whoever asks for a key, a VM, secure boot or registers; and evidence without them fails the rule.
+/// Protects whoever asks for a key, a VM, secure boot or registers; and evidence without them fails
+/// the rule.
 #[test]
 fn attestation_key_vm_secure_boot_and_registers_can_be_asked_for() {
     let good = evidence("v1");
@@ -262,7 +267,8 @@ fn attestation_key_vm_secure_boot_and_registers_can_be_asked_for() {
     assert!(!any.aks.unwrap_or_default().contains(&Hex([0; 32])));
 }
 
-/// Protects the parser of claims: what is not exactly one usable key and its VM is an error, whatever else is there.
+/// Protects the parser of claims: what is not exactly one usable key and its VM is an error,
+/// whatever else is there.
 #[test]
 fn damaged_claims_are_errors_that_say_what() {
     let good = String::from_utf8(evidence("v1").azure.unwrap().claims).unwrap();
@@ -323,8 +329,8 @@ fn unknown_versions_and_damaged_members_are_errors() {
     assert!(read(&value).is_err(), "a member that nobody knows");
 }
 
-/// Protects isolation policies about Azure: claims and registers are facts, and a report without them meets no rule about
-/// them.
+/// Protects isolation policies about Azure: claims and registers are facts, and a report without
+/// them meets no rule about them.
 #[test]
 fn claims_and_registers_are_facts_for_isolation_policies() {
     let good = evidence("v1");

@@ -21,9 +21,9 @@ fn verifier(at: u64, lists: &[&[u8]]) -> Verifier {
     verifier
 }
 
-/// Protects against a cache that outlives what it rests on: at every time, with every list, under every set of roots, what
-/// a verdict under the kept chain admits, the verdict from the start admits. The other way round need not hold: a kept
-/// chain may be refused where a new one would do.
+/// Protects against a cache that outlives what it rests on: at every time, with every list, under
+/// every set of roots, what a verdict under the kept chain admits, the verdict from the start
+/// admits. The other way round need not hold: a kept chain may be refused where a new one would do.
 #[test]
 fn what_a_kept_chain_admits_a_chain_from_the_start_admits() {
     let chip = fixture::chip();

@@ -57,8 +57,8 @@ fn a_record_repeats_to_the_same_verdict_and_not_when_it_was_altered() {
     }
 }
 
-/// Protects against trust taken from the thing that is judged: roots, time, rules and expected values of a record are
-/// not the caller's.
+/// Protects against trust taken from the thing that is judged: roots, time, rules and expected
+/// values of a record are not the caller's.
 #[test]
 fn recorded_evidence_is_judged_under_the_callers_terms() {
     let chip = fixture::chip();
@@ -97,7 +97,8 @@ fn recorded_evidence_is_judged_under_the_callers_terms() {
     assert!(!judge(strict).authentic());
 }
 
-/// Protects Azure evidence on its way through a record: claims and quote come along, and are checked again.
+/// Protects Azure evidence on its way through a record: claims and quote come along, and are
+/// checked again.
 #[test]
 fn azure_evidence_goes_through_a_record_whole() {
     let evidence = Evidence::read(&common::read("evidence/trustee_az_evidence_v2.json")).unwrap();

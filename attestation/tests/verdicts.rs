@@ -20,7 +20,8 @@ fn field(pair: &common::Pair, from: usize, length: usize) -> String {
     encode(&pair.report[from..from + length])
 }
 
-/// The four demands as lines of an appraisal, in the order of [`Property::ALL`]; revocation is the list.
+/// The four demands as lines of an appraisal, in the order of [`Property::ALL`]; revocation is the
+/// list.
 fn demands(pair: &common::Pair) -> [String; 4] {
     [
         format!("measurements = ['{}']\n", field(pair, 0x90, 48)),
@@ -30,8 +31,8 @@ fn demands(pair: &common::Pair) -> [String; 4] {
     ]
 }
 
-/// Protects whoever releases something on the word ACCEPTED: every subset of the four demands but all of them is less.
-/// Cannot tell whether the demanded values are the right ones.
+/// Protects whoever releases something on the word ACCEPTED: every subset of the four demands but
+/// all of them is less. Cannot tell whether the demanded values are the right ones.
 #[test]
 fn accepted_needs_measurement_freshness_revocation_and_a_tcb_floor_and_the_rest_is_named() {
     let (pair, at) = genoa();
@@ -65,7 +66,8 @@ fn accepted_needs_measurement_freshness_revocation_and_a_tcb_floor_and_the_rest_
     );
 }
 
-/// Protects against rules that look like demands: a signer of zeros is none, a floor of zero is none.
+/// Protects against rules that look like demands: a signer of zeros is none, a floor of zero is
+/// none.
 #[test]
 fn a_rule_that_singles_nothing_out_proves_nothing() {
     let (pair, at) = genoa();
@@ -139,7 +141,8 @@ fn open_policy() -> String {
     format!("schema_version = 1\nmin_engine = \"0.1.0\"\n[attestation]\n{open}")
 }
 
-/// Protects against reports that anyone who broke Milan's root can make. Being on a list of generations is not enough.
+/// Protects against reports that anyone who broke Milan's root can make. Being on a list of
+/// generations is not enough.
 #[test]
 fn a_generation_with_a_broken_root_is_refused_unless_allowed_by_name() {
     let pair = common::find("ms_milan");
@@ -199,7 +202,8 @@ fn every_demanded_report_data_must_hold_and_a_conflict_is_named() {
     assert!(said.contains("context tls"), "{said}");
 }
 
-/// Protects against zeros taken for a nonce without a word: the demand holds, and the check says what it is worth.
+/// Protects against zeros taken for a nonce without a word: the demand holds, and the check says
+/// what it is worth.
 #[test]
 fn a_demanded_report_data_of_zeros_is_a_warning() {
     let pair = common::find("ms_genoa");
@@ -210,7 +214,8 @@ fn a_demanded_report_data_of_zeros_is_a_warning() {
     assert_eq!(check.status, Status::Warning);
 }
 
-/// Protects against a document that was cut off: the first lines of a policy are no decision to demand nothing.
+/// Protects against a document that was cut off: the first lines of a policy are no decision to
+/// demand nothing.
 #[test]
 fn a_document_that_says_nothing_is_an_error() {
     let strict = casemate_policy::Policy::strict_text();
@@ -221,7 +226,8 @@ fn a_document_that_says_nothing_is_an_error() {
             match Document::read(&cut, "p.toml") {
                 Err(AppraisalError::SaysNothing) => assert!(!cut.contains("\nschema_version")),
                 Ok(Document::Isolation(policy)) => {
-                    // What the engine makes of the rest denies: sections that are not there are closed.
+                    // What the engine makes of the rest denies: sections that are not there are
+                    // closed.
                     if let Ok(policy) = casemate_policy::Policy::load(&policy.text, "p.toml") {
                         let facts = casemate_policy::Facts::new();
                         let point = casemate_policy::Point::Attestation;
@@ -251,7 +257,8 @@ fn a_document_that_says_nothing_is_an_error() {
     }
 }
 
-/// Protects readers of messages: names out of documents and texts out of certificates cannot steer a terminal.
+/// Protects readers of messages: names out of documents and texts out of certificates cannot steer
+/// a terminal.
 #[test]
 fn texts_of_documents_and_evidence_are_printed_escaped_and_on_one_line() {
     let is_fit = |text: &str| text.chars().all(casemate_foreign_text::is_plain);

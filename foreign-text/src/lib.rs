@@ -1,22 +1,25 @@
-//! Foreign text: what a guest, a file, evidence, a certificate or a peer wrote, made fit to be printed.
+//! Foreign text: what a guest, a file, evidence, a certificate or a peer wrote, made fit to be
+//! printed.
 //!
-//! A terminal obeys what it is shown. A field name of evidence with ESC in it moves the cursor, sets the
-//! title or makes the terminal type into the shell; a newline forges a line of ours ("ACCEPTED"); a
-//! right-to-left override turns a line around; zero-width letters make two names look alike; a megabyte
-//! buries the message. So all of it goes through here: **escaped, bounded, one line**.
+//! A terminal obeys what it is shown. A field name of evidence with ESC in it moves the cursor,
+//! sets the title or makes the terminal type into the shell; a newline forges a line of ours
+//! ("ACCEPTED"); a right-to-left override turns a line around; zero-width letters make two names
+//! look alike; a megabyte buries the message. So all of it goes through here: **escaped, bounded,
+//! one line**.
 //!
-//! - [`value`] is for one foreign value inside a message of ours: every escape is unambiguous, because the
-//!   backslash is escaped, too.
+//! - [`value`] is for one foreign value inside a message of ours: every escape is unambiguous,
+//!   because the backslash is escaped, too.
 //! - [`bytes`] is the same for bytes that may be no UTF-8.
-//! - [`line`] is for a whole message that is ours with foreign parts in it (an error of a parser): a
-//!   backslash stays, since parts of the message may have been through [`value`] already.
-//! - [`text`] is for several lines of ours, where each foreign part has been through the above: a backstop for
-//!   a whole output stream, which keeps line feeds and nothing else that commands.
+//! - [`line`] is for a whole message that is ours with foreign parts in it (an error of a parser):
+//!   a backslash stays, since parts of the message may have been through [`value`] already.
+//! - [`text`] is for several lines of ours, where each foreign part has been through the above: a
+//!   backstop for a whole output stream, which keeps line feeds and nothing else that commands.
 //! - [`json`] makes JSON that a serialiser wrote safe for a terminal without changing what it says.
 //!
-//! What is escaped is what the standard library calls not printable (control and format characters, bidi
-//! overrides, zero-width characters, separators but the blank, private and unassigned code points) or
-//! extending (combining marks, which pile up on the character before), and the few letters that are blank.
+//! What is escaped is what the standard library calls not printable (control and format characters,
+//! bidi overrides, zero-width characters, separators but the blank, private and unassigned code
+//! points) or extending (combining marks, which pile up on the character before), and the few
+//! letters that are blank.
 #![forbid(unsafe_code)]
 
 use std::fmt::{self, Display, Formatter, Write};
@@ -37,8 +40,8 @@ pub fn is_plain(c: char) -> bool {
     match c {
         ' '..='~' => true,
         c if BLANK.contains(&c) => false,
-        // `escape_debug` leaves exactly the printable, not extending characters alone (and escapes quotes
-        // and the backslash, which the first arm has).
+        // `escape_debug` leaves exactly the printable, not extending characters alone (and escapes
+        // quotes and the backslash, which the first arm has).
         c => c.escape_debug().eq([c]),
     }
 }
@@ -65,13 +68,15 @@ pub const fn value<T: Display>(text: T) -> Foreign<T> {
     Foreign { text, limit: VALUE, kept: Kept::Nothing }
 }
 
-/// A whole message with foreign parts in it: escaped but for backslashes, at most [`LINE`] characters, one line.
+/// A whole message with foreign parts in it: escaped but for backslashes, at most [`LINE`]
+/// characters, one line.
 pub const fn line<T: Display>(text: T) -> Foreign<T> {
     Foreign { text, limit: LINE, kept: Kept::Backslash }
 }
 
-/// Lines of ours whose foreign parts were made fit before: escaped but for backslashes and line feeds, at most [`TEXT`]
-/// characters. A foreign line feed passes, so this alone is not enough for anything foreign.
+/// Lines of ours whose foreign parts were made fit before: escaped but for backslashes and line
+/// feeds, at most [`TEXT`] characters. A foreign line feed passes, so this alone is not enough for
+/// anything foreign.
 pub const fn text<T: Display>(text: T) -> Foreign<T> {
     Foreign { text, limit: TEXT, kept: Kept::BackslashAndLineFeed }
 }
@@ -98,12 +103,13 @@ impl<T: Display> Display for Foreign<T> {
     }
 }
 
-/// Bytes whose invalid parts are shown as private code points, which [`Escaping`] turns into `\xNN`.
+/// Bytes whose invalid parts are shown as private code points, which [`Escaping`] turns into
+/// `\xNN`.
 #[derive(Debug, Clone, Copy)]
 pub struct Lossless<'a>(&'a [u8]);
 
-/// The code point that stands for the invalid byte 0 inside this crate: plane 16 is private use, so no text
-/// that is shown as it is can contain it.
+/// The code point that stands for the invalid byte 0 inside this crate: plane 16 is private use, so
+/// no text that is shown as it is can contain it.
 const INVALID: u32 = 0x10_ff00;
 
 impl Display for Lossless<'_> {
@@ -152,12 +158,13 @@ impl Write for Escaping<'_, '_> {
     }
 }
 
-/// JSON text of a serialiser with every character outside of ASCII that is not plain, and DEL, as `\uNNNN`.
+/// JSON text of a serialiser with every character outside of ASCII that is not plain, and DEL, as
+/// `\uNNNN`.
 ///
-/// A serialiser escapes what JSON demands: controls below 0x20. DEL, the C1 controls (0x9b begins a control
-/// sequence by itself) and bidi overrides pass it. All of these can stand in strings only, where an escape
-/// means the same character, so what the document says does not change. Line feeds and blanks between the
-/// values stay.
+/// A serialiser escapes what JSON demands: controls below 0x20. DEL, the C1 controls (0x9b begins a
+/// control sequence by itself) and bidi overrides pass it. All of these can stand in strings only,
+/// where an escape means the same character, so what the document says does not change. Line feeds
+/// and blanks between the values stay.
 #[must_use]
 pub fn json(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
@@ -179,8 +186,8 @@ pub fn json(text: &str) -> String {
 mod tests {
     use super::{BLANK, VALUE, bytes, is_plain, json, line, text, value};
 
-    /// Protects the terminal of whoever reads a message: nothing that commands it passes, whatever the character.
-    /// Cannot tell whether a font shows two different plain letters alike.
+    /// Protects the terminal of whoever reads a message: nothing that commands it passes, whatever
+    /// the character. Cannot tell whether a font shows two different plain letters alike.
     #[test]
     fn no_character_that_commands_a_terminal_or_hides_passes() {
         for c in (0..=0x10_ffff).filter_map(char::from_u32) {
@@ -218,7 +225,8 @@ mod tests {
         assert_eq!(text(lines).to_string(), "one\na\\nb\\u{9b}\\r");
     }
 
-    /// Protects the message from being buried: what is shown is bounded, and says what was left out.
+    /// Protects the message from being buried: what is shown is bounded, and says what was left
+    /// out.
     #[test]
     fn a_long_text_is_cut_and_says_so() {
         let long = "x".repeat(1_000_000);
@@ -227,7 +235,8 @@ mod tests {
         assert!(shown.ends_with(&format!("… ({} more characters)", 1_000_000 - VALUE)));
         assert_eq!(value("abc").at_most(3).to_string(), "abc");
         assert_eq!(value("abcd").at_most(3).to_string(), "abc… (1 more characters)");
-        // The longest escape of one character has ten bytes: the bound on characters bounds the bytes.
+        // The longest escape of one character has ten bytes: the bound on characters bounds the
+        // bytes.
         assert!(value("\u{e0041}".repeat(5000)).to_string().len() < 10 * VALUE + 64);
     }
 
@@ -236,7 +245,8 @@ mod tests {
     fn bytes_that_are_no_utf_8_are_shown_as_numbers() {
         assert_eq!(bytes(b"ok \xff\xfe\x80 \xe2\x82").to_string(), "ok \\xff\\xfe\\x80 \\xe2\\x82");
         assert_eq!(bytes("gr\u{fc}n".as_bytes()).to_string(), "gr\u{fc}n");
-        // The stand-ins are private to this crate in effect: a text that has one shows an escape, too.
+        // The stand-ins are private to this crate in effect: a text that has one shows an escape,
+        // too.
         assert!(value("\u{10ff1b}").to_string().starts_with('\\'));
     }
 

@@ -57,7 +57,8 @@ fn all_demands() -> (PathBuf, Vec<String>) {
     (policy, arguments)
 }
 
-/// Protects scripts that look at the status alone: each answer has its own, in every form of output.
+/// Protects scripts that look at the status alone: each answer has its own, in every form of
+/// output.
 #[test]
 fn verify_exits_0_for_accepted_1_for_refused_2_for_bad_use_and_3_for_authentic() {
     let (policy, demands) = all_demands();
@@ -413,7 +414,8 @@ fn an_id_block_has_the_guest_policy_of_its_launch() {
     std::fs::remove_dir_all(&folder).unwrap();
 }
 
-/// Protects Azure users: evidence of Confidential Containers is read, the claims are shown, the nonce is compared.
+/// Protects Azure users: evidence of Confidential Containers is read, the claims are shown, the
+/// nonce is compared.
 #[test]
 fn azure_evidence_is_verified_with_its_claims_and_the_nonce_of_its_quote() {
     let evidence = vector("evidence/trustee_az_evidence_v1.json");
@@ -438,7 +440,8 @@ fn azure_evidence_is_verified_with_its_claims_and_the_nonce_of_its_quote() {
     std::fs::remove_file(nonce).unwrap();
 }
 
-/// Protects the stricter rule: an option does not replace what the document demands, and the conflict is named.
+/// Protects the stricter rule: an option does not replace what the document demands, and the
+/// conflict is named.
 #[test]
 fn a_demanded_report_data_on_the_command_line_does_not_replace_the_appraisals() {
     let (report, cert) = (vector("reports/ms_turin.bin"), vector("reports/ms_turin.vcek.der"));
@@ -459,7 +462,8 @@ fn a_demanded_report_data_on_the_command_line_does_not_replace_the_appraisals() 
     std::fs::remove_file(policy).unwrap();
 }
 
-/// Protects the terminal: whatever evidence, records, appraisals and paths hold, a message is one line of plain characters.
+/// Protects the terminal: whatever evidence, records, appraisals and paths hold, a message is one
+/// line of plain characters.
 #[test]
 fn no_foreign_text_steers_the_terminal() {
     let folder = scratch("hostile\u{1b}[2J\nname");

@@ -1,9 +1,11 @@
-//! Evidence that Confidential Containers sends from an Azure VM (`az-snp-vtpm`): HCL blob, vTPM quote, VCEK.
+//! Evidence that Confidential Containers sends from an Azure VM (`az-snp-vtpm`): HCL blob, vTPM
+//! quote, VCEK.
 //!
-//! Version 0 has no version member and lists bytes as numbers, its VCEK is PEM. Versions 1 and 2 write the
-//! quote in hexadecimal, blob and VCEK (DER) in base64 of the URL alphabet; in version 2 the guest also gives
-//! the nonce to the paravisor, so that it stands in the claims' user data. Source: guest-components,
-//! `attestation-agent/attester/src/az_snp_vtpm`, and trustee, `deps/verifier/src/az_snp_vtpm`.
+//! Version 0 has no version member and lists bytes as numbers, its VCEK is PEM. Versions 1 and 2
+//! write the quote in hexadecimal, blob and VCEK (DER) in base64 of the URL alphabet; in version 2
+//! the guest also gives the nonce to the paravisor, so that it stands in the claims' user data.
+//! Source: guest-components, `attestation-agent/attester/src/az_snp_vtpm`, and trustee,
+//! `deps/verifier/src/az_snp_vtpm`.
 
 use super::{Evidence, EvidenceError, Form, Quote, json_error, tsm::base64, vek_in};
 use crate::hex;

@@ -1,8 +1,10 @@
-//! The runtime claims of Azure's paravisor: the vTPM's keys, the VM's configuration, data of the guest.
+//! The runtime claims of Azure's paravisor: the vTPM's keys, the VM's configuration, data of the
+//! guest.
 //!
-//! Hostile until their hash is in a verified report; after that they are the word of whatever asked for that
-//! report at VMPL 0. Any SNP guest can have a report whose REPORT_DATA is the hash of claims it made up: an
-//! appraisal that relies on claims demands the measurement or the ID key of Azure's paravisor as well.
+//! Hostile until their hash is in a verified report; after that they are the word of whatever asked
+//! for that report at VMPL 0. Any SNP guest can have a report whose REPORT_DATA is the hash of
+//! claims it made up: an appraisal that relies on claims demands the measurement or the ID key of
+//! Azure's paravisor as well.
 
 use crate::hex;
 use base64ct::{Base64UrlUnpadded, Encoding};
@@ -70,7 +72,8 @@ pub struct RsaKey {
     pub e: Vec<u8>,
 }
 
-/// What the claims say, as far as it is used here. Members that are not known are left alone: the hash covers them.
+/// What the claims say, as far as it is used here. Members that are not known are left alone: the
+/// hash covers them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Claims {
     /// The vTPM's attestation key, `HCLAkPub`.
@@ -95,7 +98,8 @@ impl Claims {
     /// Reads claims.
     ///
     /// # Errors
-    /// [`ClaimsError`]: no JSON of that shape, not exactly one attestation key, or a value out of bounds.
+    /// [`ClaimsError`]: no JSON of that shape, not exactly one attestation key, or a value out of
+    /// bounds.
     pub fn parse(json: &[u8]) -> Result<Self, ClaimsError> {
         let document: Document = serde_json::from_slice(json)
             .map_err(|error| ClaimsError::Json(casemate_foreign_text::line(error).to_string()))?;

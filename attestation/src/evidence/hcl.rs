@@ -1,10 +1,10 @@
-//! The blob in which Azure's paravisor (HCL) wraps a report: 32 bytes of header, the report, 20 bytes that
-//! describe the runtime claims, the claims, zeros.
+//! The blob in which Azure's paravisor (HCL) wraps a report: 32 bytes of header, the report, 20
+//! bytes that describe the runtime claims, the claims, zeros.
 //!
-//! The report's REPORT_DATA is the hash of the claims. Here the parts are taken apart and their lengths held
-//! against each other; that the hash fits is a check of the verifier (`AZURE_CLAIMS`), which needs the
-//! report. Source: Microsoft, "What is guest attestation for confidential VMs", and openvmm's
-//! `igvm_attest` structures.
+//! The report's REPORT_DATA is the hash of the claims. Here the parts are taken apart and their
+//! lengths held against each other; that the hash fits is a check of the verifier (`AZURE_CLAIMS`),
+//! which needs the report. Source: Microsoft, "What is guest attestation for confidential VMs", and
+//! openvmm's `igvm_attest` structures.
 
 use super::{EvidenceError, Quote};
 use crate::report::REPORT_SIZE;
@@ -81,7 +81,8 @@ pub struct Azure {
     pub hash: ClaimsHash,
     /// A quote of the vTPM, when the evidence has one.
     pub quote: Option<Quote>,
-    /// Whether the claims' user data must repeat the nonce of the quote (evidence of Confidential Containers, version 2).
+    /// Whether the claims' user data must repeat the nonce of the quote (evidence of Confidential
+    /// Containers, version 2).
     pub user_data_is_nonce: bool,
 }
 

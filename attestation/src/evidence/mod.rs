@@ -40,7 +40,8 @@ pub enum Form {
     Hcl,
     /// SnpEvidence of Confidential Containers, fields in JSON.
     CocoJson,
-    /// Evidence of Confidential Containers from an Azure VM: HCL blob, quote of the vTPM, VCEK, in JSON.
+    /// Evidence of Confidential Containers from an Azure VM: HCL blob, quote of the vTPM, VCEK, in
+    /// JSON.
     AzureVtpm,
 }
 

@@ -1,9 +1,11 @@
-//! A quote of a TPM 2.0: what the TPM signed over its platform configuration registers (PCRs), and a nonce.
+//! A quote of a TPM 2.0: what the TPM signed over its platform configuration registers (PCRs), and
+//! a nonce.
 //!
-//! A quote is a TPMS_ATTEST structure of type TPM_ST_ATTEST_QUOTE. It names the registers by a selection and
-//! carries one digest over their values; the values travel beside it, unsigned, and count only when their
-//! digest is the signed one. Source: TCG, "Trusted Platform Module Library, Part 2: Structures" (1.59),
-//! sections 10.12.8 (TPMS_ATTEST), 10.12.1 (TPMS_QUOTE_INFO), 10.6.2 (TPMS_PCR_SELECTION).
+//! A quote is a TPMS_ATTEST structure of type TPM_ST_ATTEST_QUOTE. It names the registers by a
+//! selection and carries one digest over their values; the values travel beside it, unsigned, and
+//! count only when their digest is the signed one. Source: TCG, "Trusted Platform Module Library,
+//! Part 2: Structures" (1.59), sections 10.12.8 (TPMS_ATTEST), 10.12.1 (TPMS_QUOTE_INFO), 10.6.2
+//! (TPMS_PCR_SELECTION).
 
 use ring::digest::{SHA256, digest};
 
@@ -59,7 +61,8 @@ impl Quote {
     /// Reads the signed structure.
     ///
     /// # Errors
-    /// [`QuoteError`] with the rule that is broken: it is no quote of one SHA-256 bank, or it does not fill its bytes.
+    /// [`QuoteError`] with the rule that is broken: it is no quote of one SHA-256 bank, or it does
+    /// not fill its bytes.
     pub fn attested(&self) -> Result<Attested, QuoteError> {
         if self.message.len() > MAX_MESSAGE {
             return Err(QuoteError("the signed structure is longer than 1 KiB"));
@@ -87,7 +90,8 @@ impl Quote {
         out
     }
 
-    /// The selected registers with their values. These are the TPM's only once their digest was compared.
+    /// The selected registers with their values. These are the TPM's only once their digest was
+    /// compared.
     pub fn selected(&self, selected: u32) -> impl Iterator<Item = (u32, [u8; 32])> {
         (0u32..).zip(self.pcrs.iter().copied()).filter(move |(index, _)| selected >> index & 1 == 1)
     }

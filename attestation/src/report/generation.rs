@@ -31,10 +31,11 @@ impl Generation {
         }
     }
 
-    /// Why signatures under this generation's keys prove little, where that is so: a verifier refuses the generation unless
-    /// it is allowed by name.
+    /// Why signatures under this generation's keys prove little, where that is so: a verifier
+    /// refuses the generation unless it is allowed by name.
     ///
-    /// Milan: arXiv 2605.12990 (2026) extracts the seed that every endorsement key of a chip is derived from, in software.
+    /// Milan: arXiv 2605.12990 (2026) extracts the seed that every endorsement key of a chip is
+    /// derived from, in software.
     #[must_use]
     pub const fn broken_root(self) -> Option<&'static str> {
         match self {

@@ -329,8 +329,8 @@ impl Appraisal {
     /// Reads an appraisal in TOML.
     ///
     /// # Errors
-    /// [`AppraisalError`]; a document without any rule is one, too: what was cut off, or never written, must not
-    /// look like a decision to demand nothing.
+    /// [`AppraisalError`]; a document without any rule is one, too: what was cut off, or never
+    /// written, must not look like a decision to demand nothing.
     pub fn from_toml(text: &str) -> Result<Self, AppraisalError> {
         let table: toml::Table = toml::from_str(text)?;
         if !table.values().any(has_value) {

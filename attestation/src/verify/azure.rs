@@ -1,8 +1,9 @@
 //! Azure evidence: the paravisor's claims under the report, the vTPM's quote under the claims.
 //!
-//! Principle: a part counts when the part that holds it was verified, in this order. The report's REPORT_DATA is the hash
-//! of the claims; the claims name the vTPM's attestation key (AK); that key signs the quote; the quote's digest
-//! is that of the PCR values. What hangs on a broken link is not read.
+//! Principle: a part counts when the part that holds it was verified, in this order. The report's
+//! REPORT_DATA is the hash of the claims; the claims name the vTPM's attestation key (AK); that key
+//! signs the quote; the quote's digest is that of the PCR values. What hangs on a broken link is
+//! not read.
 
 use super::{AzureRules, BitRule, Checks, Code};
 use crate::crypto::Backend;
@@ -44,9 +45,9 @@ pub struct BoundQuote {
 }
 
 impl Bound {
-    /// What the verifier's nonce is compared with: the quote's nonce with zeros behind it, or, without a
-    /// quote, the claims' user data. With a quote the user data does not count: PCR values would be old
-    /// ones under a fresh report.
+    /// What the verifier's nonce is compared with: the quote's nonce with zeros behind it, or,
+    /// without a quote, the claims' user data. With a quote the user data does not count: PCR
+    /// values would be old ones under a fresh report.
     #[must_use]
     pub fn fresh_data(&self) -> Option<[u8; 64]> {
         match &self.quote {

@@ -42,8 +42,8 @@ pub struct Checks {
 }
 
 impl Checks {
-    /// The only way into the list: texts out of certificates, policies and evidence come along, and from here they reach
-    /// terminals, records and logs.
+    /// The only way into the list: texts out of certificates, policies and evidence come along, and
+    /// from here they reach terminals, records and logs.
     fn push(&mut self, code: Code, status: Status, saw: Text, wanted: Text) {
         self.list.push(Check { code, status, saw: printable(saw), wanted: printable(wanted) });
     }

@@ -1,13 +1,14 @@
 //! REPORT_DATA against everyone who demands a value of it.
 //!
-//! Principle: demands add up. A command line, an appraisal and a context may each demand a value; the report
-//! must meet all of them, and two that differ are a conflict that no report can meet, named as such. None
-//! replaces another.
+//! Principle: demands add up. A command line, an appraisal and a context may each demand a value;
+//! the report must meet all of them, and two that differ are a conflict that no report can meet,
+//! named as such. None replaces another.
 //!
-//! On Azure the paravisor asks for the report, and REPORT_DATA is the hash of its runtime claims. What the
-//! verifier's nonce went into is then the nonce of the vTPM's quote or, without a quote, the claims' user
-//! data; both are bound to the report. A demanded value may be found there or in REPORT_DATA itself, but a
-//! hash of claims, the same in every report of a boot, says nothing about freshness.
+//! On Azure the paravisor asks for the report, and REPORT_DATA is the hash of its runtime claims.
+//! What the verifier's nonce went into is then the nonce of the vTPM's quote or, without a quote,
+//! the claims' user data; both are bound to the report. A demanded value may be found there or in
+//! REPORT_DATA itself, but a hash of claims, the same in every report of a boot, says nothing about
+//! freshness.
 
 use super::azure::Bound;
 use super::{Checks, Code};

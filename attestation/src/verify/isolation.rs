@@ -43,9 +43,9 @@ pub(super) fn check(facts: Facts, policy: &Policy, checks: &mut Checks) -> Polic
 
 /// What a verified report shows, as the facts of the decision point `attestation`.
 ///
-/// What cannot be told is left out, which every rule but `any` denies: the age of a revocation list when none was
-/// checked, and the context when neither REPORT_DATA nor, on Azure, the data that a nonce went into is that of the label
-/// and nonce given.
+/// What cannot be told is left out, which every rule but `any` denies: the age of a revocation list
+/// when none was checked, and the context when neither REPORT_DATA nor, on Azure, the data that a
+/// nonce went into is that of the label and nonce given.
 #[must_use]
 pub fn facts(
     report: &Report<Verified>,

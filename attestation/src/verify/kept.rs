@@ -1,9 +1,10 @@
 //! Whether a kept chain still holds under the verifier that uses it.
 //!
-//! Principle: a cache expires with the first of all it rests on. A [`VerifiedVek`] rests on certificates, on
-//! revocation lists and on a root that was trusted; its window ends with the shortest of the former, and a
-//! verifier that knows a list the chain was not judged with, or that does not trust the root, refuses it. So
-//! a verdict under a kept chain is never better than the one from the start.
+//! Principle: a cache expires with the first of all it rests on. A [`VerifiedVek`] rests on
+//! certificates, on revocation lists and on a root that was trusted; its window ends with the
+//! shortest of the former, and a verifier that knows a list the chain was not judged with, or that
+//! does not trust the root, refuses it. So a verdict under a kept chain is never better than the
+//! one from the start.
 
 use super::chain::VerifiedVek;
 use super::{Checks, Code, Verifier};

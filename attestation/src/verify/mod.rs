@@ -1,11 +1,11 @@
 //! The verifier: every check, in a fixed order, each with what it saw.
 //!
-//! Principle: one core and one entry. [`Verifier::verify`] makes all checks it can and reports each as
-//! passed, warning, failed or not checked. A verdict is an acceptance only when the signature chain up to a
-//! pinned root and every other made check holds, *and* the caller's rules proved what [`Property`] lists;
-//! without the latter it is "authentic", see [`Conclusion`]. A kept [`VerifiedVek`] saves the chain's checks,
-//! and nothing else, on the next report.
-//! Limit: what a report means for a workload is the caller's [`Appraisal`].
+//! Principle: one core and one entry. [`Verifier::verify`] makes all checks it can and reports each
+//! as passed, warning, failed or not checked. A verdict is an acceptance only when the signature
+//! chain up to a pinned root and every other made check holds, *and* the caller's rules proved what
+//! [`Property`] lists; without the latter it is "authentic", see [`Conclusion`]. A kept
+//! [`VerifiedVek`] saves the chain's checks, and nothing else, on the next report. Limit: what a
+//! report means for a workload is the caller's [`Appraisal`].
 
 mod appraisal;
 mod appraise;
@@ -149,8 +149,9 @@ impl Verifier {
         }
     }
 
-    /// Verifies and appraises a report under a chain that was verified before, as [`Self::verify`] would from the start:
-    /// a chain that this verifier, now, with its lists and roots, would judge otherwise is refused.
+    /// Verifies and appraises a report under a chain that was verified before, as [`Self::verify`]
+    /// would from the start: a chain that this verifier, now, with its lists and roots, would judge
+    /// otherwise is refused.
     #[must_use]
     pub fn verify_under(&self, report: &[u8], vek: &VerifiedVek) -> Verdict {
         self.verify_azure_under(report, None, vek)

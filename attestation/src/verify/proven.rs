@@ -1,9 +1,9 @@
 //! What a verification proved beyond signature and chain: see [`Property`].
 //!
-//! Asked only when every check that was made holds, so a rule that is there was met. The question left is
-//! whether a rule demands anything: an allow list of all zeros names no signer, a floor of zero is no floor,
-//! and a policy's rule that would admit anything else as well singles nothing out. The engine is asked, not
-//! the spelling of the rule.
+//! Asked only when every check that was made holds, so a rule that is there was met. The question
+//! left is whether a rule demands anything: an allow list of all zeros names no signer, a floor of
+//! zero is no floor, and a policy's rule that would admit anything else as well singles nothing
+//! out. The engine is asked, not the spelling of the rule.
 
 use super::chain::VerifiedVek;
 use super::freshness::Freshness;
@@ -29,7 +29,8 @@ pub(super) fn not_proven(
     Property::ALL.into_iter().filter(|property| !proven(*property)).collect()
 }
 
-/// A measurement or a signer was demanded, and it is one: all zero is what the firmware reports for none.
+/// A measurement or a signer was demanded, and it is one: all zero is what the firmware reports for
+/// none.
 fn software(f: &Fields, appraisal: &Appraisal, policy: Option<&Policy>) -> bool {
     [
         (&f.measurement, appraisal.measurements.is_some(), "attestation.measurement"),
@@ -50,8 +51,8 @@ fn singles_out(policy: &Policy, rule: &str) -> bool {
     probe.is_some_and(|probe| policy.rule(rule).is_some_and(|rule| !rule.admits(&probe)))
 }
 
-/// A floor under the *reported* TCB: the report's key is derived from it, so an older firmware whose holes gave its key
-/// away can sign any committed, current or launch TCB.
+/// A floor under the *reported* TCB: the report's key is derived from it, so an older firmware
+/// whose holes gave its key away can sign any committed, current or launch TCB.
 fn floor(f: &Fields, vek: &VerifiedVek, appraisal: &Appraisal, policy: Option<&Policy>) -> bool {
     let [(_, _, reported), ..] = appraisal.floors_for(f, vek.generation);
     let by_appraisal = reported.floors.iter().any(|floor| floor.is_above_zero(vek.generation));

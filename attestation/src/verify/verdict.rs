@@ -1,9 +1,9 @@
 //! The verdict: what a verification concludes, and what it leaves unproven.
 //!
-//! Principle: a word never says more than was checked. A signature that holds says which processor speaks,
-//! not what runs on it, nor when it spoke, nor whether its keys may still be trusted. So there are three
-//! answers. A caller that releases something asks [`Verdict::accepted`]; one that only wants to know whose
-//! words these are asks [`Verdict::authentic`].
+//! Principle: a word never says more than was checked. A signature that holds says which processor
+//! speaks, not what runs on it, nor when it spoke, nor whether its keys may still be trusted. So
+//! there are three answers. A caller that releases something asks [`Verdict::accepted`]; one that
+//! only wants to know whose words these are asks [`Verdict::authentic`].
 
 use super::{Bound, Check, Checks, PolicyDecision, Status, VerifiedVek};
 use crate::cert::Authority;
@@ -14,9 +14,11 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Property {
-    /// What runs: a measurement, or the key that signed its ID block, was demanded and is the report's.
+    /// What runs: a measurement, or the key that signed its ID block, was demanded and is the
+    /// report's.
     Measurement,
-    /// That the report was made for this request: its report data, or the nonce of its vTPM quote, was demanded.
+    /// That the report was made for this request: its report data, or the nonce of its vTPM quote,
+    /// was demanded.
     Freshness,
     /// That the issuer of the endorsement key is not revoked, by a current list of the root.
     Revocation,
@@ -47,7 +49,8 @@ impl Property {
 pub enum Conclusion {
     /// Every check that was made holds, and every [`Property`] is proven.
     Accepted,
-    /// Every check that was made holds, the chain ends in a trusted root, but not every property is proven.
+    /// Every check that was made holds, the chain ends in a trusted root, but not every property is
+    /// proven.
     Authentic,
     /// A check does not hold.
     Refused,
@@ -135,26 +138,29 @@ impl Verdict {
         self.conclusion
     }
 
-    /// Whether every check that was made holds **and** what runs, freshness, revocation and a TCB floor are proven.
+    /// Whether every check that was made holds **and** what runs, freshness, revocation and a TCB
+    /// floor are proven.
     #[must_use]
     pub const fn accepted(&self) -> bool {
         matches!(self.conclusion, Conclusion::Accepted)
     }
 
-    /// Whether every check that was made holds: the report is its processor's, up to a trusted root. What
-    /// [`Self::not_proven`] names is open.
+    /// Whether every check that was made holds: the report is its processor's, up to a trusted
+    /// root. What [`Self::not_proven`] names is open.
     #[must_use]
     pub const fn authentic(&self) -> bool {
         matches!(self.conclusion, Conclusion::Accepted | Conclusion::Authentic)
     }
 
-    /// What an acceptance would need and nothing proved: none of an accepted verdict, all of a refused one.
+    /// What an acceptance would need and nothing proved: none of an accepted verdict, all of a
+    /// refused one.
     #[must_use]
     pub fn not_proven(&self) -> &[Property] {
         &self.not_proven
     }
 
-    /// `not proven: measurement, freshness`; none when everything is, or when the evidence is refused.
+    /// `not proven: measurement, freshness`; none when everything is, or when the evidence is
+    /// refused.
     #[must_use]
     pub fn not_proven_line(&self) -> Option<String> {
         matches!(self.conclusion, Conclusion::Authentic).then(|| {

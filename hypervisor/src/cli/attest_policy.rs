@@ -16,20 +16,22 @@ use std::path::{Path, PathBuf};
 /// Options about what a report must say.
 #[derive(Debug, Args)]
 pub struct Wanted {
-    /// What REPORT_DATA must be: 64 bytes in hexadecimal. Every value that is demanded, here, by --nonce or by the
-    /// appraisal, must hold.
+    /// What REPORT_DATA must be: 64 bytes in hexadecimal. Every value that is demanded, here, by
+    /// --nonce or by the appraisal, must hold.
     #[arg(long, value_name = "HEX")]
     report_data: Option<String>,
-    /// File whose 1 to 64 bytes, padded with zeros, REPORT_DATA must be (on Azure: the nonce of the vTPM's quote or, without
-    /// a quote, the user data of the claims); with --context up to 64 KiB that it was made of.
+    /// File whose 1 to 64 bytes, padded with zeros, REPORT_DATA must be (on Azure: the nonce of the
+    /// vTPM's quote or, without a quote, the user data of the claims); with --context up to 64 KiB
+    /// that it was made of.
     #[arg(long, value_name = "FILE")]
     nonce: Option<PathBuf>,
     /// What the report must have been made for: REPORT_DATA is that of `casemate attest report-data` for this label and the
     /// nonce.
     #[arg(long, value_name = "LABEL", requires = "nonce")]
     context: Option<String>,
-    /// What the report must say: an isolation policy (it has `schema_version`; its section `attestation` decides) or an
-    /// appraisal (TOML with at least one rule); without it VMPL 0, debug off, migration off.
+    /// What the report must say: an isolation policy (it has `schema_version`; its section
+    /// `attestation` decides) or an appraisal (TOML with at least one rule); without it VMPL 0,
+    /// debug off, migration off.
     #[arg(long, value_name = "FILE")]
     policy: Option<PathBuf>,
     /// Log what the isolation policy decides to this file, see `casemate log`.

@@ -11,20 +11,24 @@ use casemate_foreign_text::value;
 use clap::Args;
 use std::path::PathBuf;
 
-/// Judge evidence on record under YOUR terms: roots, time, policy and expected values are those given here, as for
-/// `verify`. The record must also be consistent: its own verification is made again and compared.
+/// Judge evidence on record under YOUR terms: roots, time, policy and expected values are those
+/// given here, as for `verify`. The record must also be consistent: its own verification is made
+/// again and compared.
 ///
-/// A record is a file that anyone may have written. Only with --own-terms is it judged under the roots, time and policy
-/// that stand in it: that shows that it is consistent, and nothing about the evidence.
+/// A record is a file that anyone may have written. Only with --own-terms is it judged under the
+/// roots, time and policy that stand in it: that shows that it is consistent, and nothing about the
+/// evidence.
 ///
-/// Exit status: that of the verdict, as for `verify`; 1 when the record's own outcome differs or it was altered.
+/// Exit status: that of the verdict, as for `verify`; 1 when the record's own outcome differs or it
+/// was altered.
 #[derive(Debug, Args)]
 pub struct Replay {
     /// Record that `casemate attest verify --record` wrote.
     record: PathBuf,
     #[command(flatten)]
     terms: Terms,
-    /// Judge under the record's own roots, time, policy and expected values. Proves that the record is consistent, no more.
+    /// Judge under the record's own roots, time, policy and expected values. Proves that the record
+    /// is consistent, no more.
     #[arg(long, conflicts_with_all = [
         "certs_dir", "crl", "report_data", "nonce", "policy", "at", "allow_newer", "allow_broken_root",
         "accept_model_root",

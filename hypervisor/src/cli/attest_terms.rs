@@ -1,5 +1,5 @@
-//! The terms under which `casemate attest verify` and `replay` judge evidence: roots, time, lists, rules; and how the
-//! verdict is told.
+//! The terms under which `casemate attest verify` and `replay` judge evidence: roots, time, lists,
+//! rules; and how the verdict is told.
 
 use super::attest_policy::{self, Wanted};
 use super::attest_print;
@@ -30,13 +30,16 @@ pub struct Terms {
     /// Accept report versions after 5; relaxes the rules about reserved zeros only.
     #[arg(long)]
     allow_newer: bool,
-    /// Take reports of this generation although its root is broken: `milan`. May be given several times.
+    /// Take reports of this generation although its root is broken: `milan`. May be given several
+    /// times.
     #[arg(long, value_name = "GENERATION", value_parser = generation)]
     allow_broken_root: Vec<Generation>,
-    /// Trust the MODEL root in this file. The verdict then says MODEL and proves nothing about hardware.
+    /// Trust the MODEL root in this file. The verdict then says MODEL and proves nothing about
+    /// hardware.
     #[arg(long, value_name = "FILE")]
     accept_model_root: Option<PathBuf>,
-    /// Exit with 0 for AUTHENTIC, too: who speaks is asked, not what runs, when, or under which firmware.
+    /// Exit with 0 for AUTHENTIC, too: who speaks is asked, not what runs, when, or under which
+    /// firmware.
     #[arg(long)]
     pub(super) authenticity_only: bool,
 }
@@ -47,7 +50,8 @@ pub struct Telling {
     /// Print JSON.
     #[arg(long, conflicts_with = "quiet")]
     pub(super) json: bool,
-    /// Print nothing but, on standard error, why the verdict is not ACCEPTED, or that it is a MODEL's.
+    /// Print nothing but, on standard error, why the verdict is not ACCEPTED, or that it is a
+    /// MODEL's.
     #[arg(long, short)]
     pub(super) quiet: bool,
 }
@@ -113,8 +117,8 @@ pub(super) fn tell(verdict: &Verdict, told: Telling, form: &str, at: u64, report
     }
 }
 
-/// The exit status of a verdict: 0 accepted, 1 refused, 3 authentic. A quiet one says on standard error why it is not 0,
-/// and that it is a MODEL's: no such verdict passes without a word.
+/// The exit status of a verdict: 0 accepted, 1 refused, 3 authentic. A quiet one says on standard
+/// error why it is not 0, and that it is a MODEL's: no such verdict passes without a word.
 pub(super) fn status(verdict: &Verdict, quiet: bool, authenticity_only: bool) -> Outcome {
     if quiet && verdict.authentic() && verdict.is_model() {
         errln!("casemate: {}", verdict.headline());

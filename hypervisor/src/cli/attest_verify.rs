@@ -12,12 +12,14 @@ use std::path::PathBuf;
 
 /// Verify a report and its certificate chain; appraise what it says.
 ///
-/// Exit status: 0 ACCEPTED, 1 REFUSED, 2 bad use or bad input, 3 AUTHENTIC: signature and chain hold, but the line
-/// "not proven" names what no rule demanded or no list showed (measurement or signer, freshness, revocation, TCB floor).
+/// Exit status: 0 ACCEPTED, 1 REFUSED, 2 bad use or bad input, 3 AUTHENTIC: signature and chain
+/// hold, but the line "not proven" names what no rule demanded or no list showed (measurement or
+/// signer, freshness, revocation, TCB floor).
 #[derive(Debug, Args)]
 pub struct Verify {
-    /// Report (1184 bytes; /dev/stdin for standard input), extended report, configfs-tsm outblob or JSON pair, Azure HCL blob, or JSON of
-    /// Confidential Containers: SnpEvidence, or az-snp-vtpm evidence of version 0, 1 or 2.
+    /// Report (1184 bytes; /dev/stdin for standard input), extended report, configfs-tsm outblob or
+    /// JSON pair, Azure HCL blob, or JSON of Confidential Containers: SnpEvidence, or az-snp-vtpm
+    /// evidence of version 0, 1 or 2.
     report: PathBuf,
     /// VCEK or VLEK certificate, DER or PEM; goes before any that the evidence carries.
     #[arg(long, value_name = "FILE")]

@@ -1,9 +1,9 @@
 //! The command line: one file per subcommand.
 //!
-//! A subcommand is a `clap::Args` struct and a `run` function that returns [`Outcome`]. It prints its
-//! result to stdout; a failure is one line on stderr, printed here, and an exit status:
-//! 0 success, 1 the thing failed or was refused, 2 bad use or bad input, 3 the guest failed or, of `attest verify` and
-//! `replay`, the evidence is authentic and not accepted.
+//! A subcommand is a `clap::Args` struct and a `run` function that returns [`Outcome`]. It prints
+//! its result to stdout; a failure is one line on stderr, printed here, and an exit status: 0
+//! success, 1 the thing failed or was refused, 2 bad use or bad input, 3 the guest failed or, of
+//! `attest verify` and `replay`, the evidence is authentic and not accepted.
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
 mod attest;
@@ -54,7 +54,8 @@ pub enum Failure {
 }
 
 impl Failure {
-    /// The same with a message that is one bounded line, whatever evidence, records and documents put into it.
+    /// The same with a message that is one bounded line, whatever evidence, records and documents
+    /// put into it.
     fn on_one_line(self) -> Self {
         let line = |text: String| casemate_foreign_text::line(text).to_string();
         match self {
@@ -105,7 +106,8 @@ pub fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(e) => {
             if e.use_stderr() {
-                // It repeats arguments, which a pattern of the shell may have taken from file names.
+                // It repeats arguments, which a pattern of the shell may have taken from file
+                // names.
                 out::write_error(format_args!("{}", e.render()));
                 return ExitCode::from(2);
             }

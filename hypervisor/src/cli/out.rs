@@ -38,8 +38,8 @@ pub(super) fn write(text: Arguments<'_>) {
     }
 }
 
-/// Writes to standard error. Messages repeat what files, guests and peers wrote; each place that does so makes it fit
-/// for a terminal, and this is the backstop for one that forgot.
+/// Writes to standard error. Messages repeat what files, guests and peers wrote; each place that
+/// does so makes it fit for a terminal, and this is the backstop for one that forgot.
 pub(super) fn write_error(text: Arguments<'_>) {
     let _ = write!(stderr(), "{}", casemate_foreign_text::text(text));
 }
