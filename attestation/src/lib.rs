@@ -26,6 +26,7 @@ pub mod document;
 pub mod evidence;
 #[cfg(feature = "fetch")]
 pub mod fetch;
+pub mod guest_policy;
 pub mod hex;
 pub mod idblock;
 pub mod kds;

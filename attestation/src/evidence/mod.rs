@@ -7,12 +7,14 @@
 mod az_vtpm;
 mod claims;
 mod coco;
+mod guest_table;
 mod hcl;
 mod quote;
 mod table;
 mod tsm;
 
 pub use claims::{Claims, ClaimsError, RsaKey};
+pub use guest_table::{GuestCertTable, GuestTableError, MAX_GUEST_TABLE};
 pub use hcl::{Azure, ClaimsHash};
 pub use quote::{Attested, Quote, QuoteError};
 pub use table::{
