@@ -38,9 +38,10 @@ pub(super) fn write(text: Arguments<'_>) {
     }
 }
 
-/// Writes to standard error.
+/// Writes to standard error. Messages repeat what files, guests and peers wrote; each place that
+/// does so makes it fit for a terminal, and this is the backstop for one that forgot.
 pub(super) fn write_error(text: Arguments<'_>) {
-    let _ = stderr().write_fmt(text);
+    let _ = write!(stderr(), "{}", casemate_foreign_text::text(text));
 }
 
 /// Whether everything reached standard output, as far as somebody was reading.

@@ -30,7 +30,7 @@ fn a_reader_that_has_gone_away_changes_neither_the_answer_nor_says_anything() {
         (vec!["policy", "lint", "builtin:permissive", "--fail-on", "note"], 1),
         (vec!["sandbox", "profiles"], 0),
         (vec!["attest", "show", &report], 0),
-        (vec!["attest", "verify", &report, "--at", "2026-06-01", "--cert", &own], 0),
+        (vec!["attest", "verify", &report, "--at", "2026-06-01", "--cert", &own], 3),
         (vec!["attest", "verify", &report, "--at", "2026-06-01", "--cert", &other], 1),
         (vec!["--help"], 0),
     ] {

@@ -137,7 +137,7 @@ pub(super) fn read(value: serde_json::Value) -> Result<Evidence, EvidenceError> 
         matches!(entry.cert_type.as_str(), Some("VCEK" | "VLEK"))
             .then(|| super::vek_in(&entry.data))
     });
-    Ok(Evidence { form: Form::CocoJson, report, vek })
+    Ok(Evidence { vek, ..Evidence::of_report(Form::CocoJson, &report) })
 }
 
 /// Offset, length, name, bytes.

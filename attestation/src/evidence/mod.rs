@@ -4,13 +4,19 @@
 //! taken; CA certificates and roots are the verifier's own. Every parser is bounded by the input's size.
 //! Limit: files of at most 1 MiB, certificate tables of at most 64 KiB.
 
+mod az_vtpm;
+mod claims;
 mod coco;
 mod guest_table;
 mod hcl;
+mod quote;
 mod table;
 mod tsm;
 
+pub use claims::{Claims, ClaimsError, RsaKey};
 pub use guest_table::{GuestCertTable, GuestTableError, MAX_GUEST_TABLE};
+pub use hcl::{Azure, ClaimsHash};
+pub use quote::{Attested, Quote, QuoteError};
 pub use table::{
     ARK_GUID, ASK_GUID, CertTable, Guid, VCEK_GUID, VLEK_GUID, encode as encode_table,
 };
@@ -36,6 +42,9 @@ pub enum Form {
     Hcl,
     /// SnpEvidence of Confidential Containers, fields in JSON.
     CocoJson,
+    /// Evidence of Confidential Containers from an Azure VM: HCL blob, quote of the vTPM, VCEK, in
+    /// JSON.
+    AzureVtpm,
 }
 
 impl Form {
@@ -48,6 +57,7 @@ impl Form {
             Self::TsmJson => "configfs-tsm pair",
             Self::Hcl => "Azure HCL blob",
             Self::CocoJson => "CoCo SnpEvidence",
+            Self::AzureVtpm => "CoCo az-snp-vtpm evidence",
         }
     }
 }
@@ -88,9 +98,17 @@ pub struct Evidence {
     pub report: Vec<u8>,
     /// DER of a VEK certificate, not checked.
     pub vek: Option<Vec<u8>>,
+    /// Claims and quote of Azure, not checked.
+    pub azure: Option<Azure>,
 }
 
 impl Evidence {
+    /// A report alone.
+    #[must_use]
+    pub fn of_report(form: Form, report: &[u8]) -> Self {
+        Self { form, report: report.to_vec(), vek: None, azure: None }
+    }
+
     /// Recognises the form and takes report and VEK out.
     ///
     /// # Errors
@@ -100,8 +118,8 @@ impl Evidence {
             return Err(EvidenceError::TooLong(bytes.len()));
         }
         if bytes.starts_with(hcl::MAGIC) {
-            let report = hcl::report(bytes)?;
-            return Ok(Self { form: Form::Hcl, report, vek: None });
+            let (report, azure) = hcl::read(bytes)?;
+            return Ok(Self { form: Form::Hcl, report, vek: None, azure: Some(azure) });
         }
         if bytes.trim_ascii_start().first() == Some(&b'{') {
             return json(bytes);
@@ -111,10 +129,8 @@ impl Evidence {
             Some((_, [_, ..])) if version(bytes) > MAX_VERSION => {
                 Err(EvidenceError::UnknownForm(bytes.len()))
             }
-            Some((report, [])) => Ok(Self { form: Form::Raw, report: report.to_vec(), vek: None }),
-            Some((report, table)) => {
-                Self { form: Form::Extended, report: report.to_vec(), vek: None }.with_table(table)
-            }
+            Some((report, [])) => Ok(Self::of_report(Form::Raw, report)),
+            Some((report, table)) => Self::of_report(Form::Extended, report).with_table(table),
         }
     }
 
@@ -165,13 +181,18 @@ fn json(bytes: &[u8]) -> Result<Evidence, EvidenceError> {
         coco::read(value)
     } else if value.get("outblob").is_some() {
         tsm::read(value)
+    } else if az_vtpm::is_one(&value) {
+        az_vtpm::read(value)
     } else {
-        Err(EvidenceError::Json("has neither `attestation_report` nor `outblob`".to_owned()))
+        Err(EvidenceError::Json(
+            "has neither `attestation_report` nor `outblob` nor `hcl_report`".to_owned(),
+        ))
     }
 }
 
 // By value: the form that `map_err` takes.
 #[allow(clippy::needless_pass_by_value)]
 fn json_error(error: serde_json::Error) -> EvidenceError {
-    EvidenceError::Json(error.to_string())
+    // The message repeats names out of the evidence.
+    EvidenceError::Json(casemate_foreign_text::line(error).to_string())
 }

@@ -15,11 +15,11 @@ pub(super) fn read(value: serde_json::Value) -> Result<Evidence, EvidenceError> 
     let pair: Pair = serde_json::from_value(value).map_err(json_error)?;
     let report = base64(&pair.outblob, "outblob")?;
     let table = pair.auxblob.map_or(Ok(Vec::new()), |text| base64(&text, "auxblob"))?;
-    Evidence { form: Form::TsmJson, report, vek: None }.with_table(&table)
+    Evidence::of_report(Form::TsmJson, &report).with_table(&table)
 }
 
 /// Any of the four usual alphabets, the padded forms first; broken into lines or not.
-fn base64(text: &str, field: &str) -> Result<Vec<u8>, EvidenceError> {
+pub(super) fn base64(text: &str, field: &str) -> Result<Vec<u8>, EvidenceError> {
     let text: String = text.chars().filter(|c| !c.is_ascii_whitespace()).collect();
     Base64::decode_vec(&text)
         .or_else(|_| Base64Url::decode_vec(&text))

@@ -6,7 +6,7 @@
 
 use super::{Check, Checks, Code};
 use crate::cert::{
-    Authority, Certificate, Crl, PublicKey, Role, Roots, Validity, VekExtensions, VekKind,
+    Anchor, Authority, Certificate, Crl, PublicKey, Role, Roots, Validity, VekExtensions, VekKind,
 };
 use crate::crypto::Backend;
 use crate::report::Generation;
@@ -59,8 +59,21 @@ pub struct VerifiedVek {
     /// When the newest list that was checked was issued, seconds since 1970.
     pub crl_issued: Option<u64>,
     pub(super) key: Vec<u8>,
+    /// When all certificates and lists are valid.
     pub(super) window: Validity,
+    pub(super) rests_on: RestsOn,
     pub(super) checks: Checks,
+}
+
+/// What a verified chain rests on beside its certificates.
+#[derive(Debug, Clone)]
+pub(super) struct RestsOn {
+    /// The trusted root key.
+    pub(super) anchor: Anchor,
+    /// DER of the root's name, which issues the lists.
+    pub(super) root_name: Vec<u8>,
+    /// Signatures of the revocation lists that were checked.
+    pub(super) lists: Vec<Vec<u8>>,
 }
 
 /// What a chain is built and judged with.
@@ -101,8 +114,19 @@ impl Context<'_> {
         };
         let extensions = extensions(&vek, issuer, checks);
         let links = self.links(&vek, authority, issuer, generation, checks)?;
-        let window = self.validity(&links, &vek, checks);
+        let mut window = self.validity(&links, &vek, checks);
         let crl_issued = self.revocation(&links, checks);
+        let lists: Vec<_> =
+            self.crls.iter().filter(|crl| crl.issuer == links.ark.subject).collect();
+        for crl in &lists {
+            window.not_before = window.not_before.max(crl.this_update);
+            window.not_after = window.not_after.min(crl.next_update.unwrap_or(0));
+        }
+        let rests_on = RestsOn {
+            anchor: Anchor { authority, generation, key_digest: links.ark.key_digest },
+            root_name: links.ark.subject.clone(),
+            lists: lists.into_iter().map(|crl| crl.signature.clone()).collect(),
+        };
         if checks.any_failed() {
             return None;
         }
@@ -114,6 +138,7 @@ impl Context<'_> {
             crl_issued,
             key: key?,
             window,
+            rests_on,
             checks: Checks::default(),
         })
     }
