@@ -3,7 +3,7 @@
 //! A record carries its inputs, each with its digest, so that it can be replayed years later with nothing
 //! else at hand. A replay makes the verification again and compares every outcome.
 
-use crate::cert::{CertError, Certificate, builtin};
+use crate::cert::{CertError, Certificate, KeyKind, builtin};
 use crate::context::Context;
 use crate::verify::{Appraisal, Verdict, Verifier};
 use base64ct::{Base64, Encoding};
@@ -20,8 +20,10 @@ pub struct Inputs {
     pub report: Vec<u8>,
     /// The VEK certificate, DER.
     pub vek: Option<Vec<u8>>,
-    /// Revocation lists, DER.
+    /// Revocation lists of VCEK chains, DER.
     pub crls: Vec<Vec<u8>>,
+    /// Revocation lists of VLEK chains, DER.
+    pub vlek_crls: Vec<Vec<u8>>,
     /// ASK and ASVK certificates beside the built-in ones, DER.
     pub intermediates: Vec<Vec<u8>>,
     /// Accepted MODEL certificates, DER.
@@ -65,6 +67,14 @@ impl Inputs {
     /// # Errors
     /// When an intermediate or MODEL certificate is not one, or the isolation policy cannot be used.
     pub fn verify(&self) -> Result<Verdict, InputError> {
+        Ok(self.verifier()?.verify(&self.report, self.vek.as_deref()))
+    }
+
+    /// The verifier that these inputs make.
+    ///
+    /// # Errors
+    /// As [`Inputs::verify`].
+    pub fn verifier(&self) -> Result<Verifier, InputError> {
         let mut verifier = Verifier::new(self.at);
         verifier.roots = builtin();
         for der in &self.intermediates {
@@ -77,13 +87,16 @@ impl Inputs {
         for der in &self.crls {
             verifier.add_crl(der);
         }
+        for der in &self.vlek_crls {
+            verifier.add_crl_of(KeyKind::Vlek, der);
+        }
         verifier.allow_newer = self.allow_newer;
         verifier.appraisal = self.appraisal.clone();
         verifier.context = self.context.clone();
         if let Some(PolicyText { name, text }) = &self.policy {
             verifier.policy = Some(casemate_policy::Policy::load(text, name)?);
         }
-        Ok(verifier.verify(&self.report, self.vek.as_deref()))
+        Ok(verifier)
     }
 }
 
@@ -141,6 +154,8 @@ pub struct Record {
     report: Blob,
     vek: Option<Blob>,
     crls: Vec<Blob>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    vlek_crls: Vec<Blob>,
     intermediates: Vec<Blob>,
     model_roots: Vec<Blob>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -195,6 +210,7 @@ impl Record {
             report: Blob::new(&inputs.report),
             vek: inputs.vek.as_deref().map(Blob::new),
             crls: blobs(&inputs.crls),
+            vlek_crls: blobs(&inputs.vlek_crls),
             intermediates: blobs(&inputs.intermediates),
             model_roots: blobs(&inputs.model_roots),
             policy: inputs.policy.clone(),
@@ -233,6 +249,7 @@ impl Record {
             report: self.report.open()?,
             vek: self.vek.as_ref().map(Blob::open).transpose()?,
             crls: open(&self.crls)?,
+            vlek_crls: open(&self.vlek_crls)?,
             intermediates: open(&self.intermediates)?,
             model_roots: open(&self.model_roots)?,
             at: self.at,

@@ -68,6 +68,8 @@ fn what_is_no_regular_file_is_refused_before_it_is_read() {
     assert_eq!(found(read(&folder.join("link"), 10)), Kind::Device);
     assert_eq!(found(read_input(Path::new("/dev/zero"), 10)), Kind::Device);
     assert_eq!(found(read(&folder.0, 10)), Kind::Directory);
+    assert_eq!(found(read(Path::new("/dev/null"), 10)), Kind::Device);
+    assert_eq!(read_input(Path::new("/dev/null"), 10).unwrap(), b"", "the usual empty file");
     assert!(open(&folder.join("nothing")).unwrap_err().is_missing());
 }
 

@@ -6,6 +6,7 @@
 
 use super::{CertError, Extension};
 use der::asn1::ObjectIdentifier;
+use serde::{Deserialize, Serialize};
 
 const fn oid(text: &str) -> ObjectIdentifier {
     ObjectIdentifier::new_unwrap(text)
@@ -35,7 +36,40 @@ const TCB_V0: [ObjectIdentifier; 8] =
 /// SPL extensions in the byte order of the TCB_VERSION of structVersion 1.
 const TCB_V1: [ObjectIdentifier; 8] = [FMC, BOOT_LOADER, TEE, SNP, SPL_5, SPL_6, SPL_7, MICROCODE];
 
-/// Which of the two endorsement keys a certificate is for.
+/// The two endorsement keys; each has CA certificates and a revocation list of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum KeyKind {
+    /// The chip's own key, under the ASK.
+    Vcek,
+    /// A key loaded for a cloud provider, under the ASVK.
+    Vlek,
+}
+
+impl KeyKind {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Vcek, Self::Vlek];
+
+    /// The name of the certificate.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Vcek => "VCEK",
+            Self::Vlek => "VLEK",
+        }
+    }
+
+    /// The name in the key server's addresses.
+    #[must_use]
+    pub const fn path(self) -> &'static str {
+        match self {
+            Self::Vcek => "vcek",
+            Self::Vlek => "vlek",
+        }
+    }
+}
+
+/// Which of the two endorsement keys a certificate is for, and what binds it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum VekKind {
     /// Versioned chip endorsement key: bound to one chip.
@@ -51,13 +85,19 @@ pub enum VekKind {
 }
 
 impl VekKind {
+    /// Which of the two.
+    #[must_use]
+    pub const fn kind(&self) -> KeyKind {
+        match self {
+            Self::Vcek { .. } => KeyKind::Vcek,
+            Self::Vlek { .. } => KeyKind::Vlek,
+        }
+    }
+
     /// `VCEK` or `VLEK`.
     #[must_use]
     pub const fn name(&self) -> &'static str {
-        match self {
-            Self::Vcek { .. } => "VCEK",
-            Self::Vlek { .. } => "VLEK",
-        }
+        self.kind().name()
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::REPORT_SIZE;
 use super::generation::{Generation, Tcb};
+use crate::cert::KeyKind;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -33,6 +34,18 @@ pub enum SigningKey {
     None,
     /// A value without meaning.
     Reserved(u8),
+}
+
+impl SigningKey {
+    /// The kind of endorsement key, when it is one.
+    #[must_use]
+    pub const fn kind(self) -> Option<KeyKind> {
+        match self {
+            Self::Vcek => Some(KeyKind::Vcek),
+            Self::Vlek => Some(KeyKind::Vlek),
+            Self::None | Self::Reserved(_) => None,
+        }
+    }
 }
 
 /// The fields of a report, in the order of their offsets.

@@ -3,6 +3,7 @@
 //! Principle: every key is optional and only narrows; an absent key leaves the built-in rule. Unknown keys
 //! are errors. There is no key that switches a structural or cryptographic check off.
 
+use crate::cert::KeyKind;
 use crate::hex::Hex;
 use crate::report::{Fields, FirmwareVersion, Generation, Tcb};
 use serde::{Deserialize, Serialize};
@@ -200,27 +201,6 @@ impl TcbRules {
         }
     }
 }
-
-/// Which endorsement keys are accepted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-#[allow(missing_docs, reason = "named as the keys")]
-pub enum KeyKind {
-    Vcek,
-    Vlek,
-}
-
-impl KeyKind {
-    /// The name of the certificate.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Vcek => "VCEK",
-            Self::Vlek => "VLEK",
-        }
-    }
-}
-
 /// What a verified report must say. The default is the built-in appraisal: VMPL 0, debug and migration
 /// off, no unknown policy bits, chip identifier not masked.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -3,17 +3,18 @@
 use super::attest_policy::{self, Wanted};
 use super::files::{print_json, read_file, write_file};
 use super::out::outln;
-use super::{Failure, Outcome, attest_show};
-use casemate_attestation::cert::{builtin, certificates_in};
-use casemate_attestation::evidence::{Evidence, EvidenceError, Form, vek_in};
+use super::{Failure, Outcome, attest_certs, attest_show};
+use casemate_attestation::cert::{builtin, certificates_in, crls_in};
+use casemate_attestation::evidence::{Evidence, EvidenceError, Form, veks_in};
 use casemate_attestation::kds::{KEY_SERVER, vcek_paths};
 use casemate_attestation::record::{Inputs, Record};
 use casemate_attestation::report::Report;
+use casemate_attestation::resolve::{ResolveError, complete};
 use casemate_attestation::store::Store;
 use casemate_attestation::verify::{Check, Code, Seen, Status, Verdict};
 use clap::Args;
 use serde_json::{Value, json};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Verify a report and its certificate chain; appraise what it says.
 ///
@@ -23,7 +24,8 @@ pub struct Verify {
     /// Report (1184 bytes; /dev/stdin for standard input), extended report, configfs-tsm outblob or JSON pair, Azure HCL blob, or CoCo
     /// SnpEvidence JSON.
     report: PathBuf,
-    /// VCEK or VLEK certificate, DER or PEM; goes before any that the evidence carries.
+    /// VCEK or VLEK certificate, DER or PEM; tried before those that the evidence carries and the
+    /// store has.
     #[arg(long, value_name = "FILE")]
     cert: Option<PathBuf>,
     /// Certificate table that belongs to the report (configfs-tsm auxblob).
@@ -32,9 +34,12 @@ pub struct Verify {
     /// Directory with certificates, as `casemate attest certs` keeps it.
     #[arg(long, value_name = "DIR")]
     certs_dir: Option<PathBuf>,
-    /// Revocation list of the generation's root key, DER; may be given several times.
+    /// Revocation list for VCEK chains, DER or PEM; may be given several times.
     #[arg(long, value_name = "FILE")]
     crl: Vec<PathBuf>,
+    /// Revocation list for VLEK chains: what the ASVK's address gives, which is another list.
+    #[arg(long, value_name = "FILE")]
+    vlek_crl: Vec<PathBuf>,
     #[command(flatten)]
     wanted: Wanted,
     /// Time of judgement, `YYYY-MM-DD`, `YYYY-MM-DDThh:mm:ssZ` or seconds since 1970; default now.
@@ -100,64 +105,58 @@ fn gather(args: &Verify) -> Result<(Inputs, &'static str), Failure> {
         Ok(evidence) => evidence,
         // Neither form: the verifier refuses it for its length, with all that goes with a verdict.
         Err(EvidenceError::UnknownForm(_)) => {
-            Evidence { form: Form::Raw, report: bytes, vek: None }
+            Evidence { form: Form::Raw, report: bytes, veks: Vec::new() }
         }
         Err(error) => return Err(refused(&error)),
     };
     if let Some(path) = &args.aux {
         evidence = evidence.with_table(&read_file(path)?).map_err(|error| refused(&error))?;
     }
-    if let Some(path) = &args.cert {
-        evidence.vek = Some(vek_in(&read_file(path)?));
-    }
+    let given = args.cert.as_deref().map(read_file).transpose()?;
+    let given = given.map(|bytes| veks_in(&bytes)).unwrap_or_default();
     let mut inputs = Inputs {
-        report: evidence.report,
-        vek: evidence.vek,
         at: time(args.at.as_deref())?,
         allow_newer: args.allow_newer,
         ..Inputs::default()
     };
     attest_policy::gather(&args.wanted, &mut inputs)?;
     for path in &args.crl {
-        inputs.crls.push(read_file(path)?);
+        inputs.crls.extend(lists_in(path)?);
     }
+    for path in &args.vlek_crl {
+        inputs.vlek_crls.extend(lists_in(path)?);
+    }
+    let mut roots = builtin();
     if let Some(path) = &args.accept_model_root {
         let bundle = certificates_in(&read_file(path)?).map_err(|error| bad(path, &error))?;
-        builtin().accept_model(bundle.clone()).map_err(|error| bad(path, &error))?;
+        roots.accept_model(bundle.clone()).map_err(|error| bad(path, &error))?;
         inputs.model_roots = bundle.iter().map(|one| one.der().to_vec()).collect();
     }
-    if let Some(path) = &args.certs_dir {
-        if !path.is_dir() {
-            return Err(bad(path, &"not a directory"));
-        }
-        from_store(&Store::new(path), &mut inputs);
+    if let Some(path) = &args.certs_dir
+        && !path.is_dir()
+    {
+        return Err(bad(path, &"not a directory"));
     }
+    let store = args.certs_dir.as_ref().map(|path| Store::under(path, roots));
+    complete(&mut inputs, &given, &evidence, store.as_ref()).map_err(|error| match error {
+        ResolveError::Store(error) => attest_certs::failure(&error),
+        ResolveError::Input(error) => Failure::BadInput(error.to_string()),
+    })?;
     Ok((inputs, evidence.form.name()))
+}
+
+/// The lists of a file. One that holds none goes to the verifier as it is, which says why it
+/// refuses it.
+fn lists_in(path: &Path) -> Result<Vec<Vec<u8>>, Failure> {
+    let bytes = read_file(path)?;
+    Ok(match crls_in(&bytes) {
+        Ok(lists) => lists.iter().map(|crl| crl.der().to_vec()).collect(),
+        Err(_) => vec![bytes],
+    })
 }
 
 fn refused(error: &EvidenceError) -> Failure {
     Failure::Failed(format!("refused: {error}"))
-}
-
-/// Takes from the store what is not given otherwise.
-fn from_store(store: &Store, inputs: &mut Inputs) {
-    let Ok(report) = Report::parse(&inputs.report) else { return };
-    let fields = report.unverified_fields();
-    if inputs.vek.is_none() {
-        inputs.vek = store.find_vek(fields);
-    }
-    inputs.intermediates = store.intermediates().iter().map(|one| one.der().to_vec()).collect();
-    if inputs.crls.is_empty() {
-        // The issuer of the VEK names the generation; a report of version 2 does not.
-        let generation = inputs
-            .vek
-            .as_ref()
-            .and_then(|der| casemate_attestation::cert::Certificate::from_der(der).ok())
-            .and_then(|vek| casemate_attestation::cert::recognise_name(&vek.issuer))
-            .and_then(|(_, role)| role.generation());
-        let ours = store.crls().into_iter().filter(|(of, _)| Some(*of) == generation);
-        inputs.crls = ours.map(|(_, crl)| crl.der().to_vec()).collect();
-    }
 }
 
 pub(super) fn time(text: Option<&str>) -> Result<u64, Failure> {

@@ -12,7 +12,6 @@ mod attest_policy;
 mod attest_replay;
 mod attest_report_data;
 mod attest_show;
-mod attest_store;
 mod attest_table;
 mod attest_verify;
 mod files;
