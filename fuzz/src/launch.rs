@@ -2,15 +2,15 @@
 
 use crate::boot::file;
 use arbitrary::{Result, Unstructured};
-use casemate::config::RawConfig;
-use casemate::kvm::BootState;
-use casemate::launch::cpuid_page::{CpuidTable, MAX_ENTRIES, filter};
-use casemate::launch::measure::measure;
-use casemate::launch::{LaunchPlan, PageKind};
-use casemate::memory::{
+use casemate_boot::cc;
+use casemate_hypervisor::config::RawConfig;
+use casemate_hypervisor::launch::BootState;
+use casemate_hypervisor::launch::cpuid_page::{CpuidTable, MAX_ENTRIES, filter};
+use casemate_hypervisor::launch::measure::measure;
+use casemate_hypervisor::launch::{LaunchPlan, PageKind};
+use casemate_hypervisor::memory::{
     GpaRange, PAGE_SIZE, PageMap, PageStates, PrivateRam, RamMap, Refusal, Sides, Visibility,
 };
-use casemate_boot::cc;
 use casemate_policy::Policy;
 use kvm_bindings::{CpuId, kvm_cpuid_entry2};
 use std::sync::{Mutex, OnceLock};

@@ -8,14 +8,12 @@
     reason = "tests"
 )]
 
-mod common;
-
-use casemate::exits::Stop;
-use casemate::launch::LaunchPlan;
-use casemate::launch::linux::BOOT_CODE;
+use casemate_hypervisor::exits::Stop;
+use casemate_hypervisor::launch::LaunchPlan;
+use casemate_hypervisor::launch::linux::BOOT_CODE;
 use casemate_layout::{Termination, map, ports::mark};
-use common::boot_code::{BOOTED, changed, elf, flipped, good_plan, kernel, refused};
-use common::run;
+use casemate_test_support::boot_code::{BOOTED, changed, elf, flipped, good_plan, kernel, refused};
+use casemate_test_support::guests::run;
 
 #[test]
 fn a_kernel_of_either_kind_is_entered_and_the_boot_is_marked() {

@@ -13,12 +13,13 @@ mod name;
 mod roots;
 mod vek;
 
+pub use crate::report::KeyKind;
 pub use bundle::{Object, certificates_in, crls_in, objects_in};
 pub use certificate::{Certificate, Extension, PublicKey, Validity};
 pub use crl::Crl;
 pub use name::{Authority, Role, encode as encode_name, recognise as recognise_name};
 pub use roots::{Anchor, Roots, builtin};
-pub use vek::{KeyKind, VekExtensions, VekKind};
+pub use vek::{VekExtensions, VekKind};
 
 /// No certificate of this hierarchy is near this size.
 pub const MAX_CERTIFICATE: usize = 16 * 1024;

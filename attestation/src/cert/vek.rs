@@ -5,8 +5,8 @@
 //! Limit: structVersion 0 (Milan, Genoa) and 1 (Turin).
 
 use super::{CertError, Extension};
+use crate::report::KeyKind;
 use der::asn1::ObjectIdentifier;
-use serde::{Deserialize, Serialize};
 
 const fn oid(text: &str) -> ObjectIdentifier {
     ObjectIdentifier::new_unwrap(text)
@@ -35,39 +35,6 @@ const TCB_V0: [ObjectIdentifier; 8] =
     [BOOT_LOADER, TEE, SPL_4, SPL_5, SPL_6, SPL_7, SNP, MICROCODE];
 /// SPL extensions in the byte order of the TCB_VERSION of structVersion 1.
 const TCB_V1: [ObjectIdentifier; 8] = [FMC, BOOT_LOADER, TEE, SNP, SPL_5, SPL_6, SPL_7, MICROCODE];
-
-/// The two endorsement keys; each has CA certificates and a revocation list of its own.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum KeyKind {
-    /// The chip's own key, under the ASK.
-    Vcek,
-    /// A key loaded for a cloud provider, under the ASVK.
-    Vlek,
-}
-
-impl KeyKind {
-    /// Both.
-    pub const ALL: [Self; 2] = [Self::Vcek, Self::Vlek];
-
-    /// The name of the certificate.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Vcek => "VCEK",
-            Self::Vlek => "VLEK",
-        }
-    }
-
-    /// The name in the key server's addresses.
-    #[must_use]
-    pub const fn path(self) -> &'static str {
-        match self {
-            Self::Vcek => "vcek",
-            Self::Vlek => "vlek",
-        }
-    }
-}
 
 /// Which of the two endorsement keys a certificate is for, and what binds it.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,12 +1,9 @@
 //! Kernel images: what is right is recognised, and each fault is refused by its name.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
 
-#[path = "common/bzimage.rs"]
-mod bzimage;
-
-use bzimage::bzimage;
 use casemate_kernel::{BzImage, Elf, Kernel, KernelError};
 use casemate_layout::Range;
+use casemate_test_support::bzimage::bzimage;
 use proptest::prelude::{any, prop_assert, proptest};
 
 /// An ELF file with segments (offset, physical address, in file, in memory).

@@ -7,12 +7,13 @@
 mod raw;
 mod size;
 mod snp;
+mod snp_launch;
 
 pub use raw::{RawConfig, RawConsole};
 pub use size::{parse_duration, parse_size};
 pub use snp::{RawSnp, hex};
+pub use snp_launch::{C_BIT, ID_AUTH_SIZE, ID_BLOCK_SIZE, IdBlock, SnpLaunch, strict_page_limits};
 
-use crate::launch::snp::SnpLaunch;
 use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;

@@ -7,8 +7,8 @@
 use super::acpi;
 use super::kernel::{self, KernelKind};
 use super::plan::{Contents, LaunchPlan, Outline, PageKind, PlanError};
+use super::vcpu_state::BootState;
 use crate::config::VmConfig;
-use crate::kvm::BootState;
 use crate::memory::{GpaRange, PAGE_SIZE, RamMap, RangeError};
 use casemate_kernel::KernelError;
 use casemate_layout::{Blob, Flags, Mode, Params, ParamsError, Range, Ranges, map, paging, ports};

@@ -2,14 +2,14 @@
 //!
 //! An error is a denial. A fact that cannot be told is left out, which every rule but `any` denies.
 
+use crate::config::{IdBlock, SnpLaunch};
 use crate::config::{Protection, VmConfig};
-use crate::decision_log::{DecisionLog, LogError};
 use crate::host::cgroup;
 use crate::launch::LaunchPlan;
 use crate::launch::measure::measure;
-use crate::launch::snp::{IdBlock, SnpLaunch};
 use casemate_attestation::idblock;
 use casemate_policy::{Fact, Facts, Key, Point, Policy};
+use casemate_policy_log::{DecisionLog, LogError};
 use rustix::process::{Resource, getrlimit};
 use std::path::Path;
 

@@ -1,0 +1,61 @@
+//! Policies and inputs that `casemate policy` is given as files, and how their text is shown.
+
+use crate::Failure;
+use crate::files::bad_input;
+use casemate_policy::document::MAX_DOCUMENT;
+use casemate_policy::{Input, LoadError, Point, Policy};
+use std::path::Path;
+
+/// The text of a document; `-` is standard input. Reads no more than a document may have.
+pub fn read_text(path: &Path) -> Result<String, Failure> {
+    let limit = u64::try_from(MAX_DOCUMENT).unwrap_or(u64::MAX);
+    casemate_files::read_input_text(path, limit).map_err(|error| bad_input(&error))
+}
+
+/// All errors of a document, one a line, without the characters that would steer a terminal.
+pub fn refused(error: &LoadError) -> Failure {
+    Failure::BadInput(printable(&error.to_string()))
+}
+
+/// The text with control characters, other than line feeds, made visible.
+pub fn printable(text: &str) -> String {
+    text.chars()
+        .flat_map(|c| {
+            let plain = c == '\n' || !c.is_control();
+            let escaped = (!plain).then(|| c.escape_default());
+            plain.then_some(c).into_iter().chain(escaped.into_iter().flatten())
+        })
+        .collect()
+}
+
+/// Reads a complete policy. `strict` and `permissive` name the built-in ones.
+pub fn read_policy(path: &Path) -> Result<Policy, Failure> {
+    match path.to_str() {
+        Some("builtin:strict") => return Ok(Policy::builtin_strict()),
+        Some("builtin:permissive") => return Ok(Policy::builtin_permissive()),
+        _ => {}
+    }
+    let text = read_text(path)?;
+    Policy::load(&text, &path.to_string_lossy()).map_err(|error| refused(&error))
+}
+
+/// Reads an input and the point to decide it at.
+pub fn read_input(path: &Path, point: Option<&str>) -> Result<(Point, Input), Failure> {
+    let text = read_text(path)?;
+    let input = Input::load(&text, &path.to_string_lossy()).map_err(|error| refused(&error))?;
+    let point = match point {
+        Some(name) => Point::from_name(name).ok_or_else(|| {
+            let known: Vec<&str> = Point::ALL.into_iter().map(Point::name).collect();
+            Failure::BadInput(format!("--point: {name:?} is none of {}", known.join(", ")))
+        })?,
+        None => input.point.ok_or_else(|| {
+            Failure::BadInput("the input names no decision point; give --point NAME".into())
+        })?,
+    };
+    Ok((point, input))
+}
+
+/// A JSON string.
+pub fn json(text: &str) -> String {
+    serde_json::Value::from(text).to_string()
+}
