@@ -1,6 +1,7 @@
 //! Appraising a verified report: every rule of an [`Appraisal`], each with what it saw.
 
-use super::appraisal::{Appraisal, BitRule, Floors, KeyKind};
+use super::KeyKind;
+use super::appraisal::{Appraisal, BitRule, Floors};
 use super::chain::VerifiedVek;
 use super::{Checks, Code};
 use crate::cert::VekKind;

@@ -33,8 +33,7 @@ pub(super) fn run(args: &Show) -> Outcome {
     let fields = report.unverified_fields();
     // Version 2 has no processor identification; the issuer of a VEK beside it names the generation.
     let issuer = evidence
-        .vek
-        .as_ref()
+        .vek()
         .and_then(|der| casemate_attestation::cert::Certificate::from_der(der).ok())
         .and_then(|vek| casemate_attestation::cert::recognise_name(&vek.issuer))
         .and_then(|(_, role)| role.generation());
