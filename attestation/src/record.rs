@@ -8,7 +8,7 @@
 //! record's terms, and compares every outcome: that shows that the record is consistent, and no
 //! more.
 
-use crate::cert::{CertError, Certificate, builtin};
+use crate::cert::{CertError, Certificate, KeyKind, builtin};
 use crate::context::Context;
 use crate::evidence::{Azure, ClaimsHash, Quote};
 use crate::hex::Hex;
@@ -29,8 +29,10 @@ pub struct Inputs {
     pub azure: Option<Azure>,
     /// The VEK certificate, DER.
     pub vek: Option<Vec<u8>>,
-    /// Revocation lists, DER.
+    /// Revocation lists of VCEK chains, DER.
     pub crls: Vec<Vec<u8>>,
+    /// Revocation lists of VLEK chains, DER.
+    pub vlek_crls: Vec<Vec<u8>>,
     /// ASK and ASVK certificates beside the built-in ones, DER.
     pub intermediates: Vec<Vec<u8>>,
     /// Accepted MODEL certificates, DER.
@@ -76,6 +78,15 @@ impl Inputs {
     /// # Errors
     /// When an intermediate or MODEL certificate is not one, or the isolation policy cannot be used.
     pub fn verify(&self) -> Result<Verdict, InputError> {
+        let verifier = self.verifier()?;
+        Ok(verifier.verify_azure(&self.report, self.azure.as_ref(), self.vek.as_deref()))
+    }
+
+    /// The verifier that these inputs make.
+    ///
+    /// # Errors
+    /// As [`Inputs::verify`].
+    pub fn verifier(&self) -> Result<Verifier, InputError> {
         let mut verifier = Verifier::new(self.at);
         verifier.roots = builtin();
         for der in &self.intermediates {
@@ -88,6 +99,9 @@ impl Inputs {
         for der in &self.crls {
             verifier.add_crl(der);
         }
+        for der in &self.vlek_crls {
+            verifier.add_crl_of(KeyKind::Vlek, der);
+        }
         verifier.allow_newer = self.allow_newer;
         verifier.appraisal = self.appraisal.clone();
         verifier.context = self.context.clone();
@@ -95,7 +109,7 @@ impl Inputs {
         if let Some(PolicyText { name, text }) = &self.policy {
             verifier.policy = Some(casemate_policy::Policy::load(text, name)?);
         }
-        Ok(verifier.verify_azure(&self.report, self.azure.as_ref(), self.vek.as_deref()))
+        Ok(verifier)
     }
 }
 
@@ -157,6 +171,8 @@ pub struct Record {
     azure: Option<RecordedAzure>,
     vek: Option<Blob>,
     crls: Vec<Blob>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    vlek_crls: Vec<Blob>,
     intermediates: Vec<Blob>,
     model_roots: Vec<Blob>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -274,6 +290,7 @@ impl Record {
             azure: inputs.azure.as_ref().map(RecordedAzure::new),
             vek: inputs.vek.as_deref().map(Blob::new),
             crls: blobs(&inputs.crls),
+            vlek_crls: blobs(&inputs.vlek_crls),
             intermediates: blobs(&inputs.intermediates),
             model_roots: blobs(&inputs.model_roots),
             policy: inputs.policy.clone(),
@@ -320,8 +337,9 @@ impl Record {
         terms.azure = self.azure.as_ref().map(RecordedAzure::open).transpose()?;
         terms.vek = self.vek.as_ref().map(Blob::open).transpose()?;
         terms.intermediates.extend(open_all(&self.intermediates)?);
-        if terms.crls.is_empty() {
+        if terms.crls.is_empty() && terms.vlek_crls.is_empty() {
             terms.crls = open_all(&self.crls)?;
+            terms.vlek_crls = open_all(&self.vlek_crls)?;
         }
         Ok(terms)
     }

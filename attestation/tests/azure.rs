@@ -23,7 +23,7 @@ fn evidence(name: &str) -> Evidence {
 }
 
 fn judge_with(verifier: &Verifier, evidence: &Evidence) -> Verdict {
-    verifier.verify_azure(&evidence.report, evidence.azure.as_ref(), evidence.vek.as_deref())
+    verifier.verify_azure(&evidence.report, evidence.azure.as_ref(), evidence.vek())
 }
 
 fn judge(evidence: &Evidence) -> Verdict {
@@ -73,7 +73,7 @@ fn claims_that_are_not_those_of_the_report_are_refused() {
     let chain = common::read("evidence/trustee_az_vcek_chain.pem");
     let verdict = |blob: &[u8]| {
         let mut evidence = Evidence::read(blob)?;
-        evidence.vek = Some(casemate_attestation::evidence::vek_in(&chain));
+        evidence.veks = casemate_attestation::evidence::veks_in(&chain);
         Ok::<_, EvidenceError>(judge(&evidence))
     };
     assert!(verdict(&blob).unwrap().authentic());

@@ -8,7 +8,6 @@ use casemate_attestation::evidence::{Evidence, EvidenceError, Form};
 use casemate_attestation::kds::{KEY_SERVER, vcek_paths};
 use casemate_attestation::record::{Inputs, Record};
 use casemate_attestation::report::Generation;
-use casemate_attestation::store::Store;
 use casemate_attestation::verify::Verifier;
 
 fn table(guid: [u8; 16], contents: &[u8]) -> Vec<u8> {
@@ -53,9 +52,7 @@ fn every_form_is_recognised_and_verifies() {
     ] {
         let evidence = Evidence::read(&bytes).unwrap();
         assert_eq!(evidence.form, form);
-        assert!(
-            Verifier::new(pair.at).verify(&evidence.report, evidence.vek.as_deref()).authentic()
-        );
+        assert!(Verifier::new(pair.at).verify(&evidence.report, evidence.vek()).authentic());
     }
     for (name, form, has_vek) in [
         ("ext/eternis_gcp_ext.bin", Form::Extended, true),
@@ -65,11 +62,11 @@ fn every_form_is_recognised_and_verifies() {
         ("reports/ms_turin.bin", Form::Raw, false),
     ] {
         let evidence = Evidence::read(&common::read(name)).unwrap();
-        assert_eq!((evidence.form, evidence.vek.is_some()), (form, has_vek), "{name}");
+        assert_eq!((evidence.form, evidence.vek().is_some()), (form, has_vek), "{name}");
         if has_vek {
             let mut verifier = Verifier::new(pair.at);
             verifier.appraisal.allow_broken_roots = vec![Generation::Milan];
-            let verdict = verifier.verify(&evidence.report, evidence.vek.as_deref());
+            let verdict = verifier.verify(&evidence.report, evidence.vek());
             assert!(verdict.authentic(), "{name}");
         }
     }
@@ -103,42 +100,6 @@ fn damaged_evidence_is_an_error_that_says_where() {
         fault(&[b"{\"attestation_report\":".as_slice(), &vec![b'['; 100_000]].concat()),
         EvidenceError::Json(_)
     ));
-}
-
-#[test]
-fn the_store_finds_what_was_imported_and_nothing_else() {
-    let folder = std::path::PathBuf::from(env!("CARGO_TARGET_TMPDIR"))
-        .join(format!("store-{}", std::process::id()));
-    let _ = std::fs::remove_dir_all(&folder);
-    let store = Store::new(&folder);
-    assert!(store.list().is_empty());
-    store.import_path(&common::vectors().join("reports")).unwrap();
-    store.import_path(&common::vectors().join("crls")).unwrap();
-    store.import_path(&common::vectors().join("chains/milan")).unwrap();
-    let before = store.list();
-    store.import_path(&common::vectors().join("reports")).unwrap();
-    assert_eq!(store.list(), before, "importing again changes nothing");
-    for name in ["ms_milan", "ms_genoa", "ms_turin", "virtee_milan", "trustee_vlek"] {
-        let pair = common::find(name);
-        let report = casemate_attestation::report::Report::parse(&pair.report).unwrap();
-        assert_eq!(store.find_vek(report.unverified_fields()), Some(pair.vek), "{name}");
-        let mut other = pair.report.clone();
-        other[0x187] ^= 1;
-        let other = casemate_attestation::report::Report::parse(&other).unwrap();
-        assert_eq!(store.find_vek(other.unverified_fields()), None, "{name} of another TCB");
-    }
-    assert_eq!(store.intermediates().len(), 2);
-    assert_eq!(store.crls().len(), 2);
-    assert!(store.import_path(&common::vectors().join("INDEX.md")).is_err());
-    std::fs::remove_dir_all(&folder).unwrap();
-}
-
-#[test]
-fn loose_certificates_in_a_directory_are_found() {
-    let store = Store::new(common::vectors().join("reports"));
-    let pair = common::find("ms_turin");
-    let report = casemate_attestation::report::Report::parse(&pair.report).unwrap();
-    assert_eq!(store.find_vek(report.unverified_fields()), Some(pair.vek));
 }
 
 #[test]
@@ -267,7 +228,7 @@ fn every_pair_verifies_in_every_form_it_can_travel_in() {
             verifier.appraisal.vmpl = Some(vec![0, 1]);
             verifier.appraisal.allow_broken_roots = vec![Generation::Milan];
             verifier.appraisal.guest_policy.debug = casemate_attestation::verify::BitRule::Any;
-            let verdict = verifier.verify(&evidence.report, evidence.vek.as_deref());
+            let verdict = verifier.verify(&evidence.report, evidence.vek());
             let failure = verdict.first_failure();
             assert!(verdict.authentic(), "{name}, {form}: {failure:?}");
             seen += 1;

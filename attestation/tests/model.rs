@@ -70,7 +70,7 @@ fn an_extended_report_with_the_models_table_is_read() {
         let report = chip.report(guest.state(), [0; 64], 0, select).unwrap();
         let evidence = Evidence::read(&[&report[..], &chip.cert_table()].concat()).unwrap();
         assert_eq!(evidence.form, Form::Extended);
-        let verdict = verifier().verify(&evidence.report, evidence.vek.as_deref());
+        let verdict = verifier().verify(&evidence.report, evidence.vek());
         assert!(verdict.authentic(), "{:#?}", verdict.failures().collect::<Vec<_>>());
         assert_eq!(verdict.vek().unwrap().extensions.kind.name(), kind);
     }

@@ -103,9 +103,9 @@ fn recorded_evidence_is_judged_under_the_callers_terms() {
 fn azure_evidence_goes_through_a_record_whole() {
     let evidence = Evidence::read(&common::read("evidence/trustee_az_evidence_v2.json")).unwrap();
     let mut inputs = Inputs {
+        vek: evidence.vek().map(<[u8]>::to_vec),
         report: evidence.report,
         azure: evidence.azure,
-        vek: evidence.vek,
         at: common::at("2026-03-01"),
         ..Inputs::default()
     };

@@ -318,24 +318,34 @@ fn an_isolation_policy_decides_a_report_and_its_decision_is_logged() {
 }
 
 #[test]
-fn what_is_no_regular_file_is_written_to_and_not_replaced() {
+fn a_device_is_written_to_and_nothing_is_written_through_a_link() {
     let (report, cert) = (vector("reports/ms_turin.bin"), vector("reports/ms_turin.vcek.der"));
     let folder = scratch("links");
     std::fs::create_dir_all(&folder).unwrap();
-    for target in [Path::new("/dev/null"), &folder.join("record.json")] {
-        std::fs::write(target, "old").unwrap();
-        let link = folder.join("link");
-        std::os::unix::fs::symlink(target, &link).unwrap();
+    let verify = |record: &Path| {
         let arguments = ["attest", "verify", path(&report), "--cert", path(&cert), "-q"];
-        expect(3, &[&arguments[..], &["--at", "2026-06-01", "--record", path(&link)]].concat());
-        assert_eq!(std::fs::read_link(&link).unwrap(), target);
-        std::fs::remove_file(&link).unwrap();
-    }
-    let record = folder.join("record.json");
+        [&arguments[..], &["--at", "2026-06-01", "--record", path(record)]]
+            .concat()
+            .into_iter()
+            .map(ToOwned::to_owned)
+            .collect::<Vec<String>>()
+    };
+    let run = |status, record: &Path| {
+        expect(status, &verify(record).iter().map(String::as_str).collect::<Vec<_>>())
+    };
+    run(3, Path::new("/dev/null"));
+    assert!(!std::fs::metadata("/dev/null").unwrap().is_file());
+    let (record, link) = (folder.join("record.json"), folder.join("link"));
+    run(3, &record);
     expect(3, &["attest", "replay", path(&record), "-q", "--at", "2026-06-01"]);
+    std::fs::write(&record, "kept").unwrap();
+    std::os::unix::fs::symlink(&record, &link).unwrap();
+    let (_, err) = run(1, &link);
+    assert!(err.contains("symbolic link"), "{err}");
+    assert_eq!(std::fs::read(&record).unwrap(), b"kept");
     expect(1, &["attest", "verify", path(&report), "--record", path(&folder)]);
     let left = std::fs::read_dir(&folder).unwrap().count();
-    assert_eq!(left, 1, "nothing temporary stays");
+    assert_eq!(left, 2, "nothing temporary stays");
     std::fs::remove_dir_all(&folder).unwrap();
 }
 
@@ -360,9 +370,13 @@ fn mistakes_in_the_use_of_a_store_are_bad_input() {
     assert!(err.contains("no such directory"), "{err}");
     expect(2, &["attest", "certs", "--dir", path(&cert)]);
     expect(2, &[&dir[..], &["--import", "/nonexistent"]].concat());
-    let (_, err) = expect(2, &[&dir[..], &["--import", path(&chains)]].concat());
-    assert!(err.contains("directories inside are not searched"), "{err}");
+    let measure = vector("measure");
+    let (_, err) = expect(2, &[&dir[..], &["--import", path(&measure)]].concat());
+    assert!(err.contains("nothing in it was imported"), "{err}");
     assert!(!store.exists());
+    let (out, _) = expect(0, &[&dir[..], &["--import", path(&chains)]].concat());
+    assert_eq!(out.lines().filter(|line| line.starts_with("imported ")).count(), 9, "{out}");
+    std::fs::remove_dir_all(&store).unwrap();
 }
 
 #[test]

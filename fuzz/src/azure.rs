@@ -50,11 +50,10 @@ pub fn evidence(data: &[u8]) {
         let Some(azure) = &evidence.azure else { return };
         let mut verifier = Verifier::new(AT);
         verifier.appraisal.allow_broken_roots = vec![Generation::Milan];
-        let vek = genuine.iter().find_map(|one| {
-            (one.report == evidence.report).then_some(one.vek.as_deref()).flatten()
-        });
-        let verdict =
-            verifier.verify_azure(&evidence.report, Some(azure), vek.or(evidence.vek.as_deref()));
+        let vek = genuine
+            .iter()
+            .find_map(|one| (one.report == evidence.report).then_some(one.vek()).flatten());
+        let verdict = verifier.verify_azure(&evidence.report, Some(azure), vek.or(evidence.vek()));
         if verdict.authentic() {
             // The blob without its quote, or with another quote of the same VM (versions 0 and 1),
             // is genuine, too.

@@ -7,7 +7,7 @@
 //! Source: guest-components, `attestation-agent/attester/src/az_snp_vtpm`, and trustee,
 //! `deps/verifier/src/az_snp_vtpm`.
 
-use super::{Evidence, EvidenceError, Form, Quote, json_error, tsm::base64, vek_in};
+use super::{Evidence, EvidenceError, Form, Quote, json_error, tsm::base64, veks_in};
 use crate::hex;
 use serde::Deserialize;
 use serde_json::Value;
@@ -88,7 +88,8 @@ fn assemble(
     let (report, mut azure) = super::hcl::read(blob)?;
     azure.quote = Some(quote);
     azure.user_data_is_nonce = user_data_is_nonce;
-    Ok(Evidence { form: Form::AzureVtpm, report, vek: Some(vek_in(vcek)), azure: Some(azure) })
+    let base = Evidence::of_report(Form::AzureVtpm, &report);
+    Ok(Evidence { veks: veks_in(vcek), azure: Some(azure), ..base }.sorted())
 }
 
 fn registers(values: Vec<Vec<u8>>) -> Result<Vec<[u8; 32]>, EvidenceError> {

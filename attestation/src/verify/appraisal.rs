@@ -3,6 +3,7 @@
 //! Principle: every key is optional and only narrows; an absent key leaves the built-in rule. Unknown keys
 //! are errors. There is no key that switches a structural or cryptographic check off.
 
+use crate::cert::KeyKind;
 use crate::hex::Hex;
 use crate::report::{Fields, FirmwareVersion, Generation, Tcb};
 use serde::{Deserialize, Serialize};
@@ -203,26 +204,6 @@ impl TcbRules {
             Generation::Genoa => &self.genoa,
             Generation::Turin => &self.turin,
             Generation::Venice => &self.venice,
-        }
-    }
-}
-
-/// Which endorsement keys are accepted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-#[allow(missing_docs, reason = "named as the keys")]
-pub enum KeyKind {
-    Vcek,
-    Vlek,
-}
-
-impl KeyKind {
-    /// The name of the certificate.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Vcek => "VCEK",
-            Self::Vlek => "VLEK",
         }
     }
 }

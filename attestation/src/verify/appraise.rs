@@ -1,9 +1,10 @@
 //! Appraising a verified report: every rule of an [`Appraisal`], each with what it saw.
 
-use super::appraisal::{Appraisal, BitRule, Floors, KeyKind};
+use super::KeyKind;
+use super::appraisal::{Appraisal, BitRule, Floors};
 use super::chain::VerifiedVek;
 use super::{Checks, Code};
-use crate::cert::VekKind;
+use crate::cert::{Authority, VekKind};
 use crate::hex::{self, Hex};
 use crate::report::{
     Fields, Generation, PLATFORM_BITS, POLICY_BITS, POLICY_MUST_BE_ONE, Report, Verified,
@@ -54,8 +55,9 @@ fn platform_identity(f: &Fields, vek: &VerifiedVek, rules: &Appraisal, checks: &
             let wanted = listed(allowed.iter().map(|allowed| allowed.name()));
             checks.fail(Code::GenerationAllowed, generation.name(), wanted);
         }
-        // Being on a list of generations is not enough: it may be older than the break.
-        _ => match generation.broken_root() {
+        // Being on a list of generations is not enough: it may be older than the break. A MODEL
+        // root has no secret to break: whoever trusts one has said so, and the verdict says MODEL.
+        _ => match generation.broken_root().filter(|_| vek.authority == Authority::Amd) {
             None => checks.pass(Code::GenerationAllowed, generation.name()),
             Some(why) if rules.allow_broken_roots.contains(&generation) => {
                 checks.warn(

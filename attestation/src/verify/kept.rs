@@ -32,8 +32,9 @@ impl Verifier {
         }
         // A signature names a list: two lists under one signature say the same.
         let known = |signature: &Vec<u8>| vek.rests_on.lists.contains(signature);
-        let ours = self.crls.iter().filter(|crl| crl.issuer == vek.rests_on.root_name);
-        if let Some(new) = ours.clone().find(|crl| !known(&crl.signature)) {
+        let lists = self.crls.iter().chain(&self.vlek_crls);
+        let mut ours = lists.filter(|crl| crl.issuer == vek.rests_on.root_name);
+        if let Some(new) = ours.find(|crl| !known(&crl.signature)) {
             let issued = crate::time::format(new.this_update);
             let saw =
                 format!("the list of {issued} was not there when the kept chain was verified");

@@ -9,6 +9,7 @@
 
 mod appraisal;
 mod appraise;
+mod authentic;
 mod azure;
 mod chain;
 mod check;
@@ -21,9 +22,10 @@ mod structure;
 mod verdict;
 
 pub use appraisal::{
-    Appraisal, AppraisalError, AzureRules, BitRule, GuestPolicyRules, KeyKind, PlatformRules,
-    TcbFloor, TcbFloors, TcbPreset, TcbRules,
+    Appraisal, AppraisalError, AzureRules, BitRule, GuestPolicyRules, PlatformRules, TcbFloor,
+    TcbFloors, TcbPreset, TcbRules,
 };
+pub use authentic::NotGenuine;
 pub use azure::{Bound, BoundQuote};
 pub use chain::VerifiedVek;
 pub use check::{Check, Checks, Status, Text};
@@ -32,6 +34,7 @@ pub use freshness::Demand;
 pub use isolation::{PolicyDecision, facts};
 pub use verdict::{Conclusion, Property, Seen, Verdict};
 
+pub use crate::cert::KeyKind;
 use crate::cert::{Crl, Roots, VekKind, builtin};
 use crate::context::Context;
 use crate::crypto::{Backend, default_backend};
@@ -43,8 +46,10 @@ use crate::report::{Report, ReportError, Unverified, Verified};
 pub struct Verifier {
     /// Trusted roots and the CA certificates at hand.
     pub roots: Roots,
-    /// Revocation lists.
+    /// Revocation lists of VCEK chains: what the ASK's distribution point gives.
     pub crls: Vec<Crl>,
+    /// Revocation lists of VLEK chains: what the ASVK's distribution point gives.
+    pub vlek_crls: Vec<Crl>,
     /// Revocation lists that could not be parsed: one makes the verdict a refusal.
     pub damaged_crls: Vec<String>,
     /// The time to judge validity at, seconds since 1970.
@@ -71,6 +76,7 @@ impl Verifier {
         Self {
             roots: builtin(),
             crls: Vec::new(),
+            vlek_crls: Vec::new(),
             damaged_crls: Vec::new(),
             at,
             allow_newer: false,
@@ -82,11 +88,23 @@ impl Verifier {
         }
     }
 
-    /// Adds a revocation list; one that cannot be parsed fails every verdict from here on.
+    /// Adds a revocation list of VCEK chains; one that cannot be parsed fails every verdict from
+    /// here on.
     pub fn add_crl(&mut self, der: &[u8]) {
-        match Crl::from_der(der) {
-            Ok(crl) => self.crls.push(crl),
-            Err(error) => self.damaged_crls.push(error.to_string()),
+        self.add_crl_of(KeyKind::Vcek, der);
+    }
+
+    /// Adds a revocation list of one kind of chain.
+    ///
+    /// AMD publishes two lists of each root key, one at the distribution point of the ASK and one
+    /// at that of the ASVK. Nothing inside a list says which it is, so whoever brings it says so: a
+    /// chain is shown as checked only by the list that its own certificate names. A serial that is
+    /// on the other list is revoked all the same.
+    pub fn add_crl_of(&mut self, kind: KeyKind, der: &[u8]) {
+        match (Crl::from_der(der), kind) {
+            (Ok(crl), KeyKind::Vcek) => self.crls.push(crl),
+            (Ok(crl), KeyKind::Vlek) => self.vlek_crls.push(crl),
+            (Err(error), _) => self.damaged_crls.push(error.to_string()),
         }
     }
 
@@ -175,21 +193,26 @@ impl Verifier {
         for fault in &self.damaged_crls {
             checks.fail(Code::CrlParse, fault.clone(), "a DER revocation list");
         }
-        if self.damaged_crls.is_empty() && !self.crls.is_empty() {
-            checks.pass(Code::CrlParse, format!("{} given", self.crls.len()));
+        let lists = self.crls.len().saturating_add(self.vlek_crls.len());
+        if self.damaged_crls.is_empty() && lists > 0 {
+            checks.pass(Code::CrlParse, format!("{lists} given"));
         }
-        let context = chain::Context {
-            roots: &self.roots,
-            crls: &self.crls,
-            at: self.at,
-            backend: self.backend,
-        };
+        let context = self.context();
         let verified = context.verify(der, checks);
-        let why =
-            if self.crls.is_empty() { "no revocation list given" } else { "chain not verified" };
+        let why = if lists == 0 { "no revocation list given" } else { "chain not verified" };
         checks.skip_missing(&[Code::CrlParse], why);
         checks.skip_missing(&chain::CHAIN_CODES, "an earlier check of the chain failed");
         verified
+    }
+
+    fn context(&self) -> chain::Context<'_> {
+        chain::Context {
+            roots: &self.roots,
+            crls: &self.crls,
+            vlek_crls: &self.vlek_crls,
+            at: self.at,
+            backend: self.backend,
+        }
     }
 
     fn finish(

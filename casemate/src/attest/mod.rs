@@ -7,7 +7,6 @@ mod print;
 mod replay;
 mod report_data;
 mod show;
-mod store;
 mod table;
 mod terms;
 mod verify;

@@ -1,12 +1,11 @@
 //! `casemate attest replay`: evidence on record, judged again.
 
 use super::terms::{Telling, Terms, status, tell};
-use super::verify::from_store;
 use crate::files::read_file;
 use crate::out::{errln, outln};
 use crate::{Failure, Outcome};
+use casemate_attestation::evidence::{Evidence, Form};
 use casemate_attestation::record::{Record, Replay as Repeated};
-use casemate_attestation::store::Store;
 use casemate_foreign_text::value;
 use clap::Args;
 use std::path::PathBuf;
@@ -30,7 +29,7 @@ pub struct Replay {
     /// Judge under the record's own roots, time, policy and expected values. Proves that the record
     /// is consistent, no more.
     #[arg(long, conflicts_with_all = [
-        "certs_dir", "crl", "report_data", "nonce", "policy", "at", "allow_newer", "allow_broken_root",
+        "certs_dir", "crl", "vlek_crl", "report_data", "nonce", "policy", "at", "allow_newer", "allow_broken_root",
         "accept_model_root",
     ])]
     own_terms: bool,
@@ -58,9 +57,12 @@ pub(super) fn run(args: &Replay) -> Outcome {
         return own_terms(args, &record, &repeated);
     }
     let mut inputs = record.evidence(args.terms.inputs()?).map_err(|error| failed(&error))?;
-    if let Some(path) = &args.terms.certs_dir {
-        from_store(&Store::new(path), &mut inputs);
-    }
+    let evidence = Evidence {
+        veks: inputs.vek.take().into_iter().collect(),
+        azure: inputs.azure.take(),
+        ..Evidence::of_report(Form::Raw, &inputs.report)
+    };
+    args.terms.complete(&mut inputs, &[], &evidence)?;
     let verdict = inputs.verify().map_err(|error| Failure::BadInput(error.to_string()))?;
     args.terms.conclude(&verdict, args.told, "evidence record", &inputs)
 }

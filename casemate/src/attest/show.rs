@@ -3,7 +3,7 @@
 use crate::files::{print_json, read_file};
 use crate::out::{out, outln};
 use crate::{Failure, Outcome};
-use casemate_attestation::evidence::{Claims, Evidence};
+use casemate_attestation::evidence::{Claims, ClaimsError, Evidence};
 use casemate_attestation::hex::encode;
 use casemate_attestation::report::{
     Bit, Fields, Generation, PLATFORM_BITS, POLICY_BITS, Report, SigningKey, Tcb, unknown_bits,
@@ -33,30 +33,38 @@ pub(super) fn run(args: &Show) -> Outcome {
     let fields = report.unverified_fields();
     // Version 2 has no processor identification; the issuer of a VEK beside it names the generation.
     let issuer = evidence
-        .vek
-        .as_ref()
+        .vek()
         .and_then(|der| casemate_attestation::cert::Certificate::from_der(der).ok())
         .and_then(|vek| casemate_attestation::cert::recognise_name(&vek.issuer))
         .and_then(|(_, role)| role.generation());
     let generation = fields.generation().or(issuer);
     let claims = evidence.azure.as_ref().map(|azure| Claims::parse(&azure.claims));
-    let claims = claims.transpose().map_err(|error| bad(&error))?;
     if args.json {
         let mut value = to_json(fields, generation);
         if let Some(object) = value.as_object_mut() {
             object.insert("verified".to_owned(), false.into());
-            object.insert("azure".to_owned(), claims.map(|claims| claims_json(&claims)).into());
+            object.insert("azure".to_owned(), claims.map(shown).into());
         }
         print_json(&value);
     } else {
         outln!("NOT VERIFIED: what follows is what the bytes say ({})", evidence.form.name());
         print_fields(fields, generation);
-        if let Some(claims) = claims {
-            let row = |name: &str, value: &str| outln!("{name:<20} {value}");
-            claim_rows(&claims, &row);
+        let row = |name: &str, value: &str| outln!("{name:<20} {value}");
+        match claims {
+            None => {}
+            Some(Ok(claims)) => claim_rows(&claims, &row),
+            Some(Err(error)) => row("Azure claims", &format!("cannot be read: {error}")),
         }
     }
     Ok(())
+}
+
+/// Claims in JSON, or why they cannot be read.
+fn shown(claims: Result<Claims, ClaimsError>) -> Value {
+    match claims {
+        Ok(claims) => claims_json(&claims),
+        Err(error) => json!({ "error": error.to_string() }),
+    }
 }
 
 /// The claims of Azure's paravisor, row by row.

@@ -2,28 +2,34 @@
 //! rules; and how the verdict is told.
 
 use super::policy::{self, Wanted};
-use super::print;
+use super::{certs, print};
 use crate::files::{print_json, read_file};
 use crate::out::errln;
 use crate::{Failure, Outcome};
-use casemate_attestation::cert::{builtin, certificates_in};
+use casemate_attestation::cert::{Certificate, builtin, certificates_in, crls_in};
+use casemate_attestation::evidence::Evidence;
 use casemate_attestation::record::Inputs;
 use casemate_attestation::report::Generation;
+use casemate_attestation::resolve::{ResolveError, complete};
+use casemate_attestation::store::Store;
 use casemate_attestation::verify::{Conclusion, Verdict};
 use clap::Args;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Under what evidence is judged.
 #[derive(Debug, Args)]
 pub struct Terms {
     /// Directory with certificates, as `casemate attest certs` keeps it.
     #[arg(long, value_name = "DIR")]
-    pub(super) certs_dir: Option<PathBuf>,
-    /// Revocation list of the generation's root key, DER; may be given several times.
+    certs_dir: Option<PathBuf>,
+    /// Revocation list for VCEK chains, DER or PEM; may be given several times.
     #[arg(long, value_name = "FILE")]
     crl: Vec<PathBuf>,
+    /// Revocation list for VLEK chains: what the ASVK's address gives, which is another list.
+    #[arg(long, value_name = "FILE")]
+    vlek_crl: Vec<PathBuf>,
     #[command(flatten)]
-    pub(super) wanted: Wanted,
+    wanted: Wanted,
     /// Time of judgement, `YYYY-MM-DD`, `YYYY-MM-DDThh:mm:ssZ` or seconds since 1970; default now.
     #[arg(long, value_name = "TIME")]
     at: Option<String>,
@@ -68,9 +74,6 @@ fn generation(text: &str) -> Result<Generation, String> {
 impl Terms {
     /// The caller's part of a verification; the evidence is still missing.
     pub(super) fn inputs(&self) -> Result<Inputs, Failure> {
-        let bad = |path: &PathBuf, error: &dyn std::fmt::Display| {
-            Failure::BadInput(format!("{}: {error}", path.display()))
-        };
         let mut inputs = Inputs {
             at: time(self.at.as_deref())?,
             allow_newer: self.allow_newer,
@@ -79,19 +82,51 @@ impl Terms {
         policy::gather(&self.wanted, &mut inputs)?;
         inputs.appraisal.allow_broken_roots.extend(&self.allow_broken_root);
         for path in &self.crl {
-            inputs.crls.push(read_file(path)?);
+            inputs.crls.extend(lists_in(path)?);
         }
-        if let Some(path) = &self.accept_model_root {
-            let bundle = certificates_in(&read_file(path)?).map_err(|error| bad(path, &error))?;
-            builtin().accept_model(bundle.clone()).map_err(|error| bad(path, &error))?;
-            inputs.model_roots = bundle.iter().map(|one| one.der().to_vec()).collect();
+        for path in &self.vlek_crl {
+            inputs.vlek_crls.extend(lists_in(path)?);
+        }
+        inputs.model_roots = self.model()?.iter().map(|one| one.der().to_vec()).collect();
+        Ok(inputs)
+    }
+
+    /// Puts evidence into the inputs, with the certificates and lists that it is judged with.
+    /// `given` are certificates that the caller names, which go first.
+    pub(super) fn complete(
+        &self,
+        inputs: &mut Inputs,
+        given: &[Vec<u8>],
+        evidence: &Evidence,
+    ) -> Outcome {
+        let mut roots = builtin();
+        let model = self.model()?;
+        if !model.is_empty() {
+            roots.accept_model(model).map_err(|error| self.bad_model(&error))?;
         }
         if let Some(path) = &self.certs_dir
             && !path.is_dir()
         {
-            return Err(bad(path, &"not a directory"));
+            return Err(Failure::BadInput(format!("{}: not a directory", path.display())));
         }
-        Ok(inputs)
+        let store = self.certs_dir.as_ref().map(|path| Store::under(path, roots));
+        complete(inputs, given, evidence, store.as_ref()).map_err(|error| match error {
+            ResolveError::Store(error) => certs::failure(&error),
+            ResolveError::Input(error) => Failure::BadInput(error.to_string()),
+        })
+    }
+
+    /// The MODEL certificates that are trusted.
+    fn model(&self) -> Result<Vec<Certificate>, Failure> {
+        let Some(path) = &self.accept_model_root else { return Ok(Vec::new()) };
+        let bundle = certificates_in(&read_file(path)?).map_err(|error| self.bad_model(&error))?;
+        builtin().accept_model(bundle.clone()).map_err(|error| self.bad_model(&error))?;
+        Ok(bundle)
+    }
+
+    fn bad_model(&self, error: &dyn std::fmt::Display) -> Failure {
+        let path = self.accept_model_root.as_deref().unwrap_or(Path::new("MODEL root"));
+        Failure::BadInput(format!("{}: {error}", path.display()))
     }
 
     /// Logs and tells a verdict, and turns it into an exit status.
@@ -106,6 +141,16 @@ impl Terms {
         tell(verdict, told, form, inputs.at, &inputs.report);
         status(verdict, told.quiet, self.authenticity_only)
     }
+}
+
+/// The lists of a file. One that holds none goes to the verifier as it is, which says why it
+/// refuses it.
+fn lists_in(path: &Path) -> Result<Vec<Vec<u8>>, Failure> {
+    let bytes = read_file(path)?;
+    Ok(match crls_in(&bytes) {
+        Ok(lists) => lists.iter().map(|crl| crl.der().to_vec()).collect(),
+        Err(_) => vec![bytes],
+    })
 }
 
 /// Prints a verdict.

@@ -3,10 +3,8 @@
 use super::terms::{Telling, Terms};
 use crate::files::{read_file, write_file};
 use crate::{Failure, Outcome};
-use casemate_attestation::evidence::{Evidence, EvidenceError, Form, vek_in};
+use casemate_attestation::evidence::{Evidence, EvidenceError, Form, veks_in};
 use casemate_attestation::record::{Inputs, Record};
-use casemate_attestation::report::Report;
-use casemate_attestation::store::Store;
 use clap::Args;
 use std::path::PathBuf;
 
@@ -21,7 +19,8 @@ pub struct Verify {
     /// JSON pair, Azure HCL blob, or JSON of Confidential Containers: SnpEvidence, or az-snp-vtpm
     /// evidence of version 0, 1 or 2.
     report: PathBuf,
-    /// VCEK or VLEK certificate, DER or PEM; goes before any that the evidence carries.
+    /// VCEK or VLEK certificate, DER or PEM; tried before those that the evidence carries and the
+    /// store has.
     #[arg(long, value_name = "FILE")]
     cert: Option<PathBuf>,
     /// Certificate table that belongs to the report (configfs-tsm auxblob).
@@ -59,42 +58,13 @@ fn gather(args: &Verify) -> Result<(Inputs, &'static str), Failure> {
     if let Some(path) = &args.aux {
         evidence = evidence.with_table(&read_file(path)?).map_err(|error| refused(&error))?;
     }
-    if let Some(path) = &args.cert {
-        evidence.vek = Some(vek_in(&read_file(path)?));
-    }
-    let mut inputs = Inputs {
-        report: evidence.report,
-        azure: evidence.azure,
-        vek: evidence.vek,
-        ..args.terms.inputs()?
-    };
-    if let Some(path) = &args.terms.certs_dir {
-        from_store(&Store::new(path), &mut inputs);
-    }
+    let given = args.cert.as_deref().map(read_file).transpose()?;
+    let given = given.map(|bytes| veks_in(&bytes)).unwrap_or_default();
+    let mut inputs = args.terms.inputs()?;
+    args.terms.complete(&mut inputs, &given, &evidence)?;
     Ok((inputs, evidence.form.name()))
 }
 
 fn refused(error: &EvidenceError) -> Failure {
     Failure::Failed(format!("refused: {error}"))
-}
-
-/// Takes from the store what is not given otherwise.
-pub(super) fn from_store(store: &Store, inputs: &mut Inputs) {
-    let Ok(report) = Report::parse(&inputs.report) else { return };
-    let fields = report.unverified_fields();
-    if inputs.vek.is_none() {
-        inputs.vek = store.find_vek(fields);
-    }
-    inputs.intermediates = store.intermediates().iter().map(|one| one.der().to_vec()).collect();
-    if inputs.crls.is_empty() {
-        // The issuer of the VEK names the generation; a report of version 2 does not.
-        let generation = inputs
-            .vek
-            .as_ref()
-            .and_then(|der| casemate_attestation::cert::Certificate::from_der(der).ok())
-            .and_then(|vek| casemate_attestation::cert::recognise_name(&vek.issuer))
-            .and_then(|(_, role)| role.generation());
-        let ours = store.crls().into_iter().filter(|(of, _)| Some(*of) == generation);
-        inputs.crls = ours.map(|(_, crl)| crl.der().to_vec()).collect();
-    }
 }

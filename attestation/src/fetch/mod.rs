@@ -1,10 +1,14 @@
 //! Asking a key server for certificates and revocation lists.
 //!
-//! Principle: only when asked, one thing at a time, and politely. The server is no authority: what it sends is parsed and
-//! kept like any file, and verified when it is used. AMD's server allows a chip about one request in ten seconds and
-//! answers 429 beyond that, so a refusal is followed by a wait: what the server says in `Retry-After`, else twice the
-//! wait before.
-//! Limit: answers of at most 256 KiB, no redirects, 30 seconds for one request.
+//! Principle: only when asked, one thing at a time, and politely. The server is no authority: what
+//! it sends is parsed and kept like any file, and verified when it is used. AMD's server allows a
+//! chip about one request in ten seconds and answers 429 beyond that, so a refusal is followed by a
+//! wait: what the server says in `Retry-After`, else twice the wait before. Limit: answers of at
+//! most 256 KiB, no redirects, 30 seconds for one request.
+
+mod supply;
+
+pub use supply::{Fetched, SupplyError, supply};
 
 use crate::kds::KEY_SERVER;
 use std::io::Read;
@@ -20,7 +24,8 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 pub struct BackOff {
     /// Requests in all, the first included.
     pub tries: u32,
-    /// The wait after the first refusal that does not say one; twice as long after each further one.
+    /// The wait after the first refusal that does not say one; twice as long after each further
+    /// one.
     pub first: Duration,
     /// The longest wait, whatever the server says.
     pub longest: Duration,
