@@ -170,13 +170,16 @@ pub(crate) fn canonical(word: &str) -> Box<str> {
     format!("{}{value}", name.replace('-', "_")).into()
 }
 
-/// The word that a policy means: written as rules know words, and as in a line, so that quotes that the kernel drops are
-/// dropped here.
+/// The word that a policy means: written as rules know words. It may be quoted as in a line; all quotes that the kernel
+/// would drop are dropped, so that what is written out again means the same.
 pub(crate) fn word(text: &str) -> Box<str> {
-    match words(text.as_bytes()).as_slice() {
-        [one] => one.clone(),
-        _ => canonical(text),
+    let mut word = canonical(text);
+    while let [shorter] = words(word.as_bytes()).as_slice()
+        && shorter.len() < word.len()
+    {
+        word = shorter.clone();
     }
+    word
 }
 
 /// What words that a policy means begin with. A prefix that ends in the name is written as names are.
