@@ -47,6 +47,7 @@ mod rules;
 mod schema;
 mod search;
 mod starter;
+mod whole;
 
 pub use canonical::digest;
 pub use cmdline::{CommandLine, CommandLineError, MAX_LINE};
