@@ -15,7 +15,6 @@
 //!
 //! The kernel's own readers are not the only ones, so a line has three views, see [`CommandLine`].
 
-use crate::fields::Kind;
 use std::collections::BTreeMap;
 
 /// Longest line in bytes: x86 has 2048 with the final zero (`COMMAND_LINE_SIZE`), and cuts what is longer.
@@ -135,18 +134,6 @@ impl CommandLine {
     #[must_use]
     pub fn taken(&self) -> &[Box<str>] {
         &self.taken
-    }
-}
-
-impl CommandLine {
-    /// What a rule of this kind looks at.
-    #[must_use]
-    pub(crate) fn view(&self, kind: Kind) -> &[Box<str>] {
-        match kind {
-            Kind::NamesForbidden => self.seen(),
-            Kind::NamesRequired => self.taken(),
-            _ => self.words(),
-        }
     }
 }
 
