@@ -1,10 +1,12 @@
-//! The registers that each vCPU of a plan starts with: one description, for the launch digest and for KVM.
+//! The registers that each vCPU of a plan starts with: one description, for the launch digest and
+//! for KVM.
 //!
-//! They are written down in the form in which the processor measures them ([`VcpuState`]); `kvm` translates that into
-//! KVM's structures. Were it the other way round, a register that KVM is told and the digest is not would show only on
-//! the day a launch fails.
+//! They are written down in the form in which the processor measures them ([`VcpuState`]); `kvm`
+//! translates that into KVM's structures. Were it the other way round, a register that KVM is told
+//! and the digest is not would show only on the day a launch fails.
 
 use casemate_attestation::digest::{Segment, VcpuState};
+use casemate_layout::map;
 
 /// Where and how the boot processor starts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
@@ -26,8 +28,8 @@ const CR4: u64 = 0x0000_0620;
 /// LME, LMA, NXE. SVME is KVM's own business and must not be set by user space.
 const EFER: u64 = 0x0000_0d00;
 
-/// Flat segments as a VMCB holds them (AMD 24593, appendix B); nothing loads them from a table before the guest has its
-/// own. Attributes: type 3:0, S 4, P 7, L 9, D/B 10, G 11.
+/// Flat segments as a VMCB holds them (AMD 24593, appendix B); nothing loads them from a table
+/// before the guest has its own. Attributes: type 3:0, S 4, P 7, L 9, D/B 10, G 11.
 const CODE: Segment = Segment::new(0x08, 0xa9b, 0xffff_ffff, 0);
 const DATA: Segment = Segment::new(0x10, 0xc93, 0xffff_ffff, 0);
 const TASK: Segment = Segment::new(0, 0x8b, 0xffff, 0);
@@ -36,8 +38,7 @@ const LDT: Segment = Segment::new(0, 0x82, 0xffff, 0);
 const NO_TABLE: Segment = Segment::new(0, 0, 0, 0);
 
 impl BootState {
-    /// All registers of the boot processor. KVM's reset leaves 0x600 in RDX, a processor signature, which would make the
-    /// digest depend on the host: it is zero.
+    /// All registers of the boot processor. RDX is zero as in [`parked`].
     #[must_use]
     pub fn registers(&self) -> VcpuState {
         VcpuState {
@@ -58,14 +59,55 @@ impl BootState {
             rip: self.rip,
             rsp: self.rsp,
             rsi: self.rsi,
-            ..parked()
+            rdx: 0,
+            ..VcpuState::kvm_reset()
         }
     }
 }
 
-/// KVM's reset state with RDX 0: what every vCPU but the first is launched with.
-fn parked() -> VcpuState {
-    VcpuState { rdx: 0, ..VcpuState::kvm_reset() }
+/// Present segments of one byte in a page that nobody ever makes valid.
+const STUCK_CODE: Segment = Segment::new(0, 0x9b, 0, map::PARKED.start);
+const STUCK_DATA: Segment = Segment::new(0, 0x93, 0, map::PARKED.start);
+const STUCK_TASK: Segment = Segment::new(0, 0x8b, 0, map::PARKED.start);
+const STUCK_LDT: Segment = Segment::new(0, 0x82, 0, map::PARKED.start);
+/// Beyond the limit of [`STUCK_CODE`], and with its base still in [`map::PARKED`].
+const STUCK_RIP: u64 = 0xff0;
+
+/// What every vCPU but the first is launched with: a state that leads nowhere.
+///
+/// KVM launches, and the firmware measures, a state for each vCPU, and the host can run it whenever
+/// it likes, for as long as the guest lives; that KVM holds the vCPU back is the host's good will.
+/// A Linux guest never uses it: it makes a state of its own for each processor that it starts (GHCB
+/// AP creation, `wakeup_cpu_via_vmgexit` in Linux). The reset state that KVM leaves there has an
+/// interrupt table in page 0 and a stack below 64 KiB, so that one injected event would run
+/// whatever bytes these pages hold by then, as 16-bit code with all the guest's rights.
+///
+/// Here three things each suffice. The instruction pointer is beyond the code segment's limit, so
+/// no instruction is ever fetched: #GP. The interrupt table has limit 0, so neither that nor any
+/// other event has a vector: it becomes a double fault, which has none either, and the processor
+/// shuts down. And code and stack are in a page that neither boot code nor Linux ever accepts, so
+/// that even without limits every access would fault, and nothing be written. Shutdown ends the VM,
+/// as the host can at any time.
+///
+/// RDX is 0, where KVM's reset leaves a processor signature, which would make the digest depend on
+/// the host.
+#[must_use]
+pub fn parked() -> VcpuState {
+    VcpuState {
+        rdx: 0,
+        rip: STUCK_RIP,
+        cs: STUCK_CODE,
+        ss: STUCK_DATA,
+        ds: STUCK_DATA,
+        es: STUCK_DATA,
+        fs: STUCK_DATA,
+        gs: STUCK_DATA,
+        tr: STUCK_TASK,
+        ldtr: STUCK_LDT,
+        gdtr: NO_TABLE,
+        idtr: NO_TABLE,
+        ..VcpuState::kvm_reset()
+    }
 }
 
 /// The state of each of `vcpus` vCPUs, in order, as an SNP launch measures it.
