@@ -115,3 +115,98 @@ pub fn vcpu_states(boot: &BootState, vcpus: u32) -> impl Iterator<Item = VcpuSta
     let boot = boot.registers();
     std::iter::once(boot).chain(std::iter::repeat(parked())).take(vcpus as usize)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a processor in this state does before its first instruction: fetches it, or takes
+    /// `event`, a vector. By the processor's own rules for real mode (AMD64 APM volume 2,
+    /// "Real-Mode Interrupt Control Transfers" and "Segment-Limit Checks"): a MODEL, written from
+    /// the manual, of no more than the two.
+    #[derive(Debug, PartialEq, Eq)]
+    enum First {
+        Fetches(u64),
+        /// Runs the handler whose vector lies here, after a push to this address.
+        Handles {
+            vector_at: u64,
+            pushes_at: u64,
+        },
+        ShutsDown,
+    }
+
+    const GENERAL_PROTECTION: u8 = 13;
+    const DOUBLE_FAULT: u8 = 8;
+
+    fn first(state: &VcpuState, event: Option<u8>) -> First {
+        assert_eq!((state.cr0 & 1, state.efer, state.rflags), (0, 0, 2), "not real mode");
+        match event {
+            None if state.rip > u64::from(state.cs.limit) => first(state, Some(GENERAL_PROTECTION)),
+            None => First::Fetches(state.cs.base + state.rip),
+            Some(vector) => {
+                let entry = u64::from(vector) * 4;
+                let has_vector = entry + 3 <= u64::from(state.idtr.limit);
+                let top = state.rsp.wrapping_sub(2) & 0xffff;
+                let has_stack = top < u64::from(state.ss.limit);
+                match (has_vector && has_stack, vector) {
+                    (true, _) => First::Handles {
+                        vector_at: state.idtr.base + entry,
+                        pushes_at: state.ss.base + top,
+                    },
+                    (false, DOUBLE_FAULT) => First::ShutsDown,
+                    (false, _) => first(state, Some(DOUBLE_FAULT)),
+                }
+            }
+        }
+    }
+
+    /// Protects: a host that runs a processor which the guest never started gets nothing but an
+    /// end. It cannot tell what a processor does that breaks its manual's rules.
+    #[test]
+    fn no_instruction_and_no_event_leads_anywhere_from_the_state_of_a_parked_processor() {
+        let state = parked();
+        assert_eq!(first(&state, None), First::ShutsDown);
+        for vector in 0..=u8::MAX {
+            assert_eq!(first(&state, Some(vector)), First::ShutsDown, "vector {vector}");
+        }
+    }
+
+    /// Each of the three reasons is enough: without the limits everything is in the page that
+    /// nobody accepts.
+    #[test]
+    fn without_its_limits_a_parked_processor_touches_nothing_but_the_page_that_nobody_accepts() {
+        let mut state = parked();
+        let inside = |at: u64| at >= map::PARKED.start && at < map::PARKED.end();
+        state.cs.limit = 0xffff;
+        match first(&state, None) {
+            First::Fetches(at) => assert!(inside(at), "{at:#x}"),
+            other => panic!("{other:?}"),
+        }
+        for segment in [state.cs, state.ss, state.ds, state.es, state.fs, state.gs, state.tr] {
+            assert_eq!((segment.base, segment.attributes & 0x80), (map::PARKED.start, 0x80));
+        }
+        assert!(!map::PARKED.overlaps(map::HOST_MAP) && map::VIDEO.contains(map::PARKED));
+    }
+
+    /// What was there before, to show that the model can tell: KVM's reset state has a vector for
+    /// everything, and pushes into low memory.
+    #[test]
+    fn the_reset_state_would_have_led_into_low_memory() {
+        let reset = VcpuState::kvm_reset();
+        for vector in 0..=u8::MAX {
+            assert!(matches!(
+                first(&reset, Some(vector)),
+                First::Handles { vector_at: 0..0x400, pushes_at: 0xfffe }
+            ));
+        }
+    }
+
+    #[test]
+    fn all_processors_but_the_first_have_the_same_state() {
+        let boot = BootState { rip: 1, rsp: 2, rsi: 3, cr3: 4 };
+        let states: Vec<_> = vcpu_states(&boot, 5).collect();
+        assert_eq!((states.len(), states[0].rip), (5, 1));
+        assert!(states[1..].iter().all(|state| *state == parked()));
+        assert_eq!((states[0].rdx, states[1].rdx), (0, 0), "a host's signature");
+    }
+}
