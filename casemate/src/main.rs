@@ -7,6 +7,7 @@
 
 mod attest;
 mod files;
+mod guest_flags;
 #[cfg(feature = "vm")]
 mod host;
 mod log;
