@@ -8,6 +8,7 @@
 
 mod attest;
 mod files;
+mod guest_flags;
 #[cfg(feature = "vm")]
 mod host;
 mod log;
