@@ -59,11 +59,13 @@ pub fn bzimage(data: &[u8]) {
     let Ok(image) = parsed else { return };
     assert_eq!(Kernel::parse(&file), Ok(Kernel::BzImage(image)));
     assert!(image.setup_bytes < file.len() as u64);
-    let Ok(placed) = image.place() else { return };
-    assert!(placed.used.contains(Range { start: placed.entry, size: 1 }));
-    assert!(placed.used.checked_end().is_some());
-    let code = file.len() as u64 - image.setup_bytes;
-    assert!(placed.used.contains(Range { start: image.preferred, size: code }), "code outside");
+    for load in [MIB, 16 * MIB, image.preferred, map::DEVICE_HOLE.start, u64::MAX - 4096] {
+        let Ok(placed) = image.place(load) else { continue };
+        assert!(placed.used.contains(Range { start: placed.entry, size: 1 }));
+        assert!(placed.used.checked_end().is_some());
+        let code = file.len() as u64 - image.setup_bytes;
+        assert!(placed.used.contains(Range { start: load, size: code }), "code outside");
+    }
 }
 
 /// ELF: segments are inside the file, above 1 MiB, below the device hole, and do not overlap.
@@ -79,6 +81,7 @@ pub fn elf(data: &[u8]) {
         let others = segments.iter().take(index);
         assert!(others.into_iter().all(|other| !other.memory.overlaps(segment.memory)));
     }
+    assert!(segments.len() <= usize::from(casemate_kernel::elf::MAX_SEGMENTS));
     let entry = Range { start: elf.entry, size: 1 };
     assert!(segments.iter().any(|segment| segment.memory.contains(entry)));
 }
@@ -153,7 +156,7 @@ fn good_bzimage() -> Vec<u8> {
     )
 }
 
-fn good_elf() -> Vec<u8> {
+pub(crate) fn good_elf() -> Vec<u8> {
     let header = |offset: u64, address: u64| -> Vec<u8> {
         let fields = [offset, 0, address, 0x400, 0x800, 0x1000];
         [1_u32, 5]

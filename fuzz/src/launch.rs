@@ -1,6 +1,6 @@
 //! What a launch and a running confidential VM compute: page states, the CPUID page, plans as bytes.
 
-use crate::boot::file;
+use crate::boot::{file, good_elf};
 use arbitrary::{Result, Unstructured};
 use casemate_boot::cc;
 use casemate_hypervisor::config::RawConfig;
@@ -251,5 +251,42 @@ pub fn plan(data: &[u8]) {
     let pages: usize = plan.pages().iter().map(|pages| pages.each().count()).sum();
     if let Some(measurement) = measure(&plan) {
         assert_eq!(measurement.pages.len(), pages + plan.vcpus as usize);
+    }
+}
+
+/// A file that is given as a kernel: the host says of it what the boot code would say, or what else it is, in one line;
+/// and what it takes for a kernel goes where the parameters can put it.
+pub fn kernel(data: &[u8]) {
+    use casemate_hypervisor::launch::foreign::{foreign, program};
+    use casemate_hypervisor::launch::kernel::{KernelFault, recognise, staged};
+    use casemate_kernel::{Kernel, KernelError};
+    use casemate_layout::map::{DEVICE_HOLE, HIGH_START};
+    use casemate_layout::{KernelKind, Range};
+
+    let file = file(data, good_elf);
+    let parsed = Kernel::parse(&file);
+    match recognise(&file) {
+        Ok(image) => {
+            let high = Range::between(HIGH_START, DEVICE_HOLE.start);
+            assert!(image.memory.size != 0 && high.contains(image.memory));
+            assert!(parsed.is_ok());
+            let less = staged(&file).expect("recognised");
+            assert_eq!(less.is_some(), image.kind == KernelKind::Elf);
+            // What is staged instead of the file is the same kernel, and is staged as it is.
+            if let Some(less) = less {
+                assert_eq!(recognise(&less), Ok(image));
+                assert_eq!(staged(&less), Ok(Some(less)));
+            }
+        }
+        Err(fault) => {
+            let unfit = fault == KernelFault::Image(KernelError::DoesNotFit);
+            assert!(parsed.is_err() || unfit || !matches!(fault, KernelFault::Image(_)));
+            let text = fault.to_string();
+            assert!(text.len() < 400 && text.chars().all(|c| !c.is_control()), "{text:?}");
+        }
+    }
+    // Each for itself, too: behind the parser they would see few files.
+    for known in [foreign(&file), program(&file)].into_iter().flatten() {
+        assert!(!known.what.is_empty() && !known.remedy.is_empty());
     }
 }

@@ -35,10 +35,15 @@ pub struct BzImage {
     pub preferred: u64,
     /// Bytes that it needs from where it runs.
     pub init_size: u64,
-    alignment: u64,
-    relocatable: bool,
-    /// Highest last byte of an initrd.
+    /// What it must be aligned to where it runs, a power of two.
+    pub alignment: u64,
+    /// Whether it runs elsewhere than where it prefers.
+    pub relocatable: bool,
+    /// Highest address of an initrd's last byte (`initrd_addr_max`).
     pub initrd_max: u64,
+    /// Longest command line that it takes, without the terminating zero; `None` when it names no limit. The kernel cuts
+    /// what is longer without a word.
+    pub cmdline_max: Option<u32>,
     /// The header itself, for the zero page.
     pub header: [u8; HEADER_BYTES],
     header_len: usize,
@@ -84,28 +89,33 @@ impl BzImage {
             alignment,
             relocatable: header.relocatable != 0,
             initrd_max: u64::from(header.initrd_max),
+            cmdline_max: Some(header.cmdline_max).filter(|max| *max != 0),
             header: header.bytes,
             header_len: header.len,
         })
     }
 
-    /// Where the kernel is entered when its protected-mode part is where it prefers to be, and what it uses there.
+    /// Where the kernel is entered when its protected-mode part is at `load`, and what it uses there.
     ///
-    /// The set-up sectors before that part need not lie in front of it: the 64-bit entry reads its header from the
-    /// zero page alone. The decompressor moves itself to the end of where it runs: the address of its code, aligned
+    /// The set-up sectors before that part need not lie in front of it: the 64-bit entry reads its
+    /// header from the zero page alone. The decompressor moves itself to the end of where it runs:
+    /// the address of its code, aligned, but no lower than it prefers
     /// (arch/x86/boot/compressed/head_64.S).
     ///
     /// # Errors
     /// [`KernelError::DoesNotFit`].
-    pub fn place(&self) -> Result<Placement, KernelError> {
+    pub fn place(&self, load: u64) -> Result<Placement, KernelError> {
         let unfit = KernelError::DoesNotFit;
+        if !self.relocatable && load != self.preferred {
+            return Err(unfit);
+        }
         let start = match self.relocatable {
-            true => self.preferred.checked_next_multiple_of(self.alignment).ok_or(unfit)?,
-            false => self.preferred,
+            true => load.checked_next_multiple_of(self.alignment).ok_or(unfit)?.max(self.preferred),
+            false => load,
         };
         let end = start.checked_add(self.init_size).ok_or(unfit)?;
-        let used = Range::between(self.preferred, end);
-        Ok(Placement { entry: self.preferred.checked_add(ENTRY_64).ok_or(unfit)?, used })
+        let used = Range::between(load, end);
+        Ok(Placement { entry: load.checked_add(ENTRY_64).ok_or(unfit)?, used })
     }
 
     /// First address that no byte of an initrd may have: what the header says, or none where the kernel says that it
@@ -132,6 +142,7 @@ struct Header {
     initrd_max: u32,
     alignment: u32,
     relocatable: u8,
+    cmdline_max: u32,
     preferred: u64,
     init_size: u32,
     bytes: [u8; HEADER_BYTES],
@@ -174,6 +185,7 @@ fn read_header(file: &[u8], end: usize) -> Option<Header> {
         initrd_max: u32_at(file, 0x22c)?,
         alignment: u32_at(file, 0x230)?,
         relocatable: *file.get(0x234)?,
+        cmdline_max: u32_at(file, 0x238)?,
         preferred: u64_at(file, 0x258)?,
         init_size: u32_at(file, 0x260)?,
         bytes,

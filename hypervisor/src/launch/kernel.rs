@@ -3,7 +3,8 @@
 //! The parser is the boot code's ([`casemate_kernel`]): the guest checks the image again, from the
 //! bytes it has hashed; here it tells the user what is wrong before anything is started.
 
-use casemate_kernel::{Elf, Kernel, KernelError, Segment};
+use super::foreign::{Foreign, foreign, program};
+use casemate_kernel::{BzImage, Elf, Kernel, KernelError, Segment};
 use casemate_layout::{KernelKind, Range, map};
 
 /// A kernel, as far as a launch needs it.
@@ -15,20 +16,52 @@ pub struct KernelImage {
     pub memory: Range,
     /// First address that no byte of its initrd may have.
     pub initrd_limit: u64,
+    /// Longest command line in bytes (`cmdline_size`); `None` when it does not say.
+    pub cmdline_max: Option<u32>,
+}
+
+/// Why a file cannot be a guest's kernel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum KernelFault {
+    /// A kernel with a fault, or a file that nobody knows.
+    #[error(transparent)]
+    Image(#[from] KernelError),
+    /// A file of another kind.
+    #[error("{0}")]
+    Foreign(Foreign),
+    /// It runs nowhere but where it cannot be loaded.
+    #[error(
+        "it can only run at {address:#x}, where the boot code is: use a kernel that can be \
+         relocated (CONFIG_RELOCATABLE) or one that prefers 1 MiB or higher"
+    )]
+    TooLow {
+        /// Where it runs.
+        address: u64,
+    },
 }
 
 /// Recognises a kernel.
 ///
 /// # Errors
-/// [`KernelError`].
-pub fn recognise(file: &[u8]) -> Result<KernelImage, KernelError> {
-    Ok(match Kernel::parse(file)? {
-        Kernel::BzImage(image) => KernelImage {
+/// [`KernelFault`].
+pub fn recognise(file: &[u8]) -> Result<KernelImage, KernelFault> {
+    // What a file is called by its owner says more than which field of a kernel it lacks. A set-up
+    // header counts as a kernel, whatever stands in front of it.
+    let kernel = Kernel::parse(file).map_err(|error| match (error, foreign(file)) {
+        (KernelError::NotAKernel, Some(foreign)) => KernelFault::Foreign(foreign),
+        (error, _) => error.into(),
+    })?;
+    match kernel {
+        Kernel::BzImage(image) => Ok(KernelImage {
             kind: KernelKind::BzImage,
-            memory: whole_pages(image.place()?.used)?,
+            memory: whole_pages(image.place(address(&image)?)?.used)?,
             initrd_limit: image.initrd_limit(),
-        },
+            cmdline_max: image.cmdline_max,
+        }),
         Kernel::Elf(elf) => {
+            if let Some(program) = program(file) {
+                return Err(KernelFault::Foreign(program));
+            }
             let (mut start, mut end) = (u64::MAX, 0);
             for segment in elf.segments(file) {
                 let Segment { memory, .. } = segment?;
@@ -38,9 +71,20 @@ pub fn recognise(file: &[u8]) -> Result<KernelImage, KernelError> {
             let memory = whole_pages(Range::between(start, end))?;
             // An ELF file says nothing of an initrd; Linux finds one anywhere
             // (`ext_ramdisk_image`).
-            KernelImage { kind: KernelKind::Elf, memory, initrd_limit: map::ADDRESS_LIMIT }
+            let (kind, initrd_limit) = (KernelKind::Elf, map::ADDRESS_LIMIT);
+            Ok(KernelImage { kind, memory, initrd_limit, cmdline_max: None })
         }
-    })
+    }
+}
+
+/// Where the protected-mode part is loaded: where it prefers. A kernel that prefers to be where the
+/// boot code is goes to 1 MiB, if it lets itself be moved.
+fn address(image: &BzImage) -> Result<u64, KernelFault> {
+    match image.preferred {
+        address if address >= map::HIGH_START => Ok(address),
+        _ if image.relocatable => Ok(map::HIGH_START.next_multiple_of(image.alignment)),
+        address => Err(KernelFault::TooLow { address }),
+    }
 }
 
 fn whole_pages(range: Range) -> Result<Range, KernelError> {
@@ -67,10 +111,14 @@ const ALIGN: usize = 64;
 /// was not.
 ///
 /// # Errors
-/// [`KernelError`].
-pub fn staged(file: &[u8]) -> Result<Option<Vec<u8>>, KernelError> {
-    let Kernel::Elf(elf) = Kernel::parse(file)? else { return Ok(None) };
-    loaded_alone(file, &elf).map(Some).ok_or(KernelError::Truncated("a segment"))
+/// [`KernelFault`]; a file that [`recognise`] refuses is left to it.
+pub fn staged(file: &[u8]) -> Result<Option<Vec<u8>>, KernelFault> {
+    let Ok(Kernel::Elf(elf)) = Kernel::parse(file) else { return Ok(None) };
+    if let Some(program) = program(file) {
+        return Err(KernelFault::Foreign(program));
+    }
+    let loaded = loaded_alone(file, &elf).ok_or(KernelError::Truncated("a segment"))?;
+    Ok(Some(loaded))
 }
 
 /// Segments may share bytes of the file, but no memory, which ends at 3 GiB: so does what this

@@ -8,12 +8,12 @@
 //! [`casemate_layout::map`], everything else by the rule of [`casemate_layout::Places`].
 
 use super::acpi;
-use super::kernel::{self, KernelImage};
+use super::kernel::{self, KernelFault, KernelImage};
 use super::plan::{FileHashes, LaunchPlan, Outline, PageKind, PlanError};
 use super::vcpu_state::BootState;
 use crate::config::VmConfig;
 use crate::memory::{GpaRange, HOLE_END, HOLE_START, RamMap, RangeError};
-use casemate_kernel::KernelError;
+use casemate_foreign_text::value;
 use casemate_layout::{
     Blob, KernelKind, MapError, MemoryMap, Mode, Params, ParamsError, Place, Range, Ranges, map,
     paging, ports,
@@ -29,17 +29,27 @@ const _: () = assert!(HOLE_START == map::DEVICE_HOLE.start && HOLE_END == map::D
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LaunchError {
     /// The kernel file is none.
-    #[error("`kernel` {path}: {reason}")]
+    #[error("`kernel` {}: {reason}", value(.path))]
     Kernel {
         /// The file.
         path: String,
         /// What is wrong.
         #[source]
-        reason: KernelError,
+        reason: KernelFault,
+    },
+    /// The kernel would cut the command line, and nobody would be told.
+    #[error("`cmdline` is {len} bytes long: this kernel takes at most {most}")]
+    CmdlineLimit {
+        /// Bytes of the command line.
+        len: usize,
+        /// What the kernel's header says.
+        most: u32,
     },
     /// The kernel cannot be an SEV-SNP guest.
     #[error(
-        "`kernel` {path}: it was built without CONFIG_EFI_STUB, which Linux needs to be an SEV-SNP guest (CONFIG_AMD_MEM_ENCRYPT)"
+        "`kernel` {}: it was built without CONFIG_EFI_STUB, which Linux needs to be an SEV-SNP \
+         guest (CONFIG_AMD_MEM_ENCRYPT)",
+        value(.path)
     )]
     NoEfiStub {
         /// The file.
@@ -53,15 +63,16 @@ pub enum LaunchError {
         /// MiB that would do.
         least: u64,
     },
-    /// More memory would not help.
+    /// The kernel takes an initrd only where there is no room for it; more memory would not help.
     #[error(
-        "`initrd`: {size} bytes fit into no guest with this kernel, which takes them only below {limit:#x}"
+        "`initrd`: this kernel takes none beyond {last:#x}, and {size} bytes do not fit between \
+         its own memory and that"
     )]
     InitrdLimit {
-        /// Bytes.
+        /// Highest address of its last byte.
+        last: u64,
+        /// Bytes of the initrd.
         size: u64,
-        /// First address that no byte of it may have.
-        limit: u64,
     },
     /// A plan contradicts itself.
     #[error(transparent)]
@@ -111,6 +122,12 @@ impl Image {
         let bzimage = image.kind == KernelKind::BzImage;
         if config.snp.is_some() && bzimage && !kernel.starts_with(b"MZ") {
             return Err(LaunchError::NoEfiStub { path: path() });
+        }
+        let len = config.cmdline.len();
+        if let Some(most) = image.cmdline_max
+            && len as u64 > u64::from(most)
+        {
+            return Err(LaunchError::CmdlineLimit { len, most });
         }
         Ok(Self {
             config: config.clone(),
@@ -278,7 +295,7 @@ fn too_little(params: &Params, ram: &RamMap) -> LaunchError {
     };
     if !fits(MOST_MIB) {
         let size = params.initrd.size;
-        return LaunchError::InitrdLimit { size, limit: params.initrd_limit };
+        return LaunchError::InitrdLimit { size, last: params.initrd_limit.saturating_sub(1) };
     }
     let (mut too_few, mut enough) = (0, MOST_MIB);
     while enough - too_few > 1 {
