@@ -10,6 +10,8 @@ mod files;
 #[cfg(feature = "vm")]
 mod host;
 mod log;
+mod log_options;
+mod log_replay;
 mod measure;
 mod numbers;
 mod out;

@@ -172,13 +172,15 @@ mod tests {
         }
         // Named, so that a later table of the standard library cannot quietly let them through.
         let bidi = ('\u{202a}'..='\u{202e}').chain('\u{2066}'..='\u{2069}');
-        let marks = ['\u{200e}', '\u{200f}', '\u{61c}', '\u{200b}', '\u{200c}', '\u{200d}', '\u{2060}'];
+        let marks =
+            ['\u{200e}', '\u{200f}', '\u{61c}', '\u{200b}', '\u{200c}', '\u{200d}', '\u{2060}'];
         let more = ['\u{feff}', '\u{ad}', '\u{7f}', '\u{9b}', '\u{90}', '\u{2028}', '\u{2029}'];
         let rest = ['\u{85}', '\u{a0}', '\u{fe0f}', '\u{e0041}', '\u{301}', '\u{180e}', '\u{e000}'];
         for c in bidi.chain(marks).chain(more).chain(rest).chain(BLANK).chain('\0'..' ') {
             assert!(!is_plain(c), "{c:?}");
         }
-        for c in "Zażółć gęślą jaźń, 日本語, ελληνικά, ✓ — “quoted” 'it' \"is\"".chars() {
+        for c in "Zażółć gęślą jaźń, 日本語, ελληνικά, ✓ — “quoted” 'it' \"is\"".chars()
+        {
             assert!(is_plain(c), "{c:?}");
         }
     }
@@ -186,7 +188,8 @@ mod tests {
     /// Protects against a forged line and against two texts that print alike.
     #[test]
     fn different_values_are_shown_differently_on_one_line() {
-        let texts = ["a\nb", "a\\nb", "a\\\\nb", "a\u{1b}[2J", "a\\u{1b}[2J", "a b", "a\u{a0}b", ""];
+        let texts =
+            ["a\nb", "a\\nb", "a\\\\nb", "a\u{1b}[2J", "a\\u{1b}[2J", "a b", "a\u{a0}b", ""];
         let shown: std::collections::BTreeSet<String> =
             texts.iter().map(|text| value(text).to_string()).collect();
         assert_eq!(shown.len(), texts.len());

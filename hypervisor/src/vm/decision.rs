@@ -2,14 +2,16 @@
 //!
 //! An error is a denial. A fact that cannot be told is left out, which every rule but `any` denies.
 
+use super::say;
 use crate::config::{IdBlock, SnpLaunch};
 use crate::config::{Protection, VmConfig};
 use crate::host::cgroup;
 use crate::launch::LaunchPlan;
 use crate::launch::measure::measure;
 use casemate_attestation::idblock;
+use casemate_foreign_text::value;
 use casemate_policy::{Fact, Facts, Key, Point, Policy};
-use casemate_policy_log::{DecisionLog, LogError};
+use casemate_policy_log::{DecisionLog, LogError, LogFile};
 use rustix::process::{Resource, getrlimit};
 use std::path::Path;
 
@@ -61,8 +63,10 @@ pub fn decide(
     policy: &Policy,
     config: &VmConfig,
     plan: &LaunchPlan,
-    mut log: Option<DecisionLog>,
+    log: Option<LogFile>,
 ) -> Result<(), DecisionError> {
+    // Not before: while this program has the log, every other that writes it waits.
+    let mut log = log.map(open_log).transpose()?;
     let points = [
         (Point::Launch, launch_facts(config, plan)),
         (Point::Resources, resource_facts(config)),
@@ -81,6 +85,16 @@ pub fn decide(
     }
     log.map_or(Ok(()), DecisionLog::close)?;
     denied.map_or(Ok(()), Err)
+}
+
+fn open_log(file: LogFile) -> Result<DecisionLog, LogError> {
+    let path = file.path.clone();
+    let (log, found) = file.open()?;
+    if found.dropped > 0 {
+        let path = value(path.display());
+        say(&format!("{path}: a torn last line of {} bytes was removed", found.dropped));
+    }
+    Ok(log)
 }
 
 fn launch_facts(config: &VmConfig, plan: &LaunchPlan) -> Facts {
