@@ -1,7 +1,7 @@
 //! Facts: the input of a decision.
 
 use crate::document::{index_of, normal_path, pad, parse_version};
-use crate::fields::{FLAG, Key, Kind};
+use crate::fields::{FLAG, Key, Kind, resource_fault};
 use crate::lattice::{Bytes, Choice, Endpoint, Tcb, Usage};
 
 /// One fact. How it is written depends on the kind of its field; see the field reference.
@@ -127,8 +127,15 @@ impl Facts {
         Key::ALL.iter().zip(&self.values).filter_map(|(key, fact)| Some((*key, fact.as_ref()?)))
     }
 
-    /// Sets a fact as it is. Prefer the typed setters.
+    /// Sets a fact as it is, when it is a list where the key has one, and only there: every rule would admit an
+    /// empty list of what is not even a list. Prefer the typed setters.
     pub fn set(&mut self, key: Key, fact: Fact) {
+        let fits = match &fact {
+            Fact::List(_) => key.kind().is_list(),
+            Fact::Invalid(_) => true,
+            _ => !key.kind().is_list(),
+        };
+        let fact = if fits { fact } else { invalid(format!("{}: a list, or none", key.path())) };
         if let Some(slot) = self.values.get_mut(key.index()) {
             *slot = Some(fact);
         }
@@ -293,6 +300,13 @@ impl Facts {
 /// A fact from a text, as its key wants it.
 pub(crate) fn text_fact(key: Key, text: &str) -> Fact {
     match key.kind() {
+        Kind::Names { .. } if key == Key::SecretResource => match resource_fault(text) {
+            Some(fault) => {
+                let text = crate::render::shorten(text);
+                invalid(format!("{text:?} is no resource of the key broker protocol: {fault}"))
+            }
+            None => Fact::Text(text.into()),
+        },
         Kind::Names { .. } | Kind::NamesForbidden | Kind::NamesRequired => Fact::Text(text.into()),
         Kind::Roots => match normal_path(text) {
             Some(path) => Fact::Text(path.into()),

@@ -28,7 +28,11 @@ impl Input {
     /// All errors of the document at once, each with its place.
     pub fn load(text: &str, name: &str) -> Result<Self, LoadError> {
         let mut sink = Sink::new(text, name);
-        let input = parse(text, &mut sink).map(|root| Self::read(&root, &mut sink));
+        let input = parse(text, &mut sink).map(|root| {
+            let input = Self::read(&root, &mut sink);
+            contradictions(&input.facts, root.offset, &mut sink);
+            input
+        });
         sink.finish()?;
         Ok(input.unwrap_or_default())
     }
@@ -60,6 +64,13 @@ impl Input {
     #[must_use]
     pub fn to_json(&self) -> String {
         facts_json(self.point, &self.facts)
+    }
+}
+
+/// Reports what contradicts what: an answer about a world that cannot be would be believed of one that can.
+pub(crate) fn contradictions(facts: &Facts, offset: usize, sink: &mut Sink<'_>) {
+    for contradiction in facts.contradictions() {
+        sink.error(offset, "", contradiction);
     }
 }
 

@@ -46,6 +46,7 @@ mod rules;
 mod schema;
 mod search;
 mod starter;
+mod whole;
 
 pub use canonical::digest;
 pub use decide::{Cause, Decision, Reason, Verdict};

@@ -26,7 +26,7 @@ impl<'r> Wanted<'r> {
         Self { key, admitted_by, refused_by: None }
     }
 
-    fn fits(&self, fact: &Fact) -> bool {
+    pub(crate) fn fits(&self, fact: &Fact) -> bool {
         self.admitted_by.iter().all(|rule| rule.admits(fact))
             && !self.refused_by.is_some_and(|rule| rule.admits(fact))
     }
@@ -55,7 +55,7 @@ impl<'r> Wanted<'r> {
         with_one.chain(alone).find(|fact| self.fits(fact))
     }
 
-    fn required(&self) -> Vec<Fact> {
+    pub(crate) fn required(&self) -> Vec<Fact> {
         let texts = self.admitted_by.iter().filter_map(|rule| match rule {
             Rule::Required(required) => required.texts(),
             _ => None,
@@ -134,7 +134,7 @@ fn candidates_of(rule: &Rule) -> Vec<Fact> {
 }
 
 /// Facts that tell apart any two regions that these rules can describe.
-fn candidates(kind: Kind, rules: &[&Rule]) -> Vec<Fact> {
+pub(crate) fn candidates(kind: Kind, rules: &[&Rule]) -> Vec<Fact> {
     match kind {
         Kind::BytesAllowed(len) | Kind::BytesDenied(len) => byte_candidates(len, rules),
         Kind::Names { .. } | Kind::NamesForbidden | Kind::NamesRequired | Kind::Roots => {
@@ -254,10 +254,22 @@ pub(crate) fn admitted(
     fields: &'static [Field],
     rules: &[(&'static Field, &Rule)],
 ) -> Result<Facts, Key> {
-    let mut facts = Facts::new();
+    admitted_with(fields, rules, &Facts::new())
+}
+
+/// The same with some facts given. They fit together where the rules let them.
+pub(crate) fn admitted_with(
+    fields: &'static [Field],
+    rules: &[(&'static Field, &Rule)],
+    given: &Facts,
+) -> Result<Facts, Key> {
+    let mut facts = given.clone();
     for key in keys(fields) {
-        let fact = Wanted::of(key, rules.iter().copied()).find().ok_or(key)?;
-        facts.set(key, fact);
+        if given.get(key).is_none() {
+            let fact = Wanted::of(key, rules.iter().copied()).find().ok_or(key)?;
+            facts.set(key, fact);
+        }
     }
-    Ok(crate::devices::consistent(facts))
+    let fits = |key: Key, fact: &Fact| Wanted::of(key, rules.iter().copied()).fits(fact);
+    Ok(crate::whole::made_whole(facts, given, fits))
 }

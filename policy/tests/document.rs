@@ -92,8 +92,8 @@ fn unknown_names_are_refused() {
         "[network]\negress = [{ cidr = \"10.0.0.0/33\", ports = 1, protocol = \"tcp\" }]",
         "[network]\negress = [{ cidr = \"10.0.0.0/8\", ports = [2, 1], protocol = \"tcp\" }]",
         "[runtime]\non_access = \"warn\"",
-        "[secrets.\"a*\"]\n[secrets.\"ab\"]",
-        "[secrets.\"a\"]\nuse = 1",
+        "[secrets.\"a*\"]\n[secrets.\"ab/c/d\"]",
+        "[secrets.\"a/b/c\"]\nuse = 1",
     ] {
         assert_eq!(errors(body).len(), 1, "{body}: {:?}", errors(body));
     }

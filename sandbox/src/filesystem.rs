@@ -1,6 +1,7 @@
 //! An empty, read-only root.
 
 use super::layers::{Refusal, refused};
+use super::namespace::OwnMounts;
 use rustix::io::Errno;
 use rustix::mount::{MountFlags, MountPropagationFlags, UnmountFlags};
 use rustix::mount::{mount, mount_change, mount_move, unmount};
@@ -11,7 +12,10 @@ use rustix::process::{chdir, chroot, pivot_root};
 const PLACE: &str = "/proc";
 
 /// Makes an empty, read-only tmpfs the root of this process's mount namespace.
-pub(super) fn lock() -> Result<String, Refusal> {
+///
+/// Every process of that namespace loses its files by it: hence the proof that they are this process's alone, which
+/// is made just before and used up.
+pub(super) fn lock(_: OwnMounts) -> Result<String, Refusal> {
     mount_change("/", MountPropagationFlags::REC | MountPropagationFlags::PRIVATE)
         .map_err(refused("mount(/, MS_REC | MS_PRIVATE)"))?;
     let flags = MountFlags::RDONLY | MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;

@@ -26,6 +26,7 @@ mod landlock_deny;
 mod layer;
 mod layers;
 mod limits;
+mod namespace;
 mod network;
 mod observe;
 mod privileges;

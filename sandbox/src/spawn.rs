@@ -2,13 +2,19 @@
 
 use super::layer::{Layer, Need, Report, State};
 use super::layers::{Layers, Refusal, refused};
+use super::namespace::NamespaceId;
 use super::network::Left;
 use super::privileges::{NOBODY, become_nobody};
 use super::stages::{Born, threads};
 use super::sys::{self, Side};
 use super::wire::Channel;
 use super::{Child, SandboxError, SharedNetwork, descriptors};
-use rustix::process::{Signal, getegid, geteuid, set_parent_process_death_signal, setsid};
+use rustix::io::Errno;
+use rustix::process::{
+    Signal, WaitId, WaitIdOptions, getegid, geteuid, set_parent_process_death_signal, setsid,
+    waitid,
+};
+use std::os::fd::AsFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// Exit status of a child whose body panicked, as Rust's own.
@@ -31,13 +37,15 @@ pub fn spawn(layers: Layers, body: impl FnOnce(Born) -> i32) -> Result<Child, Sa
     let is_root = geteuid().is_root();
     let (ours, theirs) = Channel::pair()?;
     let mut report = Report::default();
+    // For the child, to compare with its own. Without it the child leaves its root alone.
+    let mounts = NamespaceId::of_mounts().ok();
     let left = layers.network.as_ref().map(SharedNetwork::enter).transpose()?;
     let come_back = || left.as_ref().map_or(Ok(()), Left::come_back);
     match clone_into_namespaces(&layers, &mut report).or_else(|e| come_back().and(Err(e)))? {
         // Whatever happens, the child does not return from here: its caller's code is the parent's.
         Side::Child => {
             drop(ours);
-            let run = || live(layers, theirs, is_root, body);
+            let run = || live(layers, theirs, mounts, is_root, body);
             sys::exit(catch_unwind(AssertUnwindSafe(run)).unwrap_or(PANICKED))
         }
         Side::Parent { pid, pidfd } => {
@@ -56,7 +64,11 @@ pub fn spawn(layers: Layers, body: impl FnOnce(Born) -> i32) -> Result<Child, Sa
     }
 }
 
-/// Clones with all wanted namespaces; gives up optional ones, one by one, until the kernel agrees.
+/// Clones with all wanted namespaces.
+///
+/// The kernel takes all of them or none and does not tell which one it cannot give. So when it refuses, they are
+/// tried one on top of the other, in the order of [`Layer::ALL`]: the user namespace comes first because an
+/// ordinary user gets the others only inside it. One that cannot be had costs itself and no other.
 fn clone_into_namespaces(layers: &Layers, report: &mut Report) -> Result<Side, SandboxError> {
     let mut wanted = Vec::new();
     for layer in Layer::ALL.into_iter().filter(|layer| layer.namespace_flag() != 0) {
@@ -68,25 +80,39 @@ fn clone_into_namespaces(layers: &Layers, report: &mut Report) -> Result<Side, S
             need => wanted.push((layer, need)),
         }
     }
-    loop {
-        let flags = wanted.iter().fold(0, |flags, (layer, _)| flags | layer.namespace_flag());
-        match sys::clone(flags) {
-            Ok(side) => {
-                for (layer, _) in wanted {
-                    report.record(layer, State::Applied(String::new()));
-                }
-                return Ok(side);
+    let all = wanted.iter().fold(0, |flags, (layer, _)| flags | layer.namespace_flag());
+    if let Ok(side) = sys::clone(all) {
+        for (layer, _) in wanted {
+            report.record(layer, State::Applied(String::new()));
+        }
+        return Ok(side);
+    }
+    let mut flags = 0;
+    // A process that cannot be copied at all is no layer's fault.
+    try_clone(flags).map_err(|e| SandboxError::system("clone", e))?;
+    for (layer, need) in wanted {
+        match try_clone(flags | layer.namespace_flag()) {
+            Ok(()) => {
+                flags |= layer.namespace_flag();
+                report.record(layer, State::Applied(String::new()));
             }
-            Err(e) => match wanted.iter().rposition(|(_, need)| *need == Need::Optional) {
-                Some(optional) => {
-                    let (layer, _) = wanted.remove(optional);
-                    report.record(layer, State::Missing(format!("clone: {e}")));
-                }
-                None => {
-                    let layer = wanted.first().map_or(Layer::UserNamespace, |(layer, _)| *layer);
-                    return Err(SandboxError::layer(layer, "clone", e));
-                }
-            },
+            Err(e) if need == Need::Optional => {
+                report.record(layer, State::Missing(format!("clone: {e}")));
+            }
+            Err(e) => return Err(SandboxError::layer(layer, "clone", e)),
+        }
+    }
+    sys::clone(flags).map_err(|e| SandboxError::system("clone", e))
+}
+
+/// Whether the kernel gives these namespaces: to a process that ends at once.
+fn try_clone(flags: libc::c_int) -> std::io::Result<()> {
+    match sys::clone(flags)? {
+        Side::Child => sys::exit(0),
+        Side::Parent { pidfd, .. } => {
+            let ended = || waitid(WaitId::PidFd(pidfd.as_fd()), WaitIdOptions::EXITED);
+            while matches!(ended(), Err(Errno::INTR)) {}
+            Ok(())
         }
     }
 }
@@ -108,13 +134,19 @@ fn map_ids(pid: u32, is_root: bool) -> Result<(), Refusal> {
 }
 
 /// The child, from its first instruction to its exit status.
-fn live(layers: Layers, channel: Channel, is_root: bool, body: impl FnOnce(Born) -> i32) -> i32 {
+fn live(
+    layers: Layers,
+    channel: Channel,
+    callers_mounts: Option<NamespaceId>,
+    is_root: bool,
+    body: impl FnOnce(Born) -> i32,
+) -> i32 {
     if !channel.wait_for_go() {
         return UNBORN;
     }
     let mut report = Report::default();
     match enter(&layers, &channel, is_root, &mut report) {
-        Ok(true) => body(Born::in_child(layers, report, channel)),
+        Ok(true) => body(Born::in_child(layers, report, channel, callers_mounts)),
         Ok(false) => UNBORN,
         Err(error) => {
             channel.tell(Err(&error));

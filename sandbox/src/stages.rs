@@ -2,6 +2,7 @@
 
 use super::layer::{Layer, Need, Report};
 use super::layers::Layers;
+use super::namespace::{NamespaceId, OwnMounts};
 use super::profile::{Action, FdTable, Pin, Profile, Rule};
 use super::syscalls::sys as syscall;
 use super::wire::Channel;
@@ -22,6 +23,8 @@ pub struct Born {
     layers: Layers,
     report: Report,
     channel: Option<Channel>,
+    /// The mount namespace of the process that spawned this one; None for one that was not spawned.
+    callers_mounts: Option<NamespaceId>,
 }
 
 /// A confined process that may still make threads and map memory: everything is in force but the filter.
@@ -47,14 +50,20 @@ pub(super) fn threads() -> Result<u64, SandboxError> {
 }
 
 impl Born {
-    pub(super) const fn in_child(layers: Layers, report: Report, channel: Channel) -> Self {
-        Self { layers, report, channel: Some(channel) }
+    pub(super) const fn in_child(
+        layers: Layers,
+        report: Report,
+        channel: Channel,
+        callers_mounts: Option<NamespaceId>,
+    ) -> Self {
+        Self { layers, report, channel: Some(channel), callers_mounts }
     }
 
-    /// The calling process itself, for one that was not spawned. Use [`Layers::for_this_process`].
+    /// The calling process itself, for one that was not spawned. Use [`Layers::for_this_process`]: an empty root is
+    /// refused, since others use the same mounts.
     #[must_use]
     pub fn here(layers: Layers) -> Self {
-        Self { layers, report: Report::default(), channel: None }
+        Self { layers, report: Report::default(), channel: None, callers_mounts: None }
     }
 
     /// Applies every layer but the filter. The parent is told, whatever comes of it.
@@ -79,7 +88,9 @@ impl Born {
         let (layers, report) = (&self.layers, &mut self.report);
         let kill = layers.signals_children;
         let keep = if kill { CapabilitySet::KILL } else { CapabilitySet::empty() };
-        layers.attempt(report, Layer::EmptyRoot, filesystem::lock)?;
+        let callers = self.callers_mounts;
+        layers
+            .attempt(report, Layer::EmptyRoot, || filesystem::lock(OwnMounts::proven(callers)?))?;
         layers.attempt(report, Layer::BoundingSet, privileges::empty_bounding_set)?;
         layers.attempt(report, Layer::Capabilities, || privileges::drop_capabilities(keep))?;
         layers.attempt(report, Layer::NoNewPrivs, privileges::no_new_privs)?;

@@ -2,7 +2,7 @@
 
 use super::layers::Refusal;
 use std::io;
-use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 
 /// prctl with plain numbers.
 pub(super) fn prctl(
@@ -22,6 +22,15 @@ pub(super) fn close_range(first: u32, last: u32) -> Result<(), Refusal> {
     // of `spawn` calls it first and holds nothing outside its keep list.
     let result = unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) };
     if result == 0 { Ok(()) } else { Err(Refusal::last("close_range")) }
+}
+
+/// The kind of namespace that a file of the namespace file system is, as a flag of clone(2).
+pub(super) fn namespace_kind(file: &OwnedFd) -> io::Result<libc::c_int> {
+    /// `NS_GET_NSTYPE`: `_IO(NSIO, 0x3)`, `linux/nsfs.h`.
+    const NS_GET_NSTYPE: libc::Ioctl = 0xb703;
+    // SAFETY: the request takes no argument; on a file that is no namespace it fails.
+    let kind = unsafe { libc::ioctl(file.as_raw_fd(), NS_GET_NSTYPE) };
+    if kind < 0 { Err(io::Error::last_os_error()) } else { Ok(kind) }
 }
 
 /// Moves the calling thread into a new network namespace.

@@ -6,6 +6,7 @@
 
 pub mod cgroup;
 mod confinement;
+mod firmware;
 mod kernel;
 mod kvm;
 #[cfg(test)]

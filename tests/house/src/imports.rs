@@ -30,10 +30,8 @@ fn scan(tokens: &[TokenTree], file: &File, found: &mut BTreeSet<Named>) {
                 scan(&inner, file, found);
                 at += 1;
             }
-            TokenTree::Ident(ident) if !follows_colons(tokens, at) => {
-                let first = ident.to_string();
-                let starts =
-                    matches!(first.as_str(), "crate" | "super" | "self") || colons(tokens, at + 1);
+            TokenTree::Ident(_) if !follows_colons(tokens, at) => {
+                let starts = colons(tokens, at + 1);
                 if starts {
                     at = path(tokens, at, Vec::new(), file, found);
                 } else {

@@ -5,10 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 /// Rows of one table: what its first column names, to what its second column names.
 pub type Rows = BTreeMap<String, BTreeSet<String>>;
 
-/// The table whose header begins with the column `first`; a name is what stands between backticks.
+/// The table whose columns are `first` and `second`; a name is what stands between backticks.
 #[must_use]
-pub fn rows(document: &str, first: &str) -> Rows {
-    let header = format!("| {first} |");
+pub fn rows(document: &str, first: &str, second: &str) -> Rows {
+    let header = format!("| {first} | {second} |");
     let mut lines = document.lines().skip_while(|line| !line.starts_with(&header)).skip(2);
     let mut rows = Rows::new();
     for line in lines.by_ref().take_while(|line| line.starts_with('|')) {

@@ -1,5 +1,6 @@
 //! Arrows run one way. Protects: that a crate or module imports only what ARCHITECTURE.md's table lets it, and that no
 //! folder has a circle. Cannot tell: whether the table is wise, and what a trait object does at run time.
+#![allow(clippy::unwrap_used, reason = "tests")]
 
 use casemate_house::graph::{Graph, circle};
 use casemate_house::imports::{self, Named, PassedOn};
@@ -101,10 +102,28 @@ fn graph(arrows: &Arrows) -> Graph {
     graph
 }
 
+/// `cargo test -p casemate-house -- --ignored --nocapture print_arrows`: what the tables would say of the code as it is.
+/// Look at what is new before you write it into ARCHITECTURE.md: an arrow may only point down.
+#[test]
+#[ignore = "prints, and checks nothing"]
+fn print_arrows() {
+    let house = crates(root()).unwrap();
+    let hypervisor = house.iter().find(|c| c.folder == "hypervisor").unwrap();
+    let tables = [("crate", between_crates(&house)), ("module", between_modules(hypervisor, &[]))];
+    for (table, arrows) in tables {
+        for (from, to) in arrows.keys().filter(|(from, _)| from != "mod") {
+            println!("ARROW {table} {from} {to}");
+        }
+    }
+}
+
 #[test]
 fn every_import_between_crates_is_in_the_table() {
-    let refused =
-        refused(&between_crates(&crates(root()).unwrap()), &rows(&document(), "crate"), "");
+    let refused = refused(
+        &between_crates(&crates(root()).unwrap()),
+        &rows(&document(), "crate", "may import"),
+        "",
+    );
     assert!(refused.is_empty(), "not in ARCHITECTURE.md's table: {refused:#?}");
 }
 
@@ -112,8 +131,9 @@ fn every_import_between_crates_is_in_the_table() {
 fn every_import_between_modules_of_the_hypervisor_is_in_the_table() {
     let house = crates(root()).unwrap();
     let hypervisor = house.iter().find(|c| c.folder == "hypervisor").unwrap();
-    let arrows = between_modules(hypervisor, &[]);
-    let refused = refused(&arrows, &rows(&document(), "module"), "");
+    let mut arrows = between_modules(hypervisor, &[]);
+    arrows.retain(|(from, _), _| from != "mod");
+    let refused = refused(&arrows, &rows(&document(), "module", "may import"), "");
     assert!(refused.is_empty(), "not in ARCHITECTURE.md's table: {refused:#?}");
 }
 
@@ -123,7 +143,7 @@ fn the_tables_name_what_is_there_and_allow_no_more_than_is_used() {
     let hypervisor = house.iter().find(|c| c.folder == "hypervisor").unwrap();
     let tables = [("crate", between_crates(&house)), ("module", between_modules(hypervisor, &[]))];
     for (table, arrows) in tables {
-        for (from, row) in rows(&document(), table) {
+        for (from, row) in rows(&document(), table, "may import") {
             for to in row {
                 assert!(
                     arrows.contains_key(&(from.clone(), to.clone())),
@@ -164,7 +184,7 @@ fn no_folder_has_a_circle() {
 
 #[test]
 fn crates_that_only_some_may_use_are_used_by_no_other() {
-    let allowed = rows(&document(), "library");
+    let allowed = rows(&document(), "library", "only in");
     assert!(!allowed.is_empty());
     for house in crates(root()).unwrap() {
         for dependency in &house.dependencies {
