@@ -21,7 +21,7 @@ pub use appraisal::{
 pub use chain::VerifiedVek;
 pub use check::{Check, Checks, Status, Text};
 pub use code::Code;
-pub use isolation::{PolicyDecision, facts};
+pub use isolation::{PolicyDecision, facts, levels};
 
 use crate::cert::{Authority, Crl, Roots, VekKind, builtin};
 use crate::context::Context;

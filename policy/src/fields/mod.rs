@@ -7,6 +7,7 @@
 mod access;
 mod attestation;
 mod devices;
+mod enforce;
 mod host;
 mod keys;
 mod kind;
@@ -17,6 +18,7 @@ mod resource;
 mod resources;
 mod secrets;
 
+pub use enforce::{Enforcer, enforcer};
 pub use keys::Key;
 pub use kind::{BitNames, FLAG, Kind};
 pub use points::{Point, SECTIONS};
