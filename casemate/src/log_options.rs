@@ -1,7 +1,7 @@
 //! Where decisions are logged: the flags of every command that asks a policy.
 
 use crate::Failure;
-use crate::log::failure;
+use crate::log_read::failure;
 use crate::out::errln;
 use casemate_foreign_text::value;
 use casemate_policy_log::{DecisionLog, LogFile, read_key};

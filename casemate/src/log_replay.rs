@@ -1,6 +1,6 @@
 //! `casemate log replay`: which decisions of a log another policy would have made otherwise, and why.
 
-use crate::log::{print_problems, public_key, read};
+use crate::log_read::{print_problems, public_key, read};
 use crate::out::outln;
 use crate::policy::files::{json, read_policy};
 use crate::{Failure, Outcome};

@@ -18,13 +18,15 @@
 mod error;
 mod key;
 mod open;
+mod place;
 mod tail;
 mod vouch;
 mod writer;
 
 pub use error::LogError;
 pub use key::{generate_key, read_key, read_public_key};
-pub use open::{LogFile, Recovery, WAIT, read_head};
+pub use open::{Recovery, read_head};
+pub use place::{LogFile, WAIT};
 pub use writer::DecisionLog;
 
 #[cfg(test)]

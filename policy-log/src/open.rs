@@ -1,41 +1,22 @@
 //! Opening a log: making a new one, or waiting for one that is there and looking at it.
 
 use crate::LogError;
+use crate::place::LogFile;
 use crate::vouch::{Trust, Vouched, vouch};
 use crate::writer::DecisionLog;
 use casemate_files::Access;
 use casemate_policy::log::{Chain, KnownHead, LogId, SigningKey};
 use rustix::fs::{FileType, Mode, OFlags};
 use std::fs::{File, TryLockError};
-use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::path::Path;
+use std::time::{Duration, Instant};
 
-/// How long a program waits for others that write the log. A start has the log for some milliseconds.
-pub const WAIT: Duration = Duration::from_secs(10);
 /// Between two looks at a log that others have.
 const PAUSE: Duration = Duration::from_millis(10);
 /// How often the file of a log may be another one than the one that was opened.
 const TRIES: u32 = 16;
 /// Longest head file: a number, a hash and white space around them.
 const MAX_HEAD: u64 = 4096;
-
-/// Where a log is kept, and what is relied on.
-#[derive(Debug)]
-pub struct LogFile {
-    /// The log.
-    pub path: PathBuf,
-    /// The key that signs its heads; without one it is chained only.
-    pub key: Option<SigningKey>,
-    /// The file that the newest head is kept in, too: best where nobody who can write the log can
-    /// write.
-    pub head: Option<PathBuf>,
-    /// Take over records that no head vouches for, and a log whose head file is missing.
-    pub adopt: bool,
-    /// How long to wait for other writers.
-    pub wait: Duration,
-    /// Microseconds since 1970-01-01.
-    pub clock: fn() -> u64,
-}
 
 /// What was found when a log was opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -49,19 +30,6 @@ pub struct Recovery {
 }
 
 impl LogFile {
-    /// A log without key and head file.
-    #[must_use]
-    pub fn new(path: &Path) -> Self {
-        Self {
-            path: path.to_owned(),
-            key: None,
-            head: None,
-            adopt: false,
-            wait: WAIT,
-            clock: system_clock,
-        }
-    }
-
     /// The log as far as the file says, opened and locked; `None` when there is no file.
     fn existing(&self, until: Instant) -> Result<Option<File>, LogError> {
         for _ in 0..TRIES {
@@ -231,10 +199,4 @@ pub fn read_head(path: &Path) -> Result<KnownHead, LogError> {
     let bytes = casemate_files::read(path, MAX_HEAD)?;
     let bad = || LogError::BadFile { path: path.to_owned(), wanted };
     std::str::from_utf8(&bytes).map_err(|_| bad())?.trim().parse().map_err(|_| bad())
-}
-
-/// Microseconds since 1970-01-01; zero before.
-fn system_clock() -> u64 {
-    let elapsed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX)
 }

@@ -4,7 +4,7 @@
 //! `write`.
 
 use crate::LogError;
-use crate::open::LogFile;
+use crate::place::LogFile;
 use crate::vouch::Vouched;
 use casemate_files::Access;
 use casemate_policy::log::{Chain, DecisionRecord, Entry, KnownHead, LogId};

@@ -102,6 +102,26 @@ fn a_rule_decides_a_redacted_word_only_if_it_would_decide_so_whatever_stood_ther
 }
 
 #[test]
+fn a_redacted_value_that_hid_words_of_its_own_decides_no_rule_about_words() {
+    // Programs of the guest cut a line at every blank; what stood in the quotes is gone.
+    let record = logged(&boot("quiet token=\"x init=/bin/sh\""));
+    let rules = "cmdline_allow = \"any\"\ncmdline_forbid = [\"init=*\"]";
+    let undecidable = Replayed::Undecidable(vec!["launch.cmdline_forbid".into()]);
+    assert_eq!(record.replay(&policy(rules)), undecidable);
+    // Behind `--` there may have been anything, too.
+    let record = logged(&boot("quiet -- init=/bin/sh"));
+    assert_eq!(record.replay(&policy(rules)), undecidable);
+    // Without quotes and blanks a value is one word for every reader.
+    let record = logged(&boot("quiet token=init=/bin/sh"));
+    assert_eq!(record.replay(&policy(rules)), Replayed::Same);
+    // The last of a name counts, redacted or not.
+    let record = logged(&boot("token=a quiet token=b"));
+    let rules = "cmdline_allow = \"any\"\ncmdline_require = [\"token=a\"]";
+    let undecidable = Replayed::Undecidable(vec!["launch.cmdline_require".into()]);
+    assert_eq!(record.replay(&policy(rules)), undecidable);
+}
+
+#[test]
 fn what_was_not_valid_is_not_taken_for_a_text() {
     // A number where a text belongs is the caller's mistake; the record must not make it a good tenant.
     let facts = Facts::new().number(Key::LaunchTenant, 7).command_line("quiet");

@@ -27,19 +27,27 @@ pub enum ParseError {
     Changed,
 }
 
-/// The record that a line says it is, and the line as text. The caller compares the two.
-pub(super) fn record(line: &[u8]) -> Result<(Record, &str), ParseError> {
-    if line.len() > MAX_LINE {
-        return Err(ParseError::TooLong);
+impl Record {
+    /// Reads a line, and returns the record with its hash. Every byte of the line is covered: it must be
+    /// the canonical form of what it says.
+    ///
+    /// # Errors
+    /// When the line is not exactly what [`Record::line`] writes.
+    pub fn parse(line: &[u8]) -> Result<(Self, [u8; 32]), ParseError> {
+        if line.len() > MAX_LINE {
+            return Err(ParseError::TooLong);
+        }
+        let text = std::str::from_utf8(line).map_err(|_| ParseError::NotText)?;
+        let mut sink = Sink::new(text, "line");
+        let root = json::parse(text, &mut sink);
+        sink.finish().map_err(|error| ParseError::NotJson(error.to_string()))?;
+        let Some(Value::Table(pairs)) = root.map(|root| root.value) else {
+            return Err(ParseError::Field("seq"));
+        };
+        let record = read(&pairs)?;
+        let (canonical, hash) = record.line();
+        if canonical == text { Ok((record, hash)) } else { Err(ParseError::Changed) }
     }
-    let text = std::str::from_utf8(line).map_err(|_| ParseError::NotText)?;
-    let mut sink = Sink::new(text, "line");
-    let root = json::parse(text, &mut sink);
-    sink.finish().map_err(|error| ParseError::NotJson(error.to_string()))?;
-    let Some(Value::Table(pairs)) = root.map(|root| root.value) else {
-        return Err(ParseError::Field("seq"));
-    };
-    Ok((read(&pairs)?, text))
 }
 
 fn read(pairs: &[Pair]) -> Result<Record, ParseError> {

@@ -1,7 +1,6 @@
 //! One record, and the one line that it is written as.
 
 use super::decision::DecisionRecord;
-use super::parse::{self, ParseError};
 use super::sign::PublicKey;
 use crate::canonical::sha256;
 use crate::document::json::write_string;
@@ -150,17 +149,6 @@ impl Record {
         write_hex_field(out, "hash", &hash);
         out.push('}');
         hash
-    }
-
-    /// Reads a line, and returns the record with its hash. Every byte of the line is covered: it must be
-    /// the canonical form of what it says.
-    ///
-    /// # Errors
-    /// When the line is not exactly what [`Record::line`] writes.
-    pub fn parse(line: &[u8]) -> Result<(Self, [u8; 32]), ParseError> {
-        let (record, text) = parse::record(line)?;
-        let (canonical, hash) = record.line();
-        if canonical == text { Ok((record, hash)) } else { Err(ParseError::Changed) }
     }
 }
 

@@ -110,7 +110,9 @@ fn reports_of_a_stock_guest_verify_up_to_the_model_root_in_two_independent_verif
         .file(&initrd, "/initrd")
         .file(&table, "/table")
         .timeout(Duration::from_secs(400))
-        .run(&format!("{WITH_CERTIFICATES}; casemate run /vm.toml --policy /policy.toml --timeout 300s"))
+        .run(&format!(
+            "{WITH_CERTIFICATES}; casemate run /vm.toml --policy /policy.toml --timeout 300s"
+        ))
         .unwrap();
     let table = fs::read(&table).unwrap();
     for name in ["initrd", "config", "table", "guest_report"] {
