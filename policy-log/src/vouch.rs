@@ -52,14 +52,16 @@ pub(crate) fn vouch(
     trust: &Trust<'_>,
 ) -> Result<Vouched, LogError> {
     let (log, signed) = beginning(file, path, length)?;
-    if trust.key.is_none() && signed {
-        return Err(LogError::KeyNeeded { path: path.to_owned() });
-    }
     let mut end = Walk::new(file, path, length)?;
     let torn = std::mem::take(&mut end.torn);
     let Some(last) = end.step()? else {
         return Err(LogError::no_log(path, "it has no whole line"));
     };
+    // A log that was taken over begins otherwise, and ends with a head like any signed one.
+    let signed = signed || matches!(last.record.entry, Entry::Head { .. });
+    if trust.key.is_none() && signed {
+        return Err(LogError::KeyNeeded { path: path.to_owned() });
+    }
     check_torn(path, &torn, last.seq())?;
     if let Some((head, known)) = trust.known {
         compare(end, &last, path, head, known)?;
