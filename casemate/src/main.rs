@@ -12,6 +12,9 @@ mod guest_flags;
 #[cfg(feature = "vm")]
 mod host;
 mod log;
+mod log_options;
+mod log_read;
+mod log_replay;
 mod measure;
 mod numbers;
 mod out;

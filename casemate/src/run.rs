@@ -1,10 +1,10 @@
 //! `casemate run`: start a VM and stay with it until it ends.
 
 use crate::guest_flags::GuestFlags;
+use crate::log_options::LogOptions;
 use crate::out::errln;
 use crate::{Failure, Outcome};
 use casemate_hypervisor::vm::{self, End};
-use casemate_policy_log::{DecisionLog, HeadPolicy, LogError, read_key};
 use casemate_sandbox::Exit as ProcessEnd;
 use clap::{Args, ValueEnum};
 use signal_hook::consts::SIGKILL;
@@ -24,16 +24,8 @@ pub struct RunArgs {
     /// Policy that must admit the VM; without one a built-in policy for its protection decides
     #[arg(long, value_name = "FILE")]
     policy: Option<PathBuf>,
-    /// Log the policy's decisions to this file, see `casemate log`
-    #[arg(long, value_name = "FILE")]
-    decision_log: Option<PathBuf>,
-    /// Sign the heads of the decision log with this key, see `casemate log key`
-    #[arg(long, value_name = "FILE", requires = "decision_log")]
-    log_key: Option<PathBuf>,
-    /// Keep the newest head of the decision log in this file, too: best where nobody who can write
-    /// the log can write
-    #[arg(long, value_name = "FILE", requires = "decision_log")]
-    log_head: Option<PathBuf>,
+    #[command(flatten)]
+    log: LogOptions,
     /// Print when each step of the boot happened, to stderr
     #[arg(long, value_enum, num_args = 0..=1, default_missing_value = "text", require_equals = true)]
     timeline: Option<TimelineFormat>,
@@ -85,24 +77,6 @@ Examples:
   casemate run --protection none --kernel vmlinuz --initrd initrd.img --cmdline \"console=ttyS0 reboot=acpi panic=-1\"
 ";
 
-impl RunArgs {
-    /// The decision log, opened.
-    fn log(&self) -> Result<Option<DecisionLog>, Failure> {
-        let Some(path) = &self.decision_log else { return Ok(None) };
-        let bad = |e: LogError| Failure::BadInput(e.to_string());
-        let key = self.log_key.as_deref().map(read_key).transpose().map_err(bad)?;
-        let (mut log, found) = DecisionLog::open(path, key, HeadPolicy::default()).map_err(bad)?;
-        if let Some(head) = &self.log_head {
-            log.keep_head(head).map_err(bad)?;
-        }
-        if found.dropped > 0 {
-            let path = path.display();
-            errln!("casemate: {path}: a torn last line of {} bytes was removed", found.dropped);
-        }
-        Ok(Some(log))
-    }
-}
-
 /// Runs the VM.
 ///
 /// # Errors
@@ -112,8 +86,8 @@ pub fn run(args: &RunArgs) -> Outcome {
     let config = args.guest.config(args.config.as_deref(), args.vcpus)?;
     let config = config.validate().map_err(|e| Failure::BadInput(e.to_string()))?;
     timeline.record("configuration");
-    let (end, timeline) =
-        vm::run(&config, args.policy.as_deref(), args.log()?, timeline).map_err(|e| {
+    let (end, timeline) = vm::run(&config, args.policy.as_deref(), args.log.file()?, timeline)
+        .map_err(|e| {
             if e.is_bad_input() {
                 Failure::BadInput(e.to_string())
             } else {

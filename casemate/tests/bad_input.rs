@@ -384,6 +384,11 @@ fn protection_that_the_host_lacks_is_refused_and_never_downgraded() {
     let place = Place::new("snp");
     let mut command = Command::new(PROGRAM);
     command.args(["run", "--protection", "sev-snp", "--kernel", &place.path("kernel")]);
+    assert_refused(&mut command, 1, &["host.snp: found false", "casemate host"]);
+    // A policy that does not ask for it changes the words only.
+    let any = casemate_policy::Policy::permissive_text().replace("[\"none\"]", "\"any\"");
+    let policy = place.write("policy.toml", any.as_bytes());
+    command.args(["--policy", &policy]);
     assert_refused(&mut command, 1, &["`protection`", "sev-snp", "casemate host"]);
 }
 

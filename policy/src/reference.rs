@@ -19,8 +19,8 @@ pub fn reference() -> String {
          Every field may be `\"any\"` (everything is admitted) or `\"nothing\"`. A field that is not stated has its\n\
          default. Unknown keys, names and bits are errors. Patterns are anchored: a text, or a text with one `*` at\n\
          its end.\n\n\
-         `Enforced by` names the part that has to ask the engine and to act on its answer. The engine only decides: a\n\
-         point that nothing asks about yet is enforced by nobody, whatever the document says.\n\n\
+         `Enforced by` names the part that asks the engine and acts on its answer. It comes from one table of the\n\
+         code; tests build, for every field, a policy that this field alone refuses, and show that the part refuses.\n\n\
          Limits: {MAX_DOCUMENT} bytes, {MAX_DEPTH} nested tables or lists, {MAX_MEMBERS} members of a list, {MAX_TEXT} bytes of a\n\
          text, {MAX_BLOCKS} egress blocks, {MAX_GRANTS} grants, {MAX_ERRORS} errors shown.\n"
     );

@@ -7,6 +7,8 @@
 mod access;
 mod attestation;
 mod devices;
+mod enforce;
+mod enforced;
 mod host;
 mod keys;
 mod kind;
@@ -17,6 +19,8 @@ mod resource;
 mod resources;
 mod secrets;
 
+pub use enforce::Enforcer;
+pub use enforced::enforcer;
 pub use keys::Key;
 pub use kind::{BitNames, FLAG, Kind};
 pub use points::{Point, SECTIONS};
