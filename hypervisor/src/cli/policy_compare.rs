@@ -85,10 +85,10 @@ fn difference_json(difference: &Difference) -> String {
     )
 }
 
-/// Merges layers and prints the canonical form of the result.
+/// Merges layers and prints the result as a document.
 ///
 /// # Errors
-/// Status 2 for a document that is refused.
+/// Status 2 for a document that is refused, and for a result that no document can hold.
 pub fn merge(args: &MergeArgs) -> Outcome {
     let mut merged = read_policy(&args.policy)?;
     for path in &args.layers {
@@ -98,9 +98,14 @@ pub fn merge(args: &MergeArgs) -> Outcome {
         for rule in merged.not_tightened_by(&layer) {
             errln!("note: {}: {rule} is looser than the policy below; ignored", path.display());
         }
+        for lost in merged.grants_lost_in(&layer) {
+            errln!("warning: {}: {}", path.display(), printable(&lost.to_string()));
+        }
         merged = merged.merge(&layer);
     }
-    out!("{}", merged.canonical());
-    errln!("note: SHA-256 {}", merged.hash_hex());
+    let written = merged.to_document();
+    let (text, read) = written.map_err(|error| Failure::BadInput(printable(&error.to_string())))?;
+    out!("{text}");
+    errln!("note: SHA-256 {}", read.hash_hex());
     Ok(())
 }

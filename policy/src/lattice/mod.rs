@@ -10,6 +10,7 @@ mod bits;
 mod bytes;
 mod choice;
 mod egress;
+mod egress_cover;
 #[cfg(test)]
 mod laws;
 mod limit;
