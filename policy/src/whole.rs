@@ -4,9 +4,11 @@
 //! is a question to the input, not to the policy: three disks are not one device, a report of a Genoa has no
 //! Milan's patch levels. An input that contradicts itself is refused where it is read.
 
+use crate::decide::Cause;
 use crate::fact::{DeviceKind, Fact, Facts};
-use crate::fields::Key;
+use crate::fields::{Key, Point};
 use crate::lattice::Tcb;
+use crate::policy::Policy;
 
 /// Keys of which the second is the patch levels of the processor that the first names.
 const GENERATIONS: [(Key, Key); 3] = [
@@ -181,6 +183,31 @@ impl Facts {
             }
             _ => {}
         }
+    }
+}
+
+impl Policy {
+    /// What contradicts what in an input for this policy: the facts among themselves, and with what the policy
+    /// says of them. A request for a secret that claims an attested report must not show one that the
+    /// attestation section denies.
+    #[must_use]
+    pub fn contradictions(&self, point: Point, facts: &Facts) -> Vec<String> {
+        let mut out = facts.contradictions();
+        let attested = number(facts, Key::SecretAttested) == Some(1);
+        if point == Point::Secrets && attested {
+            let claim = Key::SecretAttested.path();
+            for (field, rule, _) in self.rules(Point::Attestation) {
+                let cause = crate::decide::cause(field, rule, facts);
+                // What the input does not say, the verifier may have seen.
+                if cause.is_some_and(|cause| cause != Cause::Missing) {
+                    let (path, fact) = (field.path, field.key.path());
+                    out.push(format!(
+                        "{claim} is true, but {path} denies the {fact} of the report"
+                    ));
+                }
+            }
+        }
+        out
     }
 }
 

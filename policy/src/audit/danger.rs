@@ -166,7 +166,13 @@ impl<'p> Ask<'p> {
 
     /// A whole input with these facts that the engine admits.
     fn complete(&self, facts: &Facts) -> Option<Input> {
-        let facts = search::admitted_with(self.fields, &self.rules, facts).ok()?;
+        let attested = self.policy.rules(Point::Attestation).map(|(field, rule, _)| (field, rule));
+        let attested = attested.filter(|_| self.point == Point::Secrets);
+        let both: Vec<_> = self.rules.iter().copied().chain(attested).collect();
+        // A secret's report is one that attestation admits, where the danger leaves that.
+        let whole = search::admitted_with(self.fields, &both, facts);
+        let facts =
+            whole.or_else(|_| search::admitted_with(self.fields, &self.rules, facts)).ok()?;
         let facts = match &self.resource {
             Some(resource) => facts.text(Key::SecretResource, resource),
             None => facts,

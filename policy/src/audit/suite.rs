@@ -189,8 +189,12 @@ impl SuiteReport {
 fn allowed_case(policy: &Policy, point: Point) -> Option<Case> {
     let facts = if point == Point::Secrets {
         let grant = policy.grants().first()?;
-        let rules: Vec<_> = grant.rules().map(|(field, rule, _)| (field, rule)).collect();
-        let facts = search::admitted(GRANT_FIELDS, &rules).ok()?;
+        // Of a report that attestation admits, where there is one.
+        let own: Vec<_> = grant.rules().map(|(field, rule, _)| (field, rule)).collect();
+        let attested = policy.rules(Point::Attestation).map(|(field, rule, _)| (field, rule));
+        let both: Vec<_> = own.iter().copied().chain(attested).collect();
+        let facts = search::admitted(GRANT_FIELDS, &both);
+        let facts = facts.or_else(|_| search::admitted(GRANT_FIELDS, &own)).ok()?;
         facts.text(Key::SecretResource, &sample_resource(grant.resource()))
     } else {
         let rules: Vec<_> = policy.rules(point).map(|(field, rule, _)| (field, rule)).collect();
