@@ -6,7 +6,7 @@
 
 use crate::fact::{Fact, Facts};
 use crate::fields::{Field, Key, Kind};
-use crate::lattice::{ByteSet, Bytes, Choice, Lattice, Patterns};
+use crate::lattice::{ByteSet, Bytes, Choice, Lattice, Patterns, Required};
 use crate::rule::Rule;
 use std::collections::BTreeSet;
 
@@ -39,20 +39,38 @@ impl<'r> Wanted<'r> {
     pub(crate) fn find(&self) -> Option<Fact> {
         let kind = self.key.kind();
         let elements = candidates(kind, &self.rules().collect::<Vec<_>>());
-        if !kind.is_list() {
-            return elements.into_iter().find(|fact| self.fits(fact));
+        if kind.is_list() {
+            return self.find_list(elements);
         }
-        // What must be in the list, alone and with one more element.
+        elements.into_iter().find(|fact| self.fits(fact))
+    }
+
+    /// What must be in the list, with one more element where one fits: it is the better example. Elements are
+    /// judged by themselves; lists as long as documents can make them would take for ever otherwise.
+    fn find_list(&self, elements: Vec<Fact>) -> Option<Fact> {
         let base = self.required();
-        let longer = elements.into_iter().map(|element| {
-            let mut list = base.clone();
-            list.push(element);
-            Fact::List(list)
-        });
-        let alone = std::iter::once(Fact::List(base.clone()));
-        let with_one = longer.filter(|list| self.fits(list));
-        // Prefer a list that has something in it: it is the better example.
-        with_one.chain(alone).find(|fact| self.fits(fact))
+        let admitted = |element: &Fact| {
+            let of_elements = self.admitted_by.iter().filter(|r| !matches!(r, Rule::Required(_)));
+            of_elements.fold(true, |all, rule| all && rule.admits(element))
+        };
+        if !base.iter().all(admitted) {
+            return None;
+        }
+        let plain = Fact::List(base);
+        let refused_already = self.refused_by.is_none_or(|rule| !rule.admits(&plain));
+        let Fact::List(base) = plain else { return None };
+        let refuses = |element: &Fact| match self.refused_by {
+            // One element more can be the one that was missing.
+            Some(Rule::Required(required)) => {
+                refused_already && !is_last_missing(required, &base, element)
+            }
+            Some(rule) => refused_already || !rule.admits(element),
+            None => true,
+        };
+        match elements.into_iter().find(|element| admitted(element) && refuses(element)) {
+            Some(element) => Some(Fact::List(base.into_iter().chain([element]).collect())),
+            None => refused_already.then_some(Fact::List(base)),
+        }
     }
 
     pub(crate) fn required(&self) -> Vec<Fact> {
@@ -60,7 +78,8 @@ impl<'r> Wanted<'r> {
             Rule::Required(required) => required.texts(),
             _ => None,
         });
-        texts.flatten().map(|text| Fact::Text(text.clone())).collect()
+        let texts: BTreeSet<&Box<str>> = texts.flatten().collect();
+        texts.into_iter().map(|text| Fact::Text(text.clone())).collect()
     }
 
     /// The admitted fact that changes `from` least.
@@ -94,13 +113,30 @@ impl<'r> Wanted<'r> {
                 );
             }
         }
-        for text in self.required() {
-            if !out.contains(&text) {
-                out.push(text);
-            }
-        }
+        let required = self.required();
+        let there: BTreeSet<&str> = out.iter().filter_map(text_of).collect();
+        let missing =
+            required.iter().filter(|text| !text_of(text).is_some_and(|t| there.contains(t)));
+        let missing: Vec<Fact> = missing.cloned().collect();
+        out.extend(missing);
         Some(Fact::List(out))
     }
+}
+
+fn text_of(fact: &Fact) -> Option<&str> {
+    match fact {
+        Fact::Text(text) => Some(text),
+        _ => None,
+    }
+}
+
+/// Whether `element` is all that `present` lacks of what is required.
+fn is_last_missing(required: &Required, present: &[Fact], element: &Fact) -> bool {
+    let there: BTreeSet<&str> = present.iter().filter_map(text_of).collect();
+    let texts = required.texts().unwrap_or_default();
+    let mut missing = texts.iter().filter(|text| !there.contains(&***text));
+    let first = missing.next();
+    first.is_some_and(|text| text_of(element) == Some(text)) && missing.next().is_none()
 }
 
 /// The fact nearest to `fact` that the rule admits.

@@ -329,3 +329,19 @@ fn a_set_is_written_in_about_as_many_blocks_as_it_was_once_written_in() {
         assert_eq!(set.meet(&set).blocks().count(), written.len(), "{name}");
     }
 }
+
+#[test]
+fn a_set_meets_a_pattern_exactly_when_they_share_a_text() {
+    let texts = ["", "a", "ab", "abc", "b", "ba", "c"];
+    let all: Vec<Pattern> =
+        texts.iter().flat_map(|text| [Pattern::exact(text), Pattern::prefix(text)]).collect();
+    for a in &all {
+        for b in &all {
+            let set = Patterns::new(vec![a.clone(), b.clone()]);
+            for pattern in &all {
+                let own = Patterns::new(vec![pattern.clone()]);
+                assert_eq!(set.meets(pattern), !set.meet(&own).is_empty(), "{set:?} {pattern}");
+            }
+        }
+    }
+}

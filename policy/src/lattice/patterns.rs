@@ -158,6 +158,17 @@ impl Patterns {
         self.candidate(&pattern.text).is_some_and(|p| p.covers(pattern))
     }
 
+    /// Whether some text of `pattern` is admitted.
+    #[must_use]
+    pub fn meets(&self, pattern: &Pattern) -> bool {
+        if self.covers(pattern) {
+            return true;
+        }
+        // Else only a pattern below it can share a text with it, and those follow it in the order.
+        let from = self.0.partition_point(|p| *p.text < *pattern.text);
+        pattern.prefix && self.0.get(from).is_some_and(|p| p.text.starts_with(&*pattern.text))
+    }
+
     /// Some admitted text, not empty where there is a choice.
     #[must_use]
     pub fn sample(&self) -> Option<String> {
