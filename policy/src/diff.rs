@@ -79,8 +79,8 @@ impl Difference {
         matches!(self.relation, Relation::Looser | Relation::Incomparable)
     }
 
-    /// Whether it is looser only where other rules deny everything today. Two such changes in a row, each
-    /// harmless by itself, can admit what neither step shows.
+    /// Whether it is looser only where other rules deny everything today. Two such changes in a
+    /// row, each harmless by itself, can admit what neither step shows.
     #[must_use]
     pub const fn is_latent(&self) -> bool {
         self.is_looser() && self.without_effect
@@ -88,8 +88,8 @@ impl Difference {
 }
 
 impl Diff {
-    /// Whether the second policy admits something that the first does not, or answers a denial more mildly, or is
-    /// ready to as soon as another rule lets it.
+    /// Whether the second policy admits something that the first does not, or answers a denial more
+    /// mildly, or is ready to as soon as another rule lets it.
     #[must_use]
     pub fn is_looser(&self) -> bool {
         self.differences.iter().any(Difference::is_looser)
@@ -256,7 +256,8 @@ fn witness(
     };
     let mut given = Facts::new();
     given.set(field.key, fact.clone());
-    // Facts of one world where there are such: another example shows the difference, but cannot happen.
+    // Facts of one world where there are such: another example shows the difference, but cannot
+    // happen.
     let whole = search::admitted_with(fields, have, &given).ok()?;
     if alone(&whole) {
         return Some(whole);

@@ -1,5 +1,5 @@
-//! Explanation: every rule of a point with what it admits, what was found and how it was decided; and the
-//! smallest change of an input that would be admitted.
+//! Explanation: every rule of a point with what it admits, what was found and how it was decided;
+//! and the smallest change of an input that would be admitted.
 
 use crate::decide::{Cause, Decision, cause};
 use crate::fact::{Fact, Facts};
@@ -178,7 +178,8 @@ impl Policy {
         }
     }
 
-    /// A change of an input that could be has to lead to one that could be: fewer devices have fewer paths.
+    /// A change of an input that could be has to lead to one that could be: fewer devices have
+    /// fewer paths.
     fn whole_change(
         &self,
         point: Point,

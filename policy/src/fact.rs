@@ -27,8 +27,8 @@ pub enum Fact {
 
 /// The facts of one decision. A fact that is not there is denied by every rule but `any`.
 ///
-/// The setters check that the value fits its key; one that does not becomes [`Fact::Invalid`], which no
-/// rule admits, so a mistake in the caller is a denial with a reason.
+/// The setters check that the value fits its key; one that does not becomes [`Fact::Invalid`],
+/// which no rule admits, so a mistake in the caller is a denial with a reason.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Facts {
     values: Box<[Option<Fact>]>,
@@ -127,8 +127,8 @@ impl Facts {
         Key::ALL.iter().zip(&self.values).filter_map(|(key, fact)| Some((*key, fact.as_ref()?)))
     }
 
-    /// Sets a fact as it is, when it is a list where the key has one, and only there: every rule would admit an
-    /// empty list of what is not even a list. Prefer the typed setters.
+    /// Sets a fact as it is, when it is a list where the key has one, and only there: every rule
+    /// would admit an empty list of what is not even a list. Prefer the typed setters.
     pub fn set(&mut self, key: Key, fact: Fact) {
         let fits = match &fact {
             Fact::List(_) => key.kind().is_list(),
@@ -198,9 +198,9 @@ impl Facts {
         self.with(key, fact)
     }
 
-    /// A text, the name of a choice or level, a path, or a version. Of a version everything after its
-    /// leading digits and dots is left away, so `6.12.3-amd64` is 6.12.3. An unknown choice is admitted
-    /// by `any` only.
+    /// A text, the name of a choice or level, a path, or a version. Of a version everything after
+    /// its leading digits and dots is left away, so `6.12.3-amd64` is 6.12.3. An unknown choice is
+    /// admitted by `any` only.
     #[must_use]
     pub fn text(self, key: Key, text: &str) -> Self {
         let fact = text_fact(key, text);
@@ -215,9 +215,9 @@ impl Facts {
         self.with(key, list_or_one(key.kind(), facts))
     }
 
-    /// The words of a kernel command line, as the kernel takes them apart (Linux `lib/cmdline.c`, `next_arg`):
-    /// white space divides outside double quotes, and quotes go away. Given as one text, or divided in
-    /// another way, a forbidden word could hide behind a quote.
+    /// The words of a kernel command line, as the kernel takes them apart (Linux `lib/cmdline.c`,
+    /// `next_arg`): white space divides outside double quotes, and quotes go away. Given as one
+    /// text, or divided in another way, a forbidden word could hide behind a quote.
     #[must_use]
     pub fn command_line(self, line: &str) -> Self {
         let mut words = vec![Vec::new()];
@@ -225,7 +225,8 @@ impl Facts {
         for byte in line.bytes() {
             match byte {
                 b'"' => quoted = !quoted,
-                // The kernel's table of characters counts vertical tab and 0xa0 as white space, too.
+                // The kernel's table of characters counts vertical tab and 0xa0 as white space,
+                // too.
                 b' ' | b'\t'..=b'\r' | 0xa0 if !quoted => words.push(Vec::new()),
                 other => words.last_mut().into_iter().for_each(|word| word.push(other)),
             }

@@ -1,10 +1,11 @@
-//! The isolation policy of Casemate: one document says what may run on a host and what a guest may do.
+//! The isolation policy of Casemate: one document says what may run on a host and what a guest may
+//! do.
 //!
-//! A pure library: no I/O, no clock, no global state; documents and inputs are values. A document is a
-//! product of fields, each of which is a lattice ordered from strict to loose ([`lattice`]), so that
-//! deciding, comparing, merging and explaining are exact. Deny by default; an error is a denial; an
-//! unknown key, a newer `min_engine` or an unknown name refuses the document; a wildcard has to be
-//! written `any`.
+//! A pure library: no I/O, no clock, no global state; documents and inputs are values. A document
+//! is a product of fields, each of which is a lattice ordered from strict to loose ([`lattice`]),
+//! so that deciding, comparing, merging and explaining are exact. Deny by default; an error is a
+//! denial; an unknown key, a newer `min_engine` or an unknown name refuses the document; a wildcard
+//! has to be written `any`.
 //!
 //! ```
 //! use casemate_policy::{Facts, Key, Point, Policy, Verdict};

@@ -7,8 +7,8 @@ use crate::policy::Policy;
 use crate::rules::{Grant, Origin, Rules};
 
 impl Policy {
-    /// Reads a layer: a document with `layer = true`, whose unstated fields are left to the policy that it
-    /// is merged with. A complete policy is taken as a layer too.
+    /// Reads a layer: a document with `layer = true`, whose unstated fields are left to the policy
+    /// that it is merged with. A complete policy is taken as a layer too.
     ///
     /// # Errors
     /// All errors of the document at once, each with its place.
@@ -38,7 +38,8 @@ impl Policy {
         })
     }
 
-    /// The policy that admits exactly what both admit. A denial does the stricter of the two actions.
+    /// The policy that admits exactly what both admit. A denial does the stricter of the two
+    /// actions.
     #[must_use]
     pub fn merge(&self, layer: &Self) -> Self {
         let points = self.points.iter().zip(&layer.points).map(|(a, b)| a.meet(b)).collect();
@@ -60,7 +61,8 @@ impl Policy {
         Self { name, description: self.description.clone(), points, grants }
     }
 
-    /// The stated fields of `layer` that admit more than this policy: there the merge keeps this policy.
+    /// The stated fields of `layer` that admit more than this policy: there the merge keeps this
+    /// policy.
     #[must_use]
     pub fn not_tightened_by(&self, layer: &Self) -> Vec<&'static str> {
         let mut out = Vec::new();
@@ -105,8 +107,8 @@ impl std::fmt::Display for LostGrant {
 }
 
 impl Policy {
-    /// The grants that a merge with `layer` loses. That both have to grant a resource is what a merge means; that
-    /// nobody is told is not.
+    /// The grants that a merge with `layer` loses. That both have to grant a resource is what a
+    /// merge means; that nobody is told is not.
     #[must_use]
     pub fn grants_lost_in(&self, layer: &Self) -> Vec<LostGrant> {
         let lost = |own: &Self, other: &Self, below: bool| -> Vec<LostGrant> {

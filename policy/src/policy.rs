@@ -16,7 +16,8 @@ pub struct Policy {
 }
 
 impl Policy {
-    /// Reads a document, TOML or (when it begins with `{`) JSON. `name` is its file name, for messages.
+    /// Reads a document, TOML or (when it begins with `{`) JSON. `name` is its file name, for
+    /// messages.
     ///
     /// # Errors
     /// All errors of the document at once, each with its place.

@@ -63,8 +63,8 @@ macro_rules! as_is {
 }
 
 impl Rule {
-    /// Whether the fact is admitted. A list is admitted when every element is; a fact of another type is
-    /// not admitted by any rule.
+    /// Whether the fact is admitted. A list is admitted when every element is; a fact of another
+    /// type is not admitted by any rule.
     #[must_use]
     #[inline]
     pub fn admits(&self, fact: &Fact) -> bool {
@@ -146,7 +146,8 @@ fn admits_required(required: &crate::lattice::Required, present: &[Fact]) -> boo
     if texts.len() <= FEW {
         return required.missing(there).is_none();
     }
-    // Both lists can have 65,536 members: one by one that would be four thousand million comparisons.
+    // Both lists can have 65,536 members: one by one that would be four thousand million
+    // comparisons.
     let present: std::collections::BTreeSet<&str> = present
         .iter()
         .filter_map(|fact| match fact {

@@ -1,8 +1,8 @@
-//! Facts that some rules admit and another does not: the witnesses of a comparison, the samples of a test
-//! and the targets of a smallest change.
+//! Facts that some rules admit and another does not: the witnesses of a comparison, the samples of
+//! a test and the targets of a smallest change.
 //!
-//! For each lattice finitely many candidates meet every region that the rules can tell apart, so a search
-//! that finds nothing is a proof that there is nothing.
+//! For each lattice finitely many candidates meet every region that the rules can tell apart, so a
+//! search that finds nothing is a proof that there is nothing.
 
 use crate::fact::{Fact, Facts};
 use crate::fields::{Field, Key, Kind};
@@ -45,13 +45,15 @@ impl<'r> Wanted<'r> {
         elements.into_iter().find(|fact| self.fits(fact))
     }
 
-    /// What must be in the list, with one more element where one fits: it is the better example. Elements are
-    /// judged by themselves; lists as long as documents can make them would take for ever otherwise.
+    /// What must be in the list, with one more element where one fits: it is the better example.
+    /// Elements are judged by themselves; lists as long as documents can make them would take for
+    /// ever otherwise.
     fn find_list(&self, elements: Vec<Fact>) -> Option<Fact> {
         let base = self.required();
         let admitted = |element: &Fact| {
-            let of_elements = self.admitted_by.iter().filter(|r| !matches!(r, Rule::Required(_)));
-            of_elements.fold(true, |all, rule| all && rule.admits(element))
+            let mut of_elements =
+                self.admitted_by.iter().filter(|rule| !matches!(rule, Rule::Required(_)));
+            of_elements.all(|rule| rule.admits(element))
         };
         if !base.iter().all(admitted) {
             return None;
@@ -195,8 +197,8 @@ fn byte_candidates(len: u8, rules: &[&Rule]) -> Vec<Fact> {
     members.into_iter().chain(fresh).map(Fact::Bytes).collect()
 }
 
-/// Every pattern's text, and that text with a character that no pattern has: between them they meet every
-/// region of prefixes and literals.
+/// Every pattern's text, and that text with a character that no pattern has: between them they meet
+/// every region of prefixes and literals.
 fn text_candidates(kind: Kind, rules: &[&Rule]) -> Vec<Fact> {
     let mut texts: BTreeSet<String> = BTreeSet::from([String::new()]);
     let add = |patterns: &Patterns, texts: &mut BTreeSet<String>| {

@@ -1,7 +1,9 @@
-//! A policy as a document that can be kept and read again: with its name, without what is a default anyway.
+//! A policy as a document that can be kept and read again: with its name, without what is a default
+//! anyway.
 //!
-//! The canonical form ([`Policy::canonical`]) is what is hashed; it has no name and states every field. A merged
-//! policy written so would lose its names, and be full of rules that its own check calls useless.
+//! The canonical form ([`Policy::canonical`]) is what is hashed; it has no name and states every
+//! field. A merged policy written so would lose its names, and be full of rules that its own check
+//! calls useless.
 
 use crate::devices;
 use crate::document::json::quote;
@@ -31,9 +33,9 @@ const GENERATIONS: [(&str, &[&str]); 2] = [
 ];
 
 impl Policy {
-    /// The policy as a document. What can never matter in it (the directories of devices of which none is
-    /// admitted, floors of a generation that is not) is left out: it decides alike on every input that does
-    /// not contradict itself, and more strictly on those that do.
+    /// The policy as a document. What can never matter in it (the directories of devices of which
+    /// none is admitted, floors of a generation that is not) is left out: it decides alike on every
+    /// input that does not contradict itself, and more strictly on those that do.
     ///
     /// # Errors
     /// When the document would be beyond the limits of documents, such as 256 egress blocks.

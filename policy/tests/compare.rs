@@ -154,7 +154,8 @@ fn comparison_equals_inclusion_of_all_inputs_on_small_points() {
                 .collect();
             let only_a = in_a.iter().zip(&in_b).any(|(a, b)| *a && !*b);
             let only_b = in_a.iter().zip(&in_b).any(|(a, b)| !*a && *b);
-            // What brute force finds, the comparison must show; it may know inputs outside the domain.
+            // What brute force finds, the comparison must show; it may know inputs outside the
+            // domain.
             assert!(!only_a || here.iter().any(|d| d.only_first.is_some()), "{point}");
             assert!(!only_b || here.iter().any(|d| d.only_second.is_some()), "{point}");
             seen[usize::from(only_a) + 2 * usize::from(only_b)] += 1;

@@ -1,4 +1,5 @@
-//! What a merge writes can be read again, is what it was merged to, and says what was lost on the way.
+//! What a merge writes can be read again, is what it was merged to, and says what was lost on the
+//! way.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,

@@ -1,5 +1,5 @@
-//! Inputs as a whole: what cannot be is refused where it is read, and examples are of what can be. Cannot tell
-//! contradictions that nobody listed.
+//! Inputs as a whole: what cannot be is refused where it is read, and examples are of what can be.
+//! Cannot tell contradictions that nobody listed.
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs, reason = "tests")]
 
 use casemate_policy::audit::Suite;
@@ -96,8 +96,8 @@ fn a_report_that_attestation_denies_is_not_attested() {
     }
 }
 
-/// However the facts were set: an empty list of what has no list would be admitted by every rule, for all of its
-/// elements are.
+/// However the facts were set: an empty list of what has no list would be admitted by every rule,
+/// for all of its elements are.
 #[test]
 fn a_list_where_none_belongs_is_denied() {
     let policy = Policy::builtin_strict();

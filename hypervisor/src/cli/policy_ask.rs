@@ -24,8 +24,8 @@ struct Question {
 }
 
 impl Question {
-    /// The policy, the point and an input that does not contradict itself: what holds of a world that cannot be
-    /// is no answer.
+    /// The policy, the point and an input that does not contradict itself: what holds of a world
+    /// that cannot be is no answer.
     fn read(&self) -> Result<(Policy, Point, Input), Failure> {
         let policy = read_policy(&self.policy)?;
         let (point, input) = read_input(&self.input, self.point.as_deref())?;

@@ -7,7 +7,8 @@ use casemate_policy::{Difference, Input, Policy};
 use clap::Args;
 use std::path::PathBuf;
 
-/// Compare two policies; exit status 1 when the second is looser anywhere, be it only where other rules deny today
+/// Compare two policies; exit status 1 when the second is looser anywhere, be it only where other
+/// rules deny today
 #[derive(Debug, Args)]
 pub struct DiffArgs {
     /// The policy in force
@@ -32,7 +33,8 @@ pub struct MergeArgs {
 /// Compares two policies.
 ///
 /// # Errors
-/// Status 1 when the second admits something that the first does not, or would if another rule let it.
+/// Status 1 when the second admits something that the first does not, or would if another rule let
+/// it.
 pub fn diff(args: &DiffArgs) -> Outcome {
     let (first, second) = (read_policy(&args.first)?, read_policy(&args.second)?);
     let diff = first.diff(&second);

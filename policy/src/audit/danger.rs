@@ -1,6 +1,6 @@
-//! The question that a lint asks of the engine: is a fact of this dangerous kind admitted? The answer is a fact, not
-//! an opinion on how the rule is written: a rule one short of `any` admits the same dangers as `any`, and a
-//! wide rule that a second rule narrows admits none.
+//! The question that a lint asks of the engine: is a fact of this dangerous kind admitted? The
+//! answer is a fact, not an opinion on how the rule is written: a rule one short of `any` admits
+//! the same dangers as `any`, and a wide rule that a second rule narrows admits none.
 
 use crate::fact::{Fact, Facts};
 use crate::fields::{Field, GRANT_FIELDS, Key, Point};
@@ -69,8 +69,8 @@ impl Bad {
 pub struct Witness {
     /// The dangerous facts themselves.
     pub facts: Facts,
-    /// A whole input with them that is admitted; `None` when other rules of the point deny everything that has
-    /// them, so that the danger comes to life when those are loosened.
+    /// A whole input with them that is admitted; `None` when other rules of the point deny
+    /// everything that has them, so that the danger comes to life when those are loosened.
     pub input: Option<Input>,
 }
 

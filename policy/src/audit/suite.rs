@@ -1,8 +1,8 @@
 //! Tests beside a policy, and how strong they are.
 //!
-//! A case is an input, a verdict, and the rules that must be its reasons. The strength of a suite is measured by
-//! mutation: each stated rule in turn is replaced by `any`, and loosened by one step at each of its ends, and
-//! some case has to notice.
+//! A case is an input, a verdict, and the rules that must be its reasons. The strength of a suite
+//! is measured by mutation: each stated rule in turn is replaced by `any`, and loosened by one step
+//! at each of its ends, and some case has to notice.
 
 use super::mutants::{Changed, mutants};
 use crate::decide::{Decision, Verdict};
@@ -143,8 +143,9 @@ fn only_in(policy: &Policy, mutant: &Policy, rule: &str) -> Option<Input> {
 }
 
 impl Suite {
-    /// Test cases, as TOML, that would notice what these do not: an allowed input for each point that has
-    /// none, and for each unnoticed rule a change of an allowed input that only this rule denies.
+    /// Test cases, as TOML, that would notice what these do not: an allowed input for each point
+    /// that has none, and for each unnoticed rule a change of an allowed input that only this rule
+    /// denies.
     #[must_use]
     pub fn suggest(&self, policy: &Policy, report: &SuiteReport) -> String {
         let mut out = String::new();

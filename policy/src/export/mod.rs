@@ -1,10 +1,11 @@
 //! Exports to general policy languages, for systems that speak them: Rego and Cedar.
 //!
-//! An export decides `allow` exactly as this engine does on the same input; the differential tests run
-//! independent engines on random policies and inputs. One request is the whole question, and its answer the whole
-//! answer. Each export comes with the form of input it expects ([`rego_input`], [`cedar_request`]): bit masks
-//! become lists of bit names, versions packed numbers, times seconds, byte strings hexadecimal, paths end with
-//! `/`. An invalid fact is left out of it, which denies. What an export cannot say it refuses ([`CedarError`]).
+//! An export decides `allow` exactly as this engine does on the same input; the differential tests
+//! run independent engines on random policies and inputs. One request is the whole question, and
+//! its answer the whole answer. Each export comes with the form of input it expects
+//! ([`rego_input`], [`cedar_request`]): bit masks become lists of bit names, versions packed
+//! numbers, times seconds, byte strings hexadecimal, paths end with `/`. An invalid fact is left
+//! out of it, which denies. What an export cannot say it refuses ([`CedarError`]).
 
 mod cedar;
 mod cedar_input;
@@ -26,8 +27,8 @@ use crate::render;
 pub enum CedarError {
     /// A rule with too many patterns or blocks.
     #[error(
-        "{rule}: its condition in Cedar would be {bytes} bytes long, for every element of the list repeats it; \
-         shorten the rule or export to Rego"
+        "{rule}: its condition in Cedar would be {bytes} bytes long, for every element of the list \
+         repeats it; shorten the rule or export to Rego"
     )]
     TooLong {
         /// The path of the field.

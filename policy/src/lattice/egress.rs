@@ -1,8 +1,8 @@
 //! Sets of network end points: address ranges, ports, protocol.
 //!
-//! For each address family and protocol the set is a sorted list of disjoint port ranges, each with sorted
-//! disjoint address ranges; neighbours with equal addresses are joined. So equal sets are equal
-//! values, whatever blocks they were written as. IPv4-mapped IPv6 addresses count as IPv4.
+//! For each address family and protocol the set is a sorted list of disjoint port ranges, each with
+//! sorted disjoint address ranges; neighbours with equal addresses are joined. So equal sets are
+//! equal values, whatever blocks they were written as. IPv4-mapped IPv6 addresses count as IPv4.
 
 use super::{Lattice, egress_cover};
 use std::net::IpAddr;
@@ -168,8 +168,8 @@ impl EgressSet {
         self.combine(other, |a, b| a && !b)
     }
 
-    /// How many addresses of a family can be reached over the port and protocol by which most can, and one end
-    /// point of them; `None` when none can.
+    /// How many addresses of a family can be reached over the port and protocol by which most can,
+    /// and one end point of them; `None` when none can.
     #[must_use]
     pub fn widest(&self, v6: bool) -> Option<(u128, Endpoint)> {
         let of_family = Protocol::ALL

@@ -1,9 +1,10 @@
 //! Few blocks for a set of end points.
 //!
-//! A set is kept as disjoint port ranges with addresses each, which makes equal sets equal values, but makes many
-//! of few: 40 blocks with overlapping ports are 1,600 such pieces. Written down, it is covered by blocks that are
-//! as large as they can be and may overlap, so that their number stays near that of what was once written. The
-//! cover is a function of the set alone: equal sets are written alike.
+//! A set is kept as disjoint port ranges with addresses each, which makes equal sets equal values,
+//! but makes many of few: 40 blocks with overlapping ports are 1,600 such pieces. Written down, it
+//! is covered by blocks that are as large as they can be and may overlap, so that their number
+//! stays near that of what was once written. The cover is a function of the set alone: equal sets
+//! are written alike.
 
 type Range = (u128, u128);
 
@@ -17,8 +18,8 @@ pub(super) struct Block {
 /// Cells of port ranges (columns) and address ranges (rows) that are inside the set.
 struct Grid {
     rows: Vec<Range>,
-    /// How many cells are inside above and left of each corner: a rectangle is full when the number of its
-    /// cells is that of its area, whatever its size, in four look-ups.
+    /// How many cells are inside above and left of each corner: a rectangle is full when the number
+    /// of its cells is that of its area, whatever its size, in four look-ups.
     inside: Vec<usize>,
     columns: usize,
     covered: Vec<bool>,

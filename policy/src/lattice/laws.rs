@@ -36,8 +36,8 @@ fn laws<L: Lattice + Debug>(a: &L, b: &L, c: &L) -> Checked {
     Ok(())
 }
 
-/// Meet is intersection, join holds the union, and the order is inclusion, on the facts of `domain`.
-/// `exact` says that the domain tells any two values apart.
+/// Meet is intersection, join holds the union, and the order is inclusion, on the facts of
+/// `domain`. `exact` says that the domain tells any two values apart.
 fn semantics<L: Lattice + Debug, F: Debug>(
     (a, b): (&L, &L),
     domain: &[F],
