@@ -75,7 +75,7 @@ snp-host-reference:
 snp-host-7: export CASEMATE_HOST_KERNEL = 7
 snp-host-7:
 	@$(CARGO) test --quiet --locked -p casemate-test-host
-	@$(CARGO) test --quiet --locked -p casemate --test kvm_abi
+	@$(CARGO) test --quiet --locked -p casemate-hypervisor --test kvm_abi
 	@tests/host/snp/soak 3
 	@tests/host/snp/soak --vcpus 2 3
 	@tests/host/snp/selftests

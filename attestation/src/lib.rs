@@ -24,6 +24,7 @@ pub mod digest;
 pub mod evidence;
 #[cfg(feature = "fetch")]
 pub mod fetch;
+pub mod guest_policy;
 pub mod hex;
 pub mod idblock;
 pub mod kds;

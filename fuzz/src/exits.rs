@@ -3,9 +3,9 @@
 use crate::run_bytes::{IO_DATA, RunBytes, U};
 use crate::world::{RAM, RECORDER_MMIO, RECORDER_PORT, World};
 use arbitrary::{Result, Unstructured};
-use casemate::exits::{Exit, Outcome, Stop};
-use casemate::launch::snp::CertTable;
-use casemate::memory::{GpaRange, HOLE_END, HOLE_START, PAGE_SIZE, Refusal, Visibility};
+use casemate_attestation::evidence::GuestCertTable;
+use casemate_hypervisor::exits::{Exit, Outcome, Stop};
+use casemate_hypervisor::memory::{GpaRange, HOLE_END, HOLE_START, PAGE_SIZE, Refusal, Visibility};
 
 /// Runs `body` on structured input; input too short for it is no test.
 fn structured(data: &[u8], body: impl FnOnce(&mut Unstructured) -> Result<()>) {
@@ -229,13 +229,13 @@ pub fn system_event(data: &[u8]) {
 }
 
 /// A certificate table of `size` bytes with one entry.
-fn cert_table(size: usize) -> CertTable {
+fn cert_table(size: usize) -> GuestCertTable {
     let mut bytes = vec![0; size.max(64)];
     bytes[..16].fill(0x11);
     bytes[16..20].copy_from_slice(&48_u32.to_le_bytes());
     let contents = bytes.len() as u32 - 48;
     bytes[20..24].copy_from_slice(&contents.to_le_bytes());
-    CertTable::new(bytes).unwrap()
+    GuestCertTable::new(bytes).unwrap()
 }
 
 /// Certificate requests: one legal answer; the table is written once, whole, where the guest says, or not at all.
@@ -393,7 +393,7 @@ pub fn kvm_run_raw(data: &[u8]) {
         let result = if u.ratio(3, 4)? { Ok(()) } else { Err(u.arbitrary()?) };
         let mut run = RunBytes::raw(u.bytes(u.len().min(4096 + 512))?);
         let exit = Exit::decode(result, run.area());
-        assert!(casemate::exits::EXITS.contains(&exit.name()));
+        assert!(casemate_hypervisor::exits::EXITS.contains(&exit.name()));
         let _ = World::new(None).handle(exit);
         Ok(())
     });

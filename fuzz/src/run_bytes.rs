@@ -1,6 +1,6 @@
 //! `kvm_run` as the kernel fills it: the inverse of the translation under test, written from the kernel's header.
 
-use casemate::exits::{RUN_HEAD, RunArea};
+use casemate_hypervisor::exits::{RUN_HEAD, RunArea};
 
 /// Bytes of a vCPU's mapping: `kvm_run`'s page, the PIO data page, the coalesced-MMIO page.
 const SIZE: usize = 3 * 4096;

@@ -1,12 +1,12 @@
 //! A machine for exit handlers: real devices beside a recorder, and page states that record every change.
 
-use casemate::bus::{Bus, BusDevice, Effect};
-use casemate::devices::pci_root::{ECAM_BASE, ECAM_SIZE};
-use casemate::devices::platform::{PLATFORM_PORT, PLATFORM_SIZE};
-use casemate::devices::{ConsoleQueue, PciRoot, PlatformRegisters, SERIAL_PORT, Uart};
-use casemate::event::Event;
-use casemate::exits::{EXITS, Events, Exit, Guard, Machine, Note, Outcome};
-use casemate::memory::{GpaRange, PageStates, RamMap, Refusal, Visibility};
+use casemate_hypervisor::bus::{Bus, BusDevice, Effect};
+use casemate_hypervisor::devices::pci_root::{ECAM_BASE, ECAM_SIZE};
+use casemate_hypervisor::devices::platform::{PLATFORM_PORT, PLATFORM_SIZE};
+use casemate_hypervisor::devices::{ConsoleQueue, PciRoot, PlatformRegisters, SERIAL_PORT, Uart};
+use casemate_hypervisor::event::Event;
+use casemate_hypervisor::exits::{EXITS, Events, Exit, Guard, Machine, Note, Outcome};
+use casemate_hypervisor::memory::{GpaRange, PageStates, RamMap, Refusal, Visibility};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 

@@ -3,14 +3,14 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, missing_docs, reason = "a benchmark")]
 
-use casemate::bus::Bus;
-use casemate::devices::pci_root::{ECAM_BASE, ECAM_SIZE};
-use casemate::devices::platform::{PLATFORM_PORT, PLATFORM_SIZE};
-use casemate::devices::{ConsoleQueue, PciRoot, PlatformRegisters, SERIAL_PORT, Uart};
-use casemate::event::Event;
-use casemate::exits::{Events, Exit, Guard, Machine, Note, Outcome, RUN_HEAD, RunArea};
-use casemate::memory::RamMap;
-use casemate::memory::page_state::AllShared;
+use casemate_hypervisor::bus::Bus;
+use casemate_hypervisor::devices::pci_root::{ECAM_BASE, ECAM_SIZE};
+use casemate_hypervisor::devices::platform::{PLATFORM_PORT, PLATFORM_SIZE};
+use casemate_hypervisor::devices::{ConsoleQueue, PciRoot, PlatformRegisters, SERIAL_PORT, Uart};
+use casemate_hypervisor::event::Event;
+use casemate_hypervisor::exits::{Events, Exit, Guard, Machine, Note, Outcome, RUN_HEAD, RunArea};
+use casemate_hypervisor::memory::RamMap;
+use casemate_hypervisor::memory::page_state::AllShared;
 use std::hint::black_box;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
@@ -86,7 +86,7 @@ fn main() {
     };
     let lock = Mutex::new(PciRoot);
     let baseline = nanoseconds(|| {
-        use casemate::bus::BusDevice;
+        use casemate_hypervisor::bus::BusDevice;
         let mut data = [0; 4];
         black_box(&lock).lock().unwrap().read(black_box(0), &mut data);
         black_box(data);

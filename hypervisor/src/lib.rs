@@ -5,16 +5,12 @@
 //! (what a running guest asks of us), [`devices`].
 
 pub mod bus;
-pub mod cli;
 pub mod config;
-pub mod decision_log;
 pub mod devices;
 pub mod event;
 pub mod exits;
-pub mod guest_value;
 pub mod host;
 pub mod kvm;
 pub mod launch;
 pub mod memory;
-pub mod sandbox;
 pub mod vm;

@@ -8,11 +8,9 @@
     reason = "tests"
 )]
 
-mod common;
-
 use casemate_layout::Termination;
-use common::boot_code::{BOOTED, CODE, STATUS, good_plan, kernel, refused};
-use common::{kvm, run};
+use casemate_test_support::boot_code::{BOOTED, CODE, STATUS, good_plan, kernel, refused};
+use casemate_test_support::guests::{kvm, run};
 use std::os::unix::fs::FileExt;
 
 /// Guest RAM is a memfd of the process that runs the VM: a description of it that another process of the host opened.

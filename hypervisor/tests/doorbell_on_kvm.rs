@@ -1,14 +1,12 @@
 //! Doorbells on the machine's own /dev/kvm: a guest's write signals an event inside the kernel, without an exit.
 
-mod common;
-
-use casemate::bus::Bus;
-use casemate::event::Event;
-use casemate::exits::{Events, Guard, Machine, Note, Outcome, Stop};
-use casemate::kvm::{Vm, VmKind};
-use casemate::memory::GuestRam;
-use casemate::memory::page_state::AllShared;
-use common::{dx, out, plan, rbx};
+use casemate_hypervisor::bus::Bus;
+use casemate_hypervisor::event::Event;
+use casemate_hypervisor::exits::{Events, Guard, Machine, Note, Outcome, Stop};
+use casemate_hypervisor::kvm::{Vm, VmKind};
+use casemate_hypervisor::memory::GuestRam;
+use casemate_hypervisor::memory::page_state::AllShared;
+use casemate_test_support::guests::{dx, out, plan, rbx};
 use kvm_ioctls::IoEventAddress;
 use std::sync::Arc;
 
@@ -22,7 +20,7 @@ impl Events for Nobody {
 fn writes_to_a_doorbell_signal_its_event_and_do_not_exit() {
     const PORT: u16 = 0x700;
     const ADDRESS: u64 = 0xd000_0000;
-    let Some(dev_kvm) = common::kvm() else { return };
+    let Some(dev_kvm) = casemate_test_support::guests::kvm() else { return };
     // mov [rbx], al, then ud2 without an IDT
     let write = vec![0x88, 0x03];
     let code = [dx(PORT), out(1), out(2), rbx(ADDRESS), write, vec![0x0f, 0x0b]].concat();

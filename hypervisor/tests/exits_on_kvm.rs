@@ -1,9 +1,7 @@
 //! Exits of hand-made guests on the machine's own /dev/kvm; skipped, and said so, where there is none.
 
-mod common;
-
-use casemate::exits::Stop;
-use common::{DATA, dx, out, plan, power_off, rbx, run};
+use casemate_hypervisor::exits::Stop;
+use casemate_test_support::guests::{DATA, dx, out, plan, power_off, rbx, run};
 
 const OFF: Stop = Stop::PowerOff { status: None };
 
@@ -22,7 +20,8 @@ fn string_output_delivers_every_byte_in_order() {
     let ecx = [&[0xb9][..], &u32::try_from(text.len()).unwrap().to_le_bytes()].concat();
     let code = [dx(0x3f8), rsi, ecx, vec![0xfc, 0xf3, 0x6e], power_off()].concat();
     let mut plan = plan(&code, 1);
-    plan.add_pages("data", casemate::launch::PageKind::Normal, DATA, text.to_vec()).unwrap();
+    plan.add_pages("data", casemate_hypervisor::launch::PageKind::Normal, DATA, text.to_vec())
+        .unwrap();
     let Some(ran) = run(&plan) else { return };
     assert_eq!((ran.stop, ran.output.as_bytes()), (OFF, &text[..]));
 }

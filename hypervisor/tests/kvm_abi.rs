@@ -13,11 +13,7 @@
     reason = "tests"
 )]
 
-#[path = "common/model_kvm.rs"]
-#[allow(dead_code, reason = "its table of requests is what is used")]
-mod model_kvm;
-
-use casemate::exits::{Exit, RUN_HEAD, RunArea};
+use casemate_hypervisor::exits::{Exit, RUN_HEAD, RunArea};
 use kvm_bindings as kvm;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -106,7 +102,8 @@ fn numbers() -> Vec<(String, u64)> {
         ("KVM_SEV_SNP_ENABLE_REQ_CERTS", 103),
         ("KVM_X86_SEV_SNP_REQ_CERTS", 2),
     ];
-    let requests = model_kvm::REQUESTS.iter().map(|(name, number)| (*name, u64::from(*number)));
+    let requests =
+        casemate_model_kvm::REQUESTS.iter().map(|(name, number)| (*name, u64::from(*number)));
     ours.iter().copied().chain(requests).map(|(name, value)| (name.to_owned(), value)).collect()
 }
 

@@ -7,17 +7,13 @@
     reason = "tests"
 )]
 
-#[path = "../../guest/kernel/tests/common/bzimage.rs"]
-mod bzimage;
-
-use bzimage::bzimage;
-use casemate::config::{RawConfig, VmConfig};
-use casemate::kvm::vcpu_states;
-use casemate::launch::issue::{LaunchTarget, issue};
-use casemate::launch::linux::{Files, outline, plan};
-use casemate::launch::measure::measure;
-use casemate::launch::snp::SnpLaunch;
-use casemate::launch::{LaunchPlan, Outline, PageKind};
+use casemate_hypervisor::config::SnpLaunch;
+use casemate_hypervisor::config::{RawConfig, VmConfig};
+use casemate_hypervisor::launch::issue::{LaunchTarget, issue};
+use casemate_hypervisor::launch::linux::{Files, outline, plan};
+use casemate_hypervisor::launch::measure::measure;
+use casemate_hypervisor::launch::{LaunchPlan, Outline, PageKind};
+use casemate_test_support::bzimage::bzimage;
 use igvm::measurement::generate_snp_measurement;
 use igvm::snp_defs::SevVmsa;
 use igvm::{IgvmDirectiveHeader, IgvmInitializationHeader};
@@ -142,7 +138,7 @@ fn told(plan: &LaunchPlan) -> (Vec<Page>, Vec<[u8; 4096]>) {
     // The host's CPUID table is no part of a measurement.
     let Ok(_) = issue(plan, launch, &[0xc1; 4096], &mut told);
     let features = launch.vmsa_features;
-    (told.0, vcpu_states(plan).map(|state| state.vmsa_page(features)).collect())
+    (told.0, plan.vcpu_states().map(|state| state.vmsa_page(features)).collect())
 }
 
 fn hex(bytes: &[u8]) -> String {

@@ -11,19 +11,17 @@
     reason = "tests"
 )]
 
-mod common;
-
-use casemate::bus::{Bus, BusDevice, Effect};
-use casemate::exits::{Events, Guard, Machine, Note, Outcome, Stop};
-use casemate::kvm::{BootState, PrivateMemory, Vm, VmKind};
-use casemate::launch::{LaunchPlan, PageKind};
-use casemate::memory::{
-    GpaRange, GuestRam, KernelSides, PAGE_SIZE, PageMap, PageStates, PrivateRam, RamMap, Refusal,
-    Visibility,
+use casemate_hypervisor::bus::{Bus, BusDevice, Effect};
+use casemate_hypervisor::exits::{Events, Guard, Machine, Note, Outcome, Stop};
+use casemate_hypervisor::kvm::{KernelSides, PrivateMemory, Vm, VmKind};
+use casemate_hypervisor::launch::BootState;
+use casemate_hypervisor::launch::{LaunchPlan, PageKind};
+use casemate_hypervisor::memory::{
+    GpaRange, GuestRam, PAGE_SIZE, PageMap, PageStates, PrivateRam, RamMap, Refusal, Visibility,
 };
-use casemate::vm::engine::{Engine, HostFds};
+use casemate_hypervisor::vm::engine::{Engine, HostFds};
 use casemate_policy::Policy;
-use common::{CODE, kvm, page_tables};
+use casemate_test_support::guests::{CODE, kvm, page_tables};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
 use std::sync::{Arc, Mutex};
@@ -353,7 +351,10 @@ fn an_access_of_the_other_kind_converts_the_page_and_reaches_the_host() {
     let boot = BootState { rip: 0x10_0000, rsp: 0x10_1000, rsi: 0, cr3: 0x1000 };
     let mut plan = LaunchPlan::new(RamMap::new(4 << 20).unwrap(), 1, boot);
     let text = format!("kernel = \"k\"\nprotection = \"sev-snp\"\n[snp]\nc_bit = {c_bit}\n");
-    let config = casemate::config::RawConfig::from_toml(&text, "test").unwrap().validate().unwrap();
+    let config = casemate_hypervisor::config::RawConfig::from_toml(&text, "test")
+        .unwrap()
+        .validate()
+        .unwrap();
     plan.snp = config.snp;
     plan.add_pages("tables", PageKind::Normal, 0x1000, snp_tables(c_bit, SHARED)).unwrap();
     plan.add_pages("CPUID", PageKind::Cpuid, 0x6000, vec![]).unwrap();

@@ -9,20 +9,17 @@
     reason = "tests fail by panicking"
 )]
 
-mod common;
-mod sandbox_common;
-
-use casemate::exits::Stop;
-use casemate::sandbox::attack::{Attack, Victim};
-use casemate::sandbox::{Action, Child, Exit, FdTable, Layers, Observer, inspect, spawn};
-use casemate::vm::engine::HostFds;
-use casemate::vm::profile;
-use casemate::vm::protocol::{FromVmm, MESSAGE_SIZE, ToVmm};
-use casemate::vm::vmm::{self, VmmInput};
-use common::{DATA, dx, out, plan, power_off};
+use casemate_hypervisor::exits::Stop;
+use casemate_hypervisor::vm::engine::HostFds;
+use casemate_hypervisor::vm::profile;
+use casemate_hypervisor::vm::protocol::{FromVmm, MESSAGE_SIZE, ToVmm};
+use casemate_hypervisor::vm::vmm::{self, VmmInput};
+use casemate_sandbox::{Action, Child, Exit, FdTable, Layers, Observer, inspect, spawn};
+use casemate_test_support::attack::{Attack, Victim};
+use casemate_test_support::guests::{DATA, dx, out, plan, power_off};
+use casemate_test_support::sandbox::{assert_least, confined, pipe};
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
 use rustix::net::{recv, send, socketpair};
-use sandbox_common::{assert_least, confined, pipe};
 use std::os::fd::OwnedFd;
 use std::process::ExitCode;
 
@@ -46,7 +43,7 @@ fn guest() -> Vec<u8> {
 }
 
 fn vmm(code: &[u8]) -> Option<Vmm> {
-    let dev_kvm = common::kvm()?.into();
+    let dev_kvm = casemate_test_support::guests::kvm()?.into();
     let (control, vmm_control) = pair(SocketType::SEQPACKET);
     let (console, vmm_console) = pair(SocketType::STREAM);
     let (wait, go) = pipe();
@@ -189,7 +186,7 @@ fn main() -> ExitCode {
     macro_rules! tests {
         ($($name:ident),* $(,)?) => { [$((stringify!($name), $name as fn())),*] };
     }
-    sandbox_common::main(&tests![
+    casemate_test_support::sandbox::main(&tests![
         vmm_profile_allows_what_is_used_and_nothing_else,
         running_vmm_is_locked_as_the_kernel_tells,
         console_that_nobody_reads_does_not_stop_the_guest,

@@ -9,27 +9,24 @@
     reason = "tests"
 )]
 
-#[path = "../../guest/kernel/tests/common/bzimage.rs"]
-mod bzimage;
-#[path = "common/model_kvm.rs"]
-mod model_kvm;
+use casemate_test_support::bzimage::bzimage;
 
-use bzimage::bzimage;
-
-use casemate::config::RawConfig;
-use casemate::exits::{Events, Note};
-use casemate::kvm::{BootState, PrivateMemory, Vm, VmKind};
-use casemate::launch::linux::{Files, plan as linux_plan};
-use casemate::launch::measure::measure;
-use casemate::launch::snp::{CertTable, IdBlock, SnpLaunch};
-use casemate::launch::{LaunchPlan, PageKind};
-use casemate::memory::{
-    GpaRange, GuestRam, KernelSides, PageMap, PageStates, PrivateRam, RamMap, Refusal, Visibility,
-};
-use casemate::vm::engine::{Engine, EngineError};
 use casemate_attestation::digest::{LaunchDigest, PageKind as Kind};
+use casemate_attestation::evidence::GuestCertTable;
+use casemate_hypervisor::config::RawConfig;
+use casemate_hypervisor::config::{IdBlock, SnpLaunch};
+use casemate_hypervisor::exits::{Events, Note};
+use casemate_hypervisor::kvm::{KernelSides, PrivateMemory, Vm, VmKind};
+use casemate_hypervisor::launch::BootState;
+use casemate_hypervisor::launch::linux::{Files, plan as linux_plan};
+use casemate_hypervisor::launch::measure::measure;
+use casemate_hypervisor::launch::{LaunchPlan, PageKind};
+use casemate_hypervisor::memory::{
+    GpaRange, GuestRam, PageMap, PageStates, PrivateRam, RamMap, Refusal, Visibility,
+};
+use casemate_hypervisor::vm::engine::{Engine, EngineError};
+use casemate_model_kvm::{Fault, InUse, Plan, Registers, start};
 use casemate_policy::Policy;
-use model_kvm::{Fault, InUse, Plan, Registers, start};
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
@@ -244,7 +241,7 @@ fn is_question(name: &str) -> bool {
 }
 
 /// Asserts that `error` says which call failed, and of a page where and of what kind.
-fn assert_names(error: &EngineError, call: &model_kvm::Call) {
+fn assert_names(error: &EngineError, call: &casemate_model_kvm::Call) {
     let text = error.to_string();
     let name = match call.name {
         // Part of creating a VM, for its caller.
@@ -260,7 +257,7 @@ fn assert_names(error: &EngineError, call: &model_kvm::Call) {
     }
 }
 
-fn calls(model: &InUse) -> Vec<model_kvm::Call> {
+fn calls(model: &InUse) -> Vec<casemate_model_kvm::Call> {
     model.with(|m| m.calls.clone())
 }
 
@@ -403,7 +400,7 @@ fn certificates_are_asked_for_before_any_vcpu_or_the_launch_is_refused() {
     let model = start(None);
     let mut plan = full_plan();
     let without = measure(&plan).unwrap().digest;
-    plan.snp.as_mut().unwrap().certs = Some(CertTable::new(vec![0; 4096]).unwrap());
+    plan.snp.as_mut().unwrap().certs = Some(GuestCertTable::new(vec![0; 4096]).unwrap());
     let text = launch(&model, &plan).unwrap_err().to_string();
     assert!(text.contains("`snp.certs`") && text.contains("leave"), "{text}");
     assert!(calls(&model).iter().all(|call| !call.name.starts_with("SNP_LAUNCH")));

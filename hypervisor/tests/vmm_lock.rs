@@ -2,16 +2,13 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests fail by panicking")]
 
-mod common;
-mod sandbox_common;
-
-use casemate::sandbox::attack::{Attack, Victim};
-use casemate::sandbox::{Child, Exit, Layer, Layers, spawn};
-use casemate::vm::engine::HostFds;
-use casemate::vm::profile;
-use casemate::vm::vmm::{self, VmmInput};
+use casemate_hypervisor::vm::engine::HostFds;
+use casemate_hypervisor::vm::profile;
+use casemate_hypervisor::vm::vmm::{self, VmmInput};
+use casemate_sandbox::{Child, Exit, Layer, Layers, spawn};
+use casemate_test_support::attack::{Attack, Victim};
+use casemate_test_support::sandbox::pipe;
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
-use sandbox_common::pipe;
 use std::os::fd::OwnedFd;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixListener};
@@ -31,8 +28,8 @@ struct Vmm {
 
 /// A vmm process that waits to be told to go, then runs `code`; `once_locked` runs in it after the lock.
 fn vmm(code: &[u8], once_locked: impl FnOnce()) -> Option<Vmm> {
-    let dev_kvm = common::kvm()?.into();
-    let plan = common::plan(code, 1);
+    let dev_kvm = casemate_test_support::guests::kvm()?.into();
+    let plan = casemate_test_support::guests::plan(code, 1);
     let (control, its_control) = sockets(SocketType::SEQPACKET);
     let (console, its_console) = sockets(SocketType::STREAM);
     let (wait, go) = pipe();
@@ -61,14 +58,14 @@ fn locked_vmm_process_dies_at_each_attack() {
     });
     let victim = victim.unwrap();
     // Without an attack it lives until its supervisor is gone.
-    let Some(mut peaceful) = vmm(&common::echo(), || ()) else { return };
+    let Some(mut peaceful) = vmm(&casemate_test_support::guests::echo(), || ()) else { return };
     rustix::io::write(&peaceful.go, &[1]).unwrap();
     peaceful.child.confined().unwrap();
     drop((peaceful.control, peaceful.console));
     assert_eq!(peaceful.child.wait().unwrap(), Exit::Code(vmm::TOLD));
     for (attack, _) in Attack::ALL {
         let target = Victim { pid: victim.pid(), abstract_socket: name.as_bytes() };
-        let attacker = vmm(&common::echo(), || {
+        let attacker = vmm(&casemate_test_support::guests::echo(), || {
             let _ = attack.attempt(target);
         });
         let Some(mut attacker) = attacker else { return };
@@ -78,7 +75,7 @@ fn locked_vmm_process_dies_at_each_attack() {
 }
 
 fn main() -> ExitCode {
-    sandbox_common::main(&[(
+    casemate_test_support::sandbox::main(&[(
         "locked_vmm_process_dies_at_each_attack",
         locked_vmm_process_dies_at_each_attack,
     )])

@@ -8,20 +8,17 @@
     reason = "tests fail by panicking"
 )]
 
-mod common;
-mod sandbox_common;
-
-use casemate::config::{RawConfig, RawSnp};
-use casemate::kvm::offers_snp;
-use casemate::launch::{LaunchPlan, linux};
-use casemate::sandbox::{Exit, Observer, spawn};
-use casemate::vm::engine::HostFds;
-use casemate::vm::profile::{VMM_SNP, vmm_layers};
-use casemate::vm::protocol::{FromVmm, MESSAGE_SIZE, ToVmm};
-use casemate::vm::vmm::{self, VmmInput};
+use casemate_hypervisor::config::{RawConfig, RawSnp};
+use casemate_hypervisor::kvm::offers_snp;
+use casemate_hypervisor::launch::{LaunchPlan, linux};
+use casemate_hypervisor::vm::engine::HostFds;
+use casemate_hypervisor::vm::profile::{VMM_SNP, vmm_layers};
+use casemate_hypervisor::vm::protocol::{FromVmm, MESSAGE_SIZE, ToVmm};
+use casemate_hypervisor::vm::vmm::{self, VmmInput};
+use casemate_sandbox::{Exit, Observer, spawn};
+use casemate_test_support::sandbox::assert_least;
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
 use rustix::net::{recv, send, socketpair};
-use sandbox_common::assert_least;
 use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::process::ExitCode;
@@ -64,7 +61,7 @@ fn serve(control: &OwnedFd, console: OwnedFd) -> (String, Option<FromVmm>) {
 }
 
 fn confidential_profile_allows_what_is_used_and_nothing_else() {
-    let Some(dev_kvm) = common::kvm().map(OwnedFd::from) else { return };
+    let Some(dev_kvm) = casemate_test_support::guests::kvm().map(OwnedFd::from) else { return };
     if !offers_snp(&dev_kvm).unwrap() {
         println!("SKIPPED: KVM offers no SEV-SNP VMs here");
         return;
@@ -72,7 +69,7 @@ fn confidential_profile_allows_what_is_used_and_nothing_else() {
     let dev_sev = OwnedFd::from(File::options().read(true).write(true).open("/dev/sev").unwrap());
     let (control, its_control) = pair(SocketType::SEQPACKET);
     let (console, its_console) = pair(SocketType::STREAM);
-    let (wait, go) = sandbox_common::pipe();
+    let (wait, go) = casemate_test_support::sandbox::pipe();
     let layers = vmm_layers().keep(&dev_kvm).keep(&dev_sev).keep(&its_control).keep(&its_console);
     let host = HostFds { dev_kvm, dev_sev: Some(dev_sev) };
     let input = VmmInput { host, control: its_control, console: its_console, plan: plan() };
@@ -94,7 +91,7 @@ fn confidential_profile_allows_what_is_used_and_nothing_else() {
 }
 
 fn main() -> ExitCode {
-    sandbox_common::main(&[(
+    casemate_test_support::sandbox::main(&[(
         "confidential_profile_allows_what_is_used_and_nothing_else",
         confidential_profile_allows_what_is_used_and_nothing_else,
     )])

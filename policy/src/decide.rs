@@ -246,6 +246,6 @@ fn reason(
         admits: format!("{operator} {admitted}"),
         found: facts
             .get(field.key)
-            .map_or_else(String::new, |fact| render::brief_fact(field.kind, fact)),
+            .map_or_else(String::new, |fact| render::brief_found(field.kind, rule, fact)),
     })
 }

@@ -7,7 +7,7 @@
 use crate::document::{
     LoadError, Node, Sink, Value, bit, byte_string, parse, suggest, time, tree::Entry,
 };
-use crate::fact::{DeviceFact, DeviceKind, Fact, Facts, text_fact};
+use crate::fact::{DeviceFact, DeviceKind, Fact, Facts, command_line, text_fact};
 use crate::fields::{Key, Kind, Point};
 use crate::lattice::{Choice, Endpoint, Protocol, Tcb, Usage};
 use crate::render;
@@ -130,6 +130,9 @@ fn read_entry(entry: &Entry, prefix: &str, facts: &mut Facts, sink: &mut Sink<'_
 
 fn read_fact(key: Key, node: &Node) -> Result<Fact, String> {
     let kind = key.kind();
+    if key == Key::LaunchCmdline {
+        return read_command_line(&node.value);
+    }
     match &node.value {
         Value::List(items) if kind.is_list() => items
             .iter()
@@ -142,6 +145,29 @@ fn read_fact(key: Key, node: &Node) -> Result<Fact, String> {
         value => read_one(key, value),
     }
 }
+
+/// A command line: the line itself, or its pieces, which stand in the line with a blank between each two.
+fn read_command_line(value: &Value) -> Result<Fact, String> {
+    let expected = || format!("expected {COMMAND_LINE}, found {}", value.describe());
+    let line = match value {
+        Value::Text(line) => line.clone(),
+        Value::List(items) => {
+            let pieces = items.iter().map(|item| match &item.value {
+                Value::Text(piece) => Ok(piece.as_str()),
+                _ => Err(expected()),
+            });
+            pieces.collect::<Result<Vec<_>, _>>()?.join(" ")
+        }
+        _ => return Err(expected()),
+    };
+    match command_line(Fact::Text(line.into())) {
+        Fact::Invalid(why) => Err(why.into()),
+        fact => Ok(fact),
+    }
+}
+
+/// What an input has to write for the command line.
+pub(crate) const COMMAND_LINE: &str = "the line as a text, or a list of its pieces";
 
 fn read_bits(kind: Kind, items: &[Node]) -> Result<Fact, String> {
     let Kind::Bits(names) = kind else { return Err("expected a mask".into()) };

@@ -26,6 +26,7 @@
 pub mod audit;
 mod builtin;
 mod canonical;
+mod cmdline;
 mod decide;
 mod devices;
 mod diff;
@@ -51,6 +52,7 @@ mod whole;
 mod written;
 
 pub use canonical::digest;
+pub use cmdline::{CommandLine, CommandLineError, MAX_LINE};
 pub use decide::{Cause, Decision, Reason, Verdict};
 pub use diff::{Diff, Difference, Relation};
 pub use document::{Diagnostic, LoadError, Site};

@@ -5,7 +5,7 @@ use crate::document::{
     MAX_TEXT,
 };
 use crate::fields::{Field, GRANT_FIELDS, Key, Point, SECTIONS};
-use crate::input::fact_syntax;
+use crate::input::{COMMAND_LINE, fact_syntax};
 
 const SECRETS: &str = "
 A table of grants: `[secrets.\"db/key/*\"]` releases every resource that begins with `db/key/`. Grants must not
@@ -68,12 +68,15 @@ fn write_field(out: &mut String, field: &Field, point: Point) {
     if field.key != Key::Setting {
         row(
             "Fact",
-            &format!(
-                "`{}`: {}{}",
-                field.key.path(),
-                if field.kind.is_list() { "a list, each " } else { "" },
-                fact_syntax(field.kind)
-            ),
+            &match field.key {
+                Key::LaunchCmdline => format!("`{}`: {COMMAND_LINE}", field.key.path()),
+                key => format!(
+                    "`{}`: {}{}",
+                    key.path(),
+                    if field.kind.is_list() { "a list, each " } else { "" },
+                    fact_syntax(field.kind)
+                ),
+            },
         );
     }
     row("Enforced by", field.enforced_by);

@@ -4,11 +4,16 @@
 //! For each lattice finitely many candidates meet every region that the rules can tell apart, so a
 //! search that finds nothing is a proof that there is nothing.
 
-use crate::fact::{Fact, Facts};
+use crate::cmdline::parameter;
+use crate::fact::{Fact, Facts, command_line};
 use crate::fields::{Field, Key, Kind};
-use crate::lattice::{ByteSet, Bytes, Choice, Lattice, Patterns, Required};
+use crate::lattice::{ByteSet, Bytes, Choice, Lattice, Patterns};
 use crate::rule::Rule;
 use std::collections::BTreeSet;
+
+/// Most command lines that are tried for one word more. Of words that all rules admit by themselves
+/// nearly every one fits; what does not overrides a required one.
+const MOST_LINES: usize = 256;
 
 /// The rules on one fact: all must admit it, and one may have to refuse it.
 #[derive(Debug, Clone)]
@@ -45,34 +50,54 @@ impl<'r> Wanted<'r> {
         elements.into_iter().find(|fact| self.fits(fact))
     }
 
-    /// What must be in the list, with one more element where one fits: it is the better example.
-    /// Elements are judged by themselves; lists as long as documents can make them would take for
-    /// ever otherwise.
+    /// A list with one element where one fits, for it is the better example, else without. Elements
+    /// are judged by themselves; lists as long as documents can make them would take for ever
+    /// otherwise.
     fn find_list(&self, elements: Vec<Fact>) -> Option<Fact> {
+        if self.key == Key::LaunchCmdline {
+            return self.find_line(elements);
+        }
+        let empty = Fact::List(Vec::new());
+        let admitted = |element: &Fact| self.admitted_by.iter().all(|rule| rule.admits(element));
+        let refused = |fact: &Fact| self.refused_by.is_none_or(|rule| !rule.admits(fact));
+        let refused_already = refused(&empty);
+        let fits = |element: &Fact| admitted(element) && (refused_already || refused(element));
+        match elements.into_iter().find(fits) {
+            Some(element) => Some(Fact::List(vec![element])),
+            None => (self.fits(&empty)).then_some(empty),
+        }
+    }
+
+    /// A command line: what must be in it, with one more word where one fits. A line is read as a
+    /// whole, so words are sieved one by one before lines are tried.
+    fn find_line(&self, words: Vec<Fact>) -> Option<Fact> {
         let base = self.required();
-        let admitted = |element: &Fact| {
-            let mut of_elements =
-                self.admitted_by.iter().filter(|rule| !matches!(rule, Rule::Required(_)));
-            of_elements.all(|rule| rule.admits(element))
-        };
-        if !base.iter().all(admitted) {
+        let plain = self.whole(Fact::List(base.clone()));
+        // A word more takes nothing away that is not allowed, and brings nothing back that is missing.
+        if !self.admitted_by.iter().all(|rule| rule.admits(&plain)) {
             return None;
         }
-        let plain = Fact::List(base);
         let refused_already = self.refused_by.is_none_or(|rule| !rule.admits(&plain));
-        let Fact::List(base) = plain else { return None };
-        let refuses = |element: &Fact| match self.refused_by {
-            // One element more can be the one that was missing.
-            Some(Rule::Required(required)) => {
-                refused_already && !is_last_missing(required, &base, element)
+        let passes =
+            |rule: &Rule, word: &Fact| matches!(rule, Rule::Required(_)) || rule.admits(word);
+        let admitted = |word: &Fact| self.admitted_by.iter().all(|rule| passes(rule, word));
+        let refuses = |word: &Fact| match self.refused_by {
+            Some(rule @ (Rule::Names(_) | Rule::Forbidden(_))) => {
+                refused_already || !rule.admits(word)
             }
-            Some(rule) => refused_already || !rule.admits(element),
-            None => true,
+            _ => true,
         };
-        match elements.into_iter().find(|element| admitted(element) && refuses(element)) {
-            Some(element) => Some(Fact::List(base.into_iter().chain([element]).collect())),
-            None => refused_already.then_some(Fact::List(base)),
-        }
+        let sieved = words.into_iter().filter(|word| admitted(word) && refuses(word));
+        let lines = sieved
+            .take(MOST_LINES)
+            .map(|word| self.whole(Fact::List(base.iter().cloned().chain([word]).collect())));
+        let mut lines = lines.filter(|line| self.fits(line));
+        lines.next().or_else(|| Some(plain).filter(|line| self.fits(line)))
+    }
+
+    /// A list as the fact of this key: of words of the command line, what a line of them is for the kernel.
+    pub(crate) fn whole(&self, list: Fact) -> Fact {
+        if self.key == Key::LaunchCmdline { command_line(list) } else { list }
     }
 
     pub(crate) fn required(&self) -> Vec<Fact> {
@@ -89,6 +114,10 @@ impl<'r> Wanted<'r> {
         let Some(from) = from else { return self.find() };
         let moved = match from {
             Fact::List(elements) => self.nearest_list(elements),
+            Fact::CommandLine(line) => {
+                let words = line.words().iter().map(|word| Fact::Text(word.clone()));
+                self.nearest_list(&words.collect::<Vec<_>>()).map(|list| self.whole(list))
+            }
             one => self.admitted_by.iter().try_fold(one.clone(), |fact, rule| nearest(rule, &fact)),
         };
         moved.filter(|fact| self.fits(fact)).or_else(|| self.find())
@@ -116,29 +145,26 @@ impl<'r> Wanted<'r> {
             }
         }
         let required = self.required();
-        let there: BTreeSet<&str> = out.iter().filter_map(text_of).collect();
-        let missing =
-            required.iter().filter(|text| !text_of(text).is_some_and(|t| there.contains(t)));
-        let missing: Vec<Fact> = missing.cloned().collect();
-        out.extend(missing);
+        if required.len() > crate::cmdline::MAX_LINE {
+            return None;
+        }
+        // What is overridden is not there: others of the same name go, and what is required stands before any `--`.
+        let name = |fact: &Fact| match fact {
+            Fact::Text(text) => parameter(text).to_owned(),
+            _ => String::new(),
+        };
+        let rivals: BTreeSet<String> = required.iter().map(name).collect();
+        out.retain(|word| required.contains(word) || !rivals.contains(&name(word)));
+        let separator = out.iter().position(|word| *word == Fact::Text("--".into()));
+        let mut at = separator.unwrap_or(out.len());
+        for text in required {
+            if !out.iter().take(at).any(|word| *word == text) {
+                out.insert(at, text);
+                at += 1;
+            }
+        }
         Some(Fact::List(out))
     }
-}
-
-fn text_of(fact: &Fact) -> Option<&str> {
-    match fact {
-        Fact::Text(text) => Some(text),
-        _ => None,
-    }
-}
-
-/// Whether `element` is all that `present` lacks of what is required.
-fn is_last_missing(required: &Required, present: &[Fact], element: &Fact) -> bool {
-    let there: BTreeSet<&str> = present.iter().filter_map(text_of).collect();
-    let texts = required.texts().unwrap_or_default();
-    let mut missing = texts.iter().filter(|text| !there.contains(&***text));
-    let first = missing.next();
-    first.is_some_and(|text| text_of(element) == Some(text)) && missing.next().is_none()
 }
 
 /// The fact nearest to `fact` that the rule admits.

@@ -215,22 +215,3 @@ fn an_input_is_read_in_both_notations_and_written_back() {
         assert!(result.is_err() || bad.is_empty(), "{bad}");
     }
 }
-
-#[test]
-fn a_word_of_the_command_line_cannot_hide() {
-    let words = |line: &str| {
-        let facts = Facts::new().command_line(line);
-        let Some(casemate_policy::Fact::List(words)) = facts.get(Key::LaunchCmdline) else {
-            panic!("no list")
-        };
-        words
-            .iter()
-            .map(|word| format!("{word:?}").replace("Text(\"", "").replace("\")", ""))
-            .collect::<Vec<_>>()
-    };
-    assert_eq!(words("console=hvc0  init=/bin/sh"), ["console=hvc0", "init=/bin/sh"]);
-    assert_eq!(words("\"init=/bin/sh\" a=\"b c\""), ["init=/bin/sh", "a=b c"]);
-    assert_eq!(words("x\u{b}init=/bin/sh\n"), ["x", "init=/bin/sh"]);
-    assert_eq!(words("\u{a0}init=/x").last().unwrap(), "init=/x");
-    assert!(words("  ").is_empty());
-}

@@ -105,9 +105,10 @@ fn a_list_where_none_belongs_is_denied() {
     assert!(policy.decide(Point::Launch, &facts).is_allow());
     facts.set(Key::LaunchProtection, Fact::List(Vec::new()));
     assert!(!policy.decide(Point::Launch, &facts).is_allow());
-    let mut facts = policy.why_not(Point::Launch, &Facts::new()).apply(&Facts::new());
-    facts.set(Key::LaunchCmdline, Fact::Text("init=/bin/sh".into()));
-    assert!(!policy.decide(Point::Launch, &facts).is_allow());
+    let mut facts = policy.why_not(Point::Devices, &Facts::new()).apply(&Facts::new());
+    assert!(policy.decide(Point::Devices, &facts).is_allow());
+    facts.set(Key::BlockPath, Fact::Text("/etc/".into()));
+    assert!(!policy.decide(Point::Devices, &facts).is_allow());
 }
 
 #[test]

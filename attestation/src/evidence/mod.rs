@@ -5,10 +5,12 @@
 //! Limit: files of at most 1 MiB, certificate tables of at most 64 KiB.
 
 mod coco;
+mod guest_table;
 mod hcl;
 mod table;
 mod tsm;
 
+pub use guest_table::{GuestCertTable, GuestTableError, MAX_GUEST_TABLE};
 pub use table::{
     ARK_GUID, ASK_GUID, CertTable, Guid, VCEK_GUID, VLEK_GUID, encode as encode_table,
 };

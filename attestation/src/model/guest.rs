@@ -1,39 +1,16 @@
 //! The context of one guest: launch, ID block, secrets page, message counters.
 
 use super::message::{self, Header, MESSAGE_SIZE, put};
-use super::{ModelError, Processor, Status, request};
+use super::random::random;
+use super::{GuestState, ModelError, Processor, Status, request};
 use crate::digest::{LaunchDigest, PAGE_SIZE, PageKind};
 use crate::idblock::{self, IdBlock, IdError};
-use crate::report::{POLICY_MUST_BE_ONE, Tcb, unknown_policy_bits};
-use ring::rand::{SecureRandom, SystemRandom};
+use crate::report::{POLICY_MUST_BE_ONE, unknown_policy_bits};
 
 /// Guest policy and platform bits that must agree: policy bit, platform bit.
 const POLICY_NEEDS_PLATFORM: [(u64, u64); 2] = [(1 << 23, 1 << 3), (1 << 24, 1 << 4)];
 const POLICY_SMT: u64 = 1 << 16;
 const PLATFORM_SMT: u64 = 1;
-
-/// What a guest's reports are made of. Plain data: a daemon may fill it from a launch that ran elsewhere.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[allow(missing_docs, reason = "named as the fields of a report")]
-pub struct GuestState {
-    pub policy: u64,
-    pub measurement: [u8; 48],
-    pub host_data: [u8; 32],
-    pub family_id: [u8; 16],
-    pub image_id: [u8; 16],
-    pub guest_svn: u32,
-    pub id_key_digest: [u8; 48],
-    pub author_key_digest: Option<[u8; 48]>,
-    pub report_id: [u8; 32],
-    pub launch_tcb: Tcb,
-    pub launch_mitigations: u64,
-    /// The guest may not use the VCEK.
-    pub vcek_disabled: bool,
-    /// The keys of the secrets page, by VMPL.
-    pub vmpck: [[u8; 32]; 4],
-    /// Sequence number of the last message under each key.
-    pub message_count: [u64; 4],
-}
 
 /// What the host gives at LAUNCH_FINISH.
 #[derive(Debug, Clone, Copy, Default)]
@@ -225,12 +202,6 @@ fn apply_id(state: &mut GuestState, block: &[u8], auth: &[u8], author: bool) -> 
     state.id_key_digest = digests.id_key;
     state.author_key_digest = digests.author_key;
     Ok(())
-}
-
-pub(super) fn random<const N: usize>() -> Result<[u8; N], ModelError> {
-    let mut out = [0; N];
-    SystemRandom::new().fill(&mut out).map_err(|_| ModelError::Random)?;
-    Ok(out)
 }
 
 fn keys() -> Result<[[u8; 32]; 4], ModelError> {

@@ -12,15 +12,18 @@
 //! keys are stable for one processor but derived by this model's own rule.
 
 mod guest;
+mod guest_state;
 mod message;
 mod processor;
+mod random;
 mod request;
 mod root;
 mod rsa;
 mod status;
 mod x509;
 
-pub use guest::{Finish, Guest, GuestState};
+pub use guest::{Finish, Guest};
+pub use guest_state::GuestState;
 pub use message::{Header, MESSAGE_SIZE, MessageType, open, seal};
 pub use processor::{Config, Processor};
 pub use request::{KeyRequest, ReportRequest};

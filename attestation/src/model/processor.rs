@@ -1,7 +1,7 @@
 //! One chip: its TCB, its endorsement keys with their certificates, and the reports it signs.
 
-use super::guest::random;
 use super::message::put;
+use super::random::random;
 use super::root::{ModelRoot, Signer};
 use super::x509::{Template, p384_spki, vek_extensions};
 use super::{GuestState, ModelError, Status};

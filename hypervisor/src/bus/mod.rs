@@ -3,7 +3,7 @@
 //! A bus is built once and never changes while the guest runs: ranges do not move, so what a device sees is
 //! always an offset inside its own range. Addresses nobody claims read as all ones and ignore writes, as on a PC.
 
-use crate::guest_value::Guest;
+use casemate_values::Guest;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// What a write asks of the VM beyond the device's own state.

@@ -1,9 +1,9 @@
 //! The `[snp]` table: names as in QEMU and Kata.
 
 use super::ConfigError;
-use crate::launch::snp::{
-    self, CertTable, ID_AUTH_SIZE, ID_BLOCK_SIZE, IdBlock, MAX_CERTS, SnpLaunch, guest_policy,
-};
+use super::snp_launch::{self as snp, ID_AUTH_SIZE, ID_BLOCK_SIZE, IdBlock, SnpLaunch};
+use casemate_attestation::evidence::{GuestCertTable, MAX_GUEST_TABLE};
+use casemate_attestation::guest_policy;
 use serde::Deserialize;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -150,13 +150,15 @@ pub fn hex<const N: usize>(field: &'static str, text: &str) -> Result<[u8; N], C
     Ok(bytes)
 }
 
-fn certs(path: &Path) -> Result<CertTable, ConfigError> {
+fn certs(path: &Path) -> Result<GuestCertTable, ConfigError> {
     let name = path.display().to_string();
     let wrong = |remedy: String| ConfigError::invalid("snp.certs", name.clone(), remedy);
     let file = std::fs::File::open(path).map_err(|e| wrong(e.to_string()))?;
     let mut bytes = Vec::new();
-    file.take(MAX_CERTS as u64 + 1).read_to_end(&mut bytes).map_err(|e| wrong(e.to_string()))?;
-    CertTable::new(bytes).map_err(|e| wrong(format!("this is no certificate table: {e}")))
+    file.take(MAX_GUEST_TABLE as u64 + 1)
+        .read_to_end(&mut bytes)
+        .map_err(|e| wrong(e.to_string()))?;
+    GuestCertTable::new(bytes).map_err(|e| wrong(format!("this is no certificate table: {e}")))
 }
 
 fn sized(field: &'static str, path: &Path, size: usize) -> Result<Vec<u8>, ConfigError> {

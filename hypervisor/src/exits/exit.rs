@@ -10,7 +10,7 @@ use crate::exits::{
     req_certs::ReqCerts, shutdown::Shutdown, system_event::SystemEvent, unknown::Unknown,
     wrmsr::Wrmsr,
 };
-use crate::guest_value::Guest;
+use casemate_values::Guest;
 
 /// The first bytes of `kvm_run` that are not part of [`RunArea`]: they hold `immediate_exit`, the one field
 /// that another thread may have to write.

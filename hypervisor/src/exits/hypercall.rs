@@ -5,9 +5,9 @@
 //! (`arch/x86/kvm/x86.c`, `____kvm_emulate_hypercall`).
 
 use crate::exits::{Machine, Note, Outcome, Stop};
-use crate::guest_value::Guest;
 use crate::memory::{GpaRange, Refusal, Visibility};
 use casemate_layout::ports::mark;
+use casemate_values::Guest;
 
 /// `KVM_HC_MAP_GPA_RANGE`.
 const MAP_GPA_RANGE: u64 = 12;

@@ -1,7 +1,7 @@
 //! Port input, single or string (`rep ins`).
 
 use crate::exits::{Machine, Outcome};
-use crate::guest_value::Guest;
+use casemate_values::Guest;
 
 /// A guest reads a port.
 #[derive(Debug)]

@@ -1,7 +1,7 @@
 //! Port output, single or string (`rep outs`).
 
 use crate::exits::{Machine, Outcome};
-use crate::guest_value::Guest;
+use casemate_values::Guest;
 
 /// A guest writes a port.
 #[derive(Debug)]

@@ -3,8 +3,8 @@
 
 use crate::bus::{Bus, Effect};
 use crate::exits::outcome::{Outcome, Stop};
-use crate::launch::snp::CertTable;
 use crate::memory::{PageStates, RamMap};
+use casemate_attestation::evidence::GuestCertTable;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 /// Where a VM tells of what happens in it. Called from vCPU threads: must not block.
@@ -99,7 +99,7 @@ pub struct Machine {
     /// Which pages are private, and how to change that.
     pub pages: Box<dyn PageStates>,
     /// Certificates for extended guest requests.
-    pub certs: Option<CertTable>,
+    pub certs: Option<GuestCertTable>,
     /// Bounds.
     pub guard: Guard,
     /// Event sink.

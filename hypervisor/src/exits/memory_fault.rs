@@ -1,8 +1,8 @@
 //! KVM_EXIT_MEMORY_FAULT: an access whose kind (private, shared) differs from the page's state.
 
 use crate::exits::{Machine, Outcome, Stop};
-use crate::guest_value::Guest;
 use crate::memory::{GpaRange, PAGE_SIZE, Refusal, Visibility};
+use casemate_values::Guest;
 
 /// KVM found a page in another state than the access needs.
 #[derive(Debug)]

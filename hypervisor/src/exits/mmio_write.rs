@@ -1,7 +1,7 @@
 //! A write of memory that is not RAM.
 
 use crate::exits::{Machine, Outcome};
-use crate::guest_value::Guest;
+use casemate_values::Guest;
 
 /// A guest writes memory-mapped I/O. An SNP guest writes address and length into its GHCB: any address, RAM
 /// included, and any length from 1 to 8.

@@ -1,8 +1,8 @@
 //! KVM_EXIT_SNP_REQ_CERTS (Linux 7.0): an extended guest request wants the certificate table.
 
 use crate::exits::{Machine, Outcome};
-use crate::guest_value::Guest;
 use crate::memory::PAGE_SIZE;
+use casemate_values::Guest;
 
 /// A guest asks for certificates.
 #[derive(Debug)]

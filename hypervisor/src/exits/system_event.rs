@@ -1,7 +1,7 @@
 //! KVM_EXIT_SYSTEM_EVENT: with SNP, the guest ends itself through the GHCB.
 
 use crate::exits::{Outcome, Stop};
-use crate::guest_value::Guest;
+use casemate_values::Guest;
 
 /// `KVM_SYSTEM_EVENT_SEV_TERM`.
 const SEV_TERM: u32 = 6;

@@ -1,7 +1,7 @@
 //! KVM_EXIT_X86_WRMSR: a write of an MSR that KVM leaves to us. We serve none.
 
 use crate::exits::Outcome;
-use crate::guest_value::Guest;
+use casemate_values::Guest;
 
 /// A guest writes an MSR.
 #[derive(Debug)]

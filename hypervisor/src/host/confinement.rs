@@ -1,7 +1,7 @@
 //! What confines the processes of a VM: asked by confining one.
 
 use super::{Capability, Finding, Verdict};
-use crate::sandbox::{
+use casemate_sandbox::{
     Action, FdTable, Layer, Layers, Profile, Report, Rule, SandboxError, State, spawn, sys,
 };
 
@@ -34,7 +34,7 @@ fn probe() -> Result<Report, SandboxError> {
     })?;
     let report = child.confined()?.clone();
     match child.wait()? {
-        crate::sandbox::Exit::Code(0) => Ok(report),
+        casemate_sandbox::Exit::Code(0) => Ok(report),
         exit => Err(SandboxError::Died { name: "probe".into(), exit }),
     }
 }

@@ -67,6 +67,7 @@ pub(super) fn findings() -> Vec<Finding> {
         }
     }
     findings.push(sev_device());
+    findings.extend(super::firmware::findings(Path::new(DEV_SEV)));
     findings
 }
 

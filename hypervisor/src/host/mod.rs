@@ -6,6 +6,7 @@
 
 pub mod cgroup;
 mod confinement;
+mod firmware;
 mod kernel;
 mod kvm;
 #[cfg(test)]
@@ -29,7 +30,7 @@ pub enum Verdict {
 }
 
 /// What a VM can be asked to be.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Capability {
     /// A VM that runs Linux, `protection = "none"`.

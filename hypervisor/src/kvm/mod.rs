@@ -8,6 +8,7 @@
 
 mod cpuid;
 mod firmware;
+mod kernel_sides;
 mod private_memory;
 mod regs;
 mod snp;
@@ -15,8 +16,8 @@ mod vcpu;
 mod vm;
 
 pub use firmware::{FirmwareError, LaunchPhase};
+pub use kernel_sides::KernelSides;
 pub use private_memory::PrivateMemory;
-pub use regs::{BootState, vcpu_states};
 pub use snp::{SnpError, SnpVm};
 pub use vcpu::{KVM_RUN, Vcpu};
 pub use vm::{Vm, VmKind, has_certificate_exits, offers_snp};

@@ -7,9 +7,9 @@
 
 use super::firmware::{FirmwareError, LaunchPhase};
 use super::{KvmError, Vm};
+use crate::config::SnpLaunch;
 use crate::launch::cpuid_page::CpuidTable;
 use crate::launch::issue::LaunchTarget;
-use crate::launch::snp::SnpLaunch;
 use crate::launch::{LaunchPlan, PageKind};
 use crate::memory::{PAGE_BYTES, PAGE_SIZE};
 use kvm_bindings::{

@@ -1,7 +1,8 @@
 //! One vCPU: its registers before it runs, and running it.
 
-use super::{BootState, KvmError, regs};
+use super::{KvmError, regs};
 use crate::exits::{Exit, RUN_HEAD, RunArea};
+use crate::launch::BootState;
 use kvm_bindings::{KVM_MP_STATE_HALTED, kvm_mp_state, kvm_regs};
 use kvm_ioctls::VcpuFd;
 use std::os::fd::{AsRawFd, RawFd};
@@ -46,6 +47,7 @@ impl Vcpu {
     /// # Errors
     /// [`KvmError`].
     pub fn set_boot_state(&self, state: &BootState) -> Result<(), KvmError> {
+        let state = &state.registers();
         let sregs =
             self.fd.get_sregs().map_err(|e| KvmError::new("KVM_GET_SREGS", "boot vCPU", e))?;
         self.fd

@@ -1,7 +1,7 @@
 //! Issuing a plan: the one loop over its pages, for the firmware, for the digest, for a recorder in tests.
 
 use super::plan::{LaunchPlan, PageKind};
-use super::snp::SnpLaunch;
+use crate::config::SnpLaunch;
 use crate::memory::PAGE_BYTES;
 
 /// Who launches.

@@ -2,8 +2,7 @@
 
 use super::issue::{LaunchTarget, issue};
 use super::plan::{LaunchPlan, PageKind};
-use super::snp::SnpLaunch;
-use crate::kvm::vcpu_states;
+use crate::config::SnpLaunch;
 use crate::memory::PAGE_BYTES;
 use casemate_attestation::digest::{self, LaunchDigest, VMSA_GPA};
 use sha2::{Digest, Sha384};
@@ -79,7 +78,7 @@ impl LaunchTarget for Fold {
     }
 
     fn finish(&mut self, plan: &LaunchPlan, launch: &SnpLaunch) -> Result<(), Infallible> {
-        for (id, state) in vcpu_states(plan).enumerate() {
+        for (id, state) in plan.vcpu_states().enumerate() {
             self.digest.vcpu(&state, launch.vmsa_features);
             let hash = Some(Sha384::digest(state.vmsa_page(launch.vmsa_features)).into());
             let what = format!("state of vCPU {id}");
@@ -92,7 +91,7 @@ impl LaunchTarget for Fold {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kvm::BootState;
+    use crate::launch::BootState;
     use crate::memory::RamMap;
 
     /// What a launch was told, as the kernel would see it.
@@ -126,7 +125,7 @@ mod tests {
     fn plan(vcpus: u32, seed: u8) -> LaunchPlan {
         let boot = BootState { rip: 0x1_0000, rsp: 0x2_8000, rsi: 0x4000, cr3: 0x1000 };
         let mut plan = LaunchPlan::new(RamMap::new(64 << 20).unwrap(), vcpus, boot);
-        plan.snp = Some(crate::launch::snp::SnpLaunch {
+        plan.snp = Some(crate::config::SnpLaunch {
             policy: 0x3_0000,
             host_data: [0; 32],
             id: None,
@@ -159,7 +158,7 @@ mod tests {
             for (gpa, kind, contents) in &recorder.told {
                 digest.page(firmware_kind(*kind), *gpa, contents[..].try_into().unwrap());
             }
-            for state in vcpu_states(&plan).take(recorder.vcpus as usize) {
+            for state in plan.vcpu_states().take(recorder.vcpus as usize) {
                 digest.vcpu(&state, launch.vmsa_features);
             }
             let measurement = measure(&plan).unwrap();

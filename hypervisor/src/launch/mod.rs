@@ -2,14 +2,16 @@
 
 pub mod acpi;
 pub mod cpuid_page;
+pub mod foreign;
 pub mod issue;
 pub mod kernel;
 pub mod linux;
 pub mod measure;
 pub mod plan;
 mod plan_bytes;
-pub mod snp;
+mod vcpu_state;
 
 pub use linux::LaunchError;
 pub use plan::{LaunchPlan, Outline, PageKind, PlanError};
 pub use plan_bytes::PlanBytesError;
+pub use vcpu_state::BootState;

@@ -4,9 +4,10 @@
 //! launched cannot differ. Pages are ordered, since their order is measured; staging is what the host puts into
 //! shared memory and the boot code checks, so it is not.
 
-use super::snp::SnpLaunch;
-use crate::kvm::BootState;
+use super::vcpu_state::{BootState, vcpu_states};
+use crate::config::SnpLaunch;
 use crate::memory::{GpaRange, PAGE_BYTES, PAGE_SIZE, RamMap};
+use casemate_attestation::digest::VcpuState;
 use ring::digest::{SHA256, digest};
 
 /// What a launched page is to the firmware (SEV-SNP ABI, SNP_LAUNCH_UPDATE page types).
@@ -157,6 +158,11 @@ impl LaunchPlan {
             pages: Vec::new(),
             staging: Vec::new(),
         }
+    }
+
+    /// The state that each vCPU starts with, in order.
+    pub fn vcpu_states(&self) -> impl Iterator<Item = VcpuState> + use<> {
+        vcpu_states(&self.boot, self.vcpus)
     }
 
     /// Adds pages at `gpa`; `contents` is padded with zeros to whole pages.

@@ -4,9 +4,9 @@
 //! run, not from the configuration, is left out: the policy's limits and certificates.
 
 use super::plan::{LaunchPlan, PageKind, PlanError};
-use super::snp::{ID_AUTH_SIZE, ID_BLOCK_SIZE, IdBlock, SnpLaunch, strict_page_limits};
+use super::vcpu_state::BootState;
 use crate::config::MAX_VCPUS;
-use crate::kvm::BootState;
+use crate::config::{ID_AUTH_SIZE, ID_BLOCK_SIZE, IdBlock, SnpLaunch, strict_page_limits};
 use crate::memory::{GpaRange, RamMap, RangeError};
 
 const MAGIC: &[u8; 16] = b"casemate plan 1\n";

@@ -2,14 +2,15 @@
 //!
 //! An error is a denial. A fact that cannot be told is left out, which every rule but `any` denies.
 
+use crate::config::{IdBlock, SnpLaunch};
 use crate::config::{Protection, VmConfig};
-use crate::decision_log::{DecisionLog, LogError};
 use crate::host::cgroup;
 use crate::launch::LaunchPlan;
 use crate::launch::measure::measure;
-use crate::launch::snp::{IdBlock, SnpLaunch};
 use casemate_attestation::idblock;
+use casemate_foreign_text::line;
 use casemate_policy::{Fact, Facts, Key, Point, Policy};
+use casemate_policy_log::{DecisionLog, LogError};
 use rustix::process::{Resource, getrlimit};
 use std::path::Path;
 
@@ -17,10 +18,10 @@ use std::path::Path;
 #[derive(Debug, thiserror::Error)]
 pub enum DecisionError {
     /// The policy document cannot be used.
-    #[error("{0}")]
+    #[error("{}", line(.0))]
     Policy(String),
     /// The policy denies the VM.
-    #[error("the policy denies this VM: {0}")]
+    #[error("the policy denies this VM: {}", line(.0))]
     Denied(String),
     /// A decision cannot be logged.
     #[error("the policy's decision cannot be logged, so nothing is started: {0}")]

@@ -2,6 +2,7 @@
 //! caller's (see [`super::vmm`]).
 
 use crate::bus::{Bus, BusError};
+use crate::config::SnpLaunch;
 use crate::devices::pci_root::{ECAM_BASE, ECAM_SIZE};
 use crate::devices::platform::{PLATFORM_PORT, PLATFORM_SIZE};
 use crate::devices::{
@@ -9,13 +10,12 @@ use crate::devices::{
 };
 use crate::event::Event;
 use crate::exits::{Events, Guard, Machine, Outcome, Stop};
-use crate::kvm::{KvmError, PrivateMemory, SnpError, SnpVm, Vcpu, Vm, VmKind};
+use crate::kvm::{KernelSides, KvmError, PrivateMemory, SnpError, SnpVm, Vcpu, Vm, VmKind};
 use crate::launch::LaunchPlan;
 use crate::launch::cpuid_page::{CpuidTable, TooManyLeaves};
 use crate::launch::issue::issue;
-use crate::launch::snp::SnpLaunch;
 use crate::memory::page_state::AllShared;
-use crate::memory::{GuestRam, KernelSides, PageMap, PageStates, PrivateRam, RamError};
+use crate::memory::{GuestRam, PageMap, PageStates, PrivateRam, RamError};
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::sync::{Arc, Barrier, Mutex, PoisonError};

@@ -1,7 +1,7 @@
 //! What the processes of a VM may do once locked: the system calls, pinned, each with its reason.
 
 use crate::kvm::KVM_RUN;
-use crate::sandbox::{FdSlot, Layers, Limits, Pin, Profile, Rule, sys};
+use casemate_sandbox::{FdSlot, Layers, Limits, Pin, Profile, Rule, sys};
 
 /// The vCPUs.
 pub const VCPUS: FdSlot = FdSlot("vcpu");

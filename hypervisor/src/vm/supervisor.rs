@@ -10,7 +10,7 @@ use super::protocol::{FromVmm, MESSAGE_SIZE, Phase, ToVmm};
 use super::say;
 use super::timeline::Timeline;
 use crate::exits::{Note, Stop};
-use crate::sandbox::{
+use casemate_sandbox::{
     Action, Born, Child, Exit as ProcessEnd, FdTable, Layers, SandboxError, freeze_heap,
 };
 use rustix::event::{PollFd, PollFlags, Timespec, poll};

@@ -1,7 +1,7 @@
 //! The vmm process: builds the VM, locks itself, runs the guest, passes bytes and events on.
 //!
 //! It owns /dev/kvm's VM, guest memory and two sockets: control (messages of [`super::protocol`]) and console
-//! (bytes). After the lock it makes the calls of [`super::profile::vmm`] and no others: no clock, no allocation
+//! (bytes). After the lock it makes the calls of [`super::profile::VMM`] and no others: no clock, no allocation
 //! that grows the heap, no file.
 
 use super::engine::{Ends, Engine, EngineError, HostFds, Ready};
@@ -10,7 +10,7 @@ use super::protocol::{FromVmm, MESSAGE_SIZE, Phase, ToVmm};
 use crate::event::Event;
 use crate::exits::{Events, Note, Stop};
 use crate::launch::LaunchPlan;
-use crate::sandbox::{Action, Born, FdTable, SandboxError, exit, freeze_heap};
+use casemate_sandbox::{Action, Born, FdTable, SandboxError, exit, freeze_heap};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, recv, send};

@@ -9,7 +9,7 @@
 //! which denies.
 
 use super::cedar_schema::{attribute, by_element, slots};
-use super::{CedarError, bit_list, choice_name};
+use super::{CedarError, bit_list, choice_name, fact_path};
 use crate::fields::{Field, Key, Kind, Point};
 use crate::lattice::{Choice, EgressBlock, Lattice, Pattern, Patterns, Protocol, Tcb};
 use crate::policy::Policy;
@@ -72,7 +72,7 @@ pub fn cedar(policy: &Policy) -> Result<String, CedarError> {
         out.push_str(&permit(point, conditions?.into_iter().flatten()));
     }
     for grant in policy.grants() {
-        let resource = attribute(Key::SecretResource);
+        let resource = attribute(Key::SecretResource.path());
         let variable = format!("context.{resource}");
         let name = format!("context has {resource} && {}", pattern(&variable, grant.resource()));
         let rules = grant.rules().map(|(field, rule, _)| condition(field, rule));
@@ -94,7 +94,7 @@ fn condition(field: &Field, rule: &Rule) -> Result<Option<String>, CedarError> {
     if field.key == Key::Setting || rule.is_any() {
         return Ok(None);
     }
-    let name = attribute(field.key);
+    let name = attribute(&fact_path(field));
     let here = format!("context has {name}");
     let x = format!("context.{name}");
     let condition = match rule {

@@ -1,7 +1,7 @@
 //! The request of the Cedar export.
 
 use super::cedar_schema::{attribute, by_element, slots};
-use super::{CedarError, bit_list, choice_name};
+use super::{CedarError, bit_list, choice_name, views};
 use crate::document::json::quote;
 use crate::fact::{Fact, Facts};
 use crate::fields::{GRANT_FIELDS, Key, Kind, Point};
@@ -31,12 +31,21 @@ pub fn cedar_request(point: Point, facts: &Facts) -> Result<CedarRequest, CedarE
     let mut attributes = Vec::new();
     for key in wanted {
         let Some(fact) = facts.get(key) else { continue };
+        if let Fact::CommandLine(line) = fact {
+            for (path, words) in views(key, line) {
+                let words: Vec<Fact> = words.iter().map(|word| Fact::Text(word.clone())).collect();
+                if let Some(value) = record(key, &words)? {
+                    attributes.push(format!("\"{}\":{value}", attribute(&path)));
+                }
+            }
+            continue;
+        }
         let value = match fact {
             Fact::List(items) if by_element(key.kind()) => record(key, items)?,
             fact => value(key, fact)?,
         };
         if let Some(value) = value {
-            attributes.push(format!("\"{}\":{value}", attribute(key)));
+            attributes.push(format!("\"{}\":{value}", attribute(key.path())));
         }
     }
     let context = format!("{{{}}}", attributes.join(","));
@@ -112,6 +121,8 @@ fn value(key: Key, fact: &Fact) -> Result<Option<String>, CedarError> {
             }
             format!("[{}]", all.join(","))
         }
-        (_, Fact::List(_) | Fact::Endpoint(_) | Fact::Invalid(_)) => return Ok(None),
+        (_, Fact::List(_) | Fact::CommandLine(_) | Fact::Endpoint(_) | Fact::Invalid(_)) => {
+            return Ok(None);
+        }
     }))
 }

@@ -3,8 +3,8 @@
 use crate::fields::{GRANT_FIELDS, Key, Kind, Point};
 
 /// A fact's path as a Cedar attribute.
-pub(super) fn attribute(key: Key) -> String {
-    key.path().replace('.', "_")
+pub(super) fn attribute(path: &str) -> String {
+    path.replace('.', "_")
 }
 
 /// Whether the fact is a list whose elements are attributes of their own.
@@ -74,10 +74,18 @@ pub fn cedar_schema() -> String {
         let fields = if secret { GRANT_FIELDS } else { point.fields() };
         let mut attributes = Vec::new();
         if secret {
-            attributes.push(format!("{}?: String", attribute(Key::SecretResource)));
+            attributes.push(format!("{}?: String", attribute(Key::SecretResource.path())));
         }
         for key in crate::search::keys(fields) {
-            attributes.push(format!("{}?: {}", attribute(key), cedar_type(key.kind())));
+            let kinds = super::VIEWS.iter().map(|(kind, _)| *kind);
+            let kinds: Vec<Kind> = match key {
+                Key::LaunchCmdline => kinds.collect(),
+                key => vec![key.kind()],
+            };
+            for kind in kinds {
+                let name = attribute(&super::view_path(key, kind));
+                attributes.push(format!("{name}?: {}", cedar_type(kind)));
+            }
         }
         out.push_str(&format!(
             "action \"{point}\" {applies} {{ {} }} }};\n",

@@ -68,7 +68,7 @@ fn set_of(items: impl IntoIterator<Item = String>) -> String {
 
 /// The rule as Rego rules named `name`.
 fn write_rule(name: &str, field: &Field, rule: &Rule) -> String {
-    let fact = format!("input[\"{}\"]", field.key.path());
+    let fact = format!("input[\"{}\"]", super::fact_path(field));
     let head = format!("\n# {}\n", field.path);
     let single =
         |condition: &str| format!("{head}{name} if {{\n\tx := {fact}\n\t{condition}\n}}\n");

@@ -141,7 +141,7 @@ pub fn static_programs() -> Result<PathBuf, String> {
 /// What the build said.
 pub fn test_program(name: &str) -> Result<Vec<(PathBuf, String)>, String> {
     let mut build = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    build.args(["test", "--locked", "--quiet", "-p", "casemate", "--test", name]);
+    build.args(["test", "--locked", "--quiet", "-p", "casemate-hypervisor", "--test", name]);
     build.args(["--no-run", "--message-format", "json"]).current_dir(root());
     let output = build.output().map_err(|e| format!("{build:?}: {e}"))?;
     let text = lossy(&output.stdout);

@@ -3,9 +3,6 @@
 //! where it can do no harm, with the kernel and all of its memory accepted; always within the time that the user gave.
 #![allow(clippy::expect_used, clippy::unwrap_used, clippy::indexing_slicing, reason = "test code")]
 
-#[path = "../../../guest/kernel/tests/common/bzimage.rs"]
-mod bzimage;
-
 use casemate_e2e::{on_kernel_7, place, static_programs};
 use casemate_test_host::{Host, Kind};
 use std::time::{Duration, Instant};
@@ -17,7 +14,7 @@ fn kernel() -> Vec<u8> {
         0xb9, 0x30, 0x01, 0x01, 0xc0, 0xb8, 0x00, 0x21, 0x2a, 0x00, 0x31, 0xd2, 0x0f, 0x30, 0xf3,
         0x0f, 0x01, 0xd9, 0xf4,
     ];
-    bzimage::bzimage(&[(0x1f4, &[0x80]), (1024 + 0x200, CODE)])
+    casemate_test_support::bzimage::bzimage(&[(0x1f4, &[0x80]), (1024 + 0x200, CODE)])
 }
 
 const KERNEL_REACHED: &str = "GHCB reason set 2, code 0x2a";

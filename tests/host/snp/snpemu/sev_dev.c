@@ -15,7 +15,7 @@ static long put(u64 to, const void *from, size_t len)
 static long sev_ioctl(struct file *file, unsigned int request, unsigned long arg)
 {
 	struct sev_user_data_snp_status snp = {
-		.api_major = FW_API_MAJOR, .api_minor = FW_API_MINOR, .state = 1, .build_id = 1,
+		.api_major = FW_API_MAJOR, .api_minor = FW_API_MINOR, .state = 1, .is_rmp_initialized = 1, .build_id = 1,
 	};
 	/* The old query, which VMMs issue for SNP guests, too. flags: SEV-ES configured */
 	struct sev_user_data_status old = {

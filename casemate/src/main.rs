@@ -1,0 +1,112 @@
+//! The command line: one file per subcommand.
+//!
+//! A subcommand is a `clap::Args` struct and a `run` function that returns [`Outcome`]. It prints its
+//! result to stdout; a failure is one line on stderr, printed here, and an exit status:
+//! 0 success, 1 the thing failed or was refused, 2 bad use or bad input, 3 the guest failed.
+#![deny(clippy::print_stdout, clippy::print_stderr)]
+
+mod attest;
+mod files;
+#[cfg(feature = "vm")]
+mod host;
+mod log;
+mod measure;
+mod numbers;
+mod out;
+mod policy;
+#[cfg(feature = "vm")]
+mod run;
+#[cfg(feature = "vm")]
+mod sandbox;
+
+use clap::{Parser, Subcommand};
+use out::errln;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+/// Why a subcommand did not succeed; decides the exit status.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// Bad use or bad input: exit status 2.
+    #[error("{0}")]
+    BadInput(String),
+    /// The operation failed, or its answer is "no": exit status 1.
+    #[error("{0}")]
+    Failed(String),
+    /// Already reported on stdout; only the exit status is left to set.
+    #[error("exit status {0}")]
+    Status(u8),
+}
+
+/// What a subcommand returns.
+pub type Outcome = Result<(), Failure>;
+
+/// Casemate, a small KVM hypervisor for SEV-SNP confidential VMs.
+#[derive(Debug, Parser)]
+#[command(name = "casemate", version, arg_required_else_help = true, after_help = EXAMPLES)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  casemate host                              what this machine can do
+  casemate run vm.toml                       start a VM; `casemate run --help` shows the file
+  casemate measure vm.toml --explain         the launch digest that it will have, and why
+  casemate attest verify report.bin --cert vcek.der
+  casemate policy init > policy.toml         a strict policy to start from
+";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    #[cfg(feature = "vm")]
+    Host(host::HostArgs),
+    #[cfg(feature = "vm")]
+    Run(Box<run::RunArgs>),
+    #[cfg(feature = "vm")]
+    Sandbox(sandbox::SandboxArgs),
+    /// Verify, show and keep evidence of SEV-SNP guests.
+    Attest(attest::Attest),
+    /// Compute the launch digest that a guest must report.
+    Measure(Box<measure::Measure>),
+    Policy(policy::PolicyArgs),
+    Log(log::LogArgs),
+}
+
+/// Parses the command line, runs the subcommand, reports its failure.
+fn main() -> ExitCode {
+    // A file that grows beyond `ulimit -f` is an error with words, not the end of the process by SIGXFSZ: a handler,
+    // whatever it does, makes the write return EFBIG. Without one nothing is lost but the words.
+    let _ = signal_hook::flag::register(signal_hook::consts::SIGXFSZ, Arc::default());
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(e) => {
+            let _ = e.print();
+            return if e.use_stderr() { ExitCode::from(2) } else { ExitCode::SUCCESS };
+        }
+    };
+    report(match &cli.command {
+        #[cfg(feature = "vm")]
+        Command::Host(args) => host::run(args),
+        Command::Attest(attest) => attest::run(attest),
+        Command::Measure(measure) => measure::run(measure),
+        #[cfg(feature = "vm")]
+        Command::Run(args) => run::run(args),
+        #[cfg(feature = "vm")]
+        Command::Sandbox(args) => sandbox::run(args),
+        Command::Policy(args) => policy::run(args),
+        Command::Log(args) => log::run(args),
+    })
+}
+
+fn report(outcome: Outcome) -> ExitCode {
+    match outcome.and_then(|()| out::finish()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure::Status(status)) => ExitCode::from(status),
+        Err(failure) => {
+            errln!("casemate: {failure}");
+            ExitCode::from(if matches!(failure, Failure::BadInput(_)) { 2 } else { 1 })
+        }
+    }
+}

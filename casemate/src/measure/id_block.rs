@@ -1,0 +1,168 @@
+//! The ID block side of `casemate measure`: making, signing and checking ID blocks.
+
+use crate::files::{print_json, read_file, write_file};
+use crate::numbers::integer;
+use crate::out::outln;
+use crate::{Failure, Outcome};
+use casemate_attestation::digest::Digest384;
+use casemate_attestation::guest_policy;
+use casemate_attestation::hex::{decode, encode};
+use casemate_attestation::idblock::{self, IdBlock, OwnerKey};
+use clap::Args;
+use serde_json::json;
+use std::path::{Path, PathBuf};
+
+/// What goes into an ID block, and where it goes.
+#[derive(Debug, Args)]
+pub struct IdBlockArgs {
+    /// Write an ID block (96 bytes) for the digest to this file.
+    #[arg(
+        long,
+        value_name = "FILE",
+        requires = "id_auth",
+        requires = "id_key",
+        conflicts_with = "check_id_block"
+    )]
+    id_block: Option<PathBuf>,
+    /// Write the ID authentication structure (4096 bytes) to this file.
+    #[arg(long, value_name = "FILE", requires = "id_block")]
+    id_auth: Option<PathBuf>,
+    /// Private key that signs the ID block: P-384, PKCS#8, PEM.
+    #[arg(long, value_name = "PEM", requires = "id_block")]
+    id_key: Option<PathBuf>,
+    /// Private key that signs the ID key: P-384, PKCS#8, PEM.
+    #[arg(long, value_name = "PEM", requires = "id_block")]
+    author_key: Option<PathBuf>,
+    /// Guest policy of the launch [default: that of the configuration, plan or IGVM file, else 0x30000].
+    #[arg(long, value_parser = integer, requires = "id_block")]
+    policy: Option<u64>,
+    /// Family identifier, 16 bytes in hexadecimal.
+    #[arg(
+        long,
+        value_name = "HEX",
+        default_value = "00000000000000000000000000000000",
+        requires = "id_block"
+    )]
+    family_id: String,
+    /// Image identifier, 16 bytes in hexadecimal.
+    #[arg(
+        long,
+        value_name = "HEX",
+        default_value = "00000000000000000000000000000000",
+        requires = "id_block"
+    )]
+    image_id: String,
+    /// Security version of the guest.
+    #[arg(long, default_value_t = 0, requires = "id_block")]
+    guest_svn: u32,
+    /// Check this ID block against --check-id-auth instead of measuring.
+    #[arg(long, value_name = "FILE", requires = "check_id_auth")]
+    check_id_block: Option<PathBuf>,
+    /// ID authentication structure to check the ID block with.
+    #[arg(long, value_name = "FILE", requires = "check_id_block")]
+    check_id_auth: Option<PathBuf>,
+}
+
+/// The digests of the keys used.
+pub(super) struct Created {
+    pub(super) id_key_digest: Digest384,
+    pub(super) author_key_digest: Option<Digest384>,
+}
+
+/// Writes ID block and ID authentication, when asked for. `launched` is the guest policy of the launch where it is known.
+pub(super) fn create(
+    args: &IdBlockArgs,
+    digest: Digest384,
+    launched: Option<u64>,
+) -> Result<Option<Created>, Failure> {
+    let (Some(block_path), Some(auth_path), Some(key_path)) =
+        (&args.id_block, &args.id_auth, &args.id_key)
+    else {
+        return Ok(None);
+    };
+    if block_path == auth_path {
+        let text = format!("--id-block and --id-auth are one file: {}", block_path.display());
+        return Err(Failure::BadInput(text));
+    }
+    let policy = agreed_policy(args.policy, launched)?;
+    let block = IdBlock {
+        launch_digest: digest,
+        family_id: identifier("--family-id", &args.family_id)?,
+        image_id: identifier("--image-id", &args.image_id)?,
+        guest_svn: args.guest_svn,
+        policy,
+    };
+    let id_key = key(key_path)?;
+    let author = args.author_key.as_deref().map(key).transpose()?;
+    let auth = idblock::authenticate(&block, &id_key, author.as_ref())
+        .map_err(|error| Failure::Failed(error.to_string()))?;
+    write_file(block_path, &block.to_bytes())?;
+    write_file(auth_path, &auth)?;
+    Ok(Some(Created {
+        id_key_digest: id_key.digest(),
+        author_key_digest: author.map(|author| author.digest()),
+    }))
+}
+
+/// The policy of an ID block: that of the launch. The firmware compares them.
+fn agreed_policy(given: Option<u64>, launched: Option<u64>) -> Result<u64, Failure> {
+    let policy = given.or(launched).unwrap_or(guest_policy::DEFAULT);
+    let refused = |why: &str| Err(Failure::BadInput(format!("--policy {policy:#x}: {why}")));
+    match launched {
+        Some(launched) if launched != policy => {
+            refused(&format!("the launch has {launched:#x}, and the firmware compares them"))
+        }
+        _ if policy & guest_policy::RESERVED_ONE == 0 => {
+            refused("bit 17 must be one, the firmware starts no such guest")
+        }
+        _ => Ok(policy),
+    }
+}
+
+/// Checks an ID block with its authentication.
+pub(super) fn check(args: &IdBlockArgs, as_json: bool) -> Outcome {
+    let (Some(block_path), Some(auth_path)) = (&args.check_id_block, &args.check_id_auth) else {
+        return Err(Failure::BadInput("nothing to measure or check".to_owned()));
+    };
+    let (block, auth) = (read_file(block_path)?, read_file(auth_path)?);
+    let fields = IdBlock::parse(&block)
+        .map_err(|error| Failure::BadInput(format!("{}: {error}", block_path.display())))?;
+    // Bytes 4 to 8 of the authentication say whether there is an author key.
+    let author = auth.get(4..8).is_some_and(|algorithm| algorithm != [0; 4]);
+    let digests = idblock::check(&block, &auth, author)
+        .map_err(|error| Failure::Failed(format!("{}: {error}", auth_path.display())))?;
+    if as_json {
+        print_json(&json!({
+            "launch-digest": encode(&fields.launch_digest),
+            "family-id": encode(&fields.family_id),
+            "image-id": encode(&fields.image_id),
+            "guest-svn": fields.guest_svn,
+            "policy": format!("{:#x}", fields.policy),
+            "id-key-digest": encode(&digests.id_key),
+            "author-key-digest": digests.author_key.map(|digest| encode(&digest)),
+        }));
+        return Ok(());
+    }
+    outln!("the ID block is signed");
+    outln!("launch digest     {}", encode(&fields.launch_digest));
+    outln!("family id         {}", encode(&fields.family_id));
+    outln!("image id          {}", encode(&fields.image_id));
+    outln!("guest svn         {}", fields.guest_svn);
+    outln!("policy            {:#x}", fields.policy);
+    outln!("ID key digest     {}", encode(&digests.id_key));
+    if let Some(author) = digests.author_key {
+        outln!("author key digest {}", encode(&author));
+    }
+    Ok(())
+}
+
+fn identifier(option: &str, text: &str) -> Result<[u8; 16], Failure> {
+    let bytes = decode(text).and_then(|bytes| bytes.try_into().ok());
+    bytes.ok_or_else(|| Failure::BadInput(format!("{option}: not 16 bytes of hexadecimal")))
+}
+
+fn key(path: &Path) -> Result<OwnerKey, Failure> {
+    let text = String::from_utf8(read_file(path)?).unwrap_or_default();
+    OwnerKey::from_pem(&text)
+        .map_err(|error| Failure::BadInput(format!("{}: {error}", path.display())))
+}

@@ -1,0 +1,206 @@
+//! `casemate policy check`, `lint` and `test`.
+
+use super::files::{printable, read_policy, read_policy_or_errors, read_text, refused};
+use crate::out::{out, outln};
+use crate::{Failure, Outcome};
+use casemate_policy::Policy;
+use casemate_policy::audit::{self, Finding, Level, Suite, SuiteReport};
+use clap::{Args, ValueEnum};
+use std::path::{Path, PathBuf};
+
+/// Read policies and find contradictions; every error of a document is shown
+#[derive(Debug, Args)]
+pub struct CheckArgs {
+    /// Policies (TOML or JSON)
+    #[arg(required = true)]
+    policies: Vec<PathBuf>,
+    /// Exit with status 1 on warnings too
+    #[arg(long)]
+    strict: bool,
+}
+
+/// Find risky choices, each with an input that it admits; exit status 1 when one is at or above the
+/// level given
+#[derive(Debug, Args)]
+pub struct LintArgs {
+    /// Policy (TOML or JSON)
+    policy: PathBuf,
+    /// Output format
+    #[arg(long, value_enum, default_value = "text")]
+    format: Format,
+    /// Level from which on a finding fails
+    #[arg(long, value_enum, default_value = "error")]
+    fail_on: FailOn,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Format {
+    Text,
+    Sarif,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum FailOn {
+    Never,
+    Error,
+    Warning,
+    Note,
+}
+
+/// Run the test cases beside policies; remove and loosen each rule in turn to see whether one
+/// notices
+#[derive(Debug, Args)]
+pub struct TestArgs {
+    /// A policy P.toml with its cases in P.cases.toml, or a directory of such
+    path: PathBuf,
+    /// Print test cases for what no case notices
+    #[arg(long)]
+    suggest: bool,
+}
+
+/// Checks policies.
+///
+/// # Errors
+/// Status 2 when a document is refused, 1 for warnings with `--strict`.
+pub fn check(args: &CheckArgs) -> Outcome {
+    let mut warned = false;
+    for path in &args.policies {
+        let policy = read_policy(path)?;
+        let findings = audit::check(&policy);
+        for finding in &findings {
+            outln!("{}", printable(&finding.to_string()));
+        }
+        warned |= findings.iter().any(|finding| finding.level >= Level::Warning);
+        outln!("{}: {} findings, SHA-256 {}", path.display(), findings.len(), policy.hash_hex());
+    }
+    if warned && args.strict { Err(Failure::Status(1)) } else { Ok(()) }
+}
+
+/// Where the cases of a policy are: `P.cases.toml` beside `P.toml`.
+fn cases_of(policy: &Path) -> PathBuf {
+    policy.with_extension("cases.toml")
+}
+
+fn read_suite(policy: &Path) -> Result<Option<Suite>, Failure> {
+    let path = cases_of(policy);
+    if !path.exists() {
+        return Ok(None);
+    }
+    let text = read_text(&path)?;
+    Suite::load(&text, &path.to_string_lossy()).map(Some).map_err(|error| refused(&error))
+}
+
+/// Lints a policy, with its cases when they are beside it.
+///
+/// # Errors
+/// Status 1 for a finding at or above the level given.
+pub fn lint(args: &LintArgs) -> Outcome {
+    let policy = match (args.format, read_policy_or_errors(&args.policy)?) {
+        (_, Ok(policy)) => policy,
+        (Format::Sarif, Err(error)) => {
+            print_sarif(&audit::refused(&error), &args.policy);
+            return Err(refused(&error));
+        }
+        (Format::Text, Err(error)) => return Err(refused(&error)),
+    };
+    let report = read_suite(&args.policy)?.map(|suite| suite.run(&policy));
+    let mut findings = audit::check(&policy);
+    findings.extend(audit::lint(&policy, report.as_ref()));
+    match args.format {
+        Format::Sarif => print_sarif(&findings, &args.policy),
+        Format::Text => {
+            for finding in &findings {
+                outln!("{}", printable(&finding.to_string()));
+            }
+            let count = |level: Level| findings.iter().filter(|f| f.level == level).count();
+            let (errors, warnings) = (count(Level::Error), count(Level::Warning));
+            outln!("{errors} errors, {warnings} warnings, {} notes", count(Level::Note));
+        }
+    }
+    let least = match args.fail_on {
+        FailOn::Never => return Ok(()),
+        FailOn::Error => Level::Error,
+        FailOn::Warning => Level::Warning,
+        FailOn::Note => Level::Note,
+    };
+    let failed = |finding: &Finding| finding.level >= least;
+    if findings.iter().any(failed) { Err(Failure::Status(1)) } else { Ok(()) }
+}
+
+fn print_sarif(findings: &[Finding], path: &Path) {
+    // Names below the working directory, which is that of the repository in CI, are written
+    // relative to it.
+    let root = std::env::current_dir().unwrap_or_default();
+    out!("{}", audit::sarif(findings, &path.to_string_lossy(), &root.to_string_lossy()));
+}
+
+/// The policies of a directory: every `.toml` that is not a document of cases.
+fn policies_in(directory: &Path) -> Result<Vec<PathBuf>, Failure> {
+    let refuse = |error| Failure::BadInput(format!("{}: {error}", directory.display()));
+    let mut out = Vec::new();
+    for entry in std::fs::read_dir(directory).map_err(refuse)? {
+        let path = entry.map_err(refuse)?.path();
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        let document = path.extension().is_some_and(|extension| extension == "toml");
+        // A layer has no decisions of its own to test.
+        if document && !name.ends_with(".cases.toml") && cases_of(&path).exists() {
+            out.push(path);
+        }
+    }
+    out.sort();
+    if out.is_empty() {
+        let message =
+            format!("{}: no policy P.toml with cases in P.cases.toml", directory.display());
+        return Err(Failure::BadInput(message));
+    }
+    Ok(out)
+}
+
+/// Runs the cases of policies.
+///
+/// # Errors
+/// Status 1 when a case fails or a loosened rule goes unnoticed.
+pub fn test(args: &TestArgs) -> Outcome {
+    let policies =
+        if args.path.is_dir() { policies_in(&args.path)? } else { vec![args.path.clone()] };
+    let mut good = true;
+    for path in &policies {
+        let policy = read_policy(path)?;
+        let Some(suite) = read_suite(path)? else {
+            let message = format!("{}: no such file", cases_of(path).display());
+            return Err(Failure::BadInput(message));
+        };
+        let report = suite.run(&policy);
+        print_report(path, &policy, &report);
+        if args.suggest {
+            out!("{}", printable(&suite.suggest(&policy, &report)));
+        }
+        good &= report.is_good();
+    }
+    if good { Ok(()) } else { Err(Failure::Status(1)) }
+}
+
+fn print_report(path: &Path, policy: &Policy, report: &SuiteReport) {
+    for result in report.results.iter().filter(|result| !result.passed) {
+        outln!("FAILED {}: {}", path.display(), printable(&result.name));
+        outln!("  expected {}", printable(&result.expected));
+        outln!("  decided  {}", printable(&result.decision.to_string()));
+    }
+    for mutant in report.mutants.iter().filter(|mutant| !mutant.noticed) {
+        outln!(
+            "UNTESTED {}: no case notices when {} {}",
+            mutant.origin,
+            printable(&mutant.rule),
+            printable(&mutant.change)
+        );
+    }
+    let passed = report.results.iter().filter(|result| result.passed).count();
+    let noticed = report.mutants.iter().filter(|mutant| mutant.noticed).count();
+    outln!(
+        "{} ({}): {passed} of {} cases passed, {noticed} of {} loosened rules noticed",
+        path.display(),
+        policy.name(),
+        report.results.len(),
+        report.mutants.len()
+    );
+}

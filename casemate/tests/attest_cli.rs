@@ -1,0 +1,337 @@
+//! `casemate attest` and `casemate measure` as processes: exit status and output.
+#![allow(missing_docs, clippy::unwrap_used, clippy::panic)]
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+fn vector(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/vectors").join(name)
+}
+
+fn scratch(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{}", std::process::id()))
+}
+
+fn casemate(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_casemate")).args(arguments).output().unwrap()
+}
+
+fn path(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+/// Runs, checks the exit status, and returns stdout and stderr.
+fn expect(status: i32, arguments: &[&str]) -> (String, String) {
+    let output = casemate(arguments);
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+    let (out, err) = (text(&output.stdout), text(&output.stderr));
+    assert_eq!(output.status.code(), Some(status), "{arguments:?}\n{out}\n{err}");
+    (out, err)
+}
+
+#[test]
+fn verify_exits_0_for_accepted_1_for_refused_and_2_for_bad_use() {
+    let (report, cert) = (vector("reports/ms_turin.bin"), vector("reports/ms_turin.vcek.der"));
+    let (report, cert) = (path(&report), path(&cert));
+    let at = ["--at", "2026-06-01"];
+    let (out, _) = expect(0, &[&["attest", "verify", report, "--cert", cert][..], &at].concat());
+    assert!(out.ends_with("ACCEPTED\n"));
+    let (out, err) =
+        expect(0, &[&["attest", "verify", report, "--cert", cert, "--quiet"][..], &at].concat());
+    assert_eq!((out.as_str(), err.as_str()), ("", ""));
+    let (out, _) = expect(1, &["attest", "verify", report, "--cert", cert, "--at", "2020-01-01"]);
+    assert!(out.contains("VEK_VALIDITY") && out.contains("FAILED") && out.ends_with("REFUSED\n"));
+    let (out, _) = expect(1, &["attest", "verify", report]);
+    assert!(out.contains("https://kdsintf.amd.com/vcek/v1/Turin/59790fb1c39f35c1?fmcSPL=01"));
+    let (_, err) = expect(2, &["attest", "verify", "/nonexistent"]);
+    assert_eq!(err.lines().count(), 1);
+    expect(2, &["attest", "verify", report, "--cert", cert, "--at", "yesterday"]);
+    expect(2, &["attest", "verify", report, "--report-data", "00"]);
+    expect(2, &["attest", "verify"]);
+}
+
+#[test]
+fn a_refusal_names_field_both_values_and_remedy_in_one_line() {
+    let (report, cert) = (vector("reports/gsg_milan.bin"), vector("reports/gsg_milan.vcek.der"));
+    let arguments =
+        ["attest", "verify", path(&report), "--cert", path(&cert), "-q", "--at", "2026-06-01"];
+    let (out, err) = expect(1, &arguments);
+    assert_eq!(out, "");
+    assert_eq!(err.lines().count(), 1);
+    assert!(err.contains(
+        "POLICY_DEBUG: guest policy: debug: set, wanted clear; launch the guest with debug off"
+    ));
+}
+
+#[test]
+fn json_carries_every_check_and_the_report_only_when_it_is_verified() {
+    let (report, cert) = (vector("reports/ms_genoa.bin"), vector("reports/ms_genoa.vcek.der"));
+    let base = ["attest", "verify", path(&report), "--cert", path(&cert), "--json"];
+    let parse = |text: String| serde_json::from_str::<serde_json::Value>(&text).unwrap();
+    let good = parse(expect(0, &[&base[..], &["--at", "2026-06-01"]].concat()).0);
+    assert_eq!(good["accepted"], true);
+    assert_eq!(good["verified-report"]["generation"], "Genoa");
+    let bad = parse(expect(1, &[&base[..], &["--at", "2020-01-01"]].concat()).0);
+    assert_eq!(bad["accepted"], false);
+    assert!(bad["verified-report"].is_null());
+    assert_eq!(good["checks"].as_array().unwrap().len(), bad["checks"].as_array().unwrap().len());
+}
+
+#[test]
+fn a_nonce_a_policy_and_a_record_go_through() {
+    let (report, cert) = (vector("reports/gsg_milan.bin"), vector("reports/gsg_milan.vcek.der"));
+    let (nonce, policy, record) = (scratch("nonce"), scratch("policy"), scratch("record"));
+    std::fs::write(&nonce, [1, 2, 3, 4, 5]).unwrap();
+    std::fs::write(&policy, "[guest-policy]\ndebug = 'any'\n").unwrap();
+    let mut arguments = vec!["attest", "verify", path(&report), "--cert", path(&cert), "-q"];
+    arguments.extend(["--at", "2026-06-01", "--nonce", path(&nonce), "--policy", path(&policy)]);
+    expect(0, &[&arguments[..], &["--record", path(&record)]].concat());
+    let (out, _) = expect(0, &["attest", "replay", path(&record)]);
+    assert!(out.contains("equals the record") && out.ends_with("ACCEPTED\n"));
+    std::fs::write(&nonce, [1, 2, 3, 4, 6]).unwrap();
+    let (_, err) = expect(1, &arguments);
+    assert!(err.contains("REPORT_DATA"));
+    std::fs::write(&policy, "debug = 'any'\n").unwrap();
+    let (_, err) = expect(2, &arguments);
+    assert_eq!(err.lines().count(), 1);
+    for file in [nonce, policy, record] {
+        std::fs::remove_file(file).unwrap();
+    }
+}
+
+#[test]
+fn show_decodes_and_says_that_it_proves_nothing() {
+    let report = vector("reports/ms_turin.bin");
+    let (out, _) = expect(0, &["attest", "show", path(&report)]);
+    assert!(out.starts_with("NOT VERIFIED"));
+    assert!(out.contains("Turin, family 0x1a model 0x2"));
+    let (out, _) = expect(0, &["attest", "show", path(&report), "--json"]);
+    let value: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(value["verified"], false);
+    assert_eq!(value["tcb"]["reported"]["microcode"], 0x51);
+}
+
+#[test]
+fn certificates_are_kept_and_used_offline() {
+    let folder = scratch("certs");
+    let store = path(&folder);
+    let (reports, crls) = (vector("reports"), vector("crls"));
+    expect(
+        0,
+        &["attest", "certs", "--dir", store, "--import", path(&reports), "--import", path(&crls)],
+    );
+    let report = vector("reports/ms_milan.bin");
+    let verify = ["attest", "verify", path(&report), "--certs-dir", store, "--at", "2026-03-01"];
+    let (out, _) = expect(0, &verify);
+    assert!(out.contains("CRL_REVOKED              passed"));
+    let (out, _) = expect(0, &["attest", "certs", "--dir", store, "--for", path(&report)]);
+    assert!(out.contains("endorsement certificate: in the store"));
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
+#[test]
+fn a_certificate_table_makes_a_report_verifiable_without_more() {
+    let (report, cert) = (vector("reports/ms_genoa.bin"), vector("reports/ms_genoa.vcek.der"));
+    let (table, extended) = (scratch("table"), scratch("extended"));
+    let (out, _) = expect(0, &["attest", "table", path(&cert), "--out", path(&table)]);
+    assert!(out.starts_with("SEV-VCEK: "));
+    let both = [std::fs::read(&report).unwrap(), std::fs::read(&table).unwrap()].concat();
+    std::fs::write(&extended, both).unwrap();
+    expect(0, &["attest", "verify", path(&extended), "--at", "2026-06-01"]);
+    expect(1, &["attest", "verify", path(&report), "--at", "2026-06-01"]);
+    // One of a kind, an endorsement key among them, and certificates of SNP alone.
+    let twice = ["attest", "table", path(&cert), path(&cert), "--out", path(&table)];
+    assert!(expect(2, &twice).1.contains("a second SEV-VCEK"));
+    expect(2, &["attest", "table", path(&report), "--out", path(&table)]);
+    expect(2, &["attest", "table", "--out", path(&table)]);
+    std::fs::remove_file(table).unwrap();
+    std::fs::remove_file(extended).unwrap();
+}
+
+#[test]
+fn measure_prints_the_digest_and_makes_id_blocks_that_check() {
+    let ovmf = vector("measure/ovmf_AmdSev_suffix.bin");
+    let base = ["measure", "--ovmf", path(&ovmf)];
+    let (out, _) = expect(0, &[&base[..], &["--kernel", "/dev/null"]].concat());
+    assert_eq!(
+        out.trim(),
+        "ddc5224521617a536ee7ce9dd6224d1b58a8d4fda1c741f3ac99fc4bfa04ba6e9fc98646d4a07a9079397fa3852819b5"
+    );
+    let key =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../attestation/tests/data/model_id_key.pem");
+    let (block, auth) = (scratch("id-block"), scratch("id-auth"));
+    let files = ["--id-block", path(&block), "--id-auth", path(&auth)];
+    let keys = ["--id-key", path(&key), "--author-key", path(&key)];
+    expect(0, &[&base[..], &files, &keys].concat());
+    let (_, err) = expect(2, &[&base[..], &files, &keys, &["--policy", "0x10000"]].concat());
+    assert!(err.contains("bit 17 must be one"), "{err}");
+    let check = ["measure", "--check-id-block", path(&block), "--check-id-auth", path(&auth)];
+    let (out, _) = expect(0, &check);
+    assert!(out.contains("the ID block is signed") && out.contains("author key digest"));
+    let mut altered = std::fs::read(&block).unwrap();
+    altered[84] ^= 1;
+    std::fs::write(&block, altered).unwrap();
+    expect(1, &check);
+    expect(2, &["measure"]);
+    expect(2, &[&base[..], &["--cpu", "Pentium"]].concat());
+    std::fs::remove_file(block).unwrap();
+    std::fs::remove_file(auth).unwrap();
+}
+
+#[test]
+fn an_isolation_policy_decides_a_report_and_its_decision_is_logged() {
+    let (report, cert) = (vector("reports/ms_turin.bin"), vector("reports/ms_turin.vcek.der"));
+    let [log, head, facts, policy] =
+        ["policy.log", "policy.head", "facts.json", "policy.toml"].map(scratch);
+    let _ = std::fs::remove_file(&log);
+    // Everything open but the generation.
+    let open = |line: &str| match line.split_once(" = ") {
+        Some((key, _)) if !line.starts_with('#') => format!("{key} = \"any\"\n"),
+        _ => String::new(),
+    };
+    let reference = casemate(&["policy", "hash", "--canonical", "builtin:strict"]);
+    let text = String::from_utf8(reference.stdout).unwrap();
+    let section = text.split("[attestation]\n").nth(1).unwrap().split("\n[").next().unwrap();
+    let section: String = section.lines().map(open).collect();
+    let write = |generation: &str| {
+        let section =
+            section.replace("generations = \"any\"", &format!("generations = [\"{generation}\"]"));
+        let head = "schema_version = 1\nmin_engine = \"0.1.0\"\n[attestation]\n";
+        std::fs::write(&policy, format!("{head}{section}")).unwrap();
+    };
+    let verify = |status: i32| {
+        let arguments = [
+            "attest",
+            "verify",
+            path(&report),
+            "--cert",
+            path(&cert),
+            "--at",
+            "2026-06-01",
+            "--policy",
+            path(&policy),
+            "--decision-log",
+            path(&log),
+            "--log-head",
+            path(&head),
+            "--facts",
+            path(&facts),
+        ];
+        expect(status, &arguments).0
+    };
+    write("turin");
+    assert!(verify(0).contains("24 rules, SHA-256"));
+    write("genoa");
+    let out = verify(1);
+    assert!(out.contains("attestation.generations: \"turin\""), "{out}");
+    assert!(out.contains("policy.toml"), "the rule has a place: {out}");
+    let (out, _) = expect(1, &["policy", "why-not", path(&policy), "--input", path(&facts)]);
+    assert!(out.contains("genoa"), "{out}");
+    let (out, _) = expect(0, &["log", "verify", path(&log), "--head-file", path(&head)]);
+    assert!(out.contains("2 decisions"), "{out}");
+    let text = std::fs::read_to_string(&log).unwrap();
+    let cut: Vec<&str> = text.split_inclusive('\n').collect();
+    std::fs::write(&log, cut[..cut.len() - 1].concat()).unwrap();
+    expect(0, &["log", "verify", path(&log)]);
+    expect(1, &["log", "verify", path(&log), "--head-file", path(&head)]);
+    // An appraisal decides nothing that could be logged.
+    std::fs::write(&policy, "vmpl = [0]\n").unwrap();
+    verify(2);
+    for file in [log, head, facts, policy] {
+        std::fs::remove_file(file).unwrap();
+    }
+}
+
+#[test]
+fn what_is_no_regular_file_is_written_to_and_not_replaced() {
+    let (report, cert) = (vector("reports/ms_turin.bin"), vector("reports/ms_turin.vcek.der"));
+    let folder = scratch("links");
+    std::fs::create_dir_all(&folder).unwrap();
+    for target in [Path::new("/dev/null"), &folder.join("record.json")] {
+        std::fs::write(target, "old").unwrap();
+        let link = folder.join("link");
+        std::os::unix::fs::symlink(target, &link).unwrap();
+        let arguments = ["attest", "verify", path(&report), "--cert", path(&cert), "-q"];
+        expect(0, &[&arguments[..], &["--at", "2026-06-01", "--record", path(&link)]].concat());
+        assert_eq!(std::fs::read_link(&link).unwrap(), target);
+        std::fs::remove_file(&link).unwrap();
+    }
+    let record = folder.join("record.json");
+    expect(0, &["attest", "replay", path(&record), "-q"]);
+    expect(1, &["attest", "verify", path(&report), "--record", path(&folder)]);
+    let left = std::fs::read_dir(&folder).unwrap().count();
+    assert_eq!(left, 1, "nothing temporary stays");
+    std::fs::remove_dir_all(&folder).unwrap();
+}
+
+#[test]
+fn a_certificate_in_place_of_a_report_is_called_no_report() {
+    let cert = vector("reports/ms_turin.vcek.der");
+    let (_, err) = expect(2, &["attest", "show", path(&cert)]);
+    assert!(err.contains("1289 bytes that are neither a report"), "{err}");
+    expect(1, &["attest", "verify", path(&cert)]);
+    let report = vector("reports/ms_turin.bin");
+    let (_, err) =
+        expect(2, &["attest", "verify", path(&report), "--accept-model-root", path(&cert)]);
+    assert!(err.contains("ms_turin.vcek.der") && err.contains("not a MODEL"), "{err}");
+}
+
+#[test]
+fn mistakes_in_the_use_of_a_store_are_bad_input() {
+    let (cert, chains) = (vector("reports/ms_turin.vcek.der"), vector("chains"));
+    let store = scratch("no-store");
+    let dir = ["attest", "certs", "--dir", path(&store)];
+    let (_, err) = expect(2, &dir);
+    assert!(err.contains("no such directory"), "{err}");
+    expect(2, &["attest", "certs", "--dir", path(&cert)]);
+    expect(2, &[&dir[..], &["--import", "/nonexistent"]].concat());
+    let (_, err) = expect(2, &[&dir[..], &["--import", path(&chains)]].concat());
+    assert!(err.contains("directories inside are not searched"), "{err}");
+    assert!(!store.exists());
+}
+
+#[test]
+fn an_option_of_measure_that_would_have_no_effect_is_refused() {
+    let digest = "ab".repeat(48);
+    for option in [
+        ["--vcpus", "2"],
+        ["--vmm", "gce"],
+        ["--cpu", "EPYC-v4"],
+        ["--cpu-signature", "1"],
+        ["--guest-features", "1"],
+        ["--kernel", "/dev/null"],
+        ["--save-plan", "/dev/null"],
+        ["--family-id", "00000000000000000000000000000000"],
+        ["--image-id", "00000000000000000000000000000000"],
+        ["--guest-svn", "1"],
+        ["--policy", "0x30000"],
+    ] {
+        expect(2, &[&["measure", "--digest", &digest][..], &option].concat());
+    }
+    expect(0, &["measure", "--digest", &digest]);
+}
+
+#[test]
+fn an_id_block_has_the_guest_policy_of_its_launch() {
+    let folder = scratch("id-policy");
+    std::fs::create_dir_all(&folder).unwrap();
+    let file = |name: &str| folder.join(name).to_str().unwrap().to_owned();
+    std::fs::write(file("kernel"), casemate_test_support::bzimage::bzimage(&[])).unwrap();
+    let config = "kernel = \"kernel\"\nprotection = \"sev-snp\"\n[snp]\npolicy = 0x3001f\n";
+    std::fs::write(file("vm.toml"), config).unwrap();
+    let key =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../attestation/tests/data/model_id_key.pem");
+    let (config, plan, block, auth) = (file("vm.toml"), file("plan"), file("block"), file("auth"));
+    expect(0, &["measure", &config, "--save-plan", &plan]);
+    let out = ["--id-block", &block, "--id-auth", &auth, "--id-key", path(&key)];
+    for source in [&["measure", &config][..], &["measure", "--plan", &plan]] {
+        expect(0, &[source, &out].concat());
+        let written = std::fs::read(&block).unwrap();
+        assert_eq!(written[88..], 0x3001f_u64.to_le_bytes());
+        expect(0, &[source, &out, &["--policy", "0x3001f"]].concat());
+        let (_, err) = expect(2, &[source, &out, &["--policy", "0x30000"]].concat());
+        assert!(err.contains("the launch has 0x3001f"), "{err}");
+        expect(2, &[source, &["--id-block", &block, "--id-auth", &block], &out[4..]].concat());
+    }
+    std::fs::remove_dir_all(&folder).unwrap();
+}

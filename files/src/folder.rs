@@ -1,0 +1,71 @@
+//! The files of a folder, sorted, within a bound. More than the bound is an error, not a shorter
+//! list: which files are left out would be the folder's choice.
+
+use crate::error::{FileError, Kind};
+use crate::read::kind;
+use std::path::{Path, PathBuf};
+
+/// How much of a folder is looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bounds {
+    /// Entries in all, folders and what is no file included.
+    pub files: usize,
+    /// Folders below the first.
+    pub depth: usize,
+}
+
+/// The regular files of one folder, links to files included, sorted.
+///
+/// # Errors [`FileError`] when it cannot be read or has more than `limit` entries.
+pub fn list(folder: &Path, limit: usize) -> Result<Vec<PathBuf>, FileError> {
+    walk(folder, Bounds { files: limit, depth: 0 })
+}
+
+/// The regular files of a folder and, as deep as the bounds say, of the folders in it, sorted.
+/// Links to folders are not followed: they can lead round in a circle, or out of what was named.
+/// Deeper folders are an error; with a depth of 0 they are left alone.
+///
+/// # Errors [`FileError`] when something cannot be read or the bounds are passed.
+pub fn walk(folder: &Path, bounds: Bounds) -> Result<Vec<PathBuf>, FileError> {
+    let mut files = Vec::new();
+    let mut left = bounds.files;
+    let mut level = vec![folder.to_owned()];
+    for depth in 0..=bounds.depth {
+        let mut deeper = Vec::new();
+        for folder_here in &level {
+            let entries =
+                std::fs::read_dir(folder_here).map_err(FileError::io("read", folder_here))?;
+            for entry in entries {
+                let entry = entry.map_err(FileError::io("read", folder_here))?;
+                left = left.checked_sub(1).ok_or_else(|| FileError::TooMany {
+                    path: folder.to_owned(),
+                    what: "files",
+                    limit: bounds.files,
+                })?;
+                let path = entry.path();
+                match look(&path) {
+                    Some(Kind::File) => files.push(path),
+                    Some(Kind::Directory) => deeper.push(path),
+                    _ => {}
+                }
+            }
+        }
+        if depth == bounds.depth && depth > 0 && !deeper.is_empty() {
+            let (path, limit) = (folder.to_owned(), bounds.depth);
+            return Err(FileError::TooMany { path, what: "levels of folders", limit });
+        }
+        level = deeper;
+    }
+    files.sort();
+    Ok(files)
+}
+
+/// What an entry is: a link counts as a file when it leads to one, else as a link.
+fn look(path: &Path) -> Option<Kind> {
+    let own = kind(rustix::fs::lstat(path).ok()?.st_mode);
+    if own != Kind::Link {
+        return Some(own);
+    }
+    let target = kind(rustix::fs::stat(path).ok()?.st_mode);
+    Some(if target == Kind::File { Kind::File } else { Kind::Link })
+}

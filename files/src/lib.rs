@@ -1,0 +1,27 @@
+//! Files read whole within a bound, and replaced whole or not at all.
+//!
+//! Principle: a path is a promise that anybody may have broken since. What was opened is looked at
+//! before it is read, so a FIFO does not hang the program, `/dev/zero` does not fill its memory,
+//! and opening a device does not operate it. What is written appears under its name in one step,
+//! never through a link that somebody planted there, and a process that is killed while it writes
+//! leaves nothing.
+//!
+//! - [`read`], [`open`]: regular files, for what is read again or mapped; [`read_input`]: what a
+//!   user names on a command line, where `-` is standard input and a pipe that the shell made is
+//!   meant.
+//! - [`replace`], [`create`]: a file of this content under this name; [`write_output`]: what a user
+//!   names for output.
+//! - [`list`], [`walk`]: the files of a folder, sorted, within a bound.
+//!
+//! Limit: a pipe or a terminal that is meant is waited for as long as its writer takes.
+#![forbid(unsafe_code)]
+
+mod error;
+mod folder;
+mod read;
+mod replace;
+
+pub use error::{FileError, Kind};
+pub use folder::{Bounds, list, walk};
+pub use read::{open, read, read_input, read_input_text, read_text};
+pub use replace::{Access, create, replace, write_output};

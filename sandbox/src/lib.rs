@@ -1,0 +1,56 @@
+//! The lock: spawns processes, confines them, and shows what is in force.
+//!
+//! Every process goes the same way, and types keep the order: [`spawn`] copies the caller (no exec) into new
+//! namespaces and gives the child's body a [`Born`]; `Born::confine` applies every layer but the filter and gives a
+//! [`Setup`], in which threads may be made and memory mapped; `Setup::lock` installs the filter of a [`Profile`]
+//! on all threads and gives a [`Locked`], which can only be narrowed. Whatever will be used must be open before.
+//!
+//! A layer that the host cannot give is an error unless [`Layers`] calls it optional; the [`Report`] tells what
+//! was applied. A process that breaks its filter dies at once ([`Exit::Filter`]).
+//!
+//! Limits: x86-64 Linux; only a process with one thread can spawn or be confined; what pointers point to is
+//! beyond a filter's sight, so profiles pin descriptors, requests and flags.
+//!
+//! UNSAFETY: clone, unshare, prctl, close_range, seccomp, mallopt and ptrace have no safe wrapper.
+#![allow(unsafe_code, reason = "the calls that confine a process have no safe wrapper")]
+
+mod child;
+mod descriptors;
+mod error;
+mod exit;
+mod filesystem;
+mod filters;
+mod heap;
+mod inspect;
+mod landlock_deny;
+mod layer;
+mod layers;
+mod limits;
+mod namespace;
+mod network;
+mod observe;
+mod privileges;
+mod profile;
+mod spawn;
+mod stages;
+mod sys;
+mod syscalls;
+mod trace;
+mod wire;
+
+pub use child::Child;
+pub use error::SandboxError;
+pub use exit::Exit;
+pub use filters::Filter;
+pub use heap::freeze_heap;
+pub use inspect::{InForce, inspect};
+pub use layer::{Layer, Need, Report, State};
+pub use layers::Layers;
+pub use limits::Limits;
+pub use network::SharedNetwork;
+pub use observe::{Call, Observed, Observer, Usage};
+pub use profile::{Action, FdSlot, FdTable, Pin, Profile, Rule};
+pub use spawn::spawn;
+pub use stages::{Born, Locked, NARROW, Setup};
+pub use sys::exit;
+pub use syscalls::{Syscall, name_of, sys};

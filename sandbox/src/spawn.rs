@@ -1,0 +1,188 @@
+//! Copies the calling process into new namespaces.
+
+use super::layer::{Layer, Need, Report, State};
+use super::layers::{Layers, Refusal, refused};
+use super::namespace::NamespaceId;
+use super::network::Left;
+use super::privileges::{NOBODY, become_nobody};
+use super::stages::{Born, threads};
+use super::sys::{self, Side};
+use super::wire::Channel;
+use super::{Child, SandboxError, SharedNetwork, descriptors};
+use rustix::io::Errno;
+use rustix::process::{
+    Signal, WaitId, WaitIdOptions, getegid, geteuid, set_parent_process_death_signal, setsid,
+    waitid,
+};
+use std::os::fd::AsFd;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+/// Exit status of a child whose body panicked, as Rust's own.
+const PANICKED: i32 = 101;
+/// Exit status of a child that failed before its body; the parent gets the reason.
+const UNBORN: i32 = 1;
+
+/// Copies the caller, which must have one thread, into a child process with the namespaces of `layers`, in a
+/// session of its own, as an unprivileged user, without the descriptors that it does not keep; `body` runs in the
+/// child, which exits with its result. There is no exec: the body can own what the caller had opened and read.
+///
+/// # Errors
+/// [`SandboxError::Threads`], or [`SandboxError::Layer`] for a namespace that cannot be had. What fails later in
+/// the child is told by [`Child::confined`].
+pub fn spawn(layers: Layers, body: impl FnOnce(Born) -> i32) -> Result<Child, SandboxError> {
+    match threads()? {
+        1 => {}
+        several => return Err(SandboxError::Threads(several)),
+    }
+    let is_root = geteuid().is_root();
+    let (ours, theirs) = Channel::pair()?;
+    let mut report = Report::default();
+    // For the child, to compare with its own. Without it the child leaves its root alone.
+    let mounts = NamespaceId::of_mounts().ok();
+    let left = layers.network.as_ref().map(SharedNetwork::enter).transpose()?;
+    let come_back = || left.as_ref().map_or(Ok(()), Left::come_back);
+    match clone_into_namespaces(&layers, &mut report).or_else(|e| come_back().and(Err(e)))? {
+        // Whatever happens, the child does not return from here: its caller's code is the parent's.
+        Side::Child => {
+            drop(ours);
+            let run = || live(layers, theirs, mounts, is_root, body);
+            sys::exit(catch_unwind(AssertUnwindSafe(run)).unwrap_or(PANICKED))
+        }
+        Side::Parent { pid, pidfd } => {
+            drop(theirs);
+            let name = layers.name().to_owned();
+            let child = Child { name, pid, pidfd, channel: Some(ours), report, exit: None };
+            // From here on an error drops the child, which kills it.
+            come_back()?;
+            if child.report.is_applied(Layer::UserNamespace) {
+                map_ids(pid, is_root)
+                    .map_err(|e| SandboxError::layer(Layer::UserNamespace, e.call, e.source))?;
+            }
+            child.channel.iter().for_each(Channel::go);
+            Ok(child)
+        }
+    }
+}
+
+/// Clones with all wanted namespaces.
+///
+/// The kernel takes all of them or none and does not tell which one it cannot give. So when it refuses, they are
+/// tried one on top of the other, in the order of [`Layer::ALL`]: the user namespace comes first because an
+/// ordinary user gets the others only inside it. One that cannot be had costs itself and no other.
+fn clone_into_namespaces(layers: &Layers, report: &mut Report) -> Result<Side, SandboxError> {
+    let mut wanted = Vec::new();
+    for layer in Layer::ALL.into_iter().filter(|layer| layer.namespace_flag() != 0) {
+        match layers.need(layer) {
+            _ if layer == Layer::NetworkNamespace && layers.network.is_some() => {
+                report.record(layer, State::Applied("shared".into()));
+            }
+            Need::Off => report.record(layer, State::Off),
+            need => wanted.push((layer, need)),
+        }
+    }
+    let all = wanted.iter().fold(0, |flags, (layer, _)| flags | layer.namespace_flag());
+    if let Ok(side) = sys::clone(all) {
+        for (layer, _) in wanted {
+            report.record(layer, State::Applied(String::new()));
+        }
+        return Ok(side);
+    }
+    let mut flags = 0;
+    // A process that cannot be copied at all is no layer's fault.
+    try_clone(flags).map_err(|e| SandboxError::system("clone", e))?;
+    for (layer, need) in wanted {
+        match try_clone(flags | layer.namespace_flag()) {
+            Ok(()) => {
+                flags |= layer.namespace_flag();
+                report.record(layer, State::Applied(String::new()));
+            }
+            Err(e) if need == Need::Optional => {
+                report.record(layer, State::Missing(format!("clone: {e}")));
+            }
+            Err(e) => return Err(SandboxError::layer(layer, "clone", e)),
+        }
+    }
+    sys::clone(flags).map_err(|e| SandboxError::system("clone", e))
+}
+
+/// Whether the kernel gives these namespaces: to a process that ends at once.
+fn try_clone(flags: libc::c_int) -> std::io::Result<()> {
+    match sys::clone(flags)? {
+        Side::Child => sys::exit(0),
+        Side::Parent { pidfd, .. } => {
+            let ended = || waitid(WaitId::PidFd(pidfd.as_fd()), WaitIdOptions::EXITED);
+            while matches!(ended(), Err(Errno::INTR)) {}
+            Ok(())
+        }
+    }
+}
+
+/// Gives the child's user namespace its one user and group: nobody if we are root, else ourselves.
+fn map_ids(pid: u32, is_root: bool) -> Result<(), Refusal> {
+    let write = |file: &str, text: String| {
+        let path = format!("/proc/{pid}/{file}");
+        std::fs::write(&path, text).map_err(|e| Refusal::new(format!("write({path})"), e))
+    };
+    let (uid, gid) =
+        if is_root { (NOBODY, NOBODY) } else { (geteuid().as_raw(), getegid().as_raw()) };
+    if !is_root {
+        // Without privilege a gid map is allowed only when groups cannot be dropped, user_namespaces(7).
+        write("setgroups", "deny".into())?;
+    }
+    write("gid_map", format!("{gid} {gid} 1\n"))?;
+    write("uid_map", format!("{uid} {uid} 1\n"))
+}
+
+/// The child, from its first instruction to its exit status.
+fn live(
+    layers: Layers,
+    channel: Channel,
+    callers_mounts: Option<NamespaceId>,
+    is_root: bool,
+    body: impl FnOnce(Born) -> i32,
+) -> i32 {
+    if !channel.wait_for_go() {
+        return UNBORN;
+    }
+    let mut report = Report::default();
+    match enter(&layers, &channel, is_root, &mut report) {
+        Ok(true) => body(Born::in_child(layers, report, channel, callers_mounts)),
+        Ok(false) => UNBORN,
+        Err(error) => {
+            channel.tell(Err(&error));
+            UNBORN
+        }
+    }
+}
+
+/// What every child does before its body; false when the parent has died meanwhile.
+fn enter(
+    layers: &Layers,
+    channel: &Channel,
+    is_root: bool,
+    report: &mut Report,
+) -> Result<bool, SandboxError> {
+    sys::reset_signals();
+    // A terminal's signals are for the parent.
+    setsid().map_err(|e| SandboxError::system("setsid", e))?;
+    layers.attempt(report, Layer::Descriptors, || {
+        descriptors::close_all_but(&[&layers.keep[..], &[channel.fd()]].concat())
+    })?;
+    layers.attempt(report, Layer::UserId, || {
+        if is_root {
+            become_nobody()
+        } else {
+            Ok(format!("uid {}, supplementary groups stay", geteuid().as_raw()))
+        }
+    })?;
+    // After the change of ids, which clears it.
+    layers.attempt(report, Layer::DeathSignal, || {
+        set_parent_process_death_signal(Some(Signal::KILL))
+            .map_err(refused("prctl(PR_SET_PDEATHSIG)"))?;
+        Ok(String::new())
+    })?;
+    if !channel.parent_lives() {
+        return Ok(false);
+    }
+    Ok(true)
+}

@@ -1,0 +1,163 @@
+//! The stages of a process's life, as types: [`Born`], [`Setup`], [`Locked`]. Each is made only by the one before.
+
+use super::layer::{Layer, Need, Report};
+use super::layers::Layers;
+use super::namespace::{NamespaceId, OwnMounts};
+use super::profile::{Action, FdTable, Pin, Profile, Rule};
+use super::syscalls::sys as syscall;
+use super::wire::Channel;
+use super::{SandboxError, filesystem, landlock_deny, privileges, sys};
+use rustix::fs::stat;
+use rustix::thread::CapabilitySet;
+
+/// A set-up profile that will be narrowed must have this rule.
+pub const NARROW: Rule = Rule::new(
+    syscall("seccomp"),
+    &[Pin::Int(0, libc::SECCOMP_SET_MODE_FILTER), Pin::Long(1, libc::SECCOMP_FILTER_FLAG_TSYNC)],
+    "installs the narrower filter of the next phase",
+);
+
+/// A process in its namespaces, not yet confined. It has one thread.
+#[derive(Debug)]
+pub struct Born {
+    layers: Layers,
+    report: Report,
+    channel: Option<Channel>,
+    /// The mount namespace of the process that spawned this one; None for one that was not spawned.
+    callers_mounts: Option<NamespaceId>,
+}
+
+/// A confined process that may still make threads and map memory: everything is in force but the filter.
+#[derive(Debug)]
+#[must_use = "the process has no system-call filter yet"]
+pub struct Setup {
+    layers: Layers,
+    report: Report,
+}
+
+/// A process with a filter on all threads.
+#[derive(Debug)]
+pub struct Locked {
+    report: Report,
+}
+
+/// How many threads the process has.
+pub(super) fn threads() -> Result<u64, SandboxError> {
+    let task = stat("/proc/self/task")
+        .map_err(|e| SandboxError::system("stat(/proc/self/task): is /proc mounted?", e))?;
+    // A directory has two links plus one for each directory in it, here one for each thread.
+    Ok(task.st_nlink.saturating_sub(2))
+}
+
+impl Born {
+    pub(super) const fn in_child(
+        layers: Layers,
+        report: Report,
+        channel: Channel,
+        callers_mounts: Option<NamespaceId>,
+    ) -> Self {
+        Self { layers, report, channel: Some(channel), callers_mounts }
+    }
+
+    /// The calling process itself, for one that was not spawned. Use [`Layers::for_this_process`]: an empty root is
+    /// refused, since others use the same mounts.
+    #[must_use]
+    pub fn here(layers: Layers) -> Self {
+        Self { layers, report: Report::default(), channel: None, callers_mounts: None }
+    }
+
+    /// Applies every layer but the filter. The parent is told, whatever comes of it.
+    ///
+    /// # Errors
+    /// [`SandboxError::Layer`] for a required layer that cannot be had, [`SandboxError::Threads`]. The process is
+    /// then confined in part and must exit.
+    pub fn confine(mut self) -> Result<Setup, SandboxError> {
+        let outcome = self.apply();
+        if let Some(channel) = self.channel.take() {
+            channel.tell(outcome.as_ref().map(|()| &self.report));
+        }
+        outcome?;
+        Ok(Setup { layers: self.layers, report: self.report })
+    }
+
+    fn apply(&mut self) -> Result<(), SandboxError> {
+        match threads()? {
+            1 => {}
+            several => return Err(SandboxError::Threads(several)),
+        }
+        let (layers, report) = (&self.layers, &mut self.report);
+        let kill = layers.signals_children;
+        let keep = if kill { CapabilitySet::KILL } else { CapabilitySet::empty() };
+        let callers = self.callers_mounts;
+        layers
+            .attempt(report, Layer::EmptyRoot, || filesystem::lock(OwnMounts::proven(callers)?))?;
+        layers.attempt(report, Layer::BoundingSet, privileges::empty_bounding_set)?;
+        layers.attempt(report, Layer::Capabilities, || privileges::drop_capabilities(keep))?;
+        layers.attempt(report, Layer::NoNewPrivs, privileges::no_new_privs)?;
+        layers.attempt(report, Layer::NotDumpable, privileges::not_dumpable)?;
+        layers.attempt(report, Layer::WriteXorExecute, privileges::write_xor_execute)?;
+        let mut denied = None;
+        layers.attempt(report, Layer::Landlock, || {
+            let denied = denied.insert(landlock_deny::deny_all(!kill)?);
+            Ok(denied.details())
+        })?;
+        if let Some(denied) = denied {
+            layers.attempt(report, Layer::LandlockScopes, || denied.scopes())?;
+        }
+        // Last, since landlock needs a descriptor.
+        layers.attempt(report, Layer::Limits, || layers.limits.apply())
+    }
+}
+
+impl Setup {
+    /// What became of each layer so far.
+    #[must_use]
+    pub const fn report(&self) -> &Report {
+        &self.report
+    }
+
+    /// Installs the profile's filter on all threads, for good.
+    ///
+    /// # Errors
+    /// [`SandboxError::Profile`], [`SandboxError::Compile`], [`SandboxError::Layer`]; the process must exit.
+    pub fn lock(
+        mut self,
+        profile: &Profile,
+        fds: &FdTable,
+        action: Action,
+    ) -> Result<Locked, SandboxError> {
+        if self.layers.need(Layer::Seccomp) == Need::Off {
+            return Ok(Locked { report: self.report });
+        }
+        let program = profile.program(fds, action)?;
+        self.layers.attempt(&mut self.report, Layer::Seccomp, || {
+            sys::seccomp(&program)?;
+            Ok(format!("{}: {} system calls", profile.name, profile.syscalls().len()))
+        })?;
+        Ok(Locked { report: self.report })
+    }
+}
+
+impl Locked {
+    /// What became of each layer.
+    #[must_use]
+    pub const fn report(&self) -> &Report {
+        &self.report
+    }
+
+    /// Adds a second filter: what both allow remains. The first must contain [`NARROW`].
+    ///
+    /// # Errors
+    /// As [`Setup::lock`].
+    pub fn narrow(
+        self,
+        profile: &Profile,
+        fds: &FdTable,
+        action: Action,
+    ) -> Result<Self, SandboxError> {
+        let program = profile.program(fds, action)?;
+        sys::seccomp(&program)
+            .map_err(|e| SandboxError::layer(Layer::Seccomp, e.call, e.source))?;
+        Ok(self)
+    }
+}

@@ -1,0 +1,122 @@
+//! The system calls that have no safe wrapper.
+
+use super::layers::Refusal;
+use std::io;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+
+/// prctl with plain numbers.
+pub(super) fn prctl(
+    what: &'static str,
+    op: libc::c_int,
+    arg: u64,
+    arg2: u64,
+) -> Result<i32, Refusal> {
+    // SAFETY: every operation used in this module takes numbers only; no memory is passed.
+    let result = unsafe { libc::prctl(op, arg, arg2, 0_u64, 0_u64) };
+    if result < 0 { Err(Refusal::last(what)) } else { Ok(result) }
+}
+
+/// Closes descriptors `first..=last`.
+pub(super) fn close_range(first: u32, last: u32) -> Result<(), Refusal> {
+    // SAFETY: takes numbers only. Owners of these descriptors in this process must not use them again: the child
+    // of `spawn` calls it first and holds nothing outside its keep list.
+    let result = unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) };
+    if result == 0 { Ok(()) } else { Err(Refusal::last("close_range")) }
+}
+
+/// The kind of namespace that a file of the namespace file system is, as a flag of clone(2).
+pub(super) fn namespace_kind(file: &OwnedFd) -> io::Result<libc::c_int> {
+    /// `NS_GET_NSTYPE`: `_IO(NSIO, 0x3)`, `linux/nsfs.h`.
+    const NS_GET_NSTYPE: libc::Ioctl = 0xb703;
+    // SAFETY: the request takes no argument; on a file that is no namespace it fails.
+    let kind = unsafe { libc::ioctl(file.as_raw_fd(), NS_GET_NSTYPE) };
+    if kind < 0 { Err(io::Error::last_os_error()) } else { Ok(kind) }
+}
+
+/// Moves the calling thread into a new network namespace.
+pub(super) fn unshare_network() -> io::Result<()> {
+    // SAFETY: takes a number only. The flag separates neither memory nor descriptors from those of other threads.
+    let result = unsafe { libc::unshare(libc::CLONE_NEWNET) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Which side of a clone this is.
+pub(super) enum Side {
+    Parent { pid: u32, pidfd: OwnedFd },
+    Child,
+}
+
+/// Copies the calling process, which must have one thread, into the namespaces of `flags`.
+pub(super) fn clone(flags: libc::c_int) -> io::Result<Side> {
+    let flags = flags | libc::CLONE_PIDFD | libc::SIGCHLD;
+    // glibc keeps the thread's number where set_tid_address pointed; as its fork does, let the kernel write the
+    // child's number there. Where the kernel cannot tell the place, the cached number stays the parent's, which
+    // matters to recursive pthread mutexes only.
+    let mut tid: *mut libc::c_int = std::ptr::null_mut();
+    // SAFETY: PR_GET_TID_ADDRESS writes one pointer to `tid`.
+    let known = unsafe { libc::prctl(libc::PR_GET_TID_ADDRESS, &raw mut tid, 0, 0, 0) } == 0;
+    let tid_flags = libc::CLONE_CHILD_SETTID | libc::CLONE_CHILD_CLEARTID;
+    let flags = if known && !tid.is_null() { flags | tid_flags } else { flags };
+    let mut pidfd: RawFd = -1;
+    // SAFETY: without CLONE_VM and with a null stack this is fork: the child runs on a copy of this memory. The
+    // caller has one thread, so no lock is held by a thread that does not exist in the copy. `pidfd` and `tid` are
+    // valid for the kernel's writes of one int each.
+    let pid = unsafe {
+        libc::syscall(libc::SYS_clone, i64::from(flags), 0_usize, &raw mut pidfd, tid, 0_usize)
+    };
+    match u32::try_from(pid) {
+        Ok(0) => Ok(Side::Child),
+        Ok(pid) => {
+            // SAFETY: CLONE_PIDFD stored a new descriptor that nothing else owns.
+            let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
+            Ok(Side::Parent { pid, pidfd })
+        }
+        Err(_) => Err(io::Error::last_os_error()),
+    }
+}
+
+/// Gives every signal its default effect, but SIGPIPE, which stays ignored: a copy of the parent's handlers would
+/// act on descriptors that are no longer what they were.
+pub(super) fn reset_signals() {
+    const LAST: libc::c_int = 64;
+    for signal in (1..=LAST).filter(|signal| *signal != libc::SIGPIPE) {
+        // SAFETY: SIG_DFL is no handler. For signals that cannot be set (KILL, STOP, glibc's own) nothing happens.
+        unsafe { libc::signal(signal, libc::SIG_DFL) };
+    }
+    // SAFETY: an all-zero sigset_t is what sigemptyset makes on Linux, and both calls get valid pointers.
+    unsafe {
+        let mut none: libc::sigset_t = std::mem::zeroed();
+        libc::sigemptyset(&raw mut none);
+        libc::sigprocmask(libc::SIG_SETMASK, &raw const none, std::ptr::null_mut());
+    }
+}
+
+/// Ends the process at once: no destructor runs, which would close descriptors or unmap memory against the filter,
+/// and no exit handler, which are the parent's. A locked process ends so.
+pub fn exit(code: i32) -> ! {
+    // SAFETY: takes a number, does not return.
+    unsafe { libc::_exit(code) }
+}
+
+/// Installs a filter on all threads.
+pub(super) fn seccomp(program: &[seccompiler::sock_filter]) -> Result<(), Refusal> {
+    let program = libc::sock_fprog {
+        len: u16::try_from(program.len()).unwrap_or(u16::MAX),
+        filter: program.as_ptr().cast::<libc::sock_filter>().cast_mut(),
+    };
+    // SAFETY: the kernel copies `len` instructions, which `program` holds (the compiler limits it to 4096, and
+    // both sock_filter types are the kernel's C layout).
+    let result = unsafe {
+        let flags = libc::SECCOMP_FILTER_FLAG_TSYNC;
+        libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, flags, &raw const program)
+    };
+    match result {
+        0 => Ok(()),
+        // With TSYNC a positive result is the thread that could not take the filter.
+        thread if thread > 0 => {
+            let text = format!("thread {thread} has a filter of its own");
+            Err(Refusal::new("seccomp(SET_MODE_FILTER, TSYNC)", io::Error::other(text)))
+        }
+        _ => Err(Refusal::last("seccomp(SET_MODE_FILTER, TSYNC)")),
+    }
+}

@@ -1,0 +1,21 @@
+//! What tests of several crates share: kernels of a few instructions, guests without a kernel, a test harness with one
+//! thread, and what an attacker in a locked process would try. No program uses it.
+//!
+//! UNSAFETY: an attacker makes raw system calls.
+#![allow(unsafe_code, reason = "what an attacker would do has no safe wrapper")]
+#![allow(
+    missing_docs,
+    missing_debug_implementations,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::must_use_candidate,
+    reason = "test code: names say it"
+)]
+
+pub mod attack;
+pub mod boot_code;
+pub mod bzimage;
+pub mod guests;
+pub mod sandbox;
