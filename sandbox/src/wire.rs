@@ -3,6 +3,7 @@
 
 use super::SandboxError;
 use super::layer::{Layer, Report};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recv, send, socketpair,
@@ -10,6 +11,7 @@ use rustix::net::{
 use serde::{Deserialize, Serialize};
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::time::Instant;
 
 /// Longest message.
 const MAX: usize = 8192;
@@ -117,16 +119,17 @@ impl Channel {
         }
     }
 
-    /// Parent: the child's report; None when it closed the channel without one.
-    pub(super) fn receive(self) -> Result<Option<Report>, NoReport> {
+    /// Parent: the child's report; None when it closed the channel without one. Waits until `until`, or as long as
+    /// the child has its end open.
+    pub(super) fn receive(self, until: Option<Instant>) -> Result<Option<Report>, NoReport> {
         let mut buffer = vec![0; MAX];
-        let len = self.packet(&mut buffer)?;
+        let len = self.packet(&mut buffer, until)?;
         let Some(bytes) = buffer.get(..len).filter(|bytes| !bytes.is_empty()) else {
             return Ok(None);
         };
         let message = serde_json::from_slice(bytes).map_err(|_| NoReport::Nonsense)?;
         // Until the child has closed its end, which is then no descriptor of its any more.
-        if self.packet(&mut [0])? != 0 {
+        if self.packet(&mut [0], until)? != 0 {
             return Err(NoReport::Nonsense);
         }
         match message {
@@ -136,8 +139,17 @@ impl Channel {
     }
 
     /// The next packet's length; 0 when the child has closed its end.
-    fn packet(&self, buffer: &mut [u8]) -> Result<usize, NoReport> {
+    fn packet(&self, buffer: &mut [u8], until: Option<Instant>) -> Result<usize, NoReport> {
         loop {
+            if let Some(until) = until {
+                let left = until.saturating_duration_since(Instant::now());
+                let left = Timespec::try_from(left).unwrap_or_default();
+                match poll(&mut [PollFd::new(&self.0, PollFlags::IN)], Some(&left)) {
+                    Err(Errno::INTR) => continue,
+                    Ok(0) | Err(_) => return Err(NoReport::Nonsense),
+                    Ok(_) => {}
+                }
+            }
             match recv(&self.0, &mut *buffer, RecvFlags::empty()) {
                 Ok((len, _)) => return Ok(len),
                 Err(Errno::INTR) => {}

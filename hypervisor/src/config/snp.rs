@@ -5,7 +5,6 @@ use super::snp_launch::{self as snp, ID_AUTH_SIZE, ID_BLOCK_SIZE, IdBlock, SnpLa
 use casemate_attestation::evidence::{GuestCertTable, MAX_GUEST_TABLE};
 use casemate_attestation::guest_policy;
 use serde::Deserialize;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
 /// The `[snp]` table as written.
@@ -153,24 +152,24 @@ pub fn hex<const N: usize>(field: &'static str, text: &str) -> Result<[u8; N], C
 fn certs(path: &Path) -> Result<GuestCertTable, ConfigError> {
     let name = path.display().to_string();
     let wrong = |remedy: String| ConfigError::invalid("snp.certs", name.clone(), remedy);
-    let file = std::fs::File::open(path).map_err(|e| wrong(e.to_string()))?;
-    let mut bytes = Vec::new();
-    file.take(MAX_GUEST_TABLE as u64 + 1)
-        .read_to_end(&mut bytes)
-        .map_err(|e| wrong(e.to_string()))?;
+    let bytes =
+        casemate_files::read(path, MAX_GUEST_TABLE as u64).map_err(|e| wrong(e.to_string()))?;
     GuestCertTable::new(bytes).map_err(|e| wrong(format!("this is no certificate table: {e}")))
 }
 
 fn sized(field: &'static str, path: &Path, size: usize) -> Result<Vec<u8>, ConfigError> {
-    let name = path.display();
-    let meta = std::fs::metadata(path);
-    let len = meta.map_err(|e| ConfigError::invalid(field, name.to_string(), e.to_string()))?.len();
-    if len != size as u64 {
-        let value = format!("{name} with {len} bytes");
+    let name = path.display().to_string();
+    let bytes = casemate_files::read(path, MAX_SIZED)
+        .map_err(|e| ConfigError::invalid(field, name.clone(), e.to_string()))?;
+    if bytes.len() != size {
+        let value = format!("{name} with {} bytes", bytes.len());
         return Err(ConfigError::invalid(field, value, format!("the file must have {size}")));
     }
-    std::fs::read(path).map_err(|e| ConfigError::invalid(field, name.to_string(), e.to_string()))
+    Ok(bytes)
 }
+
+/// More than any file of a fixed size has.
+const MAX_SIZED: u64 = 1 << 20;
 
 #[cfg(test)]
 mod tests {

@@ -5,6 +5,7 @@ use crate::bus::{Bus, Effect};
 use crate::exits::outcome::{Outcome, Stop};
 use crate::memory::{PageStates, RamMap};
 use casemate_attestation::evidence::GuestCertTable;
+use casemate_values::Shown;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 /// Where a VM tells of what happens in it. Called from vCPU threads: must not block.
@@ -21,14 +22,14 @@ pub enum Note {
     /// A page-state change was refused.
     PageStateRefused {
         /// The address named.
-        gpa: u64,
+        gpa: Shown,
         /// The number of pages named.
-        pages: u64,
+        pages: Shown,
     },
     /// A hypercall nobody serves.
     UnknownHypercall {
         /// Its number.
-        number: u64,
+        number: Shown,
     },
 }
 

@@ -165,7 +165,7 @@ impl Engine {
         let (serial_line, power_button, stopped) = (event()?, event()?, event()?);
         vm.add_irqfd(&serial_line, SERIAL_GSI)?;
         vm.add_irqfd(&power_button, POWER_BUTTON_GSI)?;
-        let console = ConsoleQueue::new(output_ready.clone());
+        let console = ConsoleQueue::new(output_ready.clone(), plan.vcpus);
         let uart = Uart::new(serial_line.clone(), input_drained.clone(), console.clone());
         let uart = Arc::new(Mutex::new(uart));
         let (pio, mmio) = buses(&uart)?;
@@ -252,6 +252,7 @@ impl Engine {
         let (ready, go) = (Arc::new(Barrier::new(count + 1)), Arc::new(Barrier::new(count + 1)));
         for (id, vcpu) in (0..).zip(self.vcpus) {
             let (machine, stop) = (self.machine.clone(), self.stop.clone());
+            let console = self.ends.console.clone();
             let (ready, go) = (ready.clone(), go.clone());
             std::thread::Builder::new()
                 .name(format!("vcpu{id}"))
@@ -260,7 +261,7 @@ impl Engine {
                     let mut vcpu = vcpu;
                     ready.wait();
                     go.wait();
-                    stop.set(run(&mut vcpu, &machine));
+                    stop.set(run(&mut vcpu, &machine, &console));
                     // The lock forbids what the end of a thread and of its vCPU would do: close, munmap.
                     loop {
                         std::thread::park();
@@ -286,11 +287,13 @@ fn buses(uart: &Arc<Mutex<Uart>>) -> Result<(Bus, Bus), BusError> {
     Ok((pio, mmio))
 }
 
-fn run(vcpu: &mut Vcpu, machine: &Machine) -> Stop {
+fn run(vcpu: &mut Vcpu, machine: &Machine, console: &ConsoleQueue) -> Stop {
     loop {
         if let Outcome::Stop(stop) = vcpu.run().handle(machine) {
             return stop;
         }
+        // Here, not in the serial port: this thread holds no device now, so the others can use them.
+        console.wait_for_room();
     }
 }
 

@@ -83,11 +83,18 @@ pub const OUTPUTS: FdSlot = FdSlot("output");
 pub const NAME: FdSlot = FdSlot("name");
 /// The vmm process.
 pub const CHILD: FdSlot = FdSlot("child");
-/// The terminal to be restored at the end; empty without one.
+/// The terminal whose settings are changed; empty without one.
 pub const TERMINAL: FdSlot = FdSlot("terminal");
+/// Files that are cut when they are full; empty without one.
+pub const FILES: FdSlot = FdSlot("file");
 
 /// `_IOW('T', 0x2b, struct termios2)`: rustix sets a terminal by it, not by TCSETS.
 const TCSETS2: u32 = 0x402c_542b;
+/// `TIOCGPGRP`.
+const TIOCGPGRP: u32 = 0x540f;
+const SIGSTOP: u32 = 19;
+const SOL_SOCKET: u32 = 1;
+const SO_PEERCRED: u32 = 17;
 #[cfg(debug_assertions)]
 const F_GETFD: u32 = 1;
 const SIGKILL: u32 = 9;
@@ -103,6 +110,11 @@ pub const SUPERVISOR: Profile = Profile {
         Rule::new(sys("sendto"), &[], "console input, messages, answers to `casemate sandbox`"),
         Rule::new(sys("recvfrom"), &[Pin::Fd(0, SOCKETS)], "console output, messages"),
         Rule::new(sys("accept4"), &[Pin::Fd(0, NAME)], "who asks about the VM"),
+        Rule::new(
+            sys("getsockopt"),
+            &[Pin::Int(1, SOL_SOCKET), Pin::Int(2, SO_PEERCRED)],
+            "which user asks about the VM",
+        ),
         Rule::new(sys("close"), &[], "end of an answer; the end"),
         // The standard library's debug builds check every descriptor that they close.
         #[cfg(debug_assertions)]
@@ -116,8 +128,21 @@ pub const SUPERVISOR: Profile = Profile {
         Rule::new(
             sys("ioctl"),
             &[Pin::Fd(0, TERMINAL), Pin::Int(1, TCSETS2)],
-            "restore the terminal",
+            "give the terminal to the guest and set it back",
         ),
+        Rule::new(
+            sys("ioctl"),
+            &[Pin::Fd(0, TERMINAL), Pin::Int(1, TIOCGPGRP)],
+            "whether the terminal is in the foreground",
+        ),
+        Rule::new(
+            sys("kill"),
+            &[Pin::OwnPid(0), Pin::Int(1, SIGSTOP)],
+            "stop when the user's shell asks for it",
+        ),
+        Rule::new(sys("pread64"), &[Pin::Fd(0, FILES)], "set a full console file aside"),
+        Rule::new(sys("pwrite64"), &[Pin::Fd(0, FILES)], "set a full console file aside"),
+        Rule::new(sys("ftruncate"), &[Pin::Fd(0, FILES)], "begin the console file anew"),
         Rule::new(sys("rt_sigreturn"), &[], "after a signal"),
         Rule::new(sys("clock_gettime"), &[], "timeline, where the kernel's clock needs a call"),
         Rule::new(sys("sigaltstack"), &[], "end of the main thread"),
