@@ -11,6 +11,13 @@ pub fn encode(bytes: &[u8]) -> String {
     bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
 }
 
+/// Decodes hexadecimal as people hold it: `0x` before it or not, blanks and line ends anywhere.
+#[must_use]
+pub fn from_people(text: &str) -> Option<Vec<u8>> {
+    let packed: String = text.chars().filter(|c| !c.is_ascii_whitespace()).collect();
+    decode(packed.strip_prefix("0x").or(packed.strip_prefix("0X")).unwrap_or(&packed))
+}
+
 /// Decodes an even number of hexadecimal digits, nothing else.
 #[must_use]
 pub fn decode(text: &str) -> Option<Vec<u8>> {
