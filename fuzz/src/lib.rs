@@ -60,6 +60,7 @@ pub const TARGETS: &[(&str, Body)] = &[
     ("exit_wrmsr", exits::wrmsr),
     ("kvm_run_raw", exits::kvm_run_raw),
     ("launch_cpuid_page", launch::cpuid_page),
+    ("launch_kernel", launch::kernel),
     ("launch_page_states", launch::page_states),
     ("launch_plan", launch::plan),
     ("boot_bzimage", boot::bzimage),
