@@ -70,8 +70,8 @@ pub enum EvidenceError {
     TooLong(usize),
     /// None of the known forms.
     #[error(
-        "{0} bytes that are neither a report (1184 bytes, or these in hexadecimal or base64), a report \
-         with a table, an HCL blob, JSON, nor an attestation of go-sev-guest"
+        "{0} bytes that are neither a report (1184 bytes, or these in hexadecimal or base64), \
+         a report with a table, an HCL blob, JSON, nor an attestation of go-sev-guest"
     )]
     UnknownForm(usize),
     /// A form that another program turns into one that is read.

@@ -7,12 +7,10 @@ use crate::out::outln;
 use crate::{Failure, Outcome};
 use casemate_attestation::cert::{builtin, certificates_in, crls_in};
 use casemate_attestation::evidence::{Evidence, EvidenceError, Form, veks_in};
-use casemate_attestation::kds::{KEY_SERVER, vcek_paths};
 use casemate_attestation::record::{Inputs, Record};
-use casemate_attestation::report::Report;
-use casemate_attestation::resolve::{ResolveError, complete};
+use casemate_attestation::resolve::{ResolveError, addresses, complete};
 use casemate_attestation::store::Store;
-use casemate_attestation::verify::{Check, Code, Seen, Status, Verdict};
+use casemate_attestation::verify::{Check, Seen, Status, Verdict};
 use clap::Args;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
@@ -64,7 +62,23 @@ pub struct Verify {
 }
 
 pub(super) fn run(args: &Verify) -> Outcome {
-    let (inputs, form) = gather(args)?;
+    let (inputs, form) = match gather(args) {
+        // Evidence that cannot be read is refused, in the form that was asked for.
+        Err(Failure::Failed(why)) if args.json => {
+            let at = casemate_attestation::time::format(time(args.at.as_deref())?);
+            print_json(&json!({
+                "verdict": "REFUSED",
+                "accepted": false,
+                "error": why.strip_prefix("refused: ").unwrap_or(&why),
+                "at": at,
+                "checks": [],
+                "addresses": [],
+                "verified-report": null,
+            }));
+            return Err(Failure::Failed(why));
+        }
+        gathered => gathered?,
+    };
     let verdict = inputs.verify().map_err(|error| Failure::BadInput(error.to_string()))?;
     if let Some(path) = &args.record {
         let record = Record::new(&inputs, &verdict)
@@ -86,13 +100,16 @@ pub(super) fn conclude(
     report: &[u8],
 ) -> Outcome {
     if json {
-        print_json(&to_json(verdict, form, at));
+        print_json(&to_json(verdict, form, at, report));
     } else if !quiet {
         print_table(verdict, form, at, report);
     }
     match verdict.first_failure() {
         None if verdict.accepted() => Ok(()),
-        Some(check) if quiet => Err(Failure::Failed(format!("refused: {}", line(check)))),
+        Some(check) if quiet => {
+            let at = addresses(verdict, report).into_iter().map(|address| format!("; {address}"));
+            Err(Failure::Failed(format!("refused: {}{}", line(check), at.collect::<String>())))
+        }
         _ => Err(Failure::Status(1)),
     }
 }
@@ -192,13 +209,8 @@ fn print_table(verdict: &Verdict, form: &str, at: u64, report: &[u8]) {
             outln!("  {:<24} {:<11}  remedy: {}", "", "", check.code.remedy());
         }
     }
-    let missing = |check: &Check| check.code == Code::VekPresent && check.status == Status::Failed;
-    if verdict.checks().iter().any(missing)
-        && let Ok(report) = Report::parse(report)
-    {
-        for (_, path) in vcek_paths(report.unverified_fields()) {
-            outln!("The certificate is at {KEY_SERVER}{path}");
-        }
+    for address in addresses(verdict, report) {
+        outln!("What is wanted is at {address}");
     }
     let count = |status| verdict.checks().iter().filter(|check| check.status == status).count();
     outln!(
@@ -211,7 +223,7 @@ fn print_table(verdict: &Verdict, form: &str, at: u64, report: &[u8]) {
     outln!("{}", verdict.headline());
 }
 
-fn to_json(verdict: &Verdict, form: &str, at: u64) -> Value {
+fn to_json(verdict: &Verdict, form: &str, at: u64, bytes: &[u8]) -> Value {
     let checks: Vec<Value> = verdict
         .checks()
         .iter()
@@ -237,6 +249,7 @@ fn to_json(verdict: &Verdict, form: &str, at: u64) -> Value {
         "form": form,
         "at": casemate_attestation::time::format(at),
         "checks": checks,
+        "addresses": addresses(verdict, bytes),
         "verified-report": report,
     })
 }

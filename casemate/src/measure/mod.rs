@@ -3,6 +3,7 @@
 #[cfg(feature = "vm")]
 mod config;
 mod id_block;
+mod other;
 
 use crate::files::{print_json, read_at_most};
 use crate::numbers::{integer, integer_32};
@@ -10,9 +11,7 @@ use crate::out::outln;
 use crate::{Failure, Outcome};
 use casemate_attestation::digest::Digest384;
 use casemate_attestation::hex::encode;
-use casemate_attestation::measure::{
-    KernelHashes, Machine, MeasureError, Ovmf, Vmm, cpu_model, cpu_models, igvm_launch,
-};
+use casemate_attestation::measure::MeasureError;
 use clap::{ArgGroup, Args, ValueEnum};
 use serde_json::json;
 use std::path::{Path, PathBuf};
@@ -29,8 +28,8 @@ const NO_OVMF: [&str; 5] = ["config", "plan", "igvm", "digest", "check_id_block"
 pub struct Measure {
     /// A configuration for `casemate run`: the digest that this launch will have.
     config: Option<PathBuf>,
-    /// List every measured page of a configuration: address, kind, what it is, hash.
-    #[arg(long, conflicts_with_all = ["ovmf", "igvm", "digest", "check_id_block"])]
+    /// List every measured page: address, kind, what it is, hash.
+    #[arg(long, conflicts_with_all = ["digest", "check_id_block"])]
     explain: bool,
     /// Keep the launch plan of a configuration in this file, to be measured again with --plan.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["plan", "ovmf", "igvm", "digest", "check_id_block"])]
@@ -50,18 +49,20 @@ pub struct Measure {
     /// The VMM that launches the OVMF guest.
     #[arg(long, value_enum, default_value = "qemu", conflicts_with_all = NO_OVMF)]
     vmm: VmmName,
-    /// Number of vCPUs.
-    #[arg(long, default_value_t = 1, conflicts_with_all = NO_OVMF)]
-    vcpus: u32,
-    /// CPU model of the VMM, such as EPYC-v4 or EPYC-Milan.
-    #[arg(long, default_value = "EPYC-v4", conflicts_with = "cpu_signature", conflicts_with_all = NO_OVMF)]
-    cpu: String,
+    /// Number of vCPUs of the OVMF guest [default: 1, said on stderr].
+    #[arg(long, conflicts_with_all = NO_OVMF)]
+    vcpus: Option<u32>,
+    /// CPU model of the VMM, such as EPYC-v4 or EPYC-Milan-v2; used by QEMU alone [default:
+    /// EPYC-v4, said on stderr].
+    #[arg(long, conflicts_with = "cpu_signature", conflicts_with_all = NO_OVMF)]
+    cpu: Option<String>,
     /// CPUID 1 EAX of the CPU model instead of its name.
     #[arg(long, value_name = "N", value_parser = integer_32, conflicts_with_all = NO_OVMF)]
     cpu_signature: Option<u32>,
-    /// SEV_FEATURES of the vCPUs.
-    #[arg(long, default_value = "0x1", value_parser = integer, conflicts_with_all = NO_OVMF)]
-    guest_features: u64,
+    /// SEV_FEATURES of the vCPUs, as they are given: KVM always sets bit 0, SNPActive [default:
+    /// 0x1, said on stderr].
+    #[arg(long, value_name = "N", value_parser = integer, conflicts_with_all = NO_OVMF)]
+    guest_features: Option<u64>,
     /// Kernel of a measured direct boot.
     #[arg(long, value_name = "FILE", conflicts_with_all = NO_OVMF)]
     kernel: Option<PathBuf>,
@@ -128,12 +129,10 @@ fn launch(args: &Measure) -> Result<Option<Launch>, Failure> {
         return own(args).map(Some);
     }
     if let Some(path) = &args.ovmf {
-        return found(ovmf(args, path)?, "OVMF guest");
+        return found(other::ovmf(args, path)?, "OVMF guest");
     }
     if let Some(path) = &args.igvm {
-        let launch = igvm_launch(&read_image(path)?).map_err(|error| bad(path, &error))?;
-        let (digest, policy) = (launch.digest, Some(launch.policy));
-        return Ok(Some(Launch { digest, what: "IGVM file", policy }));
+        return other::igvm(path, args.explain, args.json).map(Some);
     }
     let Some(text) = &args.digest else { return Ok(None) };
     let digest =
@@ -165,36 +164,6 @@ fn own(_: &Measure) -> Result<Launch, Failure> {
     let text = "this program was built as the verifier alone, without the boot code that a launch measures: \
                 compute the digest with the whole `casemate`, and give it as `--digest`";
     Err(Failure::BadInput(text.into()))
-}
-
-fn ovmf(args: &Measure, path: &Path) -> Result<Digest384, Failure> {
-    let image = read_image(path)?;
-    let signature = match args.cpu_signature {
-        Some(signature) => signature,
-        None => cpu_model(&args.cpu).ok_or_else(|| {
-            Failure::BadInput(format!("--cpu {}: not one of {}", args.cpu, cpu_models()))
-        })?,
-    };
-    let hashes = match &args.kernel {
-        None => None,
-        Some(kernel) => {
-            let initrd = args.initrd.as_deref().map_or(Ok(Vec::new()), read_image)?;
-            Some(KernelHashes::new(&read_image(kernel)?, &initrd, &args.append))
-        }
-    };
-    let machine = Machine {
-        vmm: match args.vmm {
-            VmmName::Qemu => Vmm::Qemu,
-            VmmName::Ec2 => Vmm::Ec2,
-            VmmName::Gce => Vmm::Gce,
-        },
-        ovmf: Ovmf::parse(&image).map_err(|error| bad(path, &error))?,
-        vcpus: args.vcpus,
-        signature,
-        sev_features: args.guest_features,
-        hashes,
-    };
-    machine.launch_digest().map_err(|error| bad(path, &error))
 }
 
 fn bad(path: &Path, error: &MeasureError) -> Failure {
