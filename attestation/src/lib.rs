@@ -9,6 +9,7 @@
 //! - [`cert`]: certificates and revocation lists, the built-in roots.
 //! - [`verify`]: every check, the appraisal policy, the verdict.
 //! - [`context`]: REPORT_DATA that says what a report was made for.
+//! - [`document`]: what a document about reports is: an isolation policy or an appraisal.
 //! - [`evidence`]: the forms in which reports travel.
 //! - [`store`]: a directory of certificates.
 //! - [`resolve`]: which certificate and which lists a report is judged with, and what is missing.
@@ -25,6 +26,7 @@ pub mod cert;
 pub mod context;
 pub mod crypto;
 pub mod digest;
+pub mod document;
 pub mod evidence;
 #[cfg(feature = "fetch")]
 pub mod fetch;

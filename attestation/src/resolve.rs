@@ -40,6 +40,7 @@ pub fn complete(
     store: Option<&Store>,
 ) -> Result<(), ResolveError> {
     inputs.report.clone_from(&evidence.report);
+    inputs.azure.clone_from(&evidence.azure);
     let mut candidates: Vec<Vec<u8>> = Vec::new();
     let mut add = |all: &mut dyn Iterator<Item = Vec<u8>>| {
         for der in all.take(MAX_VEKS) {

@@ -19,7 +19,7 @@ fn report(chip: &Processor) -> Vec<u8> {
 
 fn code(verifier: &Verifier, report: &[u8], vek: &[u8]) -> Option<Code> {
     let verdict = verifier.verify(report, Some(vek));
-    assert_eq!(verdict.accepted(), verdict.first_failure().is_none());
+    assert_eq!(verdict.authentic(), verdict.first_failure().is_none());
     verdict.first_failure().map(|check| check.code)
 }
 

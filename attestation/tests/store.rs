@@ -52,7 +52,7 @@ fn fields(report: &[u8]) -> Fields {
 }
 
 fn raw(report: &[u8], veks: Vec<Vec<u8>>) -> Evidence {
-    Evidence { form: Form::Raw, report: report.to_vec(), veks }
+    Evidence { veks, ..Evidence::of_report(Form::Raw, report) }
 }
 
 /// The certificates of a store that fit a report, DER.
@@ -234,7 +234,7 @@ fn a_wrong_certificate_in_evidence_or_on_the_command_line_hides_no_right_one() {
         let (given, carried) = wrong.split_at(given);
         let inputs = completed(&raw(&report, carried.to_vec()), given, Some(&store));
         assert_eq!(inputs.vek.as_deref(), Some(chip.vcek()));
-        assert!(inputs.verify().unwrap().accepted());
+        assert!(inputs.verify().unwrap().authentic());
     }
     // Where the right one is nowhere, the one that fits best says what is wrong.
     let inputs = completed(&raw(&report, wrong.to_vec()), &[], None);
@@ -250,7 +250,7 @@ fn an_altered_copy_of_the_signing_key_hides_no_right_one() {
     let bundle = certificates_in(root().bundle_pem().as_bytes()).unwrap();
     verifier.roots.accept_model(bundle).unwrap();
     let report = chip.report(guest(&chip).state(), [0; 64], 0, 1).unwrap();
-    assert!(verifier.verify(&report, Some(chip.vcek())).accepted());
+    assert!(verifier.verify(&report, Some(chip.vcek())).authentic());
 }
 
 #[test]
@@ -281,7 +281,7 @@ fn a_chain_is_checked_by_the_list_of_its_own_kind_and_condemned_by_either() {
             lists.iter().for_each(|(kind, der)| verifier.add_crl_of(*kind, der));
             let verdict = verifier.verify(&report, Some(vek));
             let check = verdict.checks().iter().find(|c| c.code == Code::CrlRevoked).unwrap();
-            (verdict.accepted(), check.status)
+            (verdict.authentic(), check.status)
         };
         assert_eq!(judge(&[(own, &empty)]), (true, Status::Passed));
         assert_eq!(judge(&[(other, &empty)]), (true, Status::NotChecked), "{own:?}");

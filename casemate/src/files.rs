@@ -29,7 +29,7 @@ pub(super) fn write_file(path: &Path, bytes: &[u8]) -> Outcome {
         .map_err(|error| Failure::Failed(error.to_string()))
 }
 
-/// Pretty JSON on stdout.
+/// Pretty JSON on stdout, with nothing in it that a terminal obeys.
 pub(super) fn print_json(value: &serde_json::Value) {
-    outln!("{value:#}");
+    outln!("{}", casemate_foreign_text::json(&format!("{value:#}")));
 }

@@ -140,7 +140,7 @@ pub(super) fn read(value: serde_json::Value) -> Result<Evidence, EvidenceError> 
         .filter(|entry| matches!(entry.cert_type.as_str(), Some("VCEK" | "VLEK")))
         .flat_map(|entry| super::veks_in(&entry.data))
         .collect();
-    Ok(Evidence { form: Form::CocoJson, report, veks }.sorted())
+    Ok(Evidence { veks, ..Evidence::of_report(Form::CocoJson, &report) }.sorted())
 }
 
 /// Offset, length, name, bytes.

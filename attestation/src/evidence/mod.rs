@@ -4,15 +4,21 @@
 //! taken; CA certificates and roots are the verifier's own. Every parser is bounded by the input's size.
 //! Limit: files of at most 1 MiB, certificate tables of at most 64 KiB.
 
+mod az_vtpm;
+mod claims;
 mod coco;
 mod gosev;
 mod guest_table;
 mod hcl;
+mod quote;
 mod table;
 mod tsm;
 mod wrapped;
 
+pub use claims::{Claims, ClaimsError, RsaKey};
 pub use guest_table::{GuestCertTable, GuestTableError, MAX_GUEST_TABLE};
+pub use hcl::{Azure, ClaimsHash};
+pub use quote::{Attested, Quote, QuoteError};
 pub use table::{
     ARK_GUID, ASK_GUID, CertTable, Guid, VCEK_GUID, VLEK_GUID, encode as encode_table,
 };
@@ -45,6 +51,9 @@ pub enum Form {
     CocoJson,
     /// An attestation of go-sev-guest, a protocol-buffer message.
     GoSevGuest,
+    /// Evidence of Confidential Containers from an Azure VM: HCL blob, quote of the vTPM, VCEK, in
+    /// JSON.
+    AzureVtpm,
 }
 
 impl Form {
@@ -58,6 +67,7 @@ impl Form {
             Self::Hcl => "Azure HCL blob",
             Self::CocoJson => "CoCo SnpEvidence",
             Self::GoSevGuest => "go-sev-guest attestation",
+            Self::AzureVtpm => "CoCo az-snp-vtpm evidence",
         }
     }
 }
@@ -106,9 +116,17 @@ pub struct Evidence {
     /// DER of every VEK certificate that came along, not checked; those first whose kind is that of
     /// the report's SIGNING_KEY. Which of them signed it is for [`crate::resolve`] to find.
     pub veks: Vec<Vec<u8>>,
+    /// Claims and quote of Azure, not checked.
+    pub azure: Option<Azure>,
 }
 
 impl Evidence {
+    /// A report alone.
+    #[must_use]
+    pub fn of_report(form: Form, report: &[u8]) -> Self {
+        Self { form, report: report.to_vec(), veks: Vec::new(), azure: None }
+    }
+
     /// Recognises the form and takes report and VEK out.
     ///
     /// # Errors
@@ -126,8 +144,8 @@ impl Evidence {
             return Err(EvidenceError::TooLong(bytes.len()));
         }
         if bytes.starts_with(hcl::MAGIC) {
-            let report = hcl::report(bytes)?;
-            return Ok(Self { form: Form::Hcl, report, veks: Vec::new() });
+            let (report, azure) = hcl::read(bytes)?;
+            return Ok(Self { azure: Some(azure), ..Self::of_report(Form::Hcl, &report) });
         }
         if bytes.trim_ascii_start().first() == Some(&b'{') {
             return json(bytes, layers);
@@ -145,13 +163,8 @@ impl Evidence {
             Some((_, [_, ..])) if version(bytes) > MAX_VERSION => {
                 Err(EvidenceError::UnknownForm(bytes.len()))
             }
-            Some((report, [])) => {
-                Ok(Self { form: Form::Raw, report: report.to_vec(), veks: Vec::new() })
-            }
-            Some((report, table)) => {
-                let report = report.to_vec();
-                Self { form: Form::Extended, report, veks: Vec::new() }.with_table(table)
-            }
+            Some((report, [])) => Ok(Self::of_report(Form::Raw, report)),
+            Some((report, table)) => Self::of_report(Form::Extended, report).with_table(table),
         }
     }
 
@@ -253,13 +266,18 @@ fn json(bytes: &[u8], layers: u8) -> Result<Evidence, EvidenceError> {
         coco::read(value)
     } else if value.get("outblob").is_some() {
         tsm::read(value)
+    } else if az_vtpm::is_one(&value) {
+        az_vtpm::read(value)
     } else {
-        Err(EvidenceError::Json("has neither `attestation_report` nor `outblob`".to_owned()))
+        Err(EvidenceError::Json(
+            "has neither `attestation_report` nor `outblob` nor `hcl_report`".to_owned(),
+        ))
     }
 }
 
 // By value: the form that `map_err` takes.
 #[allow(clippy::needless_pass_by_value)]
 fn json_error(error: serde_json::Error) -> EvidenceError {
-    EvidenceError::Json(error.to_string())
+    // The message repeats names out of the evidence.
+    EvidenceError::Json(casemate_foreign_text::line(error).to_string())
 }

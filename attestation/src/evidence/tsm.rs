@@ -14,10 +14,10 @@ pub(super) fn read(value: serde_json::Value) -> Result<Evidence, EvidenceError> 
     let pair: Pair = serde_json::from_value(value).map_err(json_error)?;
     let report = base64(&pair.outblob, "outblob")?;
     let table = pair.auxblob.map_or(Ok(Vec::new()), |text| base64(&text, "auxblob"))?;
-    Evidence { form: Form::TsmJson, report, veks: Vec::new() }.with_table(&table)
+    Evidence::of_report(Form::TsmJson, &report).with_table(&table)
 }
 
-fn base64(text: &str, field: &str) -> Result<Vec<u8>, EvidenceError> {
+pub(super) fn base64(text: &str, field: &str) -> Result<Vec<u8>, EvidenceError> {
     crate::base64::decode(text)
         .ok_or_else(|| EvidenceError::Json(format!("`{field}` is not base64")))
 }

@@ -6,7 +6,7 @@
 
 use super::{Check, Checks, Code};
 use crate::cert::{
-    Authority, Certificate, Crl, PublicKey, Role, Roots, Validity, VekExtensions, VekKind,
+    Anchor, Authority, Certificate, Crl, PublicKey, Role, Roots, Validity, VekExtensions, VekKind,
 };
 use crate::crypto::Backend;
 use crate::report::Generation;
@@ -62,8 +62,21 @@ pub struct VerifiedVek {
     /// When the newest list that was checked was issued, seconds since 1970.
     pub crl_issued: Option<u64>,
     pub(super) key: Vec<u8>,
+    /// When all certificates and lists are valid.
     pub(super) window: Validity,
+    pub(super) rests_on: RestsOn,
     pub(super) checks: Checks,
+}
+
+/// What a verified chain rests on beside its certificates.
+#[derive(Debug, Clone)]
+pub(super) struct RestsOn {
+    /// The trusted root key.
+    pub(super) anchor: Anchor,
+    /// DER of the root's name, which issues the lists.
+    pub(super) root_name: Vec<u8>,
+    /// Signatures of the revocation lists that were checked.
+    pub(super) lists: Vec<Vec<u8>>,
 }
 
 /// What a chain is built and judged with.
@@ -105,8 +118,13 @@ impl Context<'_> {
         };
         let extensions = extensions(&vek, issuer, checks);
         let links = self.links(&vek, authority, issuer, generation, checks)?;
-        let window = self.validity(&links, &vek, checks);
+        let mut window = self.validity(&links, &vek, checks);
         let crl_issued = self.revocation(&links, issuer, checks);
+        let rests_on = self.rests_on(&links, authority, generation);
+        for crl in self.own_lists(issuer).iter().filter(|crl| crl.issuer == links.ark.subject) {
+            window.not_before = window.not_before.max(crl.this_update);
+            window.not_after = window.not_after.min(crl.next_update.unwrap_or(0));
+        }
         if checks.any_failed() {
             return None;
         }
@@ -118,6 +136,7 @@ impl Context<'_> {
             crl_issued,
             key: key?,
             window,
+            rests_on,
             checks: Checks::default(),
         })
     }
@@ -188,14 +207,34 @@ impl Context<'_> {
         window
     }
 
+    /// The lists that are for this kind of chain.
+    const fn own_lists(&self, issuer: Role) -> &[Crl] {
+        match issuer {
+            Role::Asvk(_) => self.vlek_crls,
+            _ => self.crls,
+        }
+    }
+
+    /// What the chain rests on; lists of both kinds, since both can revoke.
+    fn rests_on(&self, links: &Links<'_>, authority: Authority, generation: Generation) -> RestsOn {
+        let lists = self.crls.iter().chain(self.vlek_crls);
+        let ours = lists.filter(|crl| crl.issuer == links.ark.subject);
+        RestsOn {
+            anchor: Anchor { authority, generation, key_digest: links.ark.key_digest },
+            root_name: links.ark.subject.clone(),
+            lists: ours.map(|crl| crl.signature.clone()).collect(),
+        }
+    }
+
     /// Checks every given revocation list of this root and this kind of chain; returns when the
     /// newest of them was issued.
     fn revocation(&self, links: &Links<'_>, issuer: Role, checks: &mut Checks) -> Option<u64> {
         const CRL: [Code; 4] =
             [Code::CrlIssuer, Code::CrlSignature, Code::CrlFreshness, Code::CrlRevoked];
-        let (lists, others, why) = match issuer {
-            Role::Asvk(_) => (self.vlek_crls, self.crls, "no revocation list of VLEK chains given"),
-            _ => (self.crls, self.vlek_crls, "no revocation list of VCEK chains given"),
+        let lists = self.own_lists(issuer);
+        let (others, why) = match issuer {
+            Role::Asvk(_) => (self.crls, "no revocation list of VLEK chains given"),
+            _ => (self.vlek_crls, "no revocation list of VCEK chains given"),
         };
         // The other kind's list shows nothing about this chain, unless it is on it: what the root
         // has revoked is revoked, wherever it says so.

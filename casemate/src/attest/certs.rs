@@ -10,6 +10,7 @@ use casemate_attestation::kds::KEY_SERVER;
 use casemate_attestation::report::{Fields, Report};
 use casemate_attestation::resolve::{VekNeed, is_current, needs};
 use casemate_attestation::store::{Imported, Store, StoreError};
+use casemate_foreign_text::value;
 use clap::{Args, ValueEnum};
 use std::path::{Path, PathBuf};
 
@@ -82,7 +83,7 @@ pub(super) fn run(args: &Certs) -> Outcome {
             return Err(Failure::BadInput(message));
         }
         for place in store.import_evidence(&evidence).map_err(|error| failure(&error))? {
-            outln!("imported {}", place.display());
+            outln!("imported {}", value(place.display()));
         }
     }
     for path in &args.report {
@@ -118,7 +119,7 @@ fn import(store: &Store, path: &Path, kind: Option<KeyKind>) -> Outcome {
     let Imported { places, skipped } =
         store.import_path(path, kind).map_err(|error| failure(&error))?;
     for place in &places {
-        outln!("imported {}", place.display());
+        outln!("imported {}", value(place.display()));
     }
     for one in &skipped {
         errln!("casemate: {}: left out: {}", one.file.display(), one.why);
@@ -132,7 +133,7 @@ fn import(store: &Store, path: &Path, kind: Option<KeyKind>) -> Outcome {
 
 fn list(store: &Store) -> Outcome {
     for file in store.list().map_err(|error| failure(&error))? {
-        outln!("{}", file.display());
+        outln!("{}", value(file.display()).at_most(4096));
     }
     for (generation, kind, crl) in store.crls().map_err(|error| failure(&error))? {
         outln!("{} revocation list for {}s: {}", generation.name(), kind.name(), state(&crl));

@@ -45,13 +45,15 @@ impl Fetch {
     pub(super) fn run(&self, store: &Store, report: &Fields) -> Outcome {
         use crate::out::{errln, outln};
         use casemate_attestation::fetch::{Fetched, Fetcher, supply};
+        use casemate_foreign_text::value;
         if !self.fetch {
             return Ok(());
         }
         let fetcher = Fetcher::new(self.server());
         let mut tell = |fetched: &Fetched| {
             let Fetched { url, place, stale } = fetched;
-            outln!("fetched {url} to {}", place.display());
+            let url = value(url).at_most(1024);
+            outln!("fetched {url} to {}", value(place.display()).at_most(4096));
             if *stale {
                 errln!("casemate: {url}: the list is not current; the verifier will refuse it");
             }

@@ -2,6 +2,7 @@
 
 use super::{Launch, Measure, VmmName, bad, read_image};
 use crate::Failure;
+use crate::guest_flags::GuestFlags;
 use crate::out::{errln, outln};
 use casemate_attestation::digest::{Digest384, LaunchDigest, MeasuredPage, PageKind};
 use casemate_attestation::hex::encode;
@@ -11,49 +12,48 @@ use casemate_attestation::measure::{
 use serde_json::json;
 use std::path::Path;
 
-/// The digest of an OVMF guest. What is not given is assumed, and said: another digest would be as
-/// good a number.
-pub(super) fn ovmf(args: &Measure, path: &Path) -> Result<Digest384, Failure> {
-    let image = read_image(path)?;
+/// The model that QEMU's users give most, and one that every tool of this kind assumes.
+const USUAL_CPU: &str = "EPYC-v4";
+
+/// Says what is assumed of an OVMF guest, since another digest would be as good a number.
+pub(super) fn say_assumed(args: &Measure) {
+    let mut assumed = Vec::new();
+    if args.vcpus.is_none() {
+        assumed.push("--vcpus 1".to_owned());
+    }
+    // The vCPUs of the other VMMs do not show their model.
+    if args.cpu.is_none() && args.cpu_signature.is_none() && matches!(args.vmm, VmmName::Qemu) {
+        assumed.push(format!("--cpu {USUAL_CPU}"));
+    }
+    if args.guest_features.is_none() {
+        assumed.push("--guest-features 0x1".to_owned());
+    }
+    if !assumed.is_empty() {
+        errln!("casemate: assumed {}", assumed.join(", "));
+    }
+}
+
+/// The digest of an OVMF guest with so many vCPUs.
+pub(super) fn ovmf(
+    args: &Measure,
+    path: &Path,
+    image: &[u8],
+    vcpus: u32,
+) -> Result<Digest384, Failure> {
     let vmm = match args.vmm {
         VmmName::Qemu => Vmm::Qemu,
         VmmName::Ec2 => Vmm::Ec2,
         VmmName::Gce => Vmm::Gce,
     };
-    let mut assumed = Vec::new();
-    let vcpus = args.vcpus.unwrap_or_else(|| {
-        assumed.push("--vcpus 1");
-        1
-    });
-    let features = args.guest_features.unwrap_or_else(|| {
-        assumed.push("--guest-features 0x1");
-        1
-    });
-    let signature = match (args.cpu_signature, &args.cpu) {
-        (Some(signature), _) => signature,
-        (None, Some(name)) => cpu_model(name).ok_or_else(|| {
-            Failure::BadInput(format!("--cpu {name}: not one of {}", cpu_models()))
-        })?,
-        (None, None) => {
-            // The other VMMs' vCPUs do not show it.
-            if vmm == Vmm::Qemu {
-                assumed.push("--cpu EPYC-v4");
-            }
-            cpu_model("EPYC-v4").unwrap_or_default()
-        }
-    };
-    if !assumed.is_empty() {
-        errln!("casemate: assumed {}", assumed.join(", "));
-    }
-    let hashes = match &args.kernel {
-        None => None,
-        Some(kernel) => {
-            let initrd = args.initrd.as_deref().map_or(Ok(Vec::new()), read_image)?;
-            Some(KernelHashes::new(&read_image(kernel)?, &initrd, &args.append))
-        }
-    };
-    let ovmf = Ovmf::parse(&image).map_err(|error| bad(path, &error))?;
-    let machine = Machine { vmm, ovmf, vcpus, signature, sev_features: features, hashes };
+    let name = args.cpu.as_deref().unwrap_or(USUAL_CPU);
+    let signature = args
+        .cpu_signature
+        .or_else(|| cpu_model(name))
+        .ok_or_else(|| Failure::BadInput(format!("--cpu {name}: not one of {}", cpu_models())))?;
+    let hashes = hashes(&args.guest)?;
+    let ovmf = Ovmf::parse(image).map_err(|error| bad(path, &error))?;
+    let sev_features = args.guest_features.unwrap_or(1);
+    let machine = Machine { vmm, ovmf, vcpus, signature, sev_features, hashes };
     let mut digest = if args.explain { LaunchDigest::traced() } else { LaunchDigest::new() };
     machine.measure(&mut digest).map_err(|error| bad(path, &error))?;
     let what = |page: &MeasuredPage| {
@@ -72,6 +72,21 @@ pub(super) fn ovmf(args: &Measure, path: &Path) -> Result<Digest384, Failure> {
     };
     explain(digest.trace(), what, args.json);
     Ok(digest.finish())
+}
+
+/// The hashes of a measured direct boot.
+fn hashes(guest: &GuestFlags) -> Result<Option<KernelHashes>, Failure> {
+    let GuestFlags { kernel, initrd, cmdline, .. } = guest;
+    let Some(kernel) = kernel else {
+        if initrd.is_some() || cmdline.is_some() {
+            let text = "--initrd and --cmdline of an OVMF guest go with --kernel";
+            return Err(Failure::BadInput(text.into()));
+        }
+        return Ok(None);
+    };
+    let initrd = initrd.as_deref().map_or(Ok(Vec::new()), read_image)?;
+    let cmdline = cmdline.as_deref().unwrap_or("");
+    Ok(Some(KernelHashes::new(&read_image(kernel)?, &initrd, cmdline)))
 }
 
 /// The digest of an IGVM file, what its own ID block says, and where KVM's launch of it differs.
@@ -106,7 +121,8 @@ pub(super) fn igvm(path: &Path, with_pages: bool, as_json: bool) -> Result<Launc
         }
         errln!("casemate: {}: its ID block names this digest, and is signed", path.display());
     }
-    Ok(Launch { digest: launch.digest, what: "IGVM file", policy: Some(launch.policy) })
+    let policy = Some(launch.policy);
+    Ok(Launch { digest: launch.digest, what: "IGVM file", policy, vcpus: None })
 }
 
 /// One line for each page: address, kind, what it is, hash.

@@ -148,7 +148,7 @@ pub(super) fn from_text(text: &str) -> Option<Result<Evidence, EvidenceError>> {
 fn read(schema: Schema, fields: &[(u32, Value)]) -> Result<Evidence, EvidenceError> {
     if schema == Schema::Report {
         let report = assemble(fields)?;
-        return Ok(Evidence { form: Form::GoSevGuest, report, veks: Vec::new() });
+        return Ok(Evidence::of_report(Form::GoSevGuest, &report));
     }
     let Some(Value::Message(report)) = only(fields, 1)? else {
         return Err(fault("no report in it"));
@@ -164,7 +164,7 @@ fn read(schema: Schema, fields: &[(u32, Value)]) -> Result<Evidence, EvidenceErr
             }
         }
     }
-    Ok(Evidence { form: Form::GoSevGuest, report, veks }.sorted())
+    Ok(Evidence { veks, ..Evidence::of_report(Form::GoSevGuest, &report) }.sorted())
 }
 
 /// The one field with this number; a second is an error, where the last would count by the rules.
