@@ -60,6 +60,7 @@ pub use explain::{Change, Explained, Outcome, WhyNot};
 pub use fact::{DeviceFact, DeviceKind, Fact, Facts};
 pub use fields::{Field, Key, Kind, Point};
 pub use input::Input;
+pub use lattice::hex_digit;
 pub use limits::{Counter, PageStateLimits, RequestLimit};
 pub use merge::LostGrant;
 pub use policy::Policy;
