@@ -119,6 +119,26 @@ fn impossible_values_name_their_field() {
     }
 }
 
+/// Protects whoever measures first and runs later: what one takes, the other takes.
+#[test]
+fn a_layer_that_does_not_exist_is_refused_by_every_command_that_reads_a_configuration() {
+    let place = Place::new("layers");
+    for (protection, layers) in [
+        ("none", "\"nonsense\""),
+        ("sev-snp", "\"landlock\", \"Seccomp\""),
+        ("sev-snp", "\"\\u001b[2J\""),
+    ] {
+        let config = format!(
+            "kernel = \"kernel\"\nprotection = \"{protection}\"\n[sandbox]\noptional = [{layers}]\n"
+        );
+        let config = place.write("vm.toml", config.as_bytes());
+        for command in ["run", "measure"] {
+            let words = ["`sandbox.optional`", "empty-root"];
+            assert_refused(Command::new(PROGRAM).args([command, &config]), 2, &words);
+        }
+    }
+}
+
 #[test]
 fn a_command_line_with_nul_is_refused() {
     let place = Place::new("nul");

@@ -166,7 +166,6 @@ fn sized(field: &'static str, path: &Path, size: usize) -> Result<Vec<u8>, Confi
     Ok(bytes)
 }
 
-
 #[cfg(test)]
 mod tests {
     use super::*;
