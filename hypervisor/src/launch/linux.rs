@@ -14,7 +14,7 @@ use casemate_kernel::KernelError;
 use casemate_layout::{Blob, Flags, Mode, Params, ParamsError, Range, Ranges, map, paging, ports};
 
 /// The boot code: a flat image for [`map::BOOT_CODE`], entered at its first byte.
-pub const BOOT_CODE: &[u8] = include_bytes!(env!("CASEMATE_BOOT_CODE"));
+pub const BOOT_CODE: &[u8] = casemate_boot_code::BYTES;
 
 /// Staging starts and the initrd ends on such a border, so that large pages can map them.
 const LARGE: u64 = map::LARGE_PAGE_SIZE;
