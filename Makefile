@@ -67,9 +67,10 @@ policy-oracles:
 # The program and a guest's PID 1 without shared libraries: they run in any Linux, the virtual host's included.
 # Where sources lie is not in the programs: panics name them from the project's root, or from the registry's.
 static:
-	@RUSTFLAGS="-C target-feature=+crt-static --remap-path-prefix=$(CURDIR)=. --remap-path-prefix=$(REGISTRY)=registry" \
-		$(CARGO) build -q --release --locked $(CARGOFLAGS) --target $(TRIPLE) \
-		-p casemate -p casemate-init
+	@CARGO_ENCODED_RUSTFLAGS="$$(printf -- '-Ctarget-feature=+crt-static%s%s' \
+		"$$(printf '\037--remap-path-prefix=%s=.' '$(CURDIR)')" \
+		"$$(printf '\037--remap-path-prefix=%s=registry' '$(REGISTRY)')")" \
+		$(CARGO) build -q --release --locked $(CARGOFLAGS) --target $(TRIPLE) -p casemate -p casemate-init
 
 # More options: tests/host/run --help
 host:
