@@ -30,6 +30,30 @@ const SOURCES: [&str; 12] = [
     "Cargo.lock",
 ];
 
+/// Variables that are about the outer build.
+const OURS: [&str; 17] = [
+    "CARGO_BUILD_TARGET",
+    "CARGO_CRATE_NAME",
+    "CARGO_PRIMARY_PACKAGE",
+    "CARGO_TARGET_DIR",
+    "DEBUG",
+    "HOST",
+    "LLVM_PROFILE_FILE",
+    "NUM_JOBS",
+    "OPT_LEVEL",
+    "OUT_DIR",
+    "PROFILE",
+    "RUSTC_LINKER",
+    "RUSTC_WORKSPACE_WRAPPER",
+    "RUSTC_WRAPPER",
+    "RUSTFLAGS",
+    "RUSTDOC",
+    "TARGET",
+];
+/// The same by how they begin.
+const OURS_BEGIN: [&str; 6] =
+    ["CARGO_CFG_", "CARGO_FEATURE_", "CARGO_MANIFEST_", "CARGO_PKG_", "CARGO_PROFILE_", "DEP_"];
+
 fn main() -> Result<(), String> {
     println!("cargo:rerun-if-env-changed=CASEMATE_VMM_IMAGE");
     if std::env::var_os("CARGO_FEATURE_VM").is_none() {
@@ -66,16 +90,12 @@ fn build(package: &str) -> Result<PathBuf, String> {
         .args(["--package", package, "--target-dir"])
         .arg(&folder)
         .env("CARGO_ENCODED_RUSTFLAGS", flags.join("\u{1f}"));
-    for variable in [
-        "RUSTFLAGS",
-        "RUSTC_WRAPPER",
-        "RUSTC_WORKSPACE_WRAPPER",
-        "CARGO_TARGET_DIR",
-        "CARGO_BUILD_TARGET",
-        "LLVM_PROFILE_FILE",
-        "CARGO_PROFILE_RELEASE_STRIP",
-    ] {
-        cargo.env_remove(variable);
+    // Cargo's own words to this script would be taken for the user's, and make one image differ from the next.
+    for (variable, _) in std::env::vars_os() {
+        let name = variable.to_string_lossy();
+        if OURS.contains(&&*name) || OURS_BEGIN.iter().any(|begin| name.starts_with(begin)) {
+            cargo.env_remove(variable);
+        }
     }
     let status = cargo.status().map_err(|e| format!("cargo cannot be run: {e}"))?;
     if !status.success() {

@@ -14,7 +14,7 @@ use crate::config::{ConfigError, Protection, VmConfig};
 use crate::kvm::KvmError;
 use crate::launch::measure::measure;
 use crate::launch::{LaunchError, LaunchPlan, linux};
-use casemate_policy_log::DecisionLog;
+use casemate_policy_log::LogFile;
 use casemate_sandbox::{Image, Layers, SandboxError};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
@@ -80,6 +80,7 @@ impl VmError {
     #[must_use]
     pub fn is_bad_input(&self) -> bool {
         match self {
+            Self::Decision(DecisionError::Log(e)) => e.is_bad_input(),
             Self::Decision(DecisionError::Policy(_))
             | Self::Config(_)
             | Self::Launch(_)
@@ -119,13 +120,10 @@ pub struct Prepared {
 pub fn prepare(
     config: &VmConfig,
     document: Option<&Path>,
-    log: Option<DecisionLog>,
+    log: Option<LogFile>,
 ) -> Result<Prepared, VmError> {
     let mut events = VecDeque::new();
-    let mut reached = |step| {
-        let what = Happened::Reached(step);
-        events.push_back(Event { at: Instant::now(), what });
-    };
+    let mut happened = |what| events.push_back(Event { at: Instant::now(), what });
     let policy = policy_for(config, document)?;
     open::check_memory(config.memory)?;
     let mut plan = linux::plan(config, open::files(config)?)?;
@@ -133,9 +131,11 @@ pub fn prepare(
         launch.page_limits = policy.page_state_limits();
     }
     check_digest(&plan)?;
-    reached(Step::Planned);
-    decide(&policy, config, &plan, log)?;
-    reached(Step::Admitted(policy.name().to_string()));
+    happened(Happened::Reached(Step::Planned));
+    if let Some(repair) = decide(&policy, config, &plan, log)? {
+        happened(Happened::LogRepaired(repair));
+    }
+    happened(Happened::Reached(Step::Admitted(policy.name().to_string())));
     Ok(Prepared { events, ..prepare_plan(config, plan)? })
 }
 
