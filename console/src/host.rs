@@ -4,7 +4,7 @@ use super::file::BoundedFile;
 use super::filter::Filter;
 use super::keys::{Command, Key, Keys};
 use super::loss::{Cause, Loss};
-use super::output::{Output, Written};
+use super::output::{Output, Written, standard_input};
 use super::pending::{CHUNK, Pending};
 use super::terminal::Terminal;
 use casemate_foreign_text::value;
@@ -86,7 +86,7 @@ impl HostConsole {
         let mut opened = match &console.to {
             ConsoleTo::Stdio | ConsoleTo::Raw => {
                 let output = Output::standard().map_err(ConsoleError::Stdio)?;
-                let input = rustix::stdio::stdin().try_clone_to_owned().ok();
+                let input = standard_input();
                 let mut opened = Self::new(input, output);
                 opened.terminal = opened.input.as_ref().and_then(|fd| Terminal::of(fd.as_fd()));
                 if opened.terminal.is_some() {

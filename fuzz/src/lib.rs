@@ -18,6 +18,7 @@ pub mod exits;
 pub mod launch;
 pub mod policy;
 pub mod run_bytes;
+pub mod vm;
 pub mod world;
 
 /// A target's body.
@@ -36,6 +37,7 @@ pub const TARGETS: &[(&str, Body)] = &[
     ("attest_ovmf", attest::ovmf),
     ("attest_report", attest::report),
     ("attest_x509", attest::x509),
+    ("console_filter", vm::console_filter),
     ("exit_debug", exits::debug),
     ("exit_errno", exits::errno),
     ("exit_fail_entry", exits::fail_entry),
@@ -68,4 +70,7 @@ pub const TARGETS: &[(&str, Body)] = &[
     ("policy_document", policy::document),
     ("policy_input", policy::input),
     ("policy_log", policy::log),
+    ("vm_config", vm::config),
+    ("vm_message", vm::message),
+    ("vm_name_answer", vm::name_answer),
 ];
