@@ -6,8 +6,9 @@ use super::loss::Loss;
 use super::signals::{Request, Signals};
 use super::terminal::stop_process;
 use super::timeline::Timeline;
-use casemate_foreign_text::line;
+use casemate_foreign_text::{line, value};
 use casemate_hypervisor::exits::Note;
+use casemate_hypervisor::vm::decision::LogRepair;
 use casemate_hypervisor::vm::{End, Event, Happened, ProcessKind, RunningVm};
 use rustix::event::PollFlags;
 use rustix::process::{Pid, getpid};
@@ -185,6 +186,10 @@ impl Attending<'_> {
                     self.timeline.record_at(at, text.clone());
                     (self.say)(&text);
                 }
+            }
+            Happened::LogRepaired(LogRepair { path, dropped }) => {
+                let path = value(path.display());
+                (self.say)(&format!("{path}: a torn last line of {dropped} bytes was removed"));
             }
             Happened::AllConfined => self.lock(),
             Happened::GuestSays(mark) => self.timeline.guest_says(at, mark.to_string()),

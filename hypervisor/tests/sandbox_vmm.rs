@@ -23,7 +23,7 @@ use casemate_test_support::guests::{DATA, dx, out, plan, power_off};
 use casemate_test_support::sandbox::{assert_least, confined, pipe};
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
 use rustix::net::{recv, send, socketpair};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::process::ExitCode;
 
 /// A vmm process that waits until its `go` end is closed.
@@ -182,6 +182,56 @@ fn each_attack_is_fatal_under_the_profile_of_every_kind() {
     }
 }
 
+/// Whether a call succeeds does not matter, only whether it is allowed.
+fn ignore<T>(_: rustix::io::Result<T>) {}
+
+/// Protects the kernel behind calls that a profile allows: the operations that nobody here needs are not among them.
+/// Each attempt works in a process without a filter; an errno tells that it reached the kernel.
+fn operations_that_no_one_needs_are_fatal_under_the_profile_of_every_kind() {
+    use rustix::thread::futex;
+    let word = std::sync::atomic::AtomicU32::new(0);
+    let (ours, theirs) = pair(SocketType::STREAM);
+    let oob = SendFlags::from_bits_retain(1) | SendFlags::NOSIGNAL;
+    let lock_pi = || ignore(futex::lock_pi(&word, futex::Flags::PRIVATE, None));
+    let unlock_pi = || ignore(futex::unlock_pi(&word, futex::Flags::PRIVATE));
+    let shared = || ignore(futex::wake(&word, futex::Flags::empty(), 1));
+    let private = || ignore(futex::wake(&word, futex::Flags::PRIVATE, 1));
+    let out_of_band = || ignore(send(&ours, b"x", oob));
+    let peek = || ignore(recv(&theirs, &mut [0_u8], RecvFlags::PEEK | RecvFlags::DONTWAIT));
+    let plain = || ignore(send(&ours, b"x", SendFlags::NOSIGNAL | SendFlags::DONTWAIT));
+    let has_futex = |profile: &Profile| profile.syscalls().contains(&"futex");
+    let mut tried = 0;
+    for kind in ProcessKind::ALL {
+        let profile = kind.profile();
+        let attempts: [(&str, &dyn Fn(), Exit); 7] = [
+            ("futex: lock with priority inheritance", &lock_pi, Exit::Filter),
+            ("futex: unlock with priority inheritance", &unlock_pi, Exit::Filter),
+            ("futex: shared", &shared, Exit::Filter),
+            ("futex: private wake", &private, Exit::Code(0)),
+            ("send out of band", &out_of_band, Exit::Filter),
+            ("peek", &peek, Exit::Filter),
+            ("send", &plain, Exit::Code(0)),
+        ];
+        for (name, attempt, expected) in attempts {
+            if name.starts_with("futex") && !has_futex(profile) {
+                continue;
+            }
+            let sockets = [ours.as_raw_fd(), theirs.as_raw_fd()];
+            let fds = all_slots(profile).with_raw(profile::SOCKETS, sockets);
+            let layers = Layers::new("operations").keep(&ours).keep(&theirs);
+            let mut child = confined(layers, |setup| {
+                let _locked = setup.lock(profile, &fds, Action::Kill).unwrap();
+                attempt();
+                casemate_sandbox::exit(0)
+            });
+            child.confined().unwrap();
+            assert_eq!(child.wait().unwrap(), expected, "{} {name}", profile.name);
+            tried += 1;
+        }
+    }
+    assert!(tried > 14, "{tried}");
+}
+
 /// Where the least profile of each kind is shown. A new kind does not compile until it is named here.
 fn every_kind_of_process_has_a_test_that_its_profile_is_the_least() {
     for kind in ProcessKind::ALL {
@@ -209,6 +259,7 @@ fn main() -> ExitCode {
     casemate_test_support::sandbox::main(&tests![
         vmm_profile_allows_what_is_used_and_nothing_else,
         running_vmm_is_locked_as_the_kernel_tells,
+        operations_that_no_one_needs_are_fatal_under_the_profile_of_every_kind,
         a_console_that_is_read_slowly_holds_the_guest_back_and_loses_nothing,
         each_attack_is_fatal_under_the_profile_of_every_kind,
         every_kind_of_process_has_a_test_that_its_profile_is_the_least,

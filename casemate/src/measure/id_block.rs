@@ -1,12 +1,13 @@
 //! The ID block side of `casemate measure`: making, signing and checking ID blocks.
 
+use super::Launch;
 use crate::files::{print_json, read_file, write_file};
 use crate::numbers::integer;
 use crate::out::outln;
 use crate::{Failure, Outcome};
 use casemate_attestation::digest::Digest384;
 use casemate_attestation::guest_policy;
-use casemate_attestation::hex::{decode, encode};
+use casemate_attestation::hex::{encode, from_people};
 use casemate_attestation::idblock::{self, IdBlock, OwnerKey};
 use clap::Args;
 use serde_json::json;
@@ -15,7 +16,8 @@ use std::path::{Path, PathBuf};
 /// What goes into an ID block, and where it goes.
 #[derive(Debug, Args)]
 pub struct IdBlockArgs {
-    /// Write an ID block (96 bytes) for the digest to this file.
+    /// Write an ID block (96 bytes) for the digest to this file; `{vcpus}` in its name stands for
+    /// their number.
     #[arg(
         long,
         value_name = "FILE",
@@ -27,13 +29,14 @@ pub struct IdBlockArgs {
     /// Write the ID authentication structure (4096 bytes) to this file.
     #[arg(long, value_name = "FILE", requires = "id_block")]
     id_auth: Option<PathBuf>,
-    /// Private key that signs the ID block: P-384, PKCS#8, PEM.
+    /// Private key that signs the ID block: P-384, PKCS#8 or SEC1, PEM or DER.
     #[arg(long, value_name = "PEM", requires = "id_block")]
     id_key: Option<PathBuf>,
-    /// Private key that signs the ID key: P-384, PKCS#8, PEM.
+    /// Private key that signs the ID key: P-384, PKCS#8 or SEC1, PEM or DER.
     #[arg(long, value_name = "PEM", requires = "id_block")]
     author_key: Option<PathBuf>,
-    /// Guest policy of the launch [default: that of the configuration, plan or IGVM file, else 0x30000].
+    /// Guest policy of the launch [default: that of the configuration, plan or IGVM file, else
+    /// 0x30000].
     #[arg(long, value_parser = integer, requires = "id_block")]
     policy: Option<u64>,
     /// Family identifier, 16 bytes in hexadecimal.
@@ -55,7 +58,7 @@ pub struct IdBlockArgs {
     /// Security version of the guest.
     #[arg(long, default_value_t = 0, requires = "id_block")]
     guest_svn: u32,
-    /// Check this ID block against --check-id-auth instead of measuring.
+    /// Check this ID block (96 bytes or their base64) against --check-id-auth instead of measuring.
     #[arg(long, value_name = "FILE", requires = "check_id_auth")]
     check_id_block: Option<PathBuf>,
     /// ID authentication structure to check the ID block with.
@@ -69,24 +72,50 @@ pub(super) struct Created {
     pub(super) author_key_digest: Option<Digest384>,
 }
 
-/// Writes ID block and ID authentication, when asked for. `launched` is the guest policy of the launch where it is known.
+/// Stands for the number of vCPUs in the name of a file, where there is one file for each.
+const COUNT: &str = "{vcpus}";
+
+impl IdBlockArgs {
+    /// Whether an ID block is to be checked, and nothing measured.
+    pub(super) fn is_check(&self) -> bool {
+        self.check_id_block.is_some()
+    }
+}
+
+/// The file of one number of vCPUs.
+fn named(path: &Path, launch: &Launch, several: bool) -> Result<PathBuf, Failure> {
+    let (Some(text), Some(vcpus)) = (path.to_str(), launch.vcpus) else {
+        return Ok(path.to_owned());
+    };
+    if several && !text.contains(COUNT) {
+        let text = format!(
+            "{text:?}: each number of vCPUs has a file of its own, write {COUNT} into its name"
+        );
+        return Err(Failure::BadInput(text));
+    }
+    Ok(text.replace(COUNT, &vcpus.to_string()).into())
+}
+
+/// Writes ID block and ID authentication of a launch, when asked for; it may be one of `several`.
 pub(super) fn create(
     args: &IdBlockArgs,
-    digest: Digest384,
-    launched: Option<u64>,
+    launch: &Launch,
+    several: bool,
 ) -> Result<Option<Created>, Failure> {
     let (Some(block_path), Some(auth_path), Some(key_path)) =
         (&args.id_block, &args.id_auth, &args.id_key)
     else {
         return Ok(None);
     };
+    let block_path = &named(block_path, launch, several)?;
+    let auth_path = &named(auth_path, launch, several)?;
     if block_path == auth_path {
         let text = format!("--id-block and --id-auth are one file: {}", block_path.display());
         return Err(Failure::BadInput(text));
     }
-    let policy = agreed_policy(args.policy, launched)?;
+    let policy = agreed_policy(args.policy, launch.policy)?;
     let block = IdBlock {
-        launch_digest: digest,
+        launch_digest: launch.digest,
         family_id: identifier("--family-id", &args.family_id)?,
         image_id: identifier("--image-id", &args.image_id)?,
         guest_svn: args.guest_svn,
@@ -124,7 +153,8 @@ pub(super) fn check(args: &IdBlockArgs, as_json: bool) -> Outcome {
     let (Some(block_path), Some(auth_path)) = (&args.check_id_block, &args.check_id_auth) else {
         return Err(Failure::BadInput("nothing to measure or check".to_owned()));
     };
-    let (block, auth) = (read_file(block_path)?, read_file(auth_path)?);
+    let block = idblock::from_file(read_file(block_path)?, idblock::ID_BLOCK_SIZE);
+    let auth = idblock::from_file(read_file(auth_path)?, idblock::ID_AUTH_SIZE);
     let fields = IdBlock::parse(&block)
         .map_err(|error| Failure::BadInput(format!("{}: {error}", block_path.display())))?;
     // Bytes 4 to 8 of the authentication say whether there is an author key.
@@ -157,12 +187,11 @@ pub(super) fn check(args: &IdBlockArgs, as_json: bool) -> Outcome {
 }
 
 fn identifier(option: &str, text: &str) -> Result<[u8; 16], Failure> {
-    let bytes = decode(text).and_then(|bytes| bytes.try_into().ok());
+    let bytes = from_people(text).and_then(|bytes| bytes.try_into().ok());
     bytes.ok_or_else(|| Failure::BadInput(format!("{option}: not 16 bytes of hexadecimal")))
 }
 
 fn key(path: &Path) -> Result<OwnerKey, Failure> {
-    let text = String::from_utf8(read_file(path)?).unwrap_or_default();
-    OwnerKey::from_pem(&text)
+    OwnerKey::from_file(&read_file(path)?)
         .map_err(|error| Failure::BadInput(format!("{}: {error}", path.display())))
 }

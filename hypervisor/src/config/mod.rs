@@ -17,6 +17,7 @@ pub use snp::{RawSnp, hex};
 pub use snp_launch::{C_BIT, ID_AUTH_SIZE, ID_BLOCK_SIZE, IdBlock, SnpLaunch, strict_page_limits};
 
 use casemate_foreign_text::{line, value};
+use casemate_sandbox::Layer;
 use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -99,7 +100,7 @@ impl fmt::Display for Protection {
 }
 
 /// A VM as it will be started.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VmConfig {
     /// Its name: unique among the running VMs of a user.
     pub name: String,
@@ -122,10 +123,9 @@ pub struct VmConfig {
     /// Memory protection.
     pub protection: Protection,
     /// SEV-SNP launch parameters; None without that protection.
-    #[serde(skip)]
     pub snp: Option<SnpLaunch>,
-    /// Sandbox layers that this host may lack.
-    pub sandbox_optional: Vec<String>,
+    /// Sandbox layers that this host may lack: their absence is said and no error.
+    pub sandbox_optional: Vec<Layer>,
 }
 
 impl RawConfig {
@@ -165,7 +165,7 @@ impl RawConfig {
             grace: self.grace.map_or(Ok(GRACE), |text| parse_duration("grace", &text))?,
             protection,
             snp,
-            sandbox_optional: self.sandbox.unwrap_or_default().optional,
+            sandbox_optional: optional_layers(&self.sandbox.unwrap_or_default().optional)?,
         })
     }
 }
@@ -239,6 +239,19 @@ fn memory(text: &str) -> Result<u64, ConfigError> {
     Ok(bytes)
 }
 
+/// The layers of these names. Every command that reads a configuration checks them, whether it starts a process or
+/// not: a file that `measure` takes must not be refused by `run` for a word in it.
+fn optional_layers(names: &[String]) -> Result<Vec<Layer>, ConfigError> {
+    let layer = |name: &String| {
+        Layer::from_name(name).ok_or_else(|| {
+            let known = Layer::ALL.map(Layer::name).join(", ");
+            let written = format!("\"{}\"", value(name).at_most(64));
+            ConfigError::invalid("sandbox.optional", written, format!("use some of {known}"))
+        })
+    };
+    names.iter().map(layer).collect()
+}
+
 fn protection(text: Option<&str>) -> Result<Protection, ConfigError> {
     match text {
         Some("none") => Ok(Protection::None),
@@ -291,6 +304,9 @@ mod tests {
             ("name = \"a/b\"".into(), "name"),
             ("name = \"\"".into(), "name"),
             ("timeout = \"-1s\"".into(), "timeout"),
+            ("[sandbox]\noptional = [\"nonsense\"]".into(), "sandbox.optional"),
+            ("[sandbox]\noptional = [\"landlock\", \"Seccomp\"]".into(), "sandbox.optional"),
+            ("[sandbox]\noptional = [\"\"]".into(), "sandbox.optional"),
         ] {
             let error = raw(&format!("{GOOD}{line}\n")).unwrap_err().to_string();
             assert!(error.starts_with(&format!("`{field}`")), "{line}: {error}");

@@ -9,7 +9,7 @@ use crate::devices::{
     ConsoleQueue, POWER_BUTTON_GSI, PciRoot, PlatformRegisters, SERIAL_GSI, SERIAL_PORT, Uart,
 };
 use crate::event::Event;
-use crate::exits::{Events, Guard, Machine, Outcome, Stop};
+use crate::exits::{Events, Guard, Machine, Outcome, Progress, Stop};
 use crate::kvm::{KernelSides, KvmError, PrivateMemory, SnpError, SnpVm, Vcpu, Vm, VmKind};
 use crate::launch::LaunchPlan;
 use crate::launch::cpuid_page::{CpuidTable, TooManyLeaves};
@@ -288,8 +288,13 @@ fn buses(uart: &Arc<Mutex<Uart>>) -> Result<(Bus, Bus), BusError> {
 }
 
 fn run(vcpu: &mut Vcpu, machine: &Machine, console: &ConsoleQueue) -> Stop {
+    let mut progress = Progress::default();
     loop {
-        if let Outcome::Stop(stop) = vcpu.run().handle(machine) {
+        let exit = vcpu.run();
+        if let Outcome::Stop(stop) = progress.after(&exit) {
+            return stop;
+        }
+        if let Outcome::Stop(stop) = exit.handle(machine) {
             return stop;
         }
         // Here, not in the serial port: this thread holds no device now, so the others can use them.

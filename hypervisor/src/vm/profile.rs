@@ -24,6 +24,16 @@ const SET_MEMORY_ATTRIBUTES: u32 = 0x4020_aed2;
 const PUNCH: u32 = 3;
 const CLOCK_MONOTONIC: u32 = 1;
 
+/// `FUTEX_WAIT`, `FUTEX_WAKE` and `FUTEX_WAIT_BITSET`, each private: the C library's locks, and the standard
+/// library's. Not the operations with priority inheritance, whose state machine in the kernel has been a way in more
+/// than once, nor requeueing, nor futexes shared with other processes.
+const FUTEX: [u32; 3] = [128, 129, 137];
+
+/// Flags of sending and receiving: `MSG_DONTWAIT`, `MSG_NOSIGNAL`. Not `MSG_OOB`, which UNIX sockets have since Linux
+/// 5.15 and nobody here uses, nor `MSG_PEEK`.
+const NOT_SEND: u64 = !0x4040 & 0xffff_ffff;
+const NOT_RECEIVE: u64 = !0x40 & 0xffff_ffff;
+
 macro_rules! vmm_rules {
     ($($more:expr),*) => {
         &[
@@ -31,9 +41,21 @@ macro_rules! vmm_rules {
             Rule::new(sys("ppoll"), &[], "wait for sockets and events"),
             Rule::new(sys("read"), &[Pin::Fd(0, EVENTS)], "take an event"),
             Rule::new(sys("write"), &[Pin::Fd(0, EVENTS)], "signal an event or interrupt line"),
-            Rule::new(sys("sendto"), &[Pin::Fd(0, SOCKETS)], "console output, messages"),
-            Rule::new(sys("recvfrom"), &[Pin::Fd(0, SOCKETS)], "console input, messages"),
-            Rule::new(sys("futex"), &[], "wait for another thread's lock, park a stopped vCPU"),
+            Rule::new(
+                sys("sendto"),
+                &[Pin::Fd(0, SOCKETS), Pin::Bits(3, NOT_SEND, 0), Pin::Long(4, 0)],
+                "console output, messages, to the socket's peer only"
+            ),
+            Rule::new(
+                sys("recvfrom"),
+                &[Pin::Fd(0, SOCKETS), Pin::Bits(3, NOT_RECEIVE, 0), Pin::Long(4, 0)],
+                "console input, messages"
+            ),
+            Rule::new(
+                sys("futex"),
+                &[Pin::IntIn(1, &FUTEX)],
+                "wait for another thread's lock, park a stopped vCPU"
+            ),
             Rule::new(sys("exit_group"), &[], "end"),
             $($more),*
         ]
@@ -107,8 +129,17 @@ pub const SUPERVISOR: Profile = Profile {
         Rule::new(sys("ppoll"), &[], "wait for everything"),
         Rule::new(sys("read"), &[Pin::Fd(0, INPUTS)], "signals, console input"),
         Rule::new(sys("write"), &[Pin::Fd(0, OUTPUTS)], "console output, messages to the user"),
-        Rule::new(sys("sendto"), &[], "console input, messages, answers to `casemate sandbox`"),
-        Rule::new(sys("recvfrom"), &[Pin::Fd(0, SOCKETS)], "console output, messages"),
+        // The descriptor of who asks is not known beforehand.
+        Rule::new(
+            sys("sendto"),
+            &[Pin::Bits(3, NOT_SEND, 0), Pin::Long(4, 0)],
+            "console input, messages, answers to `casemate sandbox`",
+        ),
+        Rule::new(
+            sys("recvfrom"),
+            &[Pin::Fd(0, SOCKETS), Pin::Bits(3, NOT_RECEIVE, 0), Pin::Long(4, 0)],
+            "console output, messages",
+        ),
         Rule::new(sys("accept4"), &[Pin::Fd(0, NAME)], "who asks about the VM"),
         Rule::new(
             sys("getsockopt"),

@@ -13,8 +13,8 @@ use crate::config::{ConfigError, Protection, VmConfig};
 use crate::kvm::KvmError;
 use crate::launch::measure::measure;
 use crate::launch::{LaunchError, LaunchPlan, linux};
-use casemate_policy_log::DecisionLog;
-use casemate_sandbox::{Child, Layer, Layers, SandboxError, spawn};
+use casemate_policy_log::LogFile;
+use casemate_sandbox::{Child, Layers, SandboxError, spawn};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use std::collections::VecDeque;
@@ -79,6 +79,7 @@ impl VmError {
     #[must_use]
     pub fn is_bad_input(&self) -> bool {
         match self {
+            Self::Decision(DecisionError::Log(e)) => e.is_bad_input(),
             Self::Decision(DecisionError::Policy(_))
             | Self::Config(_)
             | Self::Launch(_)
@@ -118,24 +119,22 @@ pub struct Prepared {
 pub fn prepare(
     config: &VmConfig,
     document: Option<&Path>,
-    log: Option<DecisionLog>,
+    log: Option<LogFile>,
 ) -> Result<Prepared, VmError> {
     let mut events = VecDeque::new();
-    let mut reached = |step| {
-        let what = Happened::Reached(step);
-        events.push_back(Event { at: Instant::now(), what });
-    };
+    let mut happened = |what| events.push_back(Event { at: Instant::now(), what });
     let policy = policy_for(config, document)?;
-    layers(config)?;
     open::check_memory(config.memory)?;
     let mut plan = linux::plan(config, open::files(config)?)?;
     if let Some(launch) = &mut plan.snp {
         launch.page_limits = policy.page_state_limits();
     }
     check_digest(&plan)?;
-    reached(Step::Planned);
-    decide(&policy, config, &plan, log)?;
-    reached(Step::Admitted(policy.name().to_string()));
+    happened(Happened::Reached(Step::Planned));
+    if let Some(repair) = decide(&policy, config, &plan, log)? {
+        happened(Happened::LogRepaired(repair));
+    }
+    happened(Happened::Reached(Step::Admitted(policy.name().to_string())));
     Ok(Prepared { events, ..prepare_plan(config, plan)? })
 }
 
@@ -147,7 +146,7 @@ pub fn prepare_plan(config: &VmConfig, plan: LaunchPlan) -> Result<Prepared, VmE
     let kind = if config.snp.is_some() { ProcessKind::VmmConfidential } else { ProcessKind::Vmm };
     Ok(Prepared {
         kind,
-        layers: layers(config)?,
+        layers: layers(config),
         times: Times { run: config.timeout, grace: config.grace },
         name: Name::take(&config.name)?,
         host: host_fds(config)?,
@@ -195,20 +194,8 @@ fn check_digest(plan: &LaunchPlan) -> Result<(), VmError> {
 }
 
 /// The vmm process's layers: all, but those that the user wrote may be missing.
-fn layers(config: &VmConfig) -> Result<Layers, ConfigError> {
-    let mut layers = profile::vmm_layers();
-    for name in &config.sandbox_optional {
-        let layer = Layer::from_name(name).ok_or_else(|| {
-            let known = Layer::ALL.map(Layer::name).join(", ");
-            ConfigError::invalid(
-                "sandbox.optional",
-                format!("{name:?}"),
-                format!("use some of {known}"),
-            )
-        })?;
-        layers = layers.optional(layer);
-    }
-    Ok(layers)
+fn layers(config: &VmConfig) -> Layers {
+    config.sandbox_optional.iter().copied().fold(profile::vmm_layers(), Layers::may_lack)
 }
 
 /// Opens the device files, and refuses a confidential VM on a host that cannot give one.

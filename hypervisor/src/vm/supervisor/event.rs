@@ -2,6 +2,7 @@
 
 use super::{End, ProcessKind};
 use crate::exits::Note;
+use crate::vm::decision::LogRepair;
 use casemate_layout::ports::mark;
 use casemate_sandbox::Report;
 use std::fmt;
@@ -21,6 +22,8 @@ pub struct Event {
 pub enum Happened {
     /// A step of the start is done: a fact.
     Reached(Step),
+    /// The decision log ended in the middle of a line, which was removed.
+    LogRepaired(LogRepair),
     /// A process is confined; what became of each layer of its lock.
     Confined(ProcessKind, Report),
     /// Every process is confined, so nothing has to be opened or started any more: the moment for
