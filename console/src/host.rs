@@ -1,5 +1,6 @@
 //! The host's side of the console: standard input and output, a file, or a pseudo-terminal.
 
+use super::error::ConsoleError;
 use super::file::BoundedFile;
 use super::filter::Filter;
 use super::keys::{Command, Key, Keys};
@@ -7,7 +8,6 @@ use super::loss::{Cause, Loss};
 use super::output::{Output, Written, standard_input};
 use super::pending::{CHUNK, Pending};
 use super::terminal::Terminal;
-use casemate_foreign_text::value;
 use casemate_hypervisor::config::{Console, ConsoleTo};
 use casemate_hypervisor::vm::supervisor::GuestConsole;
 use casemate_hypervisor::vm::{Moved, Outside};
@@ -16,28 +16,7 @@ use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::termios::{OptionalActions, isatty, tcgetattr, tcsetattr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
-
-/// Why the console could not be opened.
-#[derive(Debug, thiserror::Error)]
-pub enum ConsoleError {
-    /// The file cannot be used.
-    #[error("`console`: cannot write {}: {source}", value(path.display()))]
-    File {
-        /// Its path.
-        path: PathBuf,
-        /// The reason.
-        #[source]
-        source: std::io::Error,
-    },
-    /// No pseudo-terminal.
-    #[error("`console`: cannot make a pseudo-terminal: {0}")]
-    Pty(#[source] std::io::Error),
-    /// Standard output is closed.
-    #[error("`console`: standard output cannot be used: {0}")]
-    Stdio(#[source] std::io::Error),
-}
 
 /// Bytes between the guest and the host.
 #[derive(Debug)]
