@@ -172,7 +172,7 @@ fn stay_with(code: &[u8], raw: RawConfig) -> i32 {
     let prepared = prepare_plan(&config, plan(code, 1)).unwrap();
     let (signals, mut timeline) = (Signals::take_over().unwrap(), Timeline::start());
     let console = HostConsole::open(&config.console).unwrap();
-    let vm = prepared.start().unwrap();
+    let vm = prepared.start(&casemate_test_support::sandbox::vmm_image()).unwrap();
     let mut say = |line: &str| {
         // A panic on purpose, in the locked process.
         let on_purpose = PANIC.load(std::sync::atomic::Ordering::Relaxed);
