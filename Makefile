@@ -19,7 +19,7 @@ help:
 	@echo 'make lint                format, clippy, dependency licences and advisories'
 	@echo 'make bench               measurements: start-up, memory, exits, and ratios'
 	@echo 'make fuzz T=60           every fuzz target for T seconds (nightly toolchain)'
-	@echo 'make policy-oracles      the policy engine against regorus and Cedar, CASES=100000 random cases (builds minutes)'
+	@echo 'make policy-oracles      the policy engine against regorus, Cedar and rego-cpp, CASES=100000 random cases (builds minutes)'
 	@echo 'make coverage            line coverage per module from the replay of all fuzz corpora and the launch tests'
 	@echo 'make host CMD="..."      a command in the virtual host: a Linux with KVM, in QEMU'
 	@echo 'make snp-host CMD="..."  the same with a MODEL of the SNP processor: VM type 4, /dev/sev'
@@ -51,6 +51,7 @@ coverage:
 # A workspace of its own: the two engines are 200 crates and minutes of building, and no part of the program.
 policy-oracles:
 	@cd tests/policy-oracles && CASEMATE_POLICY_CASES=$(CASES) $(CARGO) test --quiet --release --locked
+	@tests/policy-oracles/rego-cpp 40
 
 # The program and a guest's PID 1 without shared libraries: they run in any Linux, the virtual host's included.
 static:

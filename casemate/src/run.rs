@@ -5,7 +5,9 @@ use crate::{Failure, Outcome};
 use casemate_hypervisor::config::{RawConfig, RawConsole};
 use casemate_hypervisor::vm::{self, End};
 use casemate_policy_log::{DecisionLog, HeadPolicy, LogError, read_key};
+use casemate_sandbox::Exit as ProcessEnd;
 use clap::{Args, ValueEnum};
+use signal_hook::consts::SIGKILL;
 use std::path::PathBuf;
 
 /// Start a VM and stay with it until it ends
@@ -191,6 +193,13 @@ fn report(end: End) -> Outcome {
         }
         End::PoweredOffAsAsked => (ENDED_BY_USER, "the guest switched itself off as asked".into()),
         End::Killed => (ENDED_BY_USER, "the VM was ended as asked".into()),
+        End::VmmDied(Some(ProcessEnd::Signal(SIGKILL))) => {
+            return Err(Failure::Failed(
+                "the vmm process was killed from outside (signal 9): most likely memory ran out, of the host or of this \
+                 program's cgroup (`dmesg` says so); give the guest less (`memory`) or them more"
+                    .into(),
+            ));
+        }
         End::VmmDied(how) => {
             let how = how.map_or_else(|| "for an unknown reason".into(), |how| how.to_string());
             return Err(Failure::Failed(format!("the vmm process ended without a word: {how}")));

@@ -96,6 +96,8 @@ fn impossible_values_name_their_field() {
         (["--memory", "100000G"], ["`memory`", "at most"]),
         (["--memory", "much"], ["`memory`", "such as 256M"]),
         (["--memory", "2000G"], ["`memory`", "ask for less"]),
+        (["--memory", "67108864"], ["`memory`", "a number alone is MiB; so many bytes are 64M"]),
+        (["--memory", "67108865"], ["`memory`", "64M and a bit"]),
         (["--cmdline", &long], ["`cmdline`", "at most 2047"]),
         (["--cmdline", "a\nb"], ["`cmdline`", "one line"]),
         (["--name", "a/b"], ["`name`", "letters"]),
@@ -128,6 +130,14 @@ fn unknown_keys_and_wrong_types_name_file_line_and_key() {
         ("protection = \"none\"\nkernle = \"k\"\n", ["line 2", "kernle"]),
         ("protection = \"none\"\nvcpus = \"two\"\n", ["line 2", "vcpus"]),
         ("protection = \n", ["line 1", "protection"]),
+        ("console = \"file:x y\"\n", ["line 1", "as { file = \"x y\" }"]),
+        ("console = \"file\"\n", ["line 1", "as { file = \"PATH\" }"]),
+        ("console = \"printer\"\n", ["\"printer\", expected \"stdio\"", "{ file = \"PATH\" }"]),
+        ("console = { pty = \"x\" }\n", ["line 1", "expected \"stdio\""]),
+        ("console = { file = \"x\", size = 1 }\n", ["line 1", "expected \"stdio\""]),
+        ("memory = 256\n", ["line 1", "such as \"256M\""]),
+        ("timeout = 90\n", ["line 1", "or \"90s\""]),
+        ("name = \"\u{1b}[2J\" x\n", ["line 1", "\\u{1b}"]),
     ] {
         let config = place.write("vm.toml", text.as_bytes());
         assert_refused(Command::new(PROGRAM).args(["run", &config]), 2, &words);
@@ -179,8 +189,7 @@ fn kernels_that_are_none_say_what_is_wrong() {
     }
     let good = (0x100_0000, 16, 4096);
     for (bytes, words) in [
-        (Vec::new(), ["`kernel`", "neither"]),
-        (b"#!/bin/sh\n".to_vec(), ["`kernel`", "neither"]),
+        (b"just a text\n".to_vec(), ["`kernel`", "neither"]),
         (cut, ["`kernel`", "truncated"]),
         (elf(0x100_0000, &[(0x100_0000, 9000, 9000)]), ["`kernel`", "truncated"]),
         (elf(0x100_0000, &[good, (0x100_0800, 16, 4096)]), ["`kernel`", "overlap"]),
@@ -192,6 +201,168 @@ fn kernels_that_are_none_say_what_is_wrong() {
         place.write("kernel", &bytes);
         assert_refused(&mut run(&place, &[]), 2, &words);
     }
+}
+
+/// A PE file with one section of this name, and what else it has at these places.
+fn pe(section: &[u8; 8], parts: &[(usize, &[u8])]) -> Vec<u8> {
+    let mut file = vec![0; 0x400];
+    let good: [(usize, &[u8]); 4] =
+        [(0, b"MZ"), (0x3c, &[0x80]), (0x80, b"PE\0\0\x64\x86\x01\0"), (0x98, section)];
+    for (at, bytes) in good.iter().chain(parts) {
+        for (to, from) in file.iter_mut().skip(*at).zip(*bytes) {
+            *to = *from;
+        }
+    }
+    file
+}
+
+/// Protects: who hands over what is no kernel reads what it is and what to do. It cannot tell whether a tool named there
+/// does what it says.
+#[test]
+fn files_that_are_no_kernels_are_named_with_what_to_do() {
+    let place = Place::new("foreign");
+    let zeros = |mark: &[u8]| [mark, &[0; 4096]].concat();
+    let changed = |at: usize, byte: u8| {
+        let mut file = elf(0x100_0000, &[(0x100_0000, 16, 4096)]);
+        if let Some(to) = file.get_mut(at) {
+            *to = byte;
+        }
+        file
+    };
+    for (bytes, words) in [
+        (Vec::new(), ["empty", "is needed"]),
+        (b"#!/bin/sh\n".to_vec(), ["a script", "is needed"]),
+        (zeros(b"\x1f\x8b\x08"), ["a gzip file", "unpack it first"]),
+        (zeros(b"\xfd7zXZ\0"), ["an xz file", "not Xen"]),
+        (zeros(b"\x28\xb5\x2f\xfd"), ["a zstd file", "unpack"]),
+        (zeros(b"070701"), ["cpio archive", "`initrd`"]),
+        (pe(b".linux\0\0", &[]), ["unified kernel image", "--only-section=.linux"]),
+        (pe(b".text\0\0\0", &[]), ["an EFI program", "is needed"]),
+        (pe(b".text\0\0\0", &[(4, b"zimg")]), ["another processor", "x86-64"]),
+        (pe(b".text\0\0\0", &[(0x38, b"ARM\x64")]), ["an arm64 kernel", "x86-64"]),
+        (pe(b".text\0\0\0", &[(0x3c, &[0xff; 4])]), ["neither", "bzImage"]),
+        (changed(4, 1), ["a 32-bit ELF file", "64-bit mode"]),
+        (changed(18, 183), ["an arm64 ELF file", "x86-64"]),
+        (changed(16, 1), ["kernel module", "is needed"]),
+        (changed(16, 3), ["position-independent program", "is needed"]),
+    ] {
+        place.write("kernel", &bytes);
+        let words: Vec<&str> = [&["`kernel`"][..], &words].concat();
+        assert_refused(&mut run(&place, &[]), 2, &words);
+    }
+}
+
+/// An ELF executable as linkers make programs: `kind` is the type of its second program header.
+fn program(kind: u8, base: u64, offset: u64) -> Vec<u8> {
+    let mut file = elf(base + 0x1000, &[(base, 0x800, 0x2000), (base + 0x2000, 16, 4096)]);
+    for (at, byte) in [(72, offset), (73, offset >> 8), (120, u64::from(kind))] {
+        if let Some(to) = file.get_mut(at) {
+            *to = u8::try_from(byte & 0xff).unwrap_or(0);
+        }
+    }
+    file
+}
+
+/// Protects: a program that Linux runs is not entered as a kernel. It cannot tell a program that a linker script placed
+/// elsewhere and that wants nothing of a loader.
+#[test]
+fn a_static_program_does_not_pass_for_a_kernel() {
+    let place = Place::new("program");
+    let (load, interpreter, tls) = (1, 3, 7);
+    for bytes in [
+        program(load, 0x40_0000, 0),
+        program(load, 0x20_0000, 0),
+        program(tls, 0x100_0000, 0x1000),
+        program(interpreter, 0x100_0000, 0x1000),
+    ] {
+        place.write("kernel", &bytes);
+        assert_refused(&mut run(&place, &[]), 2, &["`kernel`", "program for Linux", "initrd"]);
+    }
+    // The same addresses, with a kernel's own bytes there; and an ELF header loaded elsewhere.
+    for bytes in [program(load, 0x40_0000, 0x1000), program(load, 0xff_f000, 0)] {
+        let kind = casemate_hypervisor::launch::kernel::recognise(&bytes);
+        assert!(
+            matches!(kind, Ok(casemate_hypervisor::launch::kernel::KernelKind::Elf { .. })),
+            "{kind:?}"
+        );
+    }
+}
+
+/// Protects: a kernel gets the command line that was asked for and measured, whole, and an initrd where it looks for it.
+#[test]
+fn the_limits_that_a_kernel_declares_hold() {
+    let place = Place::new("limits");
+    place.write("kernel", &bzimage(&[(0x238, &[100])]));
+    let long = "x".repeat(101);
+    assert_refused(
+        &mut run(&place, &["--cmdline", &long]),
+        2,
+        &["`cmdline`", "101", "at most 100"],
+    );
+    // 32 MiB: the kernel uses 16 to 18 MiB, and no initrd of 15 MiB fits below its limit, whatever the memory.
+    place.write("kernel", &bzimage(&[(0x22c, &[0xff, 0xff, 0xff, 1])]));
+    let initrd = place.write("initrd", &vec![7; 15 << 20]);
+    for memory in ["128M", "1G"] {
+        let mut command = run(&place, &["--memory", memory, "--initrd", &initrd]);
+        assert_refused(&mut command, 2, &["`initrd`", "none beyond 0x1ffffff"]);
+    }
+}
+
+/// Protects: a kernel that cannot be put where it has to run says so in words of its owner.
+#[test]
+fn a_kernel_that_must_run_too_low_says_so_and_one_that_moves_is_moved() {
+    let place = Place::new("low");
+    let low: (usize, &[u8]) = (0x258, &[0, 0, 0x10, 0]);
+    place.write("kernel", &bzimage(&[low, (0x234, &[0])]));
+    assert_refused(&mut run(&place, &[]), 2, &["`kernel`", "0x100000", "relocat"]);
+    let kind = casemate_hypervisor::launch::kernel::recognise(&bzimage(&[low]));
+    let Ok(casemate_hypervisor::launch::kernel::KernelKind::BzImage { address, .. }) = kind else {
+        panic!("{kind:?}")
+    };
+    assert_eq!(address, 0x20_0000);
+}
+
+/// Protects: a path cannot forge a second line of the program's, or steer the terminal.
+#[test]
+fn a_path_with_control_characters_is_shown_escaped_and_on_one_line() {
+    let place = Place::new("escape");
+    let gone = place.path("a\ncasemate: all is well\u{1b}]0;x");
+    for flag in ["--kernel", "--initrd"] {
+        let mut command = Command::new(PROGRAM);
+        command.args(["run", "--protection", "none", "--kernel", &place.path("kernel")]);
+        if flag == "--kernel" {
+            command = Command::new(PROGRAM);
+            command.args(["run", "--protection", "none"]);
+        }
+        command.args([flag, &gone]);
+        assert_refused(&mut command, 2, &["cannot read", "a\\ncasemate", "\\u{1b}"]);
+    }
+    let name = "kern\nel";
+    place.write(name, b"x");
+    let mut command = Command::new(PROGRAM);
+    command.args(["run", "--protection", "none", "--kernel", &place.path(name)]);
+    assert_refused(&mut command, 2, &["`kernel`", "kern\\nel", "neither"]);
+    let gone = place.path("no\n.toml");
+    assert_refused(Command::new(PROGRAM).args(["run", &gone]), 2, &["no\\n.toml"]);
+}
+
+/// Protects: `ulimit -f` is answered with words, where the kernel would end the process by a signal.
+#[test]
+fn a_limit_on_file_sizes_is_said_and_is_not_the_end_of_the_process() {
+    let place = Place::new("fsize");
+    let limited = |arguments: &str| {
+        let mut command = Command::new("sh");
+        command.args(["-c", &format!("ulimit -f 0; exec \"$0\" {arguments}"), PROGRAM]);
+        command.current_dir(&place.0);
+        command
+    };
+    if Path::new("/dev/kvm").exists() {
+        let mut command = limited("run --protection none --kernel kernel --cmdline x");
+        assert_refused(&mut command, 1, &["guest RAM", "ulimit -f unlimited"]);
+    }
+    place.write("kernel", &bzimage(&[]));
+    place.write("vm.toml", b"kernel = \"kernel\"\nprotection = \"sev-snp\"\n");
+    assert_refused(&mut limited("measure vm.toml --save-plan p"), 1, &["p", "File too large"]);
 }
 
 #[test]

@@ -68,6 +68,7 @@ pub fn elf(data: &[u8]) {
         let others = segments.iter().take(index);
         assert!(others.into_iter().all(|other| !other.memory.overlaps(segment.memory)));
     }
+    assert!(segments.len() <= usize::from(casemate_kernel::elf::MAX_SEGMENTS));
     let entry = Range { start: elf.entry, size: 1 };
     assert!(segments.iter().any(|segment| segment.memory.contains(entry)));
 }
@@ -146,7 +147,7 @@ fn good_bzimage() -> Vec<u8> {
     )
 }
 
-fn good_elf() -> Vec<u8> {
+pub(crate) fn good_elf() -> Vec<u8> {
     let header = |offset: u64, address: u64| -> Vec<u8> {
         let fields = [offset, 0, address, 0x400, 0x800, 0x1000];
         [1_u32, 5]

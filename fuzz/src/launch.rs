@@ -1,6 +1,6 @@
 //! What a launch and a running confidential VM compute: page states, the CPUID page, plans as bytes.
 
-use crate::boot::file;
+use crate::boot::{file, good_elf};
 use arbitrary::{Result, Unstructured};
 use casemate_boot::cc;
 use casemate_hypervisor::config::RawConfig;
@@ -251,5 +251,36 @@ pub fn plan(data: &[u8]) {
     let pages: usize = plan.pages().iter().map(|pages| pages.each().count()).sum();
     if let Some(measurement) = measure(&plan) {
         assert_eq!(measurement.pages.len(), pages + plan.vcpus as usize);
+    }
+}
+
+/// A file that is given as a kernel: the host says of it what the boot code would say, or what else it is, in one line;
+/// and what it takes for a kernel goes where the parameters can put it.
+pub fn kernel(data: &[u8]) {
+    use casemate_hypervisor::launch::foreign::{foreign, program};
+    use casemate_hypervisor::launch::kernel::{KernelFault, KernelKind, recognise};
+    use casemate_kernel::Kernel;
+    use casemate_layout::map::{DEVICE_HOLE, HIGH_START};
+
+    let file = file(data, good_elf);
+    let parsed = Kernel::parse(&file);
+    match recognise(&file) {
+        Ok(KernelKind::BzImage { address, setup, .. }) => {
+            assert!(matches!(parsed, Ok(Kernel::BzImage(_))));
+            assert!(address.checked_sub(setup).is_some_and(|start| start >= HIGH_START));
+        }
+        Ok(KernelKind::Elf { end }) => {
+            assert!(matches!(parsed, Ok(Kernel::Elf(_))) && program(&file).is_none());
+            assert!((HIGH_START..=DEVICE_HOLE.start).contains(&end));
+        }
+        Err(fault) => {
+            assert!(parsed.is_err() || !matches!(fault, KernelFault::Image(_)));
+            let text = fault.to_string();
+            assert!(text.len() < 400 && text.chars().all(|c| !c.is_control()), "{text:?}");
+        }
+    }
+    // Each for itself, too: behind the parser they would see few files.
+    for known in [foreign(&file), program(&file)].into_iter().flatten() {
+        assert!(!known.what.is_empty() && !known.remedy.is_empty());
     }
 }

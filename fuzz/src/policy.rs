@@ -32,7 +32,8 @@ pub fn document(data: &[u8]) {
     assert!(policy.diff(&again).differences.is_empty());
     let findings: Vec<_> = check(&policy).into_iter().chain(lint(&policy, None)).collect();
     assert!(sarif(&findings, "fuzz").len() > 100);
-    assert!(export::rego(&policy).len() > 100 && export::cedar(&policy).len() > 100);
+    assert!(export::rego(&policy).len() > 100);
+    assert!(export::cedar(&policy).map_or(true, |text| text.len() > 100));
     for point in Point::ALL {
         let decision = policy.decide(point, &Facts::new());
         assert_eq!(decision.is_allow(), decision.reasons.is_empty());
@@ -56,7 +57,7 @@ pub fn input(data: &[u8]) {
                 assert!(policy.decide(point, &answer.apply(&input.facts)).is_allow());
             }
             let _ = export::rego_input(&Input { point: Some(point), facts: input.facts.clone() });
-            let _ = export::cedar_requests(point, &input.facts);
+            let _ = export::cedar_request(point, &input.facts);
         }
     }
 }

@@ -12,7 +12,9 @@ use casemate_hypervisor::exits::Stop;
 use casemate_hypervisor::launch::LaunchPlan;
 use casemate_hypervisor::launch::linux::BOOT_CODE;
 use casemate_layout::{Termination, map, ports::mark};
-use casemate_test_support::boot_code::{BOOTED, changed, elf, flipped, good_plan, kernel, refused};
+use casemate_test_support::boot_code::{
+    BOOTED, changed, elf, elf_of, flipped, good_plan, kernel, refused,
+};
 use casemate_test_support::guests::run;
 
 #[test]
@@ -23,6 +25,42 @@ fn a_kernel_of_either_kind_is_entered_and_the_boot_is_marked() {
         assert_eq!(ran.stop, BOOTED, "{memory}");
         assert_eq!(ran.marks, [mark::BOOT_CODE, mark::ACCEPTED, mark::VERIFIED, mark::KERNEL]);
     }
+}
+
+/// Protects: kernels that other loaders of Linux boot. The shapes are those of real files: the entry of Linux 7.3's
+/// vmlinux is in a segment that is readable and writable; tools leave PT_NULL behind where they remove a segment; and
+/// linkers give read-only data, data and zeros segments of their own.
+#[test]
+fn elf_kernels_are_entered_whatever_the_flags_and_however_many_headers_are_not_loaded() {
+    let (text, data, other) = (0x100_0000, 0x120_0000, 0x140_0000);
+    for (what, file) in [
+        ("entry in data", elf_of(&[(5, text, false), (6, data, true)], 0)),
+        ("no flags at all", elf_of(&[(0, text, true)], 0)),
+        ("64 headers", elf_of(&[(5, text, true), (4, data, false), (6, other, false)], 20)),
+        (
+            "15 segments",
+            elf_of(
+                &{
+                    let mut all = vec![(5, text, true)];
+                    all.extend((1..15).map(|n| (6, text + n * 0x4000, false)));
+                    all
+                },
+                0,
+            ),
+        ),
+    ] {
+        let Some(ran) = run(&good_plan("64M", file)) else { return };
+        assert_eq!(ran.stop, BOOTED, "{what}");
+    }
+}
+
+/// A bzImage that prefers the start of high memory and lets itself be moved is moved behind its own set-up sectors.
+#[test]
+fn a_kernel_that_prefers_one_mib_and_can_move_boots() {
+    let mut kernel = kernel();
+    kernel[0x258..0x260].copy_from_slice(&0x10_0000_u64.to_le_bytes());
+    let Some(ran) = run(&good_plan("64M", kernel)) else { return };
+    assert_eq!(ran.stop, BOOTED);
 }
 
 #[test]

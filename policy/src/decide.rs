@@ -5,11 +5,11 @@
 //! can happen: there is no undefined result, and no order between rules decides.
 
 use crate::fact::{Fact, Facts};
-use crate::fields::{Field, Key, Kind, Point};
+use crate::fields::{Field, Key, Kind, Point, resource_fault};
 use crate::policy::Policy;
 use crate::render;
 use crate::rule::Rule;
-use crate::rules::{Origin, Rules};
+use crate::rules::{Grant, Origin, Rules};
 
 /// The answer to a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -182,26 +182,26 @@ impl Policy {
     }
 
     fn decide_secret(&self, facts: &Facts) -> Decision {
-        let resource = match facts.get(Key::SecretResource) {
-            Some(Fact::Text(text)) => &**text,
-            _ => "",
+        let name = match facts.get(Key::SecretResource) {
+            Some(Fact::Text(text)) => match resource_fault(text) {
+                // However it came into the facts: what is no name is not looked up.
+                Some(fault) => {
+                    Err((Cause::Invalid, format!("{:?}: {fault}", render::shorten(text))))
+                }
+                None => Ok(&**text),
+            },
+            Some(Fact::Invalid(why)) => Err((Cause::Invalid, why.to_string())),
+            _ => Err((Cause::NoGrant, "a request that names no resource".into())),
         };
-        let Some(grant) = self.grant(resource) else {
-            let reason = Reason {
-                rule: "secrets".into(),
-                origin: Origin::Default,
-                cause: Cause::NoGrant,
-                admits: String::new(),
-                found: format!("{:?}", crate::render::shorten(resource)),
-            };
-            return Decision { verdict: Verdict::Deny, reasons: vec![reason] };
+        let none = |name: &str| (Cause::NoGrant, format!("{:?}", render::shorten(name)));
+        let (cause, found) = match name.and_then(|n| self.grant(n).ok_or_else(|| none(n))) {
+            Ok(grant) => return grant.decide(facts),
+            Err(fault) => fault,
         };
-        let denied = |(field, rule, origin): (&'static Field, &Rule, &Origin)| {
-            reason(grant.path(field), field, rule, origin, facts)
-        };
-        let reasons: Vec<Reason> = grant.rules().filter_map(denied).collect();
-        let verdict = if reasons.is_empty() { Verdict::Allow } else { Verdict::Deny };
-        Decision { verdict, reasons }
+        let rule = if cause == Cause::Invalid { Key::SecretResource.path() } else { "secrets" };
+        let (rule, admits) = (rule.to_owned(), String::new());
+        let reason = Reason { rule, origin: Origin::Default, cause, admits, found };
+        Decision { verdict: Verdict::Deny, reasons: vec![reason] }
     }
 
     /// What a denial at this point does.
@@ -216,6 +216,17 @@ impl Policy {
             }
             _ => Verdict::Deny,
         }
+    }
+}
+
+impl Grant {
+    fn decide(&self, facts: &Facts) -> Decision {
+        let denied = |(field, rule, origin): (&'static Field, &Rule, &Origin)| {
+            reason(self.path(field), field, rule, origin, facts)
+        };
+        let reasons: Vec<Reason> = self.rules().filter_map(denied).collect();
+        let verdict = if reasons.is_empty() { Verdict::Allow } else { Verdict::Deny };
+        Decision { verdict, reasons }
     }
 }
 
@@ -235,6 +246,6 @@ fn reason(
         admits: format!("{operator} {admitted}"),
         found: facts
             .get(field.key)
-            .map_or_else(String::new, |fact| render::brief_fact(field.kind, fact)),
+            .map_or_else(String::new, |fact| render::brief_found(field.kind, rule, fact)),
     })
 }

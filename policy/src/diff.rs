@@ -1,10 +1,10 @@
 //! Comparison of two policies, field by field, with witnesses.
 
 use crate::devices;
-use crate::fact::{Fact, Facts};
-use crate::fields::{Field, GRANT_FIELDS, Key, Point};
+use crate::fact::Facts;
+use crate::fields::{Field, GRANT_FIELDS, Key, Point, resource_outside, sample_resource};
 use crate::input::Input;
-use crate::lattice::{Forbidden, Pattern, Patterns};
+use crate::lattice::Pattern;
 use crate::policy::Policy;
 use crate::render;
 use crate::rule::Rule;
@@ -105,7 +105,12 @@ impl Policy {
             let inside: Vec<&Grant> =
                 other.grants.iter().filter(|b| a.resource.covers(&b.resource)).collect();
             for b in &inside {
-                compare_grant(&b.resource, Some(b.resource.sample()), (&a.rules, &b.rules), out);
+                compare_grant(
+                    &b.resource,
+                    Some(sample_resource(&b.resource)),
+                    (&a.rules, &b.rules),
+                    out,
+                );
             }
             if inside.iter().any(|b| b.resource == a.resource) {
                 continue;
@@ -114,7 +119,7 @@ impl Policy {
                 Some(b) => {
                     compare_grant(
                         &a.resource,
-                        Some(a.resource.sample()),
+                        Some(sample_resource(&a.resource)),
                         (&a.rules, &b.rules),
                         out,
                     );
@@ -149,15 +154,8 @@ impl Rules {
 
 /// A resource of `pattern` that none of the grants covers.
 fn outside(pattern: &Pattern, grants: &[&Grant]) -> Option<String> {
-    let own = Rule::Names(Patterns::new(vec![pattern.clone()]));
-    let others = grants.iter().map(|grant| grant.resource.clone()).collect();
-    let others = Rule::Forbidden(Forbidden::new(others));
-    let wanted =
-        Wanted { key: Key::SecretResource, admitted_by: vec![&own, &others], refused_by: None };
-    match wanted.find() {
-        Some(Fact::Text(text)) => Some(text.into()),
-        _ => None,
-    }
+    let others: Vec<Pattern> = grants.iter().map(|grant| grant.resource.clone()).collect();
+    resource_outside(pattern, &others)
 }
 
 fn compare_grant(
@@ -230,6 +228,9 @@ fn witness(
     let mut wanted = Wanted::of(field.key, have.iter().copied());
     wanted.refused_by = Some(against);
     let fact = wanted.find()?;
+    let mut given = Facts::new();
+    given.set(field.key, fact.clone());
+    let whole = search::admitted_with(fields, have, &given).ok()?;
     let mut facts = search::admitted(fields, have).ok()?;
     facts.set(field.key, fact);
     let alone = |facts: &Facts| {
@@ -239,5 +240,9 @@ fn witness(
         fits(have, facts) && !fits(lack, facts)
     };
     let tidy = devices::consistent(facts.clone());
-    [tidy, facts].into_iter().find(alone)
+    let good = |facts: &Facts| alone(facts) && facts.contradictions().is_empty();
+    let tries = [whole, tidy, facts];
+    // Facts of one world where there are such: another example shows the difference, but cannot happen.
+    let best = tries.iter().find(|facts| good(facts));
+    best.or_else(|| tries.iter().find(|facts| alone(facts))).cloned()
 }

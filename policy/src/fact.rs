@@ -1,7 +1,8 @@
 //! Facts: the input of a decision.
 
+use crate::cmdline::{CommandLine, CommandLineError};
 use crate::document::{index_of, normal_path, pad, parse_version};
-use crate::fields::{FLAG, Key, Kind};
+use crate::fields::{FLAG, Key, Kind, resource_fault};
 use crate::lattice::{Bytes, Choice, Endpoint, Tcb, Usage};
 
 /// One fact. How it is written depends on the kind of its field; see the field reference.
@@ -19,6 +20,8 @@ pub enum Fact {
     Endpoint(Endpoint),
     /// Counted uses.
     Usage(Usage),
+    /// A kernel command line; see [`Facts::command_line`].
+    CommandLine(Box<CommandLine>),
     /// A list of facts that are no lists.
     List(Vec<Fact>),
     /// A value that does not fit its key, and why. No rule admits it.
@@ -101,6 +104,32 @@ fn invalid(why: String) -> Fact {
     Fact::Invalid(why.into())
 }
 
+/// The fact of a command line, from the line or from its words.
+pub(crate) fn command_line(fact: Fact) -> Fact {
+    let read = match &fact {
+        Fact::Text(line) => CommandLine::parse(line),
+        Fact::List(items) => {
+            let words: Option<Vec<&str>> = items.iter().map(as_text).collect();
+            match words {
+                Some(words) => CommandLine::of_words(words),
+                None => return invalid("a word of the command line is not a text".into()),
+            }
+        }
+        _ => return fact,
+    };
+    read.map_or_else(
+        |error: CommandLineError| invalid(error.to_string()),
+        |line| Fact::CommandLine(Box::new(line)),
+    )
+}
+
+fn as_text(fact: &Fact) -> Option<&str> {
+    match fact {
+        Fact::Text(text) => Some(text),
+        _ => None,
+    }
+}
+
 fn list_or_one(kind: Kind, mut facts: Vec<Fact>) -> Fact {
     if !kind.is_list() && facts.len() == 1 {
         return facts.pop().unwrap_or_else(|| invalid("no value".into()));
@@ -127,8 +156,17 @@ impl Facts {
         Key::ALL.iter().zip(&self.values).filter_map(|(key, fact)| Some((*key, fact.as_ref()?)))
     }
 
-    /// Sets a fact as it is. Prefer the typed setters.
+    /// Sets a fact as it is, when it is a list where the key has one, and only there: every rule would admit an
+    /// empty list of what is not even a list. Prefer the typed setters. The kernel command line is always kept as what
+    /// its readers make of it, so a text is taken for the line, and a list for its words.
     pub fn set(&mut self, key: Key, fact: Fact) {
+        let fact = if key == Key::LaunchCmdline { command_line(fact) } else { fact };
+        let fits = match &fact {
+            Fact::List(_) | Fact::CommandLine(_) => key.kind().is_list(),
+            Fact::Invalid(_) => true,
+            _ => !key.kind().is_list(),
+        };
+        let fact = if fits { fact } else { invalid(format!("{}: a list, or none", key.path())) };
         if let Some(slot) = self.values.get_mut(key.index()) {
             *slot = Some(fact);
         }
@@ -197,7 +235,11 @@ impl Facts {
     #[must_use]
     pub fn text(self, key: Key, text: &str) -> Self {
         let fact = text_fact(key, text);
-        let fact = if key.kind().is_list() { Fact::List(vec![fact]) } else { fact };
+        let fact = if key.kind().is_list() && key != Key::LaunchCmdline {
+            Fact::List(vec![fact])
+        } else {
+            fact
+        };
         self.with(key, fact)
     }
 
@@ -208,24 +250,10 @@ impl Facts {
         self.with(key, list_or_one(key.kind(), facts))
     }
 
-    /// The words of a kernel command line, as the kernel takes them apart (Linux `lib/cmdline.c`, `next_arg`):
-    /// white space divides outside double quotes, and quotes go away. Given as one text, or divided in
-    /// another way, a forbidden word could hide behind a quote.
+    /// The kernel command line, as it is given to the kernel. Rules look at what [`CommandLine`] reads in it.
     #[must_use]
     pub fn command_line(self, line: &str) -> Self {
-        let mut words = vec![Vec::new()];
-        let mut quoted = false;
-        for byte in line.bytes() {
-            match byte {
-                b'"' => quoted = !quoted,
-                // The kernel's table of characters counts vertical tab and 0xa0 as white space, too.
-                b' ' | b'\t'..=b'\r' | 0xa0 if !quoted => words.push(Vec::new()),
-                other => words.last_mut().into_iter().for_each(|word| word.push(other)),
-            }
-        }
-        let words = words.iter().filter(|word| !word.is_empty());
-        let words = words.map(|word| Fact::Text(String::from_utf8_lossy(word).into())).collect();
-        self.with(Key::LaunchCmdline, Fact::List(words))
+        self.with(Key::LaunchCmdline, Fact::Text(line.into()))
     }
 
     /// A digest or identifier. Chip identifiers of 8 bytes are padded to 64.
@@ -293,6 +321,13 @@ impl Facts {
 /// A fact from a text, as its key wants it.
 pub(crate) fn text_fact(key: Key, text: &str) -> Fact {
     match key.kind() {
+        Kind::Names { .. } if key == Key::SecretResource => match resource_fault(text) {
+            Some(fault) => {
+                let text = crate::render::shorten(text);
+                invalid(format!("{text:?} is no resource of the key broker protocol: {fault}"))
+            }
+            None => Fact::Text(text.into()),
+        },
         Kind::Names { .. } | Kind::NamesForbidden | Kind::NamesRequired => Fact::Text(text.into()),
         Kind::Roots => match normal_path(text) {
             Some(path) => Fact::Text(path.into()),

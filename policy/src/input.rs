@@ -7,7 +7,7 @@
 use crate::document::{
     LoadError, Node, Sink, Value, bit, byte_string, parse, suggest, time, tree::Entry,
 };
-use crate::fact::{DeviceFact, DeviceKind, Fact, Facts, text_fact};
+use crate::fact::{DeviceFact, DeviceKind, Fact, Facts, command_line, text_fact};
 use crate::fields::{Key, Kind, Point};
 use crate::lattice::{Choice, Endpoint, Protocol, Tcb, Usage};
 use crate::render;
@@ -28,7 +28,11 @@ impl Input {
     /// All errors of the document at once, each with its place.
     pub fn load(text: &str, name: &str) -> Result<Self, LoadError> {
         let mut sink = Sink::new(text, name);
-        let input = parse(text, &mut sink).map(|root| Self::read(&root, &mut sink));
+        let input = parse(text, &mut sink).map(|root| {
+            let input = Self::read(&root, &mut sink);
+            contradictions(&input.facts, root.offset, &mut sink);
+            input
+        });
         sink.finish()?;
         Ok(input.unwrap_or_default())
     }
@@ -60,6 +64,13 @@ impl Input {
     #[must_use]
     pub fn to_json(&self) -> String {
         facts_json(self.point, &self.facts)
+    }
+}
+
+/// Reports what contradicts what: an answer about a world that cannot be would be believed of one that can.
+pub(crate) fn contradictions(facts: &Facts, offset: usize, sink: &mut Sink<'_>) {
+    for contradiction in facts.contradictions() {
+        sink.error(offset, "", contradiction);
     }
 }
 
@@ -118,6 +129,9 @@ fn read_entry(entry: &Entry, prefix: &str, facts: &mut Facts, sink: &mut Sink<'_
 
 fn read_fact(key: Key, node: &Node) -> Result<Fact, String> {
     let kind = key.kind();
+    if key == Key::LaunchCmdline {
+        return read_command_line(&node.value);
+    }
     match &node.value {
         Value::List(items) if kind.is_list() => items
             .iter()
@@ -130,6 +144,29 @@ fn read_fact(key: Key, node: &Node) -> Result<Fact, String> {
         value => read_one(key, value),
     }
 }
+
+/// A command line: the line itself, or its pieces, which stand in the line with a blank between each two.
+fn read_command_line(value: &Value) -> Result<Fact, String> {
+    let expected = || format!("expected {COMMAND_LINE}, found {}", value.describe());
+    let line = match value {
+        Value::Text(line) => line.clone(),
+        Value::List(items) => {
+            let pieces = items.iter().map(|item| match &item.value {
+                Value::Text(piece) => Ok(piece.as_str()),
+                _ => Err(expected()),
+            });
+            pieces.collect::<Result<Vec<_>, _>>()?.join(" ")
+        }
+        _ => return Err(expected()),
+    };
+    match command_line(Fact::Text(line.into())) {
+        Fact::Invalid(why) => Err(why.into()),
+        fact => Ok(fact),
+    }
+}
+
+/// What an input has to write for the command line.
+pub(crate) const COMMAND_LINE: &str = "the line as a text, or a list of its pieces";
 
 fn read_bits(kind: Kind, items: &[Node]) -> Result<Fact, String> {
     let Kind::Bits(names) = kind else { return Err("expected a mask".into()) };

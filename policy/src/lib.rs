@@ -25,6 +25,7 @@
 pub mod audit;
 mod builtin;
 mod canonical;
+mod cmdline;
 mod decide;
 mod devices;
 mod diff;
@@ -46,8 +47,10 @@ mod rules;
 mod schema;
 mod search;
 mod starter;
+mod whole;
 
 pub use canonical::digest;
+pub use cmdline::{CommandLine, CommandLineError, MAX_LINE};
 pub use decide::{Cause, Decision, Reason, Verdict};
 pub use diff::{Diff, Difference, Relation};
 pub use document::{Diagnostic, LoadError, Site};
@@ -55,6 +58,7 @@ pub use explain::{Change, Explained, Outcome, WhyNot};
 pub use fact::{DeviceFact, DeviceKind, Fact, Facts};
 pub use fields::{Field, Key, Kind, Point};
 pub use input::Input;
+pub use lattice::hex_digit;
 pub use limits::{Counter, PageStateLimits, RequestLimit};
 pub use policy::Policy;
 pub use reference::reference;

@@ -5,7 +5,7 @@ use crate::document::{
     MAX_TEXT,
 };
 use crate::fields::{Field, GRANT_FIELDS, Key, Point, SECTIONS};
-use crate::input::fact_syntax;
+use crate::input::{COMMAND_LINE, fact_syntax};
 
 /// The reference of every field.
 #[must_use]
@@ -53,12 +53,15 @@ fn write_field(out: &mut String, field: &Field, point: Point) {
     if field.key != Key::Setting {
         row(
             "Fact",
-            &format!(
-                "`{}`: {}{}",
-                field.key.path(),
-                if field.kind.is_list() { "a list, each " } else { "" },
-                fact_syntax(field.kind)
-            ),
+            &match field.key {
+                Key::LaunchCmdline => format!("`{}`: {COMMAND_LINE}", field.key.path()),
+                key => format!(
+                    "`{}`: {}{}",
+                    key.path(),
+                    if field.kind.is_list() { "a list, each " } else { "" },
+                    fact_syntax(field.kind)
+                ),
+            },
         );
     }
     row("Enforced by", field.enforced_by);

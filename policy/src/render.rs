@@ -223,6 +223,7 @@ pub(crate) fn append_fact(out: &mut String, kind: Kind, fact: &Fact) {
             _ => time::write_padded(out, *n, 1),
         },
         Fact::Text(text) if kind != Kind::Roots => write_string(out, text),
+        Fact::CommandLine(line) => write_string(out, line.line()),
         Fact::Bytes(bytes) => {
             out.push('"');
             write_hex(out, bytes.as_slice());
@@ -249,11 +250,34 @@ pub(crate) fn brief_fact(kind: Kind, fact: &Fact) -> String {
             let flags = bit_names(mask & !names.ignore, names).into_iter().map(|name| quote(&name));
             format!("{mask:#x} {}", list(flags, usize::MAX))
         }
+        (_, Fact::CommandLine(line)) => list(line.view(kind).iter().map(|word| quote(word)), BRIEF),
         _ => write_fact(kind, fact, BRIEF),
     };
-    match text.char_indices().nth(160) {
+    shorten_to(text, 160)
+}
+
+/// The text, or so many characters of it and a mark.
+fn shorten_to(text: String, most: usize) -> String {
+    match text.char_indices().nth(most) {
         Some((at, _)) => format!("{}…", text.get(..at).unwrap_or_default()),
         None => text,
+    }
+}
+
+/// The fact as the reason of a denial shows it: of a command line only the words that the rule refuses, where it refuses
+/// words.
+pub(crate) fn brief_found(kind: Kind, rule: &Rule, fact: &Fact) -> String {
+    let refuses = |word: &str| match rule {
+        Rule::Names(patterns) => !patterns.admits(word),
+        Rule::Forbidden(forbidden) => !forbidden.admits(word),
+        _ => true,
+    };
+    match fact {
+        Fact::CommandLine(line) => {
+            let refused = line.view(kind).iter().filter(|word| refuses(word));
+            shorten_to(list(refused.map(|word| quote(word)), BRIEF), 160)
+        }
+        fact => brief_fact(kind, fact),
     }
 }
 
@@ -264,6 +288,7 @@ fn write_fact(kind: Kind, fact: &Fact, most: usize) -> String {
             quote(text.trim_end_matches('/'))
         }
         Fact::Text(text) => quote(text),
+        Fact::CommandLine(line) => quote(line.line()),
         Fact::Bytes(bytes) => quote(&bytes.to_hex()),
         Fact::Tcb(tcb) => {
             let generation = Tcb::GENERATIONS.get(usize::from(tcb.generation)).copied();

@@ -90,6 +90,16 @@ impl Rule {
                 items.iter().all(|item| matches!(item, Fact::Text(text) if forbidden.admits(text)))
             }
             (Self::Required(required), Fact::List(present)) => admits_required(required, present),
+            (Self::Names(patterns), Fact::CommandLine(line)) => {
+                line.words().iter().all(|word| patterns.admits(word))
+            }
+            (Self::Forbidden(forbidden), Fact::CommandLine(line)) => {
+                line.seen().iter().all(|word| forbidden.admits(word))
+            }
+            (Self::Required(required), Fact::CommandLine(line)) => {
+                let taken = |text: &str| line.taken().iter().any(|word| **word == *text);
+                required.texts().is_some() && required.missing(taken).is_none()
+            }
             (Self::Tcb(floors), Fact::Tcb(tcb)) => floors.admits(tcb),
             (Self::Egress(set), Fact::Endpoint(endpoint)) => set.admits(endpoint),
             (Self::Limit(limit), Fact::Usage(usage)) => limit.admits(usage),

@@ -4,7 +4,8 @@
 //! For each lattice finitely many candidates meet every region that the rules can tell apart, so a search
 //! that finds nothing is a proof that there is nothing.
 
-use crate::fact::{Fact, Facts};
+use crate::cmdline::parameter;
+use crate::fact::{Fact, Facts, command_line};
 use crate::fields::{Field, Key, Kind};
 use crate::lattice::{ByteSet, Bytes, Choice, Lattice, Patterns};
 use crate::rule::Rule;
@@ -26,7 +27,7 @@ impl<'r> Wanted<'r> {
         Self { key, admitted_by, refused_by: None }
     }
 
-    fn fits(&self, fact: &Fact) -> bool {
+    pub(crate) fn fits(&self, fact: &Fact) -> bool {
         self.admitted_by.iter().all(|rule| rule.admits(fact))
             && !self.refused_by.is_some_and(|rule| rule.admits(fact))
     }
@@ -50,12 +51,19 @@ impl<'r> Wanted<'r> {
             Fact::List(list)
         });
         let alone = std::iter::once(Fact::List(base.clone()));
+        let longer = longer.map(|list| self.whole(list));
+        let alone = alone.map(|list| self.whole(list));
         let with_one = longer.filter(|list| self.fits(list));
         // Prefer a list that has something in it: it is the better example.
         with_one.chain(alone).find(|fact| self.fits(fact))
     }
 
-    fn required(&self) -> Vec<Fact> {
+    /// A list as the fact of this key: of words of the command line, what a line of them is for the kernel.
+    fn whole(&self, list: Fact) -> Fact {
+        if self.key == Key::LaunchCmdline { command_line(list) } else { list }
+    }
+
+    pub(crate) fn required(&self) -> Vec<Fact> {
         let texts = self.admitted_by.iter().filter_map(|rule| match rule {
             Rule::Required(required) => required.texts(),
             _ => None,
@@ -68,6 +76,10 @@ impl<'r> Wanted<'r> {
         let Some(from) = from else { return self.find() };
         let moved = match from {
             Fact::List(elements) => self.nearest_list(elements),
+            Fact::CommandLine(line) => {
+                let words = line.words().iter().map(|word| Fact::Text(word.clone()));
+                self.nearest_list(&words.collect::<Vec<_>>()).map(|list| self.whole(list))
+            }
             one => self.admitted_by.iter().try_fold(one.clone(), |fact, rule| nearest(rule, &fact)),
         };
         moved.filter(|fact| self.fits(fact)).or_else(|| self.find())
@@ -94,9 +106,20 @@ impl<'r> Wanted<'r> {
                 );
             }
         }
-        for text in self.required() {
-            if !out.contains(&text) {
-                out.push(text);
+        let required = self.required();
+        // What is overridden is not there: others of the same name go, and what is required stands before any `--`.
+        let name = |fact: &Fact| match fact {
+            Fact::Text(text) => parameter(text).to_owned(),
+            _ => String::new(),
+        };
+        let rivals: BTreeSet<String> = required.iter().map(name).collect();
+        out.retain(|word| required.contains(word) || !rivals.contains(&name(word)));
+        let separator = out.iter().position(|word| *word == Fact::Text("--".into()));
+        let mut at = separator.unwrap_or(out.len());
+        for text in required {
+            if !out.iter().take(at).any(|word| *word == text) {
+                out.insert(at, text);
+                at += 1;
             }
         }
         Some(Fact::List(out))
@@ -134,7 +157,7 @@ fn candidates_of(rule: &Rule) -> Vec<Fact> {
 }
 
 /// Facts that tell apart any two regions that these rules can describe.
-fn candidates(kind: Kind, rules: &[&Rule]) -> Vec<Fact> {
+pub(crate) fn candidates(kind: Kind, rules: &[&Rule]) -> Vec<Fact> {
     match kind {
         Kind::BytesAllowed(len) | Kind::BytesDenied(len) => byte_candidates(len, rules),
         Kind::Names { .. } | Kind::NamesForbidden | Kind::NamesRequired | Kind::Roots => {
@@ -254,10 +277,22 @@ pub(crate) fn admitted(
     fields: &'static [Field],
     rules: &[(&'static Field, &Rule)],
 ) -> Result<Facts, Key> {
-    let mut facts = Facts::new();
+    admitted_with(fields, rules, &Facts::new())
+}
+
+/// The same with some facts given. They fit together where the rules let them.
+pub(crate) fn admitted_with(
+    fields: &'static [Field],
+    rules: &[(&'static Field, &Rule)],
+    given: &Facts,
+) -> Result<Facts, Key> {
+    let mut facts = given.clone();
     for key in keys(fields) {
-        let fact = Wanted::of(key, rules.iter().copied()).find().ok_or(key)?;
-        facts.set(key, fact);
+        if given.get(key).is_none() {
+            let fact = Wanted::of(key, rules.iter().copied()).find().ok_or(key)?;
+            facts.set(key, fact);
+        }
     }
-    Ok(crate::devices::consistent(facts))
+    let fits = |key: Key, fact: &Fact| Wanted::of(key, rules.iter().copied()).fits(fact);
+    Ok(crate::whole::made_whole(facts, given, fits))
 }

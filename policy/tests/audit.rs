@@ -49,7 +49,11 @@ fn the_examples_pass_their_tests_and_every_rule_is_tested() {
             assert!(result.passed, "{name}: {}: {}", result.name, result.decision);
         }
         for mutant in &report.mutants {
-            assert!(mutant.noticed, "{name}: no case notices when {} is removed", mutant.rule);
+            assert!(
+                mutant.noticed,
+                "{name}: no case notices when {} {}",
+                mutant.rule, mutant.change
+            );
         }
         assert!(report.mutants.len() >= 20, "{name}");
         assert!(check(&policy).is_empty(), "{name}");
@@ -121,7 +125,7 @@ fn contradictions_are_found() {
             "[host]\ngenerations = [\"turin\"]\ntcb = { milan = { bootloader = 1, tee = 0, snp = 1, microcode = 1 } }",
             "CC004",
         ),
-        ("[secrets.\"x\"]\nmeasurement = \"any\"", "CC005"),
+        ("[secrets.\"x/y/z\"]\nmeasurement = \"any\"", "CC005"),
     ] {
         assert!(ids(body).contains(id), "{body}: {:?}", ids(body));
     }
@@ -181,13 +185,16 @@ fn each_risky_choice_is_found_by_its_lint() {
         ("[host]\nsnp = \"any\"", "CM060"),
         ("[host]\nkernel = \"any\"", "CM061"),
         ("[attestation]\ngenerations = \"any\"\n[host]\ngenerations = [\"turin\"]", "CM062"),
-        ("[secrets.x]\nattested = \"any\"", "CM070"),
-        ("[secrets.x]\nmeasurement = \"any\"\n[attestation]\nmeasurement = \"any\"", "CM071"),
-        ("[secrets.x]\nuses = \"any\"", "CM072"),
-        ("[secrets.x]\nwindow = \"any\"", "CM073"),
-        ("[secrets.x]\ncontext = \"any\"", "CM074"),
-        ("[secrets.x]\nsession_age = \"any\"", "CM075"),
-        ("[secrets.x]\nvmpl = 1", "CM076"),
+        ("[secrets.\"x/y/z\"]\nattested = \"any\"", "CM070"),
+        (
+            "[secrets.\"x/y/z\"]\nmeasurement = \"any\"\n[attestation]\nmeasurement = \"any\"\nid_key = \"any\"",
+            "CM071",
+        ),
+        ("[secrets.\"x/y/z\"]\nuses = \"any\"", "CM072"),
+        ("[secrets.\"x/y/z\"]\nwindow = \"any\"", "CM073"),
+        ("[secrets.\"x/y/z\"]\ncontext = \"any\"", "CM074"),
+        ("[secrets.\"x/y/z\"]\nsession_age = \"any\"", "CM075"),
+        ("[secrets.\"x/y/z\"]\nvmpl = 1", "CM076"),
         ("[launch]\ntenants = \"any\"", "CM099"),
     ] {
         assert!(ids(body).contains(id), "{id}: {body}: {:?}", ids(body));
@@ -239,7 +246,7 @@ fn every_default_is_good_and_every_field_is_described() {
     for field in Point::ALL.into_iter().flat_map(Point::fields).chain(GRANT_FIELDS) {
         assert!(paths.insert(field.path), "{} twice", field.path);
         let text = match field.path.strip_prefix("secrets.*.") {
-            Some(name) => format!("[secrets.\"x\"]\n{name} = {}", field.default),
+            Some(name) => format!("[secrets.\"x/y/z\"]\n{name} = {}", field.default),
             None => format!("{} = {}", field.path, field.default),
         };
         let stated = load(&text);

@@ -11,7 +11,7 @@ use crate::{Failure, Outcome};
 use casemate_attestation::digest::Digest384;
 use casemate_attestation::hex::encode;
 use casemate_attestation::measure::{
-    CPU_SIGNATURES, KernelHashes, Machine, MeasureError, Ovmf, Vmm, igvm_launch,
+    KernelHashes, Machine, MeasureError, Ovmf, Vmm, cpu_model, cpu_models, igvm_launch,
 };
 use clap::{ArgGroup, Args, ValueEnum};
 use serde_json::json;
@@ -136,7 +136,8 @@ fn launch(args: &Measure) -> Result<Option<Launch>, Failure> {
         return Ok(Some(Launch { digest, what: "IGVM file", policy }));
     }
     let Some(text) = &args.digest else { return Ok(None) };
-    let digest = casemate_attestation::hex::decode(text).and_then(|bytes| bytes.try_into().ok());
+    let digest =
+        casemate_attestation::hex::from_people(text).and_then(|bytes| bytes.try_into().ok());
     let digest = digest
         .ok_or_else(|| Failure::BadInput("--digest: not 48 bytes of hexadecimal".to_owned()))?;
     found(digest, "given digest")
@@ -170,14 +171,9 @@ fn ovmf(args: &Measure, path: &Path) -> Result<Digest384, Failure> {
     let image = read_image(path)?;
     let signature = match args.cpu_signature {
         Some(signature) => signature,
-        None => CPU_SIGNATURES
-            .iter()
-            .find(|(name, _)| *name == args.cpu)
-            .map(|(_, signature)| *signature)
-            .ok_or_else(|| {
-                let names: Vec<_> = CPU_SIGNATURES.iter().map(|(name, _)| *name).collect();
-                Failure::BadInput(format!("--cpu {}: not one of {}", args.cpu, names.join(", ")))
-            })?,
+        None => cpu_model(&args.cpu).ok_or_else(|| {
+            Failure::BadInput(format!("--cpu {}: not one of {}", args.cpu, cpu_models()))
+        })?,
     };
     let hashes = match &args.kernel {
         None => None,

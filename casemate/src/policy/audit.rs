@@ -46,7 +46,7 @@ enum FailOn {
     Note,
 }
 
-/// Run the test cases beside policies, and remove each rule in turn to see whether one notices
+/// Run the test cases beside policies; remove and loosen each rule in turn to see whether one notices
 #[derive(Debug, Args)]
 pub struct TestArgs {
     /// A policy P.toml with its cases in P.cases.toml, or a directory of such
@@ -143,7 +143,7 @@ fn policies_in(directory: &Path) -> Result<Vec<PathBuf>, Failure> {
 /// Runs the cases of policies.
 ///
 /// # Errors
-/// Status 1 when a case fails or a removed rule goes unnoticed.
+/// Status 1 when a case fails or a loosened rule goes unnoticed.
 pub fn test(args: &TestArgs) -> Outcome {
     let policies =
         if args.path.is_dir() { policies_in(&args.path)? } else { vec![args.path.clone()] };
@@ -172,15 +172,16 @@ fn print_report(path: &Path, policy: &Policy, report: &SuiteReport) {
     }
     for mutant in report.mutants.iter().filter(|mutant| !mutant.noticed) {
         outln!(
-            "UNTESTED {}: no case notices when {} is removed",
+            "UNTESTED {}: no case notices when {} {}",
             mutant.origin,
-            printable(&mutant.rule)
+            printable(&mutant.rule),
+            printable(&mutant.change)
         );
     }
     let passed = report.results.iter().filter(|result| result.passed).count();
     let noticed = report.mutants.iter().filter(|mutant| mutant.noticed).count();
     outln!(
-        "{} ({}): {passed} of {} cases passed, {noticed} of {} removed rules noticed",
+        "{} ({}): {passed} of {} cases passed, {noticed} of {} loosened rules noticed",
         path.display(),
         policy.name(),
         report.results.len(),

@@ -57,6 +57,11 @@ pub struct ReferenceArgs {}
 #[derive(Debug, Args)]
 pub struct SchemaArgs {}
 
+/// What Cedar cannot be told is bad input: half of an export would be fail-open.
+fn cedar<T>(exported: Result<T, export::CedarError>) -> Result<T, Failure> {
+    exported.map_err(|error| Failure::BadInput(error.to_string()))
+}
+
 /// Exports a policy.
 ///
 /// # Errors
@@ -68,16 +73,16 @@ pub fn export(args: &ExportArgs) -> Outcome {
     }
     let policy = read_policy(&args.policy)?;
     let Some(path) = &args.input else {
-        out!("{}", if args.rego { export::rego(&policy) } else { export::cedar(&policy) });
+        let text = if args.rego { export::rego(&policy) } else { cedar(export::cedar(&policy))? };
+        out!("{text}");
         return Ok(());
     };
     let (point, input) = read_input(path, args.point.as_deref())?;
     if args.rego {
         outln!("{}", export::rego_input(&Input { point: Some(point), facts: input.facts }));
     } else {
-        for request in export::cedar_requests(point, &input.facts) {
-            outln!("{{\"action\":\"{}\",\"context\":{}}}", request.action, request.context);
-        }
+        let request = cedar(export::cedar_request(point, &input.facts))?;
+        outln!("{{\"action\":\"{}\",\"context\":{}}}", request.action, request.context);
     }
     Ok(())
 }

@@ -32,10 +32,15 @@ pub struct BzImage {
     pub preferred: u64,
     /// Bytes that it needs from where it runs.
     pub init_size: u64,
-    alignment: u64,
-    relocatable: bool,
-    /// Highest last byte of an initrd.
+    /// What it must be aligned to where it runs, a power of two.
+    pub alignment: u64,
+    /// Whether it runs elsewhere than where it prefers.
+    pub relocatable: bool,
+    /// Highest address of an initrd's last byte (`initrd_addr_max`).
     pub initrd_max: u64,
+    /// Longest command line that it takes, without the terminating zero; `None` when it names no limit. The kernel cuts
+    /// what is longer without a word.
+    pub cmdline_max: Option<u32>,
     /// The header itself, for the zero page.
     pub header: [u8; HEADER_BYTES],
     header_len: usize,
@@ -81,6 +86,7 @@ impl BzImage {
             alignment,
             relocatable: header.relocatable != 0,
             initrd_max: u64::from(header.initrd_max),
+            cmdline_max: Some(header.cmdline_max).filter(|max| *max != 0),
             header: header.bytes,
             header_len: header.len,
         })
@@ -119,6 +125,7 @@ struct Header {
     initrd_max: u32,
     alignment: u32,
     relocatable: u8,
+    cmdline_max: u32,
     preferred: u64,
     init_size: u32,
     bytes: [u8; HEADER_BYTES],
@@ -161,6 +168,7 @@ fn read_header(file: &[u8], end: usize) -> Option<Header> {
         initrd_max: u32_at(file, 0x22c)?,
         alignment: u32_at(file, 0x230)?,
         relocatable: *file.get(0x234)?,
+        cmdline_max: u32_at(file, 0x238)?,
         preferred: u64_at(file, 0x258)?,
         init_size: u32_at(file, 0x260)?,
         bytes,

@@ -11,9 +11,10 @@ const X86_64: u16 = 62;
 const HEADER_BYTES: u16 = 64;
 const PROGRAM_HEADER_BYTES: u16 = 56;
 const LOAD: u32 = 1;
-const EXECUTE: u32 = 1;
-/// A kernel has four or five.
-pub const MAX_PROGRAM_HEADERS: u16 = 16;
+/// Program headers that are read, of any type. A kernel has four or five.
+pub const MAX_PROGRAM_HEADERS: u16 = 64;
+/// Segments that are loaded. Others (notes, PT_NULL, the stack's flags) cost nothing and are not counted.
+pub const MAX_SEGMENTS: u16 = 16;
 
 /// A segment to be loaded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,7 +23,6 @@ pub struct Segment {
     pub file: Range,
     /// Physical address and size in memory; what is beyond the file's size is zero.
     pub memory: Range,
-    executable: bool,
 }
 
 /// A checked ELF file.
@@ -35,19 +35,25 @@ pub struct Elf {
 }
 
 impl Elf {
-    /// Checks header and segments of `file`: each segment within the file and within low RAM's addresses, none overlapping another,
-    /// and the entry in one with code.
+    /// Checks header and segments of `file`: each segment within the file and within low RAM's addresses, none
+    /// overlapping another, and the entry in one of them.
+    ///
+    /// What a segment's flags say is not asked. Linux's own loaders load every PT_LOAD by address and size alone
+    /// (arch/x86/boot/compressed/misc.c, `parse_elf`), the boot code's page tables map all memory alike, and kernels use
+    /// that: the entry of Linux 7.3 is in a segment that its linker script calls data, readable and writable.
     ///
     /// # Errors
     /// [`KernelError`].
     pub fn parse(file: &[u8]) -> Result<Self, KernelError> {
         let elf = checked_header(file)?;
-        let (mut has_entry, mut has_segments) = (false, false);
+        let (mut has_entry, mut segments) = (false, 0);
         for index in 0..elf.count {
             let Some(segment) = elf.segment(file, index)? else { continue };
-            has_segments = true;
-            let entry = Range { start: elf.entry, size: 1 };
-            has_entry |= segment.executable && segment.memory.contains(entry);
+            segments += 1;
+            if segments > MAX_SEGMENTS {
+                return Err(KernelError::TooManySegments);
+            }
+            has_entry |= segment.memory.contains(Range { start: elf.entry, size: 1 });
             for other in 0..index {
                 let other = elf.segment(file, other)?;
                 if let Some(other) = other.filter(|other| other.memory.overlaps(segment.memory)) {
@@ -55,8 +61,8 @@ impl Elf {
                 }
             }
         }
-        match (has_segments, has_entry) {
-            (false, _) => Err(KernelError::NotAKernel),
+        match (segments, has_entry) {
+            (0, _) => Err(KernelError::NoSegments),
             (_, false) => Err(KernelError::BadEntry(elf.entry)),
             _ => Ok(elf),
         }
@@ -113,7 +119,6 @@ impl Elf {
         let segment = Segment {
             file: Range { start: u64_at(&header, 0x08)?, size: u64_at(&header, 0x20)? },
             memory: Range { start: u64_at(&header, 0x18)?, size: u64_at(&header, 0x28)? },
-            executable: u32_at(&header, 4)? & EXECUTE != 0,
         };
         Some((u32_at(&header, 0)?, segment))
     }
@@ -127,14 +132,18 @@ fn checked_header(file: &[u8]) -> Result<Elf, KernelError> {
     if u16_at(file, 0x10).ok_or(cut)? != EXECUTABLE || u16_at(file, 0x12).ok_or(cut)? != X86_64 {
         return Err(KernelError::NotAKernel);
     }
-    read_header(file).ok_or(cut)?.ok_or(KernelError::NotAKernel)
+    let elf = read_header(file).ok_or(cut)?.ok_or(KernelError::NotAKernel)?;
+    match elf.count {
+        0 => Err(KernelError::NoSegments),
+        1..=MAX_PROGRAM_HEADERS => Ok(elf),
+        _ => Err(KernelError::TooManyHeaders(elf.count)),
+    }
 }
 
 /// The header; None within when it is not that of an executable as linkers make them.
 fn read_header(file: &[u8]) -> Option<Option<Elf>> {
     let (size, entry_size, count) = (u16_at(file, 0x34)?, u16_at(file, 0x36)?, u16_at(file, 0x38)?);
-    let legal = (size, entry_size) == (HEADER_BYTES, PROGRAM_HEADER_BYTES)
-        && (1..=MAX_PROGRAM_HEADERS).contains(&count);
+    let legal = (size, entry_size) == (HEADER_BYTES, PROGRAM_HEADER_BYTES);
     let elf = Elf { entry: u64_at(file, 0x18)?, table: u64_at(file, 0x20)?, count };
     Some(legal.then_some(elf))
 }

@@ -14,6 +14,8 @@ pub mod bytes;
 pub mod bzimage;
 pub mod elf;
 
+use elf::{MAX_PROGRAM_HEADERS as MAX_HEADERS, MAX_SEGMENTS};
+
 pub use bzimage::{BzImage, Placement};
 pub use elf::{Elf, Segment};
 
@@ -52,9 +54,15 @@ pub enum KernelError {
         /// What is wrong.
         what: &'static str,
     },
+    /// More program headers than are read.
+    TooManyHeaders(u16),
+    /// More segments than are loaded.
+    TooManySegments,
+    /// Nothing to load.
+    NoSegments,
     /// Two segments share memory.
     Overlap(u64),
-    /// The entry is in no segment with code.
+    /// The entry is in no segment.
     BadEntry(u64),
     /// It does not fit where it was put.
     DoesNotFit,
@@ -77,9 +85,20 @@ impl core::fmt::Display for KernelError {
                 write!(f, "segment {index} of the ELF file is impossible: {what}")
             }
             Self::Overlap(at) => write!(f, "segments of the ELF file overlap at {at:#x}"),
+            Self::TooManyHeaders(count) => {
+                write!(
+                    f,
+                    "the ELF file has {count} program headers, at most {MAX_HEADERS} are read"
+                )
+            }
+            Self::TooManySegments => {
+                write!(f, "the ELF file has more than {MAX_SEGMENTS} segments to load")
+            }
+            Self::NoSegments => f.write_str("the ELF file has no segment to load"),
             Self::BadEntry(entry) => write!(
                 f,
-                "the entry point {entry:#x} of the ELF file is in none of its segments with code"
+                "the entry point {entry:#x} of the ELF file is in none of its loaded segments \
+                 (an entry must be a physical address)"
             ),
             Self::DoesNotFit => f.write_str("it does not fit where it was put"),
         }

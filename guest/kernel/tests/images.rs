@@ -65,12 +65,48 @@ fn impossible_elf_segments_are_refused_each_by_its_fault() {
     assert_eq!(bad([0, u64::MAX - 3, 1, 8]), "it wraps");
     assert_eq!(bad([0, 0xc000_0000, 1, 8]), "it ends above 3 GiB");
     assert_eq!(with(&[[0, 0x200_0000, 8, 8]]), KernelError::BadEntry(0x100_0000));
-    assert_eq!(with(&[[0, 0x100_0000, 0, 0]]), KernelError::NotAKernel);
-    assert_eq!(with(&[GOOD; 17]), KernelError::NotAKernel);
+    assert_eq!(with(&[[0, 0x100_0000, 0, 0]]), KernelError::NoSegments);
+    assert_eq!(with(&[]), KernelError::NoSegments);
+    let many = |count: u64| (0..count).map(|n| [4096, 0x100_0000 + n * 0x1000, 16, 0x1000]);
+    assert_eq!(with(&many(17).collect::<Vec<_>>()), KernelError::TooManySegments);
+    assert_eq!(with(&many(65).collect::<Vec<_>>()), KernelError::TooManyHeaders(65));
     let mut table_outside = elf_file(0x100_0000, &[GOOD]);
     table_outside[39] = 0xff;
     assert_eq!(Elf::parse(&table_outside), Err(KernelError::Truncated("a program header")));
     assert_eq!(Elf::parse(&table_outside[..30]), Err(KernelError::Truncated("the ELF header")));
+}
+
+/// Protects: what a linker script or a tool adds to a kernel's file does not keep it from booting. Flags of segments and
+/// headers that are not loaded are such things.
+#[test]
+fn segments_are_taken_by_address_and_size_whatever_their_flags_and_their_neighbours() {
+    let entry_in = |flags: u8| {
+        let mut file = elf_file(0x120_0040, &[GOOD, [4096, 0x120_0000, 4096, 4096]]);
+        file[64 + 56 + 4] = flags;
+        Elf::parse(&file)
+    };
+    for flags in 0..8 {
+        assert_eq!(entry_in(flags).map(|elf| elf.entry), Ok(0x120_0040), "flags {flags}");
+    }
+    // 48 headers of PT_NULL, whose other words are nonsense, and 16 segments.
+    let segments = (0..64_u64).map(|n| match n % 4 {
+        0 => [4096, 0x100_0000 + n * 0x1000, 16, 0x1000],
+        _ => [u64::MAX, 1, u64::MAX, 3],
+    });
+    let mut file = elf_file(0x100_0000, &segments.collect::<Vec<_>>());
+    for n in (0..64).filter(|n| n % 4 != 0) {
+        file[64 + 56 * n] = 0;
+    }
+    let elf = Elf::parse(&file).unwrap();
+    assert_eq!(elf.segments(&file).count(), 16);
+}
+
+#[test]
+fn what_a_bzimage_says_of_command_line_and_initrd_is_read() {
+    let image = |edits: &[(usize, &[u8])]| BzImage::parse(&bzimage(edits)).unwrap();
+    assert_eq!(image(&[(0x238, &[0xff, 7])]).cmdline_max, Some(2047));
+    assert_eq!(image(&[(0x238, &[0, 0])]).cmdline_max, None);
+    assert_eq!(image(&[(0x22c, &[0xff, 0xff, 0xff, 0x37])]).initrd_max, 0x37ff_ffff);
 }
 
 #[test]
@@ -114,6 +150,9 @@ fn every_refusal_is_one_line() {
         KernelError::No64BitEntry,
         KernelError::BadHeader("x"),
         KernelError::BadSegment { index: 1, what: "x" },
+        KernelError::TooManyHeaders(65),
+        KernelError::TooManySegments,
+        KernelError::NoSegments,
         KernelError::Overlap(1),
         KernelError::BadEntry(1),
         KernelError::DoesNotFit,

@@ -14,6 +14,7 @@ pub use size::{parse_duration, parse_size};
 pub use snp::{RawSnp, hex};
 pub use snp_launch::{C_BIT, ID_AUTH_SIZE, ID_BLOCK_SIZE, IdBlock, SnpLaunch, strict_page_limits};
 
+use casemate_foreign_text::{line, value};
 use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -27,6 +28,8 @@ pub const MAX_CMDLINE: usize = 2047;
 /// Kernel command line when none is given. Without `reboot=`, Linux on hardware-reduced ACPI resets through EFI and
 /// then a BIOS, neither of which a VM has, and a guest that resets or panics would spin instead.
 pub const DEFAULT_CMDLINE: &str = "console=ttyS0 reboot=acpi panic=-1";
+/// Characters of what a parser says that are shown: it quotes a line of the file.
+const MAX_REASON: usize = 400;
 /// Longest VM name.
 pub const MAX_NAME: usize = 64;
 
@@ -34,7 +37,7 @@ pub const MAX_NAME: usize = 64;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ConfigError {
     /// The file cannot be read.
-    #[error("cannot read the configuration {path}: {reason}")]
+    #[error("cannot read the configuration {}: {}", value(.path), line(.reason))]
     Read {
         /// The file.
         path: String,
@@ -42,7 +45,7 @@ pub enum ConfigError {
         reason: String,
     },
     /// The file is not TOML of the right shape.
-    #[error("{path}: {reason}")]
+    #[error("{}: {}", value(.path), line(.reason).at_most(MAX_REASON))]
     Parse {
         /// The file.
         path: String,
@@ -58,7 +61,7 @@ pub enum ConfigError {
         remedy: &'static str,
     },
     /// A value is impossible.
-    #[error("`{field}` is {value}: {remedy}")]
+    #[error("`{field}` is {}: {}", line(.value), line(.remedy))]
     Invalid {
         /// The key.
         field: &'static str,
@@ -214,7 +217,16 @@ fn memory(text: &str) -> Result<u64, ConfigError> {
         return Err(ConfigError::invalid("memory", text, remedy));
     }
     if bytes > 1 << 42 {
-        return Err(ConfigError::invalid("memory", text, "at most 4096G"));
+        let remedy = match text.trim().parse::<u64>() {
+            // So many MiB nobody has; who writes it has counted bytes.
+            Ok(number) => {
+                let (mib, rest) = (number >> 20, number % (1 << 20));
+                let more = if rest == 0 { "" } else { " and a bit" };
+                format!("a number alone is MiB; so many bytes are {mib}M{more}")
+            }
+            Err(_) => "at most 4096G".into(),
+        };
+        return Err(ConfigError::invalid("memory", text, remedy));
     }
     Ok(bytes)
 }

@@ -1,7 +1,9 @@
 //! The configuration as written: every key optional, nothing checked but names and types.
 
 use super::{ConfigError, Console};
-use serde::Deserialize;
+use serde::de::{Error, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 /// Longest configuration file: far beyond any real one.
@@ -22,10 +24,12 @@ pub struct RawConfig {
     /// Virtual processors.
     pub vcpus: Option<u32>,
     /// RAM, such as "256M".
+    #[serde(default, deserialize_with = "with_unit")]
     pub memory: Option<String>,
     /// Serial console: "stdio", "pty" or { file = "…" }.
     pub console: Option<RawConsole>,
     /// Longest run, such as "90s" or "10m".
+    #[serde(default, deserialize_with = "with_unit")]
     pub timeout: Option<String>,
     /// "none" or "sev-snp".
     pub protection: Option<String>,
@@ -45,8 +49,7 @@ pub struct RawSandbox {
 }
 
 /// The console as written.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RawConsole {
     /// "stdio".
     Stdio,
@@ -54,6 +57,69 @@ pub enum RawConsole {
     Pty,
     /// { file = "…" }.
     File(PathBuf),
+}
+
+/// What to write for a console in a file.
+const CONSOLES: &str = "\"stdio\", \"pty\" or { file = \"PATH\" }";
+
+/// By hand: what a derived reader says of `console = "file:x"`, which is the flag's notation, helps nobody ("unit
+/// variant, expected newtype variant").
+impl<'de> Deserialize<'de> for RawConsole {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Reader;
+        impl<'de> Visitor<'de> for Reader {
+            type Value = RawConsole;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(CONSOLES)
+            }
+
+            fn visit_str<E: Error>(self, text: &str) -> Result<RawConsole, E> {
+                match text {
+                    "stdio" => Ok(RawConsole::Stdio),
+                    "pty" => Ok(RawConsole::Pty),
+                    _ => {
+                        let path = text.strip_prefix("file:").unwrap_or("PATH");
+                        let write = format_args!("{{ file = {path:?} }}");
+                        Err(E::custom(match text.starts_with("file") {
+                            true => format!("write a console's file as {write}"),
+                            false => format!("unknown console {text:?}, expected {CONSOLES}"),
+                        }))
+                    }
+                }
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<RawConsole, A::Error> {
+                let wrong = || A::Error::custom(format!("expected {CONSOLES}"));
+                let console = match map.next_key::<String>()?.as_deref() {
+                    Some("file") => RawConsole::File(map.next_value()?),
+                    _ => return Err(wrong()),
+                };
+                match map.next_key::<String>()? {
+                    None => Ok(console),
+                    Some(_) => Err(wrong()),
+                }
+            }
+        }
+        deserializer.deserialize_any(Reader)
+    }
+}
+
+/// A text with a unit; a bare number is told to have quotes and a unit, since `256` would leave open 256 of what.
+fn with_unit<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    struct Reader;
+    impl Visitor<'_> for Reader {
+        type Value = String;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a text in quotes with a unit, such as \"256M\" or \"90s\"")
+        }
+
+        fn visit_str<E: Error>(self, text: &str) -> Result<String, E> {
+            Ok(text.to_owned())
+        }
+    }
+    deserializer.deserialize_any(Reader).map(Some)
 }
 
 impl RawConsole {

@@ -5,12 +5,12 @@
 //! are part of the parameters. Low memory is described by [`casemate_layout::map`].
 
 use super::acpi;
-use super::kernel::{self, KernelKind};
+use super::kernel::{self, KernelFault, KernelKind};
 use super::plan::{Contents, LaunchPlan, Outline, PageKind, PlanError};
 use super::vcpu_state::BootState;
 use crate::config::VmConfig;
 use crate::memory::{GpaRange, PAGE_SIZE, RamMap, RangeError};
-use casemate_kernel::KernelError;
+use casemate_foreign_text::value;
 use casemate_layout::{Blob, Flags, Mode, Params, ParamsError, Range, Ranges, map, paging, ports};
 
 /// The boot code: a flat image for [`map::BOOT_CODE`], entered at its first byte.
@@ -25,17 +25,37 @@ const INITRD_LIMIT: u64 = 0x7fff_ffff;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LaunchError {
     /// The kernel file is none.
-    #[error("`kernel` {path}: {reason}")]
+    #[error("`kernel` {}: {reason}", value(.path))]
     Kernel {
         /// The file.
         path: String,
         /// What is wrong.
         #[source]
-        reason: KernelError,
+        reason: KernelFault,
+    },
+    /// The kernel would cut the command line, and nobody would be told.
+    #[error("`cmdline` is {len} bytes long: this kernel takes at most {most}")]
+    CmdlineLimit {
+        /// Bytes of the command line.
+        len: usize,
+        /// What the kernel's header says.
+        most: u32,
+    },
+    /// The kernel takes an initrd only where there is no room for it.
+    #[error(
+        "`initrd`: this kernel takes none beyond {limit:#x}, and {size} bytes do not fit between its own memory and that"
+    )]
+    InitrdLimit {
+        /// Highest address of its last byte.
+        limit: u64,
+        /// Bytes of the initrd.
+        size: u64,
     },
     /// The kernel cannot be an SEV-SNP guest.
     #[error(
-        "`kernel` {path}: it was built without CONFIG_EFI_STUB, which Linux needs to be an SEV-SNP guest (CONFIG_AMD_MEM_ENCRYPT)"
+        "`kernel` {}: it was built without CONFIG_EFI_STUB, which Linux needs to be an SEV-SNP guest \
+         (CONFIG_AMD_MEM_ENCRYPT)",
+        value(.path)
     )]
     NoEfiStub {
         /// The file.
@@ -107,6 +127,12 @@ fn build(config: &VmConfig, kernel: Vec<u8>, initrd: Contents) -> Result<LaunchP
     }
     let tables = acpi::build(map::ACPI.start, config.vcpus);
     let cmdline = config.cmdline.clone().into_bytes();
+    if let KernelKind::BzImage { limits, .. } = kind
+        && let Some(most) = limits.cmdline
+        && cmdline.len() as u64 > u64::from(most)
+    {
+        return Err(LaunchError::CmdlineLimit { len: cmdline.len(), most });
+    }
     let staged = Staged([
         (KERNEL, kernel.into()),
         (INITRD, initrd),
@@ -195,12 +221,21 @@ impl Places {
             .checked_sub(staging_size)
             .map(|start| start / LARGE * LARGE)
             .ok_or(too_little("staging"))?;
-        let initrd = staging
-            .min(INITRD_LIMIT + 1)
-            .checked_sub(initrd_size)
-            .map(|start| start / PAGE_SIZE * PAGE_SIZE)
-            .filter(|start| *start >= kernel_end)
-            .ok_or(too_little("kernel and initrd"))?;
+        let limit = match kind {
+            KernelKind::BzImage { limits, .. } => limits.initrd.min(INITRD_LIMIT),
+            KernelKind::Elf { .. } => INITRD_LIMIT,
+        };
+        let below = |end: u64| {
+            let start = end.checked_sub(initrd_size).map(|start| start / PAGE_SIZE * PAGE_SIZE);
+            start.filter(|start| *start >= kernel_end)
+        };
+        // Without an initrd this is only where staging must not reach.
+        let top = if initrd_size == 0 { staging } else { staging.min(limit + 1) };
+        let initrd = below(top).ok_or_else(|| match below(staging) {
+            // More memory would not help.
+            Some(_) => LaunchError::InitrdLimit { limit, size: staged.len(1) },
+            None => too_little("kernel and initrd"),
+        })?;
         Ok(Self { kernel, initrd, staging: Range { start: staging, size: staging_size } })
     }
 }
@@ -208,7 +243,7 @@ impl Places {
 /// Where the kernel file is copied to, and the end of the memory that it then uses.
 fn kernel_place(kind: KernelKind, len: u64) -> (u64, u64) {
     match kind {
-        KernelKind::BzImage { memory, address, setup } => {
+        KernelKind::BzImage { memory, address, setup, .. } => {
             let end = address.saturating_add(memory.max(len)).next_multiple_of(LARGE);
             (address.saturating_sub(setup), end)
         }

@@ -2,6 +2,7 @@
 
 pub mod acpi;
 pub mod cpuid_page;
+pub mod foreign;
 pub mod issue;
 pub mod kernel;
 pub mod linux;

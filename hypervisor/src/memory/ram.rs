@@ -2,6 +2,7 @@
 
 use crate::memory::{GpaRange, RamMap};
 use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
+use rustix::process::{Resource, getrlimit};
 use std::fs::File;
 use std::sync::Arc;
 use vm_memory::{Bytes, FileOffset, GuestAddress, GuestMemoryBackend, GuestMemoryMmap};
@@ -17,6 +18,17 @@ pub enum RamError {
         /// The kernel's reason.
         #[source]
         source: std::io::Error,
+    },
+    /// A limit of the caller's shell forbids a file of that size, and memory is a file.
+    #[error(
+        "guest RAM is a memory file of {size} bytes, and this process may make files of at most {limit}: \
+         raise the limit (`ulimit -f unlimited`)"
+    )]
+    FileLimit {
+        /// Its size.
+        size: u64,
+        /// RLIMIT_FSIZE.
+        limit: u64,
     },
     /// The memory file could not be mapped.
     #[error("cannot map {size} bytes of guest RAM: {reason}")]
@@ -51,6 +63,10 @@ impl GuestRam {
     /// [`RamError`].
     pub fn new(map: RamMap) -> Result<Self, RamError> {
         let size = map.size();
+        // Beyond the limit the kernel does not only refuse: it ends the process by SIGXFSZ, which no one would understand.
+        if let Some(limit) = getrlimit(Resource::Fsize).current.filter(|limit| *limit < size) {
+            return Err(RamError::FileLimit { size, limit });
+        }
         let file = memfd_create("guest-ram", MemfdFlags::CLOEXEC)
             .and_then(|fd| ftruncate(&fd, size).map(|()| fd))
             .map_err(|e| RamError::File { size, source: e.into() })?;

@@ -19,7 +19,7 @@ const CHUNK: usize = 4096;
 #[derive(Debug, thiserror::Error)]
 pub enum ConsoleError {
     /// The file cannot be written.
-    #[error("`console`: cannot open {path}: {source}")]
+    #[error("`console`: cannot open {}: {source}", casemate_foreign_text::value(.path))]
     File {
         /// Its path.
         path: String,

@@ -8,6 +8,7 @@ use crate::host::cgroup;
 use crate::launch::LaunchPlan;
 use crate::launch::measure::measure;
 use casemate_attestation::idblock;
+use casemate_foreign_text::line;
 use casemate_policy::{Fact, Facts, Key, Point, Policy};
 use casemate_policy_log::{DecisionLog, LogError};
 use rustix::process::{Resource, getrlimit};
@@ -17,10 +18,10 @@ use std::path::Path;
 #[derive(Debug, thiserror::Error)]
 pub enum DecisionError {
     /// The policy document cannot be used.
-    #[error("{0}")]
+    #[error("{}", line(.0))]
     Policy(String),
     /// The policy denies the VM.
-    #[error("the policy denies this VM: {0}")]
+    #[error("the policy denies this VM: {}", line(.0))]
     Denied(String),
     /// A decision cannot be logged.
     #[error("the policy's decision cannot be logged, so nothing is started: {0}")]

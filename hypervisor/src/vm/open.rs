@@ -3,6 +3,7 @@
 use crate::config::VmConfig;
 use crate::launch::Outline;
 use crate::launch::linux::Files;
+use casemate_foreign_text::value;
 use ring::digest::{Context, SHA256};
 use std::fs::File;
 use std::io::{self, Read};
@@ -15,7 +16,7 @@ const MAX_FILE: u64 = 4 << 30;
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// A file that the configuration names.
-    #[error("`{field}`: cannot read {path}: {source}")]
+    #[error("`{field}`: cannot read {}: {source}", value(.path))]
     File {
         /// The key.
         field: &'static str,
@@ -26,7 +27,7 @@ pub enum OpenError {
         source: io::Error,
     },
     /// A file too large for a guest.
-    #[error("`{field}`: {path} is larger than {} GiB", MAX_FILE >> 30)]
+    #[error("`{field}`: {} is larger than {} GiB", value(.path), MAX_FILE >> 30)]
     TooLarge {
         /// The key.
         field: &'static str,
@@ -34,7 +35,9 @@ pub enum OpenError {
         path: String,
     },
     /// More memory than the host has.
-    #[error("`memory`: {asked} MiB are more than the host's {host} MiB: ask for less")]
+    #[error(
+        "`memory`: {asked} MiB are more than the host's {host} MiB: ask for less (a number alone is MiB)"
+    )]
     Memory {
         /// MiB.
         asked: u64,

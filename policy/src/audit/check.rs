@@ -56,6 +56,7 @@ fn closed_point(policy: &Policy, point: Point, out: &mut Vec<Finding>) {
         rule: paths.join(" and "),
         origin,
         message: format!("{stated} admits no {}: every {point} request is denied", key.path()),
+        witness: None,
     });
 }
 
@@ -74,6 +75,7 @@ fn unreachable_device(
             rule: field.path.into(),
             origin: origin.clone(),
             message: "no device of this kind is admitted, so the rule never matters".into(),
+            witness: None,
         });
     }
 }
@@ -113,6 +115,7 @@ fn unreachable_denials(
             rule: field.path.into(),
             origin: origin.clone(),
             message: format!("denies what is not allowed anyway: {}", dead.join(", ")),
+            witness: None,
         });
     }
 }
@@ -142,6 +145,7 @@ fn generations(policy: &Policy, choice: &str, floors: &str, out: &mut Vec<Findin
             rule: floors.into(),
             origin,
             message,
+            witness: None,
         });
     }
 }
@@ -176,6 +180,7 @@ fn grants(policy: &Policy, out: &mut Vec<Finding>) {
                     rule: grant.path(field),
                     origin: origin.clone(),
                     message: format!("{why}: {resource:?} is never released"),
+                    witness: None,
                 });
             }
         }

@@ -1,34 +1,40 @@
-//! Risky choices, each with a stable id.
+//! Risky choices, each with a stable id and the input that it lets in.
 
 use super::check::origin_of;
-use super::lint_rules::GRANT_LINTS;
-use super::{Finding, Level, SuiteReport, lint_rules};
-use crate::fields::{Kind, Point};
+use super::danger::{Ask, Witness};
+use super::{Finding, Level, SuiteReport, lints};
+use crate::fields::{GRANT_FIELDS, Key, Kind, Point};
 use crate::policy::Policy;
 use crate::rule::Rule;
 use crate::rules::Origin;
 
-/// One lint.
+/// One lint: a kind of input that a sane policy does not admit.
 #[derive(Debug)]
 pub struct Lint {
     /// Stable id; never reused.
     pub id: &'static str,
     /// How grave a finding is.
     pub level: Level,
-    /// The field it looks at; empty for one about the whole policy.
+    /// The field that lets such an input in.
     pub field: &'static str,
     /// What is wrong where it is found.
     pub message: &'static str,
-    /// Whether the rule is a finding.
-    pub found: fn(&Policy, &Rule) -> bool,
+    /// Asks the engine for an input of the kind.
+    pub(super) find: fn(&Ask<'_>) -> Option<Witness>,
 }
 
-/// Lints about grants, tests and the whole policy, that are no single field's.
-pub const LINTS: [(&str, Level, &str); 3] = [
-    ("CM090", Level::Warning, "no test case notices when the rule is removed"),
-    ("CM091", Level::Warning, "the rule has no test case that it denies"),
+/// Lints about tests, resources of grants and the whole policy, that are no single field's.
+pub const LINTS: [(&str, Level, &str); 4] = [
+    ("CM077", Level::Warning, "one grant releases the secrets of several repositories"),
+    ("CM090", Level::Warning, "no test case notices when the rule is removed or moved by one step"),
+    ("CM091", Level::Note, "a text that a reader may take for another"),
     ("CM099", Level::Note, "rules that are written `any`"),
 ];
+
+/// Every lint of a field or of a field of grants.
+pub fn all() -> impl Iterator<Item = &'static Lint> {
+    lints::fields().chain(lints::grants())
+}
 
 /// Every finding of the policy; with the report of its tests also untested rules.
 #[must_use]
@@ -36,37 +42,28 @@ pub fn lint(policy: &Policy, tests: Option<&SuiteReport>) -> Vec<Finding> {
     let mut out = Vec::new();
     let protected =
         matches!(policy.rule("launch.protection"), Some(Rule::Choice(c)) if c.admits(0));
-    for lint in lint_rules::FIELD_LINTS {
+    for lint in lints::fields() {
         // Without protection nobody relies on the platform to keep the host out.
-        if !protected && lint_rules::for_protected_guests(lint) {
+        if !protected && lints::for_protected_guests(lint) {
             continue;
         }
-        if policy.rule(lint.field).is_some_and(|rule| (lint.found)(policy, rule)) {
-            out.push(Finding {
-                id: lint.id,
-                level: lint.level,
-                rule: lint.field.into(),
-                origin: origin_of(policy, lint.field),
-                message: lint.message.into(),
-            });
+        let Some((point, key)) = place(lint.field) else { continue };
+        if let Some(witness) = (lint.find)(&Ask::point(policy, point, key)) {
+            let origin = origin_of(policy, lint.field);
+            out.push(finding(lint, lint.field.into(), origin, witness));
         }
     }
     for grant in policy.grants() {
-        for (field, rule, origin) in grant.rules() {
-            for lint in GRANT_LINTS.iter().filter(|lint| lint.field == field.path) {
-                if (lint.found)(policy, rule) {
+        for (field, _, origin) in grant.rules() {
+            for lint in lints::grants().filter(|lint| lint.field == field.path) {
+                if let Some(witness) = (lint.find)(&Ask::grant(policy, grant, field.key)) {
                     let origin =
                         if *origin == Origin::Default { &grant.rules.origin } else { origin };
-                    out.push(Finding {
-                        id: lint.id,
-                        level: lint.level,
-                        rule: grant.path(field),
-                        origin: origin.clone(),
-                        message: lint.message.into(),
-                    });
+                    out.push(finding(lint, grant.path(field), origin.clone(), witness));
                 }
             }
         }
+        out.extend(several_repositories(grant));
     }
     for mutant in tests.iter().flat_map(|report| &report.mutants).filter(|mutant| !mutant.noticed) {
         out.push(Finding {
@@ -74,14 +71,45 @@ pub fn lint(policy: &Policy, tests: Option<&SuiteReport>) -> Vec<Finding> {
             level: Level::Warning,
             rule: mutant.rule.clone(),
             origin: mutant.origin.clone(),
-            message: "no test case notices when this rule is removed".into(),
+            message: format!("no test case notices when this rule {}", mutant.change),
+            witness: mutant.witness.clone().map(Witness::whole),
         });
     }
+    out.extend(super::text::misleading(policy));
     out.extend(wildcards(policy));
     out
 }
 
-/// How many rules are `any`, and which.
+/// The point and the fact of a field.
+fn place(path: &str) -> Option<(Point, Key)> {
+    let mut all = Point::ALL.into_iter().flat_map(|p| p.fields().iter().map(move |f| (p, f)));
+    all.find(|(_, field)| field.path == path).map(|(point, field)| (point, field.key))
+}
+
+fn finding(lint: &Lint, rule: String, origin: Origin, witness: Witness) -> Finding {
+    let (id, level, message) = (lint.id, lint.level, lint.message.to_owned());
+    Finding { id, level, rule, origin, message, witness: Some(witness) }
+}
+
+/// A grant whose pattern ends before the first `/` gives out what is not even named yet.
+fn several_repositories(grant: &crate::rules::Grant) -> Option<Finding> {
+    let pattern = grant.resource();
+    if !pattern.is_prefix() || pattern.text().contains('/') {
+        return None;
+    }
+    let resource = crate::fields::sample_resource(pattern);
+    let facts = crate::fact::Facts::new().text(Key::SecretResource, &resource);
+    Some(Finding {
+        id: "CM077",
+        level: Level::Warning,
+        rule: format!("secrets.{:?}", pattern.to_string()),
+        origin: grant.rules.origin.clone(),
+        message: "one grant releases the secrets of every repository that begins so".into(),
+        witness: Some(Witness { facts, input: None }),
+    })
+}
+
+/// How many rules are `any`, and which. This one is about what is written, and says so.
 fn wildcards(policy: &Policy) -> Option<Finding> {
     let mut stated = Vec::new();
     for point in Point::ALL {
@@ -100,11 +128,13 @@ fn wildcards(policy: &Policy) -> Option<Finding> {
         let any = grant.rules().filter(|(f, r, o)| **o != Origin::Default && r.is_loosest(f.kind));
         stated.extend(any.map(|(field, _, _)| grant.path(field)));
     }
+    debug_assert!(GRANT_FIELDS.iter().all(|field| field.key != Key::Setting));
     (!stated.is_empty()).then(|| Finding {
         id: "CM099",
         level: Level::Note,
         rule: "policy".into(),
         origin: Origin::Default,
         message: format!("{} rules are `any`: {}", stated.len(), stated.join(", ")),
+        witness: None,
     })
 }

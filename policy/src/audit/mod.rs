@@ -2,14 +2,19 @@
 //! strength ([`Suite`]), and the results as SARIF.
 
 mod check;
+mod danger;
 mod lint;
-mod lint_rules;
+mod lints;
+mod mutants;
 mod sarif;
+mod strangers;
 mod suite;
 mod suite_load;
+mod text;
 
 pub use check::check;
-pub use lint::{LINTS, Lint, lint};
+pub use danger::Witness;
+pub use lint::{LINTS, Lint, all, lint};
 pub use sarif::sarif;
 pub use suite::{Case, CaseResult, Mutant, Suite, SuiteReport};
 
@@ -39,7 +44,7 @@ impl Level {
 }
 
 /// Something that a check or lint found.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Finding {
     /// Stable id.
     pub id: &'static str,
@@ -51,11 +56,28 @@ pub struct Finding {
     pub origin: Origin,
     /// What was found.
     pub message: String,
+    /// An input that shows it, where one can.
+    pub witness: Option<Witness>,
+}
+
+impl Finding {
+    /// The witness in one line.
+    fn shown(&self) -> String {
+        self.witness.as_ref().map(ToString::to_string).unwrap_or_default()
+    }
 }
 
 impl std::fmt::Display for Finding {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { id, level, rule, origin, message } = self;
-        write!(f, "{origin}: {} {id}: {rule}: {message}", level.name())
+        let Self { id, level, rule, origin, message, witness } = self;
+        write!(f, "{origin}: {} {id}: {rule}: {message}", level.name())?;
+        match witness {
+            Some(witness) if witness.facts.iter().next().is_none() => Ok(()),
+            Some(Witness { input: Some(_), facts: _ }) => write!(f, "; admitted: {}", self.shown()),
+            Some(_) => {
+                write!(f, "; admitted as soon as the other rules admit anything: {}", self.shown())
+            }
+            None => Ok(()),
+        }
     }
 }

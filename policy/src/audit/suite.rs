@@ -1,12 +1,14 @@
 //! Tests beside a policy, and how strong they are.
 //!
-//! A case is an input, a verdict, and the rules that must be its reasons. The strength of a suite is
-//! measured by mutation: each stated rule in turn is replaced by `any`, and some case has to notice.
+//! A case is an input, a verdict, and the rules that must be its reasons. The strength of a suite is measured by
+//! mutation: each stated rule in turn is replaced by `any`, and loosened by one step at each of its ends, and
+//! some case has to notice.
 
+use super::mutants::{Changed, mutants};
 use crate::decide::{Decision, Verdict};
 use crate::document::json::quote;
 use crate::fact::{Fact, Facts};
-use crate::fields::{GRANT_FIELDS, Key, Point};
+use crate::fields::{GRANT_FIELDS, Key, Point, sample_resource};
 use crate::input::Input;
 use crate::policy::Policy;
 use crate::rules::Origin;
@@ -47,11 +49,13 @@ pub struct CaseResult {
     pub decision: Decision,
 }
 
-/// A policy with one rule removed.
+/// A policy with one rule removed or loosened.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Mutant {
-    /// The rule that was removed.
+    /// The rule that was changed.
     pub rule: String,
+    /// What became of it: "is removed", "also admits 17".
+    pub change: String,
     /// Where it is stated.
     pub origin: Origin,
     /// Whether some case noticed.
@@ -65,12 +69,12 @@ pub struct Mutant {
 pub struct SuiteReport {
     /// Every case.
     pub results: Vec<CaseResult>,
-    /// Every stated rule, removed in turn.
+    /// Every stated rule, removed and loosened in turn.
     pub mutants: Vec<Mutant>,
 }
 
 impl SuiteReport {
-    /// Whether every case passed and every removed rule was noticed.
+    /// Whether every case passed and every change was noticed.
     #[must_use]
     pub fn is_good(&self) -> bool {
         self.results.iter().all(|result| result.passed)
@@ -111,15 +115,16 @@ impl Suite {
         };
         let results = self.cases.iter().map(result).collect();
         let mutants = mutants(policy)
-            .map(|(rule, origin, mutant)| {
+            .map(|Changed { rule, origin, change, policy: mutant }| {
                 let differs = |case: &Case| {
                     let (own, changed) = (policy, &mutant);
-                    own.decide(case.point, &case.facts) != changed.decide(case.point, &case.facts)
-                        && !case.agrees(&changed.decide(case.point, &case.facts))
+                    let after = changed.decide(case.point, &case.facts);
+                    // Only what becomes another verdict, or another reason, can be told apart.
+                    own.decide(case.point, &case.facts) != after && !case.agrees(&after)
                 };
                 let noticed = self.cases.iter().any(differs);
                 let witness = if noticed { None } else { only_in(policy, &mutant, &rule) };
-                Mutant { rule, origin, noticed, witness }
+                Mutant { rule, change, origin, noticed, witness }
             })
             // Removing a rule that decides nothing cannot be noticed; `check` reports such rules.
             .filter(|mutant| mutant.noticed || mutant.witness.is_some() || is_setting(&mutant.rule))
@@ -135,32 +140,6 @@ fn is_setting(rule: &str) -> bool {
 fn only_in(policy: &Policy, mutant: &Policy, rule: &str) -> Option<Input> {
     let diff = policy.diff(mutant);
     diff.differences.into_iter().find(|d| d.rule == rule).and_then(|d| d.only_second)
-}
-
-/// The policy with each stated rule replaced by the loosest, in turn.
-fn mutants(policy: &Policy) -> impl Iterator<Item = (String, Origin, Policy)> + '_ {
-    let points = Point::ALL.into_iter().flat_map(move |point| {
-        policy.rules(point).enumerate().filter_map(move |(index, (field, rule, origin))| {
-            if *origin == Origin::Default || rule.is_loosest(field.kind) {
-                return None;
-            }
-            let mut mutant = policy.clone();
-            mutant.points.get_mut(point.index())?.state(index, field.kind.any(), origin.clone());
-            Some((field.path.to_owned(), origin.clone(), mutant))
-        })
-    });
-    let grants = policy.grants.iter().enumerate().flat_map(move |(at, grant)| {
-        grant.rules().enumerate().filter_map(move |(index, (field, rule, origin))| {
-            if *origin == Origin::Default || rule.is_loosest(field.kind) {
-                return None;
-            }
-            let mut mutant = policy.clone();
-            let any = GRANT_FIELDS.get(index)?.kind.any();
-            mutant.grants.get_mut(at)?.rules.state(index, any, origin.clone());
-            Some((grant.path(field), origin.clone(), mutant))
-        })
-    });
-    points.chain(grants)
 }
 
 impl Suite {
@@ -212,7 +191,7 @@ fn allowed_case(policy: &Policy, point: Point) -> Option<Case> {
         let grant = policy.grants().first()?;
         let rules: Vec<_> = grant.rules().map(|(field, rule, _)| (field, rule)).collect();
         let facts = search::admitted(GRANT_FIELDS, &rules).ok()?;
-        facts.text(Key::SecretResource, &grant.resource().sample())
+        facts.text(Key::SecretResource, &sample_resource(grant.resource()))
     } else {
         let rules: Vec<_> = policy.rules(point).map(|(field, rule, _)| (field, rule)).collect();
         search::admitted(point.fields(), &rules).ok()?
@@ -244,11 +223,16 @@ fn denied_case(
     if let Some((field, fact)) = field.and_then(|f| Some((f, witness.facts.get(f.key)?))) {
         facts.set(field.key, fact.clone());
     }
+    let of_one_world = facts.contradictions().is_empty();
+    let changed = !policy.decide(point, &facts).is_allow() && of_one_world;
+    let facts = if changed { facts } else { witness.facts.clone() };
     let decision = policy.decide(point, &facts);
-    let facts = if decision.is_allow() { witness.facts.clone() } else { facts };
-    let decision = policy.decide(point, &facts);
+    let name = match mutant.change.strip_prefix("also admits ") {
+        Some(what) => format!("{}: not {what}", mutant.rule),
+        None => format!("{} is enforced", mutant.rule),
+    };
     Case {
-        name: format!("{} is enforced", mutant.rule),
+        name,
         point,
         facts,
         expect: decision.verdict,

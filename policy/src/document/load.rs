@@ -1,7 +1,7 @@
 //! A whole document to the rules of every point and the grants.
 
 use super::{Header, MAX_GRANTS, Node, Sink, Value, parse_rule, pattern, suggest, tree::Entry};
-use crate::fields::{Field, GRANT_FIELDS, Point, SECTIONS};
+use crate::fields::{Field, GRANT_FIELDS, Point, SECTIONS, pattern_fault};
 use crate::rules::{Grant, Origin, Rules};
 
 /// What a document says, before the defaults are filled in.
@@ -92,6 +92,12 @@ fn load_grants(node: &Node, grants: &mut Vec<Grant>, sink: &mut Sink<'_>) {
     for entry in entries {
         let path = format!("secrets.{:?}", entry.key);
         match pattern(&entry.key) {
+            Ok(resource) if pattern_fault(&resource).is_some() => {
+                let fault = pattern_fault(&resource).unwrap_or_default();
+                let message = format!("no resource of the key broker protocol matches: {fault}");
+                let help = "write repository/type/tag, or a beginning of it and one `*`".to_owned();
+                sink.error_with_help(entry.offset, &path, message, Some(help));
+            }
             Ok(resource) => {
                 let mut grant = Grant { resource, rules: Rules::grant_defaults() };
                 grant.rules.origin = Origin::Stated(sink.site(entry.offset));

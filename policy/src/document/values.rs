@@ -1,8 +1,9 @@
 //! One field of a document to its rule.
 
 use super::{MAX_TEXT, Node, Sink, Value, members, structured, suggest};
+use crate::cmdline;
 use crate::fields::Kind;
-use crate::lattice::{ByteSet, Choice, Forbidden, Patterns, Range, Required};
+use crate::lattice::{ByteSet, Choice, Forbidden, Pattern, Patterns, Range, Required};
 use crate::rule::Rule;
 
 /// `major.minor.patch` with one to three parts, packed so that order of numbers is order of versions.
@@ -64,22 +65,40 @@ pub(crate) fn parse_rule(kind: Kind, node: &Node, path: &str, sink: &mut Sink<'_
         Kind::BytesDenied(len) => {
             Rule::Bytes(ByteSet::except(members::byte_strings(node, len, path, &expected, sink)?))
         }
-        Kind::Names { .. } => {
-            Rule::Names(Patterns::new(members::patterns(node, path, &expected, sink)?))
+        Kind::Names { list } => {
+            let patterns = members::patterns(node, path, &expected, sink)?;
+            Rule::Names(Patterns::new(if list { of_words(patterns) } else { patterns }))
         }
         Kind::Roots => Rule::Names(Patterns::new(members::roots(node, path, &expected, sink)?)),
-        Kind::NamesForbidden => {
-            Rule::Forbidden(Forbidden::new(members::patterns(node, path, &expected, sink)?))
-        }
+        Kind::NamesForbidden => Rule::Forbidden(Forbidden::new(of_words(members::patterns(
+            node, path, &expected, sink,
+        )?))),
         Kind::NamesRequired => {
             let texts = members::texts(node, path, &expected, sink)?;
-            Rule::Required(Required::all(texts.into_iter().map(|(_, text)| text.into())))
+            Rule::Required(Required::all(texts.into_iter().map(|(_, text)| cmdline::word(text))))
         }
         Kind::Bits(names) => Rule::Bits(structured::bits(node, names, path, sink)?),
         Kind::Tcb => Rule::Tcb(structured::tcb(node, path, sink)?),
         Kind::Egress => Rule::Egress(structured::egress(node, path, sink)?),
         Kind::Limit => Rule::Limit(structured::limit(node, path, sink)?),
     })
+}
+
+/// Patterns of words of the command line, written as rules know words. A prefix that ends within the two characters
+/// `--`, whose writing does not change, matches it beside what begins with `_`.
+fn of_words(patterns: Vec<Pattern>) -> Vec<Pattern> {
+    let mut out = Vec::with_capacity(patterns.len());
+    for pattern in patterns {
+        if !pattern.is_prefix() {
+            out.push(Pattern::exact(&cmdline::word(pattern.text())));
+            continue;
+        }
+        if matches!(pattern.text(), "-" | "--") {
+            out.push(Pattern::exact("--"));
+        }
+        out.push(Pattern::prefix(&cmdline::prefix(pattern.text())));
+    }
+    out
 }
 
 fn refuse<T>(node: &Node, path: &str, expected: &str, sink: &mut Sink<'_>) -> Option<T> {

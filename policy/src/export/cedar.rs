@@ -1,34 +1,23 @@
-//! Cedar: a schema, and one `permit` for each point and grant; nothing else permits anything.
+//! Cedar: one `permit` for each point and grant; nothing else permits anything.
 //!
-//! Cedar cannot quantify over a list with a pattern or a range, so a list of texts or end points is
-//! decided by one more request for each element, with the action named after the fact: a request is
-//! admitted when the request of its point and those of all elements are. An error skips a permit, which
-//! denies.
+//! One request is the whole question: an export whose `Allow` had to be confirmed by further requests would
+//! admit whatever a caller forgets to ask. Cedar cannot quantify over a set with a pattern or a range, so a
+//! list of texts or end points is a record with its `count` and one optional attribute for each element
+//! ([`slots`]); the permit checks that exactly the first `count` are there, and each of them. More elements
+//! than the record can hold are denied; a policy whose permit would grow beyond all bounds is refused
+//! ([`CedarError`]). An error skips a permit, which denies.
 
-use super::{bit_list, choice_name};
-use crate::fields::{Field, GRANT_FIELDS, Key, Kind, Point};
+use super::cedar_schema::{attribute, by_element, slots};
+use super::{CedarError, bit_list, choice_name, fact_path};
+use crate::fields::{Field, Key, Kind, Point};
 use crate::lattice::{Choice, EgressBlock, Lattice, Pattern, Patterns, Protocol, Tcb};
 use crate::policy::Policy;
 use crate::rule::Rule;
-use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-/// A fact's path as a Cedar attribute.
-pub(super) fn attribute(key: Key) -> String {
-    key.path().replace('.', "_")
-}
-
-/// Whether the elements of the fact are decided by requests of their own.
-pub(super) const fn by_element(kind: Kind) -> bool {
-    matches!(
-        kind,
-        Kind::Names { list: true }
-            | Kind::NamesForbidden
-            | Kind::NamesRequired
-            | Kind::Roots
-            | Kind::Egress
-    )
-}
+/// Most bytes of the condition of one rule. Every slot repeats the rule's patterns or blocks; 20,000 patterns in
+/// 64 slots would be a document that no engine reads.
+const MOST_BYTES: usize = 4 << 20;
 
 /// A Cedar string literal.
 pub(super) fn text(text: &str) -> String {
@@ -60,64 +49,55 @@ fn pattern(variable: &str, pattern: &Pattern) -> String {
 }
 
 fn one_of(variable: &str, patterns: &Patterns) -> String {
-    let all: Vec<String> = patterns.patterns().iter().map(|p| pattern(variable, p)).collect();
+    let (open, exact): (Vec<&Pattern>, Vec<&Pattern>) =
+        patterns.patterns().iter().partition(|p| p.is_prefix());
+    let mut all: Vec<String> = open.into_iter().map(|p| pattern(variable, p)).collect();
+    if !exact.is_empty() {
+        let exact = set_of(exact.into_iter().map(|p| p.text().to_owned()));
+        all.push(format!("{exact}.contains({variable})"));
+    }
     if all.is_empty() { "false".into() } else { format!("({})", all.join(" || ")) }
 }
 
-/// The policy as Cedar policies. Use them with [`cedar_schema`].
-#[must_use]
-pub fn cedar(policy: &Policy) -> String {
+/// The policy as Cedar policies. Use them with [`super::cedar_schema`].
+///
+/// # Errors
+/// A rule whose condition would be longer than 4 MiB.
+pub fn cedar(policy: &Policy) -> Result<String, CedarError> {
     let mut out = format!("// Policy {} (SHA-256 {})\n", text(policy.name()), policy.hash_hex());
     for point in Point::ALL.into_iter().filter(|point| *point != Point::Secrets) {
-        let rules: Vec<(&Field, &Rule)> = policy.rules(point).map(|(f, r, _)| (f, r)).collect();
-        let conditions = rules.iter().flat_map(|(field, rule)| conditions(field, rule));
-        out.push_str(&permit(point.name(), conditions.collect()));
-        let mut seen = BTreeSet::new();
-        for (field, _) in &rules {
-            if by_element(field.kind) && seen.insert(field.key) {
-                let of_key = rules.iter().filter(|(other, _)| other.key == field.key);
-                let elements = of_key.filter_map(|(_, rule)| element_condition(rule));
-                out.push_str(&permit(field.key.path(), elements.collect()));
-            }
-        }
+        let rules = policy.rules(point).map(|(field, rule, _)| condition(field, rule));
+        let conditions: Result<Vec<_>, _> = rules.collect();
+        out.push_str(&permit(point, conditions?.into_iter().flatten()));
     }
     for grant in policy.grants() {
-        let resource = attribute(Key::SecretResource);
+        let resource = attribute(Key::SecretResource.path());
         let variable = format!("context.{resource}");
-        let mut all =
-            vec![format!("context has {resource} && {}", pattern(&variable, grant.resource()))];
-        for (field, rule, _) in grant.rules() {
-            all.extend(conditions(field, rule));
-        }
-        out.push_str(&permit(Point::Secrets.name(), all));
+        let name = format!("context has {resource} && {}", pattern(&variable, grant.resource()));
+        let rules = grant.rules().map(|(field, rule, _)| condition(field, rule));
+        let conditions: Result<Vec<_>, _> = rules.collect();
+        let all = std::iter::once(name).chain(conditions?.into_iter().flatten());
+        out.push_str(&permit(Point::Secrets, all));
     }
-    out
+    Ok(out)
 }
 
-fn permit(action: &str, conditions: Vec<String>) -> String {
-    let head = format!("\npermit (principal, action == Action::\"{action}\", resource)");
-    let body: String = conditions.into_iter().map(|c| format!("\nwhen {{ {c} }}")).collect();
+fn permit(point: Point, conditions: impl Iterator<Item = String>) -> String {
+    let head = format!("\npermit (principal, action == Action::\"{point}\", resource)");
+    let body: String = conditions.map(|c| format!("\nwhen {{ {c} }}")).collect();
     format!("{head}{body};\n")
 }
 
-/// What the request of the point has to fulfil for the rule.
-fn conditions(field: &Field, rule: &Rule) -> Option<String> {
+/// What the request has to fulfil for the rule; `None` when it is not looked at.
+fn condition(field: &Field, rule: &Rule) -> Result<Option<String>, CedarError> {
     if field.key == Key::Setting || rule.is_any() {
-        return None;
+        return Ok(None);
     }
-    let name = attribute(field.key);
+    let name = attribute(&fact_path(field));
     let here = format!("context has {name}");
     let x = format!("context.{name}");
     let condition = match rule {
-        // The elements have requests of their own; that there is a list is decided here.
-        Rule::Names(_) | Rule::Forbidden(_) if by_element(field.kind) => "true".into(),
-        Rule::Egress(_) => "true".into(),
-        Rule::Required(required) => match required.texts() {
-            Some(texts) => {
-                format!("{x}.containsAll({})", set_of(texts.iter().map(ToString::to_string)))
-            }
-            None => "false".into(),
-        },
+        _ if by_element(field.kind) => elements(field, rule, &x)?,
         Rule::Choice(choice) if field.kind == Kind::FlagEach => {
             let on = [false, true].into_iter().filter(|on| choice.admits(u64::from(*on)));
             let on: Vec<String> = on.map(|on| on.to_string()).collect();
@@ -135,9 +115,44 @@ fn conditions(field: &Field, rule: &Rule) -> Option<String> {
             format!("{x} <= {max}")
         }
         _ if rule.is_empty() => "false".into(),
-        rule => scalar(field.kind, rule, &x)?,
+        rule => scalar(field.kind, rule, &x).unwrap_or_else(|| "false".into()),
     };
-    Some(format!("{here} && {condition}"))
+    Ok(Some(format!("{here} && {condition}")))
+}
+
+/// A condition on the record of a list: that its slots are filled from the first on, `count` of them, and what
+/// the rule demands of each, or of all together.
+fn elements(field: &Field, rule: &Rule, x: &str) -> Result<String, CedarError> {
+    let slots = slots(field.kind);
+    let mut out = format!("{x}.count >= 0 && {x}.count <= {slots}");
+    for slot in 0..slots {
+        out.push_str(&format!(" && ({x} has e{slot}) == ({x}.count > {slot})"));
+    }
+    let too_long = |bytes: usize| CedarError::TooLong { rule: field.path, bytes };
+    if let Rule::Required(required) = rule {
+        let Some(texts) = required.texts() else { return Ok("false".into()) };
+        for wanted in texts {
+            let wanted = text(wanted);
+            let one = |slot: usize| format!("({x} has e{slot} && {x}.e{slot} == {wanted})");
+            let any: Vec<String> = (0..slots).map(one).collect();
+            out.push_str(&format!(" && ({})", any.join(" || ")));
+            if out.len() > MOST_BYTES {
+                return Err(too_long(out.len()));
+            }
+        }
+        return Ok(out);
+    }
+    for slot in 0..slots {
+        let element = format!("{x}.e{slot}");
+        let condition = element_condition(rule, &element);
+        // Each slot costs as much as the first, so the first one tells.
+        let bytes = condition.len().saturating_mul(slots);
+        if bytes > MOST_BYTES {
+            return Err(too_long(bytes));
+        }
+        out.push_str(&format!(" && (if {x} has e{slot} then {condition} else true)"));
+    }
+    Ok(out)
 }
 
 fn scalar(kind: Kind, rule: &Rule, x: &str) -> Option<String> {
@@ -201,35 +216,30 @@ fn choice_condition(choice: Choice, kind: Kind, x: &str) -> String {
     }
 }
 
-/// What the request of an element has to fulfil for the rule.
-fn element_condition(rule: &Rule) -> Option<String> {
-    if rule.is_any() {
-        return None;
-    }
+/// What one element has to fulfil for the rule.
+fn element_condition(rule: &Rule, x: &str) -> String {
     match rule {
-        Rule::Names(patterns) => Some(one_of("context.element", patterns)),
-        Rule::Forbidden(forbidden) => {
-            Some(format!("!({})", one_of("context.element", forbidden.patterns())))
+        Rule::Names(patterns) => one_of(x, patterns),
+        Rule::Forbidden(forbidden) => format!("!({})", one_of(x, forbidden.patterns())),
+        Rule::Egress(set) if !set.is_empty() => {
+            let blocks: Vec<String> = set.blocks().map(|b| block(&b, x)).collect();
+            format!("({})", blocks.join(" || "))
         }
-        Rule::Egress(set) => {
-            let blocks: Vec<String> = set.blocks().map(|b| block(&b)).collect();
-            Some(if blocks.is_empty() { "false".into() } else { blocks.join(" || ") })
-        }
-        _ => None,
+        _ => "false".into(),
     }
 }
 
-fn block(b: &EgressBlock) -> String {
+fn block(b: &EgressBlock, x: &str) -> String {
     let ranges: Vec<String> = networks(b.first, b.last)
         .into_iter()
-        .map(|network| format!("context.address.isInRange(ip(\"{network}\"))"))
+        .map(|network| format!("{x}.address.isInRange(ip(\"{network}\"))"))
         .collect();
     let ports = if b.protocol == Protocol::Icmp {
         String::new()
     } else {
-        format!(" && context.port >= {} && context.port <= {}", b.ports.0, b.ports.1)
+        format!(" && {x}.port >= {} && {x}.port <= {}", b.ports.0, b.ports.1)
     };
-    format!("(context.protocol == \"{}\"{ports} && ({}))", b.protocol.name(), ranges.join(" || "))
+    format!("({x}.protocol == \"{}\"{ports} && ({}))", b.protocol.name(), ranges.join(" || "))
 }
 
 /// The CIDR networks whose union is the range of addresses.
@@ -258,60 +268,4 @@ fn networks(first: IpAddr, last: IpAddr) -> Vec<String> {
             _ => return out,
         }
     }
-}
-
-/// The type of a fact in the Cedar schema.
-fn cedar_type(kind: Kind) -> &'static str {
-    match kind {
-        Kind::Flag => "Bool",
-        Kind::FlagEach => "Set<Bool>",
-        Kind::Choice(_) | Kind::BytesAllowed(_) | Kind::BytesDenied(_) | Kind::Names { list: false } => {
-            "String"
-        }
-        Kind::Names { list: true }
-        | Kind::Roots
-        | Kind::NamesForbidden
-        | Kind::NamesRequired
-        | Kind::Bits(_)
-        // End points have requests of their own; the list is only known to be there.
-        | Kind::Egress => "Set<String>",
-        Kind::Tcb => {
-            "{ generation: String, fmc: Long, bootloader: Long, tee: Long, snp: Long, microcode: Long }"
-        }
-        Kind::Limit => "{ in_second: Long, total: Long }",
-        _ => "Long",
-    }
-}
-
-/// The Cedar schema of every policy's export.
-#[must_use]
-pub fn cedar_schema() -> String {
-    let mut out = String::from("entity Host;\nentity Guest;\n");
-    let applies = "appliesTo { principal: [Host], resource: [Guest], context:";
-    for point in Point::ALL {
-        let secret = point == Point::Secrets;
-        let fields = if secret { GRANT_FIELDS } else { point.fields() };
-        let mut attributes = Vec::new();
-        let mut elements = Vec::new();
-        if secret {
-            attributes.push(format!("{}?: String", attribute(Key::SecretResource)));
-        }
-        for key in crate::search::keys(fields) {
-            attributes.push(format!("{}?: {}", attribute(key), cedar_type(key.kind())));
-            if by_element(key.kind()) {
-                let element = if key.kind() == Kind::Egress {
-                    "address: ipaddr, port: Long, protocol: String"
-                } else {
-                    "element: String"
-                };
-                elements.push(format!("action \"{}\" {applies} {{ {element} }} }};\n", key.path()));
-            }
-        }
-        out.push_str(&format!(
-            "action \"{point}\" {applies} {{ {} }} }};\n",
-            attributes.join(", ")
-        ));
-        out.extend(elements);
-    }
-    out
 }

@@ -1,14 +1,14 @@
-//! The requests of the Cedar export.
+//! The request of the Cedar export.
 
-use super::cedar::{attribute, by_element};
-use super::{bit_list, choice_name};
+use super::cedar_schema::{attribute, by_element, slots};
+use super::{CedarError, bit_list, choice_name, views};
 use crate::document::json::quote;
 use crate::fact::{Fact, Facts};
 use crate::fields::{GRANT_FIELDS, Key, Kind, Point};
 use crate::lattice::Tcb;
 use crate::search::keys;
 
-/// One request to Cedar. The principal is `Host::"host"`, the resource `Guest::"guest"`.
+/// The request to Cedar. The principal is `Host::"host"`, the resource `Guest::"guest"`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CedarRequest {
     /// The id of the action.
@@ -17,38 +17,62 @@ pub struct CedarRequest {
     pub context: String,
 }
 
-/// The requests that all have to be permitted for the input to be admitted at the point.
-#[must_use]
-pub fn cedar_requests(point: Point, facts: &Facts) -> Vec<CedarRequest> {
+/// The one request that asks whether the input is admitted at the point.
+///
+/// # Errors
+/// A list with more elements than a request can hold, or a number beyond Cedar's. Neither is left out or cut
+/// off: an answer to another question would be worse than none.
+pub fn cedar_request(point: Point, facts: &Facts) -> Result<CedarRequest, CedarError> {
     let fields = if point == Point::Secrets { GRANT_FIELDS } else { point.fields() };
     let mut wanted = keys(fields);
     if point == Point::Secrets {
         wanted.push(Key::SecretResource);
     }
-    let (mut attributes, mut elements) = (Vec::new(), Vec::new());
+    let mut attributes = Vec::new();
     for key in wanted {
-        let (kind, Some(fact)) = (key.kind(), facts.get(key)) else { continue };
-        if let Some(value) = value(kind, fact) {
-            attributes.push(format!("\"{}\":{value}", attribute(key)));
+        let Some(fact) = facts.get(key) else { continue };
+        if let Fact::CommandLine(line) = fact {
+            for (path, words) in views(key, line) {
+                let words: Vec<Fact> = words.iter().map(|word| Fact::Text(word.clone())).collect();
+                if let Some(value) = record(key, &words)? {
+                    attributes.push(format!("\"{}\":{value}", attribute(&path)));
+                }
+            }
+            continue;
         }
-        if let (true, Fact::List(items)) = (by_element(kind), fact) {
-            let contexts = items.iter().filter_map(element);
-            elements.extend(
-                contexts.map(|context| CedarRequest { action: key.path().into(), context }),
-            );
+        let value = match fact {
+            Fact::List(items) if by_element(key.kind()) => record(key, items)?,
+            fact => value(key, fact)?,
+        };
+        if let Some(value) = value {
+            attributes.push(format!("\"{}\":{value}", attribute(key.path())));
         }
     }
     let context = format!("{{{}}}", attributes.join(","));
-    let mut out = vec![CedarRequest { action: point.name().into(), context }];
-    out.append(&mut elements);
-    out
+    Ok(CedarRequest { action: point.name().into(), context })
+}
+
+/// A list as the record of its elements; `None` when one of them is not valid, which denies.
+fn record(key: Key, items: &[Fact]) -> Result<Option<String>, CedarError> {
+    let most = slots(key.kind());
+    if items.len() > most {
+        return Err(CedarError::TooMany { fact: key.path(), count: items.len(), most });
+    }
+    let mut out = format!("{{\"count\":{}", items.len());
+    for (slot, item) in items.iter().enumerate() {
+        let Some(element) = element(item) else { return Ok(None) };
+        out.push_str(&format!(",\"e{slot}\":{element}"));
+    }
+    out.push('}');
+    Ok(Some(out))
 }
 
 fn element(fact: &Fact) -> Option<String> {
     match fact {
-        Fact::Text(text) => Some(format!("{{\"element\":{}}}", quote(text))),
+        Fact::Text(text) => Some(quote(text)),
         Fact::Endpoint(e) => Some(format!(
-            "{{\"address\":{{\"__extn\":{{\"fn\":\"ip\",\"arg\":\"{}\"}}}},\"port\":{},\"protocol\":\"{}\"}}",
+            "{{\"address\":{{\"__extn\":{{\"fn\":\"ip\",\"arg\":\"{}\"}}}},\"port\":{},\
+             \"protocol\":\"{}\"}}",
             e.address.to_canonical(),
             e.port,
             e.protocol.name()
@@ -57,19 +81,17 @@ fn element(fact: &Fact) -> Option<String> {
     }
 }
 
-fn long(n: u64) -> i64 {
-    i64::try_from(n).unwrap_or(i64::MAX)
-}
-
-fn value(kind: Kind, fact: &Fact) -> Option<String> {
-    Some(match (kind, fact) {
+fn value(key: Key, fact: &Fact) -> Result<Option<String>, CedarError> {
+    let kind = key.kind();
+    let long = |n: u64| i64::try_from(n).map_err(|_| CedarError::Number { fact: key.path(), n });
+    Ok(Some(match (kind, fact) {
         (Kind::Bits(names), Fact::Number(mask)) => {
             let bits = bit_list(*mask, names).into_iter().map(|name| quote(&name));
             format!("[{}]", bits.collect::<Vec<_>>().join(","))
         }
         (Kind::Choice(_), Fact::Number(index)) => quote(choice_name(kind, *index)),
         (Kind::Flag | Kind::FlagEach, Fact::Number(n)) => (*n != 0).to_string(),
-        (_, Fact::Number(n)) => long(*n).to_string(),
+        (_, Fact::Number(n)) => long(*n)?.to_string(),
         (_, Fact::Text(text)) => quote(text),
         (_, Fact::Bytes(bytes)) => quote(&bytes.to_hex()),
         (_, Fact::Tcb(tcb)) => {
@@ -80,26 +102,27 @@ fn value(kind: Kind, fact: &Fact) -> Option<String> {
             format!("{{\"generation\":{}{levels}}}", quote(name.unwrap_or("unknown")))
         }
         (_, Fact::Usage(usage)) => {
-            format!("{{\"in_second\":{},\"total\":{}}}", long(usage.in_second), long(usage.total))
+            let (in_second, total) = (long(usage.in_second)?, long(usage.total)?);
+            format!("{{\"in_second\":{in_second},\"total\":{total}}}")
         }
         (Kind::CeilingEach, Fact::List(items)) => {
-            let numbers = items.iter().map(|item| match item {
-                Fact::Number(n) => Some(long(*n)),
-                _ => None,
-            });
-            let numbers: Option<Vec<i64>> = numbers.collect();
-            numbers?.into_iter().max().unwrap_or(-1).to_string()
+            let mut most = -1;
+            for item in items {
+                let Fact::Number(n) = item else { return Ok(None) };
+                most = most.max(long(*n)?);
+            }
+            most.to_string()
         }
-        (_, Fact::List(items)) => {
-            let items: Option<Vec<String>> = items
-                .iter()
-                .map(|item| match item {
-                    Fact::Endpoint(e) => Some(quote(&e.address.to_string())),
-                    item => value(kind, item),
-                })
-                .collect();
-            format!("[{}]", items?.join(","))
+        (Kind::FlagEach, Fact::List(items)) => {
+            let mut all = Vec::with_capacity(items.len());
+            for item in items {
+                let Fact::Number(n) = item else { return Ok(None) };
+                all.push((*n != 0).to_string());
+            }
+            format!("[{}]", all.join(","))
         }
-        (_, Fact::Endpoint(_) | Fact::Invalid(_)) => return None,
-    })
+        (_, Fact::List(_) | Fact::CommandLine(_) | Fact::Endpoint(_) | Fact::Invalid(_)) => {
+            return Ok(None);
+        }
+    }))
 }

@@ -1,22 +1,84 @@
 //! Exports to general policy languages, for systems that speak them: Rego and Cedar.
 //!
 //! An export decides `allow` exactly as this engine does on the same input; the differential tests run
-//! all three on random policies and inputs. Each export comes with the form of input it expects
-//! ([`rego_input`], [`cedar_requests`]): bit masks become lists of bit names, versions packed numbers, times
-//! seconds, byte strings hexadecimal, paths end with `/`. An invalid fact is left out of it.
+//! independent engines on random policies and inputs. One request is the whole question, and its answer the whole
+//! answer. Each export comes with the form of input it expects ([`rego_input`], [`cedar_request`]): bit masks
+//! become lists of bit names, versions packed numbers, times seconds, byte strings hexadecimal, paths end with
+//! `/`. The command line, which is a text for this engine, becomes three lists: `launch.cmdline` has its words,
+//! `launch.cmdline_seen` all that any reader takes for a word, `launch.cmdline_taken` what is in force
+//! ([`crate::CommandLine`]). An invalid fact is left out of it, which denies. What an export cannot say it refuses ([`CedarError`]).
 
 mod cedar;
 mod cedar_input;
+mod cedar_schema;
 mod rego;
 mod rego_input;
 
-pub use cedar::{cedar, cedar_schema};
-pub use cedar_input::{CedarRequest, cedar_requests};
+pub use cedar::cedar;
+pub use cedar_input::{CedarRequest, cedar_request};
+pub use cedar_schema::cedar_schema;
 pub use rego::rego;
 pub use rego_input::rego_input;
 
-use crate::fields::{BitNames, Kind};
+use crate::cmdline::CommandLine;
+use crate::fields::{BitNames, Field, Key, Kind};
 use crate::render;
+
+/// What the Cedar export cannot say.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CedarError {
+    /// A rule with too many patterns or blocks.
+    #[error(
+        "{rule}: its condition in Cedar would be {bytes} bytes long, for every element of the list repeats it; \
+         shorten the rule or export to Rego"
+    )]
+    TooLong {
+        /// The path of the field.
+        rule: &'static str,
+        /// About how long.
+        bytes: usize,
+    },
+    /// A list of the input with too many elements.
+    #[error("{fact}: {count} elements; a request to Cedar holds {most}: use the Rego export")]
+    TooMany {
+        /// The path of the fact.
+        fact: &'static str,
+        /// How many there are.
+        count: usize,
+        /// How many a request holds.
+        most: usize,
+    },
+    /// A number of the input that Cedar does not have.
+    #[error("{fact}: {n} is beyond the numbers of Cedar (2^63-1)")]
+    Number {
+        /// The path of the fact.
+        fact: &'static str,
+        /// The number.
+        n: u64,
+    },
+}
+
+/// The kinds of rules on a command line, each of which looks at a view of its own.
+const VIEWS: [(Kind, &str); 3] = [
+    (Kind::Names { list: true }, ""),
+    (Kind::NamesForbidden, "_seen"),
+    (Kind::NamesRequired, "_taken"),
+];
+
+/// The path of what a rule of this field looks at.
+fn fact_path(field: &Field) -> String {
+    view_path(field.key, field.kind)
+}
+
+fn view_path(key: Key, kind: Kind) -> String {
+    let view = VIEWS.iter().find(|(of, _)| *of == kind).map_or("", |(_, view)| view);
+    format!("{}{view}", key.path())
+}
+
+/// Each view of a command line with its path.
+fn views(key: Key, line: &CommandLine) -> impl Iterator<Item = (String, &[Box<str>])> {
+    VIEWS.iter().map(move |(kind, _)| (view_path(key, *kind), line.view(*kind)))
+}
 
 /// Every bit of a mask by name, as the exports write it.
 fn bit_list(mask: u64, names: &BitNames) -> Vec<String> {

@@ -1,12 +1,16 @@
 //! Rego (version 1): one rule for each field, one conjunction for each point.
 //!
 //! Every rule is written positively and names the fact it needs, so that a missing fact leaves it undefined
-//! and the request denied; the only negations are inside `every`, over facts that are known to be there.
+//! and the request denied. Engines differ in the corners of the language (one evaluates `not` inside `every` to
+//! the opposite, and admits what the policy forbids), so that neither is written: for all elements of a list a
+//! rule says that as many elements fulfil it as there are, for none that their number is zero; sets are
+//! intersected. Rego orders values of all types (null and booleans are below every number, texts above), so
+//! whatever is compared is known to have its type.
 
 use super::{bit_list, choice_name};
 use crate::document::json::quote;
 use crate::fields::{Field, GRANT_FIELDS, Key, Kind, Point};
-use crate::lattice::{Choice, EgressSet, Lattice, Pattern, Patterns, Protocol, Tcb};
+use crate::lattice::{Bits, Choice, EgressSet, Lattice, Pattern, Patterns, Protocol, Tcb};
 use crate::policy::Policy;
 use crate::rule::Rule;
 use std::net::IpAddr;
@@ -63,7 +67,7 @@ fn set_of(items: impl IntoIterator<Item = String>) -> String {
 
 /// The rule as Rego rules named `name`.
 fn write_rule(name: &str, field: &Field, rule: &Rule) -> String {
-    let fact = format!("input[\"{}\"]", field.key.path());
+    let fact = format!("input[\"{}\"]", super::fact_path(field));
     let head = format!("\n# {}\n", field.path);
     let single =
         |condition: &str| format!("{head}{name} if {{\n\tx := {fact}\n\t{condition}\n}}\n");
@@ -72,87 +76,126 @@ fn write_rule(name: &str, field: &Field, rule: &Rule) -> String {
     }
     match rule {
         Rule::Range(range) => {
-            let mut ends = Vec::new();
-            if range.min() > 0 {
-                ends.push(format!("X >= {}", range.min()));
-            }
-            if range.max() < u64::MAX {
-                ends.push(format!("X <= {}", range.max()));
-            }
-            let ends = ends.join("\n\t");
-            if field.kind.is_list() {
-                let ends = if range.is_empty() { "false" } else { &ends };
-                let inner = ends.replace('X', "e").replace("\n\t", "; ");
-                single(&format!("is_array(x)\n\tevery e in x {{ {inner} }}"))
+            let ends = |x: &str| {
+                let mut all = vec![format!("is_number({x})")];
+                if range.min() > 0 {
+                    all.push(format!("{x} >= {}", range.min()));
+                }
+                if range.max() < u64::MAX {
+                    all.push(format!("{x} <= {}", range.max()));
+                }
+                all
+            };
+            if !field.kind.is_list() {
+                single(&ends("x").join("\n\t"))
+            } else if range.is_empty() {
+                single(&none_at_all())
             } else {
-                single(&format!("is_number(x)\n\t{}", ends.replace('X', "x")))
+                single(&each(&ends("e").join("; ")))
             }
         }
         Rule::Bytes(set) => {
             let members = set_of(set.members().iter().map(crate::lattice::Bytes::to_hex));
-            let not = if set.is_except() { "not " } else { "" };
-            single(&format!("is_string(x)\n\t{not}x in {members}"))
+            let count = u8::from(!set.is_except());
+            single(&format!("is_string(x)\n\tcount({{x}} & {members}) == {count}"))
         }
-        Rule::Names(patterns) => write_names(name, field, patterns, &head, &fact, false),
+        Rule::Names(patterns) => write_names(name, field, patterns, single),
         Rule::Forbidden(forbidden) => {
-            write_names(name, field, forbidden.patterns(), &head, &fact, true)
+            let condition = format!("is_array(x)\n\t{} == 0", number_of(&format!("{name}_one(e)")));
+            format!("{}{}", single(&condition), matcher(name, forbidden.patterns()))
         }
         Rule::Required(required) => match required.texts() {
             Some(texts) => {
-                let texts = set_of(texts.iter().map(ToString::to_string));
-                single(&format!("is_array(x)\n\tevery t in {texts} {{ t in x }}"))
+                let all = set_of(texts.iter().map(ToString::to_string));
+                single(&format!("is_array(x)\n\t{} == {}", common(&all), texts.len()))
             }
             None => format!("{head}{name} if false\n"),
         },
-        Rule::Bits(bits) => {
-            let Kind::Bits(names) = field.kind else { return format!("{head}{name} if false\n") };
-            let (must, not) = (bit_list(bits.must(), names), bit_list(bits.must_not(), names));
-            single(&format!(
-                "is_array(x)\n\tevery b in {} {{ b in x }}\n\tevery b in x {{ not b in {} }}",
-                set_of(must),
-                set_of(not)
-            ))
-        }
+        Rule::Bits(bits) => single(&bits_condition(*bits, field.kind)),
         Rule::Choice(choice) => write_choice(*choice, field.kind, single),
         Rule::Tcb(floors) => Tcb::GENERATIONS
             .iter()
             .zip(floors.floors())
             .filter_map(|(generation, floor)| {
                 let levels = Tcb::PARTS.iter().zip((*floor)?);
-                let levels: String =
-                    levels.map(|(part, level)| format!("\n\tx.{part} >= {level}")).collect();
+                let levels: String = levels
+                    .map(|(part, level)| format!("\n\tis_number(x.{part})\n\tx.{part} >= {level}"))
+                    .collect();
                 Some(single(&format!("x.generation == \"{generation}\"{levels}")))
             })
             .collect(),
         Rule::Egress(set) => write_egress(name, set, single),
         Rule::Limit(limit) => single(&format!(
-            "x.in_second <= {}\n\tx.total <= {}",
-            limit.per_second(),
-            limit.total()
+            "{}\n\t{}",
+            at_most("x.in_second", limit.per_second()),
+            at_most("x.total", limit.total())
         )),
     }
 }
 
+fn at_most(x: &str, most: u64) -> String {
+    let end = if most == u64::MAX { String::new() } else { format!("\n\t{x} <= {most}") };
+    format!("is_number({x}){end}")
+}
+
+/// How many bits of both masks the list of set bits `x` has.
+fn bits_condition(bits: Bits, kind: Kind) -> String {
+    let Kind::Bits(names) = kind else { return "false".into() };
+    let mut body = String::from("is_array(x)");
+    for (mask, count) in [(bits.must(), bits.must().count_ones()), (bits.must_not(), 0)] {
+        if mask != 0 {
+            let all = set_of(bit_list(mask, names));
+            body.push_str(&format!("\n\t{} == {count}", common(&all)));
+        }
+    }
+    body
+}
+
+/// How many elements `e` of the list `x` fulfil the condition.
+fn number_of(condition: &str) -> String {
+    format!("count([e | some e in x; {condition}])")
+}
+
+/// That every element `e` of the list `x` fulfils the condition.
+fn each(condition: &str) -> String {
+    format!("is_array(x)\n\t{} == count(x)", number_of(condition))
+}
+
+/// That the list `x` has no elements: all that a rule which admits nothing leaves.
+fn none_at_all() -> String {
+    "is_array(x)\n\tcount(x) == 0".into()
+}
+
+/// How many members of the set are elements of the list `x`.
+fn common(set: &str) -> String {
+    format!("count({{e | some e in x}} & {set})")
+}
+
+/// The function `NAME_one`, which is true of what one of the patterns matches.
+fn matcher(name: &str, patterns: &Patterns) -> String {
+    let one = |pattern: &Pattern| format!("\n{name}_one(e) if {}\n", match_one("e", pattern));
+    patterns.patterns().iter().map(one).collect()
+}
+
 fn write_egress(name: &str, set: &EgressSet, single: impl Fn(&str) -> String) -> String {
-    let matcher: String = set
-                .blocks()
-                .map(|b| {
-                    let icmp = b.protocol == Protocol::Icmp;
-                    let ports = if icmp {
-                        String::new()
-                    } else {
-                        format!("; e.port >= {}; e.port <= {}", b.ports.0, b.ports.1)
-                    };
-                    format!(
-                        "\n{name}_one(e) if {{ e.protocol == \"{}\"; e.hex >= \"{}\"; e.hex <= \"{}\"{ports} }}\n",
-                        b.protocol.name(),
-                        hex_address(b.first),
-                        hex_address(b.last)
-                    )
-                })
-                .collect();
-    let condition = if set.is_empty() { "false".into() } else { format!("{name}_one(e)") };
-    format!("{}{matcher}", single(&format!("is_array(x)\n\tevery e in x {{ {condition} }}")))
+    if set.is_empty() {
+        return single(&none_at_all());
+    }
+    let mut out = single(&each(&format!("{name}_one(e)")));
+    for b in set.blocks() {
+        let ports = match b.protocol {
+            Protocol::Icmp => String::new(),
+            _ => format!("; is_number(e.port); e.port >= {}; e.port <= {}", b.ports.0, b.ports.1),
+        };
+        out.push_str(&format!(
+            "\n{name}_one(e) if {{ e.protocol == \"{}\"; is_string(e.hex); e.hex >= \"{}\"; \
+             e.hex <= \"{}\"{ports} }}\n",
+            b.protocol.name(),
+            hex_address(b.first),
+            hex_address(b.last)
+        ));
+    }
+    out
 }
 
 fn write_choice(choice: Choice, kind: Kind, single: impl Fn(&str) -> String) -> String {
@@ -161,13 +204,11 @@ fn write_choice(choice: Choice, kind: Kind, single: impl Fn(&str) -> String) -> 
             let count = u64::try_from(names.len()).unwrap_or(0);
             let admitted = (0..count).filter(|index| choice.admits(*index));
             let names = set_of(admitted.map(|index| choice_name(kind, index).to_owned()));
-            single(&format!("x in {names}"))
+            single(&format!("count({{x}} & {names}) == 1"))
         }
         Kind::FlagEach => {
-            let on = [false, true].into_iter().filter(|on| choice.admits(u64::from(*on)));
-            let on: Vec<String> = on.map(|on| format!("e == {on}")).collect();
-            let condition = on.first().cloned().unwrap_or_else(|| "false".into());
-            single(&format!("is_array(x)\n\tevery e in x {{ {condition} }}"))
+            let on = [false, true].into_iter().find(|on| choice.admits(u64::from(*on)));
+            single(&on.map_or_else(none_at_all, |on| each(&format!("e == {on}"))))
         }
         _ => single(&format!("x == {}", choice.admits(1))),
     }
@@ -177,23 +218,17 @@ fn write_names(
     name: &str,
     field: &Field,
     patterns: &Patterns,
-    head: &str,
-    fact: &str,
-    forbidden: bool,
+    single: impl Fn(&str) -> String,
 ) -> String {
-    let matcher: String = patterns
-        .patterns()
-        .iter()
-        .map(|pattern| format!("\n{name}_one(e) if {}\n", match_one("e", pattern)))
-        .collect();
-    let matches = if patterns.is_empty() { "false".to_owned() } else { format!("{name}_one(e)") };
-    let condition = if forbidden { format!("not {name}_one(e)") } else { matches };
-    let body = if field.kind.is_list() {
-        format!("is_array(x)\n\tevery e in x {{ {condition} }}")
+    if patterns.is_empty() {
+        return single(&none_at_all());
+    }
+    let condition = if field.kind.is_list() {
+        each(&format!("{name}_one(e)"))
     } else {
-        format!("is_string(x)\n\t{}", condition.replace("(e)", "(x)"))
+        format!("is_string(x)\n\t{name}_one(x)")
     };
-    format!("{head}{name} if {{\n\tx := {fact}\n\t{body}\n}}\n{matcher}")
+    format!("{}{}", single(&condition), matcher(name, patterns))
 }
 
 /// An address as text whose order is the order of addresses, families apart.

@@ -1,7 +1,7 @@
 //! The input of the Rego export.
 
 use super::rego::hex_address;
-use super::{bit_list, choice_name};
+use super::{bit_list, choice_name, views};
 use crate::document::json::quote;
 use crate::fact::Fact;
 use crate::fields::Kind;
@@ -16,6 +16,13 @@ pub fn rego_input(input: &Input) -> String {
         parts.push(format!("\"point\":\"{point}\""));
     }
     for (key, fact) in input.facts.iter() {
+        if let Fact::CommandLine(line) = fact {
+            for (path, words) in views(key, line) {
+                let words: Vec<String> = words.iter().map(|word| quote(word)).collect();
+                parts.push(format!("\"{path}\":[{}]", words.join(",")));
+            }
+            continue;
+        }
         if let Some(value) = value(key.kind(), fact) {
             parts.push(format!("\"{}\":{value}", key.path()));
         }
@@ -55,6 +62,6 @@ fn value(kind: Kind, fact: &Fact) -> Option<String> {
             let items: Option<Vec<String>> = items.iter().map(|item| value(kind, item)).collect();
             format!("[{}]", items?.join(","))
         }
-        (_, Fact::Invalid(_)) => return None,
+        (_, Fact::CommandLine(_) | Fact::Invalid(_)) => return None,
     })
 }

@@ -88,7 +88,8 @@ pub(super) const LAUNCH: &[Field] = &[
         Kind::Names { list: true },
         [
             NOTHING,
-            "What each word of the kernel command line must match.",
+            "What each word of the kernel command line must match, taken apart as the kernel does it; `--` and what \
+             follows it, which is init's, are words, too. In the name of a parameter `-` and `_` are the same.",
             BY,
             "`init=/bin/sh` or a disabled mitigation turns a good image into a bad guest.",
         ],
@@ -99,8 +100,9 @@ pub(super) const LAUNCH: &[Field] = &[
         Kind::NamesForbidden,
         [
             "[]",
-            "Words that the kernel command line must not have; wins over `cmdline_allow`. In the name of a parameter the \
-         kernel takes `-` and `_` for the same: forbid both.",
+            "Words that the kernel command line must not have, whoever reads it: the kernel, who cuts it at every blank \
+             (an initramfs, scripts, x86 code of the kernel), or who drops every quote. Wins over `cmdline_allow`. In \
+             the name of a parameter `-` and `_` are the same.",
             BY,
             "A word that a broad `cmdline_allow` lets through weakens the guest.",
         ],
@@ -111,7 +113,8 @@ pub(super) const LAUNCH: &[Field] = &[
         Kind::NamesRequired,
         [
             "[]",
-            "Words that the kernel command line must have.",
+            "Words that must be in force as kernel parameters: before `--`, and not overridden by a later word of the \
+             same name. In the name of a parameter `-` and `_` are the same.",
             BY,
             "A hardening word is left out without anyone noticing.",
         ],

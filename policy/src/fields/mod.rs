@@ -13,12 +13,14 @@ mod kind;
 mod launch;
 mod network;
 mod points;
+mod resource;
 mod resources;
 mod secrets;
 
 pub use keys::Key;
 pub use kind::{BitNames, FLAG, Kind};
 pub use points::{Point, SECTIONS};
+pub(crate) use resource::{pattern_fault, resource_fault, resource_outside, sample_resource};
 pub use secrets::GRANT_FIELDS;
 
 /// One field of a policy document.

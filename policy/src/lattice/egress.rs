@@ -162,6 +162,32 @@ impl EgressSet {
         self.combine(other, |a, b| a && !b).sample()
     }
 
+    /// What `self` admits and `other` does not.
+    #[must_use]
+    pub fn without(&self, other: &Self) -> Self {
+        self.combine(other, |a, b| a && !b)
+    }
+
+    /// How many addresses of a family can be reached over the port and protocol by which most can, and one end
+    /// point of them; `None` when none can.
+    #[must_use]
+    pub fn widest(&self, v6: bool) -> Option<(u128, Endpoint)> {
+        let of_family = Protocol::ALL
+            .iter()
+            .filter_map(|(_, protocol)| Some((*protocol, self.planes.get(plane(v6, *protocol))?)));
+        let all = of_family.flat_map(|(protocol, segments)| {
+            segments.iter().filter_map(move |segment| {
+                let sizes = segment.addresses.iter().map(|(a, b)| (b - a).saturating_add(1));
+                let count = sizes.fold(0u128, u128::saturating_add);
+                let (first, last) = segment.addresses.iter().max_by_key(|(a, b)| b - a)?;
+                // The middle of the widest range is a better example than its end.
+                let address = address(v6, first + (last - first) / 2);
+                Some((count, Endpoint { address, port: segment.ports.0, protocol }))
+            })
+        });
+        all.max_by_key(|(count, _)| *count)
+    }
+
     fn combine(&self, other: &Self, op: impl Fn(bool, bool) -> bool + Copy) -> Self {
         let mut planes: [Vec<Segment>; 6] = Default::default();
         for ((out, a), b) in planes.iter_mut().zip(&self.planes).zip(&other.planes) {

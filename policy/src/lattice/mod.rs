@@ -20,7 +20,7 @@ mod tcb;
 
 pub use bits::Bits;
 pub(crate) use bytes::write_hex;
-pub use bytes::{ByteSet, Bytes, hex};
+pub use bytes::{ByteSet, Bytes, hex, hex_digit};
 pub use choice::Choice;
 pub use egress::{EgressBlock, EgressSet, Endpoint, Protocol};
 pub use limit::{Limit, Usage};

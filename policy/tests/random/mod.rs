@@ -56,6 +56,9 @@ impl Random {
 
 const TEXTS: [&str; 7] = ["a", "b", "ab", "abc", "ba", "a*b", "ü"];
 const PATTERNS: [&str; 8] = ["a", "b", "ab", "a*", "ab*", "b*", "abc*", "ü"];
+/// Names of secrets, and one that is none.
+const RESOURCES: [&str; 7] =
+    ["a/x/y", "b/x/y", "ab/x/y", "ab/c/d", "ba/x/y", "a/../b/x/y", "c/d/e"];
 const ROOTS: [&str; 4] = ["/a", "/a/b", "/b", "/ab"];
 const PATHS: [&str; 6] = ["/a/x", "/a/b/x", "/b/x", "/ab/x", "/c", "/a"];
 const CIDRS: [&str; 7] = [
@@ -184,7 +187,8 @@ pub fn policy_text(r: &mut Random) -> String {
     for point in Point::ALL {
         out.push_str(&fields_text(point.fields(), r, 95, |field| field.path.to_owned()));
     }
-    let patterns = [vec!["a*", "b"], vec!["ab*", "b*"], vec!["a", "ab", "b"], vec!["c*"]];
+    let patterns =
+        [vec!["a*", "b/x/y"], vec!["ab/x*", "b*"], vec!["a/x/y", "ab/x/y", "b/x/y"], vec!["c*"]];
     for pattern in &patterns[usize::try_from(r.below(4)).unwrap()] {
         out.push_str(&format!("[secrets.\"{pattern}\"]\n"));
         out.push_str(&fields_text(GRANT_FIELDS, r, 95, |field| field.name().to_owned()));
@@ -199,7 +203,9 @@ pub fn policy(r: &mut Random) -> Policy {
 }
 
 fn text_fact(key: Key, r: &mut Random) -> Fact {
-    let facts = if key.kind() == Kind::Roots {
+    let facts = if key == Key::SecretResource {
+        Facts::new().text(key, r.pick(&RESOURCES))
+    } else if key.kind() == Kind::Roots {
         Facts::new().text(key, r.pick(&PATHS))
     } else {
         Facts::new().text(key, r.pick(&TEXTS))

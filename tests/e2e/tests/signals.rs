@@ -40,8 +40,8 @@ fn killing_the_supervisor_leaves_no_process_name_or_file() {
 fn killing_the_vmm_process_is_reported_as_the_hosts_failure() {
     let left = BOOT.scenario("vmm-killed");
     assert_eq!(left.status, 1, "{}", left.err);
-    assert!(left.err.contains("the vmm process ended without a word"), "{}", left.err);
-    assert!(left.err.contains("signal 9") || left.err.contains("SIGKILL"), "{}", left.err);
+    assert!(left.err.contains("the vmm process was killed from outside"), "{}", left.err);
+    assert!(left.err.contains("signal 9") && left.err.contains("memory"), "{}", left.err);
     assert_eq!(left.remains, "");
 }
 

@@ -61,7 +61,8 @@ fn main() {
     let own = time(2_000, || {
         black_box(black_box(&policy).decide(Point::Launch, black_box(&facts)));
     });
-    let few = facts.clone().texts(casemate_policy::Key::LaunchCmdline, ["lockdown=confidentiality"]);
+    let few =
+        facts.clone().texts(casemate_policy::Key::LaunchCmdline, ["lockdown=confidentiality"]);
     let one_word = time(2_000, || {
         black_box(black_box(&policy).decide(Point::Launch, black_box(&few)));
     });
@@ -72,10 +73,10 @@ fn main() {
         black_box(rego.allows(black_box(input.clone())));
     });
     let cedar = Cedar::new(&policy);
-    let requests = cedar.requests(Point::Launch, &facts);
-    assert!(cedar.allows(&requests));
+    let request = cedar.request(Point::Launch, &facts);
+    assert!(cedar.allows(&request));
     let by_cedar = time(50, || {
-        black_box(cedar.allows(black_box(&requests)));
+        black_box(cedar.allows(black_box(&request)));
     });
     let denied_facts = facts.clone().text(casemate_policy::Key::LaunchTenant, "mallory");
     let denied = time(500, || {

@@ -1,10 +1,10 @@
 //! Two independent evaluators of exported policies.
 
+use casemate_policy::{Facts, Input, Point, Policy, export};
 use cedar_policy::{
     Authorizer, Context, Decision, Entities, EntityUid, PolicySet, Request, Schema, ValidationMode,
     Validator,
 };
-use casemate_policy::{Facts, Input, Point, Policy, export};
 
 /// The policy in regorus.
 pub struct Rego(regorus::Engine);
@@ -50,7 +50,7 @@ impl Cedar {
     #[must_use]
     pub fn new(policy: &Policy) -> Self {
         let (schema, _) = Schema::from_cedarschema_str(&export::cedar_schema()).unwrap();
-        let text = export::cedar(policy);
+        let text = export::cedar(policy).unwrap();
         let policies: PolicySet = text.parse().unwrap_or_else(|error| panic!("{error:?}\n{text}"));
         let result = Validator::new(schema.clone()).validate(&policies, ValidationMode::Strict);
         let errors: Vec<String> = result.validation_errors().map(ToString::to_string).collect();
@@ -64,26 +64,28 @@ impl Cedar {
         }
     }
 
-    /// The requests of an input.
+    /// The request of an input.
     #[must_use]
-    pub fn requests(&self, point: Point, facts: &Facts) -> Vec<Request> {
-        let request = |wanted: export::CedarRequest| {
-            let action: EntityUid = format!("Action::\"{}\"", wanted.action).parse().unwrap();
-            let context = Context::from_json_str(&wanted.context, Some((&self.schema, &action)));
-            let context = context.unwrap_or_else(|error| panic!("{error:?}\n{}", wanted.context));
-            let (principal, resource) = (self.principal.clone(), self.resource.clone());
-            Request::new(principal, action, resource, context, Some(&self.schema)).unwrap()
-        };
-        export::cedar_requests(point, facts).into_iter().map(request).collect()
+    pub fn request(&self, point: Point, facts: &Facts) -> Request {
+        let wanted = export::cedar_request(point, facts).unwrap();
+        assert_eq!(wanted.action, point.name());
+        self.raw_request(point, &wanted.context)
     }
 
-    /// Whether all requests are permitted.
+    /// A request with this context, whoever made it.
     #[must_use]
-    pub fn allows(&self, requests: &[Request]) -> bool {
-        requests.iter().all(|request| {
-            let response =
-                self.authorizer.is_authorized(request, &self.policies, &Entities::empty());
-            response.decision() == Decision::Allow
-        })
+    pub fn raw_request(&self, point: Point, context: &str) -> Request {
+        let action: EntityUid = format!("Action::\"{point}\"").parse().unwrap();
+        let read = Context::from_json_str(context, Some((&self.schema, &action)));
+        let context = read.unwrap_or_else(|error| panic!("{error:?}\n{context}"));
+        let (principal, resource) = (self.principal.clone(), self.resource.clone());
+        Request::new(principal, action, resource, context, Some(&self.schema)).unwrap()
+    }
+
+    /// Whether the request is permitted.
+    #[must_use]
+    pub fn allows(&self, request: &Request) -> bool {
+        let response = self.authorizer.is_authorized(request, &self.policies, &Entities::empty());
+        response.decision() == Decision::Allow
     }
 }

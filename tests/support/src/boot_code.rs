@@ -35,6 +35,36 @@ pub fn kernel() -> Vec<u8> {
     file
 }
 
+/// An ELF kernel of the same code with segments (flags, address, the code is in it) and so many headers of PT_NULL
+/// after each; it is entered where the code is.
+pub fn elf_of(segments: &[(u8, u64, bool)], nulls: usize) -> Vec<u8> {
+    const START: usize = 0x1000;
+    let code = [dx(0x604), out(STATUS), power_off()].concat();
+    let entry = segments.iter().find(|(_, _, code)| *code).unwrap().1 + 0x40;
+    let count = segments.len() * (1 + nulls);
+    let mut file = vec![0xf4_u8; START + 0x1000 * segments.len()];
+    let mut put = |at: usize, bytes: &[u8]| file[at..at + bytes.len()].copy_from_slice(bytes);
+    put(0, &[0; START]);
+    put(0, b"\x7fELF\x02\x01\x01");
+    put(0x10, &[2, 0, 62, 0, 1]);
+    put(0x18, &entry.to_le_bytes());
+    put(0x20, &[64]);
+    put(0x34, &[64, 0, 56, 0, count as u8, 0]);
+    for (index, (flags, address, has_code)) in segments.iter().enumerate() {
+        let (at, offset) = (64 + 56 * index * (1 + nulls), START + 0x1000 * index);
+        put(at, &[1, 0, 0, 0, *flags]);
+        // Offset, virtual and physical address, size in the file and in memory, alignment.
+        let words = [offset as u64, *address, *address, 0x1000, 0x2000, 0x1000];
+        for (word, value) in words.iter().enumerate() {
+            put(at + 8 + 8 * word, &value.to_le_bytes());
+        }
+        if *has_code {
+            put(offset + 0x40, &code);
+        }
+    }
+    file
+}
+
 /// An ELF kernel of the same code.
 pub fn elf() -> Vec<u8> {
     let mut file = vec![0_u8; 0x400];

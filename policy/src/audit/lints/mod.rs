@@ -1,0 +1,41 @@
+//! The tables of lints, one file a section.
+
+mod attestation;
+mod host;
+mod launch;
+mod network;
+mod resources;
+mod secrets;
+
+use super::Level;
+use super::danger::{Ask, Witness};
+use super::lint::Lint;
+
+const fn lint(
+    id: &'static str,
+    level: Level,
+    field: &'static str,
+    find: fn(&Ask<'_>) -> Option<Witness>,
+    message: &'static str,
+) -> Lint {
+    Lint { id, level, field, message, find }
+}
+
+/// Lints of single fields.
+pub(super) fn fields() -> impl Iterator<Item = &'static Lint> {
+    let tables = [host::LINTS, launch::LINTS, resources::LINTS, network::LINTS, attestation::LINTS];
+    tables.into_iter().flatten()
+}
+
+/// Lints of the fields of each grant.
+pub(super) fn grants() -> impl Iterator<Item = &'static Lint> {
+    secrets::LINTS.iter()
+}
+
+/// Whether a lint is about the protection of guests from the host.
+pub(super) fn for_protected_guests(lint: &Lint) -> bool {
+    let about_host = lint.field.starts_with("host.") && lint.field != "host.kernel";
+    let about_image = lint.field.starts_with("launch.")
+        && !matches!(lint.field, "launch.protection" | "launch.tenants" | "launch.cmdline_allow");
+    about_host || about_image || lint.field.starts_with("runtime.")
+}

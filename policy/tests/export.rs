@@ -1,0 +1,79 @@
+//! Exports: one request is the whole question, and what cannot be said is refused. That the answers agree with
+//! this engine's, `make policy-oracles` shows with engines that others wrote.
+#![allow(clippy::unwrap_used, clippy::panic, missing_docs, reason = "tests")]
+
+use casemate_policy::lattice::Usage;
+use casemate_policy::{Facts, Input, Key, Point, Policy, export};
+
+const HEAD: &str = "schema_version = 1\nmin_engine = \"0.1.0\"\n";
+const EXAMPLES: [&str; 3] = [
+    include_str!("../examples/production.toml"),
+    include_str!("../examples/ci.toml"),
+    include_str!("../examples/multi-tenant.toml"),
+];
+
+/// A caller that asks about the point and forgets to ask about each word of the command line must not be told
+/// Allow: there is nothing else to ask about.
+#[test]
+fn a_cedar_export_has_one_action_for_each_point_and_no_other() {
+    let schema = export::cedar_schema();
+    let actions: Vec<&str> = schema.matches("action \"").collect();
+    assert_eq!(actions.len(), Point::ALL.len());
+    for text in EXAMPLES {
+        let policy = Policy::load(text, "p.toml").unwrap();
+        let cedar = export::cedar(&policy).unwrap();
+        for permit in cedar.split("permit (").skip(1) {
+            let action = permit.split("Action::\"").nth(1).unwrap().split('"').next().unwrap();
+            assert!(Point::from_name(action).is_some(), "{action}");
+        }
+        assert!(!cedar.contains("&& true\n"), "a condition that says nothing:\n{cedar}");
+    }
+}
+
+#[test]
+fn a_cedar_request_holds_every_element_of_a_list_or_is_refused() {
+    let words: Vec<String> = (0..65).map(|n| format!("word{n}")).collect();
+    let facts = |count: usize| {
+        Facts::new().texts(Key::LaunchCmdline, words.iter().take(count).map(String::as_str))
+    };
+    let context = export::cedar_request(Point::Launch, &facts(64)).unwrap().context;
+    assert!(context.contains("\"count\":64") && context.contains("\"e63\":\"word63\""));
+    let refused = export::cedar_request(Point::Launch, &facts(65)).unwrap_err().to_string();
+    assert!(refused.contains("launch.cmdline: 65 elements"), "{refused}");
+}
+
+/// Cut off at 2^63-1 a number would be admitted by a ceiling that it is above.
+#[test]
+fn a_number_that_cedar_does_not_have_is_refused() {
+    let facts = Facts::new().number(Key::ResourcesVcpus, 1 << 63);
+    let refused = export::cedar_request(Point::Resources, &facts).unwrap_err().to_string();
+    assert!(refused.contains("resources.vcpus"), "{refused}");
+    let usage = Usage { in_second: 1, total: u64::MAX };
+    let facts = Facts::new().usage(Key::NetworkUsage, usage);
+    assert!(export::cedar_request(Point::EgressRate, &facts).is_err());
+}
+
+#[test]
+fn a_rule_that_no_cedar_engine_would_read_is_refused_with_its_name() {
+    let words: Vec<String> = (0..20_000).map(|n| format!("\"word{n}=*\"")).collect();
+    let text = format!("{HEAD}[launch]\ncmdline_allow = [{}]\n", words.join(","));
+    let policy = Policy::load(&text, "p.toml").unwrap();
+    let refused = export::cedar(&policy).unwrap_err().to_string();
+    assert!(refused.contains("launch.cmdline_allow"), "{refused}");
+    assert!(export::rego(&policy).contains("word19999="), "Rego says each pattern once");
+}
+
+/// `not` inside `every` is evaluated to the opposite by an engine that people use, and admits what is forbidden.
+#[test]
+fn a_rego_export_leans_on_no_negation_and_no_quantifier() {
+    for text in EXAMPLES.iter().copied().chain([Policy::strict_text(), Policy::permissive_text()]) {
+        let rego = export::rego(&Policy::load(text, "p.toml").unwrap());
+        let code = rego.lines().filter(|line| !line.starts_with('#'));
+        for line in code {
+            let words: Vec<&str> = line.split_whitespace().collect();
+            assert!(!words.contains(&"not") && !words.contains(&"every"), "{line}");
+        }
+    }
+    let input = Input { point: Some(Point::Host), facts: Facts::new().flag(Key::HostSnp, true) };
+    assert_eq!(export::rego_input(&input), "{\"point\":\"host\",\"host.snp\":true}");
+}
