@@ -8,9 +8,13 @@
 
 mod attest;
 mod files;
+mod guest_flags;
 #[cfg(feature = "vm")]
 mod host;
 mod log;
+mod log_options;
+mod log_read;
+mod log_replay;
 mod measure;
 mod numbers;
 mod out;

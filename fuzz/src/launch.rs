@@ -258,23 +258,29 @@ pub fn plan(data: &[u8]) {
 /// and what it takes for a kernel goes where the parameters can put it.
 pub fn kernel(data: &[u8]) {
     use casemate_hypervisor::launch::foreign::{foreign, program};
-    use casemate_hypervisor::launch::kernel::{KernelFault, KernelKind, recognise};
-    use casemate_kernel::Kernel;
+    use casemate_hypervisor::launch::kernel::{KernelFault, recognise, staged};
+    use casemate_kernel::{Kernel, KernelError};
     use casemate_layout::map::{DEVICE_HOLE, HIGH_START};
+    use casemate_layout::{KernelKind, Range};
 
     let file = file(data, good_elf);
     let parsed = Kernel::parse(&file);
     match recognise(&file) {
-        Ok(KernelKind::BzImage { address, setup, .. }) => {
-            assert!(matches!(parsed, Ok(Kernel::BzImage(_))));
-            assert!(address.checked_sub(setup).is_some_and(|start| start >= HIGH_START));
-        }
-        Ok(KernelKind::Elf { end }) => {
-            assert!(matches!(parsed, Ok(Kernel::Elf(_))) && program(&file).is_none());
-            assert!((HIGH_START..=DEVICE_HOLE.start).contains(&end));
+        Ok(image) => {
+            let high = Range::between(HIGH_START, DEVICE_HOLE.start);
+            assert!(image.memory.size != 0 && high.contains(image.memory));
+            assert!(parsed.is_ok());
+            let less = staged(&file).expect("recognised");
+            assert_eq!(less.is_some(), image.kind == KernelKind::Elf);
+            // What is staged instead of the file is the same kernel, and is staged as it is.
+            if let Some(less) = less {
+                assert_eq!(recognise(&less), Ok(image));
+                assert_eq!(staged(&less), Ok(Some(less)));
+            }
         }
         Err(fault) => {
-            assert!(parsed.is_err() || !matches!(fault, KernelFault::Image(_)));
+            let unfit = fault == KernelFault::Image(KernelError::DoesNotFit);
+            assert!(parsed.is_err() || unfit || !matches!(fault, KernelFault::Image(_)));
             let text = fault.to_string();
             assert!(text.len() < 400 && text.chars().all(|c| !c.is_control()), "{text:?}");
         }

@@ -73,6 +73,7 @@ pub const TARGETS: &[(&str, Body)] = &[
     ("boot_elf", boot::elf),
     ("boot_params", boot::params),
     ("policy_cases", policy::cases),
+    ("policy_cmdline", policy::cmdline),
     ("policy_compare", policy::compare),
     ("policy_document", policy::document),
     ("policy_input", policy::input),

@@ -15,7 +15,7 @@ use crate::kvm::KvmError;
 use crate::launch::measure::measure;
 use crate::launch::{LaunchError, LaunchPlan, linux};
 use casemate_layout::ports::mark;
-use casemate_policy_log::DecisionLog;
+use casemate_policy_log::LogFile;
 use casemate_sandbox::{Child, Layer, Layers, SandboxError, spawn};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
@@ -83,6 +83,7 @@ impl VmError {
     #[must_use]
     pub fn is_bad_input(&self) -> bool {
         match self {
+            Self::Decision(DecisionError::Log(e)) => e.is_bad_input(),
             Self::Decision(DecisionError::Policy(_))
             | Self::Config(_)
             | Self::Launch(_)
@@ -109,7 +110,7 @@ impl From<Errno> for VmError {
 pub fn run(
     config: &VmConfig,
     document: Option<&Path>,
-    log: Option<DecisionLog>,
+    log: Option<LogFile>,
     mut timeline: Timeline,
 ) -> Result<(End, Timeline), VmError> {
     let policy = policy_for(config, document)?;
