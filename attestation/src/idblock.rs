@@ -149,6 +149,23 @@ pub fn authenticate(
     Ok(out)
 }
 
+/// An authentication structure from its parts, ID key's first and author key's second: algorithm,
+/// signature (r and s of 72 bytes), key (curve; x and y of 72 bytes).
+pub(crate) fn assemble(
+    algorithms: (u32, u32),
+    signatures: (&[u8], &[u8]),
+    keys: ([&[u8]; 2], [&[u8]; 2]),
+) -> [u8; ID_AUTH_SIZE] {
+    let mut out = [0; ID_AUTH_SIZE];
+    put(&mut out, 0, &algorithms.0.to_le_bytes());
+    put(&mut out, 4, &algorithms.1.to_le_bytes());
+    put(&mut out, BLOCK_SIGNATURE, signatures.0);
+    put(&mut out, ID_KEY, &keys.0.concat());
+    put(&mut out, KEY_SIGNATURE, signatures.1);
+    put(&mut out, AUTHOR_KEY, &keys.1.concat());
+    out
+}
+
 /// The digests of the keys of a good authentication structure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct KeyDigests {

@@ -127,7 +127,8 @@ fn text(report: &[u8], vek: &[u8], name: &str) -> String {
     let fms = fms(report);
     format!(
         "# an attestation\nreport: {{\n{}  cpuid1eax_fms: {fms:#x}\n}}\n\
-         certificate_chain <\n  {name}: {}; ask_cert: 'x',\n  extras {{ key: \"k\" value: \"v\" }}\n>\n\
+         certificate_chain <\n  {name}: {}; ask_cert: 'x',\n  extras \
+         {{ key: \"k\" value: \"v\" }}\n>\n\
          product {{ name: SEV_PRODUCT_GENOA machine_stepping: {{ value: 1 }} }}\n",
         fields.concat(),
         quoted(vek)

@@ -49,11 +49,11 @@ pub enum Form {
     Hcl,
     /// SnpEvidence of Confidential Containers, fields in JSON.
     CocoJson,
+    /// An attestation of go-sev-guest, a protocol-buffer message.
+    GoSevGuest,
     /// Evidence of Confidential Containers from an Azure VM: HCL blob, quote of the vTPM, VCEK, in
     /// JSON.
     AzureVtpm,
-    /// An attestation of go-sev-guest, a protocol-buffer message.
-    GoSevGuest,
 }
 
 impl Form {
@@ -66,8 +66,8 @@ impl Form {
             Self::TsmJson => "configfs-tsm pair",
             Self::Hcl => "Azure HCL blob",
             Self::CocoJson => "CoCo SnpEvidence",
-            Self::AzureVtpm => "CoCo az-snp-vtpm evidence",
             Self::GoSevGuest => "go-sev-guest attestation",
+            Self::AzureVtpm => "CoCo az-snp-vtpm evidence",
         }
     }
 }
@@ -80,8 +80,8 @@ pub enum EvidenceError {
     TooLong(usize),
     /// None of the known forms.
     #[error(
-        "{0} bytes that are neither a report (1184 bytes, or these in hexadecimal or base64), a report \
-         with a table, an HCL blob, JSON, nor an attestation of go-sev-guest"
+        "{0} bytes that are neither a report (1184 bytes, or these in hexadecimal or base64), \
+         a report with a table, an HCL blob, JSON, nor an attestation of go-sev-guest"
     )]
     UnknownForm(usize),
     /// A form that another program turns into one that is read.

@@ -71,7 +71,7 @@ pub struct Machine<'a> {
     pub vcpus: u32,
     /// CPUID 1 EAX of the CPU model; used by QEMU alone.
     pub signature: u32,
-    /// SEV_FEATURES, such as 0x1.
+    /// SEV_FEATURES, such as 0x1, as they are given. KVM always sets bit 0, SNPActive.
     pub sev_features: u64,
     /// Hashes for a measured direct boot.
     pub hashes: Option<KernelHashes>,
@@ -83,18 +83,27 @@ impl Machine<'_> {
     /// # Errors
     /// [`MeasureError`] when firmware, hashes or vCPU number do not fit each other.
     pub fn launch_digest(&self) -> Result<Digest384, MeasureError> {
+        let mut digest = LaunchDigest::new();
+        self.measure(&mut digest)?;
+        Ok(digest.finish())
+    }
+
+    /// Measures the launch into a digest, which may remember its pages.
+    ///
+    /// # Errors
+    /// As [`Machine::launch_digest`].
+    pub fn measure(&self, digest: &mut LaunchDigest) -> Result<(), MeasureError> {
         if self.vcpus == 0 || self.vcpus > MAX_VCPUS {
             return Err(MeasureError::Vcpus(self.vcpus));
         }
-        let mut digest = LaunchDigest::new();
         digest.pages(PageKind::Normal, self.ovmf.gpa(), self.ovmf.image())?;
-        self.sections(&mut digest)?;
-        digest.vcpu(&self.vcpu(0xffff_fff0), self.sev_features);
+        self.sections(digest)?;
+        digest.vcpu_with(&self.vcpu(0xffff_fff0), self.sev_features);
         let ap = self.vcpu(self.ovmf.ap_reset);
         for _ in 1..self.vcpus {
-            digest.vcpu(&ap, self.sev_features);
+            digest.vcpu_with(&ap, self.sev_features);
         }
-        Ok(digest.finish())
+        Ok(())
     }
 
     fn sections(&self, digest: &mut LaunchDigest) -> Result<(), MeasureError> {

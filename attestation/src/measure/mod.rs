@@ -8,11 +8,12 @@
 
 mod hashes;
 mod igvm;
+mod igvm_kvm;
 mod machine;
 mod ovmf;
 
 pub use hashes::KernelHashes;
-pub use igvm::{IgvmLaunch, igvm_launch};
+pub use igvm::{IgvmIdBlock, IgvmLaunch, igvm_launch, igvm_measure};
 pub use machine::{Machine, Vmm, cpu_model, cpu_models, cpu_signature};
 pub use ovmf::{Ovmf, Section, SectionKind};
 
