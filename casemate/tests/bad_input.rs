@@ -420,7 +420,7 @@ fn impossible_snp_values_name_their_key_and_the_bit() {
         ("author_key_enabled = true", ["`snp.author_key_enabled`", "`snp.id_block`"]),
         ("certs = \"gone\"", ["`snp.certs`", "No such file"]),
         ("certs = \"empty\"", ["`snp.certs`", "empty"]),
-        ("certs = \"large\"", ["`snp.certs`", "16384"]),
+        ("certs = \"large\"", ["`snp.certs`", "16 KiB"]),
         ("certs = \"endless\"", ["`snp.certs`", "no end"]),
         ("polcy = 1", ["line 5", "polcy"]),
     ] {
