@@ -117,8 +117,10 @@ fn claims(facts: Facts, bound: &Bound) -> Facts {
     facts.texts(Key::AzurePcrs, pcrs.iter().map(String::as_str))
 }
 
-/// The levels of a TCB in the order of [`casemate_policy::lattice::Tcb::PARTS`]; a part that the generation does not have is zero.
-fn levels(tcb: Tcb, generation: Generation) -> casemate_policy::lattice::Tcb {
+/// The levels of a TCB in the order of [`casemate_policy::lattice::Tcb::PARTS`]; a part that the
+/// generation does not have is zero.
+#[must_use]
+pub fn levels(tcb: Tcb, generation: Generation) -> casemate_policy::lattice::Tcb {
     let level = |wanted: &str| {
         tcb.components(generation).find(|(name, _)| *name == wanted).map_or(0, |(_, level)| level)
     };

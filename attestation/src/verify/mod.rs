@@ -31,7 +31,7 @@ pub use chain::VerifiedVek;
 pub use check::{Check, Checks, Status, Text};
 pub use code::Code;
 pub use freshness::Demand;
-pub use isolation::{PolicyDecision, facts};
+pub use isolation::{PolicyDecision, facts, levels};
 pub use verdict::{Conclusion, Property, Seen, Verdict};
 
 pub use crate::cert::KeyKind;

@@ -2,6 +2,7 @@
 //! the policy decided.
 
 use crate::files::{read_file, write_file};
+use crate::log_options::{self, LogOptions};
 use crate::{Failure, Outcome};
 use casemate_attestation::context::Context;
 use casemate_attestation::document::Document;
@@ -9,7 +10,6 @@ use casemate_attestation::hex;
 use casemate_attestation::record::Inputs;
 use casemate_attestation::verify::{Demand, Verdict};
 use casemate_policy::{Input, Point};
-use casemate_policy_log::{DecisionLog, HeadPolicy, LogError, read_key};
 use clap::Args;
 use std::path::{Path, PathBuf};
 
@@ -34,15 +34,8 @@ pub struct Wanted {
     /// debug off, migration off.
     #[arg(long, value_name = "FILE")]
     policy: Option<PathBuf>,
-    /// Log what the isolation policy decides to this file, see `casemate log`.
-    #[arg(long, value_name = "FILE", requires = "policy")]
-    decision_log: Option<PathBuf>,
-    /// Sign the heads of the decision log with this key, see `casemate log key`.
-    #[arg(long, value_name = "FILE", requires = "decision_log")]
-    log_key: Option<PathBuf>,
-    /// Keep the newest head of the decision log in this file, too.
-    #[arg(long, value_name = "FILE", requires = "decision_log")]
-    log_head: Option<PathBuf>,
+    #[command(flatten)]
+    log: LogOptions,
     /// Write what a verified report shows as an input for `casemate policy explain` and `why-not`.
     #[arg(long, value_name = "FILE")]
     facts: Option<PathBuf>,
@@ -61,7 +54,7 @@ pub(super) fn gather(args: &Wanted, inputs: &mut Inputs) -> Outcome {
             Document::Appraisal(appraisal) => inputs.appraisal = *appraisal,
         }
     }
-    if args.decision_log.is_some() && inputs.policy.is_none() {
+    if args.log.decision_log.is_some() && inputs.policy.is_none() {
         let message = "--decision-log: an appraisal makes no decision of an isolation policy";
         return Err(Failure::BadInput(message.into()));
     }
@@ -115,13 +108,8 @@ pub(super) fn log(args: &Wanted, verdict: &Verdict) -> Outcome {
         let input = Input { point: Some(Point::Attestation), facts: made.facts.clone() };
         write_file(path, format!("{}\n", input.to_json()).as_bytes())?;
     }
-    let Some(path) = &args.decision_log else { return Ok(()) };
-    let bad = |error: LogError| Failure::BadInput(error.to_string());
-    let key = args.log_key.as_deref().map(read_key).transpose().map_err(bad)?;
-    let (mut log, _) = DecisionLog::open(path, key, HeadPolicy::default()).map_err(bad)?;
-    if let Some(head) = &args.log_head {
-        log.keep_head(head).map_err(bad)?;
-    }
+    let Some(file) = args.log.file()? else { return Ok(()) };
+    let mut log = log_options::open(file)?;
     log.decision(made.policy, Point::Attestation, &made.facts, &made.decision)
         .and_then(|()| log.close())
         .map_err(|error| Failure::Failed(error.to_string()))

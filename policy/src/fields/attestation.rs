@@ -1,10 +1,10 @@
 //! `[attestation]`: what a verified report must show.
 
 use super::launch::{GUEST_POLICY, STRICT_GUEST_POLICY};
-use super::{ANY, BitNames, Field, Key, Kind, NOTHING, field};
+use super::{ANY, BitNames, Enforcer, Field, Key, Kind, NOTHING, field};
 use crate::lattice::Tcb;
 
-const BY: &str = "the verifier, on a report whose signature and chain are good";
+const BY: &str = Enforcer::Verifier.text();
 
 /// Flags of PLATFORM_INFO (AMD 56860, table "PLATFORM_INFO field").
 const PLATFORM: &BitNames = &BitNames {

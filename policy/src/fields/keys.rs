@@ -34,6 +34,7 @@ keys! {
     HostGeneration = "host.generation",
     HostChip = "host.chip_id",
     HostTcb = "host.tcb",
+    HostFlaws = "host.flaws",
     LaunchProtection = "launch.protection",
     LaunchTenant = "launch.tenant",
     LaunchMeasurement = "launch.measurement",
