@@ -168,6 +168,18 @@ fn the_first_page_table_maps_low_memory_private_the_host_map_shared_and_nothing_
     assert_eq!(walk(&casemate_layout::paging::boot_table(0), 0x1_0000), Some(0x1_0000), "plain");
 }
 
+/// The measured code has no dependencies; these are what the field's crate says.
+#[test]
+fn page_table_bits_are_those_of_crate_x86_64() {
+    use casemate_layout::paging::{ENTRIES, LARGE, PRESENT, WRITABLE};
+    use x86_64::structures::paging::{PageSize, PageTable, PageTableFlags, Size2MiB, Size4KiB};
+    assert_eq!(PRESENT, PageTableFlags::PRESENT.bits());
+    assert_eq!(WRITABLE, PageTableFlags::WRITABLE.bits());
+    assert_eq!(LARGE, PageTableFlags::HUGE_PAGE.bits());
+    assert_eq!((map::PAGE_SIZE, map::LARGE_PAGE_SIZE), (Size4KiB::SIZE, Size2MiB::SIZE));
+    assert_eq!(ENTRIES, PageTable::new().iter().count());
+}
+
 #[test]
 fn ranges_split_into_what_they_were() {
     let range = Range { start: 0x1000, size: 0x3000 };
