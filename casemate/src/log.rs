@@ -1,18 +1,18 @@
-//! `casemate log`: verify and show decision logs, and make keys for them.
+//! `casemate log`: verify and show decision logs, and make keys for them. Replay is in `log_replay`.
 
+use crate::log_read::{failure, print_problems, public_key, read};
+use crate::log_replay::{self, ReplayArgs};
 use crate::out::outln;
-use crate::policy::files::printable;
 use crate::{Failure, Outcome};
+use casemate_foreign_text::{line, value};
 use casemate_policy::lattice::hex;
-use casemate_policy::log::{Entry, KnownHead, LogReport, MAX_LINE, PublicKey, Record, Verifier};
-use casemate_policy::{Point, Verdict};
-use casemate_policy_log::{generate_key, read_public_key};
+use casemate_policy::log::{Entry, KnownHead, LogReport, PublicKey, Record, Verifier};
+use casemate_policy::{Point, Verdict, digest};
+use casemate_policy_log::{generate_key, read_head};
 use clap::{Args, Subcommand};
-use std::fs::File;
-use std::io::{BufRead, BufReader, Read};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-/// Verify and show decision logs
+/// Verify, show and replay decision logs
 #[derive(Debug, Args)]
 pub struct LogArgs {
     #[command(subcommand)]
@@ -23,6 +23,7 @@ pub struct LogArgs {
 enum LogCommand {
     Verify(VerifyArgs),
     Show(ShowArgs),
+    Replay(ReplayArgs),
     Key(KeyArgs),
 }
 
@@ -34,8 +35,9 @@ struct VerifyArgs {
     /// Public key that the heads must be signed with
     #[arg(long, value_name = "FILE")]
     key: Option<PathBuf>,
-    /// A record that is known from elsewhere, as NUMBER:HASH, usually a head: it and all before it must be in the log as they
-    /// were. Shows that the log was cut off before it, also one without signatures; says nothing of what came after it
+    /// A record that is known from elsewhere, as NUMBER:HASH, usually a head: it and all before it must
+    /// be in the log as they were. Shows that the log was cut off before it, also one without
+    /// signatures; says nothing of what came after it
     #[arg(long, value_name = "HEAD", conflicts_with = "head_file")]
     head: Option<KnownHead>,
     /// The same out of a file, as `casemate run --log-head` keeps it
@@ -83,71 +85,34 @@ pub fn run(args: &LogArgs) -> Outcome {
     match &args.command {
         LogCommand::Verify(args) => verify(args),
         LogCommand::Show(args) => show(args),
+        LogCommand::Replay(args) => log_replay::run(args),
         LogCommand::Key(args) => key(args),
     }
 }
 
-fn bad(path: &Path) -> impl Fn(std::io::Error) -> Failure + '_ {
-    move |error| Failure::BadInput(format!("{}: {error}", path.display()))
-}
-
-/// Feeds a log to a verifier, in memory that does not grow with it.
-fn read(
-    path: &Path,
-    mut verifier: Verifier,
-    mut each: impl FnMut(&Record, &str),
-) -> Result<LogReport, Failure> {
-    let mut file = BufReader::with_capacity(1 << 16, File::open(path).map_err(bad(path))?);
-    let limit = u64::try_from(MAX_LINE).unwrap_or(u64::MAX).saturating_add(2);
-    let mut line = Vec::new();
-    loop {
-        line.clear();
-        file.by_ref().take(limit).read_until(b'\n', &mut line).map_err(bad(path))?;
-        if line.last() != Some(&b'\n') {
-            // Without its line feed a line is the torn end of the file, or too long to be a record.
-            if u64::try_from(line.len()).unwrap_or(0) < limit {
-                return Ok(verifier.finish(&line));
-            }
-            file.skip_until(b'\n').map_err(bad(path))?;
-        }
-        let text = line.strip_suffix(b"\n").unwrap_or(&line);
-        if let Some(record) = verifier.line(text) {
-            each(&record, std::str::from_utf8(text).unwrap_or_default());
-        }
-    }
-}
-
-fn read_head(path: &Path) -> Result<KnownHead, Failure> {
-    let mut text = String::new();
-    File::open(path)
-        .and_then(|file| file.take(4096).read_to_string(&mut text))
-        .map_err(bad(path))?;
-    text.trim().parse().map_err(|error| Failure::BadInput(format!("{}: {error}", path.display())))
-}
-
 fn verify(args: &VerifyArgs) -> Outcome {
-    let key = args.key.as_deref().map(read_public_key).transpose();
-    let key: Option<PublicKey> = key.map_err(|error| Failure::BadInput(error.to_string()))?;
-    let head = args.head_file.as_deref().map(read_head).transpose()?.or(args.head);
+    let key = public_key(args.key.as_deref())?;
+    let head = args.head_file.as_deref().map(read_head).transpose();
+    let head = head.map_err(|error| failure(&error))?.or(args.head);
     let report = read(&args.file, Verifier::new(key, head), |_, _| {})?;
-    for problem in &report.problems {
-        outln!("{}: {}", args.file.display(), printable(&problem.to_string()));
+    print_problems(&args.file, &report);
+    print_vouching(&report, key, head);
+    let open = args.closed && !(report.closed && report.unsigned == 0);
+    if report.is_good() && !open { Ok(()) } else { Err(Failure::Status(1)) }
+}
+
+/// Who vouches for what of a log, and what is to be known of it without being wrong.
+fn print_vouching(report: &LogReport, key: Option<PublicKey>, head: Option<KnownHead>) {
+    let (records, decisions, heads) = (report.records, report.decisions, report.heads);
+    outln!("{records} records, {decisions} decisions, {heads} signed heads");
+    if let Some(log) = report.log {
+        outln!("log {log}");
     }
-    if report.more_problems > 0 {
-        outln!("{}: {} more problems", args.file.display(), report.more_problems);
-    }
-    outln!(
-        "{} records, {} decisions, {} signed heads",
-        report.records,
-        report.decisions,
-        report.heads
-    );
     match (report.key, key) {
-        (None, _) if head.is_some() => {
-            outln!(
-                "not signed: what came after the record given can be made anew by whoever can write the file"
-            );
-        }
+        (None, _) if head.is_some() => outln!(
+            "not signed: what came after the record given can be made anew by whoever can write the \
+             file"
+        ),
         (None, _) => outln!("not signed: whoever can write the file can make it anew"),
         (Some(found), None) => outln!(
             "heads signed with {}, which is the log's own word: give --key to know whose log it is",
@@ -157,15 +122,28 @@ fn verify(args: &VerifyArgs) -> Outcome {
     }
     if let Some(head) = report.last_head {
         outln!("last head {head}");
+    } else if let Some(last) = report.last {
+        outln!("last record {last}");
     }
-    if report.unsigned > 0 && report.heads > 0 {
+    if report.adopted > 0 {
         outln!(
-            "{} records after the last signed head are chained, but not signed",
-            report.unsigned
+            "{} records were taken over with --adopt: who wrote them nobody vouches for, only that \
+             they have not changed since",
+            report.adopted
         );
     }
     if report.recovered > 0 {
         outln!("{} times a torn last line was removed after a crash", report.recovered);
+    }
+    if let Some(back) = report.first_back {
+        outln!(
+            "the clock went back {} times, first by {}.{:06} s at line {}: times do not order these \
+             records, numbers do",
+            report.clock_back,
+            back.micros / 1_000_000,
+            back.micros % 1_000_000,
+            back.line
+        );
     }
     outln!(
         "{}",
@@ -175,8 +153,6 @@ fn verify(args: &VerifyArgs) -> Outcome {
             (false, None) => "no signed head says that it is closed",
         }
     );
-    let open = args.closed && !(report.closed && report.unsigned == 0);
-    if report.is_good() && !open { Ok(()) } else { Err(Failure::Status(1)) }
 }
 
 fn show(args: &ShowArgs) -> Outcome {
@@ -221,11 +197,16 @@ fn parse<T>(
     from(name).map(Some).ok_or_else(|| Failure::BadInput(format!("{flag}: unknown name {name:?}")))
 }
 
-fn print_record(record: &Record, line: &str) {
+fn print_record(record: &Record, text: &str) {
     // The time is shown as the log has it.
-    let time = line.split('"').nth(5).unwrap_or_default();
+    let time = text.split('"').nth(5).unwrap_or_default();
     match &record.entry {
+        Entry::Begin { log } => outln!("{:>8} {time} log {log} begins", record.seq),
         Entry::Open => outln!("{:>8} {time} a program began to write", record.seq),
+        Entry::Adopted { records } => outln!(
+            "{:>8} {time} {records} records were taken over that no head vouched for",
+            record.seq
+        ),
         Entry::Recovered { dropped } => {
             outln!("{:>8} {time} a torn last line of {dropped} bytes was removed", record.seq);
         }
@@ -234,29 +215,27 @@ fn print_record(record: &Record, line: &str) {
             outln!("{:>8} {time} {what}", record.seq);
         }
         Entry::Decision(d) => {
-            let (policy, input) = (hex(&d.policy), hex(&d.input));
+            let input = digest(d.input.as_bytes()).to_hex();
             outln!(
                 "{:>8} {time} {} {} (policy {:.12}, input {input:.12}, engine {})",
                 record.seq,
                 d.point,
                 d.verdict,
-                policy,
-                printable(&d.engine)
+                hex(&d.policy),
+                value(&d.engine)
             );
             for reason in &d.reasons {
-                outln!("           {}", printable(reason).replace('\n', " "));
+                outln!("           {}", line(reason));
+            }
+            if d.more_reasons > 0 {
+                outln!("           {} more rules deny", d.more_reasons);
             }
         }
     }
 }
 
 fn key(args: &KeyArgs) -> Outcome {
-    let public = generate_key(&args.file).map_err(|error| Failure::BadInput(error.to_string()))?;
-    let mut path = args.file.clone().into_os_string();
-    path.push(".pub");
-    let path = PathBuf::from(path);
-    std::fs::write(&path, format!("{}\n", hex(&public.0)))
-        .map_err(|error| Failure::Failed(format!("{}: {error}", path.display())))?;
+    let (public, _) = generate_key(&args.file).map_err(|error| failure(&error))?;
     outln!("{}", hex(&public.0));
     Ok(())
 }

@@ -102,6 +102,10 @@ fn impossible_values_name_their_field() {
         (["--cmdline", "a\nb"], ["`cmdline`", "one line"]),
         (["--name", "a/b"], ["`name`", "letters"]),
         (["--console", "printer"], ["`console`", "file:PATH"]),
+        (["--console-wait", "long"], ["`console_wait`", "such as"]),
+        (["--console-limit", "1K"], ["`console_limit`", "such as 64M"]),
+        (["--escape", "ctrl-c"], ["`escape`", "none"]),
+        (["--grace", "0s"], ["`grace`", "such as"]),
         (["--timeout", "soon"], ["`timeout`", "such as"]),
         (["--protection", "sev"], ["`protection`", "sev-snp"]),
     ] {
@@ -112,6 +116,26 @@ fn impossible_values_name_their_field() {
             command.args(["--protection", "none"]);
         }
         assert_refused(&mut command, 2, &words);
+    }
+}
+
+/// Protects whoever measures first and runs later: what one takes, the other takes.
+#[test]
+fn a_layer_that_does_not_exist_is_refused_by_every_command_that_reads_a_configuration() {
+    let place = Place::new("layers");
+    for (protection, layers) in [
+        ("none", "\"nonsense\""),
+        ("sev-snp", "\"landlock\", \"Seccomp\""),
+        ("sev-snp", "\"\\u001b[2J\""),
+    ] {
+        let config = format!(
+            "kernel = \"kernel\"\nprotection = \"{protection}\"\n[sandbox]\noptional = [{layers}]\n"
+        );
+        let config = place.write("vm.toml", config.as_bytes());
+        for command in ["run", "measure"] {
+            let words = ["`sandbox.optional`", "empty-root"];
+            assert_refused(Command::new(PROGRAM).args([command, &config]), 2, &words);
+        }
     }
 }
 
@@ -160,7 +184,11 @@ fn files_that_are_missing_or_no_files_name_their_field() {
     let gone = place.path("gone");
     assert_refused(&mut run(&place, &["--initrd", &gone]), 2, &["`initrd`", "cannot read", "gone"]);
     let directory = place.path(".");
-    assert_refused(&mut run(&place, &["--initrd", &directory]), 2, &["`initrd`", "not a file"]);
+    assert_refused(
+        &mut run(&place, &["--initrd", &directory]),
+        2,
+        &["`initrd`", "it is a directory"],
+    );
     let mut command = Command::new(PROGRAM);
     command.args(["run", "--protection", "none", "--kernel", &gone]);
     assert_refused(&mut command, 2, &["`kernel`", "cannot read"]);
@@ -168,7 +196,46 @@ fn files_that_are_missing_or_no_files_name_their_field() {
     let console = format!("file:{log}");
     let mut command = run(&place, &["--console", &console]);
     if Path::new("/dev/kvm").exists() {
-        assert_refused(&mut command, 2, &["`console`", "cannot open"]);
+        assert_refused(&mut command, 2, &["`console`", "cannot write"]);
+    }
+}
+
+/// Protects whoever starts a VM from a hang without a word and from a full memory: every path that `run`
+/// takes is looked at before it is read or written. Cannot tell what a file system does that hangs itself.
+#[test]
+fn what_is_no_file_is_neither_waited_for_nor_read_without_end() {
+    let place = Place::new("kinds");
+    let fifo = place.path("fifo");
+    let made = Command::new("mkfifo").arg(&fifo).status();
+    assert!(made.is_ok_and(|status| status.success()));
+    for (path, kind) in [(fifo.as_str(), "FIFO"), ("/dev/zero", "a device"), ("/", "a directory")] {
+        let mut as_config = Command::new(PROGRAM);
+        assert_refused(as_config.args(["run", path]), 2, &["configuration", kind]);
+        for (flag, word) in [("--initrd", "`initrd`"), ("--policy", "--policy")] {
+            assert_refused(&mut run(&place, &[flag, path]), 2, &[word, kind]);
+        }
+        let mut as_kernel = Command::new(PROGRAM);
+        as_kernel.args(["run", "--protection", "none", "--kernel", path]);
+        assert_refused(&mut as_kernel, 2, &["`kernel`", kind]);
+        if Path::new("/dev/kvm").exists() {
+            let console = format!("file:{path}");
+            assert_refused(&mut run(&place, &["--console", &console]), 2, &["`console`", kind]);
+        }
+    }
+    for key in ["id_block", "id_auth", "certs"] {
+        let other = place.write("other", &vec![0; if key == "id_auth" { 96 } else { 4096 }]);
+        let pair = match key {
+            "id_block" => format!("id_auth = \"{other}\"\n"),
+            "id_auth" => format!("id_block = \"{other}\"\n"),
+            _ => String::new(),
+        };
+        let text = format!(
+            "kernel = \"kernel\"\nprotection = \"sev-snp\"\n[snp]\n{key} = \"{fifo}\"\n{pair}"
+        );
+        let config = place.write("vm.toml", text.as_bytes());
+        let field = format!("`snp.{key}`");
+        let mut command = Command::new(PROGRAM);
+        assert_refused(command.args(["run", &config]), 2, &[&field, "FIFO"]);
     }
 }
 
@@ -384,6 +451,11 @@ fn protection_that_the_host_lacks_is_refused_and_never_downgraded() {
     let place = Place::new("snp");
     let mut command = Command::new(PROGRAM);
     command.args(["run", "--protection", "sev-snp", "--kernel", &place.path("kernel")]);
+    assert_refused(&mut command, 1, &["host.snp: found false", "casemate host"]);
+    // A policy that does not ask for it changes the words only.
+    let any = casemate_policy::Policy::permissive_text().replace("[\"none\"]", "\"any\"");
+    let policy = place.write("policy.toml", any.as_bytes());
+    command.args(["--policy", &policy]);
     assert_refused(&mut command, 1, &["`protection`", "sev-snp", "casemate host"]);
 }
 
@@ -425,7 +497,7 @@ fn impossible_snp_values_name_their_key_and_the_bit() {
         ("author_key_enabled = true", ["`snp.author_key_enabled`", "`snp.id_block`"]),
         ("certs = \"gone\"", ["`snp.certs`", "No such file"]),
         ("certs = \"empty\"", ["`snp.certs`", "empty"]),
-        ("certs = \"large\"", ["`snp.certs`", "16384"]),
+        ("certs = \"large\"", ["`snp.certs`", "16 KiB"]),
         ("certs = \"endless\"", ["`snp.certs`", "no end"]),
         ("polcy = 1", ["line 5", "polcy"]),
     ] {

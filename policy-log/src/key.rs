@@ -1,44 +1,73 @@
 //! Key files: 32 bytes in hexadecimal, the secret one readable by its owner only.
 
-use super::LogError;
+use crate::LogError;
+use casemate_files::Access;
 use casemate_policy::lattice::{Bytes, hex};
 use casemate_policy::log::{PublicKey, SigningKey};
-use std::fs::{File, OpenOptions};
-use std::io::{Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
 
-/// Makes a new key: writes the secret seed to `path`, which must not exist, and returns the public half.
+const WANTED: &str = "64 hexadecimal digits";
+/// Longest key file: 64 digits and white space around them.
+const MAX_KEY: u64 = 4096;
+
+/// Makes a new key: the secret seed in `path`, the public half in `path` with `.pub` behind it, neither
+/// of which may exist. Both are there in the end, or none.
 ///
 /// # Errors
-/// When the file exists or cannot be written.
-pub fn generate_key(path: &Path) -> Result<PublicKey, LogError> {
+/// When one exists or cannot be written.
+pub fn generate_key(path: &Path) -> Result<(PublicKey, PathBuf), LogError> {
     let mut seed = [0; 32];
-    let random = Path::new("/dev/urandom");
-    File::open(random)
-        .and_then(|mut file| file.read_exact(&mut seed))
-        .map_err(LogError::io(random))?;
-    let key = SigningKey::from_seed(&seed).ok_or_else(|| LogError::BadKey(path.to_owned()))?;
-    let open = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
-    let mut file = open.map_err(LogError::io(path))?;
-    writeln!(file, "{}", hex(&seed)).map_err(LogError::io(path))?;
-    Ok(key.public())
+    rustix::rand::getrandom(&mut seed, rustix::rand::GetRandomFlags::empty())
+        .map_err(LogError::errno(path))?;
+    let key = SigningKey::from_seed(&seed)
+        .ok_or_else(|| LogError::BadFile { path: path.to_owned(), wanted: WANTED })?;
+    let mut public_path = path.to_owned().into_os_string();
+    public_path.push(".pub");
+    let public_path = PathBuf::from(public_path);
+    // The public half first: alone it is worth nothing, and harms nobody when the removal fails.
+    let public = key.public();
+    casemate_files::create(&public_path, line(&public.0).as_bytes(), Access::Usual)?;
+    casemate_files::create(path, line(&seed).as_bytes(), Access::Owner).inspect_err(|_| {
+        let _ = std::fs::remove_file(&public_path);
+    })?;
+    Ok((public, public_path))
 }
 
-fn read_32(path: &Path) -> Result<[u8; 32], LogError> {
-    let mut text = String::new();
-    let file = File::open(path).map_err(LogError::io(path))?;
-    file.take(4096).read_to_string(&mut text).map_err(LogError::io(path))?;
-    let bytes = Bytes::from_hex(text.trim()).ok_or_else(|| LogError::BadKey(path.to_owned()))?;
-    bytes.as_slice().try_into().map_err(|_| LogError::BadKey(path.to_owned()))
+fn line(bytes: &[u8]) -> String {
+    format!("{}\n", hex(bytes))
+}
+
+fn parse_32(file: File, path: &Path) -> Result<[u8; 32], LogError> {
+    let bad = || LogError::BadFile { path: path.to_owned(), wanted: WANTED };
+    let mut bytes = Vec::new();
+    file.take(MAX_KEY).read_to_end(&mut bytes).map_err(LogError::io(path))?;
+    let text = std::str::from_utf8(&bytes).map_err(|_| bad())?;
+    let bytes = Bytes::from_hex(text.trim()).ok_or_else(bad)?;
+    bytes.as_slice().try_into().map_err(|_| bad())
 }
 
 /// Reads the secret key of a log.
 ///
 /// # Errors
-/// When the file cannot be read or is no key.
+/// When the file cannot be read, is no key, can be used by others than its owner, or belongs to neither
+/// this user nor root.
 pub fn read_key(path: &Path) -> Result<SigningKey, LogError> {
-    SigningKey::from_seed(&read_32(path)?).ok_or_else(|| LogError::BadKey(path.to_owned()))
+    let file = casemate_files::open(path)?;
+    // Of what was opened, not of the path, which may lead elsewhere by now.
+    let there = rustix::fs::fstat(&file).map_err(LogError::errno(path))?;
+    let mode = there.st_mode & 0o777;
+    if mode & 0o077 != 0 {
+        return Err(LogError::OpenKey { path: path.to_owned(), mode });
+    }
+    let own = rustix::process::geteuid().as_raw();
+    if there.st_uid != own && there.st_uid != 0 {
+        return Err(LogError::ForeignKey { path: path.to_owned(), owner: there.st_uid });
+    }
+    let seed = parse_32(file, path)?;
+    let bad = || LogError::BadFile { path: path.to_owned(), wanted: WANTED };
+    SigningKey::from_seed(&seed).ok_or_else(bad)
 }
 
 /// Reads a public key.
@@ -46,5 +75,5 @@ pub fn read_key(path: &Path) -> Result<SigningKey, LogError> {
 /// # Errors
 /// When the file cannot be read or is no key.
 pub fn read_public_key(path: &Path) -> Result<PublicKey, LogError> {
-    read_32(path).map(PublicKey)
+    parse_32(casemate_files::open(path)?, path).map(PublicKey)
 }

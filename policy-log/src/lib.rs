@@ -1,51 +1,33 @@
-//! The file of the decision log. Records, chain and verification are in [`casemate_policy::log`]; here are the file,
-//! its lock, recovery after a crash, and the keys.
+//! The file of the decision log. Records, chain and verification are in [`casemate_policy::log`]; here
+//! are the file, who may write to it when, what is vouched for before it is extended, and the keys.
 //!
-//! Every record is one `write` of one line to a file opened for appending, so a process that is killed
-//! leaves whole lines, and at most one torn last line, which the next start removes and says so in the log.
-//! Data reaches the disk with each head that falls due by time, and when the log is closed; a power failure
-//! can cost what came after. One writer at a time: the file is locked.
+//! A new log appears under its name whole: its identity and, with a key, the head over it. Every record
+//! after that is one `write` to a file opened for appending, with a key of the record **and** its head,
+//! so a process that is killed leaves at most one torn last line, which the next start removes and says
+//! so in the log. A write that fails, as on a full disk, is taken back. Data reaches the disk when the
+//! log is closed; a power failure can cost what came after.
+//!
+//! What a writer relies on it checks first ([`DecisionLog::open`]): with a key, that the last record is a
+//! head of this key for this log; with a head file, that the record it names is in the log, and all from
+//! there to the end follows from it. It reads the first record and the end of the file, whatever its
+//! length. What it cannot vouch for it refuses; it never repairs what is no log.
+//!
+//! One writer at a time: the file is locked, and others wait for a while.
+#![forbid(unsafe_code)]
 
+mod error;
 mod key;
-mod recover;
+mod open;
+mod place;
+mod tail;
+mod vouch;
 mod writer;
 
+pub use error::LogError;
 pub use key::{generate_key, read_key, read_public_key};
-pub use writer::{DecisionLog, HeadPolicy, Recovery};
+pub use open::{Recovery, read_head};
+pub use place::{LogFile, WAIT};
+pub use writer::DecisionLog;
 
-use std::path::PathBuf;
-
-/// Why a decision log cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum LogError {
-    /// The file system refused.
-    #[error("{path}: {source}")]
-    Io {
-        /// The file.
-        path: PathBuf,
-        /// What it said.
-        source: std::io::Error,
-    },
-    /// Another program has the log open.
-    #[error("{0}: another program is writing this log")]
-    Locked(PathBuf),
-    /// The last line is whole, but no record: going on would hide it.
-    #[error(
-        "{path}: the last line is no record ({why}); run `casemate log verify` on it and start a new file"
-    )]
-    Damaged {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        why: casemate_policy::log::ParseError,
-    },
-    /// A key file does not hold a key.
-    #[error("{0}: expected 64 hexadecimal digits")]
-    BadKey(PathBuf),
-}
-
-impl LogError {
-    fn io(path: &std::path::Path) -> impl FnOnce(std::io::Error) -> Self + '_ {
-        move |source| Self::Io { path: path.to_owned(), source }
-    }
-}
+#[cfg(test)]
+mod tests;

@@ -1,160 +1,110 @@
 //! Writing a decision log.
 //!
-//! One buffer serves all lines: a record costs its text, its hash and one `write`.
+//! One buffer serves all lines: a record costs its text, its hash, with a key a signature, and one
+//! `write`.
 
-use super::LogError;
-use super::recover::tail;
-use casemate_policy::log::{Chain, DecisionRecord, Entry, KnownHead, SigningKey};
+use crate::LogError;
+use crate::place::LogFile;
+use crate::vouch::Vouched;
+use casemate_files::Access;
+use casemate_policy::log::{Chain, DecisionRecord, Entry, KnownHead, LogId};
 use casemate_policy::{Decision, Facts, Point};
-use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{ErrorKind, Write};
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::fs::File;
+use std::io::Write;
 
-/// When a signed head is written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct HeadPolicy {
-    /// After so many records.
-    pub records: u64,
-    /// With the first record after so many seconds.
-    pub seconds: u64,
-}
-
-impl Default for HeadPolicy {
-    fn default() -> Self {
-        Self { records: 1024, seconds: 10 }
-    }
-}
-
-/// What was found when an existing log was opened.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Recovery {
-    /// Number of the next record: zero for a new log.
-    pub next: u64,
-    /// Bytes of a torn last line that were removed.
-    pub dropped: u64,
-}
-
-/// An open decision log.
+/// An open decision log, locked for others.
 #[derive(Debug)]
 pub struct DecisionLog {
     file: File,
-    path: PathBuf,
+    place: LogFile,
     chain: Chain,
-    key: Option<SigningKey>,
-    heads: HeadPolicy,
-    since_head: u64,
-    last_head: u64,
-    /// The line being written; kept for its memory.
-    line: String,
-    /// Where the newest head is kept beside the log.
-    head_file: Option<PathBuf>,
-}
-
-/// Microseconds since 1970-01-01; zero before.
-fn now() -> u64 {
-    let elapsed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX)
+    /// What the file has when nobody else has written to it.
+    length: u64,
+    /// The lines being written; kept for its memory.
+    lines: String,
 }
 
 impl DecisionLog {
-    /// Opens or creates a log. A torn last line is removed, and the log says so. Without a key the log is
-    /// chained, but not signed.
-    ///
-    /// # Errors
-    /// When the file cannot be used, is in use, or its last whole line is no record.
-    pub fn open(
-        path: &Path,
-        key: Option<SigningKey>,
-        heads: HeadPolicy,
-    ) -> Result<(Self, Recovery), LogError> {
-        let mut options = OpenOptions::new();
-        options.read(true).append(true).create(true).mode(0o600);
-        let file = options.open(path).map_err(LogError::io(path))?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(LogError::Locked(path.to_owned())),
-            Err(TryLockError::Error(source)) => return Err(LogError::io(path)(source)),
+    /// Goes on with a log that is vouched for: removes a torn line, says what was found, keeps the head.
+    pub(crate) fn extend(
+        place: LogFile,
+        file: File,
+        vouched: &Vouched,
+        new: bool,
+    ) -> Result<Self, LogError> {
+        if vouched.torn > 0 {
+            file.set_len(vouched.whole).map_err(LogError::io(&place.path))?;
         }
-        let end = tail(&file, path)?;
-        if end.torn > 0 {
-            file.set_len(end.whole).map_err(LogError::io(path))?;
+        let (chain, length) = (vouched.chain, vouched.whole);
+        let mut log = Self { file, place, chain, length, lines: String::with_capacity(4096) };
+        if vouched.is_untouched(new) {
+            log.keep_head()?;
+            return Ok(log);
         }
-        let recovery = Recovery { next: end.chain.seq(), dropped: end.torn };
-        let mut log = Self {
-            file,
-            path: path.to_owned(),
-            chain: end.chain,
-            key,
-            heads,
-            since_head: 0,
-            last_head: now(),
-            line: String::with_capacity(1024),
-            head_file: None,
-        };
-        log.append(now(), Entry::Open)?;
-        if end.torn > 0 {
-            log.append(now(), Entry::Recovered { dropped: end.torn })?;
+        let mut entries = vec![Entry::Open];
+        if vouched.torn > 0 {
+            entries.push(Entry::Recovered { dropped: vouched.torn });
         }
-        Ok((log, recovery))
+        if let Some(records) = vouched.adopted {
+            entries.push(Entry::Adopted { records });
+        }
+        log.append(entries, false)?;
+        Ok(log)
     }
 
-    /// Keeps the newest head in this file, too, as `casemate log verify --head-file` takes it. On storage that whoever can
-    /// write the log cannot write, it shows when the log is cut off.
-    ///
-    /// # Errors
-    /// When the file cannot be written, or is no regular file: each head replaces it.
-    pub fn keep_head(&mut self, path: &Path) -> Result<(), LogError> {
-        if std::fs::metadata(path).is_ok_and(|there| !there.is_file()) {
-            let why = std::io::Error::new(ErrorKind::InvalidInput, "not a regular file");
-            return Err(LogError::io(path)(why));
+    /// Begins a log in an empty file.
+    pub(crate) fn fill(
+        place: LogFile,
+        file: File,
+        lines: &str,
+        chain: Chain,
+    ) -> Result<Self, LogError> {
+        let mut log = Self { file, place, chain, length: 0, lines: lines.to_owned() };
+        log.write(chain)?;
+        log.keep_head()?;
+        Ok(log)
+    }
+
+    /// Adds records and, with a key, the head over them, in one write.
+    fn append(&mut self, entries: Vec<Entry>, closed: bool) -> Result<(), LogError> {
+        let time = (self.place.clock)();
+        self.lines.clear();
+        let mut after = self.chain;
+        for entry in entries {
+            after = after.append_to(&mut self.lines, time, entry);
         }
-        self.head_file = Some(path.to_owned());
-        self.write_head_file()
+        if let Some(key) = &self.place.key {
+            after = after.append_head_to(&mut self.lines, time, closed, key);
+        }
+        self.write(after)?;
+        self.keep_head()
     }
 
-    fn write_head_file(&self) -> Result<(), LogError> {
-        let Some(path) = &self.head_file else { return Ok(()) };
-        let (seq, hash) = self.last();
-        let mut temporary = path.clone().into_os_string();
-        temporary.push(format!(".new-{}", std::process::id()));
-        let temporary = PathBuf::from(temporary);
-        std::fs::write(&temporary, format!("{}\n", KnownHead { seq, hash }))
-            .map_err(LogError::io(&temporary))?;
-        std::fs::rename(&temporary, path).map_err(LogError::io(path))
-    }
-
-    /// Writes the line in the buffer.
+    /// Writes the lines in the buffer, or nothing of them.
     fn write(&mut self, after: Chain) -> Result<(), LogError> {
-        self.file.write_all(self.line.as_bytes()).map_err(LogError::io(&self.path))?;
+        let path = &self.place.path;
+        // The lock binds only who asks for it. A line of somebody else's in between would break the
+        // chain, and this writer would sign what follows.
+        let length = self.file.metadata().map_err(LogError::io(path))?.len();
+        if length != self.length {
+            return Err(LogError::Changed { path: path.clone() });
+        }
+        if let Err(source) = self.file.write_all(self.lines.as_bytes()) {
+            // A part of a line would be a torn end that nobody tore.
+            let _ = self.file.set_len(self.length);
+            return Err(LogError::io(path)(source));
+        }
+        self.length = self.length.saturating_add(u64::try_from(self.lines.len()).unwrap_or(0));
         self.chain = after;
         Ok(())
     }
 
-    fn append(&mut self, time: u64, entry: Entry) -> Result<(), LogError> {
-        let after = self.chain.append_to(&mut self.line, time, entry);
-        self.write(after)?;
-        self.since_head = self.since_head.saturating_add(1);
-        let late =
-            time.saturating_sub(self.last_head) >= self.heads.seconds.saturating_mul(1_000_000);
-        if self.since_head >= self.heads.records || late {
-            self.head(time, false)?;
-            if late {
-                self.file.sync_data().map_err(LogError::io(&self.path))?;
-            }
-        }
-        Ok(())
-    }
-
-    fn head(&mut self, time: u64, closed: bool) -> Result<(), LogError> {
-        self.since_head = 0;
-        self.last_head = time;
-        if let Some(key) = &self.key {
-            let after = self.chain.append_head_to(&mut self.line, time, closed, key);
-            self.write(after)?;
-        }
-        self.write_head_file()
+    /// Keeps the newest head beside the log. After the log, never before it: a head file that is behind
+    /// is found in the log, one that is ahead would stop every start.
+    fn keep_head(&self) -> Result<(), LogError> {
+        let Some(path) = &self.place.head else { return Ok(()) };
+        let text = format!("{}\n", self.last());
+        Ok(casemate_files::replace(path, text.as_bytes(), Access::Usual)?)
     }
 
     /// Logs a decision of the policy with this hash.
@@ -168,7 +118,7 @@ impl DecisionLog {
         facts: &Facts,
         decision: &Decision,
     ) -> Result<(), LogError> {
-        self.append(now(), Entry::Decision(DecisionRecord::new(policy, point, facts, decision)))
+        self.record(DecisionRecord::new(policy, point, facts, decision))
     }
 
     /// Logs a decision that is a record already.
@@ -176,25 +126,29 @@ impl DecisionLog {
     /// # Errors
     /// When the file cannot be written; then the decision must not be acted on.
     pub fn record(&mut self, record: DecisionRecord) -> Result<(), LogError> {
-        self.append(now(), Entry::Decision(record))
+        self.append(vec![Entry::Decision(record)], false)
     }
 
     /// Number and hash of the last record, as `casemate log verify --head` takes them.
     #[must_use]
-    pub fn last(&self) -> (u64, [u8; 32]) {
-        (self.chain.seq().saturating_sub(1), self.chain.last_hash())
+    pub fn last(&self) -> KnownHead {
+        KnownHead { seq: self.chain.seq().saturating_sub(1), hash: self.chain.last_hash() }
     }
 
-    /// Closes the log with a signed head, and waits until it is on the disk.
+    /// The identity of the log.
+    #[must_use]
+    pub fn id(&self) -> LogId {
+        self.chain.log()
+    }
+
+    /// Closes the log, with a key by a head that says so, and waits until it is on the disk.
     ///
     /// # Errors
     /// When the file cannot be written.
     pub fn close(mut self) -> Result<(), LogError> {
-        self.head(now(), true)?;
-        self.file.sync_data().map_err(LogError::io(&self.path))
+        if self.place.key.is_some() {
+            self.append(Vec::new(), true)?;
+        }
+        self.file.sync_data().map_err(LogError::io(&self.place.path))
     }
 }
-
-#[cfg(test)]
-#[path = "tests.rs"]
-mod tests;

@@ -4,7 +4,7 @@
 //! count with `valgrind --tool=callgrind`.
 #![allow(missing_docs, clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark")]
 
-use casemate_policy::log::{Chain, DecisionRecord, Entry};
+use casemate_policy::log::{Chain, DecisionRecord, Entry, LogId};
 use casemate_policy::{Counter, Decision, Facts, Input, Key, Point, Policy};
 use std::hint::black_box;
 use std::time::Instant;
@@ -70,10 +70,11 @@ fn main() {
     };
     let record = |facts: &Facts, decision: &Decision, line: &mut String, chain: Chain| {
         let entry = DecisionRecord::new([7; 32], Point::Launch, facts, decision);
+        line.clear();
         chain.append_to(line, 1_795_620_817_000_000, Entry::Decision(entry))
     };
     let decision = policy.decide(Point::Launch, &four);
-    let (mut chain, mut line) = (Chain::new(), String::new());
+    let (mut chain, mut line) = (Chain::new(LogId([1; 16])), String::new());
     if let [_, what, count] = &std::env::args().collect::<Vec<_>>()[..]
         && let Ok(count) = count.parse::<u32>()
     {
@@ -92,7 +93,7 @@ fn main() {
     let denied = four.clone().text(Key::LaunchTenant, "mallory");
     println!("launch, denied with its reason         {:>8.1} ns", time(500, || decide(&denied)));
     let logged = time(200, || chain = record(&four, &decision, &mut line, chain));
-    println!("its record: digests, chain and line    {logged:>8.1} ns");
+    println!("its record: input, chain and line       {logged:>8.1} ns");
     let limits = policy.page_state_limits();
     let (mut counter, mut now) = (Counter::new(), 0u64);
     let page_state = time(20_000, || {

@@ -30,8 +30,8 @@ pub enum Fact {
 
 /// The facts of one decision. A fact that is not there is denied by every rule but `any`.
 ///
-/// The setters check that the value fits its key; one that does not becomes [`Fact::Invalid`], which no
-/// rule admits, so a mistake in the caller is a denial with a reason.
+/// The setters check that the value fits its key; one that does not becomes [`Fact::Invalid`],
+/// which no rule admits, so a mistake in the caller is a denial with a reason.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Facts {
     values: Box<[Option<Fact>]>,
@@ -104,6 +104,15 @@ fn invalid(why: String) -> Fact {
     Fact::Invalid(why.into())
 }
 
+/// What a rule of this kind looks at in a command line.
+pub(crate) fn view(line: &CommandLine, kind: Kind) -> &[Box<str>] {
+    match kind {
+        Kind::NamesForbidden => line.seen(),
+        Kind::NamesRequired => line.taken(),
+        _ => line.words(),
+    }
+}
+
 /// The fact of a command line, from the line or from its words.
 pub(crate) fn command_line(fact: Fact) -> Fact {
     let read = match &fact {
@@ -157,12 +166,13 @@ impl Facts {
     }
 
     /// Sets a fact as it is, when it is a list where the key has one, and only there: every rule would admit an
-    /// empty list of what is not even a list. Prefer the typed setters. The kernel command line is always kept as what
-    /// its readers make of it, so a text is taken for the line, and a list for its words.
+    /// empty list of what is not even a list. The kernel command line is always kept as what its readers make of
+    /// it, so a text is taken for the line, and a list for its words. Prefer the typed setters.
     pub fn set(&mut self, key: Key, fact: Fact) {
         let fact = if key == Key::LaunchCmdline { command_line(fact) } else { fact };
         let fits = match &fact {
-            Fact::List(_) | Fact::CommandLine(_) => key.kind().is_list(),
+            Fact::List(_) => key.kind().is_list(),
+            Fact::CommandLine(_) => key == Key::LaunchCmdline,
             Fact::Invalid(_) => true,
             _ => !key.kind().is_list(),
         };
@@ -229,9 +239,9 @@ impl Facts {
         self.with(key, fact)
     }
 
-    /// A text, the name of a choice or level, a path, or a version. Of a version everything after its
-    /// leading digits and dots is left away, so `6.12.3-amd64` is 6.12.3. An unknown choice is admitted
-    /// by `any` only.
+    /// A text, the name of a choice or level, a path, or a version. Of a version everything after
+    /// its leading digits and dots is left away, so `6.12.3-amd64` is 6.12.3. An unknown choice is
+    /// admitted by `any` only.
     #[must_use]
     pub fn text(self, key: Key, text: &str) -> Self {
         let fact = text_fact(key, text);

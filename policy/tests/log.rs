@@ -11,10 +11,12 @@
 )]
 
 use casemate_policy::log::{
-    Chain, DecisionRecord, Entry, KnownHead, LogReport, ProblemKind, PublicKey, Record, SigningKey,
-    Verifier,
+    Chain, DecisionRecord, Entry, KnownHead, LogId, LogReport, MAX_LINE, ProblemKind, PublicKey,
+    Record, SigningKey, Verifier,
 };
 use casemate_policy::{Facts, Key, Point, Policy};
+
+const LOG: LogId = LogId([0xa5; 16]);
 
 fn key() -> SigningKey {
     SigningKey::from_seed(&[3; 32]).unwrap()
@@ -27,24 +29,52 @@ fn decision(tenant: &str) -> Entry {
     Entry::Decision(DecisionRecord::new([9; 32], Point::Launch, &facts, &decision))
 }
 
-/// A closed log of ten decisions with a head after each fifth record.
+/// A closed log of ten decisions, each with its head, as a writer with a key writes it.
 fn log() -> Vec<String> {
-    let mut chain = Chain::new();
-    let mut lines = Vec::new();
+    log_of(LOG)
+}
+
+fn log_of(id: LogId) -> Vec<String> {
     let mut time = 1_795_620_817_000_000;
+    let (first, mut chain) = Chain::new(id).begin(time);
+    let mut lines = vec![first];
     let mut add = |step: (String, Chain)| {
         lines.push(step.0);
         step.1
     };
-    chain = add(chain.append(time, Entry::Open));
+    chain = add(chain.append_head(time, false, &key()));
     for n in 0..10 {
         time += 1_000_001;
         chain = add(chain.append(time, decision(&format!("tenant \"{n}\"\u{202e}ü"))));
-        if n % 5 == 4 {
-            chain = add(chain.append_head(time, n == 9, &key()));
-        }
+        chain = add(chain.append_head(time, n == 9, &key()));
     }
     lines
+}
+
+/// The lines with the entries that `change` makes of theirs, all hashes made anew. Heads keep their
+/// old signatures: whoever has no key cannot do better.
+fn made_anew(lines: &[String], change: impl Fn(u64, Entry) -> Option<Entry>) -> Vec<String> {
+    let mut chain = Chain::new(LOG);
+    let mut out = Vec::new();
+    for line in lines {
+        let (record, _) = Record::parse(line.trim_end().as_bytes()).unwrap();
+        let Some(entry) = change(record.seq, record.entry) else { continue };
+        let (line, next) = chain.append(record.time, entry);
+        out.push(line);
+        chain = next;
+    }
+    out
+}
+
+fn verdict_turned(entry: Entry) -> Entry {
+    match entry {
+        Entry::Decision(mut decision) => {
+            decision.verdict = casemate_policy::Verdict::Allow;
+            (decision.rules, decision.reasons) = (Vec::new(), Vec::new());
+            Entry::Decision(decision)
+        }
+        other => other,
+    }
 }
 
 fn verify_bytes(bytes: &[u8], known: Option<KnownHead>) -> LogReport {
@@ -65,10 +95,11 @@ fn verify(lines: &[String]) -> LogReport {
 fn a_whole_log_is_good_and_says_what_is_signed() {
     let report = verify(&log());
     assert!(report.is_good(), "{:?}", report.problems);
-    assert_eq!((report.records, report.decisions, report.heads), (13, 10, 2));
-    assert_eq!((report.unsigned, report.closed), (0, true));
-    assert_eq!(report.last_head.unwrap().seq, 12);
-    let text = log()[1].clone();
+    assert_eq!((report.records, report.decisions, report.heads), (22, 10, 11));
+    assert_eq!((report.unsigned, report.closed, report.log), (0, true, Some(LOG)));
+    assert_eq!(report.last_head.unwrap().seq, 21);
+    assert_eq!((report.clock_back, report.first_back), (0, None));
+    let text = log()[2].clone();
     assert!(text.contains("\"time\":\"2026-11-25T15:33:38.000001Z\""), "{text}");
 }
 
@@ -129,21 +160,18 @@ fn a_cut_is_found_with_a_head_that_is_known_and_visible_without() {
     for keep in 0..good.len() {
         let bytes = good[..keep].concat();
         let report = verify_bytes(bytes.as_bytes(), known);
-        assert!(
-            report.problems.iter().any(|p| p.kind == ProblemKind::KnownHeadMissing),
-            "{keep} lines"
-        );
-        assert!(
-            !verify(&good[..keep]).closed,
-            "without its last head a log does not count as closed"
-        );
+        let missing = |p: &casemate_policy::log::Problem| p.kind == ProblemKind::KnownHeadMissing;
+        assert!(report.problems.iter().any(missing), "{keep} lines");
+        let alone = verify_bytes(bytes.as_bytes(), None);
+        assert!(!alone.closed, "{keep} lines do not say that they are all");
+        // Cut between a record and its head, it shows by itself.
+        assert_eq!(alone.is_good(), keep >= 2 && keep % 2 == 0, "{keep}: {:?}", alone.problems);
     }
-    for cut in 1..good[12].len() {
-        let bytes = good.concat();
+    let bytes = good.concat();
+    for cut in 1..good[21].len() {
         let report = verify_bytes(&bytes.as_bytes()[..bytes.len() - cut], None);
-        assert!(
-            report.problems.iter().any(|p| p.kind == ProblemKind::Torn) || cut == good[12].len()
-        );
+        let torn = |p: &casemate_policy::log::Problem| p.kind == ProblemKind::Torn;
+        assert!(report.problems.iter().any(torn), "{cut} bytes less");
     }
 }
 
@@ -151,47 +179,158 @@ fn a_cut_is_found_with_a_head_that_is_known_and_visible_without() {
 fn a_log_that_is_made_anew_needs_the_key() {
     // Without the key, an attacker can make a chain; heads then have the wrong key or no signature.
     let other = SigningKey::from_seed(&[4; 32]).unwrap();
-    let (first, chain) = Chain::new().append(1, Entry::Open);
+    let (first, chain) = Chain::new(LOG).begin(1);
     let (head, _) = chain.append_head(2, true, &other);
     let report = verify(&[first.clone(), head]);
     assert_eq!(report.problems[0].kind, ProblemKind::OtherKey);
     assert_eq!((report.heads, report.unsigned, report.closed), (0, 2, false));
-    let entry = Entry::Head { closed: true, key: key().public().0, signature: [0; 64] };
+    let (key, signature) = (key().public().0, [0; 64]);
+    let entry = Entry::Head { log: LOG, closed: true, key, signature };
     let (forged, _) = chain.append(2, entry);
-    let report = verify(&[first, forged]);
+    let report = verify(&[first.clone(), forged]);
     assert_eq!(report.problems[0].kind, ProblemKind::BadSignature);
+    // Nothing signed at all is not what somebody with a key expects.
+    let report = verify(&[first]);
+    assert_eq!(report.problems[0].kind, ProblemKind::NotSigned);
 }
 
 #[test]
-fn a_rewritten_decision_with_its_chain_made_anew_breaks_the_next_head() {
+fn every_decision_rewritten_with_all_hashes_made_anew_breaks_the_heads_behind_it() {
     let good = log();
-    let mut chain = Chain::new();
-    let mut lines = Vec::new();
-    for line in &good {
-        let (record, _) = Record::parse(line.trim_end().as_bytes()).unwrap();
-        let entry = match record.entry {
-            Entry::Decision(mut decision) if record.seq == 3 => {
-                decision.rules.clear();
-                Entry::Decision(decision)
-            }
-            other => other,
-        };
-        let (line, next) = chain.append(record.time, entry);
+    for seq in (2..22).step_by(2) {
+        let lines = made_anew(&good, |at, e| Some(if at == seq { verdict_turned(e) } else { e }));
+        let report = verify(&lines);
+        assert_eq!(report.heads, seq / 2, "the heads before record {seq} stand");
+        assert!(report.problems.iter().any(|p| p.kind == ProblemKind::BadSignature));
+        // So do several at once, from this one to any later.
+        for until in (seq + 2..22).step_by(2) {
+            let turned =
+                |at, e| Some(if (seq..=until).contains(&at) { verdict_turned(e) } else { e });
+            assert!(!verify(&made_anew(&good, turned)).is_good(), "records {seq} to {until}");
+        }
+    }
+}
+
+#[test]
+fn every_run_of_lines_cut_out_with_all_hashes_made_anew_is_found() {
+    let good = log();
+    for from in 0..22u64 {
+        for until in from..22u64 {
+            let out = |at, e| (!(from..=until).contains(&at)).then_some(e);
+            let lines = made_anew(&good, out);
+            // What is left of a log cut at its end between two decisions is whole in itself; that
+            // shows only in that it is not closed. Cut off whole, nothing is signed.
+            let tail = until == 21 && from >= 2 && from % 2 == 0;
+            let report = verify(&lines);
+            assert_eq!(report.is_good(), tail, "without {from} to {until}: {:?}", report.problems);
+            assert!(!(report.is_good() && report.closed), "without {from} to {until}");
+        }
+    }
+}
+
+#[test]
+fn heads_of_a_log_that_are_dropped_leave_a_log_that_nobody_signed() {
+    let lines = made_anew(&log(), |_, entry| match entry {
+        Entry::Head { .. } => None,
+        other => Some(verdict_turned(other)),
+    });
+    let report = verify(&lines);
+    assert_eq!((report.heads, report.problems.len()), (0, 1), "{:?}", report.problems);
+    assert_eq!(report.problems[0].kind, ProblemKind::NotSigned);
+    // A head that somebody puts behind it all does not vouch for what it was not there for.
+    let (last, hash) = Record::parse(lines[10].trim_end().as_bytes()).unwrap();
+    let (head, _) = Chain::after(LOG, last.seq, hash).append_head(last.time, true, &key());
+    let report = verify(&[lines, vec![head]].concat());
+    assert_eq!(report.problems[0].kind, ProblemKind::LateHead);
+}
+
+#[test]
+fn lines_of_another_log_of_the_same_key_fit_nowhere() {
+    let (mine, other) = (log(), log_of(LogId([0x5a; 16])));
+    for from in 0..22 {
+        for until in from + 1..=22 {
+            let lines = [&mine[..from], &other[from..until], &mine[until..]].concat();
+            let whole_other = (from, until) == (0, 22);
+            assert_eq!(verify(&lines).is_good(), whole_other, "{from}..{until}");
+        }
+        assert!(!verify(&[&mine[..], &other[from..]].concat()).is_good(), "{from}.. behind");
+    }
+    // Chained anew into this log, the other's heads say whose they are.
+    let entries: Vec<Entry> = other
+        .iter()
+        .map(|line| Record::parse(line.trim_end().as_bytes()).unwrap().0.entry)
+        .collect();
+    let lines = made_anew(&mine, |at, entry| match entry {
+        Entry::Head { .. } => Some(entries[at as usize].clone()),
+        other => Some(other),
+    });
+    let report = verify(&lines);
+    assert!(report.problems.iter().any(|p| p.kind == ProblemKind::OtherLog));
+    assert_eq!(report.heads, 0);
+}
+
+#[test]
+fn a_head_that_is_repeated_later_does_not_close_or_sign_anything() {
+    let good = log();
+    let (closing, _) = Record::parse(good[21].trim_end().as_bytes()).unwrap();
+    for behind in (1..20).step_by(2) {
+        // The closing head's words behind an earlier record, chained anew.
+        let (last, hash) = Record::parse(good[behind].trim_end().as_bytes()).unwrap();
+        let (line, _) =
+            Chain::after(LOG, last.seq, hash).append(closing.time, closing.entry.clone());
+        let report = verify(&[&good[..=behind], &[line]].concat());
+        assert!(!report.is_good() && !report.closed, "behind record {behind}");
+    }
+}
+
+#[test]
+fn records_behind_the_last_head_are_said_to_be_signed_by_nobody() {
+    let mut lines = log();
+    let (last, hash) = Record::parse(lines[21].trim_end().as_bytes()).unwrap();
+    let mut chain = Chain::after(LOG, last.seq, hash);
+    for n in 1..4u64 {
+        let (line, next) = chain.append(last.time, verdict_turned(decision("forged")));
+        lines.push(line);
+        chain = next;
+        let report = verify(&lines);
+        assert_eq!(report.problems.len(), 1);
+        assert_eq!(report.problems[0].kind, ProblemKind::UnsignedEnd(n));
+        assert!(!report.closed);
+    }
+}
+
+#[test]
+fn records_that_were_taken_over_stay_visible() {
+    let (first, chain) = Chain::new(LOG).begin(1);
+    let (second, chain) = chain.append(2, decision("x"));
+    let (third, chain) = chain.append(3, Entry::Adopted { records: 2 });
+    let (head, _) = chain.append_head(3, true, &key());
+    let report = verify(&[first, second, third, head]);
+    assert!(report.is_good(), "{:?}", report.problems);
+    assert_eq!((report.adopted, report.closed), (2, true));
+}
+
+#[test]
+fn a_clock_that_goes_back_is_reported_and_a_dead_one_breaks_nothing() {
+    let (first, mut chain) = Chain::new(LOG).begin(50);
+    let mut lines = vec![first];
+    for time in [50, 0, 0, 70, 69, u64::MAX, 0] {
+        let (line, next) = chain.append(time, Entry::Open);
         lines.push(line);
         chain = next;
     }
-    let report = verify(&lines);
-    assert_eq!(report.heads, 0);
-    assert!(
-        report.problems.iter().all(|p| p.kind == ProblemKind::BadSignature),
-        "{:?}",
-        report.problems
-    );
+    let report = verify_bytes(lines.concat().as_bytes(), None);
+    assert_eq!(report.clock_back, 3);
+    let first = report.first_back.unwrap();
+    assert_eq!((first.line, first.micros), (3, 50));
+    assert_eq!(report.records, 8, "all are read, whatever their times");
 }
 
 #[test]
 fn a_line_reads_back_as_it_was_written() {
-    for line in log() {
+    let entries = [Entry::Recovered { dropped: 7 }, Entry::Adopted { records: 8 }, Entry::Open];
+    let more = entries.map(|entry| Chain::after(LOG, 5, [6; 32]).append(7, entry).0);
+    for line in log().iter().chain(&more) {
         let (record, hash) = Record::parse(line.trim_end().as_bytes()).unwrap();
         let (again, same) = record.line();
         assert_eq!((again.as_str(), same), (line.trim_end(), hash));
@@ -203,8 +342,28 @@ fn a_line_reads_back_as_it_was_written() {
 }
 
 #[test]
-fn a_record_is_bounded_whatever_its_input() {
-    let long = "x".repeat(1 << 20);
-    let (line, _) = Chain::new().append(u64::MAX, decision(&long));
-    assert!(line.len() < casemate_policy::log::MAX_LINE, "{}", line.len());
+fn every_record_that_is_written_is_read_whatever_its_input() {
+    // What escapes longest, in every text that a fact or a rule can hold.
+    for nasty in ["x", "\"", "\\", "\n", "\u{1}", "\u{202e}", "\u{10ffff}", "="] {
+        let long = nasty.repeat(1 << 16);
+        let quoted = if nasty.is_ascii() && nasty > " " { nasty } else { "y" };
+        let word = quoted.repeat(4000);
+        let text = format!(
+            "schema_version = 1\nmin_engine = \"0.1.0\"\n[launch]\ntenants = [{word:?}]\n\
+             cmdline_allow = [{word:?}]\ncmdline_require = [{word:?}]\n"
+        );
+        let name: String = long.chars().take(4000).collect();
+        let policy = Policy::load(&text, &name).unwrap();
+        let facts = Facts::new()
+            .text(Key::LaunchProtection, &long)
+            .text(Key::LaunchTenant, &long)
+            .command_line(&long);
+        let decision = policy.decide(Point::Launch, &facts);
+        assert!(!decision.is_allow());
+        let record = DecisionRecord::new([9; 32], Point::Launch, &facts, &decision);
+        let (line, _) = Chain::new(LOG).append(u64::MAX, Entry::Decision(record.clone()));
+        assert!(line.len() <= MAX_LINE, "{nasty:?}: {}", line.len());
+        let (again, _) = Record::parse(line.trim_end().as_bytes()).unwrap();
+        assert_eq!(again.entry, Entry::Decision(record));
+    }
 }

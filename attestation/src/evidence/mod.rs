@@ -4,22 +4,35 @@
 //! taken; CA certificates and roots are the verifier's own. Every parser is bounded by the input's size.
 //! Limit: files of at most 1 MiB, certificate tables of at most 64 KiB.
 
+mod az_vtpm;
+mod claims;
 mod coco;
+mod gosev;
 mod guest_table;
 mod hcl;
+mod quote;
 mod table;
 mod tsm;
+mod wrapped;
 
+pub use claims::{Claims, ClaimsError, RsaKey};
 pub use guest_table::{GuestCertTable, GuestTableError, MAX_GUEST_TABLE};
+pub use hcl::{Azure, ClaimsHash};
+pub use quote::{Attested, Quote, QuoteError};
 pub use table::{
     ARK_GUID, ASK_GUID, CertTable, Guid, VCEK_GUID, VLEK_GUID, encode as encode_table,
 };
 
-use crate::cert::{Role, certificates_in};
-use crate::report::{REPORT_SIZE, Report, SigningKey};
+use crate::cert::{Certificate, KeyKind, Role, certificates_in};
+use crate::report::{REPORT_SIZE, Report};
+use crate::{base64, hex};
 
 /// A report of a version beyond this is none: its first bytes are the start of something else, such as a certificate.
 const MAX_VERSION: u32 = 0xff;
+/// Certificates of one piece of evidence that are tried.
+pub(crate) const MAX_VEKS: usize = 64;
+/// Encodings around encodings that are taken off.
+const MAX_LAYERS: u8 = 4;
 /// Larger files are refused unread.
 pub const MAX_EVIDENCE: usize = 1024 * 1024;
 
@@ -36,6 +49,11 @@ pub enum Form {
     Hcl,
     /// SnpEvidence of Confidential Containers, fields in JSON.
     CocoJson,
+    /// An attestation of go-sev-guest, a protocol-buffer message.
+    GoSevGuest,
+    /// Evidence of Confidential Containers from an Azure VM: HCL blob, quote of the vTPM, VCEK, in
+    /// JSON.
+    AzureVtpm,
 }
 
 impl Form {
@@ -48,6 +66,8 @@ impl Form {
             Self::TsmJson => "configfs-tsm pair",
             Self::Hcl => "Azure HCL blob",
             Self::CocoJson => "CoCo SnpEvidence",
+            Self::GoSevGuest => "go-sev-guest attestation",
+            Self::AzureVtpm => "CoCo az-snp-vtpm evidence",
         }
     }
 }
@@ -60,9 +80,16 @@ pub enum EvidenceError {
     TooLong(usize),
     /// None of the known forms.
     #[error(
-        "{0} bytes that are neither a report (1184 bytes), a report with a table, HCL nor JSON"
+        "{0} bytes that are neither a report (1184 bytes, or these in hexadecimal or base64), \
+         a report with a table, an HCL blob, JSON, nor an attestation of go-sev-guest"
     )]
     UnknownForm(usize),
+    /// A form that another program turns into one that is read.
+    #[error("{0}")]
+    Convert(&'static str),
+    /// A damaged message of go-sev-guest.
+    #[error("go-sev-guest attestation: {0}")]
+    Message(String),
     /// A damaged HCL blob.
     #[error("HCL blob: {0}")]
     Hcl(&'static str),
@@ -79,42 +106,65 @@ pub enum EvidenceError {
     Json(String),
 }
 
-/// A report, and a VEK certificate when the evidence carries one.
+/// A report, and the VEK certificates that came with it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Evidence {
     /// The form it came in.
     pub form: Form,
     /// The report's bytes, not checked.
     pub report: Vec<u8>,
-    /// DER of a VEK certificate, not checked.
-    pub vek: Option<Vec<u8>>,
+    /// DER of every VEK certificate that came along, not checked; those first whose kind is that of
+    /// the report's SIGNING_KEY. Which of them signed it is for [`crate::resolve`] to find.
+    pub veks: Vec<Vec<u8>>,
+    /// Claims and quote of Azure, not checked.
+    pub azure: Option<Azure>,
 }
 
 impl Evidence {
+    /// A report alone.
+    #[must_use]
+    pub fn of_report(form: Form, report: &[u8]) -> Self {
+        Self { form, report: report.to_vec(), veks: Vec::new(), azure: None }
+    }
+
     /// Recognises the form and takes report and VEK out.
     ///
     /// # Errors
     /// [`EvidenceError`] when no form fits, or a form is damaged.
     pub fn read(bytes: &[u8]) -> Result<Self, EvidenceError> {
+        Self::read_within(bytes, MAX_LAYERS)
+    }
+
+    /// The same inside so many layers of encoding: base64 of hexadecimal of a report, and the like.
+    fn read_within(bytes: &[u8], layers: u8) -> Result<Self, EvidenceError> {
+        let Some(layers) = layers.checked_sub(1) else {
+            return Err(EvidenceError::UnknownForm(bytes.len()));
+        };
         if bytes.len() > MAX_EVIDENCE {
             return Err(EvidenceError::TooLong(bytes.len()));
         }
         if bytes.starts_with(hcl::MAGIC) {
-            let report = hcl::report(bytes)?;
-            return Ok(Self { form: Form::Hcl, report, vek: None });
+            let (report, azure) = hcl::read(bytes)?;
+            return Ok(Self { azure: Some(azure), ..Self::of_report(Form::Hcl, &report) });
         }
         if bytes.trim_ascii_start().first() == Some(&b'{') {
-            return json(bytes);
+            return json(bytes, layers);
+        }
+        // A report has zeros in its first bytes, and a message small lengths: neither is text.
+        let control = |c: char| c.is_control() && !c.is_ascii_whitespace();
+        if let Some(text) = std::str::from_utf8(bytes).ok().filter(|text| !text.contains(control)) {
+            return in_text(text, layers);
+        }
+        if let Some(found) = gosev::from_wire(bytes) {
+            return found;
         }
         match bytes.split_at_checked(REPORT_SIZE) {
             None => Err(EvidenceError::UnknownForm(bytes.len())),
             Some((_, [_, ..])) if version(bytes) > MAX_VERSION => {
                 Err(EvidenceError::UnknownForm(bytes.len()))
             }
-            Some((report, [])) => Ok(Self { form: Form::Raw, report: report.to_vec(), vek: None }),
-            Some((report, table)) => {
-                Self { form: Form::Extended, report: report.to_vec(), vek: None }.with_table(table)
-            }
+            Some((report, [])) => Ok(Self::of_report(Form::Raw, report)),
+            Some((report, table)) => Self::of_report(Form::Extended, report).with_table(table),
         }
     }
 
@@ -124,54 +174,110 @@ impl Evidence {
     /// [`EvidenceError::Table`] when the table breaks a rule.
     pub fn with_table(mut self, table: &[u8]) -> Result<Self, EvidenceError> {
         let table = CertTable::parse(table)?;
-        // The report's own word selects the bytes to try; the verifier decides what they are.
-        let vlek_first = Report::parse(&self.report)
-            .is_ok_and(|report| report.unverified_fields().signing_key() == SigningKey::Vlek);
-        let (first, second) = (table.get(VLEK_GUID), table.get(VCEK_GUID));
-        let found = if vlek_first { first.or(second) } else { second.or(first) };
-        if let Some(bytes) = found {
-            self.vek = Some(vek_in(bytes));
+        for bytes in [VCEK_GUID, VLEK_GUID].into_iter().filter_map(|guid| table.get(guid)) {
+            self.veks.extend(veks_in(bytes));
         }
-        Ok(self)
+        Ok(self.sorted())
+    }
+
+    /// With the certificates first whose kind is that of the report's SIGNING_KEY. It is the
+    /// report's own word, and selects only what is tried first.
+    fn sorted(mut self) -> Self {
+        let wanted = Report::parse(&self.report)
+            .ok()
+            .and_then(|report| report.unverified_fields().signing_key().kind());
+        self.veks.sort_by_key(|der| wanted.is_some() && kind_of(der) != wanted);
+        self.veks.truncate(MAX_VEKS);
+        self
+    }
+
+    /// The certificate that is tried first.
+    #[must_use]
+    pub fn vek(&self) -> Option<&[u8]> {
+        self.veks.first().map(Vec::as_slice)
     }
 }
 
-/// The DER of the VEK in a file that may be DER or PEM, one certificate or a bundle. Bytes that hold none
-/// are returned as they are, for the verifier to refuse with a reason.
+/// The kind of endorsement key that a certificate's name says it is.
+pub(crate) fn kind_of(der: &[u8]) -> Option<KeyKind> {
+    match Certificate::from_der(der).ok()?.role()? {
+        (_, Role::Vcek) => Some(KeyKind::Vcek),
+        (_, Role::Vlek) => Some(KeyKind::Vlek),
+        _ => None,
+    }
+}
+
+/// The DER of every VEK in a file of any form that [`crate::cert::objects_in`] reads. Bytes that
+/// hold none are returned as they are, for the verifier to refuse with a reason.
 #[must_use]
-pub fn vek_in(bytes: &[u8]) -> Vec<u8> {
+pub fn veks_in(bytes: &[u8]) -> Vec<Vec<u8>> {
     let trimmed = if bytes.first() == Some(&0x30) { bytes } else { bytes.trim_ascii() };
-    let Ok(all) = certificates_in(trimmed) else { return bytes.to_vec() };
-    let is_vek = |role| matches!(role, Some((_, Role::Vcek | Role::Vlek)));
-    all.iter()
-        .find(|certificate| is_vek(certificate.role()))
-        .or(all.first())
-        .map_or_else(|| bytes.to_vec(), |certificate| certificate.der().to_vec())
+    let Ok(all) = certificates_in(trimmed) else { return vec![bytes.to_vec()] };
+    let is_vek = |one: &&Certificate| matches!(one.role(), Some((_, Role::Vcek | Role::Vlek)));
+    let veks: Vec<_> = all.iter().filter(is_vek).map(|one| one.der().to_vec()).collect();
+    match (veks.is_empty(), all.first()) {
+        (true, Some(first)) => vec![first.der().to_vec()],
+        (true, None) => vec![bytes.to_vec()],
+        (false, _) => veks,
+    }
 }
 
 fn version(bytes: &[u8]) -> u32 {
     bytes.first_chunk().map_or(0, |version| u32::from_le_bytes(*version))
 }
 
-fn json(bytes: &[u8]) -> Result<Evidence, EvidenceError> {
-    let mut value: serde_json::Value = serde_json::from_slice(bytes).map_err(json_error)?;
-    // As the KBS protocol wraps it: `tee-evidence` around `primary_evidence` around SnpEvidence.
-    for wrapper in ["tee-evidence", "primary_evidence"] {
-        if let Some(inner) = value.get_mut(wrapper) {
-            value = inner.take();
-        }
+/// Evidence written as text that is no JSON.
+fn in_text(text: &str, layers: u8) -> Result<Evidence, EvidenceError> {
+    let unknown = EvidenceError::UnknownForm(text.len());
+    // Every form that is read has at least a report in it.
+    let decoded = hex::from_people(text).or_else(|| base64::decode(text));
+    if let Some(bytes) = decoded.filter(|bytes| bytes.len() >= REPORT_SIZE) {
+        return Evidence::read_within(&bytes, layers);
     }
+    if is_dump(text) {
+        let how = "a hexadecimal dump; turn it into bytes with `xxd -r`";
+        return Err(EvidenceError::Convert(how));
+    }
+    if text.contains("-----BEGIN CERTIFICATE-----") {
+        let how = "a certificate, not a report; give it with --cert, and the report in its place";
+        return Err(EvidenceError::Convert(how));
+    }
+    gosev::from_text(text).unwrap_or(Err(unknown))
+}
+
+/// Whether every line begins with an offset, as `xxd` and `hexdump -C` write it.
+fn is_dump(text: &str) -> bool {
+    let offset = |line: &str| {
+        let end = line.find([':', ' ']).unwrap_or(line.len());
+        let (offset, rest) = line.split_at_checked(end).unwrap_or((line, ""));
+        offset.len() >= 7 && offset.bytes().all(|b| b.is_ascii_hexdigit()) && !rest.is_empty()
+    };
+    let mut lines = text.lines().filter(|line| !line.trim().is_empty()).take(4).peekable();
+    lines.peek().is_some() && lines.all(offset)
+}
+
+fn json(bytes: &[u8], layers: u8) -> Result<Evidence, EvidenceError> {
+    let value = serde_json::from_slice(bytes).map_err(json_error)?;
+    let value = match wrapped::unwrap(value)? {
+        wrapped::Inside::Bytes(bytes) => return Evidence::read_within(&bytes, layers),
+        wrapped::Inside::Json(value) => value,
+    };
     if value.get("attestation_report").is_some() {
         coco::read(value)
     } else if value.get("outblob").is_some() {
         tsm::read(value)
+    } else if az_vtpm::is_one(&value) {
+        az_vtpm::read(value)
     } else {
-        Err(EvidenceError::Json("has neither `attestation_report` nor `outblob`".to_owned()))
+        Err(EvidenceError::Json(
+            "has neither `attestation_report` nor `outblob` nor `hcl_report`".to_owned(),
+        ))
     }
 }
 
 // By value: the form that `map_err` takes.
 #[allow(clippy::needless_pass_by_value)]
 fn json_error(error: serde_json::Error) -> EvidenceError {
-    EvidenceError::Json(error.to_string())
+    // The message repeats names out of the evidence.
+    EvidenceError::Json(casemate_foreign_text::line(error).to_string())
 }

@@ -1,27 +1,15 @@
 //! Policies and inputs that `casemate policy` is given as files, and how their text is shown.
 
 use crate::Failure;
+use crate::files::bad_input;
 use casemate_policy::document::MAX_DOCUMENT;
 use casemate_policy::{Input, LoadError, Point, Policy};
-use std::io::Read;
 use std::path::Path;
 
 /// The text of a document; `-` is standard input. Reads no more than a document may have.
 pub fn read_text(path: &Path) -> Result<String, Failure> {
-    let limit = u64::try_from(MAX_DOCUMENT).unwrap_or(u64::MAX).saturating_add(1);
-    let mut bytes = Vec::new();
-    let read = if path == Path::new("-") {
-        std::io::stdin().lock().take(limit).read_to_end(&mut bytes)
-    } else {
-        std::fs::File::open(path).and_then(|file| file.take(limit).read_to_end(&mut bytes))
-    };
-    read.map_err(|error| Failure::BadInput(format!("{}: {error}", path.display())))?;
-    if bytes.len() > MAX_DOCUMENT {
-        let message = format!("{}: longer than {MAX_DOCUMENT} bytes", path.display());
-        return Err(Failure::BadInput(message));
-    }
-    String::from_utf8(bytes)
-        .map_err(|error| Failure::BadInput(format!("{}: not UTF-8: {error}", path.display())))
+    let limit = u64::try_from(MAX_DOCUMENT).unwrap_or(u64::MAX);
+    casemate_files::read_input_text(path, limit).map_err(|error| bad_input(&error))
 }
 
 /// All errors of a document, one a line, without the characters that would steer a terminal.
@@ -29,12 +17,20 @@ pub fn refused(error: &LoadError) -> Failure {
     Failure::BadInput(printable(&error.to_string()))
 }
 
-/// The text with control characters, other than line feeds, made visible.
+/// Whether a character acts on the text around it without being seen: it turns the order of what is
+/// read, or makes two names look alike (Unicode Standard Annex 9, and the zero-width ones).
+const fn acts_unseen(c: char) -> bool {
+    matches!(c, '\u{ad}' | '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+        | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{e0000}'..='\u{e0fff}')
+}
+
+/// The text with control characters, other than line feeds, and those that act unseen, made
+/// visible.
 pub fn printable(text: &str) -> String {
     text.chars()
         .flat_map(|c| {
-            let plain = c == '\n' || !c.is_control();
-            let escaped = (!plain).then(|| c.escape_default());
+            let plain = c == '\n' || !(c.is_control() || acts_unseen(c));
+            let escaped = (!plain).then(|| c.escape_unicode());
             plain.then_some(c).into_iter().chain(escaped.into_iter().flatten())
         })
         .collect()
@@ -42,13 +38,19 @@ pub fn printable(text: &str) -> String {
 
 /// Reads a complete policy. `strict` and `permissive` name the built-in ones.
 pub fn read_policy(path: &Path) -> Result<Policy, Failure> {
+    read_policy_or_errors(path)?.map_err(|error| refused(&error))
+}
+
+/// The same; the errors of a document that could be read, but not taken, for those who show them in
+/// another form.
+pub fn read_policy_or_errors(path: &Path) -> Result<Result<Policy, LoadError>, Failure> {
     match path.to_str() {
-        Some("builtin:strict") => return Ok(Policy::builtin_strict()),
-        Some("builtin:permissive") => return Ok(Policy::builtin_permissive()),
+        Some("builtin:strict") => return Ok(Ok(Policy::builtin_strict())),
+        Some("builtin:permissive") => return Ok(Ok(Policy::builtin_permissive())),
         _ => {}
     }
     let text = read_text(path)?;
-    Policy::load(&text, &path.to_string_lossy()).map_err(|error| refused(&error))
+    Ok(Policy::load(&text, &path.to_string_lossy()))
 }
 
 /// Reads an input and the point to decide it at.

@@ -47,6 +47,9 @@ pub struct Flaw {
     pub subject: &'static str,
     /// What happens, and what to do.
     pub why: &'static str,
+    /// The name in a policy's `host.flaws`: a confidential guest is refused unless the policy names it.
+    /// `None` for one that costs availability only and cannot be avoided by another kernel of its time.
+    pub refused: Option<&'static str>,
     has: fn(KernelVersion) -> bool,
 }
 
@@ -60,6 +63,7 @@ const FLAWS: [Flaw; 4] = [
         subject: "SNP page-state change",
         why: "an SNP guest can reach host memory by a page-state change request on Linux 6.10 and newer without \
               mainline commit db3f219 (May 2026; 6.12.117, 7.2.12 and 7.3.4 have it): make sure this kernel has it",
+        refused: Some("snp-page-state-change"),
         has: |k| {
             let fixed = k.is_series(6, 12) && k >= v(6, 12, 117)
                 || k.is_series(7, 2) && k >= v(7, 2, 12)
@@ -71,18 +75,21 @@ const FLAWS: [Flaw; 4] = [
         subject: "SNP launch finish",
         why: "CVE-2026-31591: vCPUs are not locked while a launch finishes; 6.12.117 does not have the fix: update \
               when your distribution has it",
+        refused: Some("snp-launch-finish"),
         has: |k| k >= v(6, 11, 0) && k <= v(6, 12, 117),
     },
     Flaw {
         subject: "RMP updates",
         why: "page ownership updates fail and crash SNP hosts on Linux 6.9 to 6.11 (AMDESE/AMDSEV issues 235, 245, \
               264): use 6.12 or newer",
+        refused: Some("rmp-updates"),
         has: |k| k >= v(6, 9, 0) && k < v(6, 12, 0),
     },
     Flaw {
         subject: "KVM_RUN ENOMEM",
         why: "KVM_RUN fails now and then with ENOMEM on Linux 6.12 and 6.13 (libkrun issue 314): a VM may stop for \
               no reason of its own",
+        refused: None,
         has: |k| k.is_series(6, 12) || k.is_series(6, 13),
     },
 ];
@@ -105,7 +112,14 @@ pub(super) fn findings() -> Vec<Finding> {
     let mut findings = vec![Finding::new("kernel", verdict, release, why)];
     for flaw in flaws(version) {
         let found = format!("{version} may have it");
-        findings.push(Finding::new(flaw.subject, Verdict::Note, found, flaw.why));
+        let why = match flaw.refused {
+            Some(name) => format!(
+                "{}; confidential guests are refused unless the policy's `host.flaws` names \"{name}\"",
+                flaw.why
+            ),
+            None => flaw.why.to_owned(),
+        };
+        findings.push(Finding::new(flaw.subject, Verdict::Note, found, why));
     }
     findings
 }

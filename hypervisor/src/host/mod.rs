@@ -6,12 +6,14 @@
 
 pub mod cgroup;
 mod confinement;
+mod facts;
 mod firmware;
 mod kernel;
 mod kvm;
 #[cfg(test)]
 mod tests;
 
+pub use facts::HostFacts;
 pub use kernel::{KernelVersion, flaws};
 
 use serde::Serialize;

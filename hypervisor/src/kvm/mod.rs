@@ -9,6 +9,7 @@
 mod cpuid;
 mod firmware;
 mod kernel_sides;
+mod platform;
 mod private_memory;
 mod regs;
 mod snp;
@@ -17,6 +18,7 @@ mod vm;
 
 pub use firmware::{FirmwareError, LaunchPhase};
 pub use kernel_sides::KernelSides;
+pub use platform::{SnpPlatform, snp_platform};
 pub use private_memory::PrivateMemory;
 pub use snp::{SnpError, SnpVm};
 pub use vcpu::{KVM_RUN, Vcpu};

@@ -1,18 +1,18 @@
-//! What the policy says of a VM before anything of it is started: launch, resources, devices.
+//! What the policy says of a VM before anything of it is started: at every point that the policy's own
+//! table of who asks what gives to `casemate run`.
 //!
 //! An error is a denial. A fact that cannot be told is left out, which every rule but `any` denies.
 
-use crate::config::{IdBlock, SnpLaunch};
-use crate::config::{Protection, VmConfig};
-use crate::host::cgroup;
+use crate::config::{ConsoleTo, IdBlock, Protection, SnpLaunch, VmConfig};
+use crate::host::{HostFacts, cgroup};
 use crate::launch::LaunchPlan;
 use crate::launch::measure::measure;
 use casemate_attestation::idblock;
 use casemate_foreign_text::line;
-use casemate_policy::{Fact, Facts, Key, Point, Policy};
-use casemate_policy_log::{DecisionLog, LogError};
+use casemate_policy::{Decision, Fact, Facts, Key, Point, Policy};
+use casemate_policy_log::{DecisionLog, LogError, LogFile};
 use rustix::process::{Resource, getrlimit};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Why a VM is not started.
 #[derive(Debug, thiserror::Error)]
@@ -43,12 +43,8 @@ pub fn policy_for(config: &VmConfig, document: Option<&Path>) -> Result<Policy, 
         });
     };
     let name = path.display().to_string();
-    let wrong = |e: &dyn std::fmt::Display| DecisionError::Policy(format!("--policy {name}: {e}"));
-    let size = std::fs::metadata(path).map_err(|e| wrong(&e))?.len();
-    if size > MAX_POLICY {
-        return Err(wrong(&"larger than 4 MiB"));
-    }
-    let text = std::fs::read_to_string(path).map_err(|e| wrong(&e))?;
+    let wrong = |e: &dyn std::fmt::Display| DecisionError::Policy(format!("--policy: {e}"));
+    let text = casemate_files::read_input_text(path, MAX_POLICY).map_err(|e| wrong(&e))?;
     Policy::load(&text, &name)
         .map_err(|e| DecisionError::Policy(e.to_string().trim_end().replace('\n', "; ")))
 }
@@ -56,32 +52,93 @@ pub fn policy_for(config: &VmConfig, document: Option<&Path>) -> Result<Policy, 
 /// Asks the policy at every point that comes before a start, and closes the log of its decisions.
 ///
 /// # Errors
-/// [`DecisionError::Denied`] with the rules that deny; [`DecisionError::Log`] when a decision cannot be logged, which
-/// is then not acted on.
+/// [`DecisionError::Denied`] with the rules that deny; [`DecisionError::Log`] when a decision cannot be
+/// logged, which is then not acted on.
 pub fn decide(
     policy: &Policy,
     config: &VmConfig,
     plan: &LaunchPlan,
-    mut log: Option<DecisionLog>,
-) -> Result<(), DecisionError> {
-    let points = [
-        (Point::Launch, launch_facts(config, plan)),
-        (Point::Resources, resource_facts(config)),
-        (Point::Devices, Facts::new().devices(&[])),
-    ];
+    log: Option<LogFile>,
+) -> Result<Option<LogRepair>, DecisionError> {
+    // Not before: while this program has the log, every other that writes it waits.
+    let (mut log, repair) = match log.map(open_log).transpose()? {
+        Some((log, repair)) => (Some(log), repair),
+        None => (None, None),
+    };
     let mut denied = None;
-    for (point, facts) in points {
+    for point in Point::ALL.into_iter().filter(|point| point.is_asked_at_start()) {
+        let Some(facts) = facts_at(point, config, plan) else { continue };
         let decision = policy.decide(point, &facts);
         if let Some(log) = &mut log {
             log.decision(policy.hash(), point, &facts, &decision)?;
         }
         if !decision.is_allow() {
-            denied = Some(DecisionError::Denied(decision.to_string()));
+            denied = Some(DecisionError::Denied(denial(point, &decision)));
             break;
         }
     }
     log.map_or(Ok(()), DecisionLog::close)?;
-    denied.map_or(Ok(()), Err)
+    denied.map_or(Ok(repair), Err)
+}
+
+/// What is to be decided at a point; `None` where this VM has nothing to be decided about.
+fn facts_at(point: Point, config: &VmConfig, plan: &LaunchPlan) -> Option<Facts> {
+    let confidential = config.protection == Protection::SevSnp;
+    Some(match point {
+        Point::Host => HostFacts::take().facts(confidential),
+        Point::Launch => launch_facts(config, plan),
+        Point::Resources => resource_facts(config),
+        Point::Devices => Facts::new().devices(&[]),
+        Point::Access => access_facts(config, plan),
+        // KVM hands a guest's requests to the firmware without an exit, so how many there are nobody
+        // can tell: no fact. Without protection there is no security processor to send them to.
+        Point::GuestRequest if !confidential => return None,
+        // A point that the table gives to `casemate run` and that is not here yet: nothing is known, so
+        // that every rule but `any` refuses instead of being forgotten.
+        _ => Facts::new(),
+    })
+}
+
+/// A denial in the words of the policy, and what to do where this version cannot keep a rule.
+fn denial(point: Point, decision: &Decision) -> String {
+    match point {
+        Point::Host => format!("{decision}; see `casemate host`"),
+        Point::GuestRequest => format!(
+            "{decision}; this version cannot count these requests: only \"any\" can be kept"
+        ),
+        _ => decision.to_string(),
+    }
+}
+
+/// What the host may do to the guest once it runs: what this configuration makes possible at most.
+fn access_facts(config: &VmConfig, plan: &LaunchPlan) -> Facts {
+    // Guest policy, AMD 56860, "Guest policy structure": with bit 19 the firmware decrypts pages for the
+    // host, with bit 18 a migration agent may take the guest along.
+    let may = |bit: u32| plan.snp.as_ref().is_some_and(|launch| launch.policy & 1 << bit != 0);
+    // A file is written to; whatever else there is can be typed at.
+    let console =
+        if matches!(config.console.to, ConsoleTo::File(_)) { "output" } else { "interactive" };
+    Facts::new()
+        .text(Key::AccessConsole, console)
+        .text(Key::AccessDebug, if may(19) { "full" } else { "none" })
+        .flag(Key::AccessSnapshot, false)
+        .flag(Key::AccessMigration, may(18))
+}
+
+/// What a writer that was killed had left in the decision log, and is there no more.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogRepair {
+    /// The log.
+    pub path: PathBuf,
+    /// Bytes of the torn last line.
+    pub dropped: u64,
+}
+
+fn open_log(file: LogFile) -> Result<(DecisionLog, Option<LogRepair>), LogError> {
+    let path = file.path.clone();
+    let (log, found) = file.open()?;
+    let repair = (found.dropped > 0).then_some(LogRepair { path, dropped: found.dropped });
+    Ok((log, repair))
 }
 
 fn launch_facts(config: &VmConfig, plan: &LaunchPlan) -> Facts {

@@ -1,9 +1,10 @@
 //! `[runtime]`: what a running guest, and the host around it, may do.
 
-use super::{Field, Key, Kind, NOTHING, field};
+use super::{Enforcer, Field, Key, Kind, NOTHING, field};
 
-const VCPU: &str = "the vCPU loop of the vmm process, on each exit";
-const CONTROL: &str = "`casemate run` and its control socket";
+const VCPU: &str = Enforcer::PageStates.text();
+const REQUESTS: &str = Enforcer::StartWithoutFacts.text();
+const CONTROL: &str = Enforcer::Start.text();
 const ACTIONS: Kind = Kind::Action(&["kill", "deny", "throttle"]);
 
 pub(super) const PAGE_STATE: &[Field] = &[
@@ -50,7 +51,7 @@ pub(super) const GUEST_REQUEST: &[Field] = &[
         [
             NOTHING,
             "Requests of the guest to the security processor, in a second and in all.",
-            VCPU,
+            REQUESTS,
             "One guest takes the security processor, which serves one request at a time, from all others.",
         ],
     ),
@@ -61,7 +62,7 @@ pub(super) const GUEST_REQUEST: &[Field] = &[
         [
             "\"deny\"",
             "What a request beyond the limit does.",
-            VCPU,
+            REQUESTS,
             "A guest out of control keeps running.",
         ],
     ),

@@ -1,9 +1,8 @@
 //! `[devices]`: which devices a guest may have, and what is behind them.
 
-use super::{ANY, Field, Key, Kind, field};
+use super::{ANY, Enforcer, Field, Key, Kind, field};
 
-const BY: &str =
-    "`casemate run`, for every device of the configuration, before its process is started";
+const BY: &str = Enforcer::Devices.text();
 const SURFACE: &str = "Every device is attack surface of the host, and a channel out of the guest.";
 const ESCAPE: &str = "A guest's configuration names any file of the host as its disk.";
 const WRITE: &str = "The guest changes data it only has to read.";

@@ -1,10 +1,9 @@
 //! `[host]`: what the host must be.
 
-use super::{Field, Key, Kind, NOTHING, field};
+use super::{Enforcer, Field, Key, Kind, NOTHING, field};
 use crate::lattice::Tcb;
 
-const BY: &str =
-    "`casemate run`, before it opens the VM, from what the firmware and the kernel report";
+const BY: &str = Enforcer::HostAtStart.text();
 
 pub(super) const HOST: &[Field] = &[
     field(
@@ -126,6 +125,19 @@ pub(super) const HOST: &[Field] = &[
             "Least committed security patch levels, for each generation.",
             BY,
             "The host can be rolled back to firmware with known flaws.",
+        ],
+    ),
+    field(
+        "host.flaws",
+        Key::HostFlaws,
+        Kind::Names { list: true },
+        [
+            "[]",
+            "Published flaws of this host's kernel that are put up with, by the names that `casemate \
+             host` gives them. Known by the kernel's version, so a distribution may have mended one that \
+             is named. Of a guest without protection none is asked: they are flaws of SNP hosts.",
+            BY,
+            "A guest reaches host memory, or the host's kernel is crashed, by a flaw that is published.",
         ],
     ),
 ];

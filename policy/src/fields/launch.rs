@@ -1,9 +1,9 @@
 //! `[launch]`: what may be launched.
 
 use super::kind::PROTECTIONS;
-use super::{BitNames, Field, Key, Kind, NOTHING, field};
+use super::{BitNames, Enforcer, Field, Key, Kind, NOTHING, field};
 
-const BY: &str = "`casemate run`, on the launch plan, before anything is measured or started";
+const BY: &str = Enforcer::Start.text();
 
 /// Flags of the SNP guest policy (AMD 56860, table "Guest policy structure").
 pub(super) const GUEST_POLICY: &BitNames = &BitNames {

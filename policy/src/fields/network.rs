@@ -1,8 +1,8 @@
 //! `[network]`: what a guest may reach.
 
-use super::{Field, Key, Kind, NOTHING, field};
+use super::{Enforcer, Field, Key, Kind, NOTHING, field};
 
-const BY: &str = "the process of the `net` device, for each new flow";
+const BY: &str = Enforcer::Network.text();
 
 pub(super) const EGRESS: &[Field] = &[field(
     "network.egress",

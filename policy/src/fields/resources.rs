@@ -1,11 +1,9 @@
 //! `[resources]`: how much of the host a guest may take.
 
-use super::{ANY, Field, Key, Kind, NOTHING, field};
+use super::{ANY, Enforcer, Field, Key, Kind, NOTHING, field};
 
-const BY: &str = "`casemate run`, before anything is allocated";
-const CGROUP: &str = "the kernel, by the limit that the control group `casemate run` is started in has (version 2, the \
-     least of it and those above; `systemd-run --scope` makes one). `casemate run` makes no group: it compares that limit, which is \
-     without end where there is none";
+const BY: &str = Enforcer::Start.text();
+const CGROUP: &str = Enforcer::ControlGroup.text();
 const SHARE: &str = "The guest, or a device process taken over by it, starves its neighbours.";
 
 pub(super) const RESOURCES: &[Field] = &[
@@ -111,7 +109,7 @@ pub(super) const RESOURCES: &[Field] = &[
         [
             ANY,
             "Open files of each process of the VM.",
-            "the kernel, by the resource limit that `casemate run` is started with (`ulimit -n`) and its processes inherit",
+            Enforcer::OpenFiles.text(),
             "None for a process that is locked: it opens nothing.",
         ],
     ),

@@ -1,10 +1,10 @@
 //! `[secrets]`: a table of grants, one for each resource path (an anchored glob).
 
 use super::attestation::SIGNERS;
-use super::{ANY, Field, Key, Kind, NOTHING, field};
+use super::{ANY, Enforcer, Field, Key, Kind, NOTHING, field};
 use crate::lattice::Tcb;
 
-const BY: &str = "the key broker, for each request, on the claims of a verified report";
+const BY: &str = Enforcer::Broker.text();
 
 /// The grants themselves are decided in `grants.rs`; no other field belongs to this point.
 pub(super) const SECRETS: &[Field] = &[];

@@ -1,89 +1,16 @@
 //! Verification of a log, line by line, in memory that does not grow with it.
 
-use super::record::{Entry, ParseError, Record};
+use super::problem::{Problem, ProblemKind};
+use super::record::{Entry, LogId, Record};
 use super::sign::PublicKey;
-use crate::lattice::hex;
+use crate::lattice::{Bytes, hex};
 
 /// Most problems kept.
 const MAX_PROBLEMS: usize = 100;
 
-/// What is wrong with a line.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ProblemKind {
-    /// The line is no record, or was edited.
-    NotARecord(ParseError),
-    /// Records are missing before this one.
-    Missing {
-        /// The number that should have come.
-        expected: u64,
-        /// The number that came.
-        found: u64,
-    },
-    /// The record was there before: repeated or moved.
-    Repeated {
-        /// The number that should have come.
-        expected: u64,
-        /// The number that came.
-        found: u64,
-    },
-    /// The number is right, but the record does not follow from the one before.
-    Unchained,
-    /// The signature of a head is not valid.
-    BadSignature,
-    /// A head is signed with another key than the one expected.
-    OtherKey,
-    /// The file ends in the middle of a line.
-    Torn,
-    /// The head that is known from elsewhere is not in the log.
-    KnownHeadMissing,
-}
-
-impl std::fmt::Display for ProblemKind {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::NotARecord(error) => write!(f, "{error}"),
-            Self::Missing { expected, found } => {
-                write!(
-                    f,
-                    "record {expected} should be here, but {found} is: records were dropped or moved"
-                )
-            }
-            Self::Repeated { expected, found } => {
-                write!(
-                    f,
-                    "record {expected} should be here, but {found} is: a record was repeated or moved"
-                )
-            }
-            Self::Unchained => f.write_str("the record does not follow from the one before it"),
-            Self::BadSignature => f.write_str("the signature of this head is not valid"),
-            Self::OtherKey => f.write_str("this head is signed with another key"),
-            Self::Torn => {
-                f.write_str("the last line is not whole: a crash in mid-write, or cut off")
-            }
-            Self::KnownHeadMissing => f.write_str(
-                "the head that is known from elsewhere is not in the log: cut off or replaced",
-            ),
-        }
-    }
-}
-
-/// One problem.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Problem {
-    /// Line number, from 1.
-    pub line: u64,
-    /// What is wrong.
-    pub kind: ProblemKind,
-}
-
-impl std::fmt::Display for Problem {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "line {}: {}", self.line, self.kind)
-    }
-}
-
-/// A record that is known from elsewhere, usually a head. Its hash covers every record before it: with it in the log, these
-/// are there as they were written. It says nothing of what came after it.
+/// A record that is known from elsewhere, usually a head. Its hash covers every record before it, the
+/// log's identity first: with it in the log, these are there as they were written. It says nothing of
+/// what came after it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct KnownHead {
     /// The number of its record.
@@ -92,9 +19,20 @@ pub struct KnownHead {
     pub hash: [u8; 32],
 }
 
+/// A clock that went back between two records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ClockBack {
+    /// Line number of the later record.
+    pub line: u64,
+    /// By how many microseconds it is earlier than the one before it.
+    pub micros: u64,
+}
+
 /// The result of a verification.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct LogReport {
+    /// Which log it says it is.
+    pub log: Option<LogId>,
     /// Lines read.
     pub lines: u64,
     /// Good records.
@@ -105,12 +43,21 @@ pub struct LogReport {
     pub heads: u64,
     /// The number of the last good head, and its hash.
     pub last_head: Option<KnownHead>,
+    /// The number of the last good record, and its hash.
+    pub last: Option<KnownHead>,
     /// Good records after the last good head: chained, but not signed.
     pub unsigned: u64,
     /// Whether the last record is a head that closes the log.
     pub closed: bool,
     /// Torn last lines that a program has removed, as the log says.
     pub recovered: u64,
+    /// Records that were taken over without a head that vouched for them, as the log says.
+    pub adopted: u64,
+    /// How often a record's time is before that of the record before it, and where first. Clocks are
+    /// set back by their owners and by attackers alike: it is to be known, not wrong in itself.
+    pub clock_back: u64,
+    /// The first such place.
+    pub first_back: Option<ClockBack>,
     /// The key of the heads.
     pub key: Option<[u8; 32]>,
     /// What is wrong; the first hundred.
@@ -132,10 +79,15 @@ impl LogReport {
 pub struct Verifier {
     report: LogReport,
     key: Option<PublicKey>,
+    /// Whether the key is the caller's and not the log's own word.
+    key_expected: bool,
     known: Option<KnownHead>,
     known_seen: bool,
     expected: u64,
     prev: [u8; 32],
+    /// The line before was no record: what this one follows from is not known.
+    lost: bool,
+    last_time: u64,
 }
 
 impl Verifier {
@@ -143,76 +95,120 @@ impl Verifier {
     /// the first head's is taken: then the log is shown to be one piece, but not whose.
     #[must_use]
     pub fn new(key: Option<PublicKey>, known: Option<KnownHead>) -> Self {
-        Self { key, known, ..Self::default() }
+        Self { key, key_expected: key.is_some(), known, ..Self::default() }
     }
 
     fn problem(&mut self, kind: ProblemKind) {
         if self.report.problems.len() < MAX_PROBLEMS {
             self.report.problems.push(Problem { line: self.report.lines, kind });
         } else {
-            self.report.more_problems += 1;
+            self.report.more_problems = self.report.more_problems.saturating_add(1);
         }
     }
 
     /// Takes the next line, without its line feed. Returns the record when the line is one.
     pub fn line(&mut self, line: &[u8]) -> Option<Record> {
-        self.report.lines += 1;
+        self.report.lines = self.report.lines.saturating_add(1);
         self.report.closed = false;
         let (record, hash) = match Record::parse(line) {
             Ok(parsed) => parsed,
             Err(error) => {
                 self.problem(ProblemKind::NotARecord(error));
                 // What the line was is unknown: go on after it as if it had been the one expected.
-                self.expected += 1;
-                self.prev = [0xff; 32];
+                self.expected = self.expected.saturating_add(1);
+                self.lost = true;
                 return None;
             }
         };
+        self.place(&record);
+        self.clock(record.time);
+        self.expected = record.seq.saturating_add(1);
+        (self.prev, self.lost) = (hash, false);
+        self.report.records = self.report.records.saturating_add(1);
+        let here = KnownHead { seq: record.seq, hash };
+        self.report.last = Some(here);
+        self.known_seen |= self.known == Some(here);
+        self.count(&record, here);
+        Some(record)
+    }
+
+    /// Whether the record is the one that comes next.
+    fn place(&mut self, record: &Record) {
         let (expected, found) = (self.expected, record.seq);
+        let begins = matches!(record.entry, Entry::Begin { .. });
+        if self.report.lines == 1 && !begins {
+            self.problem(ProblemKind::NotBegun);
+        } else if self.report.lines > 1 && begins {
+            self.problem(ProblemKind::BegunAgain);
+        }
         if found > expected {
             self.problem(ProblemKind::Missing { expected, found });
         } else if found < expected {
             self.problem(ProblemKind::Repeated { expected, found });
-        } else if record.prev != self.prev && self.prev != [0xff; 32] {
+        } else if record.prev != self.prev && !self.lost {
             self.problem(ProblemKind::Unchained);
         }
-        self.expected = found.saturating_add(1);
-        self.prev = hash;
-        self.report.records += 1;
-        self.known_seen |= self.known == Some(KnownHead { seq: record.seq, hash });
-        self.count(&record, hash);
-        Some(record)
     }
 
-    fn count(&mut self, record: &Record, hash: [u8; 32]) {
-        self.report.unsigned += 1;
+    fn clock(&mut self, time: u64) {
+        let micros = self.last_time.saturating_sub(time);
+        if micros > 0 {
+            self.report.clock_back = self.report.clock_back.saturating_add(1);
+            let line = self.report.lines;
+            self.report.first_back.get_or_insert(ClockBack { line, micros });
+        }
+        self.last_time = time;
+    }
+
+    fn count(&mut self, record: &Record, here: KnownHead) {
+        self.report.unsigned = self.report.unsigned.saturating_add(1);
         match &record.entry {
-            Entry::Decision(_) => self.report.decisions += 1,
-            Entry::Recovered { .. } => self.report.recovered += 1,
-            Entry::Open => {}
-            Entry::Head { closed, key, signature } => {
-                let expected = *self.key.get_or_insert(PublicKey(*key));
-                self.report.key = Some(expected.0);
-                if expected.0 != *key {
-                    self.problem(ProblemKind::OtherKey);
-                } else if !expected.verify(&record.signed_message(), signature) {
-                    self.problem(ProblemKind::BadSignature);
-                } else {
-                    self.report.heads += 1;
-                    self.report.unsigned = 0;
-                    self.report.closed = *closed;
-                    let head = KnownHead { seq: record.seq, hash };
-                    self.report.last_head = Some(head);
-                }
+            Entry::Begin { log } => {
+                self.report.log.get_or_insert(*log);
             }
+            Entry::Decision(_) => self.report.decisions = self.report.decisions.saturating_add(1),
+            Entry::Recovered { .. } => {
+                self.report.recovered = self.report.recovered.saturating_add(1);
+            }
+            Entry::Adopted { records } => {
+                self.report.adopted = self.report.adopted.saturating_add(*records);
+            }
+            Entry::Open => {}
+            Entry::Head { log, closed, key, .. } => self.head(record, here, (*log, *closed, *key)),
+        }
+    }
+
+    fn head(&mut self, record: &Record, here: KnownHead, said: (LogId, bool, [u8; 32])) {
+        let (log, closed, key) = said;
+        let expected = *self.key.get_or_insert(PublicKey(key));
+        self.report.key = Some(expected.0);
+        if expected.0 != key {
+            self.problem(ProblemKind::OtherKey);
+        } else if self.report.log != Some(log) {
+            self.problem(ProblemKind::OtherLog);
+        } else if !record.is_head_by(&expected, log) {
+            self.problem(ProblemKind::BadSignature);
+        } else {
+            if self.report.heads == 0 && record.seq != 1 && self.report.adopted == 0 {
+                self.problem(ProblemKind::LateHead);
+            }
+            self.report.heads = self.report.heads.saturating_add(1);
+            self.report.unsigned = 0;
+            self.report.closed = closed;
+            self.report.last_head = Some(here);
         }
     }
 
     /// Takes the end of the file: `rest` is what follows the last line feed.
     #[must_use]
     pub fn finish(mut self, rest: &[u8]) -> LogReport {
+        if self.report.heads == 0 && self.key_expected {
+            self.problem(ProblemKind::NotSigned);
+        } else if self.report.heads > 0 && self.report.unsigned > 0 {
+            self.problem(ProblemKind::UnsignedEnd(self.report.unsigned));
+        }
         if !rest.is_empty() {
-            self.report.lines += 1;
+            self.report.lines = self.report.lines.saturating_add(1);
             self.report.closed = false;
             self.problem(ProblemKind::Torn);
         }
@@ -235,7 +231,7 @@ impl std::str::FromStr for KnownHead {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         const WANTED: &str = "expected a head as NUMBER:HASH, with 64 hexadecimal digits";
         let (seq, hash) = text.split_once(':').ok_or(WANTED)?;
-        let hash = crate::lattice::Bytes::from_hex(hash).ok_or(WANTED)?;
+        let hash = Bytes::from_hex(hash).ok_or(WANTED)?;
         let hash = hash.as_slice().try_into().map_err(|_| WANTED)?;
         Ok(Self { seq: seq.parse().map_err(|_| WANTED)?, hash })
     }

@@ -135,7 +135,7 @@ fn every_fault_of_the_host_ends_in_refusal_or_does_no_harm() {
         let before = Instant::now();
         let output = host
             .file(directory.join("vm.toml"), "/vm.toml")
-            .run("casemate run /vm.toml; s=$?; pidof casemate; exit $s")
+            .run("casemate run /vm.toml --policy /policy.toml; s=$?; pidof casemate; exit $s")
             .expect("the virtual SNP host runs");
         let said = output.stderr.lines().rfind(|line| line.starts_with("casemate:")).unwrap_or("");
         println!("{fault:16} {:3} s, status {}: {said}", before.elapsed().as_secs(), output.status);

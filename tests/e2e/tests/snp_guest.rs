@@ -69,7 +69,9 @@ fn run(prepared: &Prepared, vcpus: u32, memory: &str, digest: &str) -> Output {
         .file(&there, "/vm.toml")
         .memory_mib(4096)
         .timeout(Duration::from_secs(GUEST_LIMIT + 60))
-        .run(&format!("casemate run /vm.toml --timeline --expect-digest {digest}"))
+        .run(&format!(
+            "casemate run /vm.toml --policy /policy.toml --timeline --expect-digest {digest}"
+        ))
         .expect("the virtual SNP host runs")
 }
 

@@ -1,0 +1,59 @@
+//! Where decisions are logged: the flags of every command that asks a policy.
+
+use crate::Failure;
+use crate::log_read::failure;
+use crate::out::errln;
+use casemate_foreign_text::value;
+use casemate_policy_log::{DecisionLog, LogFile, read_key};
+use clap::Args;
+use std::path::PathBuf;
+
+/// Options about the log of a policy's decisions.
+#[derive(Debug, Args)]
+pub struct LogOptions {
+    /// Log the policy's decisions to this file, see `casemate log`
+    #[arg(long, value_name = "FILE")]
+    pub decision_log: Option<PathBuf>,
+    /// Sign each record of the decision log with this key, see `casemate log key`
+    #[arg(long, value_name = "FILE", requires = "decision_log")]
+    log_key: Option<PathBuf>,
+    /// Keep the newest head of the decision log in this file, too, and refuse a log that does not have
+    /// the head that is in it: best where nobody who can write the log can write
+    #[arg(long, value_name = "FILE", requires = "decision_log")]
+    log_head: Option<PathBuf>,
+    /// Take over a decision log whose end no head of the key vouches for, or whose head file is missing;
+    /// the log says so for ever
+    #[arg(long, requires = "decision_log")]
+    adopt: bool,
+}
+
+impl LogOptions {
+    /// The log as it was asked for, not opened: others wait for it while it is open. Reads the key.
+    ///
+    /// # Errors
+    /// When the key cannot be used.
+    pub fn file(&self) -> Result<Option<LogFile>, Failure> {
+        let Some(path) = &self.decision_log else { return Ok(None) };
+        let key = self.log_key.as_deref().map(read_key).transpose();
+        Ok(Some(LogFile {
+            key: key.map_err(|error| failure(&error))?,
+            head: self.log_head.clone(),
+            adopt: self.adopt,
+            ..LogFile::new(path)
+        }))
+    }
+}
+
+/// Opens a log, and says on standard error what was found wrong with its end.
+///
+/// # Errors
+/// When nobody vouches for it, or it cannot be written.
+pub fn open(file: LogFile) -> Result<DecisionLog, Failure> {
+    let path = file.path.clone();
+    let (log, found) = file.open().map_err(|error| failure(&error))?;
+    if found.dropped > 0 {
+        let path = value(path.display());
+        errln!("casemate: {path}: a torn last line of {} bytes was removed", found.dropped);
+    }
+    Ok(log)
+}

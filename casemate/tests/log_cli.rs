@@ -1,0 +1,261 @@
+//! The decision log through the program: what an attacker without the key can do to it between two honest
+//! starts, and what the user sees. Every start here is denied by its policy, so nothing boots.
+#![cfg(feature = "vm")]
+#![allow(missing_docs, clippy::unwrap_used, clippy::panic, reason = "test code")]
+
+use casemate_policy::log::{Chain, Entry, Record};
+use casemate_test_support::bzimage::bzimage;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::process::{Command, Output};
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_casemate");
+const RUN: &[&str] = &[
+    "run",
+    "--protection",
+    "none",
+    "--kernel",
+    "kernel",
+    "--policy",
+    "policy.toml",
+    "--decision-log",
+    "log",
+];
+const SIGNED: &[&str] = &["--log-key", "key", "--log-head", "head"];
+
+/// A folder with a kernel, a policy that denies every VM for its memory, and a key.
+struct Place(PathBuf);
+
+impl Place {
+    fn new(test: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("casemate-log-{test}-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&path);
+        std::fs::create_dir(&path).unwrap();
+        let place = Self(path);
+        place.write("kernel", &bzimage(&[]));
+        place.write("policy.toml", place.policy("4096").as_bytes());
+        assert_eq!(place.casemate(&["log", "key", "key"]).status.code(), Some(0));
+        place
+    }
+    /// What admits every plain VM with at least so much memory.
+    #[allow(clippy::unused_self, reason = "reads better")]
+    fn policy(&self, mib: &str) -> String {
+        let least = format!("memory_mib = {{ min = {mib}, max = 8192 }}");
+        casemate_policy::Policy::permissive_text()
+            .replace("\nmemory_mib = \"any\"", &format!("\n{least}"))
+    }
+    fn write(&self, name: &str, bytes: &[u8]) {
+        std::fs::write(self.0.join(name), bytes).unwrap();
+    }
+    fn read(&self, name: &str) -> Vec<u8> {
+        std::fs::read(self.0.join(name)).unwrap()
+    }
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(PROGRAM);
+        command.args(arguments).current_dir(&self.0);
+        command
+    }
+    fn casemate(&self, arguments: &[&str]) -> Output {
+        self.command(arguments).output().unwrap()
+    }
+    /// An honest start, which the policy denies: exit status and what it said.
+    fn run(&self, flags: &[&str]) -> (i32, String) {
+        let output = self.casemate(&[RUN, flags].concat());
+        let text = String::from_utf8(output.stderr).unwrap();
+        (output.status.code().unwrap_or(-1), text)
+    }
+    fn denied(&self, flags: &[&str]) {
+        let (status, text) = self.run(flags);
+        assert_eq!(status, 1, "{text}");
+        assert!(text.contains("resources.memory_mib"), "{text}");
+    }
+    fn refused(&self, flags: &[&str], status: i32, words: &str) {
+        let before = self.contents();
+        let (got, text) = self.run(flags);
+        assert_eq!(got, status, "{text}");
+        assert!(text.contains(words), "{words}: {text}");
+        assert!(!text.contains("resources.memory_mib"), "nothing was decided: {text}");
+        assert_eq!(
+            self.contents(),
+            before,
+            "a refused log is left as it is, and nothing beside it"
+        );
+    }
+    fn contents(&self) -> Vec<(String, Vec<u8>)> {
+        let names = std::fs::read_dir(&self.0).unwrap();
+        let mut names: Vec<String> =
+            names.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names.into_iter().map(|name| (name.clone(), self.read(&name))).collect()
+    }
+    fn verify(&self, flags: &[&str]) -> (i32, String) {
+        let output = self.casemate(&[&["log", "verify", "log"], flags].concat());
+        (output.status.code().unwrap_or(-1), String::from_utf8(output.stdout).unwrap())
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+const ALL: &[&str] = &["--key", "key.pub", "--head-file", "head", "--closed"];
+
+/// The log with every line that `keep` says, all hashes made anew and every denial an approval.
+fn forge(log: &[u8], keep: impl Fn(&Entry) -> bool) -> Vec<u8> {
+    let lines = log.split(|b| *b == b'\n').filter(|line| !line.is_empty());
+    let records: Vec<Record> = lines.map(|line| Record::parse(line).unwrap().0).collect();
+    let Some(Entry::Begin { log }) = records.first().map(|r| r.entry.clone()) else { panic!() };
+    let (mut chain, mut out) = (Chain::new(log), String::new());
+    for mut record in records {
+        if let Entry::Decision(decision) = &mut record.entry {
+            decision.verdict = casemate_policy::Verdict::Allow;
+            (decision.rules, decision.reasons) = (Vec::new(), Vec::new());
+        }
+        if keep(&record.entry) {
+            chain = chain.append_to(&mut out, record.time, record.entry);
+        }
+    }
+    out.into_bytes()
+}
+
+#[test]
+fn a_log_forged_between_two_starts_is_neither_signed_nor_called_closed() {
+    let place = Place::new("forged");
+    (0..3).for_each(|_| place.denied(SIGNED));
+    assert_eq!(place.verify(ALL).0, 0);
+    let forged = forge(&place.read("log"), |entry| !matches!(entry, Entry::Head { .. }));
+    place.write("log", &forged);
+    place.refused(SIGNED, 2, "cut off or replaced");
+    place.refused(&["--log-key", "key"], 2, "signed by nobody");
+}
+
+#[test]
+fn a_log_cut_or_removed_between_two_starts_is_found_by_its_head_file_before_and_after() {
+    for keep in [0, 2, 4, usize::MAX] {
+        let place = Place::new(&format!("cut-{keep}"));
+        (0..2).for_each(|_| place.denied(SIGNED));
+        if keep == usize::MAX {
+            std::fs::remove_file(place.0.join("log")).unwrap();
+        } else {
+            let log = place.read("log");
+            let lines: Vec<&[u8]> = log.split_inclusive(|b| *b == b'\n').collect();
+            place.write("log", &lines.into_iter().take(keep).collect::<Vec<_>>().concat());
+        }
+        place.refused(SIGNED, 2, "cut off or replaced");
+        assert_ne!(place.verify(ALL).0, 0, "{keep}");
+    }
+}
+
+#[test]
+fn a_key_file_named_as_the_log_is_not_emptied() {
+    let place = Place::new("no-log");
+    let seed = place.read("key");
+    let without_line_feed = seed.strip_suffix(b"\n").unwrap();
+    place.write("log", without_line_feed);
+    place.refused(SIGNED, 2, "no decision log");
+    assert_eq!(place.read("log"), without_line_feed);
+}
+
+#[test]
+fn a_key_that_others_can_read_is_refused_before_anything_is_read() {
+    let place = Place::new("open-key");
+    let mode = |mode| {
+        let permissions = std::fs::Permissions::from_mode(mode);
+        std::fs::set_permissions(place.0.join("key"), permissions).unwrap();
+    };
+    mode(0o644);
+    place.refused(SIGNED, 2, "mode 644");
+    mode(0o600);
+    place.denied(SIGNED);
+}
+
+#[test]
+fn starts_at_once_on_one_log_are_all_in_it() {
+    let place = Place::new("at-once");
+    let children: Vec<_> = (0..6)
+        .map(|_| place.command(&[RUN, SIGNED].concat()).stderr(std::process::Stdio::null()).spawn())
+        .collect();
+    for child in children {
+        assert_eq!(child.unwrap().wait().unwrap().code(), Some(1));
+    }
+    let (status, text) = place.verify(ALL);
+    assert_eq!(status, 0, "{text}");
+    // Each is asked about host, launch and resources, which denies.
+    assert!(text.contains("18 decisions"), "{text}");
+}
+
+#[test]
+fn a_full_disk_takes_nothing_back_and_leaves_nothing_behind() {
+    let place = Place::new("full");
+    place.denied(SIGNED);
+    // A process may write so many blocks to a file: the signal that would end it is ignored, and the
+    // write fails as on a full disk. The first record of the next start does not fit whole.
+    let blocks = place.read("log").len() / 512 + 1;
+    let limited = |flags: &[&str]| {
+        let script = format!("trap '' XFSZ; ulimit -f {blocks}; exec \"$0\" \"$@\"");
+        let mut command = Command::new("sh");
+        command.args(["-c", &script, PROGRAM]).args(RUN).args(flags).current_dir(&place.0);
+        let output = command.output().unwrap();
+        (output.status.code().unwrap_or(-1), String::from_utf8(output.stderr).unwrap())
+    };
+    let names = |place: &Place| place.contents().into_iter().map(|(n, _)| n).collect::<Vec<_>>();
+    let before = names(&place);
+    let (status, text) = limited(SIGNED);
+    assert_eq!(status, 1, "{text}");
+    assert!(text.contains("cannot be logged, so nothing is started"), "{text}");
+    assert_eq!(names(&place), before);
+    let report = place.verify(&["--key", "key.pub", "--head-file", "head"]);
+    assert_eq!(report.0, 0, "whole lines only: {}", report.1);
+    place.denied(SIGNED);
+    assert_eq!(place.verify(ALL).0, 0);
+}
+
+#[test]
+fn a_log_is_replayed_against_another_policy() {
+    let place = Place::new("replay");
+    let replay = |policy: &str, flags: &[&str]| {
+        place.write("other.toml", policy.as_bytes());
+        let arguments = [&["log", "replay", "log", "--policy", "other.toml"][..], flags].concat();
+        let output = place.casemate(&arguments);
+        (output.status.code().unwrap_or(-1), String::from_utf8(output.stdout).unwrap())
+    };
+    let cmdline = ["--cmdline", "console=ttyS0 token=hunter2"];
+    place.denied(&[SIGNED, &cmdline].concat());
+    assert!(!String::from_utf8(place.read("log")).unwrap().contains("hunter2"));
+    let (status, text) = replay(&place.policy("4096"), &["--key", "key.pub"]);
+    assert_eq!(status, 0, "{text}");
+    let (status, text) = replay(&place.policy("64"), &[]);
+    assert_eq!(status, 1, "{text}");
+    assert!(text.contains("resources: deny -> allow") && text.contains("memory_mib"), "{text}");
+    let exact = "cmdline_allow = [\"console=*\", \"token=hunter2\"]";
+    let exact = place.policy("4096").replace("cmdline_allow = \"any\"", exact);
+    let (status, text) = replay(&exact, &[]);
+    assert_eq!(status, 3, "{text}");
+    assert!(text.contains("launch: allow -> undecidable"), "{text}");
+    assert!(text.contains("launch.cmdline_allow"), "{text}");
+    let (status, text) = replay(&exact, &["--json"]);
+    assert_eq!(status, 3);
+    for line in text.lines() {
+        serde_json::from_str::<serde_json::Value>(line).unwrap();
+    }
+    assert_eq!(replay("x", &[]).0, 2);
+    // A log that is not whole proves nothing.
+    let log = String::from_utf8(place.read("log")).unwrap();
+    place.write("log", log.replace("token=", "taken=").as_bytes());
+    assert_eq!(replay(&place.policy("4096"), &[]).0, 1);
+}
+
+#[test]
+fn a_log_without_heads_is_taken_over_by_name_only() {
+    let place = Place::new("adopt");
+    place.denied(&[]);
+    place.refused(SIGNED, 2, "--adopt");
+    place.denied(&[SIGNED, &["--adopt"]].concat());
+    let (status, text) = place.verify(ALL);
+    assert_eq!(status, 0, "{text}");
+    assert!(text.contains("were taken over with --adopt"), "{text}");
+    place.denied(SIGNED);
+    place.refused(&[], 2, "give --log-key");
+}

@@ -1,0 +1,185 @@
+//! Why a decision log cannot be used.
+
+use casemate_files::FileError;
+use casemate_foreign_text::value;
+use casemate_policy::log::{KnownHead, LogId, ParseError};
+use std::path::{Path, PathBuf};
+
+/// Why a decision log cannot be used. Every message is one line that names the file.
+#[derive(Debug, thiserror::Error)]
+pub enum LogError {
+    /// The file system refused.
+    #[error("{}: {source}", value(path.display()))]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What it said.
+        source: std::io::Error,
+    },
+    /// A file beside the log cannot be read or written, or a new log cannot be made.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// Others were writing all the time that was waited.
+    #[error(
+        "{}: other programs were writing this log for {seconds} s: wait for them, or use a log of \
+         its own",
+        value(path.display())
+    )]
+    Busy {
+        /// The log.
+        path: PathBuf,
+        /// How long was waited.
+        seconds: u64,
+    },
+    /// The file is no log. It was not touched.
+    #[error(
+        "{}: this is no decision log ({why}), and it was left as it is: name another file",
+        value(path.display())
+    )]
+    NotALog {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// A record that has to be relied on is damaged, or does not follow from the one before.
+    #[error(
+        "{}: record {seq} {what}, so the log was changed: see `casemate log verify`, keep the file, \
+         and start a new one",
+        value(path.display())
+    )]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// The number that the record should have.
+        seq: u64,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// No head of the key vouches for the end of the log.
+    #[error(
+        "{}: record {seq}, the last, is signed by nobody: whoever can write the file may have \
+         written it. Look at it with `casemate log verify` and `show`; --adopt takes it over, which \
+         the log then says",
+        value(path.display())
+    )]
+    Unvouched {
+        /// The file.
+        path: PathBuf,
+        /// The last record.
+        seq: u64,
+    },
+    /// The last head is signed with another key.
+    #[error(
+        "{}: the log is signed with another key: give that one, or start a new log",
+        value(path.display())
+    )]
+    OtherKey {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A signed log, and no key to go on with it.
+    #[error(
+        "{}: the log is signed, and what is added without its key nobody can vouch for: give \
+         --log-key",
+        value(path.display())
+    )]
+    KeyNeeded {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The head file names a record that the log does not have.
+    #[error(
+        "{}: the log was cut off or replaced: {} knows record {} of it, which is not there. Keep \
+         both files; a new log needs a head file of its own",
+        value(path.display()), value(head.display()), known.seq
+    )]
+    Cut {
+        /// The log.
+        path: PathBuf,
+        /// The head file.
+        head: PathBuf,
+        /// What it names.
+        known: KnownHead,
+    },
+    /// A log that is there, and a head file that is not.
+    #[error(
+        "{}: the log is there, and its head file {} is not: without it nobody can tell whether the \
+         log was cut off. --adopt makes a new one",
+        value(path.display()), value(head.display())
+    )]
+    HeadMissing {
+        /// The log.
+        path: PathBuf,
+        /// The head file.
+        head: PathBuf,
+    },
+    /// Somebody wrote to the log, or cut it, while it was locked.
+    #[error(
+        "{}: another program changed the log while this one had it: nothing was added",
+        value(path.display())
+    )]
+    Changed {
+        /// The log.
+        path: PathBuf,
+    },
+    /// A file does not hold what it should.
+    #[error("{}: expected {wanted}", value(path.display()))]
+    BadFile {
+        /// The file.
+        path: PathBuf,
+        /// What it should hold.
+        wanted: &'static str,
+    },
+    /// A secret key that others can read is not secret.
+    #[error(
+        "{}: others than its owner can use this key (mode {mode:03o}): make a new one with \
+         `casemate log key`; if nobody can have read it, `chmod 600` is enough",
+        value(path.display())
+    )]
+    OpenKey {
+        /// The key file.
+        path: PathBuf,
+        /// Its permissions.
+        mode: u32,
+    },
+    /// A secret key that belongs to somebody else.
+    #[error("{}: this key file belongs to user {owner}", value(path.display()))]
+    ForeignKey {
+        /// The key file.
+        path: PathBuf,
+        /// Whose it is.
+        owner: u32,
+    },
+}
+
+impl LogError {
+    /// Whether what the user named is at fault; else the system is.
+    #[must_use]
+    pub fn is_bad_input(&self) -> bool {
+        !matches!(self, Self::Io { .. } | Self::Busy { .. } | Self::Changed { .. })
+    }
+
+    pub(crate) fn io(path: &Path) -> impl FnOnce(std::io::Error) -> Self + use<> {
+        let path = path.to_owned();
+        move |source| Self::Io { path, source }
+    }
+
+    pub(crate) fn errno(path: &Path) -> impl FnOnce(rustix::io::Errno) -> Self + use<> {
+        let path = path.to_owned();
+        move |errno| Self::Io { path, source: errno.into() }
+    }
+
+    pub(crate) fn no_log(path: &Path, why: impl Into<String>) -> Self {
+        Self::NotALog { path: path.to_owned(), why: why.into() }
+    }
+
+    pub(crate) fn damaged(path: &Path, seq: u64, what: &ParseError) -> Self {
+        Self::Damaged { path: path.to_owned(), seq, what: format!("is none ({what})") }
+    }
+}
+
+/// Why a head says nothing of this log.
+pub(crate) fn other_log(found: LogId) -> String {
+    format!("is a head of another log, {found}")
+}

@@ -1,0 +1,57 @@
+//! A logged decision, asked of another policy.
+
+use super::decision::DecisionRecord;
+use super::redact;
+use crate::decide::Decision;
+use crate::fields::Point;
+use crate::policy::Policy;
+
+/// What another policy says of a logged decision.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Replayed {
+    /// The verdict is the one that was logged.
+    Same,
+    /// The verdict is another one: this.
+    Changed(Decision),
+    /// What the log does not keep decides: the rules that hang on it, or why nothing can be asked.
+    Undecidable(Vec<String>),
+}
+
+impl DecisionRecord {
+    /// Decides the input of this record by another policy. Where something was redacted, a rule on it
+    /// decides only if it would decide so whatever stood there.
+    #[must_use]
+    pub fn replay(&self, policy: &Policy) -> Replayed {
+        let facts = match self.facts() {
+            Ok(facts) => facts,
+            Err(error) => return Replayed::Undecidable(vec![error.to_string()]),
+        };
+        let mut decision = policy.decide(self.point, &facts);
+        if !self.redacted.is_empty() {
+            if self.point == Point::Secrets {
+                // Which grant is asked hangs on the facts, too.
+                return Replayed::Undecidable(vec!["secrets".into()]);
+            }
+            let mut open = Vec::new();
+            for (field, rule, _) in policy.rules(self.point) {
+                if !self.redacted.contains(&field.key) {
+                    continue;
+                }
+                let said = redact::admits(rule, facts.get(field.key));
+                if said.is_none() {
+                    open.push(field.path.to_owned());
+                }
+                if said != Some(false) {
+                    decision.reasons.retain(|reason| reason.rule != field.path);
+                }
+            }
+            if decision.reasons.is_empty() {
+                if !open.is_empty() {
+                    return Replayed::Undecidable(open);
+                }
+                decision.verdict = crate::Verdict::Allow;
+            }
+        }
+        if decision.verdict == self.verdict { Replayed::Same } else { Replayed::Changed(decision) }
+    }
+}
