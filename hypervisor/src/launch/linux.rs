@@ -20,7 +20,7 @@ use casemate_layout::{
 };
 
 /// The boot code: a flat image for [`map::BOOT_CODE`], entered at its first byte.
-pub const BOOT_CODE: &[u8] = include_bytes!(env!("CASEMATE_BOOT_CODE"));
+pub const BOOT_CODE: &[u8] = casemate_boot_code::BYTES;
 
 // Both sides' words for where RAM is not.
 const _: () = assert!(HOLE_START == map::DEVICE_HOLE.start && HOLE_END == map::DEVICE_HOLE.end());
