@@ -73,9 +73,9 @@ fn verification(backend: &'static dyn Backend) {
         for certificate in [&ark, &ask] {
             black_box(Certificate::from_der(certificate.der()).unwrap());
         }
-        assert!(verifier.verify(&report, Some(&vek)).accepted());
+        assert!(verifier.verify(&report, Some(&vek)).authentic());
     };
-    let mut warm = || assert!(verifier.verify_under(&report, &chain).accepted());
+    let mut warm = || assert!(verifier.verify_under(&report, &chain).authentic());
     let [one, all, cold, warm] = medians(400, [&mut p384, &mut sum, &mut cold, &mut warm]);
     println!("back end {}", backend.name());
     println!("{:<46} {one:>12.1?}", "one P-384 verification");

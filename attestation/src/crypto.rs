@@ -1,4 +1,4 @@
-//! The three primitives a verifier needs, behind one trait, so that two back ends can be compared.
+//! The primitives a verifier needs, behind one trait, so that two back ends can be compared.
 //!
 //! Default: `ring`. Feature `aws-lc`: `aws-lc-rs` becomes the default; `ring` stays available.
 
@@ -9,7 +9,7 @@ use std::fmt::Debug;
 #[error("the signature does not verify")]
 pub struct BadSignature;
 
-/// A provider of SHA-384, ECDSA P-384 and RSA-PSS verification.
+/// A provider of SHA-384 and of the verification of ECDSA P-384, RSA-PSS and RSA PKCS#1 signatures.
 pub trait Backend: Debug + Send + Sync {
     /// The provider's crate name.
     fn name(&self) -> &'static str;
@@ -25,6 +25,17 @@ pub trait Backend: Debug + Send + Sync {
     /// # Errors
     /// [`BadSignature`] when it does not verify.
     fn rsa_pss(&self, key: &[u8], message: &[u8], signature: &[u8]) -> Result<(), BadSignature>;
+    /// RSASSA-PKCS1-v1_5 with SHA-256, keys of 2048 to 8192 bits: how vTPMs sign quotes. `key`:
+    /// modulus and exponent, big-endian without leading zeros.
+    ///
+    /// # Errors
+    /// [`BadSignature`] when it does not verify, or the key is none.
+    fn rsa_pkcs1_sha256(
+        &self,
+        key: (&[u8], &[u8]),
+        message: &[u8],
+        signature: &[u8],
+    ) -> Result<(), BadSignature>;
 }
 
 macro_rules! backend {
@@ -55,6 +66,18 @@ macro_rules! backend {
                 use $krate::signature::{RSA_PSS_2048_8192_SHA384, UnparsedPublicKey};
                 UnparsedPublicKey::new(&RSA_PSS_2048_8192_SHA384, key)
                     .verify(message, signature)
+                    .map_err(|_| BadSignature)
+            }
+
+            fn rsa_pkcs1_sha256(
+                &self,
+                (n, e): (&[u8], &[u8]),
+                message: &[u8],
+                signature: &[u8],
+            ) -> Result<(), BadSignature> {
+                use $krate::signature::{RSA_PKCS1_2048_8192_SHA256, RsaPublicKeyComponents};
+                RsaPublicKeyComponents { n, e }
+                    .verify(&RSA_PKCS1_2048_8192_SHA256, message, signature)
                     .map_err(|_| BadSignature)
             }
         }

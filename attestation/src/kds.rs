@@ -2,6 +2,7 @@
 //!
 //! Nothing is fetched here. Source: AMD 57230, "VCEK Certificate and KDS Interface", and 58369 for VLEKs.
 
+use crate::cert::{Certificate, KeyKind};
 use crate::hex;
 use crate::report::{Fields, Generation, SigningKey};
 
@@ -51,13 +52,23 @@ fn vcek_path(report: &Fields, generation: Generation) -> Option<String> {
 
 /// The path of a generation's CA certificates: ASK and ARK, or ASVK and ARK.
 #[must_use]
-pub fn chain_path(generation: Generation, key: SigningKey) -> String {
-    let kind = if key == SigningKey::Vlek { "vlek" } else { "vcek" };
-    format!("/{kind}/v1/{}/cert_chain", generation.name())
+pub fn chain_path(generation: Generation, kind: KeyKind) -> String {
+    format!("/{}/v1/{}/cert_chain", kind.path(), generation.name())
 }
 
-/// The path of a generation's revocation list, which is for ASK and ASVK.
+/// The path of a generation's revocation list for one kind of chain, as AMD's certificates have it.
 #[must_use]
-pub fn crl_path(generation: Generation) -> String {
-    format!("/vcek/v1/{}/crl", generation.name())
+pub fn crl_path(generation: Generation, kind: KeyKind) -> String {
+    format!("/{}/v1/{}/crl", kind.path(), generation.name())
+}
+
+/// Where the revocation list of an ASK or ASVK is: what the certificate itself says, when that is
+/// on AMD's server, else the usual path. The certificate must be genuine: a false one sends
+/// elsewhere.
+#[must_use]
+pub fn crl_path_of(certificate: &Certificate, generation: Generation, kind: KeyKind) -> String {
+    let own = certificate.distribution_point();
+    let path = own.as_deref().and_then(|uri| uri.strip_prefix(KEY_SERVER));
+    let plain = |path: &&str| path.starts_with('/') && path.bytes().all(|b| b.is_ascii_graphic());
+    path.filter(plain).map_or_else(|| crl_path(generation, kind), ToOwned::to_owned)
 }

@@ -51,7 +51,7 @@ fn a_report_through_guest_messages_verifies_under_the_accepted_model_root_only()
     let report = &payload[32..];
 
     let verdict = verifier().verify(report, Some(chip.vcek()));
-    assert!(verdict.accepted(), "{:#?}", verdict.failures().collect::<Vec<_>>());
+    assert!(verdict.authentic(), "{:#?}", verdict.failures().collect::<Vec<_>>());
     assert!(verdict.is_model());
     assert!(verdict.headline().contains("MODEL"));
 
@@ -70,8 +70,8 @@ fn an_extended_report_with_the_models_table_is_read() {
         let report = chip.report(guest.state(), [0; 64], 0, select).unwrap();
         let evidence = Evidence::read(&[&report[..], &chip.cert_table()].concat()).unwrap();
         assert_eq!(evidence.form, Form::Extended);
-        let verdict = verifier().verify(&evidence.report, evidence.vek.as_deref());
-        assert!(verdict.accepted(), "{:#?}", verdict.failures().collect::<Vec<_>>());
+        let verdict = verifier().verify(&evidence.report, evidence.vek());
+        assert!(verdict.authentic(), "{:#?}", verdict.failures().collect::<Vec<_>>());
         assert_eq!(verdict.vek().unwrap().extensions.kind.name(), kind);
     }
     // Each key's report under the other's certificate is refused.
@@ -141,7 +141,7 @@ fn an_id_block_is_checked_with_the_firmwares_codes() {
     assert_eq!(fields.author_key_digest, author.digest());
     assert!(fields.author_key_enabled());
     assert_eq!((fields.guest_svn, fields.family_id, fields.image_id), (7, [1; 16], [2; 16]));
-    assert!(verifier().verify(&report, Some(chip.vcek())).accepted());
+    assert!(verifier().verify(&report, Some(chip.vcek())).authentic());
 
     let digest = IdBlock { launch_digest: [1; 48], ..good };
     assert_eq!(finish(&digest, &|_, _| ()).0, Err(Status::BadMeasurement));
@@ -259,10 +259,10 @@ fn root_and_chip_survive_being_stored() {
     let stored = Processor::from_bytes(&chip.to_bytes().unwrap()).unwrap();
     assert_eq!(stored.vcek(), chip.vcek());
     let report = stored.report(guest(&stored).state(), [0; 64], 0, 0).unwrap();
-    assert!(verifier().verify(&report, Some(stored.vcek())).accepted());
+    assert!(verifier().verify(&report, Some(stored.vcek())).authentic());
     let again = Processor::new(&stored_root, chip.config().clone()).unwrap();
     let report = again.report(guest(&again).state(), [0; 64], 0, 0).unwrap();
-    assert!(verifier().verify(&report, Some(again.vcek())).accepted());
+    assert!(verifier().verify(&report, Some(again.vcek())).authentic());
     for damaged in [&b"{}"[..], b"", b"[1]"] {
         assert!(ModelRoot::from_bytes(damaged).is_err());
         assert!(Processor::from_bytes(damaged).is_err());
@@ -279,7 +279,7 @@ fn a_new_root_certifies_chips_of_its_own() {
     let bundle =
         casemate_attestation::cert::certificates_in(fresh.bundle_pem().as_bytes()).unwrap();
     verifier.roots.accept_model(bundle).unwrap();
-    assert!(verifier.verify(&report, Some(chip.vcek())).accepted());
+    assert!(verifier.verify(&report, Some(chip.vcek())).authentic());
     // The stored root's chip is not this root's.
     let other = fixture::chip();
     let report = other.report(guest(&other).state(), [0; 64], 0, 0).unwrap();

@@ -5,7 +5,7 @@ mod common;
 #[path = "common/model.rs"]
 mod fixture;
 
-use casemate_attestation::cert::{Authority, Certificate, Role, encode_name};
+use casemate_attestation::cert::{Authority, Certificate, KeyKind, Role, encode_name};
 use casemate_attestation::model::{Processor, Signer, Template, vek_extensions};
 use casemate_attestation::report::Generation;
 use casemate_attestation::verify::{Code, Verifier};
@@ -19,7 +19,7 @@ fn report(chip: &Processor) -> Vec<u8> {
 
 fn code(verifier: &Verifier, report: &[u8], vek: &[u8]) -> Option<Code> {
     let verdict = verifier.verify(report, Some(vek));
-    assert_eq!(verdict.accepted(), verdict.first_failure().is_none());
+    assert_eq!(verdict.authentic(), verdict.first_failure().is_none());
     verdict.first_failure().map(|check| check.code)
 }
 
@@ -343,7 +343,7 @@ mod revocation {
 
     fn judge(crl: &[u8], chip: &Processor, vlek: bool) -> Option<Code> {
         let mut verifier = verifier();
-        verifier.add_crl(crl);
+        verifier.add_crl_of(if vlek { KeyKind::Vlek } else { KeyKind::Vcek }, crl);
         verifier.appraisal.require_crl = true;
         let report =
             chip.report(guest(chip).state(), [0; 64], 0, if vlek { 2 } else { 1 }).unwrap();

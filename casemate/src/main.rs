@@ -1,12 +1,14 @@
 //! The command line: one file per subcommand.
 //!
-//! A subcommand is a `clap::Args` struct and a `run` function that returns [`Outcome`]. It prints its
-//! result to stdout; a failure is one line on stderr, printed here, and an exit status:
-//! 0 success, 1 the thing failed or was refused, 2 bad use or bad input, 3 the guest failed.
+//! A subcommand is a `clap::Args` struct and a `run` function that returns [`Outcome`]. It prints
+//! its result to stdout; a failure is one line on stderr, printed here, and an exit status: 0
+//! success, 1 the thing failed or was refused, 2 bad use or bad input, 3 the guest failed or, of
+//! `attest verify` and `replay`, the evidence is authentic and not accepted.
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
 mod attest;
 mod files;
+mod guest_flags;
 #[cfg(feature = "vm")]
 mod host;
 mod log;
@@ -39,6 +41,19 @@ pub enum Failure {
     /// Already reported on stdout; only the exit status is left to set.
     #[error("exit status {0}")]
     Status(u8),
+}
+
+impl Failure {
+    /// The same with a message that is one bounded line, whatever evidence, records and documents
+    /// put into it.
+    fn on_one_line(self) -> Self {
+        let line = |text: String| casemate_foreign_text::line(text).to_string();
+        match self {
+            Self::BadInput(text) => Self::BadInput(line(text)),
+            Self::Failed(text) => Self::Failed(line(text)),
+            Self::Status(status) => Self::Status(status),
+        }
+    }
 }
 
 /// What a subcommand returns.
@@ -85,8 +100,14 @@ fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(e) => {
+            if e.use_stderr() {
+                // It repeats arguments, which a pattern of the shell may have taken from file
+                // names.
+                out::write_error(format_args!("{}", e.render()));
+                return ExitCode::from(2);
+            }
             let _ = e.print();
-            return if e.use_stderr() { ExitCode::from(2) } else { ExitCode::SUCCESS };
+            return ExitCode::SUCCESS;
         }
     };
     report(match &cli.command {

@@ -6,7 +6,7 @@
 
 use crate::{Failure, Outcome};
 use std::fmt::Arguments;
-use std::io::{Error, ErrorKind, Write, stderr, stdout};
+use std::io::{Error, ErrorKind, IsTerminal, Write, stderr, stdout};
 use std::sync::OnceLock;
 
 /// Why standard output stopped; nothing is written after it.
@@ -29,18 +29,28 @@ macro_rules! errln {
 
 pub(crate) use {errln, out, outln};
 
-/// Writes to standard output, unless that has stopped.
+/// Writes to standard output, unless that has stopped. A file or a pipe gets exactly this text,
+/// which may be a document; a terminal gets it escaped, as standard error does.
 pub(super) fn write(text: Arguments<'_>) {
-    if STOPPED.get().is_none()
-        && let Err(error) = stdout().write_fmt(text)
-    {
+    static TERMINAL: OnceLock<bool> = OnceLock::new();
+    if STOPPED.get().is_some() {
+        return;
+    }
+    let written = if *TERMINAL.get_or_init(|| stdout().is_terminal()) {
+        stdout().write_all(casemate_foreign_text::text(text).to_string().as_bytes())
+    } else {
+        stdout().write_fmt(text)
+    };
+    if let Err(error) = written {
         let _ = STOPPED.set(error);
     }
 }
 
-/// Writes to standard error.
+/// Writes to standard error. Messages repeat what files, guests and peers wrote; each place that
+/// does so makes it fit for a terminal, and this is the backstop for one that forgot.
 pub(super) fn write_error(text: Arguments<'_>) {
-    let _ = stderr().write_fmt(text);
+    // In one piece: standard error has no buffer, and other processes write to it, too.
+    let _ = stderr().write_all(casemate_foreign_text::text(text).to_string().as_bytes());
 }
 
 /// Whether everything reached standard output, as far as somebody was reading.

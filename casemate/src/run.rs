@@ -1,9 +1,9 @@
 //! `casemate run`: start a VM and stay with it until it ends.
 
+use crate::guest_flags::GuestFlags;
 use crate::log_options::LogOptions;
 use crate::out::errln;
 use crate::{Failure, Outcome};
-use casemate_hypervisor::config::{RawConfig, RawConsole};
 use casemate_hypervisor::vm::{self, End};
 use casemate_sandbox::Exit as ProcessEnd;
 use clap::{Args, ValueEnum};
@@ -16,41 +16,16 @@ use std::path::PathBuf;
 pub struct RunArgs {
     /// Configuration file (TOML); flags win over it
     config: Option<PathBuf>,
-    /// Name, unique among your running VMs
-    #[arg(long)]
-    name: Option<String>,
-    /// Kernel: a bzImage or an ELF vmlinux
-    #[arg(long, value_name = "FILE")]
-    kernel: Option<PathBuf>,
-    /// Initial RAM file system
-    #[arg(long, value_name = "FILE")]
-    initrd: Option<PathBuf>,
-    /// Kernel command line
-    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
-    cmdline: Option<String>,
+    #[command(flatten)]
+    guest: GuestFlags,
     /// Virtual processors, 1 to 64
     #[arg(long, value_name = "N")]
     vcpus: Option<u32>,
-    /// RAM, such as 256M or 2G
-    #[arg(long, value_name = "SIZE")]
-    memory: Option<String>,
-    /// Serial console: stdio, pty or file:PATH
-    #[arg(long, value_name = "WHERE")]
-    console: Option<String>,
-    /// End the VM after this time, such as 90s or 10m
-    #[arg(long, value_name = "TIME")]
-    timeout: Option<String>,
-    /// Memory protection: sev-snp, or none for development
-    #[arg(long, value_name = "KIND")]
-    protection: Option<String>,
     /// Policy that must admit the VM; without one a built-in policy for its protection decides
     #[arg(long, value_name = "FILE")]
     policy: Option<PathBuf>,
     #[command(flatten)]
     log: LogOptions,
-    /// Refuse to start when the launch digest is another one (sev-snp)
-    #[arg(long, value_name = "HEX")]
-    expect_digest: Option<String>,
     /// Print when each step of the boot happened, to stderr
     #[arg(long, value_enum, num_args = 0..=1, default_missing_value = "text", require_equals = true)]
     timeline: Option<TimelineFormat>,
@@ -102,40 +77,13 @@ Examples:
   casemate run --protection none --kernel vmlinuz --initrd initrd.img --cmdline \"console=ttyS0 reboot=acpi panic=-1\"
 ";
 
-impl RunArgs {
-    /// The configuration: the file, overridden by flags.
-    fn config(&self) -> Result<RawConfig, Failure> {
-        let bad = |e: casemate_hypervisor::config::ConfigError| Failure::BadInput(e.to_string());
-        let file = self.config.as_deref().map(RawConfig::from_file).transpose().map_err(bad)?;
-        let console =
-            self.console.as_deref().map(RawConsole::from_flag).transpose().map_err(bad)?;
-        let mut file = file.unwrap_or_default();
-        if let Some(digest) = &self.expect_digest {
-            file.snp.get_or_insert_default().expect_digest = Some(digest.clone());
-        }
-        Ok(file.overridden_by(RawConfig {
-            name: self.name.clone(),
-            kernel: self.kernel.clone(),
-            initrd: self.initrd.clone(),
-            cmdline: self.cmdline.clone(),
-            vcpus: self.vcpus,
-            memory: self.memory.clone(),
-            console,
-            timeout: self.timeout.clone(),
-            protection: self.protection.clone(),
-            snp: None,
-            sandbox: None,
-        }))
-    }
-}
-
 /// Runs the VM.
 ///
 /// # Errors
 /// [`Failure`], with the exit status that `--help` documents.
 pub fn run(args: &RunArgs) -> Outcome {
     let mut timeline = vm::timeline::Timeline::start();
-    let config = args.config()?;
+    let config = args.guest.config(args.config.as_deref(), args.vcpus)?;
     let config = config.validate().map_err(|e| Failure::BadInput(e.to_string()))?;
     timeline.record("configuration");
     let (end, timeline) = vm::run(&config, args.policy.as_deref(), args.log.file()?, timeline)

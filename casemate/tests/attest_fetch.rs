@@ -120,6 +120,46 @@ fn another_certificate_than_asked_for_is_a_failure() {
 }
 
 #[test]
+fn what_the_server_sends_altered_is_refused_and_not_kept() {
+    let alter = |mut answer: Answer| {
+        *answer.body.last_mut().unwrap() ^= 1;
+        answer
+    };
+    let folder = store("altered");
+    // The chain is asked for first: a new ASK could have signed it.
+    let (server, _) = model_server(vec![
+        alter(answer("/vcek/v1/Turin/", "200 OK", "reports/ms_turin.vcek.der")),
+        answer("/vcek/v1/Turin/cert_chain", "200 OK", "chains/turin/ask.der"),
+    ]);
+    let output = fetch(&folder, "reports/ms_turin.bin", &server);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output).contains("not genuine"), "{}", text(&output));
+    assert!(!folder.join("turin/vcek").exists(), "the certificate was not kept");
+    let (server, _) = model_server(vec![
+        answer("/vcek/v1/Genoa/", "200 OK", "reports/ms_genoa.vcek.der"),
+        alter(answer("/vcek/v1/Genoa/crl", "200 OK", "crls/genoa_crl_4.der")),
+    ]);
+    let output = fetch(&folder, "reports/ms_genoa.bin", &server);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output).contains("not genuine"), "{}", text(&output));
+    assert!(!folder.join("genoa/crl").exists(), "the list was not kept");
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
+#[test]
+fn a_report_under_a_vlek_is_given_the_list_of_its_own_chain() {
+    let folder = store("vlek");
+    let (server, asked) =
+        model_server(vec![answer("/vlek/v1/Milan/crl", "200 OK", "crls/milan_crl_6.der")]);
+    let output = fetch(&folder, "reports/trustee_test-vlek-report.bin", &server);
+    assert!(output.status.success(), "{}", text(&output));
+    assert_eq!(*asked.lock().unwrap(), ["/vlek/v1/Milan/crl"]);
+    assert!(text(&output).contains("Milan revocation list for VLEKs: STALE"), "{}", text(&output));
+    assert!(folder.join("milan/crl/vlek").exists());
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
+#[test]
 fn a_report_that_does_not_tell_its_generation_is_looked_up_under_both() {
     let folder = store("both");
     let (server, asked) = model_server(vec![

@@ -30,7 +30,7 @@ fn a_reader_that_has_gone_away_changes_neither_the_answer_nor_says_anything() {
         (vec!["policy", "lint", "builtin:permissive", "--fail-on", "note"], 1),
         (vec!["sandbox", "profiles"], 0),
         (vec!["attest", "show", &report], 0),
-        (vec!["attest", "verify", &report, "--at", "2026-06-01", "--cert", &own], 0),
+        (vec!["attest", "verify", &report, "--at", "2026-06-01", "--cert", &own], 3),
         (vec!["attest", "verify", &report, "--at", "2026-06-01", "--cert", &other], 1),
         (vec!["--help"], 0),
     ] {
@@ -58,4 +58,32 @@ fn output_that_cannot_be_written_is_a_failure() {
     let message = String::from_utf8(output.stderr).unwrap();
     assert!(message.contains("cannot write to standard output"), "{message}");
     assert_eq!(message.lines().count(), 1);
+}
+
+/// Protects a terminal from what documents and file names hold, whichever command repeats it; what
+/// goes to a file is exact. Cannot tell whether each command also keeps foreign text on one line.
+#[test]
+fn what_goes_to_a_terminal_is_escaped_and_what_goes_to_a_file_is_not() {
+    let folder = std::path::Path::new(env!("CARGO_TARGET_TMPDIR"))
+        .join(format!("terminal-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let policy = folder.join("a\u{1b}[2J\u{202e}.toml");
+    std::fs::write(&policy, "schema_version = 1\nmin_engine = \"0.1.0\"\n").unwrap();
+    let arguments = ["policy", "check", policy.to_str().unwrap()];
+    let to_file = casemate(&arguments, Stdio::piped(), Stdio::piped());
+    let exact = String::from_utf8(to_file.stdout).unwrap();
+    assert!(exact.contains("a\u{1b}[2J\u{202e}.toml"), "{exact:?}");
+    // `script` (of Debian's essential package bsdutils) gives its command a terminal.
+    let command = format!("'{}' policy check \"$POLICY\"", env!("CARGO_BIN_EXE_casemate"));
+    let shown = Command::new("script")
+        .args(["-qec", &command, "/dev/null"])
+        .env("POLICY", &policy)
+        .env("SHELL", "/bin/sh")
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let shown = String::from_utf8(shown.stdout).unwrap().replace("\r\n", "\n");
+    assert!(shown.contains("a\\u{1b}[2J\\u{202e}.toml"), "{shown:?}");
+    assert!(shown.chars().all(|c| c == '\n' || casemate_foreign_text::is_plain(c)), "{shown:?}");
+    std::fs::remove_dir_all(&folder).unwrap();
 }

@@ -1,5 +1,6 @@
 //! Why a file could not be read or written, with its path.
 
+use casemate_foreign_text::{Foreign, value};
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -37,7 +38,7 @@ impl fmt::Display for Kind {
 #[derive(Debug, thiserror::Error)]
 pub enum FileError {
     /// The system refused.
-    #[error("cannot {doing} {}: {source}", Shown(path))]
+    #[error("cannot {doing} {}: {source}", path_text(path))]
     Io {
         /// `read`, `write`, …
         doing: &'static str,
@@ -47,7 +48,7 @@ pub enum FileError {
         source: std::io::Error,
     },
     /// The path leads to something else than what can be used here.
-    #[error("cannot {doing} {}: it is {found}, not {wanted}", Shown(path))]
+    #[error("cannot {doing} {}: it is {found}, not {wanted}", path_text(path))]
     Unfit {
         /// `read`, `write`, …
         doing: &'static str,
@@ -59,7 +60,7 @@ pub enum FileError {
         wanted: Kind,
     },
     /// More bytes than may be read.
-    #[error("cannot read {}: larger than {}", Shown(path), Size(*limit))]
+    #[error("cannot read {}: larger than {}", path_text(path), Size(*limit))]
     TooLarge {
         /// What.
         path: PathBuf,
@@ -67,7 +68,7 @@ pub enum FileError {
         limit: u64,
     },
     /// Not text.
-    #[error("cannot read {}: not UTF-8: {source}", Shown(path))]
+    #[error("cannot read {}: not UTF-8: {source}", path_text(path))]
     NotText {
         /// What.
         path: PathBuf,
@@ -75,7 +76,7 @@ pub enum FileError {
         source: std::string::FromUtf8Error,
     },
     /// More files than may be looked at, or deeper.
-    #[error("cannot read {}: more than {limit} {what} in it", Shown(path))]
+    #[error("cannot read {}: more than {limit} {what} in it", path_text(path))]
     TooMany {
         /// The folder.
         path: PathBuf,
@@ -102,24 +103,9 @@ impl FileError {
     }
 }
 
-/// A path on one line: a name may contain line feeds and what steers a terminal.
-struct Shown<'a>(&'a Path);
-
-impl fmt::Display for Shown<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for c in self.0.to_string_lossy().chars() {
-            // Written backwards or not at all, the characters behind General Punctuation's marks
-            // deceive as escapes do.
-            let deceives = matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
-                | '\u{2066}'..='\u{2069}' | '\u{feff}');
-            if c.is_control() || deceives {
-                write!(f, "{}", c.escape_unicode())?;
-            } else {
-                write!(f, "{c}")?;
-            }
-        }
-        Ok(())
-    }
+/// A path in a message: a name may contain line feeds and what steers a terminal.
+fn path_text(path: &Path) -> Foreign<std::path::Display<'_>> {
+    value(path.display()).at_most(4096)
 }
 
 /// Bytes in the largest unit that divides them.

@@ -69,3 +69,11 @@ fn look(path: &Path) -> Option<Kind> {
     let target = kind(rustix::fs::stat(path).ok()?.st_mode);
     Some(if target == Kind::File { Kind::File } else { Kind::Link })
 }
+
+/// Makes a folder and those above it that are not there.
+///
+/// # Errors
+/// [`FileError`] when it cannot be made, or is something else.
+pub fn make(folder: &Path) -> Result<(), FileError> {
+    std::fs::create_dir_all(folder).map_err(FileError::io("make", folder))
+}

@@ -22,6 +22,6 @@ mod read;
 mod replace;
 
 pub use error::{FileError, Kind};
-pub use folder::{Bounds, list, walk};
+pub use folder::{Bounds, list, make as make_folder, walk};
 pub use read::{open, read, read_input, read_input_text, read_text};
 pub use replace::{Access, create, replace, write_output};

@@ -1,17 +1,34 @@
 //! Reading: a regular file within a bound, or what a user meant by a path on a command line.
 
 use crate::error::{FileError, Kind};
-use rustix::fs::{FileType, Mode, OFlags};
+use rustix::fs::{FileType, Mode, OFlags, Stat};
+use rustix::io::Errno;
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
+
+/// What may be found under a path besides a regular file.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Meant {
+    /// Nothing.
+    File,
+    /// `/dev/null`.
+    Input,
+    /// That, or a pipe.
+    Descriptor,
+}
+
+/// Whether it is `/dev/null`, whatever its path. Source: Documentation/admin-guide/devices.txt.
+fn is_null(there: &Stat) -> bool {
+    (rustix::fs::major(there.st_rdev), rustix::fs::minor(there.st_rdev)) == (1, 3)
+}
 
 /// Opens a regular file for reading. Links are followed; what they lead to is what counts.
 ///
 /// # Errors [`FileError::Unfit`] for anything but a regular file, at once: a FIFO without a writer
 /// is not waited for.
 pub fn open(path: &Path) -> Result<File, FileError> {
-    open_as(path, false)
+    open_as(path, Meant::File)
 }
 
 /// The bytes of a regular file of at most `limit` bytes.
@@ -29,7 +46,8 @@ pub fn read_text(path: &Path, limit: u64) -> Result<String, FileError> {
     text(read(path, limit)?, path)
 }
 
-/// The bytes of what a user names: a regular file; `-` for standard input; a pipe that the shell
+/// The bytes of what a user names: a regular file; `/dev/null`, which is an empty one; `-` for
+/// standard input; a pipe that the shell
 /// made, such as that of `<(command)`, which is a name in `/dev/fd`.
 ///
 /// # Errors As [`read`].
@@ -37,7 +55,8 @@ pub fn read_input(path: &Path, limit: u64) -> Result<Vec<u8>, FileError> {
     if path == Path::new("-") {
         return whole(std::io::stdin().lock(), path, limit);
     }
-    whole(open_as(path, names_descriptor(path))?, path, limit)
+    let meant = if names_descriptor(path) { Meant::Descriptor } else { Meant::Input };
+    whole(open_as(path, meant)?, path, limit)
 }
 
 /// The text of what a user names, see [`read_input`].
@@ -55,31 +74,27 @@ pub(crate) fn names_descriptor(path: &Path) -> bool {
         || path.parent().is_some_and(|p| given.iter().any(|g| p == Path::new(g)))
 }
 
-fn open_as(path: &Path, pipes: bool) -> Result<File, FileError> {
-    let fit = |found| match found {
+fn open_as(path: &Path, meant: Meant) -> Result<File, FileError> {
+    let fault = |error: Errno| FileError::io("read", path)(error.into());
+    let fit = |there: &Stat| match kind(there.st_mode) {
         Kind::File => Ok(()),
-        Kind::Pipe if pipes => Ok(()),
-        found => Err(FileError::Unfit {
-            doing: "read",
-            path: path.to_owned(),
-            found,
-            wanted: Kind::File,
-        }),
+        Kind::Pipe if meant == Meant::Descriptor => Ok(()),
+        Kind::Device if meant != Meant::File && is_null(there) => Ok(()),
+        found => {
+            let (doing, wanted) = ("read", Kind::File);
+            Err(FileError::Unfit { doing, path: path.to_owned(), found, wanted })
+        }
     };
     // Before it is opened, since opening some devices operates them (a watchdog starts, a tape
     // rewinds). This look alone would prove nothing: the path may lead elsewhere a moment later.
-    let there = rustix::fs::stat(path).map_err(|e| FileError::io("read", path)(e.into()))?;
-    fit(kind(there.st_mode))?;
+    fit(&rustix::fs::stat(path).map_err(fault)?)?;
     // NONBLOCK: should it be a FIFO by now, open returns instead of waiting for a writer (fifo(7)).
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOCTTY | OFlags::NONBLOCK;
-    let opened = rustix::fs::open(path, flags, Mode::empty())
-        .map_err(|e| FileError::io("read", path)(e.into()))?;
-    let there = rustix::fs::fstat(&opened).map_err(|e| FileError::io("read", path)(e.into()))?;
-    fit(kind(there.st_mode))?;
+    let opened = rustix::fs::open(path, flags, Mode::empty()).map_err(fault)?;
+    fit(&rustix::fs::fstat(&opened).map_err(fault)?)?;
     // A pipe that is meant is waited for; on a regular file the flag has no meaning, but a caller
     // may pass it on.
-    rustix::fs::fcntl_setfl(&opened, OFlags::empty())
-        .map_err(|e| FileError::io("read", path)(e.into()))?;
+    rustix::fs::fcntl_setfl(&opened, OFlags::empty()).map_err(fault)?;
     Ok(File::from(opened))
 }
 

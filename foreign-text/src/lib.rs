@@ -1,20 +1,25 @@
-//! Foreign text: what a guest, a file, evidence, a certificate or a peer wrote, made fit to be printed.
+//! Foreign text: what a guest, a file, evidence, a certificate or a peer wrote, made fit to be
+//! printed.
 //!
-//! A terminal obeys what it is shown. A field name of evidence with ESC in it moves the cursor, sets the
-//! title or makes the terminal type into the shell; a newline forges a line of ours ("ACCEPTED"); a
-//! right-to-left override turns a line around; zero-width letters make two names look alike; a megabyte
-//! buries the message. So all of it goes through here: **escaped, bounded, one line**.
+//! A terminal obeys what it is shown. A field name of evidence with ESC in it moves the cursor,
+//! sets the title or makes the terminal type into the shell; a newline forges a line of ours
+//! ("ACCEPTED"); a right-to-left override turns a line around; zero-width letters make two names
+//! look alike; a megabyte buries the message. So all of it goes through here: **escaped, bounded,
+//! one line**.
 //!
-//! - [`value`] is for one foreign value inside a message of ours: every escape is unambiguous, because the
-//!   backslash is escaped, too.
+//! - [`value`] is for one foreign value inside a message of ours: every escape is unambiguous,
+//!   because the backslash is escaped, too.
 //! - [`bytes`] is the same for bytes that may be no UTF-8.
-//! - [`line`] is for a whole message that is ours with foreign parts in it (an error of a parser): a
-//!   backslash stays, since parts of the message may have been through [`value`] already.
+//! - [`line`] is for a whole message that is ours with foreign parts in it (an error of a parser):
+//!   a backslash stays, since parts of the message may have been through [`value`] already.
+//! - [`text`] is for several lines of ours, where each foreign part has been through the above: a
+//!   backstop for a whole output stream, which keeps line feeds and nothing else that commands.
 //! - [`json`] makes JSON that a serialiser wrote safe for a terminal without changing what it says.
 //!
-//! What is escaped is what the standard library calls not printable (control and format characters, bidi
-//! overrides, zero-width characters, separators but the blank, private and unassigned code points) or
-//! extending (combining marks, which pile up on the character before), and the few letters that are blank.
+//! What is escaped is what the standard library calls not printable (control and format characters,
+//! bidi overrides, zero-width characters, separators but the blank, private and unassigned code
+//! points) or extending (combining marks, which pile up on the character before), and the few
+//! letters that are blank.
 #![forbid(unsafe_code)]
 
 use std::fmt::{self, Display, Formatter, Write};
@@ -23,6 +28,8 @@ use std::fmt::{self, Display, Formatter, Write};
 pub const VALUE: usize = 256;
 /// Characters of a message that are shown unless another limit is given.
 pub const LINE: usize = 2048;
+/// Characters of several lines that are shown unless another limit is given.
+pub const TEXT: usize = 1024 * 1024;
 
 /// Letters and symbols that show nothing: Hangul fillers and the Braille blank.
 const BLANK: [char; 5] = ['\u{115f}', '\u{1160}', '\u{3164}', '\u{ffa0}', '\u{2800}'];
@@ -33,8 +40,8 @@ pub fn is_plain(c: char) -> bool {
     match c {
         ' '..='~' => true,
         c if BLANK.contains(&c) => false,
-        // `escape_debug` leaves exactly the printable, not extending characters alone (and escapes quotes
-        // and the backslash, which the first arm has).
+        // `escape_debug` leaves exactly the printable, not extending characters alone (and escapes
+        // quotes and the backslash, which the first arm has).
         c => c.escape_debug().eq([c]),
     }
 }
@@ -45,22 +52,38 @@ pub fn is_plain(c: char) -> bool {
 pub struct Foreign<T> {
     text: T,
     limit: usize,
-    backslash: bool,
+    kept: Kept,
+}
+
+/// What is left alone beside plain characters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kept {
+    Nothing,
+    Backslash,
+    BackslashAndLineFeed,
 }
 
 /// One foreign value inside a message: escaped, at most [`VALUE`] characters, one line.
 pub const fn value<T: Display>(text: T) -> Foreign<T> {
-    Foreign { text, limit: VALUE, backslash: true }
+    Foreign { text, limit: VALUE, kept: Kept::Nothing }
 }
 
-/// A whole message with foreign parts in it: escaped but for backslashes, at most [`LINE`] characters, one line.
+/// A whole message with foreign parts in it: escaped but for backslashes, at most [`LINE`]
+/// characters, one line.
 pub const fn line<T: Display>(text: T) -> Foreign<T> {
-    Foreign { text, limit: LINE, backslash: false }
+    Foreign { text, limit: LINE, kept: Kept::Backslash }
+}
+
+/// Lines of ours whose foreign parts were made fit before: escaped but for backslashes and line
+/// feeds, at most [`TEXT`] characters. A foreign line feed passes, so this alone is not enough for
+/// anything foreign.
+pub const fn text<T: Display>(text: T) -> Foreign<T> {
+    Foreign { text, limit: TEXT, kept: Kept::BackslashAndLineFeed }
 }
 
 /// Foreign bytes that should be UTF-8 text: as [`value`], with every byte that is none as `\xNN`.
 pub const fn bytes(bytes: &[u8]) -> Foreign<Lossless<'_>> {
-    Foreign { text: Lossless(bytes), limit: VALUE, backslash: true }
+    Foreign { text: Lossless(bytes), limit: VALUE, kept: Kept::Nothing }
 }
 
 impl<T> Foreign<T> {
@@ -73,19 +96,20 @@ impl<T> Foreign<T> {
 
 impl<T: Display> Display for Foreign<T> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let mut out = Escaping { to: f, left: self.limit, cut: 0, backslash: self.backslash };
+        let mut out = Escaping { to: f, left: self.limit, cut: 0, kept: self.kept };
         write!(out, "{}", self.text)?;
         let cut = out.cut;
         if cut > 0 { write!(f, "… ({cut} more characters)") } else { Ok(()) }
     }
 }
 
-/// Bytes whose invalid parts are shown as private code points, which [`Escaping`] turns into `\xNN`.
+/// Bytes whose invalid parts are shown as private code points, which [`Escaping`] turns into
+/// `\xNN`.
 #[derive(Debug, Clone, Copy)]
 pub struct Lossless<'a>(&'a [u8]);
 
-/// The code point that stands for the invalid byte 0 inside this crate: plane 16 is private use, so no text
-/// that is shown as it is can contain it.
+/// The code point that stands for the invalid byte 0 inside this crate: plane 16 is private use, so
+/// no text that is shown as it is can contain it.
 const INVALID: u32 = 0x10_ff00;
 
 impl Display for Lossless<'_> {
@@ -106,7 +130,7 @@ struct Escaping<'a, 'b> {
     to: &'a mut Formatter<'b>,
     left: usize,
     cut: usize,
-    backslash: bool,
+    kept: Kept,
 }
 
 impl Write for Escaping<'_, '_> {
@@ -118,7 +142,8 @@ impl Write for Escaping<'_, '_> {
             };
             self.left = left;
             match c {
-                '\\' if self.backslash => self.to.write_str("\\\\")?,
+                '\\' if self.kept == Kept::Nothing => self.to.write_str("\\\\")?,
+                '\n' if self.kept == Kept::BackslashAndLineFeed => self.to.write_char(c)?,
                 '\n' => self.to.write_str("\\n")?,
                 '\r' => self.to.write_str("\\r")?,
                 '\t' => self.to.write_str("\\t")?,
@@ -133,12 +158,13 @@ impl Write for Escaping<'_, '_> {
     }
 }
 
-/// JSON text of a serialiser with every character outside of ASCII that is not plain, and DEL, as `\uNNNN`.
+/// JSON text of a serialiser with every character outside of ASCII that is not plain, and DEL, as
+/// `\uNNNN`.
 ///
-/// A serialiser escapes what JSON demands: controls below 0x20. DEL, the C1 controls (0x9b begins a control
-/// sequence by itself) and bidi overrides pass it. All of these can stand in strings only, where an escape
-/// means the same character, so what the document says does not change. Line feeds and blanks between the
-/// values stay.
+/// A serialiser escapes what JSON demands: controls below 0x20. DEL, the C1 controls (0x9b begins a
+/// control sequence by itself) and bidi overrides pass it. All of these can stand in strings only,
+/// where an escape means the same character, so what the document says does not change. Line feeds
+/// and blanks between the values stay.
 #[must_use]
 pub fn json(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
@@ -158,10 +184,10 @@ pub fn json(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{BLANK, VALUE, bytes, is_plain, json, line, value};
+    use super::{BLANK, VALUE, bytes, is_plain, json, line, text, value};
 
-    /// Protects the terminal of whoever reads a message: nothing that commands it passes, whatever the character.
-    /// Cannot tell whether a font shows two different plain letters alike.
+    /// Protects the terminal of whoever reads a message: nothing that commands it passes, whatever
+    /// the character. Cannot tell whether a font shows two different plain letters alike.
     #[test]
     fn no_character_that_commands_a_terminal_or_hides_passes() {
         for c in (0..=0x10_ffff).filter_map(char::from_u32) {
@@ -195,9 +221,12 @@ mod tests {
         assert_eq!(shown.len(), texts.len());
         assert_eq!(value("\u{1b}[31mACCEPTED\r\n").to_string(), "\\u{1b}[31mACCEPTED\\r\\n");
         assert_eq!(line(value("a\nb")).to_string(), "a\\nb", "a line does not escape twice");
+        let lines = format!("one\n{}\u{9b}\r", value("a\nb"));
+        assert_eq!(text(lines).to_string(), "one\na\\nb\\u{9b}\\r");
     }
 
-    /// Protects the message from being buried: what is shown is bounded, and says what was left out.
+    /// Protects the message from being buried: what is shown is bounded, and says what was left
+    /// out.
     #[test]
     fn a_long_text_is_cut_and_says_so() {
         let long = "x".repeat(1_000_000);
@@ -206,7 +235,8 @@ mod tests {
         assert!(shown.ends_with(&format!("… ({} more characters)", 1_000_000 - VALUE)));
         assert_eq!(value("abc").at_most(3).to_string(), "abc");
         assert_eq!(value("abcd").at_most(3).to_string(), "abc… (1 more characters)");
-        // The longest escape of one character has ten bytes: the bound on characters bounds the bytes.
+        // The longest escape of one character has ten bytes: the bound on characters bounds the
+        // bytes.
         assert!(value("\u{e0041}".repeat(5000)).to_string().len() < 10 * VALUE + 64);
     }
 
@@ -215,7 +245,8 @@ mod tests {
     fn bytes_that_are_no_utf_8_are_shown_as_numbers() {
         assert_eq!(bytes(b"ok \xff\xfe\x80 \xe2\x82").to_string(), "ok \\xff\\xfe\\x80 \\xe2\\x82");
         assert_eq!(bytes("gr\u{fc}n".as_bytes()).to_string(), "gr\u{fc}n");
-        // The stand-ins are private to this crate in effect: a text that has one shows an escape, too.
+        // The stand-ins are private to this crate in effect: a text that has one shows an escape,
+        // too.
         assert!(value("\u{10ff1b}").to_string().starts_with('\\'));
     }
 

@@ -1,37 +1,50 @@
-//! What the boot code parses: parameters, bzImage, ELF.
+//! What the boot code parses: parameters, the host's memory map, bzImage, ELF.
 //!
-//! An input is a list of edits (`offset`, `value`) of a file that passes, or with an odd first byte the file itself.
+//! An input is a list of edits (`offset`, `value`) of a file that passes, or with an odd first byte
+//! the file itself.
 
 use casemate_kernel::{BzImage, Elf, Kernel};
-use casemate_layout::{Blob, Flags, KernelKind, Mode, Params, Range, Ranges, map, ports};
+use casemate_layout::{
+    Blob, KernelKind, MAP_BYTES, MemoryMap, Mode, Params, Range, Ranges, map, ports,
+};
 
 const MIB: u64 = 1 << 20;
 
-/// Parameters: what decodes is canonical, passes its check, and puts nothing where it would do harm.
+/// The measured parameters and the host's memory map: what decodes is canonical, and whatever both
+/// say, nothing is read outside the window or written where it would do harm. The input is edits of
+/// both, the parameters first.
 pub fn params(data: &[u8]) {
-    let mut page = [0; map::PAGE_BYTES];
-    let bytes = file(data, || good_params().encode().to_vec());
-    for (to, from) in page.iter_mut().zip(bytes) {
+    let bytes = file(data, || [&good_params().encode()[..], &good_map().encode()].concat());
+    let (mut page, mut map_bytes) = ([0; map::PAGE_BYTES], [0; MAP_BYTES]);
+    for (to, from) in page.iter_mut().chain(&mut map_bytes).zip(bytes) {
         *to = from;
+    }
+    let map = MemoryMap::decode(&map_bytes, 48);
+    if let Ok(map) = map {
+        assert_eq!(map.encode(), map_bytes, "the map is not canonical");
+        assert!(map.ram().iter().all(|range| !range.overlaps(map::DEVICE_HOLE)));
+        assert!(map.ram().windows(2).all(|pair| pair[0].end() <= pair[1].start));
     }
     let Ok(params) = Params::decode(&page) else { return };
     assert_eq!(params.encode(), page, "not canonical");
     assert_eq!(params.check(), Ok(()));
-    let blobs = [&params.kernel, &params.initrd, &params.cmdline, &params.acpi];
-    for blob in blobs.into_iter().filter(|blob| blob.is_present()) {
-        let target = blob.target();
-        assert!(params.staging.contains(blob.staged), "read outside staging");
-        assert!(params.ram.cover(target), "written outside RAM");
-        for own in [
-            map::BOOT_TABLES,
-            map::PARAMS,
-            map::CPUID,
-            map::SECRETS,
-            map::BOOT_CODE,
+    let Ok(map) = map else { return };
+    let Ok(places) = params.places(map.ram()) else { return };
+    let in_ram = |range: Range| map.ram().iter().any(|ram| ram.contains(range));
+    assert!(in_ram(places.window) && in_ram(params.kernel_memory));
+    for place in [&places.kernel, &places.initrd, &places.cmdline, &places.acpi] {
+        if place.target.size == 0 {
+            continue;
+        }
+        assert!(places.window.contains(place.staged), "read outside staging");
+        assert!(in_ram(place.target), "written outside RAM");
+        for own in map::launched(Mode::Snp).iter().chain(&[
             map::SCRATCH,
-            params.staging,
-        ] {
-            assert!(!target.overlaps(own), "{target:?} is written over {own:?}");
+            map::VIDEO,
+            places.window,
+            params.kernel_memory,
+        ]) {
+            assert!(!place.target.overlaps(*own), "{place:?} is written over {own:?}");
         }
     }
 }
@@ -46,13 +59,11 @@ pub fn bzimage(data: &[u8]) {
     let Ok(image) = parsed else { return };
     assert_eq!(Kernel::parse(&file), Ok(Kernel::BzImage(image)));
     assert!(image.setup_bytes < file.len() as u64);
-    for start in [MIB, 16 * MIB - image.setup_bytes, map::DEVICE_HOLE.start, u64::MAX - 4096] {
-        let place = Range { start, size: file.len() as u64 };
-        let Ok(placed) = image.place(place) else { continue };
-        assert!(placed.used.contains(place), "the file is not part of what it uses");
-        assert!(placed.used.contains(Range { start: placed.entry, size: 1 }));
-        assert!(placed.used.checked_end().is_some());
-    }
+    let Ok(placed) = image.place() else { return };
+    assert!(placed.used.contains(Range { start: placed.entry, size: 1 }));
+    assert!(placed.used.checked_end().is_some());
+    let code = file.len() as u64 - image.setup_bytes;
+    assert!(placed.used.contains(Range { start: image.preferred, size: code }), "code outside");
 }
 
 /// ELF: segments are inside the file, above 1 MiB, below the device hole, and do not overlap.
@@ -90,33 +101,29 @@ pub(crate) fn file(data: &[u8], good: impl FnOnce() -> Vec<u8>) -> Vec<u8> {
 }
 
 fn good_params() -> Params {
-    let blob = |at, size, destination| Blob {
-        staged: Range { start: at, size },
-        destination,
-        sha256: [3; 32],
-    };
-    let mut params = Params {
+    let blob = |size| Blob { size, sha256: [3; 32] };
+    Params {
         mode: Mode::Snp,
-        flags: Flags { sha_extensions: true, reclaim_staging: true },
+        sha_extensions: true,
         c_bit: 51,
         report_port: ports::REPORT_PORT,
         mark_port: ports::MARK_PORT,
         rsdp: map::ACPI.start,
-        ram: Ranges::default(),
-        launched: Ranges::default(),
-        staging: Range { start: 32 * MIB, size: 32 * MIB },
         kernel_kind: KernelKind::BzImage,
-        kernel: blob(32 * MIB, 11 * MIB, 16 * MIB),
-        initrd: blob(48 * MIB, MIB + 1, 64 * MIB),
-        cmdline: blob(50 * MIB, 30, map::CMDLINE.start),
-        acpi: blob(51 * MIB, 0x800, map::ACPI.start),
-    };
-    let low = map::SECRETS.end() - map::BOOT_TABLES.start;
-    params.ram.push(Range { start: 0, size: 128 * MIB }).expect("room");
-    params.ram.push(Range { start: 4096 * MIB, size: 128 * MIB }).expect("room");
-    params.launched.push(Range { start: map::BOOT_TABLES.start, size: low }).expect("room");
-    params.launched.push(Range { start: map::BOOT_CODE.start, size: 0x5000 }).expect("room");
-    params
+        kernel_memory: Range { start: 16 * MIB, size: 40 * MIB },
+        initrd_limit: 1 << 31,
+        kernel: blob(11 * MIB),
+        initrd: blob(MIB + 1),
+        cmdline: blob(30),
+        acpi: blob(0x800),
+    }
+}
+
+fn good_map() -> MemoryMap {
+    let mut ram = Ranges::default();
+    ram.push(Range { start: 0, size: 128 * MIB }).expect("room");
+    ram.push(Range { start: 4096 * MIB, size: 128 * MIB }).expect("room");
+    MemoryMap::new(ram, 48).expect("a map")
 }
 
 /// A file of `size` bytes with `parts` in it.
@@ -176,7 +183,8 @@ mod tests {
 
     #[test]
     fn what_edits_start_from_is_accepted() {
-        assert!(Params::decode(&good_params().encode()).is_ok());
+        let params = Params::decode(&good_params().encode()).unwrap();
+        assert!(params.places(good_map().ram()).is_ok());
         assert!(BzImage::parse(&good_bzimage()).is_ok());
         assert!(Elf::parse(&good_elf()).is_ok());
     }

@@ -258,20 +258,22 @@ pub fn plan(data: &[u8]) {
 /// and what it takes for a kernel goes where the parameters can put it.
 pub fn kernel(data: &[u8]) {
     use casemate_hypervisor::launch::foreign::{foreign, program};
-    use casemate_hypervisor::launch::kernel::{KernelFault, KernelKind, recognise};
+    use casemate_hypervisor::launch::kernel::{KernelFault, recognise, staged};
     use casemate_kernel::Kernel;
+    use casemate_layout::Range;
     use casemate_layout::map::{DEVICE_HOLE, HIGH_START};
 
     let file = file(data, good_elf);
     let parsed = Kernel::parse(&file);
     match recognise(&file) {
-        Ok(KernelKind::BzImage { address, setup, .. }) => {
-            assert!(matches!(parsed, Ok(Kernel::BzImage(_))));
-            assert!(address.checked_sub(setup).is_some_and(|start| start >= HIGH_START));
-        }
-        Ok(KernelKind::Elf { end }) => {
-            assert!(matches!(parsed, Ok(Kernel::Elf(_))) && program(&file).is_none());
-            assert!((HIGH_START..=DEVICE_HOLE.start).contains(&end));
+        Ok(image) => {
+            assert!(Range::between(HIGH_START, DEVICE_HOLE.start).contains(image.memory));
+            assert!(program(&file).is_none() || !matches!(parsed, Ok(Kernel::Elf(_))));
+            // What is staged of it is the same kernel, and nothing more can be left away.
+            if let Some(less) = staged(&file).expect("it was recognised") {
+                assert_eq!(recognise(&less), Ok(image));
+                assert_eq!(staged(&less).expect("it is the same").as_ref(), Some(&less));
+            }
         }
         Err(fault) => {
             assert!(parsed.is_err() || !matches!(fault, KernelFault::Image(_)));

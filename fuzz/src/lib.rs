@@ -13,6 +13,7 @@
 )]
 
 pub mod attest;
+pub mod azure;
 pub mod boot;
 pub mod exits;
 pub mod launch;
@@ -25,8 +26,11 @@ pub type Body = fn(&[u8]);
 
 /// Every target of this file's crate by name: what `tests/replay.rs` replays.
 pub const TARGETS: &[(&str, Body)] = &[
+    ("attest_azure", azure::evidence),
     ("attest_cert_table", attest::cert_table),
+    ("attest_claims", azure::claims),
     ("attest_crl", attest::crl),
+    ("attest_document", azure::document),
     ("attest_extended", attest::extended),
     ("attest_guest_message", attest::guest_message),
     ("attest_hcl", attest::hcl),
@@ -34,6 +38,7 @@ pub const TARGETS: &[(&str, Body)] = &[
     ("attest_igvm", attest::igvm),
     ("attest_json", attest::json),
     ("attest_ovmf", attest::ovmf),
+    ("attest_quote", azure::quote),
     ("attest_report", attest::report),
     ("attest_x509", attest::x509),
     ("exit_debug", exits::debug),
@@ -55,6 +60,7 @@ pub const TARGETS: &[(&str, Body)] = &[
     ("exit_system_event", exits::system_event),
     ("exit_unknown", exits::unknown),
     ("exit_wrmsr", exits::wrmsr),
+    ("foreign_text", azure::foreign_text),
     ("kvm_run_raw", exits::kvm_run_raw),
     ("launch_cpuid_page", launch::cpuid_page),
     ("launch_kernel", launch::kernel),
@@ -64,6 +70,7 @@ pub const TARGETS: &[(&str, Body)] = &[
     ("boot_elf", boot::elf),
     ("boot_params", boot::params),
     ("policy_cases", policy::cases),
+    ("policy_cmdline", policy::cmdline),
     ("policy_compare", policy::compare),
     ("policy_document", policy::document),
     ("policy_input", policy::input),

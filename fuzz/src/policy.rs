@@ -3,7 +3,7 @@
 use allocation_counter::measure;
 use casemate_policy::audit::{Suite, check, lint, sarif};
 use casemate_policy::log::{Record, Verifier};
-use casemate_policy::{Facts, Input, Point, Policy, WhyNot, export};
+use casemate_policy::{CommandLine, Facts, Input, Key, MAX_LINE, Point, Policy, WhyNot, export};
 
 /// Memory that reading a document may take at once: a fixed part, and so much for each byte of it.
 fn bounded<T>(text: &str, mut read: impl FnMut() -> T) -> T {
@@ -38,6 +38,39 @@ pub fn document(data: &[u8]) {
         let decision = policy.decide(point, &Facts::new());
         assert_eq!(decision.is_allow(), decision.reasons.is_empty());
     }
+}
+
+/// A kernel command line: refused for its length or a zero; else its views are ordered, it reads back from an input, and
+/// what is in force is nothing that another word overrides.
+pub fn cmdline(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let read = bounded(text, || CommandLine::parse(text));
+    let Ok(line) = read else {
+        assert!(text.len() > MAX_LINE || text.contains('\0'));
+        return;
+    };
+    let name = |word: &str| {
+        let value = word.bytes().skip(1).position(|byte| byte == b'=');
+        word.get(..value.map_or(word.len(), |at| at + 1)).unwrap_or_default().to_owned()
+    };
+    let separator = line.words().iter().position(|word| **word == *"--");
+    let parameters = &line.words()[..separator.unwrap_or(line.words().len())];
+    for word in line.words() {
+        assert!(line.seen().contains(word));
+        assert!(!name(word).contains('-') || **word == *"--", "{word:?}");
+    }
+    for word in line.taken() {
+        let last = parameters.iter().rfind(|other| name(other) == name(word));
+        assert_eq!(last, Some(word), "{text:?}");
+    }
+    let facts = Facts::new().command_line(text);
+    let json = Input { point: Some(Point::Launch), facts: facts.clone() }.to_json();
+    let again = Input::load(&json, "again").unwrap_or_else(|error| panic!("{error}\n{json}"));
+    assert_eq!(again.facts.get(Key::LaunchCmdline), facts.get(Key::LaunchCmdline));
+    // Whatever words come of it, a line of them is a line.
+    let words = line.seen().iter().map(|word| &**word);
+    let longer = CommandLine::of_words(words);
+    assert!(longer.is_ok() || text.len() > MAX_LINE / 8, "{text:?}");
 }
 
 /// An input document: refused, or read to facts that are written back and decided.

@@ -1,5 +1,5 @@
-//! Launch digests of many configurations against two independent computations: the GCTX class of sev-snp-measure (PyPI)
-//! and crate `igvm`, each told the same pages in the same order.
+//! Launch digests of many configurations against two independent computations: the GCTX class of
+//! sev-snp-measure (PyPI) and crate `igvm`, each told the same pages in the same order.
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
@@ -10,7 +10,7 @@
 use casemate_hypervisor::config::SnpLaunch;
 use casemate_hypervisor::config::{RawConfig, VmConfig};
 use casemate_hypervisor::launch::issue::{LaunchTarget, issue};
-use casemate_hypervisor::launch::linux::{Files, outline, plan};
+use casemate_hypervisor::launch::linux::{Files, Image, plan};
 use casemate_hypervisor::launch::measure::measure;
 use casemate_hypervisor::launch::{LaunchPlan, Outline, PageKind};
 use casemate_test_support::bzimage::bzimage;
@@ -153,31 +153,73 @@ fn ours() -> Vec<(LaunchPlan, String)> {
     plans.into_iter().map(|plan| (plan.clone(), hex(&measure(&plan).unwrap().digest))).collect()
 }
 
+/// What a digest says of a case: all but its memory, policy and what is not measured.
 #[test]
 fn configurations_that_differ_in_what_is_measured_have_different_digests() {
     let digests: std::collections::BTreeSet<String> = ours().into_iter().map(|(_, d)| d).collect();
     assert_eq!(digests.len(), cases().len());
 }
 
+/// One image has one digest for each number of vCPUs: on a small host, on a large one, and where
+/// memory goes on above the device hole. What is staged where differs, and is not measured.
 #[test]
-fn an_initrd_that_was_only_hashed_gives_the_same_digest() {
+fn one_image_has_one_digest_whatever_its_memory() {
+    for kernel in [image(0x800), elf(0x800)] {
+        let with = |memory, vcpus| Case {
+            kernel: kernel.clone(),
+            initrd: 70_001,
+            cmdline: "quiet",
+            vcpus,
+            memory,
+            features: 0,
+            policy: 0x3_0000,
+            c_bit: 51,
+        };
+        let mut per_count = Vec::new();
+        for vcpus in [1, 2, 7] {
+            let plans = ["64M", "65M", "256M", "3G", "3073M", "3328M", "64G", "4096G"]
+                .map(|memory| planned(&with(memory, vcpus)));
+            let digests = plans.each_ref().map(|plan| measure(plan).unwrap().digest);
+            assert!(digests.iter().all(|digest| *digest == digests[0]), "{vcpus} vCPUs");
+            assert_ne!(plans[0].shared, plans[2].shared, "the same memory");
+            per_count.push(digests[0]);
+        }
+        per_count.dedup();
+        assert_eq!(per_count.len(), 3);
+    }
+}
+
+#[test]
+fn files_that_were_only_hashed_give_the_same_digest_for_every_number_of_vcpus() {
     for case in cases() {
-        let hashed = initrd(&case).map(|bytes| {
-            let digest = ring::digest::digest(&ring::digest::SHA256, &bytes);
-            Outline { size: bytes.len() as u64, sha256: digest.as_ref().try_into().unwrap() }
-        });
-        let outlined = outline(&config(&case), case.kernel.clone(), hashed).unwrap();
-        let digest = |plan: &LaunchPlan| measure(plan).unwrap().digest;
-        assert_eq!(digest(&outlined), digest(&planned(&case)));
+        let hashed = initrd(&case).map(|bytes| Outline::of(&bytes));
+        let image = Image::outline(&config(&case), &case.kernel, hashed).unwrap();
+        for vcpus in [case.vcpus, 1, 16] {
+            let digest = |plan: &LaunchPlan| measure(plan).unwrap().digest;
+            let launched = planned(&Case { vcpus, kernel: case.kernel.clone(), ..case });
+            assert_eq!(digest(&image.measured(vcpus).unwrap()), digest(&launched), "{vcpus}");
+        }
     }
 }
 
 #[test]
 fn an_initrd_of_an_impossible_size_is_an_error() {
     let case = &cases()[0];
-    for size in [1 << 40, u64::MAX - 1, u64::MAX] {
+    for size in [(1 << 46) + 1, u64::MAX - 1, u64::MAX] {
         let hashed = Some(Outline { size, sha256: [0; 32] });
-        let _ = outline(&config(case), case.kernel.clone(), hashed).unwrap_err();
+        let image = Image::outline(&config(case), &case.kernel, hashed).unwrap();
+        let _ = image.measured(1).unwrap_err();
+    }
+}
+
+/// 9 pages with one vCPU, and one more for each further one.
+#[test]
+fn a_launch_has_no_more_pages_than_its_budget() {
+    for case in cases() {
+        let pages = measure(&planned(&case)).unwrap().pages.len();
+        assert_eq!(pages, 8 + case.vcpus as usize);
+        let of_one = pages + 1 - case.vcpus as usize;
+        assert!(of_one <= casemate_layout::map::PAGE_BUDGET);
     }
 }
 

@@ -15,7 +15,6 @@
 //!
 //! The kernel's own readers are not the only ones, so a line has three views, see [`CommandLine`].
 
-use crate::fields::Kind;
 use std::collections::BTreeMap;
 
 /// Longest line in bytes: x86 has 2048 with the final zero (`COMMAND_LINE_SIZE`), and cuts what is longer.
@@ -138,18 +137,6 @@ impl CommandLine {
     }
 }
 
-impl CommandLine {
-    /// What a rule of this kind looks at.
-    #[must_use]
-    pub(crate) fn view(&self, kind: Kind) -> &[Box<str>] {
-        match kind {
-            Kind::NamesForbidden => self.seen(),
-            Kind::NamesRequired => self.taken(),
-            _ => self.words(),
-        }
-    }
-}
-
 /// `isspace` of the kernel's table of characters (`lib/ctype.c`), which is Latin-1.
 const fn is_space(byte: u8) -> bool {
     matches!(byte, b'\t'..=b'\r' | b' ' | 0xa0)
@@ -170,13 +157,16 @@ pub(crate) fn canonical(word: &str) -> Box<str> {
     format!("{}{value}", name.replace('-', "_")).into()
 }
 
-/// The word that a policy means: written as rules know words, and as in a line, so that quotes that the kernel drops are
-/// dropped here.
+/// The word that a policy means: written as rules know words. It may be quoted as in a line; all quotes that the kernel
+/// would drop are dropped, so that what is written out again means the same.
 pub(crate) fn word(text: &str) -> Box<str> {
-    match words(text.as_bytes()).as_slice() {
-        [one] => one.clone(),
-        _ => canonical(text),
+    let mut word = canonical(text);
+    while let [shorter] = words(word.as_bytes()).as_slice()
+        && shorter.len() < word.len()
+    {
+        word = shorter.clone();
     }
+    word
 }
 
 /// What words that a policy means begin with. A prefix that ends in the name is written as names are.

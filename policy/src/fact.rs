@@ -104,6 +104,15 @@ fn invalid(why: String) -> Fact {
     Fact::Invalid(why.into())
 }
 
+/// What a rule of this kind looks at in a command line.
+pub(crate) fn view(line: &CommandLine, kind: Kind) -> &[Box<str>] {
+    match kind {
+        Kind::NamesForbidden => line.seen(),
+        Kind::NamesRequired => line.taken(),
+        _ => line.words(),
+    }
+}
+
 /// The fact of a command line, from the line or from its words.
 pub(crate) fn command_line(fact: Fact) -> Fact {
     let read = match &fact {
@@ -157,12 +166,13 @@ impl Facts {
     }
 
     /// Sets a fact as it is, when it is a list where the key has one, and only there: every rule would admit an
-    /// empty list of what is not even a list. Prefer the typed setters. The kernel command line is always kept as what
-    /// its readers make of it, so a text is taken for the line, and a list for its words.
+    /// empty list of what is not even a list. The kernel command line is always kept as what its readers make of
+    /// it, so a text is taken for the line, and a list for its words. Prefer the typed setters.
     pub fn set(&mut self, key: Key, fact: Fact) {
         let fact = if key == Key::LaunchCmdline { command_line(fact) } else { fact };
         let fits = match &fact {
-            Fact::List(_) | Fact::CommandLine(_) => key.kind().is_list(),
+            Fact::List(_) => key.kind().is_list(),
+            Fact::CommandLine(_) => key == Key::LaunchCmdline,
             Fact::Invalid(_) => true,
             _ => !key.kind().is_list(),
         };

@@ -5,7 +5,7 @@
 
 use crate::document::json::{quote, write_string};
 use crate::document::{format_version, time};
-use crate::fact::Fact;
+use crate::fact::{Fact, view};
 use crate::fields::{BitNames, FLAG, Kind};
 use crate::lattice::{
     Bits, ByteSet, Bytes, Choice, EgressBlock, EgressSet, Limit, Pattern, Patterns, Range, Tcb,
@@ -250,7 +250,9 @@ pub(crate) fn brief_fact(kind: Kind, fact: &Fact) -> String {
             let flags = bit_names(mask & !names.ignore, names).into_iter().map(|name| quote(&name));
             format!("{mask:#x} {}", list(flags, usize::MAX))
         }
-        (_, Fact::CommandLine(line)) => list(line.view(kind).iter().map(|word| quote(word)), BRIEF),
+        (_, Fact::CommandLine(line)) => {
+            list(view(line, kind).iter().map(|word| quote(word)), BRIEF)
+        }
         _ => write_fact(kind, fact, BRIEF),
     };
     shorten_to(text, 160)
@@ -274,7 +276,7 @@ pub(crate) fn brief_found(kind: Kind, rule: &Rule, fact: &Fact) -> String {
     };
     match fact {
         Fact::CommandLine(line) => {
-            let refused = line.view(kind).iter().filter(|word| refuses(word));
+            let refused = view(line, kind).iter().filter(|word| refuses(word));
             shorten_to(list(refused.map(|word| quote(word)), BRIEF), 160)
         }
         fact => brief_fact(kind, fact),

@@ -59,7 +59,7 @@ impl<'r> Wanted<'r> {
     }
 
     /// A list as the fact of this key: of words of the command line, what a line of them is for the kernel.
-    fn whole(&self, list: Fact) -> Fact {
+    pub(crate) fn whole(&self, list: Fact) -> Fact {
         if self.key == Key::LaunchCmdline { command_line(list) } else { list }
     }
 
@@ -77,7 +77,13 @@ impl<'r> Wanted<'r> {
         let moved = match from {
             Fact::List(elements) => self.nearest_list(elements),
             Fact::CommandLine(line) => {
+                // A word goes when any reader would find in it what is refused.
                 let words = line.words().iter().map(|word| Fact::Text(word.clone()));
+                let words = words.filter(|word| {
+                    let alone = self.whole(Fact::List(vec![word.clone()]));
+                    let mut rules = self.admitted_by.iter();
+                    rules.all(|rule| matches!(rule, Rule::Required(_)) || rule.admits(&alone))
+                });
                 self.nearest_list(&words.collect::<Vec<_>>()).map(|list| self.whole(list))
             }
             one => self.admitted_by.iter().try_fold(one.clone(), |fact, rule| nearest(rule, &fact)),

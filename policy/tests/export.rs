@@ -77,3 +77,44 @@ fn a_rego_export_leans_on_no_negation_and_no_quantifier() {
     let input = Input { point: Some(Point::Host), facts: Facts::new().flag(Key::HostSnp, true) };
     assert_eq!(export::rego_input(&input), "{\"point\":\"host\",\"host.snp\":true}");
 }
+
+/// Protects: a rule on the command line looks in an export at the same words as here. It cannot tell whether an engine
+/// evaluates them alike: the differential tests do.
+#[test]
+fn each_rule_on_the_command_line_has_its_own_view_of_it_in_both_exports() {
+    let text = "schema_version = 1\nmin_engine = \"0.1.0\"\nname = \"p\"\n[launch]\ncmdline_allow = [\"a\"]\n\
+                cmdline_forbid = [\"b\"]\ncmdline_require = [\"c-d=1\"]\n";
+    let policy = Policy::load(text, "p.toml").unwrap();
+    let facts = Facts::new().command_line("c-d=1 x=\"a b\" c_d=2 -- e");
+    let input = Input { point: Some(Point::Launch), facts: facts.clone() };
+    let rego_input = export::rego_input(&input);
+    let cedar = export::cedar_request(Point::Launch, &facts).unwrap().context;
+    let schema = export::cedar_schema();
+    for (view, rule, words) in [
+        ("launch.cmdline", "\"a\"", &["c_d=1", "x=a b", "c_d=2", "--", "e"][..]),
+        (
+            "launch.cmdline_seen",
+            "\"b\"",
+            &["c_d=1", "x=a b", "c_d=2", "--", "e", "x=\\\"a", "b\\\""],
+        ),
+        ("launch.cmdline_taken", "\"c_d=1\"", &["c_d=2", "x=a b"]),
+    ] {
+        let list: Vec<String> = words.iter().map(|word| format!("\"{word}\"")).collect();
+        let list = format!("\"{view}\":[{}]", list.join(","));
+        assert!(rego_input.contains(&list), "{list}\n{rego_input}");
+        let rego = export::rego(&policy);
+        let asks = rego.split("\n# ").find(|part| part.contains(&format!("input[\"{view}\"]")));
+        assert!(asks.is_some_and(|part| part.contains(rule)), "{view}: {rego}");
+        let attribute = view.replace('.', "_");
+        let elements: Vec<String> = words
+            .iter()
+            .enumerate()
+            .map(|(slot, word)| format!(",\"e{slot}\":\"{word}\""))
+            .collect();
+        let record = format!("\"{attribute}\":{{\"count\":{}{}}}", words.len(), elements.concat());
+        assert!(cedar.contains(&record), "{record}\n{cedar}");
+        assert!(schema.contains(&format!("{attribute}?: {{ count: Long")));
+        let permit = export::cedar(&policy).unwrap();
+        assert!(permit.contains(&format!("context has {attribute} &&")), "{permit}");
+    }
+}

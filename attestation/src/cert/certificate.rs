@@ -6,6 +6,8 @@ use der::asn1::{BitStringRef, ObjectIdentifier};
 use der::{Decode, Reader, SliceReader, Tag, TagNumber};
 use ring::digest::{SHA256, digest};
 use std::time::Duration;
+use x509_cert::ext::pkix::CrlDistributionPoints;
+use x509_cert::ext::pkix::name::{DistributionPointName, GeneralName};
 
 /// AlgorithmIdentifier: RSASSA-PSS, SHA-384, MGF1-SHA-384, salt 48, trailer field omitted (default 1).
 const PSS_SHORT: &[u8] = b"\x30\x41\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x01\x0a\x30\x34\
@@ -21,6 +23,8 @@ const PSS_LONG: &[u8] = b"\x30\x46\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x01\x0a\x
 const RSA: &[u8] = b"\x30\x0d\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x01\x01\x05\x00";
 /// AlgorithmIdentifier: id-ecPublicKey, secp384r1.
 const P384: &[u8] = b"\x30\x10\x06\x07\x2a\x86\x48\xce\x3d\x02\x01\x06\x05\x2b\x81\x04\x00\x22";
+/// id-ce-cRLDistributionPoints.
+const CRL_DISTRIBUTION_POINTS: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.31");
 /// More extensions than any certificate of this hierarchy has.
 const MAX_EXTENSIONS: usize = 32;
 
@@ -121,6 +125,23 @@ impl Certificate {
     #[must_use]
     pub fn role(&self) -> Option<(Authority, Role)> {
         recognise(&self.subject)
+    }
+
+    /// The address of the revocation list that this certificate names; none when it names none, or
+    /// several. Source: RFC 5280, section 4.2.1.13.
+    #[must_use]
+    pub fn distribution_point(&self) -> Option<String> {
+        let extension = self.extension(CRL_DISTRIBUTION_POINTS)?;
+        let CrlDistributionPoints(points) =
+            CrlDistributionPoints::from_der(&extension.value).ok()?;
+        let [point] = points.as_slice() else { return None };
+        let DistributionPointName::FullName(names) = point.distribution_point.as_ref()? else {
+            return None;
+        };
+        match names.as_slice() {
+            [GeneralName::UniformResourceIdentifier(uri)] => Some(uri.to_string()),
+            _ => None,
+        }
     }
 
     /// The one extension with this identifier; none when absent or repeated.

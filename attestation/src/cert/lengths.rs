@@ -26,6 +26,13 @@ fn fit_below(bytes: &[u8], depth: u8) -> bool {
     true
 }
 
+/// Bytes of the object that `bytes` begin with, its tag and length included.
+pub(super) fn first_object(bytes: &[u8]) -> Option<usize> {
+    let (tag, behind) = bytes.split_first()?;
+    let (_, after) = contents(*tag, behind)?;
+    bytes.len().checked_sub(after.len())
+}
+
 /// Splits what follows a tag into its contents and what comes after them; none for a length that does not fit, of more
 /// than four bytes, or without an end, and for tags of more than one byte.
 fn contents(tag: u8, behind: &[u8]) -> Option<(&[u8], &[u8])> {

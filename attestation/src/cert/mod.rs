@@ -5,18 +5,19 @@
 //! one form, keys RSA-4096 or P-384. Serial number 0 is legal: every VCEK and VLEK has it.
 //! Limit: structure only. Whom to trust, and when, is decided in [`crate::verify`].
 
+mod bundle;
 mod certificate;
 mod crl;
 mod lengths;
 mod name;
-mod pem;
 mod roots;
 mod vek;
 
+pub use crate::report::KeyKind;
+pub use bundle::{Object, certificates_in, crls_in, objects_in};
 pub use certificate::{Certificate, Extension, PublicKey, Validity};
 pub use crl::Crl;
 pub use name::{Authority, Role, encode as encode_name, recognise as recognise_name};
-pub use pem::certificates_in;
 pub use roots::{Anchor, Roots, builtin};
 pub use vek::{VekExtensions, VekKind};
 
@@ -69,8 +70,8 @@ pub enum CertError {
         /// The rule that is broken.
         rule: &'static str,
     },
-    /// Neither DER nor PEM of a certificate.
-    #[error("PEM: {0}")]
+    /// A file that holds no certificate or list in a form that is read.
+    #[error("{0}")]
     Pem(&'static str),
 }
 

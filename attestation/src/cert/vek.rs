@@ -5,6 +5,7 @@
 //! Limit: structVersion 0 (Milan, Genoa) and 1 (Turin).
 
 use super::{CertError, Extension};
+use crate::report::KeyKind;
 use der::asn1::ObjectIdentifier;
 
 const fn oid(text: &str) -> ObjectIdentifier {
@@ -35,7 +36,7 @@ const TCB_V0: [ObjectIdentifier; 8] =
 /// SPL extensions in the byte order of the TCB_VERSION of structVersion 1.
 const TCB_V1: [ObjectIdentifier; 8] = [FMC, BOOT_LOADER, TEE, SNP, SPL_5, SPL_6, SPL_7, MICROCODE];
 
-/// Which of the two endorsement keys a certificate is for.
+/// Which of the two endorsement keys a certificate is for, and what binds it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum VekKind {
     /// Versioned chip endorsement key: bound to one chip.
@@ -51,13 +52,19 @@ pub enum VekKind {
 }
 
 impl VekKind {
+    /// Which of the two.
+    #[must_use]
+    pub const fn kind(&self) -> KeyKind {
+        match self {
+            Self::Vcek { .. } => KeyKind::Vcek,
+            Self::Vlek { .. } => KeyKind::Vlek,
+        }
+    }
+
     /// `VCEK` or `VLEK`.
     #[must_use]
     pub const fn name(&self) -> &'static str {
-        match self {
-            Self::Vcek { .. } => "VCEK",
-            Self::Vlek { .. } => "VLEK",
-        }
+        self.kind().name()
     }
 }
 

@@ -133,11 +133,14 @@ struct Fields {
 pub(super) fn read(value: serde_json::Value) -> Result<Evidence, EvidenceError> {
     let evidence: SnpEvidence = serde_json::from_value(value).map_err(json_error)?;
     let report = assemble(&evidence.attestation_report)?;
-    let vek = evidence.cert_chain.into_iter().flatten().find_map(|entry| {
-        matches!(entry.cert_type.as_str(), Some("VCEK" | "VLEK"))
-            .then(|| super::vek_in(&entry.data))
-    });
-    Ok(Evidence { form: Form::CocoJson, report, vek })
+    let veks = evidence
+        .cert_chain
+        .into_iter()
+        .flatten()
+        .filter(|entry| matches!(entry.cert_type.as_str(), Some("VCEK" | "VLEK")))
+        .flat_map(|entry| super::veks_in(&entry.data))
+        .collect();
+    Ok(Evidence { veks, ..Evidence::of_report(Form::CocoJson, &report) }.sorted())
 }
 
 /// Offset, length, name, bytes.

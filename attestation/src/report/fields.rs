@@ -35,6 +35,51 @@ pub enum SigningKey {
     Reserved(u8),
 }
 
+/// The two endorsement keys; each has CA certificates and a revocation list of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum KeyKind {
+    /// The chip's own key, under the ASK.
+    Vcek,
+    /// A key loaded for a cloud provider, under the ASVK.
+    Vlek,
+}
+
+impl KeyKind {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Vcek, Self::Vlek];
+
+    /// The name of the certificate.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Vcek => "VCEK",
+            Self::Vlek => "VLEK",
+        }
+    }
+
+    /// The name in the key server's addresses.
+    #[must_use]
+    pub const fn path(self) -> &'static str {
+        match self {
+            Self::Vcek => "vcek",
+            Self::Vlek => "vlek",
+        }
+    }
+}
+
+impl SigningKey {
+    /// The kind of endorsement key, when it is one.
+    #[must_use]
+    pub const fn kind(self) -> Option<KeyKind> {
+        match self {
+            Self::Vcek => Some(KeyKind::Vcek),
+            Self::Vlek => Some(KeyKind::Vlek),
+            Self::None | Self::Reserved(_) => None,
+        }
+    }
+}
+
 /// The fields of a report, in the order of their offsets.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fields {

@@ -31,6 +31,21 @@ impl Generation {
         }
     }
 
+    /// Why signatures under this generation's keys prove little, where that is so: a verifier
+    /// refuses the generation unless it is allowed by name.
+    ///
+    /// Milan: arXiv 2605.12990 (2026) extracts the seed that every endorsement key of a chip is
+    /// derived from, in software.
+    #[must_use]
+    pub const fn broken_root(self) -> Option<&'static str> {
+        match self {
+            Self::Milan => {
+                Some("its root seed was extracted in 2026, so its reports can be forged")
+            }
+            Self::Genoa | Self::Turin | Self::Venice => None,
+        }
+    }
+
     /// The generation of a processor by CPUID family and model (both combined with their extensions).
     /// Source: AMD CPUID specification; Linux arch/x86/kernel/cpu/amd.c.
     #[must_use]

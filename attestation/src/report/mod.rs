@@ -12,7 +12,7 @@ pub use bits::{
     Bit, PLATFORM_BITS, POLICY_BITS, POLICY_MUST_BE_ONE, set_names, unknown_bits,
     unknown_policy_bits,
 };
-pub use fields::{Fields, FirmwareVersion, SigningKey};
+pub use fields::{Fields, FirmwareVersion, KeyKind, SigningKey};
 pub use generation::{Generation, Tcb};
 
 use std::marker::PhantomData;

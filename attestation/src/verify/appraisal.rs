@@ -3,9 +3,11 @@
 //! Principle: every key is optional and only narrows; an absent key leaves the built-in rule. Unknown keys
 //! are errors. There is no key that switches a structural or cryptographic check off.
 
+use crate::cert::KeyKind;
 use crate::hex::Hex;
 use crate::report::{Fields, FirmwareVersion, Generation, Tcb};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// What a bit of the guest policy must be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -99,6 +101,11 @@ impl TcbFloor {
             let floor = self.component(name)?;
             (value < floor).then_some((name, value, floor))
         })
+    }
+
+    /// Whether any report could be below this floor.
+    pub(super) fn is_above_zero(&self, generation: Generation) -> bool {
+        self.first_below(Tcb::default(), generation).is_some()
     }
 
     /// A component that is constrained but does not exist on this generation.
@@ -201,23 +208,46 @@ impl TcbRules {
     }
 }
 
-/// Which endorsement keys are accepted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-#[allow(missing_docs, reason = "named as the keys")]
-pub enum KeyKind {
-    Vcek,
-    Vlek,
+/// Rules for Azure evidence. A rule that is there refuses evidence without what it is about.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
+pub struct AzureRules {
+    /// Allowed attestation keys of vTPMs, by SHA-256 of the SubjectPublicKeyInfo.
+    pub aks: Option<Vec<Hex<32>>>,
+    /// Allowed VMs, by `vmUniqueId`.
+    pub vm_ids: Option<Vec<String>>,
+    /// Whether secure boot must be on.
+    pub secure_boot: BitRule,
+    /// Allowed values of quoted registers, by number.
+    pub pcrs: BTreeMap<String, Vec<Hex<32>>>,
 }
 
-impl KeyKind {
-    /// The name of the certificate.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Vcek => "VCEK",
-            Self::Vlek => "VLEK",
-        }
+impl Default for AzureRules {
+    fn default() -> Self {
+        Self { aks: None, vm_ids: None, secure_boot: BitRule::Any, pcrs: BTreeMap::new() }
+    }
+}
+
+/// Why a document is no appraisal.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum AppraisalError {
+    /// Not TOML, or with a key or value that an appraisal does not have.
+    #[error("{0}")]
+    Toml(String),
+    /// It has no rule: an empty file, or the beginning of some document.
+    #[error(
+        "says nothing: an appraisal has at least one rule, an isolation policy a schema_version"
+    )]
+    SaysNothing,
+}
+
+impl From<toml::de::Error> for AppraisalError {
+    fn from(error: toml::de::Error) -> Self {
+        // The parser shows the line with a mark below it; here it is one line, whatever is in it.
+        let message = error.to_string();
+        let parts: Vec<_> =
+            message.lines().map(str::trim).filter(|part| !part.is_empty()).collect();
+        Self::Toml(casemate_foreign_text::line(parts.join(" ")).to_string())
     }
 }
 
@@ -228,6 +258,8 @@ impl KeyKind {
 pub struct Appraisal {
     /// Allowed generations.
     pub generations: Option<Vec<Generation>>,
+    /// Generations that are taken although their root is broken, see [`Generation::broken_root`].
+    pub allow_broken_roots: Vec<Generation>,
     /// Allowed chips, by the 64 bytes of CHIP_ID.
     pub chip_ids: Option<Vec<Hex<64>>>,
     /// Accept a report whose chip identifier is masked (all zero) under a VCEK.
@@ -270,15 +302,32 @@ pub struct Appraisal {
     pub report_ids: Option<Vec<Hex<32>>>,
     /// The report data, all 64 bytes.
     pub report_data: Option<Hex<64>>,
+    /// Claims and quote of Azure evidence.
+    pub azure: AzureRules,
 }
 
 impl Appraisal {
-    /// Reads a policy in TOML.
+    /// Reads an appraisal in TOML.
     ///
     /// # Errors
-    /// The parser's message, with the line.
-    pub fn from_toml(text: &str) -> Result<Self, toml::de::Error> {
-        toml::from_str(text)
+    /// [`AppraisalError`]; a document without any rule is one, too: what was cut off, or never
+    /// written, must not look like a decision to demand nothing.
+    pub fn from_toml(text: &str) -> Result<Self, AppraisalError> {
+        let table: toml::Table = toml::from_str(text)?;
+        if !table.values().any(has_value) {
+            return Err(AppraisalError::SaysNothing);
+        }
+        let appraisal: Self = toml::from_str(text)?;
+        let bad = appraisal.azure.pcrs.keys().find(|index| {
+            !index.parse::<u32>().is_ok_and(|number| number < 24 && number.to_string() == **index)
+        });
+        match bad {
+            None => Ok(appraisal),
+            Some(index) => Err(AppraisalError::Toml(format!(
+                "azure.pcrs: {} is no register from 0 to 23",
+                casemate_foreign_text::value(index)
+            ))),
+        }
     }
 
     pub(super) fn min_firmware_version(&self) -> Option<FirmwareVersion> {
@@ -312,6 +361,14 @@ impl Appraisal {
             (Code::TcbFloorLaunch, fields.launch_tcb, with(own.launch)),
             (Code::TcbFloorCurrent, fields.current_tcb, current),
         ]
+    }
+}
+
+/// Whether a value states anything: a table does by what is in it.
+fn has_value(value: &toml::Value) -> bool {
+    match value {
+        toml::Value::Table(table) => table.values().any(has_value),
+        _ => true,
     }
 }
 

@@ -1,9 +1,10 @@
 //! Appraising a verified report: every rule of an [`Appraisal`], each with what it saw.
 
-use super::appraisal::{Appraisal, BitRule, Floors, KeyKind};
+use super::KeyKind;
+use super::appraisal::{Appraisal, BitRule, Floors};
 use super::chain::VerifiedVek;
 use super::{Checks, Code};
-use crate::cert::VekKind;
+use crate::cert::{Authority, VekKind};
 use crate::hex::{self, Hex};
 use crate::report::{
     Fields, Generation, PLATFORM_BITS, POLICY_BITS, POLICY_MUST_BE_ONE, Report, Verified,
@@ -54,11 +55,25 @@ fn platform_identity(f: &Fields, vek: &VerifiedVek, rules: &Appraisal, checks: &
             let wanted = listed(allowed.iter().map(|allowed| allowed.name()));
             checks.fail(Code::GenerationAllowed, generation.name(), wanted);
         }
-        _ if generation == Generation::Milan => checks.warn(
-            Code::GenerationAllowed,
-            "Milan: its root key was extracted by researchers in 2026, reports can be forged",
-        ),
-        _ => checks.pass(Code::GenerationAllowed, generation.name()),
+        // Being on a list of generations is not enough: it may be older than the break. A MODEL
+        // root has no secret to break: whoever trusts one has said so, and the verdict says MODEL.
+        _ => match generation.broken_root().filter(|_| vek.authority == Authority::Amd) {
+            None => checks.pass(Code::GenerationAllowed, generation.name()),
+            Some(why) if rules.allow_broken_roots.contains(&generation) => {
+                checks.warn(
+                    Code::GenerationAllowed,
+                    format!("{}: {why}; allowed by name", generation.name()),
+                );
+            }
+            Some(why) => checks.fail(
+                Code::GenerationAllowed,
+                format!("{}: {why}", generation.name()),
+                format!(
+                    "a generation whose root holds, or --allow-broken-root {}",
+                    generation.name().to_lowercase()
+                ),
+            ),
+        },
     }
     one_of(Code::ChipAllowed, &f.chip_id, rules.chip_ids.as_deref(), checks);
     let kind = match vek.extensions.kind {
@@ -252,20 +267,10 @@ fn identity(f: &Fields, rules: &Appraisal, checks: &mut Checks) {
     one_of(Code::Measurement, &f.measurement, rules.measurements.as_deref(), checks);
     one_of(Code::HostData, &f.host_data, rules.host_data.as_deref(), checks);
     one_of(Code::ReportId, &f.report_id, rules.report_ids.as_deref(), checks);
-    match rules.report_data {
-        None => checks
-            .skip_missing(&[Code::ReportData], "no expected value given: freshness is not proven"),
-        Some(Hex(expected)) => checks.require(
-            Code::ReportData,
-            constant_time_equal(&f.report_data, &expected),
-            hex::encode(&f.report_data),
-            hex::encode(&expected),
-        ),
-    }
 }
 
 /// What a list of allowed things allows, in words.
-fn listed(allowed: impl IntoIterator<Item: ToString>) -> String {
+pub(super) fn listed(allowed: impl IntoIterator<Item: ToString>) -> String {
     let words: Vec<_> = allowed.into_iter().map(|one| one.to_string()).collect();
     if words.is_empty() { "nothing is allowed".to_owned() } else { words.join(" or ") }
 }
@@ -288,10 +293,4 @@ fn one_of<const N: usize>(
             checks.require(code, holds, hex::encode(seen), wanted);
         }
     }
-}
-
-/// Compares all 64 bytes, whatever differs first.
-pub(super) fn constant_time_equal(a: &[u8; 64], b: &[u8; 64]) -> bool {
-    let difference = a.iter().zip(b).fold(0u8, |sum, (a, b)| sum | (a ^ b));
-    std::hint::black_box(difference) == 0
 }

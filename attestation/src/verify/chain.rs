@@ -6,7 +6,7 @@
 
 use super::{Check, Checks, Code};
 use crate::cert::{
-    Authority, Certificate, Crl, PublicKey, Role, Roots, Validity, VekExtensions, VekKind,
+    Anchor, Authority, Certificate, Crl, PublicKey, Role, Roots, Validity, VekExtensions, VekKind,
 };
 use crate::crypto::Backend;
 use crate::report::Generation;
@@ -45,6 +45,9 @@ pub(super) const CHAIN_CODES: [Code; 18] = [
     Code::VekPresent,
 ];
 
+/// Certificates of one name that are tried; a store keeps one or two.
+const MAX_CANDIDATES: usize = 16;
+
 /// An endorsement key whose chain is verified up to a pinned root.
 #[derive(Debug, Clone)]
 pub struct VerifiedVek {
@@ -59,8 +62,21 @@ pub struct VerifiedVek {
     /// When the newest list that was checked was issued, seconds since 1970.
     pub crl_issued: Option<u64>,
     pub(super) key: Vec<u8>,
+    /// When all certificates and lists are valid.
     pub(super) window: Validity,
+    pub(super) rests_on: RestsOn,
     pub(super) checks: Checks,
+}
+
+/// What a verified chain rests on beside its certificates.
+#[derive(Debug, Clone)]
+pub(super) struct RestsOn {
+    /// The trusted root key.
+    pub(super) anchor: Anchor,
+    /// DER of the root's name, which issues the lists.
+    pub(super) root_name: Vec<u8>,
+    /// Signatures of the revocation lists that were checked.
+    pub(super) lists: Vec<Vec<u8>>,
 }
 
 /// What a chain is built and judged with.
@@ -68,6 +84,7 @@ pub struct VerifiedVek {
 pub(super) struct Context<'a> {
     pub(super) roots: &'a Roots,
     pub(super) crls: &'a [Crl],
+    pub(super) vlek_crls: &'a [Crl],
     pub(super) at: u64,
     pub(super) backend: &'a dyn Backend,
 }
@@ -101,8 +118,13 @@ impl Context<'_> {
         };
         let extensions = extensions(&vek, issuer, checks);
         let links = self.links(&vek, authority, issuer, generation, checks)?;
-        let window = self.validity(&links, &vek, checks);
-        let crl_issued = self.revocation(&links, checks);
+        let mut window = self.validity(&links, &vek, checks);
+        let crl_issued = self.revocation(&links, issuer, checks);
+        let rests_on = self.rests_on(&links, authority, generation);
+        for crl in self.own_lists(issuer).iter().filter(|crl| crl.issuer == links.ark.subject) {
+            window.not_before = window.not_before.max(crl.this_update);
+            window.not_after = window.not_after.min(crl.next_update.unwrap_or(0));
+        }
         if checks.any_failed() {
             return None;
         }
@@ -114,6 +136,7 @@ impl Context<'_> {
             crl_issued,
             key: key?,
             window,
+            rests_on,
             checks: Checks::default(),
         })
     }
@@ -127,24 +150,28 @@ impl Context<'_> {
         generation: Generation,
         checks: &mut Checks,
     ) -> Option<Links<'_>> {
-        let Some(ark) = self.pinned_ark(authority, generation, checks) else {
+        let Some(ark) = pinned_ark(self.roots, authority, generation, checks) else {
             let name = Role::Ark(generation).common_name(authority);
             checks.fail(Code::ArkPinned, format!("no trusted root key for {name}"), "a pinned key");
             return None;
         };
         let ark_ok = signs(self.backend, ark, ark);
         checks.require(Code::ArkSignature, ark_ok, "self-signed", "a valid self-signature");
-        // Several certificates may have the issuer's name: the one that signed the VEK counts.
-        let mut candidates = self.roots.candidates(authority, issuer).peekable();
-        let first = candidates.peek().copied();
-        let found = candidates.find(|candidate| signs(self.backend, candidate, vek));
-        let Some(intermediate) = found.or(first) else {
+        // Several certificates may have the issuer's name, and several the key that signed the VEK:
+        // an altered copy of the right one must not stand before it. So all are tried, and one that
+        // the root signed goes before the others.
+        let under = |one: &Certificate| one.issuer == ark.subject && signs(self.backend, ark, one);
+        let all: Vec<_> = self.roots.candidates(authority, issuer).take(MAX_CANDIDATES).collect();
+        let issuers: Vec<_> =
+            all.iter().copied().filter(|one| signs(self.backend, one, vek)).collect();
+        let found = issuers.iter().copied().find(|one| under(one)).or(issuers.first().copied());
+        let Some(intermediate) = found.or(all.first().copied()) else {
             let name = issuer.common_name(authority);
             checks.fail(Code::IntermediateSignature, format!("no {name} certificate"), "one");
             return None;
         };
         let name = issuer.common_name(authority);
-        let signed = intermediate.issuer == ark.subject && signs(self.backend, ark, intermediate);
+        let signed = under(intermediate);
         checks.require(Code::IntermediateSignature, signed, name.clone(), "signed by the root");
         checks.require(Code::VekSignature, found.is_some(), format!("issuer {name}"), "valid");
         let links = Links { ark, intermediate };
@@ -153,32 +180,6 @@ impl Context<'_> {
             Err(fault) => checks.fail(Code::KeyUsage, fault, "a CA that may sign certificates"),
         }
         (ark_ok && signed && found.is_some()).then_some(links)
-    }
-
-    fn pinned_ark(
-        &self,
-        authority: Authority,
-        generation: Generation,
-        checks: &mut Checks,
-    ) -> Option<&Certificate> {
-        let role = Role::Ark(generation);
-        let ark = self.roots.candidates(authority, role).find(|ark| {
-            ark.issuer == ark.subject
-                && self.roots.anchors().any(|anchor| {
-                    anchor.authority == authority
-                        && anchor.generation == generation
-                        && anchor.key_digest == ark.key_digest
-                })
-        })?;
-        let [a, b, c, d, ..] = ark.key_digest;
-        let saw = format!("{}, key {a:02x}{b:02x}{c:02x}{d:02x}…", role.common_name(authority));
-        match authority {
-            Authority::Amd => checks.pass(Code::ArkPinned, saw),
-            Authority::Model => {
-                checks.warn(Code::ArkPinned, format!("{saw}: MODEL root, proves nothing"));
-            }
-        }
-        Some(ark)
     }
 
     /// Checks all validity periods; returns their intersection.
@@ -206,15 +207,49 @@ impl Context<'_> {
         window
     }
 
-    /// Checks every given revocation list of this root; returns when the newest of them was issued.
-    fn revocation(&self, links: &Links<'_>, checks: &mut Checks) -> Option<u64> {
+    /// The lists that are for this kind of chain.
+    const fn own_lists(&self, issuer: Role) -> &[Crl] {
+        match issuer {
+            Role::Asvk(_) => self.vlek_crls,
+            _ => self.crls,
+        }
+    }
+
+    /// What the chain rests on; lists of both kinds, since both can revoke.
+    fn rests_on(&self, links: &Links<'_>, authority: Authority, generation: Generation) -> RestsOn {
+        let lists = self.crls.iter().chain(self.vlek_crls);
+        let ours = lists.filter(|crl| crl.issuer == links.ark.subject);
+        RestsOn {
+            anchor: Anchor { authority, generation, key_digest: links.ark.key_digest },
+            root_name: links.ark.subject.clone(),
+            lists: ours.map(|crl| crl.signature.clone()).collect(),
+        }
+    }
+
+    /// Checks every given revocation list of this root and this kind of chain; returns when the
+    /// newest of them was issued.
+    fn revocation(&self, links: &Links<'_>, issuer: Role, checks: &mut Checks) -> Option<u64> {
         const CRL: [Code; 4] =
             [Code::CrlIssuer, Code::CrlSignature, Code::CrlFreshness, Code::CrlRevoked];
-        if self.crls.is_empty() {
-            checks.skip_missing(&CRL, "no revocation list given");
+        let lists = self.own_lists(issuer);
+        let (others, why) = match issuer {
+            Role::Asvk(_) => (self.crls, "no revocation list of VLEK chains given"),
+            _ => (self.vlek_crls, "no revocation list of VCEK chains given"),
+        };
+        // The other kind's list shows nothing about this chain, unless it is on it: what the root
+        // has revoked is revoked, wherever it says so.
+        for crl in others.iter().filter(|crl| crl.issuer == links.ark.subject) {
+            if crl.revokes(&links.intermediate.serial) && list_signed(self.backend, links.ark, crl)
+            {
+                self.one_list(links, crl, checks);
+            }
+        }
+        if lists.is_empty() {
+            let why = if others.is_empty() { "no revocation list given" } else { why };
+            checks.skip_missing(&CRL, why);
             return None;
         }
-        let mut ours = self.crls.iter().filter(|crl| crl.issuer == links.ark.subject).peekable();
+        let mut ours = lists.iter().filter(|crl| crl.issuer == links.ark.subject).peekable();
         if ours.peek().is_none() {
             checks.fail(
                 Code::CrlIssuer,
@@ -234,10 +269,7 @@ impl Context<'_> {
 
     fn one_list(&self, links: &Links<'_>, crl: &Crl, checks: &mut Checks) {
         checks.pass(Code::CrlIssuer, "the root");
-        let signed = match &links.ark.key {
-            PublicKey::Rsa(key) => self.backend.rsa_pss(key, crl.tbs(), &crl.signature).is_ok(),
-            PublicKey::P384(_) => false,
-        };
+        let signed = list_signed(self.backend, links.ark, crl);
         checks.require(Code::CrlSignature, signed, "signature of the root", "valid");
         let this = crate::time::format(crl.this_update);
         match crl.next_update {
@@ -258,6 +290,33 @@ impl Context<'_> {
             "not revoked",
         );
     }
+}
+
+/// The certificate of a trusted root key.
+pub(super) fn pinned_ark<'a>(
+    roots: &'a Roots,
+    authority: Authority,
+    generation: Generation,
+    checks: &mut Checks,
+) -> Option<&'a Certificate> {
+    let role = Role::Ark(generation);
+    let ark = roots.candidates(authority, role).find(|ark| {
+        ark.issuer == ark.subject
+            && roots.anchors().any(|anchor| {
+                anchor.authority == authority
+                    && anchor.generation == generation
+                    && anchor.key_digest == ark.key_digest
+            })
+    })?;
+    let [a, b, c, d, ..] = ark.key_digest;
+    let saw = format!("{}, key {a:02x}{b:02x}{c:02x}{d:02x}…", role.common_name(authority));
+    match authority {
+        Authority::Amd => checks.pass(Code::ArkPinned, saw),
+        Authority::Model => {
+            checks.warn(Code::ArkPinned, format!("{saw}: MODEL root, proves nothing"));
+        }
+    }
+    Some(ark)
 }
 
 /// Authority, issuer and generation by the exact names of a VEK certificate.
@@ -307,9 +366,17 @@ fn extensions(vek: &Certificate, issuer: Role, checks: &mut Checks) -> Option<Ve
 }
 
 /// Whether `issuer` signed `subject`, over the bytes received.
-fn signs(backend: &dyn Backend, issuer: &Certificate, subject: &Certificate) -> bool {
+pub(super) fn signs(backend: &dyn Backend, issuer: &Certificate, subject: &Certificate) -> bool {
     match &issuer.key {
         PublicKey::Rsa(key) => backend.rsa_pss(key, subject.tbs(), &subject.signature).is_ok(),
+        PublicKey::P384(_) => false,
+    }
+}
+
+/// Whether a root signed a revocation list, over the bytes received.
+pub(super) fn list_signed(backend: &dyn Backend, root: &Certificate, crl: &Crl) -> bool {
+    match &root.key {
+        PublicKey::Rsa(key) => backend.rsa_pss(key, crl.tbs(), &crl.signature).is_ok(),
         PublicKey::P384(_) => false,
     }
 }
@@ -326,7 +393,7 @@ fn key_usage(certificate: &Certificate) -> Option<KeyUsage> {
     KeyUsage::from_der(&certificate.extension(KEY_USAGE)?.value).ok()
 }
 
-fn ca(certificate: &Certificate, below: u8) -> Result<(), &'static str> {
+pub(super) fn ca(certificate: &Certificate, below: u8) -> Result<(), &'static str> {
     let usage = key_usage(certificate).ok_or("no readable key usage")?;
     if !usage.0.contains(KeyUsages::KeyCertSign) {
         return Err("may not sign certificates");

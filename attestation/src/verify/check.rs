@@ -42,8 +42,10 @@ pub struct Checks {
 }
 
 impl Checks {
+    /// The only way into the list: texts out of certificates, policies and evidence come along, and
+    /// from here they reach terminals, records and logs.
     fn push(&mut self, code: Code, status: Status, saw: Text, wanted: Text) {
-        self.list.push(Check { code, status, saw, wanted });
+        self.list.push(Check { code, status, saw: printable(saw), wanted: printable(wanted) });
     }
 
     pub(super) fn pass(&mut self, code: Code, saw: impl Into<Text>) {
@@ -95,4 +97,13 @@ impl Checks {
         self.list.sort_by_key(|check| check.code);
         self.list
     }
+}
+
+/// The text as it is, when it can be printed; else escaped and bounded.
+fn printable(text: Text) -> Text {
+    let short = text.len() <= casemate_foreign_text::LINE;
+    if short && text.chars().all(casemate_foreign_text::is_plain) {
+        return text;
+    }
+    Cow::Owned(casemate_foreign_text::line(text).to_string())
 }

@@ -68,7 +68,7 @@ codes! {
     TcbMatch "TCB_MATCH" "reported TCB is the certificate's" "fetch the VEK for the reported TCB";
     ChipId "CHIP_ID" "chip of report and certificate" "give the VCEK of the chip that made the report";
     ReportSignature "REPORT_SIGNATURE" "signature of the report" "the report was altered, or the certificate is another chip's or TCB's";
-    GenerationAllowed "GENERATION_ALLOWED" "generation is allowed" "run on an allowed generation, or allow this one";
+    GenerationAllowed "GENERATION_ALLOWED" "generation is allowed, its root not broken" "run on an allowed generation, or allow this one";
     ChipAllowed "CHIP_ALLOWED" "chip is allowed" "run on an allowed chip, or allow this one";
     KeyKindAllowed "KEY_KIND_ALLOWED" "endorsement key kind is allowed" "allow this kind, or use the other";
     CspAllowed "CSP_ALLOWED" "cloud provider is allowed" "allow this provider's identifier";
@@ -105,7 +105,16 @@ codes! {
     Measurement "MEASUREMENT" "launch measurement" "compare with `casemate measure` of what should run";
     HostData "HOST_DATA" "host data" "launch with the expected host data";
     ReportId "REPORT_ID" "report identifier" "this is another guest instance";
-    ReportData "REPORT_DATA" "report data, all 64 bytes" "ask for a report with this nonce";
+    ReportData "REPORT_DATA" "report data, all 64 bytes; on Azure the nonce" "ask for a report with this nonce";
+    AzureClaims "AZURE_CLAIMS" "REPORT_DATA is the hash of the Azure claims" "the claims were altered, or are another report's: ask for new evidence";
+    AzureClaimsForm "AZURE_CLAIMS_FORM" "Azure claims are well-formed" "ask for new evidence, or update casemate";
+    AzureAk "AZURE_AK" "attestation key of the vTPM" "allow this key, or use the VM whose key is allowed";
+    AzureVmId "AZURE_VM_ID" "vmUniqueId of the Azure claims" "this is another VM";
+    AzureSecureBoot "AZURE_SECURE_BOOT" "secure boot of the Azure claims" "configure the VM as required";
+    VtpmQuote "VTPM_QUOTE" "quote of the vTPM is well-formed" "ask for new evidence";
+    VtpmSignature "VTPM_SIGNATURE" "quote is signed by the claims' attestation key" "the quote was altered, or is another VM's";
+    VtpmPcrs "VTPM_PCRS" "register values are those of the quote" "the register values were altered: ask for new evidence";
+    VtpmPcrValues "VTPM_PCR_VALUES" "register values are allowed" "boot what the values are of, or allow these";
     Policy "POLICY" "the isolation policy admits the report" "change what the rule names; `casemate policy why-not` says what";
 }
 

@@ -3,6 +3,7 @@
 //! Principle: one document for the VMM, the verifier and the auditor. What a report shows becomes the facts of that
 //! point; each rule that does not admit its fact is a failed check that names the rule, its place and both values.
 
+use super::azure::Bound;
 use super::chain::VerifiedVek;
 use super::{Checks, Code};
 use crate::cert::{Authority, VekKind};
@@ -21,16 +22,8 @@ pub struct PolicyDecision {
     pub policy: [u8; 32],
 }
 
-/// Decides a verified report; every outcome goes to `checks`.
-pub(super) fn check(
-    report: &Report<Verified>,
-    vek: &VerifiedVek,
-    at: u64,
-    context: Option<&Context>,
-    policy: &Policy,
-    checks: &mut Checks,
-) -> PolicyDecision {
-    let facts = facts(report, vek, at, context);
+/// Decides the facts of a verified report; every outcome goes to `checks`.
+pub(super) fn check(facts: Facts, policy: &Policy, checks: &mut Checks) -> PolicyDecision {
     let decision = policy.decide(Point::Attestation, &facts);
     if decision.is_allow() {
         let rules = policy.rules(Point::Attestation).count();
@@ -50,14 +43,16 @@ pub(super) fn check(
 
 /// What a verified report shows, as the facts of the decision point `attestation`.
 ///
-/// What cannot be told is left out, which every rule but `any` denies: the age of a revocation list when none was
-/// checked, and the context when REPORT_DATA is not that of the label and nonce given.
+/// What cannot be told is left out, which every rule but `any` denies: the age of a revocation list
+/// when none was checked, and the context when neither REPORT_DATA nor, on Azure, the data that a
+/// nonce went into is that of the label and nonce given.
 #[must_use]
 pub fn facts(
     report: &Report<Verified>,
     vek: &VerifiedVek,
     at: u64,
     context: Option<&Context>,
+    azure: Option<&Bound>,
 ) -> Facts {
     let f = report.fields();
     let provisional = f.committed_tcb != f.current_tcb || f.committed_version != f.current_version;
@@ -85,7 +80,9 @@ pub fn facts(
         None => facts,
         Some(issued) => facts.number(Key::CrlAge, at.saturating_sub(issued).div_ceil(3600)),
     };
-    match context.filter(|context| context.report_data() == Some(f.report_data)) {
+    let facts = azure.into_iter().fold(facts, claims);
+    let fresh = azure.map_or(Some(f.report_data), Bound::fresh_data);
+    match context.filter(|context| fresh.is_some() && context.report_data() == fresh) {
         None => facts,
         Some(context) => facts.text(Key::ReportContext, &context.label),
     }
@@ -102,6 +99,24 @@ fn identity(facts: Facts, f: &Fields) -> Facts {
         .number(Key::ReportGuestSvn, f.guest_svn.into())
 }
 
+/// What Azure's claims and the vTPM's quote show; what is not there stays out.
+fn claims(facts: Facts, bound: &Bound) -> Facts {
+    let mut facts = facts.bytes(Key::AzureAk, &bound.ak);
+    if let Some(id) = &bound.claims.vm_unique_id {
+        facts = facts.text(Key::AzureVmId, id);
+    }
+    if let Some(on) = bound.claims.secure_boot {
+        facts = facts.flag(Key::AzureSecureBoot, on);
+    }
+    let Some(quote) = &bound.quote else { return facts };
+    let pcrs: Vec<String> = quote
+        .pcrs
+        .iter()
+        .map(|(index, value)| format!("{index}={}", crate::hex::encode(value)))
+        .collect();
+    facts.texts(Key::AzurePcrs, pcrs.iter().map(String::as_str))
+}
+
 /// The levels of a TCB in the order of [`casemate_policy::lattice::Tcb::PARTS`]; a part that the
 /// generation does not have is zero.
 #[must_use]
@@ -109,12 +124,16 @@ pub fn levels(tcb: Tcb, generation: Generation) -> casemate_policy::lattice::Tcb
     let level = |wanted: &str| {
         tcb.components(generation).find(|(name, _)| *name == wanted).map_or(0, |(_, level)| level)
     };
-    let number = match generation {
+    let levels = casemate_policy::lattice::Tcb::PARTS.map(level);
+    casemate_policy::lattice::Tcb { generation: index(generation), levels }
+}
+
+/// The index of a generation in [`casemate_policy::lattice::Tcb::GENERATIONS`].
+pub(super) const fn index(generation: Generation) -> u8 {
+    match generation {
         Generation::Milan => 0,
         Generation::Genoa => 1,
         Generation::Turin => 2,
         Generation::Venice => 3,
-    };
-    let levels = casemate_policy::lattice::Tcb::PARTS.map(level);
-    casemate_policy::lattice::Tcb { generation: number, levels }
+    }
 }

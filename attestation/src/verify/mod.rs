@@ -1,31 +1,44 @@
 //! The verifier: every check, in a fixed order, each with what it saw.
 //!
-//! Principle: one core and one entry. [`Verifier::verify`] makes all checks it can and reports each as
-//! passed, warning, failed or not checked; a verdict is an acceptance only when the signature chain up to
-//! a pinned root and every other made check holds. A kept [`VerifiedVek`] saves the chain's checks, and
-//! nothing else, on the next report.
-//! Limit: what a report means for a workload is the caller's [`Appraisal`].
+//! Principle: one core and one entry. [`Verifier::verify`] makes all checks it can and reports each
+//! as passed, warning, failed or not checked. A verdict is an acceptance only when the signature
+//! chain up to a pinned root and every other made check holds, *and* the caller's rules proved what
+//! [`Property`] lists; without the latter it is "authentic", see [`Conclusion`]. A kept
+//! [`VerifiedVek`] saves the chain's checks, and nothing else, on the next report. Limit: what a
+//! report means for a workload is the caller's [`Appraisal`].
 
 mod appraisal;
 mod appraise;
+mod authentic;
+mod azure;
 mod chain;
 mod check;
 mod code;
+mod freshness;
 mod isolation;
+mod kept;
+mod proven;
 mod structure;
+mod verdict;
 
 pub use appraisal::{
-    Appraisal, BitRule, GuestPolicyRules, KeyKind, PlatformRules, TcbFloor, TcbFloors, TcbPreset,
-    TcbRules,
+    Appraisal, AppraisalError, AzureRules, BitRule, GuestPolicyRules, PlatformRules, TcbFloor,
+    TcbFloors, TcbPreset, TcbRules,
 };
+pub use authentic::NotGenuine;
+pub use azure::{Bound, BoundQuote};
 pub use chain::VerifiedVek;
 pub use check::{Check, Checks, Status, Text};
 pub use code::Code;
+pub use freshness::Demand;
 pub use isolation::{PolicyDecision, facts, levels};
+pub use verdict::{Conclusion, Property, Seen, Verdict};
 
-use crate::cert::{Authority, Crl, Roots, VekKind, builtin};
+pub use crate::cert::KeyKind;
+use crate::cert::{Crl, Roots, VekKind, builtin};
 use crate::context::Context;
 use crate::crypto::{Backend, default_backend};
+use crate::evidence::Azure;
 use crate::report::{Report, ReportError, Unverified, Verified};
 
 /// What a verifier trusts and wants.
@@ -33,8 +46,10 @@ use crate::report::{Report, ReportError, Unverified, Verified};
 pub struct Verifier {
     /// Trusted roots and the CA certificates at hand.
     pub roots: Roots,
-    /// Revocation lists.
+    /// Revocation lists of VCEK chains: what the ASK's distribution point gives.
     pub crls: Vec<Crl>,
+    /// Revocation lists of VLEK chains: what the ASVK's distribution point gives.
+    pub vlek_crls: Vec<Crl>,
     /// Revocation lists that could not be parsed: one makes the verdict a refusal.
     pub damaged_crls: Vec<String>,
     /// The time to judge validity at, seconds since 1970.
@@ -48,6 +63,8 @@ pub struct Verifier {
     pub policy: Option<casemate_policy::Policy>,
     /// What the report must have been made for.
     pub context: Option<Context>,
+    /// Values that REPORT_DATA must have, beside the appraisal's: all of them.
+    pub report_data: Vec<Demand>,
     /// The provider of signature verification.
     pub backend: &'static dyn Backend,
 }
@@ -59,21 +76,35 @@ impl Verifier {
         Self {
             roots: builtin(),
             crls: Vec::new(),
+            vlek_crls: Vec::new(),
             damaged_crls: Vec::new(),
             at,
             allow_newer: false,
             appraisal: Appraisal::default(),
             policy: None,
             context: None,
+            report_data: Vec::new(),
             backend: default_backend(),
         }
     }
 
-    /// Adds a revocation list; one that cannot be parsed fails every verdict from here on.
+    /// Adds a revocation list of VCEK chains; one that cannot be parsed fails every verdict from
+    /// here on.
     pub fn add_crl(&mut self, der: &[u8]) {
-        match Crl::from_der(der) {
-            Ok(crl) => self.crls.push(crl),
-            Err(error) => self.damaged_crls.push(error.to_string()),
+        self.add_crl_of(KeyKind::Vcek, der);
+    }
+
+    /// Adds a revocation list of one kind of chain.
+    ///
+    /// AMD publishes two lists of each root key, one at the distribution point of the ASK and one
+    /// at that of the ASVK. Nothing inside a list says which it is, so whoever brings it says so: a
+    /// chain is shown as checked only by the list that its own certificate names. A serial that is
+    /// on the other list is revoked all the same.
+    pub fn add_crl_of(&mut self, kind: KeyKind, der: &[u8]) {
+        match (Crl::from_der(der), kind) {
+            (Ok(crl), KeyKind::Vcek) => self.crls.push(crl),
+            (Ok(crl), KeyKind::Vlek) => self.vlek_crls.push(crl),
+            (Err(error), _) => self.damaged_crls.push(error.to_string()),
         }
     }
 
@@ -86,7 +117,8 @@ impl Verifier {
     /// # let vcek = std::fs::read(format!("{path}ms_genoa.vcek.der")).unwrap();
     /// let at = casemate_attestation::time::parse("2026-06-01").unwrap();
     /// let verdict = Verifier::new(at).verify(&report, Some(&vcek));
-    /// assert!(verdict.accepted());
+    /// // Nothing was demanded: it is genuine, and no more.
+    /// assert!(verdict.authentic() && !verdict.accepted());
     /// let mut altered = report.clone();
     /// altered[0x90] ^= 1;
     /// let verdict = Verifier::new(at).verify(&altered, Some(&vcek));
@@ -94,6 +126,17 @@ impl Verifier {
     /// ```
     #[must_use]
     pub fn verify(&self, report: &[u8], vek: Option<&[u8]>) -> Verdict {
+        self.verify_azure(report, None, vek)
+    }
+
+    /// The same for a report with the claims, and perhaps the quote, that came with it on Azure.
+    #[must_use]
+    pub fn verify_azure(
+        &self,
+        report: &[u8],
+        azure: Option<&Azure>,
+        vek: Option<&[u8]>,
+    ) -> Verdict {
         let mut checks = Checks::default();
         let chain = match vek {
             None => {
@@ -105,7 +148,7 @@ impl Verifier {
                 self.chain(der, &mut checks)
             }
         };
-        self.finish(report, chain.as_ref(), checks)
+        self.finish(report, azure, chain.as_ref(), checks)
     }
 
     /// Verifies a VEK certificate and its chain, to be kept for many reports.
@@ -124,47 +167,61 @@ impl Verifier {
         }
     }
 
-    /// Verifies and appraises a report under a chain that was verified before.
+    /// Verifies and appraises a report under a chain that was verified before, as [`Self::verify`]
+    /// would from the start: a chain that this verifier, now, with its lists and roots, would judge
+    /// otherwise is refused.
     #[must_use]
     pub fn verify_under(&self, report: &[u8], vek: &VerifiedVek) -> Verdict {
+        self.verify_azure_under(report, None, vek)
+    }
+
+    /// The same for a report with what came with it on Azure.
+    #[must_use]
+    pub fn verify_azure_under(
+        &self,
+        report: &[u8],
+        azure: Option<&Azure>,
+        vek: &VerifiedVek,
+    ) -> Verdict {
         let mut checks = Checks::default();
         checks.append(&vek.checks);
-        if !vek.window.contains(self.at) {
-            checks.fail(
-                Code::VekValidity,
-                format!(
-                    "kept chain valid {} to {}",
-                    crate::time::format(vek.window.not_before),
-                    crate::time::format(vek.window.not_after)
-                ),
-                format!("to contain {}", crate::time::format(self.at)),
-            );
-        }
-        self.finish(report, Some(vek), checks)
+        self.still_holds(vek, &mut checks);
+        self.finish(report, azure, Some(vek), checks)
     }
 
     fn chain(&self, der: &[u8], checks: &mut Checks) -> Option<VerifiedVek> {
         for fault in &self.damaged_crls {
             checks.fail(Code::CrlParse, fault.clone(), "a DER revocation list");
         }
-        if self.damaged_crls.is_empty() && !self.crls.is_empty() {
-            checks.pass(Code::CrlParse, format!("{} given", self.crls.len()));
+        let lists = self.crls.len().saturating_add(self.vlek_crls.len());
+        if self.damaged_crls.is_empty() && lists > 0 {
+            checks.pass(Code::CrlParse, format!("{lists} given"));
         }
-        let context = chain::Context {
-            roots: &self.roots,
-            crls: &self.crls,
-            at: self.at,
-            backend: self.backend,
-        };
+        let context = self.context();
         let verified = context.verify(der, checks);
-        let why =
-            if self.crls.is_empty() { "no revocation list given" } else { "chain not verified" };
+        let why = if lists == 0 { "no revocation list given" } else { "chain not verified" };
         checks.skip_missing(&[Code::CrlParse], why);
         checks.skip_missing(&chain::CHAIN_CODES, "an earlier check of the chain failed");
         verified
     }
 
-    fn finish(&self, bytes: &[u8], vek: Option<&VerifiedVek>, mut checks: Checks) -> Verdict {
+    fn context(&self) -> chain::Context<'_> {
+        chain::Context {
+            roots: &self.roots,
+            crls: &self.crls,
+            vlek_crls: &self.vlek_crls,
+            at: self.at,
+            backend: self.backend,
+        }
+    }
+
+    fn finish(
+        &self,
+        bytes: &[u8],
+        azure: Option<&Azure>,
+        vek: Option<&VerifiedVek>,
+        mut checks: Checks,
+    ) -> Verdict {
         let report = match Report::parse(bytes) {
             Ok(report) => report,
             Err(error) => {
@@ -192,23 +249,37 @@ impl Verifier {
             checks.skip_missing(Code::ALL, "the report is not verified: its fields mean nothing");
             return Verdict::refused(checks, Some(report));
         }
-        let report = report.into_verified();
-        if let Some(context) = &self.context {
-            check_context(&report, context, &mut checks);
-        }
-        appraise::appraise(&report, vek, &self.appraisal, self.policy.is_some(), &mut checks);
+        self.judge(&report.into_verified(), azure, vek, checks)
+    }
+
+    /// Everything about a report that its processor signed.
+    fn judge(
+        &self,
+        report: &Report<Verified>,
+        azure: Option<&Azure>,
+        vek: &VerifiedVek,
+        mut checks: Checks,
+    ) -> Verdict {
+        let (fields, rules) = (report.fields(), &self.appraisal);
+        let context = self.context.as_ref();
+        appraise::appraise(report, vek, rules, self.policy.is_some(), &mut checks);
+        let azure = azure::check(fields, azure, &rules.azure, self.backend, &mut checks);
+        let fresh = freshness::check(
+            fields,
+            &self.report_data,
+            rules.report_data,
+            context,
+            azure.as_ref(),
+            &mut checks,
+        );
         let policy = self.policy.as_ref().map(|policy| {
-            isolation::check(&report, vek, self.at, self.context.as_ref(), policy, &mut checks)
+            let facts = facts(report, vek, self.at, context, azure.as_ref());
+            isolation::check(facts, policy, &mut checks)
         });
         checks.skip_missing(&[Code::Policy], "no isolation policy given");
         checks.skip_missing(Code::ALL, "not applicable");
-        Verdict {
-            accepted: !checks.any_failed(),
-            checks: checks.into_sorted(),
-            vek: Some(vek.clone()),
-            report: Seen::Verified(report),
-            policy,
-        }
+        let open = proven::not_proven(fields, vek, rules, self.policy.as_ref(), fresh);
+        Verdict::verified(checks, open, report.clone(), vek.clone(), policy, azure)
     }
 }
 
@@ -249,105 +320,5 @@ fn bind(report: &Report<Unverified>, vek: &VerifiedVek, allow_masked: bool, chec
             format!("{}…", crate::hex::encode(chip.split_at(8).0)),
             format!("{}…", crate::hex::encode(hwid.get(..8).unwrap_or(hwid))),
         );
-    }
-}
-
-/// The report data must be that of the label and the nonce.
-fn check_context(report: &Report<Verified>, context: &Context, checks: &mut Checks) {
-    let found = report.fields().report_data;
-    let label = &context.label;
-    match context.report_data() {
-        None => checks.fail(Code::ReportData, "no label or nonce to compare with", "both"),
-        Some(wanted) => checks.require(
-            Code::ReportData,
-            appraise::constant_time_equal(&found, &wanted),
-            crate::hex::encode(&found),
-            format!("{} (context {label})", crate::hex::encode(&wanted)),
-        ),
-    }
-}
-
-/// A report as far as it was proven.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Seen {
-    /// The bytes are no report.
-    Nothing,
-    /// A report whose signature, chain or structure does not hold.
-    Unverified(Report<Unverified>),
-    /// A report that its processor signed; whether it is acceptable is in the verdict.
-    Verified(Report<Verified>),
-}
-
-/// The outcome of a verification.
-#[derive(Debug, Clone)]
-pub struct Verdict {
-    accepted: bool,
-    checks: Vec<Check>,
-    vek: Option<VerifiedVek>,
-    report: Seen,
-    policy: Option<PolicyDecision>,
-}
-
-impl Verdict {
-    fn refused(checks: Checks, report: Option<Report<Unverified>>) -> Self {
-        let report = report.map_or(Seen::Nothing, Seen::Unverified);
-        Self { accepted: false, checks: checks.into_sorted(), vek: None, report, policy: None }
-    }
-
-    /// Whether every check that was made holds, and the report is verified up to a pinned root.
-    #[must_use]
-    pub const fn accepted(&self) -> bool {
-        self.accepted
-    }
-
-    /// Whether the chain ends in a MODEL root: such a verdict says nothing about hardware.
-    #[must_use]
-    pub fn is_model(&self) -> bool {
-        self.vek.as_ref().is_some_and(|vek| vek.authority == Authority::Model)
-    }
-
-    /// `ACCEPTED`, `ACCEPTED under a MODEL root …` or `REFUSED`.
-    #[must_use]
-    pub fn headline(&self) -> &'static str {
-        match (self.accepted, self.is_model()) {
-            (true, false) => "ACCEPTED",
-            (true, true) => "ACCEPTED under a MODEL root: this proves nothing about hardware",
-            (false, _) => "REFUSED",
-        }
-    }
-
-    /// All checks in their fixed order.
-    #[must_use]
-    pub fn checks(&self) -> &[Check] {
-        &self.checks
-    }
-
-    /// The failed checks.
-    pub fn failures(&self) -> impl Iterator<Item = &Check> {
-        self.checks.iter().filter(|check| check.status == Status::Failed)
-    }
-
-    /// The first failed check.
-    #[must_use]
-    pub fn first_failure(&self) -> Option<&Check> {
-        self.failures().next()
-    }
-
-    /// The endorsement key, when the report is verified under it.
-    #[must_use]
-    pub const fn vek(&self) -> Option<&VerifiedVek> {
-        self.vek.as_ref()
-    }
-
-    /// What the isolation policy decided; none when there is none, or the report is not verified.
-    #[must_use]
-    pub const fn policy(&self) -> Option<&PolicyDecision> {
-        self.policy.as_ref()
-    }
-
-    /// The report as far as it was proven.
-    #[must_use]
-    pub const fn report(&self) -> &Seen {
-        &self.report
     }
 }

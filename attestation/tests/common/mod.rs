@@ -86,3 +86,10 @@ pub fn find(name: &str) -> Pair {
 pub fn golden() -> serde_json::Value {
     serde_json::from_slice(&read("golden.json")).unwrap()
 }
+
+/// A verifier of the built-in rules that takes Milan, whose root is broken.
+pub fn verifier(at: u64) -> casemate_attestation::verify::Verifier {
+    let mut verifier = casemate_attestation::verify::Verifier::new(at);
+    verifier.appraisal.allow_broken_roots = vec![casemate_attestation::report::Generation::Milan];
+    verifier
+}

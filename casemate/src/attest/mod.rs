@@ -3,14 +3,15 @@
 mod certs;
 mod fetch;
 mod policy;
+mod print;
 mod replay;
 mod report_data;
 mod show;
-mod store;
 mod table;
+mod terms;
 mod verify;
 
-use crate::Outcome;
+use crate::{Failure, Outcome};
 use clap::{Args, Subcommand};
 
 /// Verify, show and keep evidence of SEV-SNP guests.
@@ -30,8 +31,8 @@ enum Command {
     Certs(certs::Certs),
     /// Make the certificate table that a host gives to its guests.
     Table(table::Table),
-    /// Repeat a verification on record.
-    Replay(replay::Replay),
+    /// Judge evidence on record under your own terms.
+    Replay(Box<replay::Replay>),
     /// Print the REPORT_DATA of a purpose and a nonce.
     ReportData(report_data::ReportData),
 }
@@ -41,12 +42,13 @@ enum Command {
 /// # Errors
 /// [`crate::Failure`] with the exit status.
 pub fn run(attest: &Attest) -> Outcome {
-    match &attest.command {
+    let outcome = match &attest.command {
         Command::Verify(verify) => verify::run(verify),
         Command::Show(show) => show::run(show),
         Command::Certs(certs) => certs::run(certs),
         Command::Table(table) => table::run(table),
         Command::Replay(replay) => replay::run(replay),
         Command::ReportData(data) => report_data::run(data),
-    }
+    };
+    outcome.map_err(Failure::on_one_line)
 }

@@ -5,9 +5,10 @@ use crate::files::{read_file, write_file};
 use crate::log_options::{self, LogOptions};
 use crate::{Failure, Outcome};
 use casemate_attestation::context::Context;
-use casemate_attestation::hex::{self, Hex};
-use casemate_attestation::record::{Inputs, PolicyText};
-use casemate_attestation::verify::{Appraisal, Verdict};
+use casemate_attestation::document::Document;
+use casemate_attestation::hex;
+use casemate_attestation::record::Inputs;
+use casemate_attestation::verify::{Demand, Verdict};
 use casemate_policy::{Input, Point};
 use clap::Args;
 use std::path::{Path, PathBuf};
@@ -15,18 +16,22 @@ use std::path::{Path, PathBuf};
 /// Options about what a report must say.
 #[derive(Debug, Args)]
 pub struct Wanted {
-    /// What REPORT_DATA must be: 64 bytes in hexadecimal.
-    #[arg(long, value_name = "HEX", conflicts_with = "nonce")]
+    /// What REPORT_DATA must be: 64 bytes in hexadecimal. Every value that is demanded, here, by
+    /// --nonce or by the appraisal, must hold.
+    #[arg(long, value_name = "HEX")]
     report_data: Option<String>,
-    /// File whose 1 to 64 bytes, padded with zeros, REPORT_DATA must be; with --context up to 64 KiB that it was made of.
+    /// File whose 1 to 64 bytes, padded with zeros, REPORT_DATA must be (on Azure: the nonce of the
+    /// vTPM's quote or, without a quote, the user data of the claims); with --context up to 64 KiB
+    /// that it was made of.
     #[arg(long, value_name = "FILE")]
     nonce: Option<PathBuf>,
     /// What the report must have been made for: REPORT_DATA is that of `casemate attest report-data` for this label and the
     /// nonce.
     #[arg(long, value_name = "LABEL", requires = "nonce")]
     context: Option<String>,
-    /// What the report must say: an isolation policy (it has `schema_version`; its section `attestation` decides) or an
-    /// appraisal (TOML); without it VMPL 0, debug off, migration off.
+    /// What the report must say: an isolation policy (it has `schema_version`; its section
+    /// `attestation` decides) or an appraisal (TOML with at least one rule); without it VMPL 0,
+    /// debug off, migration off.
     #[arg(long, value_name = "FILE")]
     policy: Option<PathBuf>,
     #[command(flatten)]
@@ -41,10 +46,12 @@ pub(super) fn gather(args: &Wanted, inputs: &mut Inputs) -> Outcome {
     if let Some(path) = &args.policy {
         let text = String::from_utf8(read_file(path)?)
             .map_err(|_| Failure::BadInput(format!("{}: not text", path.display())))?;
-        if is_isolation_policy(&text) {
-            inputs.policy = Some(PolicyText { name: path.display().to_string(), text });
-        } else {
-            inputs.appraisal = appraisal(path, &text)?;
+        let name = path.display().to_string();
+        match Document::read(&text, &name)
+            .map_err(|error| Failure::BadInput(format!("{name}: {error}")))?
+        {
+            Document::Isolation(policy) => inputs.policy = Some(policy),
+            Document::Appraisal(appraisal) => inputs.appraisal = *appraisal,
         }
     }
     if args.log.decision_log.is_some() && inputs.policy.is_none() {
@@ -54,29 +61,13 @@ pub(super) fn gather(args: &Wanted, inputs: &mut Inputs) -> Outcome {
     report_data(args, inputs)
 }
 
-/// Whether a document is an isolation policy: these are JSON, or have a schema version.
-fn is_isolation_policy(text: &str) -> bool {
-    let states = |line: &str| {
-        line.strip_prefix("schema_version").is_some_and(|rest| rest.trim_start().starts_with('='))
-    };
-    text.trim_start().starts_with('{') || text.lines().any(|line| states(line.trim_start()))
-}
-
-fn appraisal(path: &Path, text: &str) -> Result<Appraisal, Failure> {
-    Appraisal::from_toml(text).map_err(|error| {
-        let message = error.to_string();
-        let message: Vec<_> = message.lines().map(str::trim).collect();
-        Failure::BadInput(format!("{}: {}", path.display(), message.join(" ")))
-    })
-}
-
 fn report_data(args: &Wanted, inputs: &mut Inputs) -> Outcome {
     if let Some(text) = &args.report_data {
         let bytes = hex::decode(text).and_then(|bytes| <[u8; 64]>::try_from(bytes).ok());
         let bytes = bytes.ok_or_else(|| {
             Failure::BadInput("--report-data: not 64 bytes of hexadecimal".to_owned())
         })?;
-        inputs.appraisal.report_data = Some(Hex(bytes));
+        inputs.report_data.push(Demand { by: "--report-data".to_owned(), value: bytes });
     }
     let Some(path) = &args.nonce else { return Ok(()) };
     let mut nonce = read_file(path)?;
@@ -89,7 +80,8 @@ fn report_data(args: &Wanted, inputs: &mut Inputs) -> Outcome {
         return Err(Failure::BadInput(fault));
     }
     nonce.resize(64, 0);
-    inputs.appraisal.report_data = nonce.try_into().ok().map(Hex);
+    let value = nonce.try_into().map_err(|_| Failure::BadInput("--nonce: not 64 bytes".into()))?;
+    inputs.report_data.push(Demand { by: "--nonce".to_owned(), value });
     Ok(())
 }
 

@@ -3,12 +3,13 @@
 use crate::files::{print_json, read_file};
 use crate::out::{out, outln};
 use crate::{Failure, Outcome};
-use casemate_attestation::evidence::Evidence;
+use casemate_attestation::evidence::{Claims, ClaimsError, Evidence};
 use casemate_attestation::hex::encode;
 use casemate_attestation::report::{
     Bit, Fields, Generation, PLATFORM_BITS, POLICY_BITS, Report, SigningKey, Tcb, unknown_bits,
     unknown_policy_bits,
 };
+use casemate_foreign_text::value;
 use clap::Args;
 use serde_json::{Value, json};
 use std::path::PathBuf;
@@ -32,23 +33,65 @@ pub(super) fn run(args: &Show) -> Outcome {
     let fields = report.unverified_fields();
     // Version 2 has no processor identification; the issuer of a VEK beside it names the generation.
     let issuer = evidence
-        .vek
-        .as_ref()
+        .vek()
         .and_then(|der| casemate_attestation::cert::Certificate::from_der(der).ok())
         .and_then(|vek| casemate_attestation::cert::recognise_name(&vek.issuer))
         .and_then(|(_, role)| role.generation());
     let generation = fields.generation().or(issuer);
+    let claims = evidence.azure.as_ref().map(|azure| Claims::parse(&azure.claims));
     if args.json {
         let mut value = to_json(fields, generation);
         if let Some(object) = value.as_object_mut() {
             object.insert("verified".to_owned(), false.into());
+            object.insert("azure".to_owned(), claims.map(shown).into());
         }
         print_json(&value);
     } else {
         outln!("NOT VERIFIED: what follows is what the bytes say ({})", evidence.form.name());
         print_fields(fields, generation);
+        let row = |name: &str, value: &str| outln!("{name:<20} {value}");
+        match claims {
+            None => {}
+            Some(Ok(claims)) => claim_rows(&claims, &row),
+            Some(Err(error)) => row("Azure claims", &format!("cannot be read: {error}")),
+        }
     }
     Ok(())
+}
+
+/// Claims in JSON, or why they cannot be read.
+fn shown(claims: Result<Claims, ClaimsError>) -> Value {
+    match claims {
+        Ok(claims) => claims_json(&claims),
+        Err(error) => json!({ "error": error.to_string() }),
+    }
+}
+
+/// The claims of Azure's paravisor, row by row.
+pub(super) fn claim_rows(claims: &Claims, row: &dyn Fn(&str, &str)) {
+    let flag = |on: Option<bool>| on.map_or("not said", |on| if on { "yes" } else { "no" });
+    row("vTPM key (SHA-256)", &encode(&claims.ak.key_digest()));
+    let id = claims.vm_unique_id.as_deref().unwrap_or("not said");
+    row("vmUniqueId", &value(id).to_string());
+    row("secure boot", flag(claims.secure_boot));
+    row("TPM enabled", flag(claims.tpm_enabled));
+    row("TPM persisted", flag(claims.tpm_persisted));
+    row("console enabled", flag(claims.console_enabled));
+    row("user data", &claims.user_data.map_or("not said".to_owned(), |data| encode(&data)));
+}
+
+/// The same in JSON.
+pub(super) fn claims_json(claims: &Claims) -> Value {
+    json!({
+        "ak": encode(&claims.ak.key_digest()),
+        "keys": claims.keys,
+        "vm-unique-id": claims.vm_unique_id,
+        "secure-boot": claims.secure_boot,
+        "tpm-enabled": claims.tpm_enabled,
+        "tpm-persisted": claims.tpm_persisted,
+        "console-enabled": claims.console_enabled,
+        "user-data": claims.user_data.map(|data| encode(&data)),
+    })
 }
 
 fn key_name(fields: &Fields) -> String {

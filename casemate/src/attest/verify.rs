@@ -1,61 +1,38 @@
 //! `casemate attest verify`: every check of a report, and a verdict.
 
-use super::policy::{self, Wanted};
-use super::show;
-use crate::files::{print_json, read_file, write_file};
-use crate::out::outln;
+use super::terms::{Telling, Terms};
+use crate::files::{read_file, write_file};
 use crate::{Failure, Outcome};
-use casemate_attestation::cert::{builtin, certificates_in};
-use casemate_attestation::evidence::{Evidence, EvidenceError, Form, vek_in};
-use casemate_attestation::kds::{KEY_SERVER, vcek_paths};
+use casemate_attestation::evidence::{Evidence, EvidenceError, Form, veks_in};
 use casemate_attestation::record::{Inputs, Record};
-use casemate_attestation::report::Report;
-use casemate_attestation::store::Store;
-use casemate_attestation::verify::{Check, Code, Seen, Status, Verdict};
 use clap::Args;
-use serde_json::{Value, json};
 use std::path::PathBuf;
 
 /// Verify a report and its certificate chain; appraise what it says.
 ///
-/// Exit status: 0 accepted, 1 refused, 2 bad use.
+/// Exit status: 0 ACCEPTED, 1 REFUSED, 2 bad use or bad input, 3 AUTHENTIC: signature and chain
+/// hold, but the line "not proven" names what no rule demanded or no list showed (measurement or
+/// signer, freshness, revocation, TCB floor).
 #[derive(Debug, Args)]
 pub struct Verify {
-    /// Report (1184 bytes; /dev/stdin for standard input), extended report, configfs-tsm outblob or JSON pair, Azure HCL blob, or CoCo
-    /// SnpEvidence JSON.
+    /// Report (1184 bytes; /dev/stdin for standard input), extended report, configfs-tsm outblob or
+    /// JSON pair, Azure HCL blob, or JSON of Confidential Containers: SnpEvidence, or az-snp-vtpm
+    /// evidence of version 0, 1 or 2.
     report: PathBuf,
-    /// VCEK or VLEK certificate, DER or PEM; goes before any that the evidence carries.
+    /// VCEK or VLEK certificate, DER or PEM; tried before those that the evidence carries and the
+    /// store has.
     #[arg(long, value_name = "FILE")]
     cert: Option<PathBuf>,
     /// Certificate table that belongs to the report (configfs-tsm auxblob).
     #[arg(long, value_name = "FILE")]
     aux: Option<PathBuf>,
-    /// Directory with certificates, as `casemate attest certs` keeps it.
-    #[arg(long, value_name = "DIR")]
-    certs_dir: Option<PathBuf>,
-    /// Revocation list of the generation's root key, DER; may be given several times.
-    #[arg(long, value_name = "FILE")]
-    crl: Vec<PathBuf>,
     #[command(flatten)]
-    wanted: Wanted,
-    /// Time of judgement, `YYYY-MM-DD`, `YYYY-MM-DDThh:mm:ssZ` or seconds since 1970; default now.
-    #[arg(long, value_name = "TIME")]
-    at: Option<String>,
-    /// Accept report versions after 5; relaxes the rules about reserved zeros only.
-    #[arg(long)]
-    allow_newer: bool,
-    /// Trust the MODEL root in this file. The verdict then says MODEL and proves nothing about hardware.
-    #[arg(long, value_name = "FILE")]
-    accept_model_root: Option<PathBuf>,
+    terms: Terms,
     /// Write an evidence record that can be replayed.
     #[arg(long, value_name = "FILE")]
     record: Option<PathBuf>,
-    /// Print JSON.
-    #[arg(long, conflicts_with = "quiet")]
-    json: bool,
-    /// Print nothing but the reason of a refusal.
-    #[arg(long, short)]
-    quiet: bool,
+    #[command(flatten)]
+    told: Telling,
 }
 
 pub(super) fn run(args: &Verify) -> Outcome {
@@ -67,177 +44,27 @@ pub(super) fn run(args: &Verify) -> Outcome {
             .map_err(|error| Failure::Failed(error.to_string()))?;
         write_file(path, &record)?;
     }
-    policy::log(&args.wanted, &verdict)?;
-    conclude(&verdict, form, inputs.at, args.json, args.quiet, &inputs.report)
-}
-
-/// Prints a verdict and turns it into an exit status.
-pub(super) fn conclude(
-    verdict: &Verdict,
-    form: &str,
-    at: u64,
-    json: bool,
-    quiet: bool,
-    report: &[u8],
-) -> Outcome {
-    if json {
-        print_json(&to_json(verdict, form, at));
-    } else if !quiet {
-        print_table(verdict, form, at, report);
-    }
-    match verdict.first_failure() {
-        None if verdict.accepted() => Ok(()),
-        Some(check) if quiet => Err(Failure::Failed(format!("refused: {}", line(check)))),
-        _ => Err(Failure::Status(1)),
-    }
+    args.terms.conclude(&verdict, args.told, form, &inputs)
 }
 
 fn gather(args: &Verify) -> Result<(Inputs, &'static str), Failure> {
-    let bad = |path: &PathBuf, error: &dyn std::fmt::Display| {
-        Failure::BadInput(format!("{}: {error}", path.display()))
-    };
     let bytes = read_file(&args.report)?;
     let mut evidence = match Evidence::read(&bytes) {
         Ok(evidence) => evidence,
         // Neither form: the verifier refuses it for its length, with all that goes with a verdict.
-        Err(EvidenceError::UnknownForm(_)) => {
-            Evidence { form: Form::Raw, report: bytes, vek: None }
-        }
+        Err(EvidenceError::UnknownForm(_)) => Evidence::of_report(Form::Raw, &bytes),
         Err(error) => return Err(refused(&error)),
     };
     if let Some(path) = &args.aux {
         evidence = evidence.with_table(&read_file(path)?).map_err(|error| refused(&error))?;
     }
-    if let Some(path) = &args.cert {
-        evidence.vek = Some(vek_in(&read_file(path)?));
-    }
-    let mut inputs = Inputs {
-        report: evidence.report,
-        vek: evidence.vek,
-        at: time(args.at.as_deref())?,
-        allow_newer: args.allow_newer,
-        ..Inputs::default()
-    };
-    policy::gather(&args.wanted, &mut inputs)?;
-    for path in &args.crl {
-        inputs.crls.push(read_file(path)?);
-    }
-    if let Some(path) = &args.accept_model_root {
-        let bundle = certificates_in(&read_file(path)?).map_err(|error| bad(path, &error))?;
-        builtin().accept_model(bundle.clone()).map_err(|error| bad(path, &error))?;
-        inputs.model_roots = bundle.iter().map(|one| one.der().to_vec()).collect();
-    }
-    if let Some(path) = &args.certs_dir {
-        if !path.is_dir() {
-            return Err(bad(path, &"not a directory"));
-        }
-        from_store(&Store::new(path), &mut inputs);
-    }
+    let given = args.cert.as_deref().map(read_file).transpose()?;
+    let given = given.map(|bytes| veks_in(&bytes)).unwrap_or_default();
+    let mut inputs = args.terms.inputs()?;
+    args.terms.complete(&mut inputs, &given, &evidence)?;
     Ok((inputs, evidence.form.name()))
 }
 
 fn refused(error: &EvidenceError) -> Failure {
     Failure::Failed(format!("refused: {error}"))
-}
-
-/// Takes from the store what is not given otherwise.
-fn from_store(store: &Store, inputs: &mut Inputs) {
-    let Ok(report) = Report::parse(&inputs.report) else { return };
-    let fields = report.unverified_fields();
-    if inputs.vek.is_none() {
-        inputs.vek = store.find_vek(fields);
-    }
-    inputs.intermediates = store.intermediates().iter().map(|one| one.der().to_vec()).collect();
-    if inputs.crls.is_empty() {
-        // The issuer of the VEK names the generation; a report of version 2 does not.
-        let generation = inputs
-            .vek
-            .as_ref()
-            .and_then(|der| casemate_attestation::cert::Certificate::from_der(der).ok())
-            .and_then(|vek| casemate_attestation::cert::recognise_name(&vek.issuer))
-            .and_then(|(_, role)| role.generation());
-        let ours = store.crls().into_iter().filter(|(of, _)| Some(*of) == generation);
-        inputs.crls = ours.map(|(_, crl)| crl.der().to_vec()).collect();
-    }
-}
-
-pub(super) fn time(text: Option<&str>) -> Result<u64, Failure> {
-    match text {
-        None => Ok(casemate_attestation::time::now()),
-        Some(text) => casemate_attestation::time::parse(text)
-            .ok_or_else(|| Failure::BadInput(format!("--at {text}: not a time; write YYYY-MM-DD, YYYY-MM-DDThh:mm:ssZ or seconds since 1970"))),
-    }
-}
-
-fn word(status: Status) -> &'static str {
-    match status {
-        Status::Passed => "passed",
-        Status::Warning => "WARNING",
-        Status::Failed => "FAILED",
-        Status::NotChecked => "not checked",
-    }
-}
-
-/// One line of a failed check: field, both values, remedy.
-fn line(check: &Check) -> String {
-    let Check { code, saw, wanted, .. } = check;
-    format!("{code}: {}: {saw}, wanted {wanted}; {}", code.title(), code.remedy())
-}
-
-fn print_table(verdict: &Verdict, form: &str, at: u64, report: &[u8]) {
-    outln!("{form}, judged at {}", casemate_attestation::time::format(at));
-    for check in verdict.checks() {
-        outln!("  {:<24} {:<11}  {}", check.code.as_str(), word(check.status), check.saw);
-        if check.status == Status::Failed {
-            outln!("  {:<24} {:<11}  wanted: {}", "", "", check.wanted);
-            outln!("  {:<24} {:<11}  remedy: {}", "", "", check.code.remedy());
-        }
-    }
-    let missing = |check: &Check| check.code == Code::VekPresent && check.status == Status::Failed;
-    if verdict.checks().iter().any(missing)
-        && let Ok(report) = Report::parse(report)
-    {
-        for (_, path) in vcek_paths(report.unverified_fields()) {
-            outln!("The certificate is at {KEY_SERVER}{path}");
-        }
-    }
-    let count = |status| verdict.checks().iter().filter(|check| check.status == status).count();
-    outln!(
-        "{} passed, {} warnings, {} failed, {} not checked",
-        count(Status::Passed),
-        count(Status::Warning),
-        count(Status::Failed),
-        count(Status::NotChecked)
-    );
-    outln!("{}", verdict.headline());
-}
-
-fn to_json(verdict: &Verdict, form: &str, at: u64) -> Value {
-    let checks: Vec<Value> = verdict
-        .checks()
-        .iter()
-        .map(|check| {
-            let mut value = json!(check);
-            if let Some(object) = value.as_object_mut() {
-                object.insert("title".to_owned(), check.code.title().into());
-                if check.status == Status::Failed {
-                    object.insert("remedy".to_owned(), check.code.remedy().into());
-                }
-            }
-            value
-        })
-        .collect();
-    let report = match verdict.report() {
-        Seen::Verified(report) => show::to_json(report.fields(), report.fields().generation()),
-        Seen::Unverified(_) | Seen::Nothing => Value::Null,
-    };
-    json!({
-        "verdict": verdict.headline(),
-        "accepted": verdict.accepted(),
-        "model": verdict.is_model(),
-        "form": form,
-        "at": casemate_attestation::time::format(at),
-        "checks": checks,
-        "verified-report": report,
-    })
 }

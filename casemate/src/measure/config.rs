@@ -1,35 +1,78 @@
 //! `casemate measure vm.toml`: the digest of Casemate's own launch, offline and anywhere.
 
+use super::{Counts, Launch, Measure};
 use crate::Failure;
 use crate::out::outln;
 use casemate_attestation::hex::encode;
-use casemate_hypervisor::config::RawConfig;
+use casemate_hypervisor::launch::LaunchPlan;
+use casemate_hypervisor::launch::linux::Image;
 use casemate_hypervisor::launch::measure::{Measured, measure};
-use casemate_hypervisor::launch::{LaunchPlan, linux};
-use casemate_hypervisor::vm::{open_files, open_outline};
+use casemate_hypervisor::vm::open_outline;
 use serde_json::json;
 use std::path::Path;
 
-/// The plan of the launch that `path` describes; not `whole`, it has what measuring needs of it.
+fn bad(e: &dyn std::fmt::Display) -> Failure {
+    Failure::BadInput(e.to_string())
+}
+
+/// The launches that file and flags describe, or a kept plan: one for each number of vCPUs. Files
+/// are read and hashed once.
 ///
 /// # Errors
-/// [`Failure::BadInput`] when the configuration cannot be launched.
-pub(super) fn plan(path: &Path, whole: bool) -> Result<LaunchPlan, Failure> {
-    let bad = |e: &dyn std::fmt::Display| Failure::BadInput(e.to_string());
-    let config = RawConfig::from_file(path).and_then(RawConfig::validate).map_err(|e| bad(&e))?;
-    if whole {
-        let files = open_files(&config).map_err(|e| bad(&e))?;
-        return linux::plan(&config, files).map_err(|e| bad(&e));
+/// [`Failure`] when there is nothing to launch, or when the digest is not the expected one.
+pub(super) fn launches(args: &Measure) -> Result<Vec<Launch>, Failure> {
+    let plans = match &args.plan {
+        Some(path) => vec![kept(path)?],
+        None => plans(args)?,
+    };
+    if let (Some(file), [plan]) = (&args.save_plan, plans.as_slice()) {
+        crate::files::write_file(file, &plan.to_bytes())?;
+    }
+    let mut launches = Vec::new();
+    for plan in plans {
+        let digest = digest(&plan, args.explain, args.json)?;
+        let policy = plan.snp.as_ref().map(|launch| launch.policy);
+        launches.push(Launch { digest, what: "casemate guest", policy, vcpus: Some(plan.vcpus) });
+    }
+    if let (Some(expected), [launch]) = (&args.guest.expect_digest, launches.as_slice())
+        && *expected.to_ascii_lowercase() != encode(&launch.digest)
+    {
+        let found = encode(&launch.digest);
+        return Err(Failure::Failed(format!("the launch digest is {found}, not the expected one")));
+    }
+    Ok(launches)
+}
+
+fn plans(args: &Measure) -> Result<Vec<LaunchPlan>, Failure> {
+    if args.config.is_none() && args.guest.kernel.is_none() {
+        let text = "nothing to measure: name a configuration or --kernel, or one of --plan, --ovmf, --igvm, --digest";
+        return Err(Failure::BadInput(text.into()));
+    }
+    // One number is the configuration's to check; of several the highest is.
+    let counts = args.vcpus;
+    let mut raw = args.guest.config(args.config.as_deref(), counts.map(Counts::last))?;
+    // Without a file that says otherwise: nothing else has a digest.
+    raw.protection.get_or_insert_with(|| "sev-snp".into());
+    let config = raw.validate().map_err(|e| bad(&e))?;
+    let counts = counts.unwrap_or(Counts::only(config.vcpus));
+    let per_launch = [
+        ("--explain", args.explain),
+        ("--save-plan", args.save_plan.is_some()),
+        ("--expect-digest", args.guest.expect_digest.is_some()),
+    ];
+    if let Some((flag, _)) = per_launch.into_iter().find(|(_, given)| *given && counts.several()) {
+        return Err(Failure::BadInput(format!("{flag} is for one number of vCPUs")));
     }
     let (kernel, initrd) = open_outline(&config).map_err(|e| bad(&e))?;
-    linux::outline(&config, kernel, initrd).map_err(|e| bad(&e))
+    let image = Image::outline(&config, &kernel, initrd).map_err(|e| bad(&e))?;
+    counts.each().map(|vcpus| image.measured(vcpus).map_err(|e| bad(&e))).collect()
 }
 
 /// The plan that `--save-plan` kept.
 ///
 /// # Errors
 /// [`Failure::BadInput`] when it is none.
-pub(super) fn kept(path: &Path) -> Result<LaunchPlan, Failure> {
+fn kept(path: &Path) -> Result<LaunchPlan, Failure> {
     LaunchPlan::from_bytes(&super::read_image(path)?)
         .map_err(|error| Failure::BadInput(format!("--plan {}: {error}", path.display())))
 }
@@ -38,7 +81,7 @@ pub(super) fn kept(path: &Path) -> Result<LaunchPlan, Failure> {
 ///
 /// # Errors
 /// [`Failure::BadInput`] when it has no launch digest.
-pub(super) fn digest(plan: &LaunchPlan, explain: bool, as_json: bool) -> Result<[u8; 48], Failure> {
+fn digest(plan: &LaunchPlan, explain: bool, as_json: bool) -> Result<[u8; 48], Failure> {
     let measurement = measure(plan).ok_or_else(|| {
         let text = "`protection` is \"none\": only a \"sev-snp\" guest has a launch digest";
         Failure::BadInput(text.into())

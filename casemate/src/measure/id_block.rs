@@ -1,5 +1,6 @@
 //! The ID block side of `casemate measure`: making, signing and checking ID blocks.
 
+use super::Launch;
 use crate::files::{print_json, read_file, write_file};
 use crate::numbers::integer;
 use crate::out::outln;
@@ -15,7 +16,8 @@ use std::path::{Path, PathBuf};
 /// What goes into an ID block, and where it goes.
 #[derive(Debug, Args)]
 pub struct IdBlockArgs {
-    /// Write an ID block (96 bytes) for the digest to this file.
+    /// Write an ID block (96 bytes) for the digest to this file; `{vcpus}` in its name stands for
+    /// their number.
     #[arg(
         long,
         value_name = "FILE",
@@ -33,7 +35,8 @@ pub struct IdBlockArgs {
     /// Private key that signs the ID key: P-384, PKCS#8, PEM.
     #[arg(long, value_name = "PEM", requires = "id_block")]
     author_key: Option<PathBuf>,
-    /// Guest policy of the launch [default: that of the configuration, plan or IGVM file, else 0x30000].
+    /// Guest policy of the launch [default: that of the configuration, plan or IGVM file, else
+    /// 0x30000].
     #[arg(long, value_parser = integer, requires = "id_block")]
     policy: Option<u64>,
     /// Family identifier, 16 bytes in hexadecimal.
@@ -69,24 +72,50 @@ pub(super) struct Created {
     pub(super) author_key_digest: Option<Digest384>,
 }
 
-/// Writes ID block and ID authentication, when asked for. `launched` is the guest policy of the launch where it is known.
+/// Stands for the number of vCPUs in the name of a file, where there is one file for each.
+const COUNT: &str = "{vcpus}";
+
+impl IdBlockArgs {
+    /// Whether an ID block is to be checked, and nothing measured.
+    pub(super) fn is_check(&self) -> bool {
+        self.check_id_block.is_some()
+    }
+}
+
+/// The file of one number of vCPUs.
+fn named(path: &Path, launch: &Launch, several: bool) -> Result<PathBuf, Failure> {
+    let (Some(text), Some(vcpus)) = (path.to_str(), launch.vcpus) else {
+        return Ok(path.to_owned());
+    };
+    if several && !text.contains(COUNT) {
+        let text = format!(
+            "{text:?}: each number of vCPUs has a file of its own, write {COUNT} into its name"
+        );
+        return Err(Failure::BadInput(text));
+    }
+    Ok(text.replace(COUNT, &vcpus.to_string()).into())
+}
+
+/// Writes ID block and ID authentication of a launch, when asked for; it may be one of `several`.
 pub(super) fn create(
     args: &IdBlockArgs,
-    digest: Digest384,
-    launched: Option<u64>,
+    launch: &Launch,
+    several: bool,
 ) -> Result<Option<Created>, Failure> {
     let (Some(block_path), Some(auth_path), Some(key_path)) =
         (&args.id_block, &args.id_auth, &args.id_key)
     else {
         return Ok(None);
     };
+    let block_path = &named(block_path, launch, several)?;
+    let auth_path = &named(auth_path, launch, several)?;
     if block_path == auth_path {
         let text = format!("--id-block and --id-auth are one file: {}", block_path.display());
         return Err(Failure::BadInput(text));
     }
-    let policy = agreed_policy(args.policy, launched)?;
+    let policy = agreed_policy(args.policy, launch.policy)?;
     let block = IdBlock {
-        launch_digest: digest,
+        launch_digest: launch.digest,
         family_id: identifier("--family-id", &args.family_id)?,
         image_id: identifier("--image-id", &args.image_id)?,
         guest_svn: args.guest_svn,

@@ -2,9 +2,11 @@
 
 #[cfg(feature = "vm")]
 mod config;
+mod counts;
 mod id_block;
 
 use crate::files::{print_json, read_at_most};
+use crate::guest_flags::GuestFlags;
 use crate::numbers::{integer, integer_32};
 use crate::out::outln;
 use crate::{Failure, Outcome};
@@ -14,6 +16,7 @@ use casemate_attestation::measure::{
     CPU_SIGNATURES, KernelHashes, Machine, MeasureError, Ovmf, Vmm, igvm_launch,
 };
 use clap::{ArgGroup, Args, ValueEnum};
+use counts::Counts;
 use serde_json::json;
 use std::path::{Path, PathBuf};
 
@@ -24,21 +27,34 @@ const MAX_IMAGE: u64 = 1 << 30;
 const NO_OVMF: [&str; 5] = ["config", "plan", "igvm", "digest", "check_id_block"];
 
 /// Compute the launch digest that a guest must report.
+///
+/// Of a configuration for `casemate run`, of flags as `casemate run` takes them, or of both. It
+/// depends on kernel, initrd, command line, number of vCPUs, VMSA features, and this program's boot
+/// code, but not on the guest's memory: kernel, initrd and staging are placed by a rule that the
+/// measured boot code applies to the memory it finds.
 #[derive(Debug, Args)]
-#[command(group = ArgGroup::new("source").required(true).args(["config", "plan", "ovmf", "igvm", "digest", "check_id_block"]))]
+#[command(group = ArgGroup::new("source").args(["config", "plan", "ovmf", "igvm", "digest", "check_id_block"]))]
 pub struct Measure {
-    /// A configuration for `casemate run`: the digest that this launch will have.
+    /// A configuration for `casemate run`: the digest that this launch will have. Flags win over
+    /// it.
     config: Option<PathBuf>,
+    #[command(flatten)]
+    guest: GuestFlags,
+    /// Number of vCPUs, 1 to 64, or a range of numbers such as 1-16, for a table of digests
+    /// [default: the configuration's, else 1].
+    #[arg(long, value_name = "N|N-M", conflicts_with_all = ["plan", "igvm", "digest", "check_id_block"])]
+    vcpus: Option<Counts>,
     /// List every measured page of a configuration: address, kind, what it is, hash.
     #[arg(long, conflicts_with_all = ["ovmf", "igvm", "digest", "check_id_block"])]
     explain: bool,
-    /// Keep the launch plan of a configuration in this file, to be measured again with --plan.
+    /// Keep the measured part of a launch in this file, to be measured again with --plan.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["plan", "ovmf", "igvm", "digest", "check_id_block"])]
     save_plan: Option<PathBuf>,
     /// A launch plan that --save-plan kept: no other file is needed.
     #[arg(long, value_name = "FILE")]
     plan: Option<PathBuf>,
-    /// A guest that starts in this OVMF image.
+    /// A guest that starts in this OVMF image; --kernel, --initrd and --cmdline are those of a
+    /// measured direct boot.
     #[arg(long, value_name = "FILE")]
     ovmf: Option<PathBuf>,
     /// An IGVM file for SEV-SNP.
@@ -50,9 +66,6 @@ pub struct Measure {
     /// The VMM that launches the OVMF guest.
     #[arg(long, value_enum, default_value = "qemu", conflicts_with_all = NO_OVMF)]
     vmm: VmmName,
-    /// Number of vCPUs.
-    #[arg(long, default_value_t = 1, conflicts_with_all = NO_OVMF)]
-    vcpus: u32,
     /// CPU model of the VMM, such as EPYC-v4 or EPYC-Milan.
     #[arg(long, default_value = "EPYC-v4", conflicts_with = "cpu_signature", conflicts_with_all = NO_OVMF)]
     cpu: String,
@@ -62,15 +75,6 @@ pub struct Measure {
     /// SEV_FEATURES of the vCPUs.
     #[arg(long, default_value = "0x1", value_parser = integer, conflicts_with_all = NO_OVMF)]
     guest_features: u64,
-    /// Kernel of a measured direct boot.
-    #[arg(long, value_name = "FILE", conflicts_with_all = NO_OVMF)]
-    kernel: Option<PathBuf>,
-    /// Initrd of a measured direct boot.
-    #[arg(long, value_name = "FILE", requires = "kernel")]
-    initrd: Option<PathBuf>,
-    /// Kernel command line of a measured direct boot.
-    #[arg(long, value_name = "TEXT", requires = "kernel", default_value = "")]
-    append: String,
     #[command(flatten)]
     id: id_block::IdBlockArgs,
     /// Print JSON.
@@ -90,27 +94,49 @@ enum VmmName {
 /// # Errors
 /// [`Failure`] with the exit status.
 pub fn run(args: &Measure) -> Outcome {
-    let Some(Launch { digest, what, policy }) = launch(args)? else {
+    let Some(launches) = launches(args)? else {
         return id_block::check(&args.id, args.json);
     };
-    let files = id_block::create(&args.id, digest, policy)?;
-    if args.json {
-        print_json(&json!({
-            "launch-digest": encode(&digest),
-            "of": what,
-            "id-key-digest": files.as_ref().map(|files| encode(&files.id_key_digest)),
-            "author-key-digest": files.as_ref().and_then(|files| files.author_key_digest).map(|d| encode(&d)),
-        }));
-    } else {
-        outln!("{}", encode(&digest));
-        if let Some(files) = files {
-            outln!("ID key digest     {}", encode(&files.id_key_digest));
-            if let Some(author) = files.author_key_digest {
-                outln!("author key digest {}", encode(&author));
+    let several = launches.len() > 1;
+    let mut rows = Vec::new();
+    for launch in launches {
+        let files = id_block::create(&args.id, &launch, several)?;
+        rows.push((launch, files));
+    }
+    match rows.as_slice() {
+        [(launch, files)] if args.json => print_json(&row(launch, files.as_ref())),
+        [(launch, files)] => {
+            outln!("{}", encode(&launch.digest));
+            if let Some(files) = files {
+                outln!("ID key digest     {}", encode(&files.id_key_digest));
+                if let Some(author) = files.author_key_digest {
+                    outln!("author key digest {}", encode(&author));
+                }
+            }
+        }
+        rows if args.json => {
+            let all: Vec<_> =
+                rows.iter().map(|(launch, files)| row(launch, files.as_ref())).collect();
+            print_json(&json!(all));
+        }
+        rows => {
+            outln!("vCPUs  launch digest");
+            for (launch, _) in rows {
+                outln!("{:5}  {}", launch.vcpus.unwrap_or(0), encode(&launch.digest));
             }
         }
     }
     Ok(())
+}
+
+fn row(launch: &Launch, files: Option<&id_block::Created>) -> serde_json::Value {
+    json!({
+        "launch-digest": encode(&launch.digest),
+        "of": launch.what,
+        "vcpus": launch.vcpus,
+        "id-key-digest": files.map(|files| encode(&files.id_key_digest)),
+        "author-key-digest": files.and_then(|files| files.author_key_digest).map(|d| encode(&d)),
+    })
 }
 
 /// A launch as its source describes it.
@@ -119,55 +145,71 @@ struct Launch {
     what: &'static str,
     /// The guest policy, where the source states it.
     policy: Option<u64>,
+    /// The number of vCPUs that it is the digest for, where that was asked.
+    vcpus: Option<u32>,
 }
 
-/// The launch of the given source; none when an ID block is to be checked instead.
-fn launch(args: &Measure) -> Result<Option<Launch>, Failure> {
-    let found = |digest, what| Ok(Some(Launch { digest, what, policy: None }));
-    if args.config.is_some() || args.plan.is_some() {
-        return own(args).map(Some);
-    }
+/// The launches of the given source, one for each number of vCPUs; none when an ID block is to be
+/// checked instead.
+fn launches(args: &Measure) -> Result<Option<Vec<Launch>>, Failure> {
+    let found = |digest, what| Ok(Some(vec![Launch { digest, what, policy: None, vcpus: None }]));
+    refuse_idle_flags(args)?;
     if let Some(path) = &args.ovmf {
-        return found(ovmf(args, path)?, "OVMF guest");
+        let image = read_image(path)?;
+        let counts = args.vcpus.unwrap_or(Counts::ONE);
+        let launch = |vcpus| {
+            let digest = ovmf(args, path, &image, vcpus)?;
+            Ok(Launch { digest, what: "OVMF guest", policy: None, vcpus: Some(vcpus) })
+        };
+        return counts.each().map(launch).collect::<Result<_, _>>().map(Some);
     }
     if let Some(path) = &args.igvm {
         let launch = igvm_launch(&read_image(path)?).map_err(|error| bad(path, &error))?;
         let (digest, policy) = (launch.digest, Some(launch.policy));
-        return Ok(Some(Launch { digest, what: "IGVM file", policy }));
+        return Ok(Some(vec![Launch { digest, what: "IGVM file", policy, vcpus: None }]));
     }
-    let Some(text) = &args.digest else { return Ok(None) };
-    let digest = casemate_attestation::hex::decode(text).and_then(|bytes| bytes.try_into().ok());
-    let digest = digest
-        .ok_or_else(|| Failure::BadInput("--digest: not 48 bytes of hexadecimal".to_owned()))?;
-    found(digest, "given digest")
+    if let Some(text) = &args.digest {
+        let digest = casemate_attestation::hex::decode(text);
+        let digest = digest.and_then(|bytes| bytes.try_into().ok());
+        let text = "--digest: not 48 bytes of hexadecimal";
+        return found(digest.ok_or_else(|| Failure::BadInput(text.into()))?, "given digest");
+    }
+    if args.id.is_check() {
+        return Ok(None);
+    }
+    own(args).map(Some)
 }
 
-/// The launch of Casemate's own guest.
-#[cfg(feature = "vm")]
-fn own(args: &Measure) -> Result<Launch, Failure> {
-    let plan = match (&args.config, &args.plan) {
-        (Some(path), _) => config::plan(path, args.save_plan.is_some())?,
-        (None, Some(path)) => config::kept(path)?,
-        (None, None) => return Err(Failure::BadInput("no configuration and no plan".into())),
+/// Refuses flags of `run` where they would have no effect.
+fn refuse_idle_flags(args: &Measure) -> Result<(), Failure> {
+    let (flag, source) = match args {
+        Measure { ovmf: Some(_), guest, .. } => (guest.beyond_ovmf(), "--ovmf"),
+        Measure { igvm: Some(_), guest, .. } => (guest.any(), "--igvm"),
+        Measure { digest: Some(_), guest, .. } => (guest.any(), "--digest"),
+        Measure { plan: Some(_), guest, .. } => (guest.any(), "--plan"),
+        Measure { id, guest, .. } if id.is_check() => (guest.any(), "--check-id-block"),
+        _ => (None, ""),
     };
-    if let Some(file) = &args.save_plan {
-        crate::files::write_file(file, &plan.to_bytes())?;
-    }
-    let digest = config::digest(&plan, args.explain, args.json)?;
-    let policy = plan.snp.as_ref().map(|launch| launch.policy);
-    Ok(Launch { digest, what: "casemate guest", policy })
+    let refuse =
+        |flag| Failure::BadInput(format!("{flag} has no effect with {source}: leave it out"));
+    flag.map_or(Ok(()), |flag| Err(refuse(flag)))
+}
+
+/// The launches of Casemate's own guest.
+#[cfg(feature = "vm")]
+fn own(args: &Measure) -> Result<Vec<Launch>, Failure> {
+    config::launches(args)
 }
 
 /// The verifier alone has no boot code, which is most of what such a launch measures.
 #[cfg(not(feature = "vm"))]
-fn own(_: &Measure) -> Result<Launch, Failure> {
+fn own(_: &Measure) -> Result<Vec<Launch>, Failure> {
     let text = "this program was built as the verifier alone, without the boot code that a launch measures: \
                 compute the digest with the whole `casemate`, and give it as `--digest`";
     Err(Failure::BadInput(text.into()))
 }
 
-fn ovmf(args: &Measure, path: &Path) -> Result<Digest384, Failure> {
-    let image = read_image(path)?;
+fn ovmf(args: &Measure, path: &Path, image: &[u8], vcpus: u32) -> Result<Digest384, Failure> {
     let signature = match args.cpu_signature {
         Some(signature) => signature,
         None => CPU_SIGNATURES
@@ -179,11 +221,17 @@ fn ovmf(args: &Measure, path: &Path) -> Result<Digest384, Failure> {
                 Failure::BadInput(format!("--cpu {}: not one of {}", args.cpu, names.join(", ")))
             })?,
     };
-    let hashes = match &args.kernel {
+    let GuestFlags { kernel, initrd, cmdline, .. } = &args.guest;
+    let hashes = match kernel {
+        None if initrd.is_some() || cmdline.is_some() => {
+            let text = "--initrd and --cmdline of an OVMF guest go with --kernel";
+            return Err(Failure::BadInput(text.into()));
+        }
         None => None,
         Some(kernel) => {
-            let initrd = args.initrd.as_deref().map_or(Ok(Vec::new()), read_image)?;
-            Some(KernelHashes::new(&read_image(kernel)?, &initrd, &args.append))
+            let initrd = initrd.as_deref().map_or(Ok(Vec::new()), read_image)?;
+            let cmdline = cmdline.as_deref().unwrap_or("");
+            Some(KernelHashes::new(&read_image(kernel)?, &initrd, cmdline))
         }
     };
     let machine = Machine {
@@ -192,8 +240,8 @@ fn ovmf(args: &Measure, path: &Path) -> Result<Digest384, Failure> {
             VmmName::Ec2 => Vmm::Ec2,
             VmmName::Gce => Vmm::Gce,
         },
-        ovmf: Ovmf::parse(&image).map_err(|error| bad(path, &error))?,
-        vcpus: args.vcpus,
+        ovmf: Ovmf::parse(image).map_err(|error| bad(path, &error))?,
+        vcpus,
         signature,
         sev_features: args.guest_features,
         hashes,

@@ -1,27 +1,15 @@
 //! Policies and inputs that `casemate policy` is given as files, and how their text is shown.
 
 use crate::Failure;
+use crate::files::bad_input;
 use casemate_policy::document::MAX_DOCUMENT;
 use casemate_policy::{Input, LoadError, Point, Policy};
-use std::io::Read;
 use std::path::Path;
 
 /// The text of a document; `-` is standard input. Reads no more than a document may have.
 pub fn read_text(path: &Path) -> Result<String, Failure> {
-    let limit = u64::try_from(MAX_DOCUMENT).unwrap_or(u64::MAX).saturating_add(1);
-    let mut bytes = Vec::new();
-    let read = if path == Path::new("-") {
-        std::io::stdin().lock().take(limit).read_to_end(&mut bytes)
-    } else {
-        std::fs::File::open(path).and_then(|file| file.take(limit).read_to_end(&mut bytes))
-    };
-    read.map_err(|error| Failure::BadInput(format!("{}: {error}", path.display())))?;
-    if bytes.len() > MAX_DOCUMENT {
-        let message = format!("{}: longer than {MAX_DOCUMENT} bytes", path.display());
-        return Err(Failure::BadInput(message));
-    }
-    String::from_utf8(bytes)
-        .map_err(|error| Failure::BadInput(format!("{}: not UTF-8: {error}", path.display())))
+    let limit = u64::try_from(MAX_DOCUMENT).unwrap_or(u64::MAX);
+    casemate_files::read_input_text(path, limit).map_err(|error| bad_input(&error))
 }
 
 /// All errors of a document, one a line, without the characters that would steer a terminal.

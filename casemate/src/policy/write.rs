@@ -4,10 +4,10 @@
 use super::files::{read_input, read_policy};
 use crate::out::{out, outln};
 use crate::{Failure, Outcome};
+use casemate_files::{Access, FileError, create};
 use casemate_policy::{Input, export};
 use clap::Args;
-use std::fs::OpenOptions;
-use std::io::Write;
+use std::io::ErrorKind;
 use std::path::PathBuf;
 
 /// Write a policy, or an input for it, in another policy language
@@ -111,11 +111,12 @@ pub fn init(args: &InitArgs) -> Outcome {
         out!("{text}");
         return Ok(());
     };
-    let open = OpenOptions::new().write(true).create_new(true).open(path);
-    let mut file =
-        open.map_err(|error| Failure::BadInput(format!("{}: {error}", path.display())))?;
-    file.write_all(text.as_bytes())
-        .map_err(|error| Failure::Failed(format!("{}: {error}", path.display())))?;
+    create(path, text.as_bytes(), Access::Usual).map_err(|error| match &error {
+        FileError::Io { source, .. } if source.kind() != ErrorKind::AlreadyExists => {
+            Failure::Failed(error.to_string())
+        }
+        _ => Failure::BadInput(error.to_string()),
+    })?;
     outln!("{}: a policy that admits nothing yet; next: casemate policy check {0}", path.display());
     Ok(())
 }

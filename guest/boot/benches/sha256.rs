@@ -1,6 +1,7 @@
 //! Speed of the boot code's hash, in user space, in the same run as an independent implementation.
 //!
-//! `cargo bench -p casemate-boot`: one line per engine, in GB/s, the best of several passes over 64 MiB.
+//! `cargo bench -p casemate-boot`: one line per engine, in GB/s, the best of several passes over 64
+//! MiB.
 #![allow(missing_docs, reason = "a program")]
 
 use casemate_boot::sha256::{Engine, Extensions, sha256};

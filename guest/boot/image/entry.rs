@@ -2,15 +2,15 @@
 
 use casemate_layout::{Mode, Params, TERMINATION_SET, Termination, map};
 use casemate_boot::Entry;
-use core::cell::UnsafeCell;
 
 /// GHCB MSR value that asks for termination.
 const fn termination_request(termination: Termination) -> u32 {
     0x100 | (TERMINATION_SET as u32) << 12 | (termination.code() as u32) << 16
 }
 
-// Under SNP nothing but launched pages is valid yet, so there is no stack: this accepts the scratch range first, page
-// by page, with the rules of `casemate_boot::accept`. Under SNP an exception here ends the guest; there is no IDT.
+// Under SNP nothing but launched pages is valid yet, so there is no stack: this accepts the scratch
+// range first, page by page, with the rules of `casemate_boot::accept`. Under SNP an exception here
+// ends the guest; there is no IDT.
 core::arch::global_asm!(
     r#"
     .pushsection .text.start, "ax", @progbits
@@ -62,7 +62,8 @@ _start:
     failed = const termination_request(Termination::ValidateFailed),
 );
 
-// Every exception under SNP ends the guest with a code: a page that is not valid any more raises #VC.
+// Every exception under SNP ends the guest with a code: a page that is not valid any more raises
+// #VC.
 core::arch::global_asm!(
     r#"
     .pushsection .text.exception, "ax", @progbits
@@ -90,21 +91,23 @@ const VECTORS: usize = 32;
 /// Present, interrupt gate.
 const GATE: u64 = 0x8e00;
 
-/// Interrupt gates, as two words each (AMD64 APM volume 2, "Interrupt-Gate and Trap-Gate Descriptors").
-struct Gates(UnsafeCell<[[u64; 2]; VECTORS]>);
-// SAFETY: there is one processor, and `catch_exceptions` alone writes to it, once.
-unsafe impl Sync for Gates {}
-static GATES: Gates = Gates(UnsafeCell::new([[0; 2]; VECTORS]));
+/// Interrupt gates, as two words each (AMD64 APM volume 2, "Interrupt-Gate and Trap-Gate
+/// Descriptors"). In the scratch range, so that no launched page is spent on them.
+type Gates = [[u64; 2]; VECTORS];
+const _: () = assert!(size_of::<Gates>() as u64 <= map::SCRATCH_GATES.size);
 
 /// From here on an exception ends the guest with [`Termination::Exception`]. Under SNP only.
 pub fn catch_exceptions() {
     let handler = casemate_boot_exception as *const () as u64;
     let low = handler & 0xffff | CODE << 16 | GATE << 32 | (handler >> 16 & 0xffff) << 48;
-    // SAFETY: nothing else refers to the gates, and the processor reads them only after `lidt`.
-    unsafe { *GATES.0.get() = [[low, handler >> 32]; VECTORS] };
+    let table = core::ptr::with_exposed_provenance_mut::<Gates>(map::SCRATCH_GATES.start as usize);
+    // SAFETY: the range is mapped, valid, aligned, and for the gates alone; the processor reads
+    // them only after `lidt`.
+    unsafe { table.write([[low, handler >> 32]; VECTORS]) };
     let segments = TablePointer { limit: 31, base: SEGMENTS.as_ptr() };
-    let gates = TablePointer { limit: (VECTORS * 16 - 1) as u16, base: GATES.0.get().cast() };
-    // SAFETY: both tables are right and stay where they are. No selector is loaded until an exception is delivered.
+    let gates = TablePointer { limit: (VECTORS * 16 - 1) as u16, base: table.cast() };
+    // SAFETY: both tables are right and stay where they are. No selector is loaded until an
+    // exception is delivered.
     unsafe {
         core::arch::asm!(
             "lgdt [{segments}]",
@@ -133,7 +136,8 @@ pub fn enter_kernel(entry: Entry) -> ! {
     let table = TablePointer { limit: 31, base: SEGMENTS.as_ptr() };
     // The gates are the boot code's, and its memory the kernel's now.
     let no_gates = TablePointer { limit: 0, base: core::ptr::null() };
-    // SAFETY: the entry was verified and its memory is mapped; the segments are flat; nothing of the boot code runs again.
+    // SAFETY: the entry was verified and its memory is mapped; the segments are flat; nothing of
+    // the boot code runs again.
     unsafe {
         core::arch::asm!(
             "lgdt [{table}]",

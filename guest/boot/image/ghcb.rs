@@ -1,8 +1,10 @@
-//! Requests to the host (AMD, SEV-ES Guest-Hypervisor Communication Block Standardization, version 2).
+//! Requests to the host (AMD, SEV-ES Guest-Hypervisor Communication Block Standardization, version
+//! 2).
 //!
-//! By MSR alone (section 2.3.1): termination, and the state of one page. By a GHCB in shared memory: the state of many
-//! pages at once (section 4.1.6). The host may answer anything and change the GHCB at any time: nothing of it is
-//! trusted, and pages that it did not make private fail their validation.
+//! By MSR alone (section 2.3.1): termination, and the state of one page. By a GHCB in shared
+//! memory: the state of many pages at once (section 4.1.6). The host may answer anything and change
+//! the GHCB at any time: nothing of it is trusted, and pages that it did not make private fail
+//! their validation.
 
 use crate::halt::halt;
 use casemate_layout::map::{LARGE_PAGE_SIZE, PAGE_SIZE};
@@ -25,7 +27,8 @@ const SCRATCH: u64 = 0x3a8;
 const VALID_HIGH: u64 = 0x3f8;
 const BUFFER: u64 = 0x800;
 const VERSION_AND_USAGE: u64 = 0xff8;
-/// Valid bits of exit code, both infos and scratch: one bit for eight bytes, from 0x200 on in the high half.
+/// Valid bits of exit code, both infos and scratch: one bit for eight bytes, from 0x200 on in the
+/// high half.
 const VALID_BITS: u64 = 0xf << (EXIT_CODE / 8 - 64);
 /// Protocol version 2 at 0xffa, usage 0 at 0xffc.
 const VERSION_2: u64 = 2 << 16;
@@ -59,7 +62,8 @@ impl Ghcb {
     /// Tells the host of the page at `gpa`.
     ///
     /// # Safety
-    /// The page is shared, and mapped at `address` without the C-bit for as long as the value lives.
+    /// The page is shared, and mapped at `address` without the C-bit for as long as the value
+    /// lives.
     pub unsafe fn register(gpa: u64, address: u64) -> Result<Self, Termination> {
         let response = call(REGISTER_REQUEST | gpa);
         if response == REGISTER_RESPONSE | gpa {
@@ -81,18 +85,20 @@ impl Ghcb {
 
     /// Asks the host to make all pages of `range` private, with large entries where they fit.
     pub fn make_private(&self, range: Range) -> Result<(), Termination> {
-        let mut count = 0;
-        let mut at = range.start;
-        while at < range.end() {
-            let large = at.is_multiple_of(LARGE_PAGE_SIZE) && range.end() - at >= LARGE_PAGE_SIZE;
-            let (size, flag) = if large { (LARGE_PAGE_SIZE, LARGE_ENTRY) } else { (PAGE_SIZE, 0) };
-            count += 1;
-            self.write(BUFFER + count * 8, at | TO_PRIVATE | flag);
-            at += size;
-            if count == MAX_ENTRIES || at >= range.end() {
-                self.change_pages(count)?;
-                count = 0;
+        let mut left = range;
+        while left.size != 0 {
+            let mut count = 0;
+            while count < MAX_ENTRIES && left.size != 0 {
+                let large =
+                    left.start.is_multiple_of(LARGE_PAGE_SIZE) && left.size >= LARGE_PAGE_SIZE;
+                let (size, flag) =
+                    if large { (LARGE_PAGE_SIZE, LARGE_ENTRY) } else { (PAGE_SIZE, 0) };
+                let (entry, rest) = left.split(size);
+                count += 1;
+                self.write(BUFFER + count * 8, entry.start | TO_PRIVATE | flag);
+                left = rest;
             }
+            self.change_pages(count)?;
         }
         Ok(())
     }
@@ -133,7 +139,8 @@ pub fn terminate(termination: Termination) -> ! {
 
 /// Leaves to the host with the GHCB at `gpa`.
 fn exit(gpa: u64) {
-    // SAFETY: exists under SNP, where alone this is called. The host reads and writes the GHCB, a shared page.
+    // SAFETY: exists under SNP, where alone this is called. The host reads and writes the GHCB, a
+    // shared page.
     unsafe {
         core::arch::asm!(
             "wrmsr",
@@ -148,7 +155,8 @@ fn exit(gpa: u64) {
 
 fn call(request: u64) -> u64 {
     let (low, high): (u32, u32);
-    // SAFETY: the MSR and VMGEXIT exist under SNP, where alone this is called; the host gets the request, no memory.
+    // SAFETY: the MSR and VMGEXIT exist under SNP, where alone this is called; the host gets the
+    // request, no memory.
     unsafe {
         core::arch::asm!(
             "wrmsr",

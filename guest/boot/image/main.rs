@@ -1,7 +1,7 @@
 //! The boot code's image: entry, processor instructions, and the end. The steps are in the library.
 //!
-//! Compiled by `image/recipe.rs` without vector registers and without a standard library. The addresses are those of
-//! `casemate_layout::map`; the entry state is described in that crate.
+//! Compiled by `image/recipe.rs` without vector registers and without a standard library. The
+//! addresses are those of `casemate_layout::map`; the entry state is described in that crate.
 #![no_std]
 #![no_main]
 

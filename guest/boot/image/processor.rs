@@ -1,9 +1,11 @@
 //! The processor: `Machine` with real instructions.
 
 use crate::{ghcb, is_snp};
-use casemate_layout::map::{CPUID, PAGE_SIZE, PARAMS, SCRATCH, SCRATCH_TABLES};
+use casemate_layout::map::{
+    BOOT_CODE, BOOT_TABLE, CPUID, HOST_MAP, PAGE_SIZE, PARAMS, SCRATCH, SCRATCH_TABLES,
+};
 use casemate_layout::paging::c_bit_mask;
-use casemate_layout::{Range, Termination};
+use casemate_layout::{MAP_BYTES, Range, Termination};
 use casemate_boot::cc;
 use casemate_boot::machine::{Machine, PageSize, Validation};
 use casemate_boot::paging::{
@@ -13,9 +15,9 @@ use casemate_boot::paging::{
 use casemate_boot::sha256::{Engine, Extensions};
 
 const SEV_STATUS: u32 = 0xc001_0131;
-/// The entry of the first page directory that maps the boot code.
-const FIRST_LEAF: u64 = casemate_layout::map::BOOT_TABLES.start + 0x2000;
-/// Address bits of a large page below any C-bit, and flags.
+/// The entry of the first page table that maps the boot code.
+const FIRST_LEAF: u64 = BOOT_TABLE.start + BOOT_CODE.start / PAGE_SIZE * 8;
+/// Address bits of low memory, and flags.
 const LOW_BITS: u64 = (1 << 32) - 1;
 const NO_WINDOW: u64 = u64::MAX;
 /// SSE instructions are legal (the image has them in the hash alone).
@@ -30,14 +32,15 @@ pub struct Processor {
 }
 
 impl Processor {
-    /// At the first instruction: only the first 2 MiB are mapped.
+    /// At the first instruction: only low memory is mapped.
     pub fn new() -> Self {
         Self { c_bit: 0, mapped: false, ram_window: NO_WINDOW }
     }
 
     fn tables(&mut self) -> &mut [Table; TABLES] {
-        // SAFETY: the range is mapped, valid, aligned, of this size, and in use by nothing else; `&mut self` makes the
-        // reference unique. The processor reads it only at page walks, after `load_tables`.
+        // SAFETY: the range is mapped, valid, aligned, of this size, and in use by nothing else;
+        // `&mut self` makes the reference unique. The processor reads it only at page walks, after
+        // `load_tables`.
         unsafe { &mut *(SCRATCH_TABLES.start as *mut [Table; TABLES]) }
     }
 
@@ -63,6 +66,17 @@ impl Processor {
         RAM_WINDOW + offset
     }
 
+    /// Where `range` is reached, which is below 4 GiB, or within one GiB; not what the boot code
+    /// runs on.
+    fn far(&mut self, range: Range) -> Option<u64> {
+        if self.mapped && self.reachable(range) && range.start != 0 {
+            return Some(range.start);
+        }
+        let offset = range.start % WINDOW_BYTES;
+        let in_one = range.start >= IDENTITY_END && range.size <= WINDOW_BYTES - offset;
+        (self.mapped && in_one).then(|| self.private_address(range.start))
+    }
+
     /// Whether `range` is mapped and is not what the boot code itself runs on.
     fn reachable(&self, range: Range) -> bool {
         let end = if self.mapped { IDENTITY_END } else { SCRATCH.start };
@@ -77,7 +91,8 @@ impl Machine for Processor {
 
     fn sev_status(&mut self) -> u64 {
         let (low, high): (u32, u32);
-        // SAFETY: reading the MSR has no effect; it exists where SNP does, and elsewhere ends the guest.
+        // SAFETY: reading the MSR has no effect; it exists where SNP does, and elsewhere ends the
+        // guest.
         unsafe {
             core::arch::asm!("rdmsr", in("ecx") SEV_STATUS, out("eax") low, out("edx") high, options(nomem, nostack));
         }
@@ -85,12 +100,30 @@ impl Machine for Processor {
     }
 
     fn c_bit_in_use(&mut self) -> u8 {
-        // SAFETY: the first page directory is mapped and was launched.
+        // SAFETY: the first page table is mapped and was launched.
         let leaf = unsafe { core::ptr::read_volatile(FIRST_LEAF as *const u64) };
         match leaf & !LOW_BITS {
             0 => 0,
             high if high.is_power_of_two() => high.trailing_zeros() as u8,
             _ => 0xff,
+        }
+    }
+
+    fn copy_map(&mut self) -> [u8; MAP_BYTES] {
+        let mut map = [0; MAP_BYTES];
+        let (from, to) = (HOST_MAP.start, map.as_mut_ptr().expose_provenance() as u64);
+        // SAFETY: the launched page table maps the source, shared, until `map_memory`; the target
+        // is of this size.
+        unsafe { copy_words(from, to, MAP_BYTES as u64) };
+        map
+    }
+
+    fn address_bits(&mut self) -> u8 {
+        let [highest, ..] = cpuid(0x8000_0000);
+        match highest >= cc::ADDRESS_LEAF {
+            true => cpuid(cc::ADDRESS_LEAF)[0] as u8,
+            // What a processor without the leaf has (AMD64 APM volume 3, appendix E.4.7).
+            false => 36,
         }
     }
 
@@ -106,7 +139,8 @@ impl Machine for Processor {
     fn validate(&mut self, gpa: u64, size: PageSize) -> Validation {
         let address = self.private_address(gpa);
         let (code, unchanged): (u64, u8);
-        // SAFETY: the address is mapped; PVALIDATE changes the page's state, which nothing holds a reference to yet.
+        // SAFETY: the address is mapped; PVALIDATE changes the page's state, which nothing holds a
+        // reference to yet.
         unsafe {
             core::arch::asm!(
                 ".byte 0xf2, 0x0f, 0x01, 0xff",
@@ -129,8 +163,9 @@ impl Machine for Processor {
     fn touch(&mut self, gpa: u64) {
         let address = self.private_address(gpa);
         for offset in [0, 4095] {
-            // SAFETY: the page is mapped and is RAM; reading it has no other effect than the one wanted.
-            unsafe { core::ptr::read_volatile((address + offset) as *const u8) };
+            // SAFETY: the page is mapped and is RAM; reading it has no other effect than the one
+            // wanted.
+            unsafe { pointer(address.saturating_add(offset)).read_volatile() };
         }
     }
 
@@ -140,7 +175,8 @@ impl Machine for Processor {
         let gpa = rest.end();
         if rest.size != 0 {
             self.aim_window(STAGING_WINDOW_TABLE, gpa, 0);
-            // SAFETY: the page is shared still, and the window, which shows it without the C-bit, is not moved below.
+            // SAFETY: the page is shared still, and the window, which shows it without the C-bit,
+            // is not moved below.
             let ghcb = unsafe { ghcb::Ghcb::register(gpa, STAGING_WINDOW + gpa % WINDOW_BYTES)? };
             ghcb.make_private(rest)?;
         }
@@ -148,20 +184,17 @@ impl Machine for Processor {
     }
 
     fn copy_staged(&mut self, from: Range, to: u64) -> Result<(), Termination> {
-        let target = Range { start: to, size: from.size };
-        if !self.mapped || !self.reachable(target) {
-            return Err(Termination::Internal);
-        }
-        let mut done = 0;
-        while done < from.size {
-            let gpa = from.start.checked_add(done).ok_or(Termination::Internal)?;
-            let offset = gpa % WINDOW_BYTES;
-            let part = (from.size - done).min(WINDOW_BYTES - offset);
-            self.aim_window(STAGING_WINDOW_TABLE, gpa, 0);
-            // SAFETY: the window shows `part` bytes of staging from `offset` on; the target is RAM that no reference
-            // exists to, outside the boot code.
-            unsafe { copy_words(STAGING_WINDOW + offset, to + done, part) };
-            done += part;
+        let to = self.far(Range { start: to, size: from.size }).ok_or(Termination::Internal)?;
+        let (mut left, mut target) = (from, Range { start: to, size: from.size });
+        while left.size != 0 {
+            let offset = left.start % WINDOW_BYTES;
+            let (part, rest) = left.split(WINDOW_BYTES - offset);
+            let (to, more) = target.split(part.size);
+            self.aim_window(STAGING_WINDOW_TABLE, part.start, 0);
+            // SAFETY: the window shows the part from `offset` on; the target is mapped RAM that no
+            // reference exists to, outside the boot code.
+            unsafe { copy_words(STAGING_WINDOW + offset, to.start, part.size) };
+            (left, target) = (rest, more);
         }
         Ok(())
     }
@@ -192,8 +225,16 @@ impl Machine for Processor {
         if !self.reachable(range) || range.start == 0 {
             return None;
         }
-        // SAFETY: the range is mapped RAM outside scratch; private memory changes only through `&mut self`.
+        // SAFETY: the range is mapped RAM outside scratch; private memory changes only through
+        // `&mut self`.
         Some(unsafe { core::slice::from_raw_parts(pointer(range.start), size) })
+    }
+
+    fn far_memory(&mut self, range: Range) -> Option<&[u8]> {
+        let size = usize::try_from(range.size).ok()?;
+        let address = self.far(range)?;
+        // SAFETY: as in `memory`; the window on RAM moves only through `&mut self`.
+        Some(unsafe { core::slice::from_raw_parts(pointer(address), size) })
     }
 
     fn memory_mut(&mut self, range: Range) -> Option<&mut [u8]> {

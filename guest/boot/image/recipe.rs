@@ -1,20 +1,21 @@
 //! How the boot code's image is built: four runs of the compiler, without cargo.
 //!
-//! Used by the hypervisor's build script and by the tests. What is measured must not depend on where it was built,
-//! on cargo's profile, or on the environment: sources are named relative to the root of the project, crates get fixed
-//! metadata, flags are all here, and the compiler's environment variables are removed.
+//! Used by the hypervisor's build script and by the tests. What is measured must not depend on
+//! where it was built, on cargo's profile, or on the environment: sources are named relative to the
+//! root of the project, crates get fixed metadata, flags are all here, and the compiler's
+//! environment variables are removed.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Largest image: 8 pages.
-pub const MAX_BYTES: usize = 0x8000;
+/// Largest image: the four pages of `casemate_layout::map::BOOT_CODE`.
+pub const MAX_BYTES: usize = 0x4000;
 /// Where the image is linked: `casemate_layout::map::BOOT_CODE`.
 const LOAD_ADDRESS: u64 = 0x1_0000;
 
-/// No vector or floating-point registers: the boot code must run where a hypervisor emulates CPL 0, and must not depend
-/// on state that nobody set up. The compiler calls this an ABI change, which matters to no other code: nothing of the
-/// image passes floating-point values.
+/// No vector or floating-point registers: the boot code must run where a hypervisor emulates CPL 0,
+/// and must not depend on state that nobody set up. The compiler calls this an ABI change, which
+/// matters to no other code: nothing of the image passes floating-point values.
 const FLAGS: &[&str] = &[
     "--edition=2024",
     "-Copt-level=s",

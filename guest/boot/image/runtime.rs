@@ -43,7 +43,8 @@ unsafe extern "C" fn memmove(to: *mut u8, from: *const u8, size: usize) -> *mut 
         // SAFETY: the target does not begin inside the source, so ascending order is right.
         return unsafe { memcpy(to, from, size) };
     }
-    // SAFETY: the caller's promise; descending order, and the direction flag is clear again afterwards.
+    // SAFETY: the caller's promise; descending order, and the direction flag is clear again
+    // afterwards.
     unsafe {
         core::arch::asm!(
             "std",
@@ -80,7 +81,8 @@ unsafe extern "C" fn memset(to: *mut u8, value: i32, size: usize) -> *mut u8 {
 #[unsafe(no_mangle)]
 unsafe extern "C" fn memcmp(a: *const u8, b: *const u8, size: usize) -> i32 {
     for index in 0..size {
-        // SAFETY: the caller's promise. Volatile, so that this loop does not become a call of itself.
+        // SAFETY: the caller's promise. Volatile, so that this loop does not become a call of
+        // itself.
         let (x, y) = unsafe { (a.add(index).read_volatile(), b.add(index).read_volatile()) };
         if x != y {
             return i32::from(x) - i32::from(y);

@@ -1,36 +1,35 @@
 //! Accepting memory: every page of RAM becomes valid exactly once, or the guest ends.
 //!
-//! Launched pages are valid already, and the scratch range was accepted by the image's first instructions. All other
-//! RAM is what the host says it is until PVALIDATE: a page that is "already valid" was replayed or aliased by the host
-//! and is never taken. RAM is private from the start, so no page state is asked for; only staging is shared.
+//! Launched pages are valid already, and the scratch range was accepted by the image's first
+//! instructions. All other RAM is what the host says it is until PVALIDATE: a page that is "already
+//! valid" was replayed or aliased by the host and is never taken. RAM is private from the start, so
+//! no page state is asked for; only staging and the host's memory map are shared. The legacy video
+//! window is never accepted, so that no access to it ever succeeds.
 
 use crate::machine::{Machine, PageSize, Validation};
-use casemate_layout::map::{LARGE_PAGE_SIZE, PAGE_SIZE, SCRATCH};
-use casemate_layout::{Params, Range, Termination};
+use casemate_layout::map::{LARGE_PAGE_SIZE, PAGE_SIZE, SCRATCH, VIDEO, launched};
+use casemate_layout::{Mode, Range, Termination};
 
-/// Accepts all RAM of `params` but launched pages, scratch and staging; proves that launched pages are valid.
+/// Accepts all of `ram` but launched pages, scratch, the video window and `window`, where things
+/// are staged; proves that launched pages are valid.
 ///
 /// # Errors
 /// [`Termination::AlreadyValidated`] and [`Termination::ValidateFailed`].
-pub fn accept_ram(machine: &mut impl Machine, params: &Params) -> Result<(), Termination> {
-    for launched in params.launched.as_slice() {
-        each_page(*launched, |page| machine.touch(page));
+pub fn accept_ram(
+    machine: &mut impl Machine,
+    ram: &[Range],
+    window: Range,
+) -> Result<(), Termination> {
+    for launched in launched(Mode::Snp) {
+        touch_all(machine, *launched)?;
     }
-    for ram in params.ram.as_slice() {
-        let mut at = ram.start;
-        while at < ram.end() {
-            let left = Range { start: at, size: ram.end() - at };
-            at = match next_excluded(params, left) {
-                Some(excluded) => {
-                    let gap = excluded.start.saturating_sub(at);
-                    accept_range(machine, Range { start: at, size: gap })?;
-                    excluded.end()
-                }
-                None => {
-                    accept_range(machine, left)?;
-                    ram.end()
-                }
-            };
+    for ram in ram {
+        let mut left = *ram;
+        while left.size != 0 {
+            let excluded =
+                next_excluded(window, left).unwrap_or(Range { start: left.end(), size: 0 });
+            accept_range(machine, Range::between(left.start, excluded.start))?;
+            left = Range::between(excluded.end(), left.end());
         }
     }
     Ok(())
@@ -46,44 +45,33 @@ pub fn reclaim_staging(machine: &mut impl Machine, window: Range) -> Result<(), 
 }
 
 /// The first range in `within` that is not to be accepted.
-fn next_excluded(params: &Params, within: Range) -> Option<Range> {
-    let launched = params.launched.as_slice().iter().copied();
+fn next_excluded(window: Range, within: Range) -> Option<Range> {
+    let launched = launched(Mode::Snp).iter().copied();
     launched
-        .chain([SCRATCH, params.staging])
+        .chain([SCRATCH, VIDEO, window])
         .filter(|excluded| excluded.overlaps(within))
         .min_by_key(|excluded| excluded.start)
 }
 
 fn accept_range(machine: &mut impl Machine, range: Range) -> Result<(), Termination> {
-    let mut at = range.start;
-    while at < range.end() {
-        let left = range.end() - at;
-        if at.is_multiple_of(LARGE_PAGE_SIZE) && left >= LARGE_PAGE_SIZE {
-            accept_large(machine, at)?;
-            at += LARGE_PAGE_SIZE;
-        } else {
-            accept_small(machine, at)?;
-            at += PAGE_SIZE;
+    let mut left = range;
+    while left.size != 0 {
+        let large = left.start.is_multiple_of(LARGE_PAGE_SIZE) && left.size >= LARGE_PAGE_SIZE;
+        let (block, rest) = left.split(if large { LARGE_PAGE_SIZE } else { PAGE_SIZE });
+        match large {
+            true => accept_large(machine, block)?,
+            false => accept_small(machine, block.start)?,
         }
+        left = rest;
     }
     Ok(())
 }
 
-fn accept_large(machine: &mut impl Machine, gpa: u64) -> Result<(), Termination> {
-    let block = Range { start: gpa, size: LARGE_PAGE_SIZE };
-    match machine.validate(gpa, PageSize::Large) {
-        Validation::Done => {
-            each_page(block, |page| machine.touch(page));
-            Ok(())
-        }
-        Validation::SizeMismatch => {
-            let mut at = block.start;
-            while at < block.end() {
-                accept_small(machine, at)?;
-                at += PAGE_SIZE;
-            }
-            Ok(())
-        }
+/// With one instruction where the host backs the block with one large page; else page by page.
+fn accept_large(machine: &mut impl Machine, block: Range) -> Result<(), Termination> {
+    match machine.validate(block.start, PageSize::Large) {
+        Validation::Done => touch_all(machine, block),
+        Validation::SizeMismatch => each_page(block, |page| accept_small(machine, page)),
         Validation::Unchanged => Err(Termination::AlreadyValidated),
         Validation::Failed => Err(Termination::ValidateFailed),
     }
@@ -101,10 +89,22 @@ fn accept_small(machine: &mut impl Machine, gpa: u64) -> Result<(), Termination>
     }
 }
 
-fn each_page(range: Range, mut visit: impl FnMut(u64)) {
-    let mut at = range.start;
-    while at < range.end() {
-        visit(at);
-        at += PAGE_SIZE;
+fn each_page(
+    range: Range,
+    mut visit: impl FnMut(u64) -> Result<(), Termination>,
+) -> Result<(), Termination> {
+    let mut left = range;
+    while left.size != 0 {
+        let (page, rest) = left.split(PAGE_SIZE);
+        visit(page.start)?;
+        left = rest;
     }
+    Ok(())
+}
+
+fn touch_all(machine: &mut impl Machine, range: Range) -> Result<(), Termination> {
+    each_page(range, |page| {
+        machine.touch(page);
+        Ok(())
+    })
 }

@@ -1,12 +1,15 @@
 //! From the first instruction to the kernel's.
 
 use crate::machine::Machine;
-use crate::sha256::{Engine, sha256};
+use crate::paging::WINDOW_BYTES;
+use crate::sha256::{Engine, Hash};
 use crate::{accept, cc, e820, zero_page};
-use casemate_kernel::{BzImage, Elf, KernelError, Placement};
+use casemate_kernel::{BzImage, Elf, KernelError};
 use casemate_layout::map::{BIOS_DATA, CMDLINE, RESET_VECTOR, ZERO_PAGE};
 use casemate_layout::ports::{RESET_PORT, RESET_VALUE, mark};
-use casemate_layout::{Blob, KernelKind, Mode, Params, ParamsError, Range, Termination};
+use casemate_layout::{
+    KernelKind, MapError, MemoryMap, Mode, Params, ParamsError, Place, Places, Range, Termination,
+};
 
 /// How the kernel is entered: RIP, and RSI with the zero page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,49 +28,66 @@ const RSDP_SIGNATURE: &[u8] = b"RSD PTR ";
 /// The [`Termination`] that the guest must end with; nothing of the kernel has run.
 pub fn boot(machine: &mut impl Machine) -> Result<Entry, Termination> {
     let params = Params::decode(machine.params_page()).map_err(ParamsError::termination)?;
-    if params.mode == Mode::Snp {
-        cc::check_protection(machine, &params)?;
-    }
-    machine.map_memory(params.ram.as_slice(), params.c_bit)?;
+    let bits = match params.mode {
+        Mode::Plain => machine.address_bits(),
+        Mode::Snp => {
+            cc::check_protection(machine, &params)?;
+            cc::address_bits(machine)?
+        }
+    };
+    // From here on the host's map is this copy, whatever the host makes of the original.
+    let map = MemoryMap::decode(&machine.copy_map(), bits).map_err(MapError::termination)?;
+    let places = params.places(map.ram()).map_err(MapError::termination)?;
+    machine.map_memory(map.ram(), params.c_bit)?;
     tell(machine, &params, mark::BOOT_CODE);
     if params.mode == Mode::Snp {
-        accept::accept_ram(machine, &params)?;
+        accept::accept_ram(machine, map.ram(), places.window)?;
     }
     tell(machine, &params, mark::ACCEPTED);
     machine.clear(BIOS_DATA)?;
     if params.mode == Mode::Plain {
         place_reset_code(machine)?;
     }
-    take_blobs(machine, &params)?;
+    take_blobs(machine, &params, &places)?;
     tell(machine, &params, mark::VERIFIED);
-    let (entry, header) = place_kernel(machine, &params)?;
-    if params.mode == Mode::Snp && params.flags.reclaim_staging {
-        accept::reclaim_staging(machine, params.staging)?;
+    let (entry, header) = place_kernel(machine, &params, places.kernel.target)?;
+    if params.mode == Mode::Snp {
+        accept::reclaim_staging(machine, places.window)?;
     }
-    write_zero_page(machine, &params, header.as_ref())?;
+    write_zero_page(machine, &params, places.initrd.target, header.as_ref(), map.ram())?;
     tell(machine, &params, mark::KERNEL);
     Ok(Entry { rip: entry, zero_page: ZERO_PAGE.start })
 }
 
 /// Copies each blob, then hashes the copy.
-fn take_blobs(machine: &mut impl Machine, params: &Params) -> Result<(), Termination> {
-    let engine = match params.flags.sha_extensions {
+fn take_blobs(
+    machine: &mut impl Machine,
+    params: &Params,
+    places: &Places,
+) -> Result<(), Termination> {
+    let engine = match params.sha_extensions {
         true => machine.hash_engine(),
         false => Engine::Software,
     };
     zeroed(machine, CMDLINE)?;
     let blobs = [
-        (&params.cmdline, Termination::CmdlineHash),
-        (&params.acpi, Termination::AcpiHash),
-        (&params.kernel, Termination::KernelHash),
-        (&params.initrd, Termination::InitrdHash),
+        (&places.cmdline, &params.cmdline, Termination::CmdlineHash),
+        (&places.acpi, &params.acpi, Termination::AcpiHash),
+        (&places.kernel, &params.kernel, Termination::KernelHash),
+        (&places.initrd, &params.initrd, Termination::InitrdHash),
     ];
-    for (blob, mismatch) in blobs {
-        take(machine, blob, engine, mismatch)?;
+    for (place, blob, mismatch) in blobs {
+        if blob.is_present() && take(machine, place, engine)? != blob.sha256 {
+            return Err(mismatch);
+        }
     }
     if params.cmdline.is_present() {
-        let cmdline = machine.memory(params.cmdline.target()).ok_or(Termination::Internal)?;
-        if cmdline.contains(&0) {
+        let cmdline = machine.memory(places.cmdline.target).ok_or(Termination::Internal)?;
+        #[allow(
+            clippy::manual_contains,
+            reason = "that brings a search by words, which is measured"
+        )]
+        if cmdline.iter().any(|byte| *byte == 0) {
             return Err(Termination::CmdlineContents);
         }
     }
@@ -81,40 +101,50 @@ fn take_blobs(machine: &mut impl Machine, params: &Params) -> Result<(), Termina
     Ok(())
 }
 
+/// Copies what is staged to its place, and gives the hash of the copy. In parts that end where a
+/// GiB does: memory above 4 GiB is seen through a window of that size. All parts but the last are
+/// whole pages, and so whole blocks.
 fn take(
     machine: &mut impl Machine,
-    blob: &Blob,
+    place: &Place,
     engine: Engine,
-    mismatch: Termination,
-) -> Result<(), Termination> {
-    if !blob.is_present() {
-        return Ok(());
+) -> Result<[u8; 32], Termination> {
+    let (mut from, mut to) = (place.staged, place.target);
+    let mut hash = Hash::new(engine);
+    loop {
+        let size = WINDOW_BYTES - to.start % WINDOW_BYTES;
+        let ((source, more), (target, rest)) = (from.split(size), to.split(size));
+        machine.copy_staged(source, target.start)?;
+        let copy = machine.far_memory(target).ok_or(Termination::Internal)?;
+        let tail = hash.take(copy);
+        if rest.size == 0 {
+            return Ok(hash.finish(tail));
+        }
+        (from, to) = (more, rest);
     }
-    machine.copy_staged(blob.staged, blob.destination)?;
-    let copy = machine.memory(blob.target()).ok_or(Termination::Internal)?;
-    if sha256(engine, copy) == blob.sha256 { Ok(()) } else { Err(mismatch) }
 }
 
-/// Puts the kernel where it runs; gives its entry, and the header of a bzImage.
+/// Moves the kernel from its file to where it runs; gives its entry, and the header of a bzImage.
 fn place_kernel(
     machine: &mut impl Machine,
     params: &Params,
+    file: Range,
 ) -> Result<(u64, Option<BzImage>), Termination> {
-    let file = machine.memory(params.kernel.target()).ok_or(Termination::Internal)?;
+    let bytes = machine.memory(file).ok_or(Termination::Internal)?;
     match params.kernel_kind {
         KernelKind::BzImage => {
-            let image = BzImage::parse(file).map_err(refusal)?;
-            let place = image.place(params.kernel.target()).map_err(refusal)?;
-            let Placement { entry, used } = place;
-            let initrd = params.initrd.target();
-            if !is_free(params, used) || initrd.end() > image.initrd_max.saturating_add(1) {
+            let image = BzImage::parse(bytes).map_err(refusal)?;
+            let place = image.place().map_err(refusal)?;
+            if !params.kernel_memory.contains(place.used) {
                 return Err(Termination::KernelFit);
             }
-            Ok((entry, Some(image)))
+            let (_, code) = file.split(image.setup_bytes);
+            machine.copy(code, image.preferred)?;
+            Ok((place.entry, Some(image)))
         }
         KernelKind::Elf => {
-            let elf = Elf::parse(file).map_err(refusal)?;
-            load_segments(machine, params, &elf)?;
+            let elf = Elf::parse(bytes).map_err(refusal)?;
+            load_segments(machine, params, &elf, file)?;
             Ok((elf.entry, None))
         }
     }
@@ -129,29 +159,23 @@ fn refusal(error: KernelError) -> Termination {
     }
 }
 
-/// Whether `range` is RAM with neither initrd nor staging in it.
-fn is_free(params: &Params, range: Range) -> bool {
-    params.ram.cover(range)
-        && !range.overlaps(params.initrd.target())
-        && !range.overlaps(params.staging)
-}
-
 fn load_segments(
     machine: &mut impl Machine,
     params: &Params,
     elf: &Elf,
+    file: Range,
 ) -> Result<(), Termination> {
-    let file = params.kernel.target();
     for index in 0..elf.count() {
         let bytes = machine.memory(file).ok_or(Termination::Internal)?;
         let Some(segment) = elf.segment(bytes, index).map_err(refusal)? else { continue };
-        if !is_free(params, segment.memory) || segment.memory.overlaps(file) {
+        if !params.kernel_memory.contains(segment.memory) {
             return Err(Termination::KernelFit);
         }
-        let start = file.start.checked_add(segment.file.start).ok_or(Termination::Internal)?;
-        machine.copy(Range { start, size: segment.file.size }, segment.memory.start)?;
-        let start = segment.memory.start + segment.file.size;
-        machine.clear(Range { start, size: segment.memory.end() - start })?;
+        let (_, from) = file.split(segment.file.start);
+        let (from, _) = from.split(segment.file.size);
+        machine.copy(from, segment.memory.start)?;
+        let (_, rest) = segment.memory.split(from.size);
+        machine.clear(rest)?;
     }
     Ok(())
 }
@@ -159,15 +183,17 @@ fn load_segments(
 fn write_zero_page(
     machine: &mut impl Machine,
     params: &Params,
+    initrd: Range,
     header: Option<&BzImage>,
+    ram: &[Range],
 ) -> Result<(), Termination> {
     let setup_data = match params.mode {
         Mode::Plain => 0,
         Mode::Snp => cc::write_blob(machine)?,
     };
     let page = zeroed(machine, ZERO_PAGE)?;
-    zero_page::fill(page, params, header, setup_data).ok_or(Termination::Internal)?;
-    e820::write(page, params)
+    zero_page::fill(page, params.rsdp, initrd, header, setup_data).ok_or(Termination::Internal)?;
+    e820::write(page, ram)
 }
 
 fn tell(machine: &mut impl Machine, params: &Params, step: u8) {
@@ -178,8 +204,9 @@ fn tell(machine: &mut impl Machine, params: &Params, step: u8) {
     }
 }
 
-/// Real-mode code at the reset vector, as firmware has it. Linux on hardware-reduced ACPI without EFI resets by a jump
-/// to it (arch/x86/kernel/reboot.c, BOOT_BIOS), unless it is told `reboot=acpi`.
+/// Real-mode code at the reset vector, as firmware has it. Linux on hardware-reduced ACPI without
+/// EFI resets by a jump to it (arch/x86/kernel/reboot.c, BOOT_BIOS), unless it is told
+/// `reboot=acpi`.
 fn place_reset_code(machine: &mut impl Machine) -> Result<(), Termination> {
     let [low, high] = RESET_PORT.to_le_bytes();
     // mov dx, RESET_PORT; mov al, RESET_VALUE; out dx, al; 1: hlt; jmp 1b

@@ -1,7 +1,8 @@
-//! What Linux needs to know about SNP: the confidential-computing blob, and the checks on the pages it names.
+//! What Linux needs to know about SNP: the confidential-computing blob, and the checks on the pages
+//! it names.
 //!
-//! Layouts: Linux, arch/x86/include/asm/sev.h (`cc_blob_sev_info`, `cc_setup_data`, `snp_cpuid_table`,
-//! `snp_secrets_page`).
+//! Layouts: Linux, arch/x86/include/asm/sev.h (`cc_blob_sev_info`, `cc_setup_data`,
+//! `snp_cpuid_table`, `snp_secrets_page`).
 
 use crate::machine::Machine;
 use casemate_kernel::bytes::{put, u32_at};
@@ -17,8 +18,9 @@ pub const SETUP_DATA: u64 = CC_BLOB.start + 0x100;
 const SEV: u64 = 1;
 const SEV_ES: u64 = 1 << 1;
 const SNP: u64 = 1 << 2;
-/// Features that change nothing for the boot code: debug swap, host IBS prevention, BTB isolation, secure TSC, SMT protection
-/// (Linux, msr-index.h). Linux refuses by itself those that it does not know.
+/// Features that change nothing for the boot code: debug swap, host IBS prevention, BTB isolation,
+/// secure TSC, SMT protection (Linux, msr-index.h). Linux refuses by itself those that it does not
+/// know.
 const HARMLESS_FEATURES: u64 = 1 << 7 | 1 << 8 | 1 << 9 | 1 << 11 | 1 << 17;
 const KNOWN_FEATURES: u64 = SEV | SEV_ES | SNP | HARMLESS_FEATURES;
 
@@ -26,6 +28,8 @@ const CPUID_ENTRIES: usize = 0x10;
 const CPUID_ENTRY_BYTES: usize = 0x30;
 const MAX_CPUID_ENTRIES: u32 = 64;
 const ENCRYPTION_LEAF: u32 = 0x8000_001f;
+/// EAX[7:0]: bits of a physical address.
+pub const ADDRESS_LEAF: u32 = 0x8000_0008;
 const FEATURE_LEAF: u32 = 7;
 const SHA_BIT: u32 = 1 << 29;
 /// EBX[5:0] of the encryption leaf: position of the C-bit.
@@ -51,6 +55,17 @@ pub fn check_protection(machine: &mut impl Machine, params: &Params) -> Result<(
         return Err(Termination::CBitMismatch);
     }
     Ok(())
+}
+
+/// How many bits a guest physical address has, as the CPUID page says.
+///
+/// # Errors
+/// [`Termination::CpuidPage`] when it does not.
+pub fn address_bits(machine: &mut impl Machine) -> Result<u8, Termination> {
+    let page = machine.memory(CPUID).ok_or(Termination::Internal)?;
+    let (eax, _) = cpuid_leaf(page, ADDRESS_LEAF)?.ok_or(Termination::CpuidPage)?;
+    let [bits, ..] = eax.to_le_bytes();
+    Ok(bits)
 }
 
 /// Whether the CPUID page offers the SHA instructions.

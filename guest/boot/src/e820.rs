@@ -1,8 +1,9 @@
-//! The memory map that Linux gets: E820 entries in the zero page (Linux, Documentation/arch/x86/zero-page.rst).
+//! The memory map that Linux gets: E820 entries in the zero page (Linux,
+//! Documentation/arch/x86/zero-page.rst).
 
 use casemate_kernel::bytes::put;
 use casemate_layout::map::{ACPI, HIGH_START, SNP_PAGES};
-use casemate_layout::{Params, Range, Termination};
+use casemate_layout::{Range, Termination};
 
 /// Usable memory.
 pub const RAM: u32 = 1;
@@ -28,46 +29,33 @@ impl Table<'_> {
             return Ok(());
         }
         if self.count >= MAX_ENTRIES {
-            return Err(Termination::MemoryMap);
+            return Err(Termination::E820);
         }
         let at = TABLE_OFFSET + self.count * ENTRY_BYTES;
         self.count += 1;
-        let count = u8::try_from(self.count).map_err(|_| Termination::MemoryMap)?;
+        let count = u8::try_from(self.count).map_err(|_| Termination::E820)?;
         put(self.zero_page, at, &range.start.to_le_bytes())
             .and_then(|()| put(self.zero_page, at + 8, &range.size.to_le_bytes()))
             .and_then(|()| put(self.zero_page, at + 16, &kind.to_le_bytes()))
             .and_then(|()| put(self.zero_page, COUNT_OFFSET, &[count]))
             .ok_or(Termination::Internal)
     }
-
-    /// `ram` without `hole`.
-    fn push_around(&mut self, ram: Range, hole: Range) -> Result<(), Termination> {
-        if !ram.overlaps(hole) {
-            return self.push(ram, RAM);
-        }
-        self.push(Range { start: ram.start, size: hole.start.saturating_sub(ram.start) }, RAM)?;
-        self.push(Range { start: hole.end(), size: ram.end().saturating_sub(hole.end()) }, RAM)
-    }
 }
 
-/// Writes the map of `params`: all RAM, less low memory's own uses, the legacy window, and staging that is not reclaimed.
+/// Writes the map of `ram`: all of it, less low memory's own uses and the legacy window.
 ///
 /// # Errors
-/// [`Termination::MemoryMap`] when there are too many entries.
-pub fn write(zero_page: &mut [u8], params: &Params) -> Result<(), Termination> {
+/// [`Termination::E820`] when there are too many entries.
+pub fn write(zero_page: &mut [u8], ram: &[Range]) -> Result<(), Termination> {
     let mut table = Table { zero_page, count: 0 };
     table.push(Range { start: 0, size: SNP_PAGES.start }, RAM)?;
     table.push(SNP_PAGES, RESERVED)?;
     let (start, end) = (SNP_PAGES.end(), ACPI.start);
     table.push(Range { start, size: end - start }, RAM)?;
     table.push(ACPI, ACPI_TABLES)?;
-    let dropped = match params.flags.reclaim_staging {
-        true => Range::default(),
-        false => params.staging,
-    };
-    for ram in params.ram.as_slice() {
+    for ram in ram {
         let start = ram.start.max(HIGH_START);
-        table.push_around(Range { start, size: ram.end().saturating_sub(start) }, dropped)?;
+        table.push(Range { start, size: ram.end().saturating_sub(start) }, RAM)?;
     }
     Ok(())
 }

@@ -1,8 +1,8 @@
 //! The boot code's own page tables.
 //!
-//! RAM below 4 GiB is identity-mapped with large pages, private under SNP, and so is nothing else. Two windows of
-//! 1 GiB each reach the rest: one for accepting RAM above 4 GiB, one, always shared, for staging. Eight tables serve
-//! any amount of memory.
+//! RAM below 4 GiB is identity-mapped with large pages, private under SNP, and so is nothing else.
+//! Two windows of 1 GiB each reach the rest: one for accepting RAM above 4 GiB, one, always shared,
+//! for staging. Eight tables serve any amount of memory.
 
 use casemate_layout::Range;
 use casemate_layout::map::{LARGE_PAGE_SIZE, PAGE_SIZE};
@@ -32,11 +32,10 @@ pub fn fill(tables: &mut [Table; TABLES], base: u64, ram: &[Range], c_bit: u64) 
     let [pml4, pdpt, identity @ .., _, _] = tables;
     pml4.fill(0);
     pdpt.fill(0);
-    let branches = (1..).map(|index: u64| (base + index * PAGE_SIZE) | PRESENT | WRITABLE | c_bit);
-    for (slot, branch) in
-        pml4.iter_mut().take(1).chain(pdpt.iter_mut().take(TABLES - 2)).zip(branches)
-    {
-        *slot = branch;
+    let mut next = base;
+    for slot in pml4.iter_mut().take(1).chain(pdpt.iter_mut().take(TABLES - 2)) {
+        next = next.saturating_add(PAGE_SIZE);
+        *slot = next | PRESENT | WRITABLE | c_bit;
     }
     let leaves = identity.as_flattened_mut().iter_mut();
     for (leaf, start) in leaves.zip((0..).map(|index: u64| index * LARGE_PAGE_SIZE)) {

@@ -45,30 +45,59 @@ const INITIAL: [u32; 8] = [
     0x5be0_cd19,
 ];
 
+/// A hash of bytes that come in parts.
+#[derive(Debug)]
+pub struct Hash {
+    engine: Engine,
+    state: [u32; 8],
+    blocks: u64,
+}
+
+impl Hash {
+    /// Of nothing yet.
+    #[must_use]
+    pub const fn new(engine: Engine) -> Self {
+        Self { engine, state: INITIAL, blocks: 0 }
+    }
+
+    /// Takes in all whole blocks of 64 bytes; gives the rest, which only the last part may have.
+    pub fn take<'a>(&mut self, bytes: &'a [u8]) -> &'a [u8] {
+        let (blocks, rest) = bytes.as_chunks::<BLOCK>();
+        self.blocks = self.blocks.wrapping_add(blocks.len() as u64);
+        compress(self.engine, &mut self.state, blocks);
+        rest
+    }
+
+    /// The hash, with the rest of the last part, which is less than a block.
+    #[must_use]
+    pub fn finish(mut self, rest: &[u8]) -> [u8; 32] {
+        // The rest, a one bit, zeros, and the length in bits: one block or two.
+        let mut last = [[0; BLOCK]; 2];
+        let tail = last.as_flattened_mut();
+        for (to, from) in tail.iter_mut().zip(rest.iter().chain(&[0x80])) {
+            *to = *from;
+        }
+        let padded = if rest.len() < BLOCK - 8 { 1 } else { 2 };
+        let bytes = self.blocks.wrapping_mul(BLOCK as u64).wrapping_add(rest.len() as u64);
+        let used = last.get_mut(..padded).unwrap_or(&mut []);
+        if let Some(end) = used.as_flattened_mut().last_chunk_mut() {
+            *end = bytes.wrapping_mul(8).to_be_bytes();
+        }
+        compress(self.engine, &mut self.state, used);
+        let mut hash = [0; 32];
+        for (to, word) in hash.as_chunks_mut::<4>().0.iter_mut().zip(self.state) {
+            *to = word.to_be_bytes();
+        }
+        hash
+    }
+}
+
 /// The hash of `bytes`.
 #[must_use]
 pub fn sha256(engine: Engine, bytes: &[u8]) -> [u8; 32] {
-    let mut state = INITIAL;
-    let (blocks, rest) = bytes.as_chunks::<BLOCK>();
-    compress(engine, &mut state, blocks);
-    // The rest, a one bit, zeros, and the length in bits: one block or two.
-    let mut last = [[0; BLOCK]; 2];
-    let tail = last.as_flattened_mut();
-    for (to, from) in tail.iter_mut().zip(rest.iter().chain(&[0x80])) {
-        *to = *from;
-    }
-    let padded = if rest.len() < BLOCK - 8 { 1 } else { 2 };
-    let bits = (bytes.len() as u64).wrapping_mul(8).to_be_bytes();
-    let used = last.get_mut(..padded).unwrap_or(&mut []);
-    if let Some(end) = used.as_flattened_mut().last_chunk_mut() {
-        *end = bits;
-    }
-    compress(engine, &mut state, used);
-    let mut hash = [0; 32];
-    for (to, word) in hash.as_chunks_mut::<4>().0.iter_mut().zip(state) {
-        *to = word.to_be_bytes();
-    }
-    hash
+    let mut hash = Hash::new(engine);
+    let rest = hash.take(bytes);
+    hash.finish(rest)
 }
 
 fn compress(engine: Engine, state: &mut [u32; 8], blocks: &[[u8; BLOCK]]) {

@@ -47,7 +47,7 @@ fn two_copies_of_the_source_in_different_places_give_the_same_bytes() {
 }
 
 #[test]
-fn the_image_fits_its_eight_pages_and_names_no_place_of_the_build() {
+fn the_image_fits_its_four_pages_and_names_no_place_of_the_build() {
     let image = recipe::build(&rustc(), &root(), &scratch("size")).unwrap();
     println!("{} bytes, {} pages", image.bytes.len(), image.bytes.len().div_ceil(4096));
     assert!(image.bytes.len() <= recipe::MAX_BYTES);

@@ -1,5 +1,6 @@
-//! The steps against a MODEL of the processor with a lying host: every lie ends in refusal, or changes nothing; Linux
-//! never starts with less than all its memory accepted by the guest itself, exactly once.
+//! The steps against a MODEL of the processor with a lying host: every lie ends in refusal, or
+//! changes nothing; Linux never starts with less than all its memory accepted by the guest itself,
+//! exactly once.
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
@@ -36,13 +37,16 @@ fn assert_safe(model: &Model) {
     }
     let at = |start: u64, bytes: &[u8]| model.low[start as usize..].starts_with(bytes);
     assert!(at(map::CMDLINE.start, &[guest::CMDLINE, &[0]].concat()), "command line");
-    assert!(at(guest::KERNEL_AT, &guest::bzimage()), "kernel");
+    assert!(at(guest::KERNEL.start, &guest::bzimage()[guest::SETUP..]), "kernel");
     assert!(at(guest::INITRD_AT, &guest::initrd()), "initrd");
+    assert_eq!(model.map_reads, 1, "the host's map is read once");
+    for gpa in (map::VIDEO.start..map::VIDEO.end()).step_by(PAGE as usize) {
+        assert_eq!(model.validated.get(&gpa), None, "{gpa:#x} was accepted");
+    }
 }
 
 fn run(lies: Vec<(usize, Lie)>, large: Vec<Range>) -> (Model, Result<Entry, Termination>) {
-    let (params, staging) = guest::launch(Mode::Snp, &guest::bzimage());
-    let mut model = guest::machine(&params, staging);
+    let mut model = guest::machine(&guest::launch(Mode::Snp, &guest::bzimage()));
     model.lies = lies;
     model.large = large;
     let result = boot(&mut model);
@@ -51,9 +55,8 @@ fn run(lies: Vec<(usize, Lie)>, large: Vec<Range>) -> (Model, Result<Entry, Term
 
 #[test]
 fn an_honest_host_gets_linux_with_all_memory_whether_pages_are_large_or_small() {
-    for large in
-        [vec![], vec![guest::HIGH], vec![Range { start: 0x20_0000, size: 0x20_0000 }, guest::HIGH]]
-    {
+    let high = Range { size: 2 * guest::MIB, ..guest::HIGH };
+    for large in [vec![], vec![high], vec![Range { start: 0x20_0000, size: 0x20_0000 }, high]] {
         let (model, result) = run(vec![], large);
         assert_eq!(result.map(|entry| entry.zero_page), Ok(map::ZERO_PAGE.start));
         assert!(!model.dead.get());
@@ -101,17 +104,81 @@ fn staging_that_only_pretends_to_be_private_is_never_given_to_linux() {
 
 #[test]
 fn a_changed_byte_of_staging_is_refused_with_the_name_of_what_it_is_in() {
-    let (params, _) = guest::launch(Mode::Snp, &guest::bzimage());
+    let places = guest::launch(Mode::Snp, &guest::bzimage()).places;
+    assert_eq!(places.window, guest::STAGING);
     let parts = [
-        (params.kernel, Termination::KernelHash),
-        (params.initrd, Termination::InitrdHash),
-        (params.cmdline, Termination::CmdlineHash),
-        (params.acpi, Termination::AcpiHash),
+        (places.kernel, Termination::KernelHash),
+        (places.initrd, Termination::InitrdHash),
+        (places.cmdline, Termination::CmdlineHash),
+        (places.acpi, Termination::AcpiHash),
     ];
-    for (blob, termination) in parts {
-        let first = blob.staged.start - guest::STAGING.start;
-        for at in (first..first + blob.staged.size).step_by(97) {
+    for (place, termination) in parts {
+        let first = place.staged.start - guest::STAGING.start;
+        for at in (first..first + place.staged.size).step_by(97) {
             assert_eq!(run(vec![(0, Lie::FlipStaging(at))], vec![]).1, Err(termination), "{at}");
+        }
+    }
+}
+
+/// Memory maps that a host may give instead, and how the guest ends; each is there before the guest
+/// runs.
+#[test]
+fn a_wrong_memory_map_ends_the_guest_with_its_own_code_before_it_accepts_anything() {
+    let number = |at: usize, value: u64| {
+        value.to_le_bytes().iter().enumerate().map(|(i, byte)| (at + i, *byte)).collect::<Vec<_>>()
+    };
+    // Low memory is the range at 0x10, high memory that at 0x20: start, size.
+    let cases = [
+        ("magic", vec![(0, 0)], Termination::MapForm),
+        ("part of a page", number(0x28, 0x1800), Termination::MapPages),
+        ("over low memory", number(0x20, 4 * guest::MIB), Termination::MapOrder),
+        ("above every address", number(0x20, 1 << 47), Termination::MapAddress),
+        ("local APIC", number(0x20, map::LOCAL_APIC.start), Termination::MapDevices),
+        ("ECAM", number(0x20, map::ECAM.start), Termination::MapDevices),
+        ("launched pages missing", number(0x18, 0x1_0000), Termination::MapLow),
+        ("too little", number(0x18, 3 * guest::MIB), Termination::MapTooSmall),
+    ];
+    for (name, bytes, termination) in cases {
+        let lies = bytes.into_iter().map(|(at, value)| (0, Lie::ChangeMap(at, value))).collect();
+        let (model, result) = run(lies, vec![]);
+        assert_eq!(result, Err(termination), "{name}");
+        let accepted = model.validated.iter().filter(|(gpa, _)| **gpa >= map::SCRATCH.end());
+        assert_eq!(accepted.count(), 0, "{name}");
+    }
+}
+
+#[test]
+fn memory_above_the_addresses_that_the_cpuid_page_promises_is_refused() {
+    let mut model = guest::machine(&guest::launch(Mode::Snp, &guest::bzimage()));
+    model.low[map::CPUID.start as usize + guest::ADDRESS_BITS_AT] = 32;
+    assert_eq!(boot(&mut model), Err(Termination::MapAddress));
+    let mut model = guest::machine(&guest::launch(Mode::Snp, &guest::bzimage()));
+    model.low[map::CPUID.start as usize] = 1;
+    assert_eq!(boot(&mut model), Err(Termination::CpuidPage), "no word of it");
+}
+
+/// The map is wrong from the moment after it was read, in every byte, and nothing changes: only the
+/// copy counts.
+#[test]
+fn a_memory_map_that_changes_after_it_was_read_changes_nothing() {
+    for at in (0..0x40).step_by(3) {
+        let (model, result) = run(vec![(3, Lie::ChangeMap(at, 0xee))], vec![]);
+        assert!(result.is_ok() && !model.dead.get(), "{at}");
+        assert_eq!(model.host_map[at], 0xee, "the lie was not told");
+        assert_safe(&model);
+    }
+}
+
+#[test]
+fn staging_is_in_low_memory_where_high_memory_has_no_room_for_it() {
+    let small = Range { size: guest::MIB, ..guest::HIGH };
+    for ram in [&[guest::LOW][..], &[guest::LOW, small]] {
+        let launch = guest::launch_in(Mode::Snp, &guest::bzimage(), ram);
+        assert_eq!(launch.places.window.start, 6 * guest::MIB);
+        let mut model = guest::machine(&launch);
+        assert!(boot(&mut model).is_ok() && !model.dead.get());
+        for gpa in pages_for_linux(&model) {
+            assert_eq!(model.validated.get(&gpa), Some(&1), "{gpa:#x}");
         }
     }
 }
@@ -134,14 +201,15 @@ fn lie() -> impl Strategy<Value = Lie> {
         (0..guest::STAGING.size).prop_map(Lie::FlipStaging),
         Just(Lie::PretendPrivate),
         Just(Lie::RefusePrivate),
+        (0_usize..80, any::<u8>()).prop_map(|(at, value)| Lie::ChangeMap(at, value)),
     ]
 }
 
 proptest! {
     #![proptest_config(proptest::prelude::ProptestConfig::with_cases(200))]
 
-    /// A lie that comes after a page was accepted cannot be seen by the boot code; the processor holds it against the page:
-    /// then the page is not valid, so Linux cannot use it either.
+    /// A lie that comes after a page was accepted cannot be seen by the boot code; the processor
+    /// holds it against the page: then the page is not valid, so Linux cannot use it either.
     #[test]
     fn whatever_the_host_does_and_when_the_kernel_starts_safely_or_not_at_all(
         lies in proptest::collection::vec((0_usize..6200, lie()), 1..6), large: bool,
@@ -150,9 +218,13 @@ proptest! {
         let large = if large { vec![guest::HIGH] } else { vec![] };
         let (model, result) = run(lies, large);
         if result.is_ok() && !model.dead.get() {
-            // `Prevalidate` after a rescission is what no host can do; the model allows it to test the carry flag.
+            // `Prevalidate` after a rescission is what no host can do; the model allows it to test
+            // the carry flag.
             let impossible = had.iter().any(|(_, lie)| matches!(lie, Lie::Prevalidate(_)));
-            if !impossible {
+            // A map that was another one before it was read is another guest, which the model has
+            // no memory for.
+            let same = !had.iter().any(|(when, lie)| matches!(lie, Lie::ChangeMap(..)) && *when < 4);
+            if !impossible && same {
                 assert_safe(&model);
             }
             prop_assert_eq!(result.map(|entry| entry.zero_page), Ok(map::ZERO_PAGE.start));
@@ -163,18 +235,19 @@ proptest! {
 
     #[test]
     fn parameters_that_differ_in_any_byte_start_nothing_else_than_what_they_say(at in 0_usize..4096, bit in 0_u8..8, byte in any::<u8>()) {
-        let (params, staging) = guest::launch(Mode::Plain, &guest::bzimage());
-        let mut model = guest::machine(&params, staging);
+        let mut model = guest::machine(&guest::launch(Mode::Plain, &guest::bzimage()));
         let start = map::PARAMS.start as usize;
         model.low[start + at] ^= (1 << bit) | byte;
         let result = boot(&mut model);
         if result.is_ok() {
-            // What can differ without a refusal is ports, flags, and where the kernel goes: it is the right one all the same.
+            // What can differ without a refusal is ports, flags, and where the kernel goes: it is
+            // the right one all the same.
             let said = Params::decode(model.params_page()).unwrap();
+            let places = said.places(&[guest::LOW, guest::HIGH]).unwrap();
             let at = |range: Range| &model.low[range.start as usize..range.end() as usize];
-            prop_assert_eq!(at(said.kernel.target()), guest::bzimage());
-            prop_assert_eq!(at(said.initrd.target()), guest::initrd());
-            prop_assert_eq!(at(said.cmdline.target()), guest::CMDLINE);
+            prop_assert_eq!(at(places.kernel.target), guest::bzimage());
+            prop_assert_eq!(at(places.initrd.target), guest::initrd());
+            prop_assert_eq!(at(places.cmdline.target), guest::CMDLINE);
         }
     }
 }

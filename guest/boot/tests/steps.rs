@@ -12,7 +12,7 @@ use casemate_boot::sha256::{Engine, Extensions, sha256};
 use casemate_boot::{boot, cc, e820, paging};
 use casemate_kernel::{BzImage, Elf, bytes};
 use casemate_layout::paging::{ENTRIES, LARGE, PRESENT, WRITABLE, c_bit_mask};
-use casemate_layout::{Flags, Mode, Range, Termination, map, ports::mark};
+use casemate_layout::{Mode, Range, Termination, map, ports::mark};
 use model::guest::{self, MIB};
 use proptest::prelude::{any, prop_assert_eq, proptest};
 use sha2::{Digest, Sha256};
@@ -27,8 +27,7 @@ fn number32(memory: &[u8], at: u64) -> u32 {
 
 #[test]
 fn plain_mode_enters_a_bzimage_with_the_zero_page_that_linux_documents() {
-    let (params, staging) = guest::launch(Mode::Plain, &guest::bzimage());
-    let mut model = guest::machine(&params, staging);
+    let mut model = guest::machine(&guest::launch(Mode::Plain, &guest::bzimage()));
     let entry = boot(&mut model).unwrap();
     assert_eq!((entry.rip, entry.zero_page), (2 * MIB + 0x200, map::ZERO_PAGE.start));
     assert_eq!(model.marks, [mark::BOOT_CODE, mark::ACCEPTED, mark::VERIFIED, mark::KERNEL]);
@@ -46,31 +45,48 @@ fn plain_mode_enters_a_bzimage_with_the_zero_page_that_linux_documents() {
 
 #[test]
 fn linux_is_told_of_all_ram_but_what_must_not_be_used() {
-    for (reclaim, high) in
-        [(true, vec![(MIB, 7 * MIB, 1)]), (false, vec![(MIB, 5 * MIB, 1), (7 * MIB, MIB, 1)])]
-    {
-        let (mut params, staging) = guest::launch(Mode::Plain, &guest::bzimage());
-        params.flags = Flags { reclaim_staging: reclaim, ..params.flags };
-        let mut model = guest::machine(&params, staging);
-        boot(&mut model).unwrap();
-        let zero_page = &model.low[map::ZERO_PAGE.start as usize..][..4096];
-        let entries: Vec<_> = e820::entries(zero_page).collect();
-        let mut expected = vec![
-            (0, 0x5000, e820::RAM),
-            (0x5000, 0x2000, e820::RESERVED),
-            (0x7000, 0x7_9000, e820::RAM),
-            (0x8_0000, 0x2_0000, e820::ACPI_TABLES),
-        ];
-        expected.extend(high);
-        expected.push((4096 * MIB, 2 * MIB, e820::RAM));
-        assert_eq!(entries, expected);
-    }
+    let mut model = guest::machine(&guest::launch(Mode::Plain, &guest::bzimage()));
+    boot(&mut model).unwrap();
+    let zero_page = &model.low[map::ZERO_PAGE.start as usize..][..4096];
+    let entries: Vec<_> = e820::entries(zero_page).collect();
+    let expected = [
+        (0, 0x5000, e820::RAM),
+        (0x5000, 0x2000, e820::RESERVED),
+        (0x7000, 0x7_9000, e820::RAM),
+        (0x8_0000, 0x2_0000, e820::ACPI_TABLES),
+        (MIB, 7 * MIB, e820::RAM),
+        (4096 * MIB, 4 * MIB, e820::RAM),
+    ];
+    assert_eq!(entries, expected);
+}
+
+/// An initrd larger than low memory has room for goes above 4 GiB, and Linux is told both halves of
+/// its address.
+#[test]
+fn an_initrd_that_does_not_fit_low_is_copied_and_checked_above_4_gib() {
+    let low = Range { start: 0, size: 4 * MIB + 0x4000 };
+    let high = Range { start: 4096 * MIB, size: 8 * MIB };
+    let launch = guest::launch_in(Mode::Snp, &guest::bzimage(), &[low, high]);
+    let at = 4102 * MIB - 0x3000;
+    assert_eq!(launch.places.initrd.target, Range { start: at, size: 10_000 });
+    let mut model = guest::machine(&launch);
+    boot(&mut model).unwrap();
+    assert!(!model.dead.get());
+    assert_eq!(model.high[(at - high.start) as usize..][..10_000], guest::initrd());
+    let page = map::ZERO_PAGE.start;
+    assert_eq!(number32(&model.low, page + 0x218), at as u32);
+    assert_eq!(u64::from(number32(&model.low, page + 0xc0)), at >> 32);
+    assert_eq!(number32(&model.low, page + 0x21c), 10_000);
+    assert_eq!(number32(&model.low, page + 0xc4), 0);
+    let mut model = guest::machine(&launch);
+    let staged = launch.places.initrd.staged.start - launch.places.window.start;
+    model.staging[staged as usize + 9999] ^= 1;
+    assert_eq!(boot(&mut model), Err(Termination::InitrdHash));
 }
 
 #[test]
 fn snp_mode_gives_linux_the_blob_with_secrets_and_cpuid_page() {
-    let (params, staging) = guest::launch(Mode::Snp, &guest::bzimage());
-    let mut model = guest::machine(&params, staging);
+    let mut model = guest::machine(&guest::launch(Mode::Snp, &guest::bzimage()));
     boot(&mut model).unwrap();
     let setup_data = number(&model.low, map::ZERO_PAGE.start + 0x250);
     assert_eq!(setup_data, cc::SETUP_DATA);
@@ -87,8 +103,7 @@ fn snp_mode_gives_linux_the_blob_with_secrets_and_cpuid_page() {
 
 #[test]
 fn an_elf_kernel_is_loaded_to_its_physical_addresses_and_its_rest_is_zero() {
-    let (params, staging) = guest::launch(Mode::Plain, &guest::elf());
-    let mut model = guest::machine(&params, staging);
+    let mut model = guest::machine(&guest::launch(Mode::Plain, &guest::elf()));
     assert_eq!(boot(&mut model).unwrap().rip, 2 * MIB);
     let at = (2 * MIB) as usize;
     assert!(model.low[at..at + 0x2000].iter().all(|byte| *byte == 0x90));
@@ -98,8 +113,7 @@ fn an_elf_kernel_is_loaded_to_its_physical_addresses_and_its_rest_is_zero() {
 
 /// Boots with a changed kernel that has the right hash.
 fn refusal(kernel: &[u8]) -> Option<Termination> {
-    let (params, staging) = guest::launch(Mode::Plain, kernel);
-    boot(&mut guest::machine(&params, staging)).err()
+    boot(&mut guest::machine(&guest::launch(Mode::Plain, kernel))).err()
 }
 
 #[test]
@@ -115,7 +129,7 @@ fn a_kernel_that_would_overwrite_something_or_is_no_kernel_is_refused() {
     assert_eq!(
         bz(0x260, &(5 * MIB as u32).to_le_bytes()),
         Some(Termination::KernelFit),
-        "reaches the initrd"
+        "needs more than the parameters give"
     );
     assert_eq!(bz(0x260, &u32::MAX.to_le_bytes()), Some(Termination::KernelFit), "reaches 4 GiB");
     assert_eq!(bz(0x258, &u64::MAX.to_le_bytes()), Some(Termination::KernelFit), "wraps");
@@ -126,11 +140,6 @@ fn a_kernel_that_would_overwrite_something_or_is_no_kernel_is_refused() {
         "set-up sectors beyond the file"
     );
     assert_eq!(bz(0x201, &[0xff]), Some(Termination::KernelFormat), "header too long");
-    assert_eq!(
-        bz(0x22c, &(4 * MIB as u32).to_le_bytes()),
-        Some(Termination::KernelFit),
-        "initrd too high"
-    );
     let elf = |at: usize, value: u64| {
         let mut file = guest::elf();
         file[at..at + 8].copy_from_slice(&value.to_le_bytes());
@@ -142,7 +151,11 @@ fn a_kernel_that_would_overwrite_something_or_is_no_kernel_is_refused() {
         "segment over the boot code"
     );
     assert_eq!(elf(88, 4 * MIB), Some(Termination::KernelFormat), "entry in no segment");
-    assert_eq!(elf(104, 3 * MIB), Some(Termination::KernelFit), "segment over its own file");
+    assert_eq!(
+        elf(104, 3 * MIB),
+        Some(Termination::KernelFit),
+        "segment larger than the parameters give"
+    );
     assert_eq!(elf(96, u64::MAX), Some(Termination::KernelFormat), "segment beyond the file");
     assert_eq!(elf(104, u64::MAX - 2 * MIB), Some(Termination::KernelFormat), "segment that wraps");
     assert_eq!(refusal(&[0; 5]), Some(Termination::KernelFormat));
@@ -150,15 +163,15 @@ fn a_kernel_that_would_overwrite_something_or_is_no_kernel_is_refused() {
 
 #[test]
 fn a_command_line_with_a_zero_and_tables_without_rsdp_are_refused() {
-    let (mut params, mut staging) = guest::launch(Mode::Plain, &guest::bzimage());
-    let at = (params.cmdline.staged.start - guest::STAGING.start) as usize;
-    staging[at + 3] = 0;
-    params.cmdline.sha256 = sha256(Engine::Software, &staging[at..at + guest::CMDLINE.len()]);
-    let result = boot(&mut guest::machine(&params, staging));
-    assert_eq!(result, Err(Termination::CmdlineContents));
-    let (mut params, staging) = guest::launch(Mode::Plain, &guest::bzimage());
-    params.rsdp += 1;
-    assert_eq!(boot(&mut guest::machine(&params, staging)), Err(Termination::Rsdp));
+    let mut launch = guest::launch(Mode::Plain, &guest::bzimage());
+    let at = (launch.places.cmdline.staged.start - guest::STAGING.start) as usize;
+    launch.staging[at + 3] = 0;
+    let cmdline = &launch.staging[at..at + guest::CMDLINE.len()];
+    launch.params.cmdline.sha256 = sha256(Engine::Software, cmdline);
+    assert_eq!(boot(&mut guest::machine(&launch)), Err(Termination::CmdlineContents));
+    let mut launch = guest::launch(Mode::Plain, &guest::bzimage());
+    launch.params.rsdp += 1;
+    assert_eq!(boot(&mut guest::machine(&launch)), Err(Termination::Rsdp));
 }
 
 /// What the tables translate `address` to.
@@ -230,11 +243,8 @@ proptest! {
         for (at, value) in edits {
             file[at] = value;
         }
-        if let Ok(image) = BzImage::parse(&file) {
-            let placed = image.place(Range { start: guest::KERNEL_AT, size: file.len() as u64 });
-            if let Ok(placed) = placed {
-                assert!(placed.used.contains(Range { start: placed.entry, size: 1 }));
-            }
+        if let Ok(placed) = BzImage::parse(&file).and_then(|image| image.place()) {
+            assert!(placed.used.contains(Range { start: placed.entry, size: 1 }));
         }
         if let Ok(elf) = Elf::parse(&file) {
             assert!(elf.segments(&file).all(|segment| segment.is_ok_and(|s| s.file.end() <= file.len() as u64)));

@@ -3,6 +3,7 @@
 use crate::KernelError;
 use crate::bytes::{array, u16_at, u32_at, u64_at};
 use casemate_layout::Range;
+use casemate_layout::map::ADDRESS_LIMIT;
 
 const SECTOR: u64 = 512;
 const BOOT_FLAG: u16 = 0xaa55;
@@ -11,6 +12,8 @@ const SIGNATURE: [u8; 4] = *b"HdrS";
 const MIN_PROTOCOL: u16 = 0x020c;
 const LOADED_HIGH: u8 = 1;
 const XLF_KERNEL_64: u16 = 1;
+const XLF_ABOVE_4G: u16 = 2;
+const XLOADFLAGS: usize = 0x236;
 /// The 64-bit entry, from the start of the protected-mode part.
 const ENTRY_64: u64 = 0x200;
 /// Where the header starts, in the file and in the zero page.
@@ -92,24 +95,34 @@ impl BzImage {
         })
     }
 
-    /// Where the kernel is entered when its file is at `file`, and what it uses from there.
+    /// Where the kernel is entered when its protected-mode part is where it prefers to be, and what it uses there.
     ///
-    /// The decompressor moves itself to the end of where it runs: the address of its code, aligned, but no lower than
-    /// it prefers (arch/x86/boot/compressed/head_64.S).
+    /// The set-up sectors before that part need not lie in front of it: the 64-bit entry reads its header from the
+    /// zero page alone. The decompressor moves itself to the end of where it runs: the address of its code, aligned
+    /// (arch/x86/boot/compressed/head_64.S).
     ///
     /// # Errors
     /// [`KernelError::DoesNotFit`].
-    pub fn place(&self, file: Range) -> Result<Placement, KernelError> {
+    pub fn place(&self) -> Result<Placement, KernelError> {
         let unfit = KernelError::DoesNotFit;
-        let load = file.start.checked_add(self.setup_bytes).ok_or(unfit)?;
-        if !self.relocatable && load != self.preferred {
-            return Err(unfit);
+        let start = match self.relocatable {
+            true => self.preferred.checked_next_multiple_of(self.alignment).ok_or(unfit)?,
+            false => self.preferred,
+        };
+        let end = start.checked_add(self.init_size).ok_or(unfit)?;
+        let used = Range::between(self.preferred, end);
+        Ok(Placement { entry: self.preferred.checked_add(ENTRY_64).ok_or(unfit)?, used })
+    }
+
+    /// First address that no byte of an initrd may have: what the header says, or none where the kernel says that it
+    /// takes one above 4 GiB (`XLF_CAN_BE_LOADED_ABOVE_4G`).
+    #[must_use]
+    pub fn initrd_limit(&self) -> u64 {
+        let xloadflags = u16_at(&self.header, XLOADFLAGS - HEADER_START).unwrap_or(0);
+        match xloadflags & XLF_ABOVE_4G {
+            0 => self.initrd_max.saturating_add(1),
+            _ => ADDRESS_LIMIT,
         }
-        let aligned = load.checked_next_multiple_of(self.alignment).ok_or(unfit)?;
-        let start = aligned.max(self.preferred);
-        let end = start.checked_add(self.init_size).ok_or(unfit)?.max(file.end());
-        let used = Range { start: file.start, size: end.checked_sub(file.start).ok_or(unfit)? };
-        Ok(Placement { entry: load.checked_add(ENTRY_64).ok_or(unfit)?, used })
     }
 
     /// The header's own bytes.

@@ -45,9 +45,9 @@ fn a_kernel_of_either_kind_is_recognised_and_where_it_runs() {
         (image.setup_bytes, image.preferred, image.init_size),
         (1024, 0x100_0000, 0x20_0000)
     );
-    let place = image.place(Range { start: 0x100_0000 - 1024, size: 0x2000 }).unwrap();
+    let place = image.place().unwrap();
     assert_eq!(place.entry, 0x100_0200);
-    assert_eq!(place.used, Range { start: 0x100_0000 - 1024, size: 0x20_0000 + 1024 });
+    assert_eq!(place.used, Range { start: 0x100_0000, size: 0x20_0000 });
 }
 
 #[test]
@@ -132,13 +132,32 @@ fn impossible_bzimages_are_refused_each_by_its_fault() {
     }
 }
 
+/// The decompressor of a kernel that can move runs where its own code would be if aligned; one that cannot, as
+/// memtest86+, runs where it is.
 #[test]
-fn a_kernel_that_cannot_move_runs_where_it_wants_or_not_at_all() {
-    let fixed = BzImage::parse(&bzimage(&[(0x234, &[0])])).unwrap();
-    let at = |start| fixed.place(Range { start, size: 0x2000 });
-    assert!(at(0x100_0000 - 1024).is_ok());
-    assert_eq!(at(0x200_0000), Err(KernelError::DoesNotFit));
-    assert_eq!(at(u64::MAX - 4), Err(KernelError::DoesNotFit));
+fn memory_that_a_kernel_uses_starts_where_it_is_put_and_ends_where_it_moves_to() {
+    let image = |at: u64, relocatable: u8| {
+        let edits = [(0x258, &at.to_le_bytes()[..]), (0x234, &[relocatable])];
+        BzImage::parse(&bzimage(&edits)).unwrap()
+    };
+    let used = |at, relocatable| image(at, relocatable).place().map(|place| place.used);
+    assert_eq!(used(0x10_0000, 0), Ok(Range { start: 0x10_0000, size: 0x20_0000 }));
+    assert_eq!(used(0x10_0000, 1), Ok(Range { start: 0x10_0000, size: 0x30_0000 }));
+    assert_eq!(used(0x100_0000, 1), Ok(Range { start: 0x100_0000, size: 0x20_0000 }));
+    for relocatable in [0, 1] {
+        assert_eq!(used(u64::MAX - 4, relocatable), Err(KernelError::DoesNotFit));
+    }
+}
+
+#[test]
+fn an_initrd_goes_above_4_gib_only_for_a_kernel_that_says_so() {
+    let limit = |xloadflags: u8, max: u32| {
+        let edits = [(0x236, &[xloadflags][..]), (0x22c, &max.to_le_bytes())];
+        BzImage::parse(&bzimage(&edits)).unwrap().initrd_limit()
+    };
+    assert_eq!(limit(1, 0x7fff_ffff), 0x8000_0000);
+    assert_eq!(limit(3, 0x7fff_ffff), casemate_layout::map::ADDRESS_LIMIT);
+    assert_eq!(limit(1, u32::MAX), 1 << 32);
 }
 
 #[test]

@@ -5,33 +5,28 @@
 //! | 0x000 | 8 | magic `CASEMATE` |
 //! | 0x008 | 4 | version |
 //! | 0x00c | 4 | mode |
-//! | 0x010 | 4 | flags |
+//! | 0x010 | 4 | flags: bit 0, use SHA extensions |
 //! | 0x014 | 4 | C-bit |
 //! | 0x018 | 2+2 | report port, mark port |
 //! | 0x01c | 4 | kernel kind |
 //! | 0x020 | 8 | RSDP |
-//! | 0x028 | 4+4 | RAM ranges, launched ranges |
-//! | 0x030 | 8+8 | staging window |
-//! | 0x040 | 4 × 56 | kernel, initrd, command line, ACPI: staged at, size, destination, SHA-256 |
-//! | 0x120 | | zero |
-//! | 0x200 | 32 × 16 | RAM ranges |
-//! | 0x400 | 32 × 16 | launched ranges |
-//! | 0x600 | | zero |
+//! | 0x028 | 8+8 | the kernel's memory: start, size |
+//! | 0x038 | 8 | limit of an initrd |
+//! | 0x040 | 4 × 40 | kernel, initrd, command line, ACPI tables: size, SHA-256 |
+//! | 0x0e0 | | zero |
 
-use crate::params::{Blob, Flags, KernelKind, MAX_RANGES, Mode, Params};
-use crate::range::{Range, Ranges};
+use crate::params::{Blob, KernelKind, Mode, Params};
+use crate::range::Range;
 use crate::{Termination, map, ports};
 
 const MAGIC: [u8; 8] = *b"CASEMATE";
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 /// Offset of the mode, which the boot code reads before it has a stack.
-pub(crate) const MODE_OFFSET: usize = 0x0c;
+const MODE_OFFSET: usize = 0x0c;
 const REPORT_PORT_OFFSET: usize = 0x18;
-const BLOBS_OFFSET: usize = 0x40;
-const RAM_OFFSET: usize = 0x200;
-const LAUNCHED_OFFSET: usize = 0x400;
+/// Fields end, zeros begin.
+const END: usize = 0xe0;
 const FLAG_SHA: u32 = 1;
-const FLAG_RECLAIM: u32 = 2;
 const PAGE: usize = map::PAGE_BYTES;
 
 /// Why parameters are refused.
@@ -43,12 +38,8 @@ pub enum ParamsError {
     Version(u32),
     /// A field has a value that no encoder writes.
     Malformed(&'static str),
-    /// RAM ranges.
-    Ram(&'static str),
-    /// Launched ranges.
-    Launched(&'static str),
-    /// Staging window.
-    Staging(&'static str),
+    /// Where the kernel runs.
+    Kernel(&'static str),
     /// Blobs: which, and why.
     Blob(&'static str, &'static str),
 }
@@ -61,9 +52,7 @@ impl ParamsError {
             Self::Magic => Termination::ParamsMagic,
             Self::Version(_) => Termination::ParamsVersion,
             Self::Malformed(_) => Termination::ParamsMalformed,
-            Self::Ram(_) => Termination::ParamsRam,
-            Self::Launched(_) => Termination::ParamsLaunched,
-            Self::Staging(_) => Termination::ParamsStaging,
+            Self::Kernel(_) => Termination::ParamsKernel,
             Self::Blob(..) => Termination::ParamsBlob,
         }
     }
@@ -75,9 +64,7 @@ impl core::fmt::Display for ParamsError {
             Self::Magic => f.write_str("not a parameter page"),
             Self::Version(found) => write!(f, "parameters of version {found}, not {VERSION}"),
             Self::Malformed(field) => write!(f, "parameters: {field} has no legal value"),
-            Self::Ram(why) => write!(f, "RAM ranges: {why}"),
-            Self::Launched(why) => write!(f, "launched ranges: {why}"),
-            Self::Staging(why) => write!(f, "staging window: {why}"),
+            Self::Kernel(why) => write!(f, "kernel: {why}"),
             Self::Blob(which, why) => write!(f, "{which}: {why}"),
         }
     }
@@ -93,8 +80,8 @@ impl Params {
     #[must_use]
     pub fn mode_of(page: &[u8; PAGE]) -> Option<Mode> {
         match (Reader { page, at: MODE_OFFSET }).u32() {
-            Ok(1) => Some(Mode::Plain),
-            Ok(2) => Some(Mode::Snp),
+            1 => Some(Mode::Plain),
+            2 => Some(Mode::Snp),
             _ => None,
         }
     }
@@ -103,11 +90,11 @@ impl Params {
     #[must_use]
     pub fn report_port_of(page: &[u8; PAGE]) -> Option<u16> {
         let mut from = Reader { page, at: 0 };
-        if from.take() != Ok(MAGIC) {
+        if from.take() != MAGIC {
             return Some(ports::REPORT_PORT);
         }
         from.at = REPORT_PORT_OFFSET;
-        from.take().ok().map(u16::from_le_bytes).filter(|port| *port != 0)
+        Some(from.u16()).filter(|port| *port != 0)
     }
 
     /// The page.
@@ -116,86 +103,68 @@ impl Params {
         let mut page = [0; PAGE];
         let mut out = Writer { page: &mut page, at: 0 };
         out.put(&MAGIC);
-        out.u32(VERSION);
-        out.u32(self.mode as u32);
-        let sha = if self.flags.sha_extensions { FLAG_SHA } else { 0 };
-        let reclaim = if self.flags.reclaim_staging { FLAG_RECLAIM } else { 0 };
-        out.u32(sha | reclaim);
-        out.u32(u32::from(self.c_bit));
+        out.put(&VERSION.to_le_bytes());
+        out.put(&(self.mode as u32).to_le_bytes());
+        out.put(&if self.sha_extensions { FLAG_SHA } else { 0 }.to_le_bytes());
+        out.put(&u32::from(self.c_bit).to_le_bytes());
         out.put(&self.report_port.to_le_bytes());
         out.put(&self.mark_port.to_le_bytes());
-        out.u32(self.kernel_kind as u32);
-        out.u64(self.rsdp);
-        // A list holds at most MAX_RANGES.
-        out.u32(u32::try_from(self.ram.as_slice().len()).unwrap_or(u32::MAX));
-        out.u32(u32::try_from(self.launched.as_slice().len()).unwrap_or(u32::MAX));
-        out.range(self.staging);
-        out.at = BLOBS_OFFSET;
-        for blob in [&self.kernel, &self.initrd, &self.cmdline, &self.acpi] {
-            out.range(blob.staged);
-            out.u64(blob.destination);
-            out.put(&blob.sha256);
+        out.put(&(self.kernel_kind as u32).to_le_bytes());
+        let Range { start, size } = self.kernel_memory;
+        for number in [self.rsdp, start, size, self.initrd_limit] {
+            out.put(&number.to_le_bytes());
         }
-        for (offset, list) in [(RAM_OFFSET, &self.ram), (LAUNCHED_OFFSET, &self.launched)] {
-            out.at = offset;
-            for range in list.as_slice() {
-                out.range(*range);
-            }
+        for blob in [&self.kernel, &self.initrd, &self.cmdline, &self.acpi] {
+            out.put(&blob.size.to_le_bytes());
+            out.put(&blob.sha256);
         }
         page
     }
 
-    /// The parameters of a page, checked: what is returned is canonical and passes [`Params::check`].
+    /// The parameters of a page, checked: what is returned encodes to the same page and passes
+    /// [`Params::check`].
     ///
     /// # Errors
     /// [`ParamsError`] for the first thing that is wrong.
     pub fn decode(page: &[u8; PAGE]) -> Result<Self, ParamsError> {
         let mut from = Reader { page, at: 0 };
-        if from.take()? != MAGIC {
+        if from.take() != MAGIC {
             return Err(ParamsError::Magic);
         }
-        match from.u32()? {
+        match from.u32() {
             VERSION => {}
             other => return Err(ParamsError::Version(other)),
         }
         let mode = Self::mode_of(page).ok_or(ParamsError::Malformed("mode"))?;
         from.at = MODE_OFFSET + 4;
-        let flags = from.u32()?;
-        let c_bit = u8::try_from(from.u32()?).map_err(|_| ParamsError::Malformed("C-bit"))?;
-        let report_port = u16::from_le_bytes(from.take()?);
-        let mark_port = u16::from_le_bytes(from.take()?);
-        let kernel_kind = match from.u32()? {
+        let sha_extensions = match from.u32() {
+            0 => false,
+            FLAG_SHA => true,
+            _ => return Err(ParamsError::Malformed("flags")),
+        };
+        let c_bit = u8::try_from(from.u32()).map_err(|_| ParamsError::Malformed("C-bit"))?;
+        let (report_port, mark_port) = (from.u16(), from.u16());
+        let kernel_kind = match from.u32() {
             1 => KernelKind::BzImage,
             2 => KernelKind::Elf,
             _ => return Err(ParamsError::Malformed("kernel kind")),
         };
-        let rsdp = from.u64()?;
-        let (ram, launched) = (from.u32()?, from.u32()?);
-        let staging = from.range()?;
-        from.at = BLOBS_OFFSET;
-        let [kernel, initrd, cmdline, acpi] =
-            [from.blob()?, from.blob()?, from.blob()?, from.blob()?];
         let params = Self {
             mode,
-            flags: Flags {
-                sha_extensions: flags & FLAG_SHA != 0,
-                reclaim_staging: flags & FLAG_RECLAIM != 0,
-            },
+            sha_extensions,
             c_bit,
             report_port,
             mark_port,
-            rsdp,
-            ram: from.ranges(RAM_OFFSET, ram)?,
-            launched: from.ranges(LAUNCHED_OFFSET, launched)?,
-            staging,
             kernel_kind,
-            kernel,
-            initrd,
-            cmdline,
-            acpi,
+            rsdp: from.u64(),
+            kernel_memory: Range { start: from.u64(), size: from.u64() },
+            initrd_limit: from.u64(),
+            kernel: from.blob(),
+            initrd: from.blob(),
+            cmdline: from.blob(),
+            acpi: from.blob(),
         };
-        // Unknown flags, bytes between fields and unused entries: all refused at once.
-        if params.encode() != *page {
+        if page.iter().skip(END).any(|byte| *byte != 0) {
             return Err(ParamsError::Malformed("a reserved byte"));
         }
         params.check()?;
@@ -209,66 +178,43 @@ struct Writer<'a> {
 }
 
 impl Writer<'_> {
+    /// All fields together are shorter than the page.
     fn put(&mut self, bytes: &[u8]) {
         let end = self.at + bytes.len();
-        // Offsets are constants; a field outside the page would fail every round trip in the tests.
         if let Some(slot) = self.page.get_mut(self.at..end) {
             slot.copy_from_slice(bytes);
         }
         self.at = end;
     }
-
-    fn u32(&mut self, value: u32) {
-        self.put(&value.to_le_bytes());
-    }
-
-    fn u64(&mut self, value: u64) {
-        self.put(&value.to_le_bytes());
-    }
-
-    fn range(&mut self, range: Range) {
-        self.u64(range.start);
-        self.u64(range.size);
-    }
 }
 
+/// Reads fields one after another. Offsets are the format's own and end long before the page does:
+/// what would lie behind it is read as zero, and no format has such a field.
 struct Reader<'a> {
     page: &'a [u8; PAGE],
     at: usize,
 }
 
 impl Reader<'_> {
-    fn take<const N: usize>(&mut self) -> Result<[u8; N], ParamsError> {
-        let end = self.at + N;
-        let bytes = self.page.get(self.at..end).and_then(|bytes| bytes.first_chunk());
-        self.at = end;
-        bytes.copied().ok_or(ParamsError::Malformed("length"))
+    fn take<const N: usize>(&mut self) -> [u8; N] {
+        let bytes = self.page.get(self.at..).and_then(|rest| rest.first_chunk()).copied();
+        self.at = self.at.saturating_add(N);
+        bytes.unwrap_or([0; N])
     }
 
-    fn u32(&mut self) -> Result<u32, ParamsError> {
-        self.take().map(u32::from_le_bytes)
+    fn u16(&mut self) -> u16 {
+        u16::from_le_bytes(self.take())
     }
 
-    fn u64(&mut self) -> Result<u64, ParamsError> {
-        self.take().map(u64::from_le_bytes)
+    fn u32(&mut self) -> u32 {
+        u32::from_le_bytes(self.take())
     }
 
-    fn range(&mut self) -> Result<Range, ParamsError> {
-        Ok(Range { start: self.u64()?, size: self.u64()? })
+    fn u64(&mut self) -> u64 {
+        u64::from_le_bytes(self.take())
     }
 
-    fn blob(&mut self) -> Result<Blob, ParamsError> {
-        Ok(Blob { staged: self.range()?, destination: self.u64()?, sha256: self.take()? })
-    }
-
-    fn ranges(&mut self, at: usize, count: u32) -> Result<Ranges<MAX_RANGES>, ParamsError> {
-        let mut ranges = Ranges::default();
-        self.at = at;
-        for _ in 0..count {
-            // The list refuses the first one too many.
-            let range = self.range()?;
-            ranges.push(range).map_err(|_| ParamsError::Malformed("number of ranges"))?;
-        }
-        Ok(ranges)
+    fn blob(&mut self) -> Blob {
+        Blob { size: self.u64(), sha256: self.take() }
     }
 }

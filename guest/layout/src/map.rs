@@ -3,7 +3,8 @@
 //! | from | to | what | launched |
 //! |---|---|---|---|
 //! | `0x00000` | `0x01000` | BIOS data area: all zero, since Linux reads words 0x40e and 0x413 | no |
-//! | `0x01000` | `0x04000` | first page tables: PML4, PDPT, PD | 3 pages |
+//! | `0x01000` | `0x02000` | first page table, which serves as all four levels | 1 page |
+//! | `0x02000` | `0x04000` | nothing | no |
 //! | `0x04000` | `0x05000` | parameters | 1 page |
 //! | `0x05000` | `0x06000` | CPUID page (SNP) | 1 page |
 //! | `0x06000` | `0x07000` | secrets page (SNP) | 1 page |
@@ -11,18 +12,26 @@
 //! | `0x08000` | `0x09000` | zero page (`boot_params`) | no |
 //! | `0x09000` | `0x0a000` | kernel command line | no |
 //! | `0x0a000` | `0x10000` | nothing | no |
-//! | `0x10000` | `0x18000` | boot code | at most 8 pages |
-//! | `0x18000` | `0x28000` | the boot code's own page tables and stack | no |
+//! | `0x10000` | `0x14000` | boot code, always all four pages | 4 pages |
+//! | `0x14000` | `0x18000` | nothing | no |
+//! | `0x18000` | `0x28000` | the boot code's own page tables, gates and stack | no |
 //! | `0x28000` | `0x80000` | nothing | no |
 //! | `0x80000` | `0xa0000` | ACPI tables | no |
-//! | `0xa0000` | `0x100000` | legacy video and ROMs: RAM that Linux is not told of; at its end the reset vector | no |
+//! | `0xa0000` | `0xa1000` | the host's memory map: shared, unmeasured, read once | no |
+//! | `0xa1000` | `0xbf000` | legacy video: never accepted | no |
+//! | `0xbf000` | `0xc0000` | where unwanted processors stand: never accepted | no |
+//! | `0xc0000` | `0x100000` | legacy ROMs; at their end the reset vector | no |
 //!
-//! With one VMSA a launch measures at most 15 pages. To Linux all of it below `0x80000` is RAM but the CPUID and
-//! secrets pages; it keeps the first 64 KiB to itself. `setup_data` must be RAM: Linux maps reserved memory shared,
-//! where it looks at `setup_data` again (arch/x86/kernel/ksysfs.c). "No" under launched: the boot code accepts the page
-//! and fills it.
+//! With one VMSA a launch measures 9 pages. From `0xa0000` to `0x100000` is RAM that Linux is not
+//! told of. To Linux all of it below `0x80000` is RAM but the CPUID and secrets pages; it keeps the
+//! first 64 KiB to itself. `setup_data` must be RAM: Linux maps reserved memory shared, where it
+//! looks at `setup_data` again (arch/x86/kernel/ksysfs.c). "No" under launched: the boot code
+//! accepts the page and fills it, unless it says otherwise here.
+//!
+//! Kernel, initrd and staging lie above 1 MiB, where [`Params::places`](crate::Params::places) puts
+//! them.
 
-use crate::Range;
+use crate::{Mode, Range};
 
 /// Bytes of a page.
 pub const PAGE_SIZE: u64 = 0x1000;
@@ -33,8 +42,8 @@ pub const LARGE_PAGE_SIZE: u64 = 0x20_0000;
 
 /// BIOS data area.
 pub const BIOS_DATA: Range = Range { start: 0, size: 0x1000 };
-/// First page tables.
-pub const BOOT_TABLES: Range = Range { start: 0x1000, size: 0x3000 };
+/// First page table: [`boot_table`](crate::paging::boot_table).
+pub const BOOT_TABLE: Range = Range { start: 0x1000, size: 0x1000 };
 /// Parameters.
 pub const PARAMS: Range = Range { start: 0x4000, size: 0x1000 };
 /// CPUID page.
@@ -49,16 +58,25 @@ pub const ZERO_PAGE: Range = Range { start: 0x8000, size: 0x1000 };
 pub const CMDLINE: Range = Range { start: 0x9000, size: 0x1000 };
 /// CPUID and secrets page: reserved in E820, since Linux maps the latter as a device would be.
 pub const SNP_PAGES: Range = Range { start: 0x5000, size: 0x2000 };
-/// Boot code: entry at its first byte.
-pub const BOOT_CODE: Range = Range { start: 0x1_0000, size: 0x8000 };
+/// Boot code: entry at its first byte. All of it is launched, padded with zeros.
+pub const BOOT_CODE: Range = Range { start: 0x1_0000, size: 0x4000 };
 /// The boot code's page tables and stack; it accepts this range before it has a stack.
 pub const SCRATCH: Range = Range { start: 0x1_8000, size: 0x1_0000 };
 /// Page tables within [`SCRATCH`].
 pub const SCRATCH_TABLES: Range = Range { start: 0x1_8000, size: 0x8000 };
+/// Interrupt gates within [`SCRATCH`]; the stack comes down to them.
+pub const SCRATCH_GATES: Range = Range { start: 0x2_0000, size: 0x200 };
 /// ACPI tables.
 pub const ACPI: Range = Range { start: 0x8_0000, size: 0x2_0000 };
 /// Legacy video and ROMs.
 pub const LEGACY: Range = Range { start: 0xa_0000, size: 0x6_0000 };
+/// The part of [`LEGACY`] that nobody accepts: its pages never become valid, so no access to them
+/// as private memory ever succeeds.
+pub const VIDEO: Range = Range { start: 0xa_0000, size: 0x2_0000 };
+/// The host's [`MemoryMap`](crate::MemoryMap), in [`VIDEO`]: shared memory that nothing measures.
+pub const HOST_MAP: Range = Range { start: 0xa_0000, size: 0x1000 };
+/// Code and stack of the measured state of every processor but the first, in [`VIDEO`].
+pub const PARKED: Range = Range { start: 0xb_f000, size: 0x1000 };
 /// Where a processor in real mode goes to be reset, in [`LEGACY`].
 pub const RESET_VECTOR: Range = Range { start: 0xf_fff0, size: 0x10 };
 /// Kernel and initrd lie above.
@@ -66,10 +84,30 @@ pub const HIGH_START: u64 = 0x10_0000;
 
 /// The hole for device memory. RAM goes on at its end.
 pub const DEVICE_HOLE: Range = Range { start: 0xc000_0000, size: 0x4000_0000 };
-/// RAM and staging end here at the latest: 46 bits, the least that an SNP guest has.
+/// PCI configuration space of bus 0 (ECAM), in [`DEVICE_HOLE`].
+pub const ECAM: Range = Range { start: 0xe000_0000, size: 0x10_0000 };
+/// The IOAPIC, in [`DEVICE_HOLE`].
+pub const IOAPIC: Range = Range { start: 0xfec0_0000, size: 0x1000 };
+/// Every processor's local APIC, in [`DEVICE_HOLE`].
+pub const LOCAL_APIC: Range = Range { start: 0xfee0_0000, size: 0x1000 };
+const _: () = {
+    assert!(DEVICE_HOLE.contains(ECAM));
+    assert!(DEVICE_HOLE.contains(IOAPIC) && DEVICE_HOLE.contains(LOCAL_APIC));
+};
+/// RAM ends here at the latest: 46 bits, the least that an SNP guest has.
 pub const ADDRESS_LIMIT: u64 = 1 << 46;
 /// Linux takes no longer command line on x86 (`COMMAND_LINE_SIZE`), with the zero.
 pub const MAX_CMDLINE: u64 = 2048;
 
+/// What a launch fills, and the boot code therefore finds valid: ascending, none touching another
+/// but by a border.
+#[must_use]
+pub const fn launched(mode: Mode) -> &'static [Range] {
+    match mode {
+        Mode::Plain => &[BOOT_TABLE, PARAMS, BOOT_CODE],
+        Mode::Snp => &[BOOT_TABLE, PARAMS, CPUID, SECRETS, BOOT_CODE],
+    }
+}
+
 /// Pages that a launch may measure with one vCPU, its VMSA included.
-pub const PAGE_BUDGET: usize = 20;
+pub const PAGE_BUDGET: usize = 10;

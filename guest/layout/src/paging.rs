@@ -1,6 +1,6 @@
-//! Page tables: bits, and the first tables that the hypervisor launches.
+//! Page tables: bits, and the first table that the hypervisor launches.
 
-use crate::map::{BOOT_TABLES, PAGE_SIZE};
+use crate::map::{BOOT_TABLE, HOST_MAP, PAGE_BYTES, SCRATCH};
 
 /// Entry is there.
 pub const PRESENT: u64 = 1;
@@ -10,10 +10,8 @@ pub const WRITABLE: u64 = 2;
 pub const LARGE: u64 = 1 << 7;
 /// Entries of a table.
 pub const ENTRIES: usize = 512;
-/// Tables of [`boot_tables`]: PML4, PDPT, PD.
-pub const BOOT_TABLE_COUNT: usize = 3;
-/// Bytes of [`boot_tables`].
-pub const BOOT_TABLE_BYTES: usize = BOOT_TABLE_COUNT * ENTRIES * 8;
+/// Bytes of a table.
+pub const TABLE_BYTES: usize = ENTRIES * 8;
 
 /// The bit of a page-table entry that makes a page private; 0 for no bit.
 #[must_use]
@@ -24,17 +22,27 @@ pub const fn c_bit_mask(position: u8) -> u64 {
     }
 }
 
-/// Contents of [`BOOT_TABLES`]: the first 2 MiB, identity-mapped, writable, private if `c_bit` is not 0.
+/// Contents of [`BOOT_TABLE`]: private pages from 0x1000 to the end of [`SCRATCH`], and
+/// [`HOST_MAP`] shared, each where it is.
+///
+/// One page is all four levels, because every launched page costs the firmware about a millisecond.
+/// Entry 0 leads to the table itself, so an address below 2 MiB, whose indices in the upper three
+/// levels are 0, stays in it until the last level, where entry `i` is the page at `i * 0x1000`.
+/// Address 0 is the table again; nothing uses it. What an address above 2 MiB would find are other
+/// launched pages taken for tables: the boot code has none such until it has tables of its own,
+/// which it makes before it follows any address that it did not choose itself.
 #[must_use]
-pub fn boot_tables(c_bit: u8) -> [u8; BOOT_TABLE_BYTES] {
-    let mask = c_bit_mask(c_bit);
-    let table = |index: u64| (BOOT_TABLES.start + index * PAGE_SIZE) | PRESENT | WRITABLE | mask;
-    let entries = [table(1), table(2), PRESENT | WRITABLE | LARGE | mask];
-    let mut bytes = [0; BOOT_TABLE_BYTES];
-    for (page, entry) in bytes.chunks_exact_mut(ENTRIES * 8).zip(entries) {
-        if let Some(first) = page.first_chunk_mut() {
-            *first = entry.to_le_bytes();
-        }
+pub fn boot_table(c_bit: u8) -> [u8; TABLE_BYTES] {
+    let private = PRESENT | WRITABLE | c_bit_mask(c_bit);
+    let mut bytes = [0; TABLE_BYTES];
+    for (entry, page) in bytes.as_chunks_mut().0.iter_mut().zip((0_u64..).step_by(PAGE_BYTES)) {
+        let value = match page {
+            0 => BOOT_TABLE.start | private,
+            page if page < SCRATCH.end() => page | private,
+            page if page == HOST_MAP.start => page | PRESENT,
+            _ => 0,
+        };
+        *entry = value.to_le_bytes();
     }
     bytes
 }

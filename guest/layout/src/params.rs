@@ -1,10 +1,11 @@
-//! The parameter page as a value.
+//! The parameter page as a value: everything that is measured but the boot code itself.
+//!
+//! It says what the guest is, not what it runs on: no memory size, and no address that depends on
+//! one. So one image has one launch digest for each number of vCPUs, whatever its memory.
 
-use crate::Ranges;
+use crate::map::{ACPI, ADDRESS_LIMIT, CMDLINE, DEVICE_HOLE, HIGH_START, MAX_CMDLINE, PAGE_SIZE};
 use crate::range::Range;
-
-/// Ranges of each list of the parameters.
-pub const MAX_RANGES: usize = 32;
+use crate::{ParamsError, Places};
 
 /// Whether the guest is a confidential one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -12,8 +13,9 @@ pub const MAX_RANGES: usize = 32;
 pub enum Mode {
     /// No protection from the host.
     ///
-    /// A host cannot choose this for an SNP guest unnoticed: the page is measured. Nor would the guest get far:
-    /// it accepts no memory in this mode, so its first access outside launched pages ends it.
+    /// A host cannot choose this for an SNP guest unnoticed: the page is measured. Nor would the
+    /// guest get far: it accepts no memory in this mode, so its first access outside launched pages
+    /// ends it.
     Plain = 1,
     /// SEV-SNP.
     Snp = 2,
@@ -29,22 +31,11 @@ pub enum KernelKind {
     Elf = 2,
 }
 
-/// Choices of the hypervisor.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Flags {
-    /// Hash with the processor's SHA instructions if it has them. Off for hosts that emulate CPL 0.
-    pub sha_extensions: bool,
-    /// Make the staging window ordinary private RAM after use; else Linux is not told of it.
-    pub reclaim_staging: bool,
-}
-
-/// Something that the hypervisor staged and the boot code copies and checks.
+/// Something that the hypervisor stages and the boot code copies and checks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Blob {
-    /// Where it is staged. With size 0 there is none, and all fields are 0.
-    pub staged: Range,
-    /// Where it goes.
-    pub destination: u64,
+    /// Bytes. With size 0 there is none, and the hash is 0.
+    pub size: u64,
     /// SHA-256 of its bytes.
     pub sha256: [u8; 32],
 }
@@ -53,47 +44,124 @@ impl Blob {
     /// Whether there is one.
     #[must_use]
     pub const fn is_present(&self) -> bool {
-        self.staged.size != 0
-    }
-
-    /// Where its copy is.
-    #[must_use]
-    pub const fn target(&self) -> Range {
-        Range { start: self.destination, size: self.staged.size }
+        self.size != 0
     }
 }
 
-/// The parameters of the boot code. [`Params::encode`] gives the page, [`Params::decode`] reads and checks it.
+/// The parameters of the boot code. [`Params::encode`] gives the page, [`Params::decode`] reads and
+/// checks it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Params {
     /// Protection.
     pub mode: Mode,
-    /// Choices.
-    pub flags: Flags,
+    /// Hash with the processor's SHA instructions if it has them. Off for hosts that emulate CPL 0.
+    pub sha_extensions: bool,
     /// Position of the C-bit; 0 in plain mode.
     pub c_bit: u8,
-    /// Port for the boot code's [`Termination`](crate::Termination), as four bytes, in plain mode; 0 for none.
+    /// Port for the boot code's [`Termination`](crate::Termination), as four bytes, in plain mode;
+    /// 0 for none.
     pub report_port: u16,
-    /// Port for marks; 0 for none. Under SNP, where the boot code does no port I/O, marks are page-state requests
-    /// ([`mark::page`](crate::ports::mark::page)), and none are made when this is 0.
+    /// Port for marks; 0 for none. Under SNP, where the boot code does no port I/O, marks are
+    /// page-state requests ([`mark::page`](crate::ports::mark::page)), and none are made when this
+    /// is 0.
     pub mark_port: u16,
     /// Address of the RSDP within the ACPI tables; 0 without tables.
     pub rsdp: u64,
-    /// All RAM, ascending. The first range starts at 0; none is in the device hole.
-    pub ram: Ranges<MAX_RANGES>,
-    /// Launched pages, which are valid already: page tables, parameters, CPUID, secrets, boot code. Ascending.
-    pub launched: Ranges<MAX_RANGES>,
-    /// The window that all staged blobs are in: shared memory; within one RAM range above 1 MiB, or outside RAM.
-    pub staging: Range,
     /// How the kernel is entered.
     pub kernel_kind: KernelKind,
-    /// Kernel file. A bzImage goes where its protected-mode part should be, less its set-up sectors; of an ELF this
-    /// is where the file goes, and its segments go to their physical addresses.
+    /// Whole pages that the kernel runs in, and may write before it knows the memory map: of a
+    /// bzImage from where it prefers to be, of an ELF file all its segments.
+    pub kernel_memory: Range,
+    /// First address that no byte of the initrd may have: the kernel's own limit.
+    pub initrd_limit: u64,
+    /// Kernel file.
     pub kernel: Blob,
     /// Initrd.
     pub initrd: Blob,
-    /// Kernel command line without a terminating zero; goes to [`map::CMDLINE`](crate::map::CMDLINE).
+    /// Kernel command line without a terminating zero; goes to [`CMDLINE`].
     pub cmdline: Blob,
-    /// ACPI tables, built for [`map::ACPI`](crate::map::ACPI).
+    /// ACPI tables, built for [`ACPI`].
     pub acpi: Blob,
 }
+
+/// Bits 1:0 to 31 are never the C-bit, nor are those that a 4-level table has no address for.
+const C_BITS: core::ops::RangeInclusive<u8> = 32..=51;
+const RSDP_SIZE: u64 = 36;
+
+impl Params {
+    /// Checks everything that can be checked without the memory itself. The hypervisor runs the
+    /// same check before a launch.
+    ///
+    /// # Errors
+    /// [`ParamsError`] for the first thing that is wrong.
+    pub fn check(&self) -> Result<(), ParamsError> {
+        let c_bit_legal = match self.mode {
+            Mode::Plain => self.c_bit == 0,
+            Mode::Snp => C_BITS.contains(&self.c_bit),
+        };
+        if !c_bit_legal {
+            return Err(ParamsError::Malformed("C-bit"));
+        }
+        self.check_kernel()?;
+        self.check_sizes()?;
+        let rsdp = Range { start: self.rsdp, size: RSDP_SIZE };
+        let tables = Range { start: ACPI.start, size: self.acpi.size };
+        let rsdp_legal = match self.acpi.is_present() {
+            true => tables.contains(rsdp),
+            false => self.rsdp == 0,
+        };
+        if rsdp_legal { Ok(()) } else { Err(ParamsError::Blob("RSDP", "outside the ACPI tables")) }
+    }
+
+    /// Where the kernel runs: high enough not to meet the boot code, low enough for every processor
+    /// to enter it.
+    fn check_kernel(&self) -> Result<(), ParamsError> {
+        let memory = self.kernel_memory;
+        let wrong = |why| Err(ParamsError::Kernel(why));
+        if !memory.is_aligned(PAGE_SIZE) || memory.size == 0 {
+            return wrong("its memory is not whole pages");
+        }
+        if memory.start < HIGH_START {
+            return wrong("its memory starts below 1 MiB");
+        }
+        // Saturating: what wraps ends above the limit.
+        if memory.end() > DEVICE_HOLE.start {
+            return wrong("its memory ends above 3 GiB");
+        }
+        if self.initrd_limit > ADDRESS_LIMIT {
+            return wrong("its limit for an initrd is above what any guest has");
+        }
+        Ok(())
+    }
+
+    fn check_sizes(&self) -> Result<(), ParamsError> {
+        if !self.kernel.is_present() {
+            return Err(ParamsError::Blob("kernel", "missing"));
+        }
+        let blobs = [
+            ("kernel", &self.kernel, ADDRESS_LIMIT),
+            ("initrd", &self.initrd, ADDRESS_LIMIT),
+            ("command line", &self.cmdline, MAX_CMDLINE - 1),
+            ("ACPI tables", &self.acpi, ACPI.size),
+        ];
+        for (what, blob, most) in blobs {
+            if blob.size > most {
+                return Err(ParamsError::Blob(what, "longer than its place"));
+            }
+            if !blob.is_present() && *blob != Blob::default() {
+                return Err(ParamsError::Blob(what, "absent, but has a hash"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Where everything is staged and goes, with RAM as `ram` says.
+    ///
+    /// # Errors
+    /// [`MapError::TooSmall`](crate::MapError::TooSmall).
+    pub fn places(&self, ram: &[Range]) -> Result<Places, crate::MapError> {
+        Places::find(self, ram)
+    }
+}
+
+const _: () = assert!(MAX_CMDLINE <= CMDLINE.size, "a command line fits its page");

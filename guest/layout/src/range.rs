@@ -34,6 +34,20 @@ impl Range {
         self.start < other.end() && other.start < self.end() && self.size != 0 && other.size != 0
     }
 
+    /// From `start` to `end`; empty when that is no way up.
+    #[must_use]
+    pub const fn between(start: u64, end: u64) -> Self {
+        Self { start, size: end.saturating_sub(start) }
+    }
+
+    /// Its first `size` bytes, or all of it, and the rest, which may be empty.
+    #[must_use]
+    pub fn split(self, size: u64) -> (Self, Self) {
+        let size = size.min(self.size);
+        let rest = Self { start: self.start.saturating_add(size), size: self.size - size };
+        (Self { start: self.start, size }, rest)
+    }
+
     /// Whether it starts and ends on `unit`, a power of two.
     #[must_use]
     pub const fn is_aligned(self, unit: u64) -> bool {
@@ -74,7 +88,7 @@ impl<const N: usize> Ranges<N> {
     pub fn push(&mut self, range: Range) -> Result<(), TooManyRanges> {
         let slot = self.items.get_mut(self.count).ok_or(TooManyRanges)?;
         *slot = range;
-        self.count += 1;
+        self.count = self.count.saturating_add(1);
         Ok(())
     }
 

@@ -5,8 +5,9 @@ pub const TERMINATION_SET: u8 = 0xc;
 
 macro_rules! terminations {
     ($($(#[doc = $doc:literal])* $name:ident = $code:literal, $text:literal;)*) => {
-        /// Why the boot code refused to go on. The code is the reason of a GHCB termination request in
-        /// [`TERMINATION_SET`], or in plain mode what is written to [`REPORT_PORT`](crate::ports::REPORT_PORT).
+        /// Why the boot code refused to go on. The code is the reason of a GHCB termination request
+        /// in [`TERMINATION_SET`], or in plain mode what is written to
+        /// [`REPORT_PORT`](crate::ports::REPORT_PORT).
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
         #[repr(u8)]
         pub enum Termination { $($(#[doc = $doc])* $name = $code,)* }
@@ -43,14 +44,10 @@ terminations! {
     ParamsVersion = 0x02, "the parameter page is of another version than the boot code: use boot code and program of one build";
     /// Not canonical.
     ParamsMalformed = 0x03, "the parameter page is malformed";
-    /// RAM list.
-    ParamsRam = 0x04, "the list of RAM is not ordered, aligned, or within the address space";
-    /// Launched list.
-    ParamsLaunched = 0x05, "the list of launched pages names memory that no launch may fill";
-    /// Staging window.
-    ParamsStaging = 0x06, "the staging window is misplaced";
+    /// Where the kernel runs.
+    ParamsKernel = 0x04, "the parameters give the kernel memory that no kernel may have";
     /// Kernel, initrd, command line or ACPI tables.
-    ParamsBlob = 0x07, "kernel, initrd, command line or ACPI tables do not fit where the parameters put them";
+    ParamsBlob = 0x07, "kernel, initrd, command line or ACPI tables of the parameters fit no guest";
     /// Mode.
     SnpNotActive = 0x10, "the parameters promise SEV-SNP but the processor does not run this guest under it";
     /// C-bit.
@@ -88,7 +85,21 @@ terminations! {
     /// Does not fit.
     KernelFit = 0x42, "the kernel needs more memory around its place than there is";
     /// Zero page.
-    MemoryMap = 0x43, "the memory map has more entries than the zero page can hold";
+    E820 = 0x43, "the memory map has more entries than the zero page can hold";
+    /// The map's form.
+    MapForm = 0x50, "the host's memory map is not there or malformed: use boot code and program of one build";
+    /// Whole pages.
+    MapPages = 0x51, "the host's memory map has a range that is empty or not whole pages";
+    /// Ascending and disjoint.
+    MapOrder = 0x52, "the host's memory map has ranges that are out of order or overlap";
+    /// Physical address width.
+    MapAddress = 0x53, "the host's memory map has memory above the processor's addresses";
+    /// Device hole, APICs, ECAM.
+    MapDevices = 0x54, "the host's memory map has memory where devices are";
+    /// Launched pages.
+    MapLow = 0x55, "the host's memory map lacks the first MiB, which has the launched pages";
+    /// Least size.
+    MapTooSmall = 0x56, "the host's memory map has too little memory for kernel, initrd and their staging";
     /// A bug.
     Internal = 0x7f, "the boot code stopped at an inconsistency of its own: please report it";
 }

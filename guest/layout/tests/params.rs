@@ -1,45 +1,11 @@
 //! Parameters: the codec is canonical, and the check refuses what would make the boot code do harm.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
-use casemate_layout::{
-    Blob, Flags, KernelKind, Mode, Params, ParamsError, Range, Termination, map, ports,
-};
+mod common;
+
+use casemate_layout::{Blob, Mode, Params, ParamsError, Range, Termination, map};
+use common::{MIB, params};
 use proptest::prelude::{any, prop_assert_eq, proptest};
-
-const MIB: u64 = 1 << 20;
-
-fn blob(staged: u64, size: u64, destination: u64) -> Blob {
-    Blob { staged: Range { start: staged, size }, destination, sha256: [7; 32] }
-}
-
-fn params(mode: Mode) -> Params {
-    let mut params = Params {
-        mode,
-        flags: Flags { sha_extensions: true, reclaim_staging: true },
-        c_bit: if mode == Mode::Snp { 51 } else { 0 },
-        report_port: ports::REPORT_PORT,
-        mark_port: ports::MARK_PORT,
-        rsdp: map::ACPI.start + 0x40,
-        ram: casemate_layout::Ranges::default(),
-        launched: casemate_layout::Ranges::default(),
-        staging: Range { start: 128 * MIB, size: 64 * MIB },
-        kernel_kind: KernelKind::BzImage,
-        kernel: blob(128 * MIB, 12 * MIB + 5, 16 * MIB - 0x4000),
-        initrd: blob(144 * MIB, 9 * MIB + 1, 96 * MIB),
-        cmdline: blob(160 * MIB, 21, map::CMDLINE.start),
-        acpi: blob(161 * MIB, 0x900, map::ACPI.start),
-    };
-    params.ram.push(Range { start: 0, size: 256 * MIB }).unwrap();
-    params.ram.push(Range { start: 4096 * MIB, size: 64 * MIB }).unwrap();
-    let low = match mode {
-        Mode::Plain => map::PARAMS.end(),
-        Mode::Snp => map::SECRETS.end(),
-    };
-    let start = map::BOOT_TABLES.start;
-    params.launched.push(Range { start, size: low - start }).unwrap();
-    params.launched.push(Range { start: map::BOOT_CODE.start, size: 0x5000 }).unwrap();
-    params
-}
 
 #[test]
 fn both_modes_survive_a_round_trip() {
@@ -73,60 +39,30 @@ type Case = (&'static str, fn(&mut Params), Termination);
 const CASES: &[Case] = &[
     ("plain with C-bit", |p| p.mode = Mode::Plain, Termination::ParamsMalformed),
     ("low C-bit", |p| p.c_bit = 12, Termination::ParamsMalformed),
-    ("no RAM", |p| p.ram = Default::default(), Termination::ParamsRam),
-    ("RAM twice", |p| p.ram.push(Range { start: MIB, size: MIB }).unwrap(), Termination::ParamsRam),
-    ("RAM in hole", |p| ram(p, 0xbfff_f000, 0x2000), Termination::ParamsRam),
-    ("RAM that wraps", |p| ram(p, u64::MAX - 0xfff, 0x1000), Termination::ParamsRam),
-    ("RAM above the C-bit", |p| ram(p, 1 << 51, 0x1000), Termination::ParamsRam),
-    ("part of a page", |p| ram(p, 1 << 33, 0x1001), Termination::ParamsRam),
-    ("kernel said to be launched", |p| launched(p, 16 * MIB, 0x1000), Termination::ParamsLaunched),
-    (
-        "scratch said to be launched",
-        |p| launched(p, map::SCRATCH.start, 0x1000),
-        Termination::ParamsLaunched,
-    ),
-    (
-        "zero page said to be launched",
-        |p| p.launched = one(0x1000, 0xf000),
-        Termination::ParamsLaunched,
-    ),
-    ("boot code not launched", |p| p.launched = one(0x1000, 0x6000), Termination::ParamsLaunched),
-    ("staging low", |p| p.staging.start = 0, Termination::ParamsStaging),
-    ("staging across RAM's end", |p| p.staging.start = 250 * MIB, Termination::ParamsStaging),
-    ("staging wraps", |p| p.staging.size = u64::MAX - 0xfff, Termination::ParamsStaging),
-    ("kernel absent", |p| p.kernel = Blob::default(), Termination::ParamsBlob),
-    ("kernel outside the window", |p| p.kernel.staged.start = 64 * MIB, Termination::ParamsBlob),
-    ("kernel wraps", |p| p.kernel.staged.size = u64::MAX - MIB, Termination::ParamsBlob),
+    ("C-bit beyond a page table's", |p| p.c_bit = 52, Termination::ParamsMalformed),
+    ("kernel without memory", |p| p.kernel_memory.size = 0, Termination::ParamsKernel),
+    ("part of a page", |p| p.kernel_memory.size += 1, Termination::ParamsKernel),
     (
         "kernel over the boot code",
-        |p| p.kernel.destination = map::BOOT_CODE.start,
-        Termination::ParamsBlob,
+        |p| p.kernel_memory.start = map::BOOT_CODE.start,
+        Termination::ParamsKernel,
     ),
-    ("kernel into staging", |p| p.kernel.destination = 120 * MIB, Termination::ParamsBlob),
-    ("initrd over the kernel", |p| p.initrd.destination = 20 * MIB, Termination::ParamsBlob),
-    ("initrd above RAM", |p| p.initrd.destination = 250 * MIB, Termination::ParamsBlob),
-    ("initrd in high RAM", |p| p.initrd.destination = 4100 * MIB, Termination::ParamsBlob),
-    ("long command line", |p| p.cmdline.staged.size = 2048, Termination::ParamsBlob),
-    ("command line elsewhere", |p| p.cmdline.destination += 1, Termination::ParamsBlob),
-    ("tables too long", |p| p.acpi.staged.size = map::ACPI.size + 1, Termination::ParamsBlob),
+    (
+        "kernel below 1 MiB by a page",
+        |p| p.kernel_memory.start = MIB - 0x1000,
+        Termination::ParamsKernel,
+    ),
+    ("kernel in the hole", |p| p.kernel_memory.size = 3 << 30, Termination::ParamsKernel),
+    ("kernel wraps", |p| p.kernel_memory.size = u64::MAX - 0xfff, Termination::ParamsKernel),
+    ("initrd anywhere", |p| p.initrd_limit = u64::MAX, Termination::ParamsKernel),
+    ("kernel absent", |p| p.kernel = Blob::default(), Termination::ParamsBlob),
+    ("kernel endless", |p| p.kernel.size = u64::MAX, Termination::ParamsBlob),
+    ("initrd endless", |p| p.initrd.size = u64::MAX - 1, Termination::ParamsBlob),
+    ("long command line", |p| p.cmdline.size = 2048, Termination::ParamsBlob),
+    ("tables too long", |p| p.acpi.size = map::ACPI.size + 1, Termination::ParamsBlob),
     ("RSDP outside tables", |p| p.rsdp += 0x900, Termination::ParamsBlob),
-    ("hash of nothing", |p| p.initrd.staged.size = 0, Termination::ParamsBlob),
+    ("hash of nothing", |p| p.initrd.size = 0, Termination::ParamsBlob),
 ];
-
-fn ram(params: &mut Params, start: u64, size: u64) {
-    params.ram = one(0, 192 * MIB);
-    params.ram.push(Range { start, size }).unwrap();
-}
-
-fn launched(params: &mut Params, start: u64, size: u64) {
-    params.launched.push(Range { start, size }).unwrap();
-}
-
-fn one(start: u64, size: u64) -> casemate_layout::Ranges<32> {
-    let mut ranges = casemate_layout::Ranges::default();
-    ranges.push(Range { start, size }).unwrap();
-    ranges
-}
 
 #[test]
 fn what_would_lead_the_boot_code_astray_is_refused_with_its_own_code() {
@@ -157,48 +93,98 @@ fn codes_are_told_apart_and_have_a_sentence() {
 }
 
 #[test]
-fn the_map_has_no_overlaps_and_a_launch_stays_within_its_page_budget() {
+fn low_memory_has_no_overlaps_and_a_launch_stays_within_its_page_budget() {
     use map::{
-        ACPI, BIOS_DATA, BOOT_CODE, BOOT_TABLES, CC_BLOB, CMDLINE, CPUID, LEGACY, PARAMS, SCRATCH,
+        ACPI, BIOS_DATA, BOOT_CODE, BOOT_TABLE, CC_BLOB, CMDLINE, CPUID, LEGACY, PARAMS, SCRATCH,
         SECRETS, ZERO_PAGE,
     };
     let parts = [
-        BIOS_DATA,
-        BOOT_TABLES,
-        PARAMS,
-        CPUID,
-        SECRETS,
-        CC_BLOB,
-        ZERO_PAGE,
-        CMDLINE,
-        BOOT_CODE,
-        SCRATCH,
-        ACPI,
-        LEGACY,
+        BIOS_DATA, BOOT_TABLE, PARAMS, CPUID, SECRETS, CC_BLOB, ZERO_PAGE, CMDLINE, BOOT_CODE,
+        SCRATCH, ACPI, LEGACY,
     ];
     for pair in parts.windows(2) {
         assert!(pair[0].end() <= pair[1].start, "{pair:?}");
     }
-    let bytes: u64 =
-        [BOOT_TABLES, PARAMS, CPUID, SECRETS, BOOT_CODE].iter().map(|part| part.size).sum();
+    for mode in [Mode::Plain, Mode::Snp] {
+        assert!(map::launched(mode).windows(2).all(|pair| pair[0].end() <= pair[1].start));
+    }
+    let bytes: u64 = map::launched(Mode::Snp).iter().map(|part| part.size).sum();
     let with_vmsa = usize::try_from(bytes / map::PAGE_SIZE).unwrap() + 1;
-    assert!(with_vmsa <= map::PAGE_BUDGET);
+    assert!(with_vmsa <= map::PAGE_BUDGET, "{with_vmsa} pages");
+}
+
+/// Nothing that is used may be where nobody accepts pages, and everything that must not be accepted
+/// is there.
+#[test]
+fn what_is_never_accepted_is_apart_from_all_that_is_used() {
+    for part in map::launched(Mode::Snp).iter().chain(&[
+        map::BIOS_DATA,
+        map::SCRATCH,
+        map::ACPI,
+        map::RESET_VECTOR,
+        map::ZERO_PAGE,
+    ]) {
+        assert!(!part.overlaps(map::VIDEO), "{part:?}");
+    }
+    assert!(map::VIDEO.contains(map::HOST_MAP) && map::VIDEO.contains(map::PARKED));
+    assert!(!map::HOST_MAP.overlaps(map::PARKED) && map::LEGACY.contains(map::VIDEO));
+}
+
+/// What the first page table translates `address` to, as a processor walks its four levels.
+fn walk(table: &[u8], address: u64) -> Option<u64> {
+    let at = |index: u64| {
+        let at = usize::try_from(index % 512 * 8).unwrap();
+        u64::from_le_bytes(table[at..at + 8].try_into().unwrap())
+    };
+    let addresses = (1 << 40) - 1 & !0xfff;
+    for shift in [39, 30, 21] {
+        let entry = at(address >> shift);
+        // A table that is not the first one is another launched page, or none.
+        if entry & 1 == 0 || entry & addresses != map::BOOT_TABLE.start {
+            return None;
+        }
+        assert_eq!(entry & 1 << 7, 0, "a large page");
+    }
+    let leaf = at(address >> 12);
+    (leaf & 1 != 0).then_some(leaf & !0xfff | address & 0xfff)
 }
 
 #[test]
-fn first_page_tables_map_two_mebibytes_and_nothing_else() {
-    let tables = casemate_layout::paging::boot_tables(47);
-    let entries: Vec<u64> =
-        tables.chunks(8).map(|entry| u64::from_le_bytes(entry.try_into().unwrap())).collect();
-    let c = 1 << 47;
-    assert_eq!((entries[0], entries[512], entries[1024]), (0x2003 | c, 0x3003 | c, 0x83 | c));
-    assert_eq!(entries.iter().filter(|entry| **entry != 0).count(), 3);
+fn the_first_page_table_maps_low_memory_private_the_host_map_shared_and_nothing_else_below_2_mib() {
+    let c = 1_u64 << 47;
+    let table = casemate_layout::paging::boot_table(47);
+    for page in (0x1000..2 * MIB).step_by(0x1000) {
+        let expected = match page {
+            _ if page < map::SCRATCH.end() => Some(page | c),
+            _ if page == map::HOST_MAP.start => Some(page),
+            _ => None,
+        };
+        assert_eq!(walk(&table, page), expected, "{page:#x}");
+    }
+    for launched in map::launched(Mode::Snp) {
+        assert_eq!(walk(&table, launched.end() - 1), Some(launched.end() - 1 | c));
+    }
+    assert_eq!(walk(&table, map::SCRATCH.end() - 8), Some(map::SCRATCH.end() - 8 | c), "stack");
+    assert_eq!(walk(&casemate_layout::paging::boot_table(0), 0x1_0000), Some(0x1_0000), "plain");
+}
+
+#[test]
+fn ranges_split_into_what_they_were() {
+    let range = Range { start: 0x1000, size: 0x3000 };
+    for size in [0, 1, 0x1000, 0x3000, 0x3001, u64::MAX] {
+        let (first, rest) = range.split(size);
+        assert_eq!((first.start, first.size + rest.size, rest.end()), (0x1000, 0x3000, 0x4000));
+        assert!(first.size <= size);
+    }
+    let last = Range { start: u64::MAX - 1, size: u64::MAX };
+    assert_eq!(last.split(u64::MAX).1.size, 0);
+    assert_eq!(Range::between(5, 3).size, 0);
 }
 
 proptest! {
     #[test]
     fn no_page_makes_decoding_panic_and_what_decodes_is_canonical(
-        edits in proptest::collection::vec((0_usize..0x620, any::<u8>()), 0..12), snp: bool,
+        edits in proptest::collection::vec((0_usize..0x120, any::<u8>()), 0..12), snp: bool,
     ) {
         let mut page = params(if snp { Mode::Snp } else { Mode::Plain }).encode();
         for (at, value) in edits {

@@ -3,11 +3,12 @@
 //! It holds a host bridge, which is read-only. Functions of device processes join it with the virtio transport.
 
 use crate::bus::{BusDevice, Effect};
+use casemate_layout::map::ECAM;
 
 /// First address of the ECAM window.
-pub const ECAM_BASE: u64 = 0xe000_0000;
+pub const ECAM_BASE: u64 = ECAM.start;
 /// Bytes of configuration space of one bus: 32 devices × 8 functions × 4 KiB.
-pub const ECAM_SIZE: u64 = 1 << 20;
+pub const ECAM_SIZE: u64 = ECAM.size;
 
 /// PCI Local Bus Specification 3.0, 6.1: the first 16 bytes of a type 0 header.
 const HOST_BRIDGE: [u8; 16] = [

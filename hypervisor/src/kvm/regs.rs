@@ -4,7 +4,8 @@
 use casemate_attestation::digest::{Segment, VcpuState};
 use kvm_bindings::{Msrs, kvm_dtable, kvm_msr_entry, kvm_regs, kvm_segment, kvm_sregs};
 
-/// General registers. What [`VcpuState`] has beyond these and [`sregs`] is as KVM's reset leaves it.
+/// General registers. What [`VcpuState`] has beyond these and [`sregs`] is as KVM's reset leaves
+/// it.
 pub(super) fn regs(state: &VcpuState) -> kvm_regs {
     let [r8, r9, r10, r11, r12, r13, r14, r15] = state.r8_15;
     kvm_regs {
@@ -29,7 +30,8 @@ pub(super) fn regs(state: &VcpuState) -> kvm_regs {
     }
 }
 
-/// Segments, tables and control registers; the rest, such as the APIC base, stays as KVM says it is.
+/// Segments, tables and control registers; the rest, such as the APIC base, stays as KVM says it
+/// is.
 pub(super) fn sregs(kvm: kvm_sregs, state: &VcpuState) -> kvm_sregs {
     kvm_sregs {
         cs: segment(state.cs),
@@ -50,7 +52,8 @@ pub(super) fn sregs(kvm: kvm_sregs, state: &VcpuState) -> kvm_sregs {
     }
 }
 
-/// The way back of Linux `svm_set_segment` (arch/x86/kvm/svm/svm.c), which packs these into a VMCB's attributes.
+/// The way back of Linux `svm_set_segment` (arch/x86/kvm/svm/svm.c), which packs these into a
+/// VMCB's attributes.
 fn segment(from: Segment) -> kvm_segment {
     let bits = |at: u16, width: u16| u8::try_from(from.attributes >> at & ((1 << width) - 1));
     // Four bits at most: they always fit.

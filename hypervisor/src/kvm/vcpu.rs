@@ -2,16 +2,15 @@
 
 use super::{KvmError, regs};
 use crate::exits::{Exit, RUN_HEAD, RunArea};
-use crate::launch::BootState;
-use kvm_bindings::{KVM_MP_STATE_HALTED, kvm_mp_state, kvm_regs};
+use crate::launch::{BootState, parked};
+use casemate_attestation::digest::VcpuState;
+use kvm_bindings::{KVM_MP_STATE_HALTED, kvm_mp_state};
 use kvm_ioctls::VcpuFd;
 use std::os::fd::{AsRawFd, RawFd};
 use std::ptr::NonNull;
 
 /// `_IO(KVMIO, 0x80)`.
 pub const KVM_RUN: u64 = 0xae80;
-/// Instruction pointer after reset.
-const RESET_RIP: u64 = 0xfff0;
 
 /// A virtual processor.
 #[derive(Debug)]
@@ -22,8 +21,8 @@ pub struct Vcpu {
     run_size: usize,
 }
 
-// SAFETY: `run` is the mapping that `fd` owns; nothing in it is tied to a thread, and `&mut self` is needed to
-// touch it.
+// SAFETY: `run` is the mapping that `fd` owns; nothing in it is tied to a thread, and `&mut self`
+// is needed to touch it.
 unsafe impl Send for Vcpu {}
 
 impl Vcpu {
@@ -32,7 +31,8 @@ impl Vcpu {
         Self { fd, run, run_size }
     }
 
-    /// Gives the vCPU its CPUID, which must come before its registers: control-register checks depend on it.
+    /// Gives the vCPU its CPUID, which must come before its registers: control-register checks
+    /// depend on it.
     ///
     /// # Errors
     /// [`KvmError`].
@@ -47,15 +47,14 @@ impl Vcpu {
     /// # Errors
     /// [`KvmError`].
     pub fn set_boot_state(&self, state: &BootState) -> Result<(), KvmError> {
-        let state = &state.registers();
-        let sregs =
-            self.fd.get_sregs().map_err(|e| KvmError::new("KVM_GET_SREGS", "boot vCPU", e))?;
-        self.fd
-            .set_sregs(&regs::sregs(sregs, state))
-            .map_err(|e| KvmError::new("KVM_SET_SREGS", "boot vCPU", e))?;
-        self.fd
-            .set_regs(&regs::regs(state))
-            .map_err(|e| KvmError::new("KVM_SET_REGS", "boot vCPU", e))
+        self.set_registers("boot vCPU", &state.registers())
+    }
+
+    fn set_registers(&self, whose: &'static str, state: &VcpuState) -> Result<(), KvmError> {
+        let wrong = |call| move |e| KvmError::new(call, whose, e);
+        let sregs = self.fd.get_sregs().map_err(wrong("KVM_GET_SREGS"))?;
+        self.fd.set_sregs(&regs::sregs(sregs, state)).map_err(wrong("KVM_SET_SREGS"))?;
+        self.fd.set_regs(&regs::regs(state)).map_err(wrong("KVM_SET_REGS"))
     }
 
     /// Sets the MSRs that firmware would have set.
@@ -73,21 +72,16 @@ impl Vcpu {
         }
     }
 
-    /// Makes an application processor wait in the kernel for its start-up.
+    /// Makes an application processor wait in the kernel for its start-up, in the state that is
+    /// measured of it ([`parked`]): one that leads nowhere, should the host run it.
     ///
-    /// An SNP guest starts its APs by GHCB AP creation, which wakes a halted vCPU only: an uninitialised one
-    /// makes KVM_RUN of Linux 6.12 return EAGAIN for ever.
-    ///
-    /// Its measured state is KVM's reset state with RDX 0: reset leaves a processor signature there, which would
-    /// make the measurement depend on the host.
+    /// An SNP guest starts its APs by GHCB AP creation, which wakes a halted vCPU only: an
+    /// uninitialised one makes KVM_RUN of Linux 6.12 return EAGAIN for ever.
     ///
     /// # Errors
     /// [`KvmError`].
     pub fn park_for_ap_creation(&self) -> Result<(), KvmError> {
-        let regs = kvm_regs { rip: RESET_RIP, rflags: 2, ..Default::default() };
-        self.fd
-            .set_regs(&regs)
-            .map_err(|e| KvmError::new("KVM_SET_REGS", "application vCPU", e))?;
+        self.set_registers("application vCPU", &parked())?;
         self.fd
             .set_mp_state(kvm_mp_state { mp_state: KVM_MP_STATE_HALTED })
             .map_err(|e| KvmError::new("KVM_SET_MP_STATE", "application vCPU", e))
@@ -101,16 +95,16 @@ impl Vcpu {
 
     /// Enters the guest and tells why it left.
     pub fn run(&mut self) -> Exit<'_> {
-        // SAFETY: KVM_RUN takes no argument; it changes guest memory and this vCPU's `kvm_run`, to which no
-        // reference exists now (`&mut self`, and the previous `Exit` borrowed `self`).
+        // SAFETY: KVM_RUN takes no argument; it changes guest memory and this vCPU's `kvm_run`, to
+        // which no reference exists now (`&mut self`, and the previous `Exit` borrowed `self`).
         let result = unsafe { libc::ioctl(self.fd.as_raw_fd(), KVM_RUN as libc::Ioctl, 0) };
         let result = if result < 0 {
             Err(std::io::Error::last_os_error().raw_os_error().unwrap_or(libc::EIO))
         } else {
             Ok(())
         };
-        // SAFETY: the mapping is `run_size` bytes and lives as long as `fd`. The kernel writes to it only inside
-        // KVM_RUN. The first RUN_HEAD bytes are left out of the slice.
+        // SAFETY: the mapping is `run_size` bytes and lives as long as `fd`. The kernel writes to
+        // it only inside KVM_RUN. The first RUN_HEAD bytes are left out of the slice.
         let area = unsafe {
             std::slice::from_raw_parts_mut(
                 self.run.as_ptr().add(RUN_HEAD),

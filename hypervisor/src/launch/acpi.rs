@@ -1,7 +1,8 @@
 //! ACPI tables: RSDP, XSDT, FADT (hardware-reduced), MADT, MCFG, DSDT (ACPI 6.5).
 //!
-//! The tables are one blob to be placed at a given address. They describe no more than is there: processors, an
-//! IOAPIC, the ECAM window, the serial port, the power button, and how to switch off and reset.
+//! The tables are one blob to be placed at a given address. They describe no more than is there:
+//! processors, an IOAPIC, the ECAM window, the serial port, the power button, and how to switch off
+//! and reset.
 
 use crate::devices::pci_root::{ECAM_BASE, ECAM_SIZE};
 use crate::devices::platform::{
@@ -23,12 +24,11 @@ use acpi_tables::rsdp::Rsdp;
 use acpi_tables::sdt::Sdt;
 use acpi_tables::xsdt::XSDT;
 use acpi_tables::{Aml, aml};
+use casemate_layout::{Range, map};
 
 const OEM: [u8; 6] = *b"CSMATE";
 const TABLE: [u8; 8] = *b"CASEMATE";
 const REVISION: u32 = 1;
-const LOCAL_APIC: u32 = 0xfee0_0000;
-const IO_APIC: u32 = 0xfec0_0000;
 /// Local interrupt controllers named by an 8-bit id.
 const MAX_APIC_ID: u32 = 254;
 /// Where tables start: each on its own 64-byte line.
@@ -98,7 +98,8 @@ fn fadt(dsdt: u64) -> Vec<u8> {
         // The power button is a device in the DSDT, not a fixed feature.
         .flag(Flags::PwrButton)
         .flag(Flags::SlpButton);
-    // IAPC_BOOT_ARCH: no VGA (bit 2), no CMOS RTC (bit 5); no 8042 and no legacy devices by leaving bits 1:0 clear.
+    // IAPC_BOOT_ARCH: no VGA (bit 2), no CMOS RTC (bit 5); no 8042 and no legacy devices by leaving
+    // bits 1:0 clear.
     fadt.iapc_boot_arch = (1_u16 << 2 | 1 << 5).into();
     fadt.reset_reg = port_register(register::RESET);
     fadt.reset_value = RESET_VALUE;
@@ -107,13 +108,23 @@ fn fadt(dsdt: u64) -> Vec<u8> {
     table_bytes(&fadt.finalize())
 }
 
+/// First address of a range in the device hole, which ends at 4 GiB.
+fn below_4_gib(range: Range) -> u32 {
+    u32::try_from(range.start).unwrap_or(u32::MAX)
+}
+
 fn madt(vcpus: u32) -> MADT {
-    let mut madt = MADT::new(OEM, TABLE, REVISION, LocalInterruptController::Address(LOCAL_APIC));
+    let mut madt = MADT::new(
+        OEM,
+        TABLE,
+        REVISION,
+        LocalInterruptController::Address(below_4_gib(map::LOCAL_APIC)),
+    );
     for id in 0..vcpus.min(MAX_APIC_ID) {
         let id = u8::try_from(id).unwrap_or(u8::MAX);
         madt.add_structure(ProcessorLocalApic::new(id, id, EnabledStatus::Enabled));
     }
-    madt.add_structure(IoApic::new(0, IO_APIC, 0));
+    madt.add_structure(IoApic::new(0, below_4_gib(map::IOAPIC), 0));
     madt
 }
 
@@ -205,7 +216,8 @@ fn pci_root() -> Vec<u8> {
     .bytes()
 }
 
-/// Linux uses an ECAM window only when a motherboard resource reserves it; the platform registers likewise.
+/// Linux uses an ECAM window only when a motherboard resource reserves it; the platform registers
+/// likewise.
 fn motherboard() -> Vec<u8> {
     let ecam = Memory32Fixed::new(
         true,

@@ -1,7 +1,8 @@
 //! The CPUID page of an SEV-SNP guest: what the firmware vouches for.
 //!
-//! At most 64 entries of 48 bytes (Linux `arch/x86/include/asm/sev.h`, `struct snp_cpuid_table`). The firmware refuses
-//! leaves that promise more than the processor has, and some that KVM makes up; those are taken out here.
+//! At most 64 entries of 48 bytes (Linux `arch/x86/include/asm/sev.h`, `struct snp_cpuid_table`).
+//! The firmware refuses leaves that promise more than the processor has, and some that KVM makes
+//! up; those are taken out here.
 
 use crate::memory::PAGE_BYTES;
 use kvm_bindings::{CpuId, kvm_cpuid_entry2};
@@ -97,7 +98,8 @@ const NEED_XSAVE_1: u32 = 1 << 12 | 1 << 28 | 1 << 29;
 /// Leaf 0xd.1 EAX: XSAVEC.
 const XSAVEC: u32 = 1 << 1;
 
-/// A vCPU's CPUID as the firmware accepts it. KVM gets the same, since it answers what the page does not hold.
+/// A vCPU's CPUID as the firmware accepts it. KVM gets the same, since it answers what the page
+/// does not hold.
 #[must_use]
 pub fn filter(entries: &[kvm_cpuid_entry2]) -> Vec<kvm_cpuid_entry2> {
     // Linux ends itself without a word when there is an XSAVE leaf without XSAVEC.

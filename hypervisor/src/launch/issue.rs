@@ -1,4 +1,5 @@
-//! Issuing a plan: the one loop over its pages, for the firmware, for the digest, for a recorder in tests.
+//! Issuing a plan: the one loop over its pages, for the firmware, for the digest, for a recorder in
+//! tests.
 
 use super::plan::{LaunchPlan, PageKind};
 use crate::config::SnpLaunch;
@@ -31,8 +32,8 @@ pub trait LaunchTarget {
     fn finish(&mut self, plan: &LaunchPlan, launch: &SnpLaunch) -> Result<(), Self::Error>;
 }
 
-/// Launches `plan` on `target`: its pages in their order, the CPUID page with `cpuid` as its contents. Gives the
-/// number of pages, each vCPU's state included.
+/// Launches `plan` on `target`: its pages in their order, the CPUID page with `cpuid` as its
+/// contents. Gives the number of pages, each vCPU's state included.
 ///
 /// # Errors
 /// The target's.

@@ -1,40 +1,23 @@
-//! What kind of kernel a file is, and where it goes.
+//! What kind of kernel a file is, what of it is staged, and the memory it runs in.
 //!
-//! The parser is the boot code's ([`casemate_kernel`]): the guest checks the image again, from the bytes it has hashed; here it
-//! tells the user what is wrong before anything is started.
+//! The parser is the boot code's ([`casemate_kernel`]): the guest checks the image again, from the
+//! bytes it has hashed; here it tells the user what is wrong before anything is started.
 
 use super::foreign::{Foreign, foreign, program};
-use casemate_kernel::{BzImage, Kernel, KernelError};
-use casemate_layout::map::HIGH_START;
+use casemate_kernel::{Elf, Kernel, KernelError, Segment};
+use casemate_layout::{KernelKind, Range, map};
 
-/// A kernel, as far as its placement needs it.
+/// A kernel, as far as a launch needs it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum KernelKind {
-    /// A bzImage with a 64-bit entry.
-    BzImage {
-        /// Bytes that the kernel needs from where it is loaded (`init_size`).
-        memory: u64,
-        /// Where it is loaded.
-        address: u64,
-        /// Bytes of the file before the protected-mode part.
-        setup: u64,
-        /// What it takes besides.
-        limits: Limits,
-    },
-    /// An ELF vmlinux.
-    Elf {
-        /// First physical address after the last segment.
-        end: u64,
-    },
-}
-
-/// What a bzImage says about the rest of its launch.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
-    /// Highest address of the initrd's last byte (`initrd_addr_max`).
-    pub initrd: u64,
-    /// Longest command line in bytes (`cmdline_size`); `None` when it does not say.
-    pub cmdline: Option<u32>,
+pub struct KernelImage {
+    /// How it is entered.
+    pub kind: KernelKind,
+    /// Whole pages that it runs in and may write before it knows the memory map.
+    pub memory: Range,
+    /// First address that no byte of its initrd may have.
+    pub initrd_limit: u64,
+    /// Longest command line in bytes (`cmdline_size`); `None` when the kernel does not say.
+    pub cmdline_limit: Option<u32>,
 }
 
 /// Why a file cannot be a guest's kernel.
@@ -46,59 +29,202 @@ pub enum KernelFault {
     /// A file of another kind.
     #[error("{0}")]
     Foreign(Foreign),
-    /// It runs nowhere but where it cannot be loaded.
-    #[error(
-        "it can only run at {address:#x}, and its file, whose {setup} bytes of set-up code lie in front, would reach \
-         below 1 MiB: use a kernel that can be relocated (CONFIG_RELOCATABLE) or one that prefers 2 MiB or higher"
-    )]
-    TooLow {
-        /// Where it runs.
-        address: u64,
-        /// Bytes of the file before the protected-mode part.
-        setup: u64,
+    /// It runs where a guest has something else.
+    #[error("it runs at {start:#x} to {end:#x}; a guest's kernel can run from 1 MiB to 3 GiB")]
+    Outside {
+        /// First byte that it uses.
+        start: u64,
+        /// What is behind the last one.
+        end: u64,
     },
+}
+
+/// The parser's answer, put into its owner's words: what a file is called says more than which field of a kernel it
+/// lacks. A set-up header counts as a kernel, whatever stands in front of it.
+fn parse(file: &[u8]) -> Result<Kernel, KernelFault> {
+    let kernel = Kernel::parse(file).map_err(|error| match (error, foreign(file)) {
+        (KernelError::NotAKernel, Some(foreign)) => KernelFault::Foreign(foreign),
+        (error, _) => error.into(),
+    })?;
+    match (&kernel, program(file)) {
+        (Kernel::Elf(_), Some(program)) => Err(KernelFault::Foreign(program)),
+        _ => Ok(kernel),
+    }
 }
 
 /// Recognises a kernel.
 ///
 /// # Errors
 /// [`KernelFault`].
-pub fn recognise(file: &[u8]) -> Result<KernelKind, KernelFault> {
-    // What a file is called by its owner says more than which field of a kernel it lacks. A set-up header counts as a
-    // kernel, whatever stands in front of it.
-    let kernel = Kernel::parse(file).map_err(|error| match (error, foreign(file)) {
-        (KernelError::NotAKernel, Some(foreign)) => KernelFault::Foreign(foreign),
-        (error, _) => error.into(),
-    })?;
-    match kernel {
-        Kernel::BzImage(image) => Ok(KernelKind::BzImage {
-            memory: image.init_size,
-            address: address(&image)?,
-            setup: image.setup_bytes,
-            limits: Limits { initrd: image.initrd_max, cmdline: image.cmdline_max },
-        }),
+pub fn recognise(file: &[u8]) -> Result<KernelImage, KernelFault> {
+    Ok(match parse(file)? {
+        Kernel::BzImage(image) => KernelImage {
+            kind: KernelKind::BzImage,
+            memory: match image.place() {
+                Ok(place) => whole_pages(place.used)?,
+                Err(_) => {
+                    let start = image.preferred;
+                    return Err(KernelFault::Outside { start, end: u64::MAX });
+                }
+            },
+            initrd_limit: image.initrd_limit(),
+            cmdline_limit: image.cmdline_max,
+        },
         Kernel::Elf(elf) => {
-            if let Some(program) = program(file) {
-                return Err(KernelFault::Foreign(program));
-            }
-            let mut end = 0;
+            let (mut start, mut end) = (u64::MAX, 0);
             for segment in elf.segments(file) {
-                end = segment?.memory.end().max(end);
+                let Segment { memory, .. } = segment?;
+                start = memory.start.min(start);
+                end = memory.end().max(end);
             }
-            Ok(KernelKind::Elf { end })
+            let memory = whole_pages(Range::between(start, end))?;
+            // An ELF file says nothing of an initrd; Linux finds one anywhere
+            // (`ext_ramdisk_image`).
+            KernelImage {
+                kind: KernelKind::Elf,
+                memory,
+                initrd_limit: map::ADDRESS_LIMIT,
+                cmdline_limit: None,
+            }
         }
+    })
+}
+
+fn whole_pages(range: Range) -> Result<Range, KernelFault> {
+    let start = range.start - range.start % map::PAGE_SIZE;
+    let end = range.end().checked_next_multiple_of(map::PAGE_SIZE);
+    // The boot code is below, and devices are above.
+    let legal = Range::between(map::HIGH_START, map::DEVICE_HOLE.start);
+    match end.map(|end| Range::between(start, end)).filter(|memory| legal.contains(*memory)) {
+        Some(memory) => Ok(memory),
+        None => Err(KernelFault::Outside { start: range.start, end: range.end() }),
     }
 }
 
-/// Where the protected-mode part is loaded: where it prefers. The boot code takes the file as one piece, so that the
-/// set-up sectors lie in front; a kernel that prefers the very start of high memory is moved up, if it lets itself.
-fn address(image: &BzImage) -> Result<u64, KernelFault> {
-    let (address, setup) = (image.preferred, image.setup_bytes);
-    if address >= HIGH_START + setup {
-        return Ok(address);
+const ELF_HEADER: usize = 64;
+const PROGRAM_HEADER: usize = 56;
+/// Contents of segments start on such a border.
+const ALIGN: usize = 64;
+
+/// What is staged, and measured, of a kernel file instead of the file itself: of an ELF file an ELF
+/// file of nothing but the segments that are loaded. None for a bzImage, which is staged as it is.
+///
+/// Symbols and debugging information, often twenty times what is loaded, are neither copied to the
+/// guest nor hashed, and a kernel that was stripped has the launch digest of the same kernel that
+/// was not.
+///
+/// # Errors
+/// [`KernelFault`].
+pub fn staged(file: &[u8]) -> Result<Option<Vec<u8>>, KernelFault> {
+    let Kernel::Elf(elf) = parse(file)? else { return Ok(None) };
+    loaded_alone(file, &elf).map(Some).ok_or(KernelError::Truncated("a segment").into())
+}
+
+/// Segments may share bytes of the file, but no memory, which ends at 3 GiB: so does what this
+/// makes of any file.
+fn loaded_alone(file: &[u8], elf: &Elf) -> Option<Vec<u8>> {
+    let segments: Vec<Segment> = elf.segments(file).collect::<Result<_, _>>().ok()?;
+    let mut out = file.get(..ELF_HEADER)?.to_vec();
+    let mut set = |at: usize, bytes: &[u8]| {
+        out.get_mut(at..at + bytes.len()).map(|to| to.copy_from_slice(bytes))
+    };
+    // Program headers follow; there are no section headers (System V ABI, ELF-64 object file
+    // format).
+    set(0x20, &(ELF_HEADER as u64).to_le_bytes())?;
+    set(0x28, &0_u64.to_le_bytes())?;
+    set(0x38, &u16::try_from(segments.len()).ok()?.to_le_bytes())?;
+    set(0x3c, &[0; 4])?;
+    let mut at = (ELF_HEADER + segments.len() * PROGRAM_HEADER).next_multiple_of(ALIGN);
+    let mut contents = Vec::new();
+    for segment in &segments {
+        let start = usize::try_from(segment.file.start).ok()?;
+        let bytes =
+            file.get(start..start.checked_add(usize::try_from(segment.file.size).ok()?)?)?;
+        // PT_LOAD, all rights: the boot code asks for neither rights nor virtual address nor
+        // alignment.
+        out.extend([1_u32, 7].iter().flat_map(|word| word.to_le_bytes()));
+        let Range { start, size } = segment.memory;
+        let numbers = [at as u64, start, start, bytes.len() as u64, size, map::PAGE_SIZE];
+        out.extend(numbers.iter().flat_map(|number| number.to_le_bytes()));
+        let end = at + bytes.len();
+        contents.push((at, bytes));
+        at = end.next_multiple_of(ALIGN);
     }
-    match image.relocatable {
-        true => Ok((HIGH_START + setup).next_multiple_of(image.alignment)),
-        false => Err(KernelFault::TooLow { address, setup }),
+    for (at, bytes) in contents {
+        out.resize(at, 0);
+        out.extend_from_slice(bytes);
+    }
+    Some(out)
+}
+
+#[cfg(test)]
+#[allow(clippy::cast_possible_truncation, reason = "tests with small numbers")]
+mod tests {
+    use super::*;
+
+    /// An ELF file whose segments are `[offset, address, bytes in the file, bytes in memory]`, and
+    /// what follows them.
+    fn elf(segments: &[[u64; 4]], size: usize) -> Vec<u8> {
+        let mut file: Vec<u8> = (0..size).map(|index| (index * 7 % 251) as u8).collect();
+        let mut put = |at: usize, bytes: &[u8]| file[at..at + bytes.len()].copy_from_slice(bytes);
+        put(0, &[0; 64]);
+        put(0, b"\x7fELF\x02\x01\x01");
+        put(0x10, &[2, 0, 62, 0, 1]);
+        put(0x18, &0x100_0000_u64.to_le_bytes());
+        put(0x20, &64_u64.to_le_bytes());
+        put(0x28, &(size as u64 - 64).to_le_bytes());
+        put(0x34, &[64, 0, 56, 0, segments.len() as u8 + 1, 0, 64, 0, 1, 0, 0, 0]);
+        // A note, which is not loaded, comes first.
+        put(64, &[4, 0, 0, 0]);
+        for (index, [offset, address, bytes, memory]) in segments.iter().enumerate() {
+            let at = 64 + 56 * (index + 1);
+            put(at, &[1, 0, 0, 0, 5, 0, 0, 0]);
+            for (field, value) in [offset, &0, address, bytes, memory].into_iter().enumerate() {
+                put(at + 8 + field * 8, &value.to_le_bytes());
+            }
+        }
+        file
+    }
+
+    const SEGMENTS: [[u64; 4]; 3] = [
+        [0x1000, 0x100_0000, 0x800, 0x3000],
+        [0x2345, 0x200_0000, 0x123, 0x1000],
+        [0x1100, 0x300_0000, 0x40, 0x40],
+    ];
+
+    #[test]
+    fn what_is_staged_of_an_elf_file_is_loaded_like_the_file_and_has_nothing_else() {
+        let whole = elf(&SEGMENTS, 1 << 20);
+        let lean = staged(&whole).unwrap().unwrap();
+        assert!(lean.len() < 0x800 + 0x123 + 0x40 + 64 * 9, "{} bytes", lean.len());
+        let (before, after) = (Elf::parse(&whole).unwrap(), Elf::parse(&lean).unwrap());
+        assert_eq!((before.entry, after.segments(&lean).count()), (after.entry, SEGMENTS.len()));
+        for (old, new) in before.segments(&whole).zip(after.segments(&lean)) {
+            let (old, new) = (old.unwrap(), new.unwrap());
+            let bytes = |file: &[u8], range: Range| {
+                file[range.start as usize..range.end() as usize].to_vec()
+            };
+            assert_eq!(old.memory, new.memory);
+            assert_eq!(bytes(&whole, old.file), bytes(&lean, new.file));
+        }
+        assert_eq!(recognise(&lean), recognise(&whole));
+    }
+
+    #[test]
+    fn a_stripped_kernel_and_the_same_with_debugging_information_are_staged_alike() {
+        let lean = staged(&elf(&SEGMENTS, 0x4000)).unwrap();
+        assert_eq!(staged(&elf(&SEGMENTS, 1 << 20)).unwrap(), lean);
+        assert_eq!(
+            staged(lean.as_ref().unwrap()).unwrap(),
+            lean,
+            "what was staged is staged as it is"
+        );
+    }
+
+    #[test]
+    fn memory_of_an_elf_kernel_is_whole_pages_from_its_first_segment_to_its_last() {
+        let image =
+            recognise(&elf(&[SEGMENTS[0], [0x1000, 0x1ff_f800, 16, 0x900]], 0x4000)).unwrap();
+        assert_eq!(image.memory, Range { start: 0x100_0000, size: 0x100_1000 });
     }
 }

@@ -12,6 +12,6 @@ mod plan_bytes;
 mod vcpu_state;
 
 pub use linux::LaunchError;
-pub use plan::{LaunchPlan, Outline, PageKind, PlanError};
+pub use plan::{FileHashes, LaunchPlan, Outline, PageKind, PlanError};
 pub use plan_bytes::PlanBytesError;
-pub use vcpu_state::BootState;
+pub use vcpu_state::{BootState, parked};

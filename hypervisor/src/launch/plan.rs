@@ -1,8 +1,8 @@
 //! The launch plan: the only description of what is in guest memory at the first instruction.
 //!
-//! It is built from the configuration alone and issued as it stands, so that what is predicted and what is
-//! launched cannot differ. Pages are ordered, since their order is measured; staging is what the host puts into
-//! shared memory and the boot code checks, so it is not.
+//! It is built from the configuration alone and issued as it stands, so that what is predicted and
+//! what is launched cannot differ. Pages are ordered, since their order is measured; staging is
+//! what the host puts into shared memory and the boot code checks, so it is not.
 
 use super::vcpu_state::{BootState, vcpu_states};
 use crate::config::SnpLaunch;
@@ -62,10 +62,8 @@ pub struct Staged {
     pub gpa: u64,
     /// Bytes.
     pub size: u64,
-    /// Contents; empty where only an [`Outline`] was given, which the boot code would refuse.
+    /// Contents.
     pub bytes: Vec<u8>,
-    /// Their SHA-256.
-    pub sha256: [u8; 32],
 }
 
 /// What measuring needs of a file that is staged.
@@ -77,30 +75,24 @@ pub struct Outline {
     pub sha256: [u8; 32],
 }
 
-/// Something to be staged.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Contents {
-    /// To be launched.
-    Whole(Vec<u8>),
-    /// To be measured only.
-    Outline(Outline),
-}
-
-impl Contents {
-    /// Bytes.
+impl Outline {
+    /// Of these bytes, hashed with the processor's SHA extensions: an initrd can be large.
     #[must_use]
-    pub fn size(&self) -> u64 {
-        match self {
-            Self::Whole(bytes) => bytes.len() as u64,
-            Self::Outline(outline) => outline.size,
-        }
+    pub fn of(bytes: &[u8]) -> Self {
+        let mut sha256 = [0; 32];
+        sha256.copy_from_slice(digest(&SHA256, bytes).as_ref());
+        Self { size: bytes.len() as u64, sha256 }
     }
 }
 
-impl From<Vec<u8>> for Contents {
-    fn from(bytes: Vec<u8>) -> Self {
-        Self::Whole(bytes)
-    }
+/// SHA-256 of the files as the user has them: what a policy is asked about. What is staged, and
+/// measured, of an ELF kernel is less ([`super::kernel::staged`]).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct FileHashes {
+    /// The kernel's.
+    pub kernel: [u8; 32],
+    /// The initrd's; zeros without one.
+    pub initrd: [u8; 32],
 }
 
 /// Why a plan cannot be made.
@@ -139,6 +131,8 @@ pub struct LaunchPlan {
     pub boot: BootState,
     /// SEV-SNP launch parameters; None for a plain VM.
     pub snp: Option<SnpLaunch>,
+    /// The files that it was made from.
+    pub files: FileHashes,
     /// What a confidential VM starts with as shared memory; all other RAM is private.
     pub shared: Vec<GpaRange>,
     pages: Vec<PlannedPages>,
@@ -154,6 +148,7 @@ impl LaunchPlan {
             vcpus,
             boot,
             snp: None,
+            files: FileHashes::default(),
             shared: Vec::new(),
             pages: Vec::new(),
             staging: Vec::new(),
@@ -186,25 +181,10 @@ impl LaunchPlan {
     ///
     /// # Errors
     /// [`PlanError`] when they are not RAM or overlap what is there.
-    pub fn stage(
-        &mut self,
-        what: &'static str,
-        gpa: u64,
-        contents: impl Into<Contents>,
-    ) -> Result<(), PlanError> {
-        let contents = contents.into();
-        let size = contents.size();
+    pub fn stage(&mut self, what: &'static str, gpa: u64, bytes: Vec<u8>) -> Result<(), PlanError> {
+        let size = bytes.len() as u64;
         self.claim(what, gpa, size)?;
-        let (bytes, sha256) = match contents {
-            Contents::Outline(outline) => (Vec::new(), outline.sha256),
-            Contents::Whole(bytes) => {
-                // With the processor's SHA extensions: an initrd can be large.
-                let mut sha256 = [0; 32];
-                sha256.copy_from_slice(digest(&SHA256, &bytes).as_ref());
-                (bytes, sha256)
-            }
-        };
-        self.staging.push(Staged { what, gpa, size, bytes, sha256 });
+        self.staging.push(Staged { what, gpa, size, bytes });
         Ok(())
     }
 

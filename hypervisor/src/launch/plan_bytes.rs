@@ -1,15 +1,16 @@
 //! A plan as bytes: the same plan gives the same bytes, and bytes decode to one plan or to none.
 //!
-//! For keeping a plan and measuring it elsewhere (`casemate measure --save-plan`, `--plan`). What a launch takes from the
-//! run, not from the configuration, is left out: the policy's limits and certificates.
+//! For keeping a plan and measuring it elsewhere (`casemate measure --save-plan`, `--plan`). What a
+//! launch takes from the run, not from the configuration, is left out: the policy's limits and
+//! certificates.
 
-use super::plan::{LaunchPlan, PageKind, PlanError};
+use super::plan::{FileHashes, LaunchPlan, PageKind, PlanError};
 use super::vcpu_state::BootState;
 use crate::config::MAX_VCPUS;
 use crate::config::{ID_AUTH_SIZE, ID_BLOCK_SIZE, IdBlock, SnpLaunch, strict_page_limits};
 use crate::memory::{GpaRange, RamMap, RangeError};
 
-const MAGIC: &[u8; 16] = b"casemate plan 1\n";
+const MAGIC: &[u8; 16] = b"casemate plan 2\n";
 /// Parts, and shared ranges, of any plan.
 const MAX_PARTS: u32 = 64;
 
@@ -37,9 +38,9 @@ pub enum PlanBytesError {
 }
 
 /// Names of parts; what is not among them becomes the first.
-const NAMES: [&str; 10] = [
+const NAMES: [&str; 11] = [
     "other",
-    "first page tables",
+    "first page table",
     "parameters",
     "CPUID page",
     "secrets page",
@@ -48,6 +49,7 @@ const NAMES: [&str; 10] = [
     "initrd",
     "command line",
     "ACPI tables",
+    "memory map",
 ];
 const KINDS: [PageKind; 5] =
     [PageKind::Normal, PageKind::Zero, PageKind::Unmeasured, PageKind::Secrets, PageKind::Cpuid];
@@ -146,6 +148,8 @@ impl LaunchPlan {
             to.u64(staged.gpa);
             to.bytes(&staged.bytes);
         }
+        to.0.extend(self.files.kernel);
+        to.0.extend(self.files.initrd);
         to.0
     }
 
@@ -193,6 +197,7 @@ impl LaunchPlan {
             let gpa = from.u64("address of a part")?;
             plan.stage(what, gpa, from.bytes("contents of a part")?)?;
         }
+        plan.files = FileHashes { kernel: from.array("hashes")?, initrd: from.array("hashes")? };
         match from.0.len() {
             0 => Ok(plan),
             rest => Err(PlanBytesError::Rest(rest)),
@@ -267,6 +272,7 @@ mod tests {
         plan.add_pages("boot code", PageKind::Normal, 0x1_0000, vec![5; 5000]).unwrap();
         plan.add_pages("CPUID page", PageKind::Cpuid, 0x5000, Vec::new()).unwrap();
         plan.stage("kernel", 0x20_0000, vec![8; 300]).unwrap();
+        plan.files = FileHashes { kernel: [3; 32], initrd: [4; 32] };
         plan
     }
 

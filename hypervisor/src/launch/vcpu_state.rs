@@ -1,10 +1,12 @@
-//! The registers that each vCPU of a plan starts with: one description, for the launch digest and for KVM.
+//! The registers that each vCPU of a plan starts with: one description, for the launch digest and
+//! for KVM.
 //!
-//! They are written down in the form in which the processor measures them ([`VcpuState`]); `kvm` translates that into
-//! KVM's structures. Were it the other way round, a register that KVM is told and the digest is not would show only on
-//! the day a launch fails.
+//! They are written down in the form in which the processor measures them ([`VcpuState`]); `kvm`
+//! translates that into KVM's structures. Were it the other way round, a register that KVM is told
+//! and the digest is not would show only on the day a launch fails.
 
 use casemate_attestation::digest::{Segment, VcpuState};
+use casemate_layout::map;
 
 /// Where and how the boot processor starts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
@@ -26,8 +28,8 @@ const CR4: u64 = 0x0000_0620;
 /// LME, LMA, NXE. SVME is KVM's own business and must not be set by user space.
 const EFER: u64 = 0x0000_0d00;
 
-/// Flat segments as a VMCB holds them (AMD 24593, appendix B); nothing loads them from a table before the guest has its
-/// own. Attributes: type 3:0, S 4, P 7, L 9, D/B 10, G 11.
+/// Flat segments as a VMCB holds them (AMD 24593, appendix B); nothing loads them from a table
+/// before the guest has its own. Attributes: type 3:0, S 4, P 7, L 9, D/B 10, G 11.
 const CODE: Segment = Segment::new(0x08, 0xa9b, 0xffff_ffff, 0);
 const DATA: Segment = Segment::new(0x10, 0xc93, 0xffff_ffff, 0);
 const TASK: Segment = Segment::new(0, 0x8b, 0xffff, 0);
@@ -36,8 +38,7 @@ const LDT: Segment = Segment::new(0, 0x82, 0xffff, 0);
 const NO_TABLE: Segment = Segment::new(0, 0, 0, 0);
 
 impl BootState {
-    /// All registers of the boot processor. KVM's reset leaves 0x600 in RDX, a processor signature, which would make the
-    /// digest depend on the host: it is zero.
+    /// All registers of the boot processor. RDX is zero as in [`parked`].
     #[must_use]
     pub fn registers(&self) -> VcpuState {
         VcpuState {
@@ -58,18 +59,154 @@ impl BootState {
             rip: self.rip,
             rsp: self.rsp,
             rsi: self.rsi,
-            ..parked()
+            rdx: 0,
+            ..VcpuState::kvm_reset()
         }
     }
 }
 
-/// KVM's reset state with RDX 0: what every vCPU but the first is launched with.
-fn parked() -> VcpuState {
-    VcpuState { rdx: 0, ..VcpuState::kvm_reset() }
+/// Present segments of one byte in a page that nobody ever makes valid.
+const STUCK_CODE: Segment = Segment::new(0, 0x9b, 0, map::PARKED.start);
+const STUCK_DATA: Segment = Segment::new(0, 0x93, 0, map::PARKED.start);
+const STUCK_TASK: Segment = Segment::new(0, 0x8b, 0, map::PARKED.start);
+const STUCK_LDT: Segment = Segment::new(0, 0x82, 0, map::PARKED.start);
+/// Beyond the limit of [`STUCK_CODE`], and with its base still in [`map::PARKED`].
+const STUCK_RIP: u64 = 0xff0;
+
+/// What every vCPU but the first is launched with: a state that leads nowhere.
+///
+/// KVM launches, and the firmware measures, a state for each vCPU, and the host can run it whenever
+/// it likes, for as long as the guest lives; that KVM holds the vCPU back is the host's good will.
+/// A Linux guest never uses it: it makes a state of its own for each processor that it starts (GHCB
+/// AP creation, `wakeup_cpu_via_vmgexit` in Linux). The reset state that KVM leaves there has an
+/// interrupt table in page 0 and a stack below 64 KiB, so that one injected event would run
+/// whatever bytes these pages hold by then, as 16-bit code with all the guest's rights.
+///
+/// Here three things each suffice. The instruction pointer is beyond the code segment's limit, so
+/// no instruction is ever fetched: #GP. The interrupt table has limit 0, so neither that nor any
+/// other event has a vector: it becomes a double fault, which has none either, and the processor
+/// shuts down. And code and stack are in a page that neither boot code nor Linux ever accepts, so
+/// that even without limits every access would fault, and nothing be written. Shutdown ends the VM,
+/// as the host can at any time.
+///
+/// RDX is 0, where KVM's reset leaves a processor signature, which would make the digest depend on
+/// the host.
+#[must_use]
+pub fn parked() -> VcpuState {
+    VcpuState {
+        rdx: 0,
+        rip: STUCK_RIP,
+        cs: STUCK_CODE,
+        ss: STUCK_DATA,
+        ds: STUCK_DATA,
+        es: STUCK_DATA,
+        fs: STUCK_DATA,
+        gs: STUCK_DATA,
+        tr: STUCK_TASK,
+        ldtr: STUCK_LDT,
+        gdtr: NO_TABLE,
+        idtr: NO_TABLE,
+        ..VcpuState::kvm_reset()
+    }
 }
 
 /// The state of each of `vcpus` vCPUs, in order, as an SNP launch measures it.
 pub fn vcpu_states(boot: &BootState, vcpus: u32) -> impl Iterator<Item = VcpuState> + use<> {
     let boot = boot.registers();
     std::iter::once(boot).chain(std::iter::repeat(parked())).take(vcpus as usize)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a processor in this state does before its first instruction: fetches it, or takes
+    /// `event`, a vector. By the processor's own rules for real mode (AMD64 APM volume 2,
+    /// "Real-Mode Interrupt Control Transfers" and "Segment-Limit Checks"): a MODEL, written from
+    /// the manual, of no more than the two.
+    #[derive(Debug, PartialEq, Eq)]
+    enum First {
+        Fetches(u64),
+        /// Runs the handler whose vector lies here, after a push to this address.
+        Handles {
+            vector_at: u64,
+            pushes_at: u64,
+        },
+        ShutsDown,
+    }
+
+    const GENERAL_PROTECTION: u8 = 13;
+    const DOUBLE_FAULT: u8 = 8;
+
+    fn first(state: &VcpuState, event: Option<u8>) -> First {
+        assert_eq!((state.cr0 & 1, state.efer, state.rflags), (0, 0, 2), "not real mode");
+        match event {
+            None if state.rip > u64::from(state.cs.limit) => first(state, Some(GENERAL_PROTECTION)),
+            None => First::Fetches(state.cs.base + state.rip),
+            Some(vector) => {
+                let entry = u64::from(vector) * 4;
+                let has_vector = entry + 3 <= u64::from(state.idtr.limit);
+                let top = state.rsp.wrapping_sub(2) & 0xffff;
+                let has_stack = top < u64::from(state.ss.limit);
+                match (has_vector && has_stack, vector) {
+                    (true, _) => First::Handles {
+                        vector_at: state.idtr.base + entry,
+                        pushes_at: state.ss.base + top,
+                    },
+                    (false, DOUBLE_FAULT) => First::ShutsDown,
+                    (false, _) => first(state, Some(DOUBLE_FAULT)),
+                }
+            }
+        }
+    }
+
+    /// Protects: a host that runs a processor which the guest never started gets nothing but an
+    /// end. It cannot tell what a processor does that breaks its manual's rules.
+    #[test]
+    fn no_instruction_and_no_event_leads_anywhere_from_the_state_of_a_parked_processor() {
+        let state = parked();
+        assert_eq!(first(&state, None), First::ShutsDown);
+        for vector in 0..=u8::MAX {
+            assert_eq!(first(&state, Some(vector)), First::ShutsDown, "vector {vector}");
+        }
+    }
+
+    /// Each of the three reasons is enough: without the limits everything is in the page that
+    /// nobody accepts.
+    #[test]
+    fn without_its_limits_a_parked_processor_touches_nothing_but_the_page_that_nobody_accepts() {
+        let mut state = parked();
+        let inside = |at: u64| at >= map::PARKED.start && at < map::PARKED.end();
+        state.cs.limit = 0xffff;
+        match first(&state, None) {
+            First::Fetches(at) => assert!(inside(at), "{at:#x}"),
+            other => panic!("{other:?}"),
+        }
+        for segment in [state.cs, state.ss, state.ds, state.es, state.fs, state.gs, state.tr] {
+            assert_eq!((segment.base, segment.attributes & 0x80), (map::PARKED.start, 0x80));
+        }
+        assert!(!map::PARKED.overlaps(map::HOST_MAP) && map::VIDEO.contains(map::PARKED));
+    }
+
+    /// What was there before, to show that the model can tell: KVM's reset state has a vector for
+    /// everything, and pushes into low memory.
+    #[test]
+    fn the_reset_state_would_have_led_into_low_memory() {
+        let reset = VcpuState::kvm_reset();
+        for vector in 0..=u8::MAX {
+            assert!(matches!(
+                first(&reset, Some(vector)),
+                First::Handles { vector_at: 0..0x400, pushes_at: 0xfffe }
+            ));
+        }
+    }
+
+    #[test]
+    fn all_processors_but_the_first_have_the_same_state() {
+        let boot = BootState { rip: 1, rsp: 2, rsi: 3, cr3: 4 };
+        let states: Vec<_> = vcpu_states(&boot, 5).collect();
+        assert_eq!((states.len(), states[0].rip), (5, 1));
+        assert!(states[1..].iter().all(|state| *state == parked()));
+        assert_eq!((states[0].rdx, states[1].rdx), (0, 0), "a host's signature");
+    }
 }

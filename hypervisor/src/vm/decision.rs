@@ -139,20 +139,13 @@ fn open_log(file: LogFile) -> Result<DecisionLog, LogError> {
 
 fn launch_facts(config: &VmConfig, plan: &LaunchPlan) -> Facts {
     let user = format!("uid-{}", rustix::process::getuid().as_raw());
-    let mut facts = Facts::new()
+    let facts = Facts::new()
         .text(Key::LaunchProtection, &config.protection.to_string())
         .text(Key::LaunchTenant, &user)
         .command_line(&config.cmdline)
-        // Without an initrd the policy's word for it is `unset`.
-        .bytes(Key::LaunchInitrd, &[0; 32]);
-    for staged in plan.staging() {
-        let key = match staged.what {
-            "kernel" => Key::LaunchKernel,
-            "initrd" => Key::LaunchInitrd,
-            _ => continue,
-        };
-        facts = facts.bytes(key, &staged.sha256);
-    }
+        .bytes(Key::LaunchKernel, &plan.files.kernel)
+        // Without an initrd the policy's word for it is `unset`: zeros.
+        .bytes(Key::LaunchInitrd, &plan.files.initrd);
     match (&plan.snp, measure(plan)) {
         (Some(launch), Some(measurement)) => {
             snp_facts(facts.bytes(Key::LaunchMeasurement, &measurement.digest), launch)

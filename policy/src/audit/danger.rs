@@ -159,7 +159,7 @@ impl<'p> Ask<'p> {
         let with = |element: Fact| {
             let mut list = base.clone();
             list.push(element);
-            Fact::List(list)
+            wanted.whole(Fact::List(list))
         };
         candidates.into_iter().map(with).find(|list| wanted.fits(list))
     }

@@ -21,6 +21,7 @@ pub use rego::rego;
 pub use rego_input::rego_input;
 
 use crate::cmdline::CommandLine;
+use crate::fact::view;
 use crate::fields::{BitNames, Field, Key, Kind};
 use crate::render;
 
@@ -77,7 +78,7 @@ fn view_path(key: Key, kind: Kind) -> String {
 
 /// Each view of a command line with its path.
 fn views(key: Key, line: &CommandLine) -> impl Iterator<Item = (String, &[Box<str>])> {
-    VIEWS.iter().map(move |(kind, _)| (view_path(key, *kind), line.view(*kind)))
+    VIEWS.iter().map(move |(kind, _)| (view_path(key, *kind), view(line, *kind)))
 }
 
 /// Every bit of a mask by name, as the exports write it.

@@ -1,7 +1,7 @@
 //! `[attestation]`: what a verified report must show.
 
 use super::launch::{GUEST_POLICY, STRICT_GUEST_POLICY};
-use super::{BitNames, Enforcer, Field, Key, Kind, NOTHING, field};
+use super::{ANY, BitNames, Enforcer, Field, Key, Kind, NOTHING, field};
 use crate::lattice::Tcb;
 
 const BY: &str = Enforcer::Verifier.text();
@@ -291,6 +291,51 @@ pub(super) const ATTESTATION: &[Field] = &[
             "Labels of what REPORT_DATA was made for.",
             BY,
             "A report made for another purpose by any program of the guest is replayed here.",
+        ],
+    ),
+    field(
+        "attestation.azure_ak",
+        Key::AzureAk,
+        Kind::BytesAllowed(32),
+        [
+            ANY,
+            "Attestation keys of Azure vTPMs, by SHA-256 of the SubjectPublicKeyInfo. A rule refuses reports \
+             without Azure's claims.",
+            BY,
+            "The quote of any VM's vTPM is taken.",
+        ],
+    ),
+    field(
+        "attestation.azure_vm_id",
+        Key::AzureVmId,
+        Kind::NAMES,
+        [
+            ANY,
+            "`vmUniqueId` of Azure's claims, in lower case. A rule refuses reports without them.",
+            BY,
+            "Another VM of the same image answers.",
+        ],
+    ),
+    field(
+        "attestation.azure_secure_boot",
+        Key::AzureSecureBoot,
+        Kind::Flag,
+        [
+            ANY,
+            "Secure boot, by Azure's claims. A rule refuses reports without them.",
+            BY,
+            "The paravisor starts a boot loader that nobody signed.",
+        ],
+    ),
+    field(
+        "attestation.azure_pcrs",
+        Key::AzurePcrs,
+        Kind::NamesRequired,
+        [
+            "[]",
+            "Values that registers of the vTPM's verified quote must have, as `7=<64 hexadecimal digits, lower case>`.",
+            BY,
+            "The measurement is the paravisor's alone: what it started is in these registers.",
         ],
     ),
 ];

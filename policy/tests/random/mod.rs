@@ -56,6 +56,26 @@ impl Random {
 
 const TEXTS: [&str; 7] = ["a", "b", "ab", "abc", "ba", "a*b", "ü"];
 const PATTERNS: [&str; 8] = ["a", "b", "ab", "a*", "ab*", "b*", "abc*", "ü"];
+/// Pieces of command lines. Some are words that the policies know, in every way to write them; others end the kernel's
+/// parameters, override, or hold what follows.
+const PIECES: [&str; 16] = [
+    "a",
+    "b",
+    "ab",
+    "\"a\"",
+    "a\"b\"",
+    "x=\"a b\"",
+    "--",
+    "a-b=1",
+    "a_b=1",
+    "a_b=2",
+    "ro",
+    "rw",
+    "tsx=on",
+    "tsx=\"on\"",
+    "\"a",
+    "abc",
+];
 /// Names of secrets, and one that is none.
 const RESOURCES: [&str; 7] =
     ["a/x/y", "b/x/y", "ab/x/y", "ab/c/d", "ba/x/y", "a/../b/x/y", "c/d/e"];
@@ -114,7 +134,7 @@ pub fn rule_text(kind: Kind, r: &mut Random) -> String {
             list(r.some(&all.iter().map(String::as_str).collect::<Vec<_>>()))
         }
         Kind::Names { .. } | Kind::NamesForbidden => list(r.some(&PATTERNS)),
-        Kind::NamesRequired if r.chance(40) => list(r.some(&["a", "b"])),
+        Kind::NamesRequired if r.chance(40) => list(r.some(&["a", "b", "a-b=1", "ro", "tsx=on"])),
         Kind::NamesRequired => "[]".into(),
         Kind::Roots => list(r.some(&ROOTS)),
         Kind::Bits(bits) => {
@@ -269,6 +289,10 @@ fn one(key: Key, r: &mut Random) -> Fact {
 
 /// A random fact under the key.
 pub fn fact(key: Key, r: &mut Random) -> Fact {
+    if key == Key::LaunchCmdline {
+        let pieces: Vec<&str> = (0..r.below(4)).map(|_| r.pick(&PIECES)).collect();
+        return Facts::new().command_line(&pieces.join(" ")).get(key).unwrap().clone();
+    }
     if key.kind().is_list() {
         Fact::List((0..r.below(3)).map(|_| one(key, r)).collect())
     } else {

@@ -6,6 +6,12 @@ done
 echo "guest: task $task, input $(cat /casemate/input)"
 case $task in
 hello) ;;
+args)
+	# As bytes in hexadecimal: a word may have any.
+	busybox mount -t sysfs none /sys 2>/dev/null
+	for file in /proc/cmdline /proc/1/cmdline /proc/1/environ /sys/module/firmware_class/parameters/path; do
+		echo "guest: bytes of $file: $(busybox hexdump -v -e '1/1 "%02x"' "$file")."
+	done ;;
 five) exit 5 ;;
 cpus) echo "guest: $(grep -c ^processor /proc/cpuinfo) processors" ;;
 echo)

@@ -101,7 +101,7 @@ pub fn good_plan(memory: &str, kernel: Vec<u8>) -> LaunchPlan {
     changed(&plan, |what, bytes| {
         if what == "parameters" {
             let mut params = Params::decode(bytes.first_chunk().unwrap()).unwrap();
-            params.flags.sha_extensions = false;
+            params.sha_extensions = false;
             *bytes = params.encode().to_vec();
         }
     })

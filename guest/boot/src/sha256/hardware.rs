@@ -1,7 +1,8 @@
-//! The compression function with the SHA extensions (Intel SDM volume 2, SHA256RNDS2, SHA256MSG1, SHA256MSG2).
+//! The compression function with the SHA extensions (Intel SDM volume 2, SHA256RNDS2, SHA256MSG1,
+//! SHA256MSG2).
 //!
-//! In assembly, since the image is compiled without vector registers: `casemate_sha256_blocks` is the only function
-//! of the image that has any.
+//! In assembly, since the image is compiled without vector registers: `casemate_sha256_blocks` is
+//! the only function of the image that has any.
 #![allow(unsafe_code, reason = "one call of the assembly below")]
 
 use super::{BLOCK, Extensions};
@@ -12,27 +13,20 @@ unsafe extern "sysv64" {
 }
 
 pub(super) fn compress(_: Extensions, state: &mut [u32; 8], blocks: &[[u8; BLOCK]]) {
-    // SAFETY: the pointers are valid for 8 words and `blocks.len()` blocks; `Extensions` proves the instructions work.
+    // SAFETY: the pointers are valid for 8 words and `blocks.len()` blocks; `Extensions` proves the
+    // instructions work.
     unsafe { casemate_sha256_blocks(state.as_mut_ptr(), blocks.as_ptr().cast(), blocks.len()) }
 }
 
-// Registers: xmm1 = ABEF, xmm2 = CDGH, xmm3 to xmm6 = sixteen words of the schedule, xmm0 = words plus constants,
-// xmm7 = scratch, xmm8 = byte order, xmm9 and xmm10 = state before the block; rdi state, rsi blocks, rdx count, rax constants.
+// Registers: xmm1 = ABEF, xmm2 = CDGH, xmm3 to xmm6 = sixteen words of the schedule, xmm0 = words
+// plus constants, xmm7 = scratch, xmm8 = byte order, xmm9 and xmm10 = state before the block; rdi
+// state, rsi blocks, rdx count, rax constants.
 core::arch::global_asm!(
     r#"
     .pushsection .rodata.casemate_sha256, "a", @progbits
     .balign 16
 casemate_sha256_order:
     .byte 3, 2, 1, 0, 7, 6, 5, 4, 11, 10, 9, 8, 15, 14, 13, 12
-casemate_sha256_constants:
-    .long 0x428a2f98, 0x71374491, 0xb5c0fbcf, 0xe9b5dba5, 0x3956c25b, 0x59f111f1, 0x923f82a4, 0xab1c5ed5
-    .long 0xd807aa98, 0x12835b01, 0x243185be, 0x550c7dc3, 0x72be5d74, 0x80deb1fe, 0x9bdc06a7, 0xc19bf174
-    .long 0xe49b69c1, 0xefbe4786, 0x0fc19dc6, 0x240ca1cc, 0x2de92c6f, 0x4a7484aa, 0x5cb0a9dc, 0x76f988da
-    .long 0x983e5152, 0xa831c66d, 0xb00327c8, 0xbf597fc7, 0xc6e00bf3, 0xd5a79147, 0x06ca6351, 0x14292967
-    .long 0x27b70a85, 0x2e1b2138, 0x4d2c6dfc, 0x53380d13, 0x650a7354, 0x766a0abb, 0x81c2c92e, 0x92722c85
-    .long 0xa2bfe8a1, 0xa81a664b, 0xc24b8b70, 0xc76c51a3, 0xd192e819, 0xd6990624, 0xf40e3585, 0x106aa070
-    .long 0x19a4c116, 0x1e376c08, 0x2748774c, 0x34b0bcb5, 0x391c0cb3, 0x4ed8aa4a, 0x5b9cca4f, 0x682e6ff3
-    .long 0x748f82ee, 0x78a5636f, 0x84c87814, 0x8cc70208, 0x90befffa, 0xa4506ceb, 0xbef9a3f7, 0xc67178f2
     .popsection
 
     # Four rounds with words in \w and the constants at \k.
@@ -73,7 +67,7 @@ casemate_sha256_constants:
 casemate_sha256_blocks:
     test rdx, rdx
     jz 3f
-    lea rax, [rip + casemate_sha256_constants]
+    lea rax, [rip + {constants}]
     movdqa xmm8, xmmword ptr [rip + casemate_sha256_order]
     movdqu xmm1, xmmword ptr [rdi]
     movdqu xmm2, xmmword ptr [rdi + 16]
@@ -112,5 +106,6 @@ casemate_sha256_blocks:
     ret
     .size casemate_sha256_blocks, . - casemate_sha256_blocks
     .popsection
-    "#
+    "#,
+    constants = sym super::software::K,
 );

@@ -2,8 +2,12 @@
 
 use super::BLOCK;
 
-/// Cube roots of the first 64 primes.
-pub(super) const K: [u32; 64] = [
+/// Aligned as instructions on 16 bytes of memory want it.
+#[repr(C, align(16))]
+pub(super) struct Constants([u32; 64]);
+
+/// Cube roots of the first 64 primes. A static, so that both halves use the same 256 bytes.
+pub(super) static K: Constants = Constants([
     0x428a_2f98,
     0x7137_4491,
     0xb5c0_fbcf,
@@ -68,58 +72,49 @@ pub(super) const K: [u32; 64] = [
     0xa450_6ceb,
     0xbef9_a3f7,
     0xc671_78f2,
-];
+]);
 
+/// One loop of 64 rounds with the schedule in a ring of sixteen words: about half as fast as with
+/// its rounds unrolled, at a quarter of the bytes, which are measured. Every processor with SNP has
+/// the SHA extensions.
 pub(super) fn compress(state: &mut [u32; 8], blocks: &[[u8; BLOCK]]) {
     for block in blocks {
-        let mut w = [0; 16];
-        for (word, bytes) in w.iter_mut().zip(block.as_chunks().0) {
+        let mut ring = [0; 16];
+        for (word, bytes) in ring.iter_mut().zip(block.as_chunks().0) {
             *word = u32::from_be_bytes(*bytes);
         }
-        let mut s = *state;
-        let (groups, _) = K.as_chunks::<16>();
-        for (index, k) in groups.iter().enumerate() {
-            if index != 0 {
-                w = next_words(w);
-            }
-            s = sixteen_rounds(s, &w, k);
+        let [mut a, mut b, mut c, mut d, mut e, mut f, mut g, mut h] = *state;
+        for (round, constant) in K.0.iter().enumerate() {
+            let word = next_word(&mut ring, round);
+            let s1 = e.rotate_right(6) ^ e.rotate_right(11) ^ e.rotate_right(25);
+            let choice = (e & f) ^ (!e & g);
+            let t1 =
+                h.wrapping_add(s1).wrapping_add(choice).wrapping_add(*constant).wrapping_add(word);
+            let s0 = a.rotate_right(2) ^ a.rotate_right(13) ^ a.rotate_right(22);
+            let majority = (a & b) ^ (a & c) ^ (b & c);
+            let t2 = s0.wrapping_add(majority);
+            (h, g, f, e) = (g, f, e, d.wrapping_add(t1));
+            (d, c, b, a) = (c, b, a, t1.wrapping_add(t2));
         }
-        for (sum, part) in state.iter_mut().zip(s) {
+        for (sum, part) in state.iter_mut().zip([a, b, c, d, e, f, g, h]) {
             *sum = sum.wrapping_add(part);
         }
     }
 }
 
-/// Words t to t+15 of the schedule from the sixteen before.
+/// Word `round` of the schedule. It takes the place, in the ring, of the word sixteen rounds
+/// before.
+#[allow(clippy::indexing_slicing, reason = "every index is taken modulo the length")]
 #[inline(always)]
-fn next_words(mut w: [u32; 16]) -> [u32; 16] {
-    macro_rules! word {
-        ($($t:literal $t1:literal $t9:literal $t14:literal),*) => {$(
-            let s0 = w[$t1].rotate_right(7) ^ w[$t1].rotate_right(18) ^ (w[$t1] >> 3);
-            let s1 = w[$t14].rotate_right(17) ^ w[$t14].rotate_right(19) ^ (w[$t14] >> 10);
-            w[$t] = w[$t].wrapping_add(s0).wrapping_add(w[$t9]).wrapping_add(s1);
-        )*};
+fn next_word(ring: &mut [u32; 16], round: usize) -> u32 {
+    let at = |back: usize| ring[round.wrapping_sub(back) % 16];
+    let mut word = at(16);
+    if round >= 16 {
+        let (w15, w2) = (at(15), at(2));
+        let s0 = w15.rotate_right(7) ^ w15.rotate_right(18) ^ (w15 >> 3);
+        let s1 = w2.rotate_right(17) ^ w2.rotate_right(19) ^ (w2 >> 10);
+        word = word.wrapping_add(s0).wrapping_add(at(7)).wrapping_add(s1);
+        ring[round % 16] = word;
     }
-    word!(
-        0 1 9 14, 1 2 10 15, 2 3 11 0, 3 4 12 1, 4 5 13 2, 5 6 14 3, 6 7 15 4, 7 8 0 5,
-        8 9 1 6, 9 10 2 7, 10 11 3 8, 11 12 4 9, 12 13 5 10, 13 14 6 11, 14 15 7 12, 15 0 8 13
-    );
-    w
-}
-
-#[inline(always)]
-fn sixteen_rounds(state: [u32; 8], words: &[u32; 16], constants: &[u32; 16]) -> [u32; 8] {
-    let [mut a, mut b, mut c, mut d, mut e, mut f, mut g, mut h] = state;
-    for (word, constant) in words.iter().zip(constants) {
-        let s1 = e.rotate_right(6) ^ e.rotate_right(11) ^ e.rotate_right(25);
-        let choice = (e & f) ^ (!e & g);
-        let t1 =
-            h.wrapping_add(s1).wrapping_add(choice).wrapping_add(*constant).wrapping_add(*word);
-        let s0 = a.rotate_right(2) ^ a.rotate_right(13) ^ a.rotate_right(22);
-        let majority = (a & b) ^ (a & c) ^ (b & c);
-        let t2 = s0.wrapping_add(majority);
-        (h, g, f, e) = (g, f, e, d.wrapping_add(t1));
-        (d, c, b, a) = (c, b, a, t1.wrapping_add(t2));
-    }
-    [a, b, c, d, e, f, g, h]
+    word
 }

@@ -1,17 +1,24 @@
-//! A small guest for the model: kernel, initrd, command line, tables, and the launch that brings them.
+//! A small guest for the model: kernel, initrd, command line, tables, and the launch that brings
+//! them.
 
 use super::Model;
 use casemate_boot::sha256::{Engine, sha256};
-use casemate_layout::{Blob, Flags, KernelKind, Mode, Params, Range, Ranges, map, paging, ports};
+use casemate_layout::{
+    Blob, KernelKind, MemoryMap, Mode, Params, Places, Range, Ranges, map, paging, ports,
+};
 
 pub const MIB: u64 = 1 << 20;
 /// Low RAM; high RAM begins at 4 GiB.
 pub const LOW: Range = Range { start: 0, size: 8 * MIB };
-pub const HIGH: Range = Range { start: 4096 * MIB, size: 2 * MIB };
-pub const STAGING: Range = Range { start: 6 * MIB, size: MIB };
-pub const KERNEL_AT: u64 = 2 * MIB - SETUP;
-pub const INITRD_AT: u64 = 5 * MIB;
-const SETUP: u64 = 1024;
+pub const HIGH: Range = Range { start: 4096 * MIB, size: 4 * MIB };
+/// Where the rule puts things in that memory.
+pub const STAGING: Range = Range { start: 4098 * MIB, size: 2 * MIB };
+pub const KERNEL: Range = Range { start: 2 * MIB, size: 2 * MIB };
+pub const KERNEL_FILE_AT: u64 = 4 * MIB;
+pub const INITRD_AT: u64 = 8 * MIB - 0x3000;
+pub const INITRD_LIMIT: u64 = 1 << 46;
+/// Bytes of [`bzimage`] before the protected-mode part.
+pub const SETUP: usize = 1024;
 pub const C_BIT: u8 = 51;
 
 /// A bzImage with a header that passes and code that is noise.
@@ -72,65 +79,92 @@ pub fn initrd() -> Vec<u8> {
 
 pub const CMDLINE: &[u8] = b"console=ttyS0 quiet";
 
-/// Parameters and staging contents of a good launch.
-pub fn launch(mode: Mode, kernel: &[u8]) -> (Params, Vec<u8>) {
-    let mut staging = vec![0; usize::try_from(STAGING.size).unwrap()];
-    let mut at = 0;
-    let mut stage = |bytes: &[u8], destination: u64| {
-        staging[at..at + bytes.len()].copy_from_slice(bytes);
-        let staged = Range { start: STAGING.start + at as u64, size: bytes.len() as u64 };
-        at += bytes.len().next_multiple_of(4096);
-        Blob { staged, destination, sha256: sha256(Engine::Software, bytes) }
-    };
+/// A launch: what is measured, what the host stages, and its memory map.
+pub struct Launch {
+    pub params: Params,
+    pub map: MemoryMap,
+    pub places: Places,
+    /// Contents of the window.
+    pub staging: Vec<u8>,
+}
+
+/// A good launch.
+pub fn launch(mode: Mode, kernel: &[u8]) -> Launch {
+    launch_in(mode, kernel, &[LOW, HIGH])
+}
+
+pub fn memory_map(ram: &[Range]) -> MemoryMap {
+    let mut ranges = Ranges::default();
+    for range in ram {
+        ranges.push(*range).unwrap();
+    }
+    MemoryMap::new(ranges, 46).unwrap()
+}
+
+/// The same with other memory.
+pub fn launch_in(mode: Mode, kernel: &[u8], ram: &[Range]) -> Launch {
+    let blob =
+        |bytes: &[u8]| Blob { size: bytes.len() as u64, sha256: sha256(Engine::Software, bytes) };
     let elf = kernel.starts_with(b"\x7fELF");
-    let mut params = Params {
+    let params = Params {
         mode,
-        flags: Flags { sha_extensions: true, reclaim_staging: true },
+        sha_extensions: true,
         c_bit: if mode == Mode::Snp { C_BIT } else { 0 },
         report_port: ports::REPORT_PORT,
         mark_port: ports::MARK_PORT,
         rsdp: map::ACPI.start + 0x40,
-        ram: Ranges::default(),
-        launched: Ranges::default(),
-        staging: STAGING,
         kernel_kind: if elf { KernelKind::Elf } else { KernelKind::BzImage },
-        kernel: stage(kernel, if elf { 4 * MIB } else { KERNEL_AT }),
-        initrd: stage(&initrd(), INITRD_AT),
-        cmdline: stage(CMDLINE, map::CMDLINE.start),
-        acpi: stage(&acpi(), map::ACPI.start),
+        kernel_memory: KERNEL,
+        initrd_limit: INITRD_LIMIT,
+        kernel: blob(kernel),
+        initrd: blob(&initrd()),
+        cmdline: blob(CMDLINE),
+        acpi: blob(&acpi()),
     };
-    params.ram.push(LOW).unwrap();
-    params.ram.push(HIGH).unwrap();
-    let end = if mode == Mode::Snp { map::SECRETS.end() } else { map::PARAMS.end() };
-    let start = map::BOOT_TABLES.start;
-    params.launched.push(Range { start, size: end - start }).unwrap();
-    params.launched.push(Range { start: map::BOOT_CODE.start, size: 0x5000 }).unwrap();
-    (params, staging)
+    let map = memory_map(ram);
+    let places = params.places(map.ram()).unwrap();
+    let mut staging = vec![0; usize::try_from(places.window.size).unwrap()];
+    for (place, bytes) in [
+        (places.kernel, kernel),
+        (places.initrd, &initrd()),
+        (places.cmdline, CMDLINE),
+        (places.acpi, &acpi()),
+    ] {
+        let at = usize::try_from(place.staged.start - places.window.start).unwrap();
+        staging[at..at + bytes.len()].copy_from_slice(bytes);
+    }
+    Launch { params, map, places, staging }
 }
 
-/// A CPUID page with the encryption leaf.
+/// A CPUID page with the encryption leaf and that of address sizes.
 pub fn cpuid_page() -> Vec<u8> {
     let mut page = vec![0; 4096];
-    page[0] = 1;
+    page[0] = 2;
     page[0x10..0x14].copy_from_slice(&0x8000_001f_u32.to_le_bytes());
     page[0x10 + 0x18] = 0x1a;
     page[0x10 + 0x1c] = C_BIT;
+    page[0x40..0x44].copy_from_slice(&0x8000_0008_u32.to_le_bytes());
+    page[ADDRESS_BITS_AT] = 48;
     page
 }
 
+/// Where the CPUID page says how many bits an address has.
+pub const ADDRESS_BITS_AT: usize = 0x40 + 0x18;
+
 /// The machine at the boot code's first call.
-pub fn machine(params: &Params, staging: Vec<u8>) -> Model {
+pub fn machine(launch: &Launch) -> Model {
+    let params = &launch.params;
     let snp = params.mode == Mode::Snp;
-    let low = usize::try_from(LOW.size).unwrap();
-    let mut model = Model::new(&[LOW, HIGH], low, STAGING, snp);
-    model.staging = staging;
-    model.launch(map::BOOT_TABLES.start, &paging::boot_tables(params.c_bit));
+    let mut model = Model::new(launch.map.ram(), launch.places.window, snp);
+    model.staging.clone_from(&launch.staging);
+    model.host_map = launch.map.encode();
+    model.launch(map::BOOT_TABLE.start, &paging::boot_table(params.c_bit));
     model.launch(map::PARAMS.start, &params.encode());
     if snp {
         model.launch(map::CPUID.start, &cpuid_page());
         model.launch(map::SECRETS.start, &[0x5e; 4096]);
     }
-    model.launch(map::BOOT_CODE.start, &[0xcc; 0x5000]);
+    model.launch(map::BOOT_CODE.start, &[0xcc; 0x4000]);
     model.make_valid(map::SCRATCH);
     model
 }

@@ -1,19 +1,23 @@
-//! MODEL of an SNP processor and of its host, for the boot code's steps: reverse map, nested page table, shared window.
+//! MODEL of an SNP processor and of its host, for the boot code's steps: reverse map, nested page
+//! table, shared window.
 //!
-//! What is modelled: a system page belongs to one guest address (RMP); access and PVALIDATE need the nested page table
-//! and the RMP to agree; a page that the host changes in the RMP loses its validity. The host can change everything
-//! else at any step. An access that the processor would not let pass makes the guest dead, which is a refusal.
+//! What is modelled: a system page belongs to one guest address (RMP); access and PVALIDATE need
+//! the nested page table and the RMP to agree; a page that the host changes in the RMP loses its
+//! validity. The host can change everything else at any step. An access that the processor would
+//! not let pass makes the guest dead, which is a refusal.
 #![allow(dead_code, reason = "each test file uses its part")]
 
 pub mod guest;
 
 use casemate_boot::machine::{Machine, PageSize, Validation};
 use casemate_boot::sha256::Engine;
-use casemate_layout::{Range, Termination, map, paging};
+use casemate_layout::{MAP_BYTES, Range, Termination, map, paging};
 use std::cell::Cell;
 use std::collections::HashMap;
 
 pub const PAGE: u64 = 4096;
+/// Where high memory starts.
+const HIGH_START: u64 = 1 << 32;
 const LARGE_PAGES: u64 = 512;
 
 /// Reverse-map entry of a system page.
@@ -53,13 +57,20 @@ pub enum Lie {
     CpuidCount(u32),
     /// The processor does not run the guest under SNP.
     NoSnp,
+    /// A byte of the host's memory map becomes another.
+    ChangeMap(usize, u8),
 }
 
 #[derive(Debug)]
 pub struct Model {
     pub memory: HashMap<u64, Box<[u8; 4096]>>,
-    /// Identity-mapped private memory below 8 MiB, as one piece.
+    /// Identity-mapped private memory from 0, as one piece.
     pub low: Vec<u8>,
+    /// Private memory from 4 GiB.
+    pub high: Vec<u8>,
+    /// The host's memory map, and how often it was read.
+    pub host_map: [u8; MAP_BYTES],
+    pub map_reads: usize,
     pub staging: Vec<u8>,
     pub staging_at: u64,
     pub rmp: Vec<Rmp>,
@@ -85,10 +96,15 @@ pub struct Model {
 }
 
 impl Model {
-    pub fn new(ram: &[Range], low_size: usize, staging: Range, snp: bool) -> Self {
+    pub fn new(ram: &[Range], staging: Range, snp: bool) -> Self {
+        let size =
+            |range: Option<&Range>| range.map_or(0, |range| usize::try_from(range.size).unwrap());
         let mut model = Self {
             memory: HashMap::new(),
-            low: vec![0xaa; low_size],
+            low: vec![0xaa; size(ram.first())],
+            high: vec![0xaa; size(ram.get(1))],
+            host_map: [0; MAP_BYTES],
+            map_reads: 0,
             staging: vec![0; usize::try_from(staging.size).unwrap()],
             staging_at: staging.start,
             rmp: Vec::new(),
@@ -111,7 +127,8 @@ impl Model {
         for range in ram {
             for gpa in (range.start..range.end()).step_by(PAGE as usize) {
                 model.nested.insert(gpa, model.rmp.len());
-                model.rmp.push(Rmp { assigned: !staging.contains(one(gpa)), gpa, valid: false });
+                let shared = staging.contains(one(gpa)) || map::HOST_MAP.contains(one(gpa));
+                model.rmp.push(Rmp { assigned: !shared, gpa, valid: false });
             }
         }
         model
@@ -179,6 +196,7 @@ impl Model {
                 self.low[at..at + 4].copy_from_slice(&count.to_le_bytes());
             }
             Lie::NoSnp => self.no_snp = true,
+            Lie::ChangeMap(at, value) => self.host_map[at % MAP_BYTES] = value,
         }
     }
 
@@ -207,6 +225,15 @@ impl Model {
         }
     }
 
+    /// The memory that `range` is in, and where in it.
+    fn bytes(&mut self, range: Range) -> Option<&mut [u8]> {
+        let (memory, base) = match range.start < HIGH_START {
+            true => (&mut self.low, 0),
+            false => (&mut self.high, HIGH_START),
+        };
+        memory.get_mut(Self::slice(Range { start: range.start - base, size: range.size })?)
+    }
+
     fn slice(range: Range) -> Option<std::ops::Range<usize>> {
         Some(usize::try_from(range.start).ok()?..usize::try_from(range.checked_end()?).ok()?)
     }
@@ -228,9 +255,20 @@ impl Machine for Model {
     }
 
     fn c_bit_in_use(&mut self) -> u8 {
-        let leaf = usize::try_from(map::BOOT_TABLES.start + 0x2000).unwrap();
+        let leaf = map::BOOT_TABLE.start + map::BOOT_CODE.start / PAGE * 8;
+        let leaf = usize::try_from(leaf).unwrap();
         let leaf = u64::from_le_bytes(*self.low[leaf..].first_chunk().unwrap());
         (32..52).find(|bit| leaf & paging::c_bit_mask(*bit) != 0).unwrap_or(0)
+    }
+
+    fn copy_map(&mut self) -> [u8; MAP_BYTES] {
+        self.step();
+        self.map_reads += 1;
+        self.host_map
+    }
+
+    fn address_bits(&mut self) -> u8 {
+        48
     }
 
     fn map_memory(&mut self, _: &[Range], _: u8) -> Result<(), Termination> {
@@ -299,7 +337,7 @@ impl Machine for Model {
         self.access(target);
         let source = Range { start: from.start - self.staging_at, size: from.size };
         let source = self.staging[Self::slice(source).unwrap()].to_vec();
-        self.low[Self::slice(target).unwrap()].copy_from_slice(&source);
+        self.bytes(target).unwrap().copy_from_slice(&source);
         self.step();
         Ok(())
     }
@@ -325,6 +363,13 @@ impl Machine for Model {
         self.access(range);
         assert!(range.start != 0, "a reference to address 0");
         self.low.get(Self::slice(range)?)
+    }
+
+    fn far_memory(&mut self, range: Range) -> Option<&[u8]> {
+        self.step();
+        self.access(range);
+        assert_eq!(range.start >> 30, (range.end() - 1) >> 30, "more than a window shows");
+        self.bytes(range).map(|bytes| &*bytes)
     }
 
     fn memory_mut(&mut self, range: Range) -> Option<&mut [u8]> {

@@ -1,0 +1,226 @@
+//! Which certificate and which revocation lists a report is judged with, and what is missing.
+//!
+//! Principle: every certificate whose kind fits is tried, whoever brought it, and the report's
+//! signature chooses. Evidence comes from the host, which may put a wrong certificate there, and a
+//! store may hold several for one TCB; neither hides the right one. Lists are chosen by the chain
+//! that was chosen: the newest of its generation and its kind. Limit: 64 certificates of each
+//! source are tried, about a millisecond each.
+
+use crate::cert::{Authority, Certificate, Crl, KeyKind, Role, builtin, recognise_name};
+use crate::evidence::{Evidence, MAX_VEKS};
+use crate::kds::{crl_path_of, vcek_paths};
+use crate::record::{InputError, Inputs};
+use crate::report::{Fields, Generation, Report, SigningKey};
+use crate::store::{Store, StoreError, fits};
+use crate::verify::{Seen, Status};
+
+/// Why inputs cannot be put together.
+#[derive(Debug, thiserror::Error)]
+pub enum ResolveError {
+    /// The store cannot be read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Something else that was given cannot be used.
+    #[error(transparent)]
+    Input(#[from] InputError),
+}
+
+/// Chooses the endorsement certificate, the CA certificates and the lists for the report in
+/// `inputs`.
+///
+/// `given` are certificates that the caller names, which go first; then those of the evidence, then
+/// those of the store. Lists that `inputs` has are kept; the store gives those of a kind that has
+/// none.
+///
+/// # Errors [`ResolveError`] when the store cannot be read or a MODEL root or policy is not one.
+pub fn complete(
+    inputs: &mut Inputs,
+    given: &[Vec<u8>],
+    evidence: &Evidence,
+    store: Option<&Store>,
+) -> Result<(), ResolveError> {
+    inputs.report.clone_from(&evidence.report);
+    inputs.azure.clone_from(&evidence.azure);
+    let mut candidates: Vec<Vec<u8>> = Vec::new();
+    let mut add = |all: &mut dyn Iterator<Item = Vec<u8>>| {
+        for der in all.take(MAX_VEKS) {
+            if !candidates.contains(&der) {
+                candidates.push(der);
+            }
+        }
+    };
+    add(&mut given.iter().cloned());
+    add(&mut evidence.veks.iter().cloned());
+    if let (Some(store), Ok(report)) = (store, Report::parse(&inputs.report)) {
+        let found = store.candidates(report.unverified_fields())?;
+        add(&mut found.iter().map(|one| one.der().to_vec()));
+        let intermediates = store.intermediates()?;
+        inputs.intermediates.extend(intermediates.iter().map(|one| one.der().to_vec()));
+    }
+    inputs.vek = choose(inputs, candidates)?;
+    if let Some(store) = store {
+        lists(inputs, store)?;
+    }
+    Ok(())
+}
+
+/// The first certificate under which the report's signature and the chain hold, else the one that
+/// comes nearest to it, whose faults then say what is wrong.
+fn choose(inputs: &Inputs, candidates: Vec<Vec<u8>>) -> Result<Option<Vec<u8>>, InputError> {
+    if candidates.len() < 2 {
+        return Ok(candidates.into_iter().next());
+    }
+    // What the report says is judged once, under the certificate that is chosen; and lists, too,
+    // are chosen after it.
+    let judged = Inputs { policy: None, context: None, ..inputs.clone() };
+    let verifier = judged.verifier()?;
+    let report = Report::parse(&inputs.report).ok();
+    // One that names the report's chip and TCB is nearer than one that is another's, however sound.
+    let named = |der: &[u8]| {
+        let fields = report.as_ref().map(Report::unverified_fields);
+        fields.zip(Certificate::from_der(der).ok()).is_some_and(|(fields, certificate)| {
+            fields.signing_key().kind().is_some_and(|kind| fits(&certificate, kind, fields))
+        })
+    };
+    let mut nearest: Option<((bool, usize), Vec<u8>)> = None;
+    for der in candidates {
+        let verdict = verifier.verify(&inputs.report, Some(&der));
+        if matches!(verdict.report(), Seen::Verified(_)) {
+            return Ok(Some(der));
+        }
+        let passed = verdict.checks().iter().filter(|check| check.status == Status::Passed);
+        let near = (named(&der), passed.count());
+        if nearest.as_ref().is_none_or(|(nearest, _)| near > *nearest) {
+            nearest = Some((near, der));
+        }
+    }
+    Ok(nearest.map(|(_, der)| der))
+}
+
+/// The newest lists of the chosen certificate's generation. The other kind's is given to the
+/// verifier as well: nothing is shown by it, but a serial on it is revoked.
+fn lists(inputs: &mut Inputs, store: &Store) -> Result<(), StoreError> {
+    let vek = inputs.vek.as_ref().and_then(|der| Certificate::from_der(der).ok());
+    // The issuer names the generation; a report of version 2 does not.
+    let issuer = vek.and_then(|vek| recognise_name(&vek.issuer));
+    let Some(generation) = issuer.and_then(|(_, role)| role.generation()) else { return Ok(()) };
+    for (kind, lists) in [(KeyKind::Vcek, &mut inputs.crls), (KeyKind::Vlek, &mut inputs.vlek_crls)]
+    {
+        if lists.is_empty() {
+            lists.extend(store.crl(generation, kind)?.map(|crl| crl.der().to_vec()));
+        }
+    }
+    Ok(())
+}
+
+/// What a report needs beside itself, and whether a store has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Needs {
+    /// The endorsement certificate.
+    pub vek: VekNeed,
+    /// The revocation list of each generation that the report can be of.
+    pub lists: Vec<ListNeed>,
+}
+
+/// The endorsement certificate of a report.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum VekNeed {
+    /// At hand; these, genuine and fitting, of which the report's signature chooses one.
+    AtHand(Vec<Certificate>),
+    /// A VLEK: the cloud provider gives it with the report.
+    FromProvider,
+    /// The host masks the chip identifier, so nothing tells which.
+    Masked,
+    /// The report is not signed, or by an undefined key.
+    NotSigned,
+    /// Of a processor that is not known here.
+    UnknownProcessor,
+    /// On the key server, under one of these paths.
+    At(Vec<(Generation, String)>),
+}
+
+/// A revocation list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListNeed {
+    /// Of which generation.
+    pub generation: Generation,
+    /// For which kind of chain.
+    pub kind: KeyKind,
+    /// Its path on the key server.
+    pub path: String,
+    /// The newest at hand.
+    pub kept: Option<Crl>,
+}
+
+impl ListNeed {
+    /// Whether the list at hand can be judged with at this time.
+    #[must_use]
+    pub fn is_current(&self, at: u64) -> bool {
+        self.kept.as_ref().is_some_and(|crl| is_current(crl, at))
+    }
+}
+
+/// Whether a time lies between a list's dates.
+#[must_use]
+pub fn is_current(crl: &Crl, at: u64) -> bool {
+    crl.this_update <= at && crl.next_update.is_some_and(|next| at <= next)
+}
+
+/// What a report needs, and what of it a store has.
+///
+/// # Errors
+/// [`StoreError`] when the store cannot be read.
+pub fn needs(store: &Store, report: &Fields) -> Result<Needs, StoreError> {
+    let found = store.candidates(report)?;
+    let issuers: Vec<_> = found.iter().filter_map(|one| recognise_name(&one.issuer)).collect();
+    let kind = report.signing_key().kind().unwrap_or(KeyKind::Vcek);
+    // The certificate's issuer names the generation, where a report of version 2 does not.
+    let generations = match (report.generation(), issuers.first()) {
+        (Some(generation), _) => vec![generation],
+        (None, Some((_, role))) => role.generation().into_iter().collect(),
+        (None, None) => vec![Generation::Milan, Generation::Genoa, Generation::Turin],
+    };
+    let mut lists = Vec::new();
+    for generation in generations {
+        let kept = store.crl(generation, kind)?;
+        lists.push(ListNeed { generation, kind, path: list_path(store, generation, kind)?, kept });
+    }
+    Ok(Needs { vek: vek_need(report, found), lists })
+}
+
+fn vek_need(report: &Fields, found: Vec<Certificate>) -> VekNeed {
+    if !found.is_empty() {
+        return VekNeed::AtHand(found);
+    }
+    match report.signing_key() {
+        SigningKey::Vlek => return VekNeed::FromProvider,
+        SigningKey::None | SigningKey::Reserved(_) => return VekNeed::NotSigned,
+        SigningKey::Vcek if report.chip_key_masked() => return VekNeed::NotSigned,
+        SigningKey::Vcek => {}
+    }
+    if report.chip_id.iter().all(|byte| *byte == 0) {
+        return VekNeed::Masked;
+    }
+    let paths = vcek_paths(report);
+    if paths.is_empty() { VekNeed::UnknownProcessor } else { VekNeed::At(paths) }
+}
+
+/// Where the list of a kind of chain is: at the distribution point of the newest ASK or ASVK at
+/// hand.
+fn list_path(store: &Store, generation: Generation, kind: KeyKind) -> Result<String, StoreError> {
+    let role = match kind {
+        KeyKind::Vcek => Role::Ask(generation),
+        KeyKind::Vlek => Role::Asvk(generation),
+    };
+    let mut roots = builtin();
+    for one in store.intermediates()? {
+        roots.add_intermediate(one);
+    }
+    let newest = roots
+        .candidates(Authority::Amd, role)
+        .max_by_key(|certificate| certificate.validity.not_before);
+    Ok(newest.map_or_else(
+        || crate::kds::crl_path(generation, kind),
+        |certificate| crl_path_of(certificate, generation, kind),
+    ))
+}

@@ -1,0 +1,197 @@
+//! The terms under which `casemate attest verify` and `replay` judge evidence: roots, time, lists,
+//! rules; and how the verdict is told.
+
+use super::policy::{self, Wanted};
+use super::{certs, print};
+use crate::files::{print_json, read_file};
+use crate::out::errln;
+use crate::{Failure, Outcome};
+use casemate_attestation::cert::{Certificate, builtin, certificates_in, crls_in};
+use casemate_attestation::evidence::Evidence;
+use casemate_attestation::record::Inputs;
+use casemate_attestation::report::Generation;
+use casemate_attestation::resolve::{ResolveError, complete};
+use casemate_attestation::store::Store;
+use casemate_attestation::verify::{Conclusion, Verdict};
+use clap::Args;
+use std::path::{Path, PathBuf};
+
+/// Under what evidence is judged.
+#[derive(Debug, Args)]
+pub struct Terms {
+    /// Directory with certificates, as `casemate attest certs` keeps it.
+    #[arg(long, value_name = "DIR")]
+    certs_dir: Option<PathBuf>,
+    /// Revocation list for VCEK chains, DER or PEM; may be given several times.
+    #[arg(long, value_name = "FILE")]
+    crl: Vec<PathBuf>,
+    /// Revocation list for VLEK chains: what the ASVK's address gives, which is another list.
+    #[arg(long, value_name = "FILE")]
+    vlek_crl: Vec<PathBuf>,
+    #[command(flatten)]
+    wanted: Wanted,
+    /// Time of judgement, `YYYY-MM-DD`, `YYYY-MM-DDThh:mm:ssZ` or seconds since 1970; default now.
+    #[arg(long, value_name = "TIME")]
+    at: Option<String>,
+    /// Accept report versions after 5; relaxes the rules about reserved zeros only.
+    #[arg(long)]
+    allow_newer: bool,
+    /// Take reports of this generation although its root is broken: `milan`. May be given several
+    /// times.
+    #[arg(long, value_name = "GENERATION", value_parser = generation)]
+    allow_broken_root: Vec<Generation>,
+    /// Trust the MODEL root in this file. The verdict then says MODEL and proves nothing about
+    /// hardware.
+    #[arg(long, value_name = "FILE")]
+    accept_model_root: Option<PathBuf>,
+    /// Exit with 0 for AUTHENTIC, too: who speaks is asked, not what runs, when, or under which
+    /// firmware.
+    #[arg(long)]
+    pub(super) authenticity_only: bool,
+}
+
+/// How a verdict is told.
+#[derive(Debug, Clone, Copy, Args)]
+pub struct Telling {
+    /// Print JSON.
+    #[arg(long, conflicts_with = "quiet")]
+    pub(super) json: bool,
+    /// Print nothing but, on standard error, why the verdict is not ACCEPTED, or that it is a
+    /// MODEL's.
+    #[arg(long, short)]
+    pub(super) quiet: bool,
+}
+
+/// A generation with a broken root, by its name. Another generation has no root to allow.
+fn generation(text: &str) -> Result<Generation, String> {
+    let broken = || Generation::ALL.into_iter().filter(|one| one.broken_root().is_some());
+    broken().find(|one| one.name().eq_ignore_ascii_case(text)).ok_or_else(|| {
+        let names: Vec<_> = broken().map(|one| one.name().to_lowercase()).collect();
+        format!("the generations with a broken root are: {}", names.join(", "))
+    })
+}
+
+impl Terms {
+    /// The caller's part of a verification; the evidence is still missing.
+    pub(super) fn inputs(&self) -> Result<Inputs, Failure> {
+        let mut inputs = Inputs {
+            at: time(self.at.as_deref())?,
+            allow_newer: self.allow_newer,
+            ..Inputs::default()
+        };
+        policy::gather(&self.wanted, &mut inputs)?;
+        inputs.appraisal.allow_broken_roots.extend(&self.allow_broken_root);
+        for path in &self.crl {
+            inputs.crls.extend(lists_in(path)?);
+        }
+        for path in &self.vlek_crl {
+            inputs.vlek_crls.extend(lists_in(path)?);
+        }
+        inputs.model_roots = self.model()?.iter().map(|one| one.der().to_vec()).collect();
+        Ok(inputs)
+    }
+
+    /// Puts evidence into the inputs, with the certificates and lists that it is judged with.
+    /// `given` are certificates that the caller names, which go first.
+    pub(super) fn complete(
+        &self,
+        inputs: &mut Inputs,
+        given: &[Vec<u8>],
+        evidence: &Evidence,
+    ) -> Outcome {
+        let mut roots = builtin();
+        let model = self.model()?;
+        if !model.is_empty() {
+            roots.accept_model(model).map_err(|error| self.bad_model(&error))?;
+        }
+        if let Some(path) = &self.certs_dir
+            && !path.is_dir()
+        {
+            return Err(Failure::BadInput(format!("{}: not a directory", path.display())));
+        }
+        let store = self.certs_dir.as_ref().map(|path| Store::under(path, roots));
+        complete(inputs, given, evidence, store.as_ref()).map_err(|error| match error {
+            ResolveError::Store(error) => certs::failure(&error),
+            ResolveError::Input(error) => Failure::BadInput(error.to_string()),
+        })
+    }
+
+    /// The MODEL certificates that are trusted.
+    fn model(&self) -> Result<Vec<Certificate>, Failure> {
+        let Some(path) = &self.accept_model_root else { return Ok(Vec::new()) };
+        let bundle = certificates_in(&read_file(path)?).map_err(|error| self.bad_model(&error))?;
+        builtin().accept_model(bundle.clone()).map_err(|error| self.bad_model(&error))?;
+        Ok(bundle)
+    }
+
+    fn bad_model(&self, error: &dyn std::fmt::Display) -> Failure {
+        let path = self.accept_model_root.as_deref().unwrap_or(Path::new("MODEL root"));
+        Failure::BadInput(format!("{}: {error}", path.display()))
+    }
+
+    /// Logs and tells a verdict, and turns it into an exit status.
+    pub(super) fn conclude(
+        &self,
+        verdict: &Verdict,
+        told: Telling,
+        form: &str,
+        inputs: &Inputs,
+    ) -> Outcome {
+        policy::log(&self.wanted, verdict)?;
+        tell(verdict, told, form, inputs.at, &inputs.report);
+        status(verdict, told.quiet, self.authenticity_only)
+    }
+}
+
+/// The lists of a file. One that holds none goes to the verifier as it is, which says why it
+/// refuses it.
+fn lists_in(path: &Path) -> Result<Vec<Vec<u8>>, Failure> {
+    let bytes = read_file(path)?;
+    Ok(match crls_in(&bytes) {
+        Ok(lists) => lists.iter().map(|crl| crl.der().to_vec()).collect(),
+        Err(_) => vec![bytes],
+    })
+}
+
+/// Prints a verdict.
+pub(super) fn tell(verdict: &Verdict, told: Telling, form: &str, at: u64, report: &[u8]) {
+    if told.json {
+        print_json(&print::to_json(verdict, form, at));
+    } else if !told.quiet {
+        print::print_table(verdict, form, at, report);
+    }
+}
+
+/// The exit status of a verdict: 0 accepted, 1 refused, 3 authentic. A quiet one says on standard
+/// error why it is not 0, and that it is a MODEL's: no such verdict passes without a word.
+pub(super) fn status(verdict: &Verdict, quiet: bool, authenticity_only: bool) -> Outcome {
+    if quiet && verdict.authentic() && verdict.is_model() {
+        errln!("casemate: {}", verdict.headline());
+    }
+    match verdict.conclusion() {
+        Conclusion::Accepted => Ok(()),
+        Conclusion::Authentic if authenticity_only => Ok(()),
+        Conclusion::Authentic => {
+            if quiet {
+                let open = verdict.not_proven_line().unwrap_or_default();
+                errln!("casemate: AUTHENTIC, not accepted; {open}");
+            }
+            Err(Failure::Status(3))
+        }
+        Conclusion::Refused => Err(match verdict.first_failure() {
+            Some(check) if quiet => Failure::Failed(format!("refused: {}", print::line(check))),
+            _ => Failure::Status(1),
+        }),
+    }
+}
+
+pub(super) fn time(text: Option<&str>) -> Result<u64, Failure> {
+    match text {
+        None => Ok(casemate_attestation::time::now()),
+        Some(text) => casemate_attestation::time::parse(text).ok_or_else(|| {
+            Failure::BadInput(format!(
+                "--at {text}: not a time; write YYYY-MM-DD, YYYY-MM-DDThh:mm:ssZ or seconds since 1970"
+            ))
+        }),
+    }
+}

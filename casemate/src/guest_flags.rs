@@ -1,0 +1,107 @@
+//! The flags that describe a guest: of `run`, and of `measure`, so that one command line serves
+//! both.
+
+use clap::Args;
+use std::path::PathBuf;
+
+/// What may be said about a guest without a configuration file, or over one.
+#[derive(Debug, Clone, Args)]
+pub struct GuestFlags {
+    /// Name, unique among your running VMs
+    #[arg(long)]
+    pub name: Option<String>,
+    /// Kernel: a bzImage or an ELF vmlinux
+    #[arg(long, value_name = "FILE")]
+    pub kernel: Option<PathBuf>,
+    /// Initial RAM file system
+    #[arg(long, value_name = "FILE")]
+    pub initrd: Option<PathBuf>,
+    /// Kernel command line
+    #[arg(long, value_name = "TEXT", alias = "append", allow_hyphen_values = true)]
+    pub cmdline: Option<String>,
+    /// RAM, such as 256M or 2G; no launch digest depends on it
+    #[arg(long, value_name = "SIZE")]
+    pub memory: Option<String>,
+    /// Serial console: stdio, pty or file:PATH
+    #[arg(long, value_name = "WHERE")]
+    pub console: Option<String>,
+    /// End the VM after this time, such as 90s or 10m
+    #[arg(long, value_name = "TIME")]
+    pub timeout: Option<String>,
+    /// Memory protection: sev-snp, or none for development
+    #[arg(long, value_name = "KIND")]
+    pub protection: Option<String>,
+    /// Refuse when the launch digest is another one (sev-snp)
+    #[arg(long, value_name = "HEX")]
+    pub expect_digest: Option<String>,
+}
+
+impl GuestFlags {
+    /// The first flag that is given and that a guest which starts in OVMF has no use for.
+    #[must_use]
+    pub fn beyond_ovmf(&self) -> Option<&'static str> {
+        let given = [
+            ("--name", self.name.is_some()),
+            ("--memory", self.memory.is_some()),
+            ("--console", self.console.is_some()),
+            ("--timeout", self.timeout.is_some()),
+            ("--protection", self.protection.is_some()),
+            ("--expect-digest", self.expect_digest.is_some()),
+        ];
+        given.into_iter().find_map(|(flag, given)| given.then_some(flag))
+    }
+
+    /// The first flag that is given.
+    #[must_use]
+    pub fn any(&self) -> Option<&'static str> {
+        let given = [
+            ("--kernel", self.kernel.is_some()),
+            ("--initrd", self.initrd.is_some()),
+            ("--cmdline", self.cmdline.is_some()),
+        ];
+        let first = given.into_iter().find_map(|(flag, given)| given.then_some(flag));
+        first.or_else(|| self.beyond_ovmf())
+    }
+}
+
+#[cfg(feature = "vm")]
+mod configuration {
+    use super::GuestFlags;
+    use crate::Failure;
+    use casemate_hypervisor::config::{ConfigError, RawConfig, RawConsole};
+    use std::path::Path;
+
+    impl GuestFlags {
+        /// The configuration: the file, overridden by flags.
+        ///
+        /// # Errors
+        /// [`Failure::BadInput`] when the file or a flag cannot be read.
+        pub fn config(
+            &self,
+            file: Option<&Path>,
+            vcpus: Option<u32>,
+        ) -> Result<RawConfig, Failure> {
+            let bad = |e: ConfigError| Failure::BadInput(e.to_string());
+            let file = file.map(RawConfig::from_file).transpose().map_err(bad)?;
+            let console =
+                self.console.as_deref().map(RawConsole::from_flag).transpose().map_err(bad)?;
+            let mut file = file.unwrap_or_default();
+            if let Some(digest) = &self.expect_digest {
+                file.snp.get_or_insert_default().expect_digest = Some(digest.clone());
+            }
+            Ok(file.overridden_by(RawConfig {
+                name: self.name.clone(),
+                kernel: self.kernel.clone(),
+                initrd: self.initrd.clone(),
+                cmdline: self.cmdline.clone(),
+                vcpus,
+                memory: self.memory.clone(),
+                console,
+                timeout: self.timeout.clone(),
+                protection: self.protection.clone(),
+                snp: None,
+                sandbox: None,
+            }))
+        }
+    }
+}

@@ -1,0 +1,4 @@
+//! Fuzzes Azure evidence: see the body.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| casemate_fuzz::azure::evidence(data));

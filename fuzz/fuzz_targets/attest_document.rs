@@ -1,0 +1,4 @@
+//! Fuzzes documents about reports: see the body.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| casemate_fuzz::azure::document(data));

@@ -1,0 +1,4 @@
+//! Fuzzes quotes of a TPM: see the body.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| casemate_fuzz::azure::quote(data));
