@@ -30,10 +30,8 @@ pub fn printable(text: &str) -> String {
 
 /// Reads a complete policy. `strict` and `permissive` name the built-in ones.
 pub fn read_policy(path: &Path) -> Result<Policy, Failure> {
-    match path.to_str() {
-        Some("builtin:strict") => return Ok(Policy::builtin_strict()),
-        Some("builtin:permissive") => return Ok(Policy::builtin_permissive()),
-        _ => {}
+    if let Some(policy) = path.to_str().and_then(Policy::builtin) {
+        return Ok(policy);
     }
     let text = read_text(path)?;
     Policy::load(&text, &path.to_string_lossy()).map_err(|error| refused(&error))
