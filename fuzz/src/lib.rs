@@ -18,6 +18,7 @@ pub mod boot;
 pub mod exits;
 pub mod launch;
 pub mod policy;
+pub mod policy_log;
 pub mod run_bytes;
 pub mod world;
 
@@ -78,4 +79,5 @@ pub const TARGETS: &[(&str, Body)] = &[
     ("policy_document", policy::document),
     ("policy_input", policy::input),
     ("policy_log", policy::log),
+    ("policy_log_open", policy_log::open),
 ];

@@ -30,10 +30,8 @@ pub fn read_policy(path: &Path) -> Result<Policy, Failure> {
 /// The same; the errors of a document that could be read, but not taken, for those who show them in
 /// another form.
 pub fn read_policy_or_errors(path: &Path) -> Result<Result<Policy, LoadError>, Failure> {
-    match path.to_str() {
-        Some("builtin:strict") => return Ok(Ok(Policy::builtin_strict())),
-        Some("builtin:permissive") => return Ok(Ok(Policy::builtin_permissive())),
-        _ => {}
+    if let Some(policy) = path.to_str().and_then(Policy::builtin) {
+        return Ok(Ok(policy));
     }
     let text = read_text(path)?;
     Ok(Policy::load(&text, &path.to_string_lossy()))
