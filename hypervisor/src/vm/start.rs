@@ -2,12 +2,11 @@
 
 use super::decision::{DecisionError, decide, policy_for};
 use super::engine::HostFds;
+use super::kind::ProcessKind;
 use super::name::{Name, NameError};
 use super::open::{self, OpenError};
 use super::profile;
-use super::supervisor::{
-    Event, GuestConsole, Happened, Member, ProcessKind, RunningVm, Step, Times,
-};
+use super::supervisor::{Event, GuestConsole, Happened, Member, RunningVm, Step, Times};
 use super::vmm::{self, VmmInput};
 use crate::config::{ConfigError, Protection, VmConfig};
 use crate::kvm::KvmError;
