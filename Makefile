@@ -5,12 +5,13 @@
 
 CARGO ?= cargo
 TRIPLE = x86_64-unknown-linux-gnu
+REGISTRY = $(or $(CARGO_HOME),$(HOME)/.cargo)/registry/src
 STATIC = target/$(TRIPLE)/release
 T ?= 60
 INPUT ?= demo/readings.csv
 CASES ?= 100000
 
-.PHONY: help demo demo-snp test lint bench fuzz coverage static host snp-host snp-host-reference snp-host-7 snp-host-selftests snp-host-clean policy-oracles clean
+.PHONY: boot-code reproduce help demo demo-snp test lint bench fuzz coverage static host snp-host snp-host-reference snp-host-7 snp-host-selftests snp-host-clean policy-oracles clean
 
 help:
 	@echo 'make demo [INPUT=FILE]   a Linux guest computes a table from FILE (sensor,value lines)'
@@ -20,6 +21,8 @@ help:
 	@echo 'make bench               measurements: start-up, memory, exits, and ratios'
 	@echo 'make fuzz T=60           every fuzz target for T seconds (nightly toolchain)'
 	@echo 'make policy-oracles      the policy engine against regorus, Cedar and rego-cpp, CASES=100000 random cases (builds minutes)'
+	@echo 'make boot-code           builds the golden bytes of the boot code again, after a change of it'
+	@echo 'make reproduce           builds what is measured, and the programs, in two different places, and compares'
 	@echo 'make coverage            line coverage per module from the replay of all fuzz corpora and the launch tests'
 	@echo 'make host CMD="..."      a command in the virtual host: a Linux with KVM, in QEMU'
 	@echo 'make snp-host CMD="..."  the same with a MODEL of the SNP processor: VM type 4, /dev/sev'
@@ -48,15 +51,27 @@ fuzz:
 coverage:
 	@fuzz/coverage
 
+# After a change of what the guest runs first, or of what it is told: new golden bytes, and with them a new launch digest.
+boot-code:
+	@$(CARGO) run --quiet --locked -p casemate-boot-code
+	@cd guest/boot-code && sha256sum boot-code.bin > boot-code.sha256
+
+# Everything that is measured, and the static programs, built in two places that differ in all they can: the same bytes.
+reproduce:
+	@tests/reproduce
+
 # A workspace of its own: the two engines are 200 crates and minutes of building, and no part of the program.
 policy-oracles:
 	@cd tests/policy-oracles && CASEMATE_POLICY_CASES=$(CASES) $(CARGO) test --quiet --release --locked
 	@tests/policy-oracles/rego-cpp 40
 
 # The program and a guest's PID 1 without shared libraries: they run in any Linux, the virtual host's included.
+# Where sources lie is not in the programs: panics name them from the project's root, or from the registry's.
 static:
-	@RUSTFLAGS='-C target-feature=+crt-static' $(CARGO) build -q --release --locked --target $(TRIPLE) \
-		-p casemate -p casemate-init
+	@CARGO_ENCODED_RUSTFLAGS="$$(printf -- '-Ctarget-feature=+crt-static%s%s' \
+		"$$(printf '\037--remap-path-prefix=%s=.' '$(CURDIR)')" \
+		"$$(printf '\037--remap-path-prefix=%s=registry' '$(REGISTRY)')")" \
+		$(CARGO) build -q --release --locked $(CARGOFLAGS) --target $(TRIPLE) -p casemate -p casemate-init
 
 # More options: tests/host/run --help
 host:

@@ -1,5 +1,6 @@
 //! Fixed-length byte strings as hexadecimal text.
 
+use casemate_policy::hex_digit;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 /// Lower-case hexadecimal.
@@ -11,6 +12,13 @@ pub fn encode(bytes: &[u8]) -> String {
     bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
 }
 
+/// Decodes hexadecimal as people hold it: `0x` before it or not, blanks and line ends anywhere.
+#[must_use]
+pub fn from_people(text: &str) -> Option<Vec<u8>> {
+    let packed: String = text.chars().filter(|c| !c.is_ascii_whitespace()).collect();
+    decode(packed.strip_prefix("0x").or(packed.strip_prefix("0X")).unwrap_or(&packed))
+}
+
 /// Decodes an even number of hexadecimal digits, nothing else.
 #[must_use]
 pub fn decode(text: &str) -> Option<Vec<u8>> {
@@ -18,8 +26,7 @@ pub fn decode(text: &str) -> Option<Vec<u8>> {
     if !rest.is_empty() {
         return None;
     }
-    let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|d| u8::try_from(d).ok());
-    pairs.iter().map(|[high, low]| Some(digit(*high)? << 4 | digit(*low)?)).collect()
+    pairs.iter().map(|[high, low]| Some(hex_digit(*high)? << 4 | hex_digit(*low)?)).collect()
 }
 
 /// `N` bytes, written in hexadecimal.
@@ -35,7 +42,7 @@ impl<const N: usize> Serialize for Hex<N> {
 impl<'de, const N: usize> Deserialize<'de> for Hex<N> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        decode(&text)
+        from_people(&text)
             .and_then(|bytes| bytes.try_into().ok())
             .map(Self)
             .ok_or_else(|| de::Error::custom(format!("not {N} bytes of hexadecimal")))

@@ -4,13 +4,12 @@
 //! and puts the digests of both keys into every report.
 //! Source: SEV-SNP firmware ABI (AMD 56860), SNP_LAUNCH_FINISH, tables of ID_BLOCK and ID_AUTH_INFO.
 
+mod key;
+
+pub use key::OwnerKey;
+
 use crate::digest::{Digest384, sha384};
-use base64ct::{Base64, Encoding};
-use ring::rand::SystemRandom;
-use ring::signature::{
-    ECDSA_P384_SHA384_FIXED, ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair, KeyPair,
-    UnparsedPublicKey,
-};
+use ring::signature::{ECDSA_P384_SHA384_FIXED, UnparsedPublicKey};
 
 /// Bytes of an ID block.
 pub const ID_BLOCK_SIZE: usize = 96;
@@ -51,8 +50,25 @@ pub enum IdError {
     #[error("{0} does not verify")]
     Signature(&'static str),
     /// A private key that cannot be used.
-    #[error("not a P-384 private key in PKCS#8 PEM, as `openssl pkcs8 -topk8 -nocrypt` writes it")]
+    #[error(
+        "not a P-384 private key with its public key; `openssl ec | openssl pkcs8 -topk8 -nocrypt` \
+         writes one"
+    )]
     PrivateKey,
+    /// A private key in a form that is not read.
+    #[error("the key is {0}")]
+    KeyForm(&'static str),
+}
+
+/// An ID block or authentication structure in a file: its bytes, or these in base64, as QEMU takes
+/// them. Anything else is returned as it is, to be refused for its length.
+#[must_use]
+pub fn from_file(bytes: Vec<u8>, size: usize) -> Vec<u8> {
+    if bytes.len() == size {
+        return bytes;
+    }
+    let decoded = std::str::from_utf8(&bytes).ok().and_then(crate::base64::decode);
+    decoded.filter(|decoded| decoded.len() == size).unwrap_or(bytes)
 }
 
 /// The ID block.
@@ -111,82 +127,6 @@ impl IdBlock {
     }
 }
 
-/// A P-384 key that signs ID blocks or ID keys.
-pub struct OwnerKey {
-    pair: EcdsaKeyPair,
-}
-
-impl std::fmt::Debug for OwnerKey {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("OwnerKey(P-384)")
-    }
-}
-
-impl OwnerKey {
-    /// Reads a key from PKCS#8 PEM (`BEGIN PRIVATE KEY`).
-    ///
-    /// # Errors
-    /// [`IdError::PrivateKey`].
-    pub fn from_pem(text: &str) -> Result<Self, IdError> {
-        let (_, rest) =
-            text.split_once("-----BEGIN PRIVATE KEY-----").ok_or(IdError::PrivateKey)?;
-        let (body, _) = rest.split_once("-----END PRIVATE KEY-----").ok_or(IdError::PrivateKey)?;
-        let packed: String = body.chars().filter(|c| !c.is_ascii_whitespace()).collect();
-        let der = Base64::decode_vec(&packed).map_err(|_| IdError::PrivateKey)?;
-        Self::from_pkcs8(&der)
-    }
-
-    /// Makes a new key, which is forgotten with this value: for tests and models. Real keys come from PEM.
-    ///
-    /// # Errors
-    /// [`IdError::PrivateKey`] when the system gives no random numbers.
-    pub fn generate() -> Result<Self, IdError> {
-        EcdsaKeyPair::generate_pkcs8(&ECDSA_P384_SHA384_FIXED_SIGNING, &SystemRandom::new())
-            .map_err(|_| IdError::PrivateKey)
-            .and_then(|der| Self::from_pkcs8(der.as_ref()))
-    }
-
-    /// Reads a key from PKCS#8 DER.
-    ///
-    /// # Errors
-    /// [`IdError::PrivateKey`].
-    pub fn from_pkcs8(der: &[u8]) -> Result<Self, IdError> {
-        EcdsaKeyPair::from_pkcs8(&ECDSA_P384_SHA384_FIXED_SIGNING, der, &SystemRandom::new())
-            .map(|pair| Self { pair })
-            .map_err(|_| IdError::PrivateKey)
-    }
-
-    /// The public key as the firmware takes it: curve, x and y little-endian in 72 bytes each.
-    #[must_use]
-    pub fn public_key(&self) -> [u8; PUBLIC_KEY_SIZE] {
-        let mut out = [0; PUBLIC_KEY_SIZE];
-        put(&mut out, 0, &CURVE_P384.to_le_bytes());
-        let point = self.pair.public_key().as_ref();
-        let coordinates = point.get(1..).unwrap_or_default();
-        let (x, y) = coordinates.split_at_checked(48).unwrap_or_default();
-        put(&mut out, 4, &reversed(x));
-        put(&mut out, 76, &reversed(y));
-        out
-    }
-
-    /// The digest of the public key, as reports carry it.
-    #[must_use]
-    pub fn digest(&self) -> Digest384 {
-        sha384(&self.public_key())
-    }
-
-    /// A signature structure of 512 bytes: r and s little-endian in 72 bytes each.
-    fn sign(&self, message: &[u8]) -> Result<[u8; 512], IdError> {
-        let signature =
-            self.pair.sign(&SystemRandom::new(), message).map_err(|_| IdError::PrivateKey)?;
-        let (r, s) = signature.as_ref().split_at_checked(48).unwrap_or_default();
-        let mut out = [0; 512];
-        put(&mut out, 0, &reversed(r));
-        put(&mut out, 72, &reversed(s));
-        Ok(out)
-    }
-}
-
 /// Signs an ID block; with an author key, the ID key too.
 ///
 /// # Errors
@@ -207,6 +147,23 @@ pub fn authenticate(
         put(&mut out, AUTHOR_KEY, &author.public_key());
     }
     Ok(out)
+}
+
+/// An authentication structure from its parts, ID key's first and author key's second: algorithm,
+/// signature (r and s of 72 bytes), key (curve; x and y of 72 bytes).
+pub(crate) fn assemble(
+    algorithms: (u32, u32),
+    signatures: (&[u8], &[u8]),
+    keys: ([&[u8]; 2], [&[u8]; 2]),
+) -> [u8; ID_AUTH_SIZE] {
+    let mut out = [0; ID_AUTH_SIZE];
+    put(&mut out, 0, &algorithms.0.to_le_bytes());
+    put(&mut out, 4, &algorithms.1.to_le_bytes());
+    put(&mut out, BLOCK_SIGNATURE, signatures.0);
+    put(&mut out, ID_KEY, &keys.0.concat());
+    put(&mut out, KEY_SIGNATURE, signatures.1);
+    put(&mut out, AUTHOR_KEY, &keys.1.concat());
+    out
 }
 
 /// The digests of the keys of a good authentication structure.

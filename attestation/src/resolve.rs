@@ -8,11 +8,11 @@
 
 use crate::cert::{Authority, Certificate, Crl, KeyKind, Role, builtin, recognise_name};
 use crate::evidence::{Evidence, MAX_VEKS};
-use crate::kds::{crl_path_of, vcek_paths};
+use crate::kds::{KEY_SERVER, chain_path, crl_path, crl_path_of, vcek_paths};
 use crate::record::{InputError, Inputs};
 use crate::report::{Fields, Generation, Report, SigningKey};
 use crate::store::{Store, StoreError, fits};
-use crate::verify::{Seen, Status};
+use crate::verify::{Code, Seen, Status, Verdict};
 
 /// Why inputs cannot be put together.
 #[derive(Debug, thiserror::Error)]
@@ -220,7 +220,83 @@ fn list_path(store: &Store, generation: Generation, kind: KeyKind) -> Result<Str
         .candidates(Authority::Amd, role)
         .max_by_key(|certificate| certificate.validity.not_before);
     Ok(newest.map_or_else(
-        || crate::kds::crl_path(generation, kind),
+        || crl_path(generation, kind),
         |certificate| crl_path_of(certificate, generation, kind),
     ))
+}
+
+/// Where on AMD's key server a refused report's certificate, chain or list is: what the remedies of
+/// its failed checks ask for. A report of version 2 does not tell its generation and has several.
+#[must_use]
+pub fn addresses(verdict: &Verdict, report: &[u8]) -> Vec<String> {
+    let Ok(report) = Report::parse(report) else { return Vec::new() };
+    let fields = report.unverified_fields();
+    let kind = fields.signing_key().kind().unwrap_or(KeyKind::Vcek);
+    let generations = fields.generation().map_or_else(
+        || vec![Generation::Milan, Generation::Genoa, Generation::Turin],
+        |generation| vec![generation],
+    );
+    let mut all: Vec<String> = Vec::new();
+    for wanted in verdict.failures().filter_map(|check| wanted(check.code)) {
+        let paths: Vec<String> = match wanted {
+            Wanted::Vek => vcek_paths(fields).into_iter().map(|(_, path)| path).collect(),
+            Wanted::Chain => generations.iter().map(|one| chain_path(*one, kind)).collect(),
+            Wanted::List => generations.iter().map(|one| crl_path(*one, kind)).collect(),
+        };
+        for address in paths.iter().map(|path| format!("{KEY_SERVER}{path}")) {
+            if !all.contains(&address) {
+                all.push(address);
+            }
+        }
+    }
+    all
+}
+
+/// What of the key server's may mend a failed check.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Wanted {
+    Vek,
+    Chain,
+    List,
+}
+
+const fn wanted(code: Code) -> Option<Wanted> {
+    match code {
+        Code::VekPresent
+        | Code::VekParse
+        | Code::VekName
+        | Code::VekKey
+        | Code::VekExtensions
+        | Code::VekSignature
+        | Code::VekValidity
+        | Code::TcbMatch
+        | Code::ChipId
+        | Code::ReportSignature => Some(Wanted::Vek),
+        Code::IntermediateSignature => Some(Wanted::Chain),
+        Code::CrlParse
+        | Code::CrlIssuer
+        | Code::CrlSignature
+        | Code::CrlFreshness
+        | Code::CrlRequired => Some(Wanted::List),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Code, wanted};
+
+    /// A remedy that sends to an address is told with one. Cannot tell whether it is the right one.
+    #[test]
+    fn every_remedy_that_names_an_address_has_one() {
+        let mut seen = 0;
+        for code in Code::ALL {
+            let remedy = code.remedy();
+            if remedy.contains("fetch") || remedy.contains("address") {
+                assert!(wanted(*code).is_some(), "{code}: {remedy}");
+                seen += 1;
+            }
+        }
+        assert!(seen >= 8, "{seen}");
+    }
 }

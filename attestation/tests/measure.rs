@@ -11,7 +11,7 @@ mod common;
 use casemate_attestation::digest::{LaunchDigest, PageKind};
 use casemate_attestation::hex::encode;
 use casemate_attestation::measure::{
-    CPU_SIGNATURES, KernelHashes, Machine, MeasureError, Ovmf, Vmm, igvm_launch,
+    KernelHashes, Machine, MeasureError, Ovmf, Vmm, cpu_model, cpu_signature, igvm_launch,
 };
 use std::process::Command;
 
@@ -50,9 +50,30 @@ fn every_golden_launch_digest_is_reproduced() {
         let digest = machine.launch_digest().unwrap();
         assert_eq!(encode(&digest), entry["launch_digest"].as_str().unwrap(), "{name}");
         if let Some(cpu) = entry["cpu"].as_str() {
-            let known = CPU_SIGNATURES.iter().find(|(model, _)| *model == cpu).unwrap();
-            assert_eq!(known.1, machine.signature, "{name}");
+            assert_eq!(cpu_model(cpu), Some(machine.signature), "{name}");
         }
+    }
+}
+
+#[test]
+fn every_cpu_name_of_qemu_has_the_signature_of_its_model_and_no_other_has_one() {
+    for (name, family, model, stepping) in [
+        ("EPYC", 0x17, 1, 2),
+        ("EPYC-IBPB", 0x17, 1, 2),
+        ("EPYC-v5", 0x17, 1, 2),
+        ("EPYC-Rome-v4", 0x17, 49, 0),
+        ("EPYC-Rome-v5", 0x17, 49, 0),
+        ("EPYC-Milan-v3", 0x19, 1, 1),
+        ("EPYC-Genoa-v2", 0x19, 17, 0),
+        ("EPYC-Turin", 0x1a, 0, 0),
+        ("EPYC-Turin-v1", 0x1a, 0, 0),
+        ("EPYC-Turin-v2", 0x1a, 0, 0),
+    ] {
+        assert_eq!(cpu_model(name), Some(cpu_signature(family, model, stepping)), "{name}");
+    }
+    for name in ["EPYC-v6", "EPYC-v0", "EPYC-v01", "EPYC-v+1", "EPYC-Turin-v3", "EPYC-", "epyc", ""]
+    {
+        assert_eq!(cpu_model(name), None, "{name}");
     }
 }
 
@@ -180,7 +201,7 @@ fn digests_equal_those_of_sev_snp_measure() {
             vmm: vmm(kind),
             ovmf: Ovmf::parse(&image).unwrap(),
             vcpus,
-            signature: CPU_SIGNATURES.iter().find(|(model, _)| *model == cpu).unwrap().1,
+            signature: cpu_model(cpu).unwrap(),
             sev_features: u64::from_str_radix(&features[2..], 16).unwrap(),
             hashes: append.map(|append| KernelHashes::new(b"a kernel", b"", append)),
         };

@@ -115,7 +115,10 @@ fn the_launch_digest_of_the_model_is_the_measurement() {
 fn an_id_block_is_checked_with_the_firmwares_codes() {
     let chip = chip();
     let fresh = || Guest::start(&chip, 0x30000).unwrap();
-    let (id, author) = (OwnerKey::from_pem(KEY_1).unwrap(), OwnerKey::from_pem(KEY_1).unwrap());
+    let (id, author) = (
+        OwnerKey::from_file(KEY_1.as_bytes()).unwrap(),
+        OwnerKey::from_file(KEY_1.as_bytes()).unwrap(),
+    );
     let good = IdBlock {
         launch_digest: LaunchDigest::new().finish(),
         family_id: [1; 16],

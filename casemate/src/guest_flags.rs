@@ -22,9 +22,22 @@ pub struct GuestFlags {
     /// RAM, such as 256M or 2G; no launch digest depends on it
     #[arg(long, value_name = "SIZE")]
     pub memory: Option<String>,
-    /// Serial console: stdio, pty or file:PATH
+    /// Serial console: stdio, raw, pty or file:PATH
     #[arg(long, value_name = "WHERE")]
     pub console: Option<String>,
+    /// How long a reader of the console that takes nothing holds the guest back, or forever
+    /// [default: 5m]
+    #[arg(long, value_name = "TIME")]
+    pub console_wait: Option<String>,
+    /// Size at which a console file is set aside [default: 64M]
+    #[arg(long, value_name = "SIZE")]
+    pub console_limit: Option<String>,
+    /// Key that begins a command at a terminal, or none [default: ctrl-a]
+    #[arg(long, value_name = "KEY")]
+    pub escape: Option<String>,
+    /// End a guest that has not switched itself off this long after it was asked to [default: 15s]
+    #[arg(long, value_name = "TIME")]
+    pub grace: Option<String>,
     /// End the VM after this time, such as 90s or 10m
     #[arg(long, value_name = "TIME")]
     pub timeout: Option<String>,
@@ -44,6 +57,10 @@ impl GuestFlags {
             ("--name", self.name.is_some()),
             ("--memory", self.memory.is_some()),
             ("--console", self.console.is_some()),
+            ("--console-wait", self.console_wait.is_some()),
+            ("--console-limit", self.console_limit.is_some()),
+            ("--escape", self.escape.is_some()),
+            ("--grace", self.grace.is_some()),
             ("--timeout", self.timeout.is_some()),
             ("--protection", self.protection.is_some()),
             ("--expect-digest", self.expect_digest.is_some()),
@@ -97,6 +114,10 @@ mod configuration {
                 vcpus,
                 memory: self.memory.clone(),
                 console,
+                console_wait: self.console_wait.clone(),
+                console_limit: self.console_limit.clone(),
+                escape: self.escape.clone(),
+                grace: self.grace.clone(),
                 timeout: self.timeout.clone(),
                 protection: self.protection.clone(),
                 snp: None,

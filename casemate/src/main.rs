@@ -7,6 +7,8 @@
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
 mod attest;
+#[cfg(feature = "vm")]
+mod boot_code;
 mod files;
 mod guest_flags;
 #[cfg(feature = "vm")]
@@ -88,6 +90,8 @@ enum Command {
     Attest(attest::Attest),
     /// Compute the launch digest that a guest must report.
     Measure(Box<measure::Measure>),
+    #[cfg(feature = "vm")]
+    BootCode(boot_code::BootCodeArgs),
     Policy(policy::PolicyArgs),
     Log(log::LogArgs),
 }
@@ -119,6 +123,8 @@ fn main() -> ExitCode {
         Command::Run(args) => run::run(args),
         #[cfg(feature = "vm")]
         Command::Sandbox(args) => sandbox::run(args),
+        #[cfg(feature = "vm")]
+        Command::BootCode(args) => boot_code::run(args),
         Command::Policy(args) => policy::run(args),
         Command::Log(args) => log::run(args),
     })

@@ -4,10 +4,12 @@ use crate::guest_flags::GuestFlags;
 use crate::log_options::LogOptions;
 use crate::out::errln;
 use crate::{Failure, Outcome};
+use casemate_console::{Attended, Cause, ConsoleError, HostConsole, Signals, Timeline, attend};
+use casemate_hypervisor::config::{Protection, VmConfig};
 use casemate_hypervisor::vm::{self, End};
 use casemate_sandbox::Exit as ProcessEnd;
 use clap::{Args, ValueEnum};
-use signal_hook::consts::SIGKILL;
+use rustix::process::Signal;
 use std::path::PathBuf;
 
 /// Start a VM and stay with it until it ends
@@ -42,12 +44,27 @@ enum TimelineFormat {
 
 const HELP: &str = "\
 Exit status:
-  0  the guest switched itself off and its workload succeeded
-  1  the host failed: KVM, the sandbox, or this program
+  0  the guest switched itself off, says nothing of a failure, and every byte of its console was written
+  1  the host failed: KVM, the sandbox, this program, or a console that cannot be written (a full disk)
   2  bad use, configuration or input; nothing was started
   3  the guest failed: its workload, a reset, a panic, a triple fault, the boot code's refusal, a time-out
-  4  ended by the user: Ctrl-C or SIGTERM presses the power button, and the guest switched itself off; a second one
-     ends it at once
+  4  ended by the user: the guest switched itself off as asked, or was ended
+  5  the guest succeeded, but bytes of its console were lost: their reader took nothing for --console-wait
+  6  the guest succeeded, but bytes of its console were lost: their reader closed its end (a pipe)
+What 0 and 3 say of the workload is the guest's word.
+
+Ending a VM:
+  Ctrl-C, SIGTERM and SIGHUP press the power button; a guest that has not switched itself off after --grace is
+  ended. A second one of these signals, or SIGQUIT (Ctrl-\\), ends it at once.
+
+Console:
+  stdio       standard input and output. A terminal gets text, colours and cursor movement only: nothing that
+              sets its clipboard or title, or makes it answer. Files and pipes get every byte
+  raw         the same, but a terminal gets every byte, too: full-screen programs need it
+  file:PATH   appended to; at --console-limit it is set aside as PATH.1, in place of the one before. No input
+  pty         a new pseudo-terminal, whose name is printed; its reader gets every byte
+  Output that is not read holds the guest back; after --console-wait it is lost, which is said at once, and the
+  exit status is 5. At a terminal Ctrl-A x ends the VM, Ctrl-A h lists more keys; Ctrl-Z stops this program.
 
 Configuration file:
   name = \"demo\"
@@ -56,8 +73,12 @@ Configuration file:
   cmdline = \"console=ttyS0 reboot=acpi panic=-1\"  # the default
   vcpus = 2
   memory = \"512M\"
-  console = \"stdio\"             # or \"pty\", or { file = \"console.log\" }
+  console = \"stdio\"             # or \"raw\", \"pty\", or { file = \"console.log\" }
+  console_wait = \"5m\"           # or \"forever\"
+  console_limit = \"64M\"         # of a console file
+  escape = \"ctrl-a\"             # or another key, or \"none\"
   timeout = \"10m\"
+  grace = \"15s\"                 # from the power button to the end
   protection = \"none\"           # or \"sev-snp\"
   [sandbox]
   optional = []                 # layers this host may lack, see `casemate host`
@@ -82,30 +103,76 @@ Examples:
 /// # Errors
 /// [`Failure`], with the exit status that `--help` documents.
 pub fn run(args: &RunArgs) -> Outcome {
-    let mut timeline = vm::timeline::Timeline::start();
+    let mut timeline = Timeline::start();
     let config = args.guest.config(args.config.as_deref(), args.vcpus)?;
     let config = config.validate().map_err(|e| Failure::BadInput(e.to_string()))?;
     timeline.record("configuration");
-    let (end, timeline) = vm::run(&config, args.policy.as_deref(), args.log.file()?, timeline)
-        .map_err(|e| {
-            if e.is_bad_input() {
-                Failure::BadInput(e.to_string())
-            } else {
-                Failure::Failed(e.to_string())
-            }
-        })?;
+    if config.protection == Protection::None {
+        errln!(
+            "casemate: warning: protection = \"none\": the host can read and change this guest's memory"
+        );
+    }
+    let attended = start_and_attend(args, &config, &mut timeline)?;
     match args.timeline {
         Some(TimelineFormat::Text) => errln!("{}", timeline.to_text().trim_end()),
         Some(TimelineFormat::Json) => errln!("{}", timeline.to_json()),
         None => {}
     }
-    report(end)
+    report(attended)
+}
+
+fn start_and_attend(
+    args: &RunArgs,
+    config: &VmConfig,
+    timeline: &mut Timeline,
+) -> Result<Attended, Failure> {
+    let failure = |e: vm::VmError| {
+        if e.is_bad_input() {
+            Failure::BadInput(e.to_string())
+        } else {
+            Failure::Failed(e.to_string())
+        }
+    };
+    let prepared =
+        vm::prepare(config, args.policy.as_deref(), args.log.file()?).map_err(failure)?;
+    // Until here a signal ends this program; from here on it ends the VM.
+    let signals = Signals::take_over()
+        .map_err(|e| Failure::Failed(format!("cannot take over signals: {e}")))?;
+    let console = HostConsole::open(&config.console).map_err(|e| match e {
+        ConsoleError::File { .. } => Failure::BadInput(e.to_string()),
+        ConsoleError::Pty(_) | ConsoleError::Stdio(_) => Failure::Failed(e.to_string()),
+    })?;
+    let vm = prepared.start().map_err(failure)?;
+    let mut say = |text: &str| errln!("casemate: {text}");
+    Ok(attend(vm, console, &signals, timeline, config.grace, &mut say))
 }
 
 const GUEST_FAILED: u8 = 3;
 const ENDED_BY_USER: u8 = 4;
+const READER_TOO_SLOW: u8 = 5;
+const READER_GONE: u8 = 6;
 
-fn report(end: End) -> Outcome {
+/// Says how the VM ended, and sets the exit status. A loss of console bytes is always said; it decides
+/// the status only of a run that would have succeeded.
+fn report(attended: Attended) -> Outcome {
+    let Attended { end, loss } = attended;
+    if let Some(loss) = &loss {
+        errln!("casemate: {loss}");
+    }
+    match (outcome(end), loss.map(|loss| loss.cause)) {
+        (Ok(()), None) => Ok(()),
+        (Ok(()), Some(Cause::TooSlow(_) | Cause::Ended)) => Err(Failure::Status(READER_TOO_SLOW)),
+        (Ok(()), Some(Cause::ReaderGone)) => Err(Failure::Status(READER_GONE)),
+        (Ok(()), Some(Cause::CannotWrite { .. })) => Err(Failure::Status(HOST_FAILED)),
+        (failed, _) => failed,
+    }
+}
+
+const HOST_FAILED: u8 = 1;
+/// What the kernel sends when memory runs out.
+const SIGKILL: i32 = Signal::KILL.as_raw();
+
+fn outcome(end: End) -> Outcome {
     let (status, text) = match end {
         End::Stopped(stop) if stop.is_success() => return Ok(()),
         End::Stopped(stop) if !stop.is_hosts_fault() => (GUEST_FAILED, stop.to_string()),
@@ -115,20 +182,24 @@ fn report(end: End) -> Outcome {
             (GUEST_FAILED, format!("the guest did not end within {after:?} and was ended"))
         }
         End::PoweredOffAsAsked => (ENDED_BY_USER, "the guest switched itself off as asked".into()),
+        End::GraceOver(after) => {
+            let text =
+                format!("the guest did not switch itself off within {after:?} and was ended");
+            (ENDED_BY_USER, text)
+        }
         End::Killed => (ENDED_BY_USER, "the VM was ended as asked".into()),
-        End::VmmDied(Some(ProcessEnd::Signal(SIGKILL))) => {
-            return Err(Failure::Failed(
-                "the vmm process was killed from outside (signal 9): most likely memory ran out, of the host or of this \
-                 program's cgroup (`dmesg` says so); give the guest less (`memory`) or them more"
-                    .into(),
-            ));
+        End::ProcessDied { kind, how: Some(ProcessEnd::Signal(SIGKILL)) } => {
+            return Err(Failure::Failed(format!(
+                "the {kind} process was killed from outside (signal 9): most likely memory ran out, of the host or of \
+                 this program's cgroup (`dmesg` says so); give the guest less (`memory`) or them more"
+            )));
         }
-        End::VmmDied(how) => {
+        End::ProcessDied { kind, how } => {
             let how = how.map_or_else(|| "for an unknown reason".into(), |how| how.to_string());
-            return Err(Failure::Failed(format!("the vmm process ended without a word: {how}")));
+            return Err(Failure::Failed(format!("the {kind} process ended without a word: {how}")));
         }
-        End::VmmLied(what) => {
-            return Err(Failure::Failed(format!("the vmm process was ended: {what}")));
+        End::ProcessLied { kind, what } => {
+            return Err(Failure::Failed(format!("the {kind} process was ended: {what}")));
         }
     };
     errln!("casemate: {text}");

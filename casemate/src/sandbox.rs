@@ -2,9 +2,10 @@
 
 use crate::out::outln;
 use crate::{Failure, Outcome};
+use casemate_foreign_text::{json as foreign, value};
+use casemate_hypervisor::vm::ProcessKind;
 use casemate_hypervisor::vm::name::{NameError, ask};
-use casemate_hypervisor::vm::profile;
-use casemate_sandbox::{InForce, Profile, inspect};
+use casemate_sandbox::{InForce, inspect};
 use clap::{Args, Subcommand};
 use serde_json::json;
 
@@ -51,59 +52,53 @@ pub fn run(args: &SandboxArgs) -> Outcome {
 }
 
 fn show(name: &str, as_json: bool) -> Outcome {
-    let state = ask(name).map_err(|e| match e {
+    let running = ask(name).map_err(|e| match e {
         NameError::NotFound(_) => Failure::BadInput(e.to_string()),
         _ => Failure::Failed(e.to_string()),
     })?;
     let mut shown = Vec::new();
-    for line in state.lines() {
-        let process = line.split_once(' ').and_then(|(kind, pid)| Some((kind, pid.parse().ok()?)));
-        let (kind, pid) = process.ok_or_else(|| {
-            Failure::Failed(format!("the VM {name:?} answered something that is no process"))
-        })?;
-        let in_force = inspect(pid).map_err(|e| Failure::Failed(e.to_string()))?;
-        shown.push((kind, in_force));
+    for process in &running {
+        let mut in_force = inspect(process.pid).map_err(|e| Failure::Failed(e.to_string()))?;
+        // Of a process that has ended meanwhile, all of that may be of another one.
+        if !process.is_alive() {
+            return Err(Failure::Failed(format!("the {} process has just ended", process.kind)));
+        }
+        // What its descriptors lead to has names that others chose.
+        for what in in_force.descriptors.iter_mut().flat_map(|all| all.values_mut()) {
+            *what = value(&*what).to_string();
+        }
+        shown.push((process.kind, in_force));
     }
     if as_json {
         let processes: Vec<_> =
-            shown.iter().map(|(kind, f)| json!({ "kind": kind, "in_force": f })).collect();
-        outln!("{}", json!({ "vm": name, "processes": processes }));
+            shown.iter().map(|(k, f)| json!({ "kind": k.name(), "in_force": f })).collect();
+        outln!("{}", foreign(&json!({ "vm": name, "processes": processes }).to_string()));
     } else {
         for (kind, in_force) in &shown {
-            print_process(kind, in_force);
+            print_process(*kind, in_force);
         }
     }
     Ok(())
 }
 
-fn print_process(kind: &str, in_force: &InForce) {
+fn print_process(kind: ProcessKind, in_force: &InForce) {
     outln!("== {kind}");
     outln!("{}", in_force.to_string().trim_end());
-    if let Some(profile) = profile_of(kind) {
-        outln!("profile {:?}: {} system calls", profile.name, profile.syscalls().len());
-        outln!("  {}", profile.syscalls().join(" "));
-    }
+    let profile = kind.profile();
+    outln!("profile {:?}: {} system calls", profile.name, profile.syscalls().len());
+    outln!("  {}", profile.syscalls().join(" "));
 }
-
-fn profile_of(kind: &str) -> Option<&'static Profile> {
-    ALL.iter().find(|(name, _)| *name == kind).map(|(_, profile)| *profile)
-}
-
-const ALL: [(&str, &Profile); 3] = [
-    ("supervisor", &profile::SUPERVISOR),
-    ("vmm", &profile::VMM),
-    ("vmm-confidential", &profile::VMM_SNP),
-];
 
 fn profiles(as_json: bool) {
-    for (kind, profile) in ALL {
+    for kind in ProcessKind::ALL {
+        let profile = kind.profile();
         if as_json {
             let rules: Vec<_> = profile
                 .rules
                 .iter()
                 .map(|rule| json!({ "syscall": rule.syscall.name(), "why": rule.why }))
                 .collect();
-            outln!("{}", json!({ "kind": kind, "rules": rules }));
+            outln!("{}", json!({ "kind": kind.name(), "rules": rules }));
         } else {
             outln!("{kind}: {} system calls", profile.syscalls().len());
             for rule in profile.rules {

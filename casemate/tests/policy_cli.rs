@@ -1,4 +1,5 @@
-//! `casemate policy` and `casemate log` as a user meets them: output, exit status, nothing left behind.
+//! `casemate policy` and `casemate log` as a user meets them: output, exit status, nothing left
+//! behind.
 #![allow(
     missing_docs,
     clippy::unwrap_used,
@@ -160,7 +161,8 @@ fn a_log_is_verified_and_shown() {
     let (status, out, _) = casemate(&["log", "show", &path, "--verdict", "deny"], "");
     assert_eq!(status, 0);
     assert!(out.contains("access deny") && out.contains("runtime.console"), "{out}");
-    // Cut off after its first head the log is whole in itself; the head that is known shows the cut.
+    // Cut off after its first head the log is whole in itself; the head that is known shows the
+    // cut.
     let text = std::fs::read_to_string(&log).unwrap();
     let cut: String = text.lines().take(4).map(|line| format!("{line}\n")).collect();
     let file = scratch("cut.log");

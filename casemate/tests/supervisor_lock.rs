@@ -8,12 +8,13 @@
     reason = "tests fail by panicking"
 )]
 
-use casemate_hypervisor::config::RawConfig;
+use casemate_console::{Attended, HostConsole, Signals, Timeline, attend};
+use casemate_hypervisor::config::{RawConfig, RawConsole};
 use casemate_hypervisor::vm::name::ask;
 use casemate_hypervisor::vm::profile::SUPERVISOR;
-use casemate_hypervisor::vm::timeline::Timeline;
-use casemate_hypervisor::vm::{End, run_plan};
+use casemate_hypervisor::vm::{End, ProcessKind, prepare_plan};
 use casemate_sandbox::{Exit, Layer, Layers, Observed, Observer, spawn};
+use casemate_test_support::guests::{dx, power_off};
 use casemate_test_support::sandbox::assert_least;
 use rustix::process::{Pid, Signal, kill_process};
 use rustix::pty::{OpenptFlags, openpt, ptsname, unlockpt};
@@ -21,6 +22,7 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::{Command, ExitCode};
 
 /// A new terminal: the user's side and the program's side.
@@ -53,21 +55,51 @@ fn whole_program(terminal: &OwnedFd, name: &str) -> i32 {
     panic!("{error}");
 }
 
-/// Runs a guest that prints `>`, waits for a key, and switches off.
-fn echo(terminal: &OwnedFd, name: &str) -> i32 {
+/// Runs `code` as a guest, and stays with it as the program does; the user's terminal is all three
+/// standard descriptors.
+fn attended(terminal: &OwnedFd, code: &[u8], raw: RawConfig) -> Attended {
     rustix::stdio::dup2_stdin(terminal).unwrap();
     rustix::stdio::dup2_stdout(terminal).unwrap();
     rustix::stdio::dup2_stderr(terminal).unwrap();
     let raw = RawConfig {
-        name: Some(name.into()),
         kernel: Some("unused".into()),
         protection: Some("none".into()),
         timeout: Some("2m".into()),
+        grace: Some("1m".into()),
+        ..raw
+    };
+    let config = raw.validate().unwrap();
+    let prepared = prepare_plan(&config, casemate_test_support::guests::plan(code, 1)).unwrap();
+    let (signals, mut timeline) = (Signals::take_over().unwrap(), Timeline::start());
+    let console = HostConsole::open(&config.console).unwrap();
+    let vm = prepared.start().unwrap();
+    let mut say = |line: &str| {
+        let _ = writeln!(std::io::stderr(), "casemate: {line}");
+    };
+    attend(vm, console, &signals, &mut timeline, config.grace, &mut say)
+}
+
+/// Runs a guest that prints `>`, waits for a key, and switches off.
+fn echo(terminal: &OwnedFd, name: &str) -> i32 {
+    let raw = RawConfig { name: Some(name.into()), ..RawConfig::default() };
+    let attended = attended(terminal, &casemate_test_support::guests::echo(), raw);
+    i32::from(attended.end != End::PoweredOffAsAsked || attended.loss.is_some())
+}
+
+/// Runs a guest that fills its console file several times.
+fn fill(terminal: &OwnedFd, file: &Path) -> i32 {
+    let raw = RawConfig {
+        console: Some(RawConsole::File(file.to_owned())),
+        console_limit: Some("8K".into()),
         ..RawConfig::default()
     };
-    let plan = casemate_test_support::guests::plan(&casemate_test_support::guests::echo(), 1);
-    let (end, _) = run_plan(&raw.validate().unwrap(), plan, Timeline::start()).unwrap();
-    i32::from(end != End::PoweredOffAsAsked)
+    // mov rsi, DATA; mov ecx, 30000; cld; rep outsb
+    let address = casemate_test_support::guests::DATA.to_le_bytes();
+    let flood =
+        [&[0x48, 0xbe][..], &address, &[0xb9], &30_000_u32.to_le_bytes(), &[0xfc, 0xf3, 0x6e]];
+    let code = [&dx(0x3f8)[..], &flood.concat(), &power_off()].concat();
+    let attended = attended(terminal, &code, raw);
+    i32::from(!matches!(attended.end, End::Stopped(_)) || attended.loss.is_some())
 }
 
 /// What a user does: waits for the guest, asks who runs it, asks it to power off, presses a key.
@@ -84,11 +116,28 @@ fn use_it(terminal: &mut File, name: &str, pid: Pid) -> String {
     };
     let seen = wait_for(terminal, ">");
     let processes = ask(name).unwrap_or_else(|e| panic!("{e}: {seen}"));
-    assert!(processes.contains("supervisor"), "{processes}");
+    let kinds: Vec<_> = processes.iter().map(|process| process.kind).collect();
+    assert_eq!(kinds, [ProcessKind::Supervisor, ProcessKind::Vmm]);
+    // As a shell's job control does: the terminal has lines while the program is stopped.
+    kill_process(pid, Signal::TSTP).unwrap();
+    while !has_lines(terminal) {
+        std::thread::yield_now();
+    }
+    // The program stops itself a moment later, so it is continued until it goes on.
+    while has_lines(terminal) {
+        kill_process(pid, Signal::CONT).unwrap();
+        std::thread::yield_now();
+    }
     kill_process(pid, Signal::TERM).unwrap();
     wait_for(terminal, "asked the guest to power off");
     terminal.write_all(b"i").unwrap();
     rest(terminal)
+}
+
+/// Whether the terminal edits lines, as a shell leaves it.
+fn has_lines(terminal: &File) -> bool {
+    let settings = rustix::termios::tcgetattr(terminal).unwrap();
+    settings.local_modes.contains(rustix::termios::LocalModes::ICANON)
 }
 
 /// Reads until nobody has the terminal open.
@@ -121,6 +170,12 @@ fn observe(
     (observed, child.wait().unwrap(), user.join().unwrap())
 }
 
+/// The calls that the lock did not allow.
+fn refused(observed: &Observed) -> Vec<String> {
+    let usage = observed.usage(1, &SUPERVISOR, None).unwrap();
+    usage.refused.iter().map(ToString::to_string).collect()
+}
+
 fn supervisor_profile_allows_what_is_used_and_nothing_else() {
     if casemate_test_support::guests::kvm().is_none() {
         return;
@@ -134,8 +189,16 @@ fn supervisor_profile_allows_what_is_used_and_nothing_else() {
     let asker = name.clone();
     let (more, end, seen) =
         observe(|side| echo(side, &name), move |terminal, pid| use_it(terminal, &asker, pid));
-    assert_eq!(end, Exit::Code(0), "{seen}");
+    assert_eq!(end, Exit::Code(0), "{:?}: {seen}", refused(&more));
     observed.merge(more);
+    let file = std::env::temp_dir().join(format!("casemate-filled-{}", std::process::id()));
+    let (more, end, seen) = observe(|side| fill(side, &file), |terminal, _| rest(terminal));
+    assert_eq!(end, Exit::Code(0), "{:?}: {seen}", refused(&more));
+    observed.merge(more);
+    let before = file.with_extension("1");
+    let sizes = [&file, &before].map(|file| std::fs::metadata(file).map_or(0, |m| m.len()));
+    [&file, &before].into_iter().for_each(|file| std::fs::remove_file(file).unwrap());
+    assert_eq!(sizes, [30_000 % 8192, 8192]);
     assert_least(&observed, &SUPERVISOR);
 }
 

@@ -3,13 +3,16 @@
 //! Oracles: no panic; memory within a small multiple of the input; a report or certificate that differs in one
 //! byte from a genuine one is never accepted; what is parsed and written again is the same.
 
-use casemate_attestation::cert::{Certificate, Crl, VekExtensions, certificates_in};
+use casemate_attestation::cert::{
+    Certificate, Crl, Object, VekExtensions, certificates_in, objects_in,
+};
 use casemate_attestation::evidence::{CertTable, Evidence};
 use casemate_attestation::idblock::{self, IdBlock};
 use casemate_attestation::measure::{Ovmf, igvm_launch};
 use casemate_attestation::model::{MessageType, open};
 use casemate_attestation::record::{Inputs, Record};
 use casemate_attestation::report::{Generation, Report};
+use casemate_attestation::store::Store;
 use casemate_attestation::verify::{Appraisal, Seen, VerifiedVek, Verifier};
 use std::sync::OnceLock;
 
@@ -119,9 +122,71 @@ pub fn json(data: &[u8]) {
         if let Ok(text) = std::str::from_utf8(data) {
             let _ = Appraisal::from_toml(text);
             let _ = casemate_attestation::time::parse(text);
-            let _ = casemate_attestation::hex::decode(text);
+            let _ = casemate_attestation::hex::from_people(text);
         }
     });
+}
+
+/// Attestations of go-sev-guest, binary and text, whole or the report by itself.
+pub fn gosev(data: &[u8]) {
+    extended(data);
+    extended(&[b"\x08\x03", data].concat());
+    extended(&[b"report {", data, b"}"].concat());
+}
+
+/// Certificates and lists in any form that is read.
+pub fn bundle(data: &[u8]) {
+    bounded(data, 32, || {
+        let objects = objects_in(data).unwrap_or_default();
+        assert!(objects.len() <= 64);
+        for object in objects {
+            if let Object::Certificate(certificate) = object {
+                let _ = certificate.distribution_point();
+            }
+        }
+    });
+}
+
+/// A folder that somebody else could write to, as a store: up to four files, each with a byte in
+/// front that says under which name. Nothing counts there but the genuine certificate and list.
+pub fn store(data: &[u8]) {
+    const NAMES: [&str; 8] = [
+        "loose.der",
+        "loose.pem",
+        "vlek/loose.der",
+        "turin/ca/ask-030001-0.der",
+        "turin/vcek/59790fb1c39f35c1-0101010400000051/0.der",
+        "turin/vcek/59790fb1c39f35c1-0101010400000051.der",
+        "milan/crl/vcek/999999999999-0.der",
+        "milan/crl/vlek/999999999999-0.der",
+    ];
+    // A folder of this thread: targets are replayed by several.
+    let thread = format!("{:?}", std::thread::current().id());
+    let name = format!("casemate-fuzz-store-{}-{thread}", std::process::id());
+    let folder = std::env::temp_dir().join(name);
+    let _ = std::fs::remove_dir_all(&folder);
+    for file in data.chunks(data.len().div_ceil(4).max(1)) {
+        let (first, contents) = file.split_first().unwrap();
+        let path = folder.join(NAMES[usize::from(*first) % NAMES.len()]);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        // Where a folder has that name a file cannot be.
+        let _ = std::fs::write(path, contents);
+    }
+    let store = Store::new(&folder);
+    let report = Report::parse(REPORT).unwrap();
+    for found in store.candidates(report.unverified_fields()).unwrap() {
+        assert_eq!(found.der(), VCEK, "another certificate counts");
+    }
+    for (_, _, crl) in store.crls().unwrap() {
+        assert_eq!(crl.der(), MILAN_CRL, "another list counts");
+    }
+    for certificate in store.intermediates().unwrap() {
+        assert!(Verifier::new(AT).authentic(&certificate).is_ok());
+    }
+    let _ = store.import_path(&folder, None);
+    let kept = store.list().unwrap().len();
+    assert!(kept <= 16, "{kept} files of four");
+    std::fs::remove_dir_all(&folder).unwrap_or_default();
 }
 
 /// An ID block with its authentication.

@@ -59,11 +59,13 @@ pub fn bzimage(data: &[u8]) {
     let Ok(image) = parsed else { return };
     assert_eq!(Kernel::parse(&file), Ok(Kernel::BzImage(image)));
     assert!(image.setup_bytes < file.len() as u64);
-    let Ok(placed) = image.place() else { return };
-    assert!(placed.used.contains(Range { start: placed.entry, size: 1 }));
-    assert!(placed.used.checked_end().is_some());
-    let code = file.len() as u64 - image.setup_bytes;
-    assert!(placed.used.contains(Range { start: image.preferred, size: code }), "code outside");
+    for load in [MIB, 16 * MIB, image.preferred, map::DEVICE_HOLE.start, u64::MAX - 4096] {
+        let Ok(placed) = image.place(load) else { continue };
+        assert!(placed.used.contains(Range { start: placed.entry, size: 1 }));
+        assert!(placed.used.checked_end().is_some());
+        let code = file.len() as u64 - image.setup_bytes;
+        assert!(placed.used.contains(Range { start: load, size: code }), "code outside");
+    }
 }
 
 /// ELF: segments are inside the file, above 1 MiB, below the device hole, and do not overlap.

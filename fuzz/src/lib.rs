@@ -28,11 +28,13 @@ pub type Body = fn(&[u8]);
 /// Every target of this file's crate by name: what `tests/replay.rs` replays.
 pub const TARGETS: &[(&str, Body)] = &[
     ("attest_azure", azure::evidence),
+    ("attest_bundle", attest::bundle),
     ("attest_cert_table", attest::cert_table),
     ("attest_claims", azure::claims),
     ("attest_crl", attest::crl),
     ("attest_document", azure::document),
     ("attest_extended", attest::extended),
+    ("attest_gosev", attest::gosev),
     ("attest_guest_message", attest::guest_message),
     ("attest_hcl", attest::hcl),
     ("attest_id_block", attest::id_block),
@@ -41,6 +43,7 @@ pub const TARGETS: &[(&str, Body)] = &[
     ("attest_ovmf", attest::ovmf),
     ("attest_quote", azure::quote),
     ("attest_report", attest::report),
+    ("attest_store", attest::store),
     ("attest_x509", attest::x509),
     ("exit_debug", exits::debug),
     ("exit_errno", exits::errno),

@@ -31,7 +31,7 @@ pub fn document(data: &[u8]) {
     assert_eq!(again.canonical(), canonical);
     assert!(policy.diff(&again).differences.is_empty());
     let findings: Vec<_> = check(&policy).into_iter().chain(lint(&policy, None)).collect();
-    assert!(sarif(&findings, "fuzz").len() > 100);
+    assert!(sarif(&findings, "fuzz", "").len() > 100);
     assert!(export::rego(&policy).len() > 100);
     assert!(export::cedar(&policy).map_or(true, |text| text.len() > 100));
     for point in Point::ALL {

@@ -96,7 +96,7 @@ impl World {
         let notes = Arc::new(AtomicU32::new(0));
         let recorder = Arc::new(Mutex::new(Recorder { seen: seen.clone() }));
         let event = || Event::new().expect("an eventfd");
-        let console = ConsoleQueue::new(event());
+        let console = ConsoleQueue::new(event(), 1);
         let uart = Arc::new(Mutex::new(Uart::new(event(), event(), console)));
         let (mut pio, mut mmio) = (Bus::default(), Bus::default());
         pio.add(RECORDER_PORT.into(), RECORDER_SIZE, recorder.clone()).unwrap();

@@ -23,7 +23,7 @@ impl Events for Nobody {
 
 fn machine() -> Machine {
     let event = || Event::new().unwrap();
-    let uart = Uart::new(event(), event(), ConsoleQueue::new(event()));
+    let uart = Uart::new(event(), event(), ConsoleQueue::new(event(), 1));
     let (mut pio, mut mmio) = (Bus::default(), Bus::default());
     pio.add(SERIAL_PORT.into(), 8, Arc::new(Mutex::new(uart))).unwrap();
     let platform = Arc::new(Mutex::new(PlatformRegisters::default()));

@@ -47,6 +47,34 @@ fn triple_fault_stops_the_vm_as_a_shutdown() {
     assert_eq!(ran.stop, Stop::Shutdown);
 }
 
+/// Protects other users of the processor from being watched: the counters that every AMD guest had hold nothing,
+/// neither what to count nor a count. KVM takes writes to them in any case, so what is read tells. Cannot tell on a
+/// KVM that never had counters.
+#[test]
+fn performance_counters_older_than_cpuids_bits_hold_nothing() {
+    // mov ecx, msr; mov eax, 0x4300c0 (retired instructions, user and kernel, enabled); xor edx, edx; wrmsr
+    let write = |msr: u32| {
+        let value = [0xb8, 0xc0, 0x00, 0x43, 0x00, 0x31, 0xd2, 0x0f, 0x30];
+        [&[0xb9][..], &msr.to_le_bytes(), &value].concat()
+    };
+    // mov ecx, msr; rdmsr; or eax, edx; setnz al; then al as the workload's status
+    let read = |msr: u32| {
+        let nonzero = vec![0x0f, 0x32, 0x09, 0xd0, 0x0f, 0x95, 0xc0];
+        [vec![0xb9], msr.to_le_bytes().to_vec(), nonzero, dx(0x604), vec![0xee]].concat()
+    };
+    let status = |code: &[Vec<u8>]| run(&plan(&code.concat(), 1)).map(|ran| ran.stop);
+    let holds = |something| Stop::PowerOff { status: Some(u8::from(something)) };
+    for (selector, counter) in (0xc001_0000..0xc001_0004).zip(0xc001_0004..) {
+        let Some(stop) = status(&[write(selector), read(selector), power_off()]) else { return };
+        assert_eq!(stop, holds(false), "{selector:#x}");
+        let stop = status(&[write(selector), read(counter), power_off()]).unwrap();
+        assert_eq!(stop, holds(false), "{counter:#x}");
+    }
+    // KERNEL_GS_BASE: what was written is read.
+    let other = 0xc000_0102;
+    assert_eq!(status(&[write(other), read(other), power_off()]), Some(holds(true)));
+}
+
 #[test]
 fn unclaimed_mmio_reads_as_ones_and_ecam_shows_the_host_bridge() {
     // mov al, [rbx]; out dx, al

@@ -1,8 +1,8 @@
 //! The decision: does this policy admit these facts at this point?
 //!
-//! A point admits its input when every rule of the point admits the fact it constrains. A fact that is
-//! missing or not valid is denied by every rule that is not `any`; an invalid one even then. Nothing else
-//! can happen: there is no undefined result, and no order between rules decides.
+//! A point admits its input when every rule of the point admits the fact it constrains. A fact that
+//! is missing or not valid is denied by every rule that is not `any`; an invalid one even then.
+//! Nothing else can happen: there is no undefined result, and no order between rules decides.
 
 use crate::fact::{Fact, Facts};
 use crate::fields::{Field, Key, Kind, Point, resource_fault};

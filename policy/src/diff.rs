@@ -72,14 +72,34 @@ pub struct Diff {
     pub differences: Vec<Difference>,
 }
 
+impl Difference {
+    /// Whether the second rule admits what the first does not, whatever other rules say.
+    #[must_use]
+    pub const fn is_looser(&self) -> bool {
+        matches!(self.relation, Relation::Looser | Relation::Incomparable)
+    }
+
+    /// Whether it is looser only where other rules deny everything today. Two such changes in a
+    /// row, each harmless by itself, can admit what neither step shows.
+    #[must_use]
+    pub const fn is_latent(&self) -> bool {
+        self.is_looser() && self.without_effect
+    }
+}
+
 impl Diff {
-    /// Whether the second policy admits something that the first does not, or answers a denial more mildly.
+    /// Whether the second policy admits something that the first does not, or answers a denial more
+    /// mildly, or is ready to as soon as another rule lets it.
     #[must_use]
     pub fn is_looser(&self) -> bool {
-        self.differences.iter().any(|difference| {
-            !difference.without_effect
-                && matches!(difference.relation, Relation::Looser | Relation::Incomparable)
-        })
+        self.differences.iter().any(Difference::is_looser)
+    }
+
+    /// Whether every looser rule is so only where other rules deny everything today.
+    #[must_use]
+    pub fn is_latent(&self) -> bool {
+        let looser = || self.differences.iter().filter(|difference| difference.is_looser());
+        looser().next().is_some() && looser().all(Difference::is_latent)
     }
 }
 
@@ -228,21 +248,22 @@ fn witness(
     let mut wanted = Wanted::of(field.key, have.iter().copied());
     wanted.refused_by = Some(against);
     let fact = wanted.find()?;
-    let mut given = Facts::new();
-    given.set(field.key, fact.clone());
-    let whole = search::admitted_with(fields, have, &given).ok()?;
-    let mut facts = search::admitted(fields, have).ok()?;
-    facts.set(field.key, fact);
     let alone = |facts: &Facts| {
         let fits = |rules: &Pairs<'_>, facts: &Facts| {
             rules.iter().all(|(f, r)| crate::decide::cause(f, r, facts).is_none())
         };
         fits(have, facts) && !fits(lack, facts)
     };
+    let mut given = Facts::new();
+    given.set(field.key, fact.clone());
+    // Facts of one world where there are such: another example shows the difference, but cannot
+    // happen.
+    let whole = search::admitted_with(fields, have, &given).ok()?;
+    if alone(&whole) {
+        return Some(whole);
+    }
+    let mut facts = search::admitted(fields, have).ok()?;
+    facts.set(field.key, fact);
     let tidy = devices::consistent(facts.clone());
-    let good = |facts: &Facts| alone(facts) && facts.contradictions().is_empty();
-    let tries = [whole, tidy, facts];
-    // Facts of one world where there are such: another example shows the difference, but cannot happen.
-    let best = tries.iter().find(|facts| good(facts));
-    best.or_else(|| tries.iter().find(|facts| alone(facts))).cloned()
+    [tidy, facts].into_iter().find(alone)
 }

@@ -1,5 +1,5 @@
-//! Explanation: every rule of a point with what it admits, what was found and how it was decided; and the
-//! smallest change of an input that would be admitted.
+//! Explanation: every rule of a point with what it admits, what was found and how it was decided;
+//! and the smallest change of an input that would be admitted.
 
 use crate::decide::{Cause, Decision, cause};
 use crate::fact::{Fact, Facts};
@@ -9,6 +9,7 @@ use crate::render;
 use crate::rule::Rule;
 use crate::rules::{Grant, Origin};
 use crate::search::{Wanted, keys};
+use crate::whole::made_whole;
 
 /// How one rule was decided.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -170,7 +171,41 @@ impl Policy {
                 )),
             }
         }
-        if never.is_empty() { WhyNot::Change(changes) } else { WhyNot::Never(never) }
+        if never.is_empty() {
+            self.whole_change(point, facts, &rules, changes)
+        } else {
+            WhyNot::Never(never)
+        }
+    }
+
+    /// A change of an input that could be has to lead to one that could be: fewer devices have
+    /// fewer paths.
+    fn whole_change(
+        &self,
+        point: Point,
+        facts: &Facts,
+        rules: &[(&'static Field, &Rule)],
+        changes: Vec<Change>,
+    ) -> WhyNot {
+        let mut given = Facts::new();
+        for change in &changes {
+            given.set(change.key, change.to.clone());
+        }
+        let plain = WhyNot::Change(changes);
+        let changed = plain.apply(facts);
+        if !facts.contradictions().is_empty() || changed.contradictions().is_empty() {
+            return plain;
+        }
+        let fits = |key: Key, fact: &Fact| Wanted::of(key, rules.iter().copied()).fits(fact);
+        let whole = made_whole(changed, &given, fits);
+        if !whole.contradictions().is_empty() || !self.decide(point, &whole).is_allow() {
+            return plain;
+        }
+        let differs = |(key, to): (Key, &Fact)| {
+            let from = facts.get(key);
+            (from != Some(to)).then(|| Change { key, from: from.cloned(), to: to.clone() })
+        };
+        WhyNot::Change(whole.iter().filter_map(differs).collect())
     }
 }
 

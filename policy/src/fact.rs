@@ -30,8 +30,8 @@ pub enum Fact {
 
 /// The facts of one decision. A fact that is not there is denied by every rule but `any`.
 ///
-/// The setters check that the value fits its key; one that does not becomes [`Fact::Invalid`], which no
-/// rule admits, so a mistake in the caller is a denial with a reason.
+/// The setters check that the value fits its key; one that does not becomes [`Fact::Invalid`],
+/// which no rule admits, so a mistake in the caller is a denial with a reason.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Facts {
     values: Box<[Option<Fact>]>,
@@ -239,9 +239,9 @@ impl Facts {
         self.with(key, fact)
     }
 
-    /// A text, the name of a choice or level, a path, or a version. Of a version everything after its
-    /// leading digits and dots is left away, so `6.12.3-amd64` is 6.12.3. An unknown choice is admitted
-    /// by `any` only.
+    /// A text, the name of a choice or level, a path, or a version. Of a version everything after
+    /// its leading digits and dots is left away, so `6.12.3-amd64` is 6.12.3. An unknown choice is
+    /// admitted by `any` only.
     #[must_use]
     pub fn text(self, key: Key, text: &str) -> Self {
         let fact = text_fact(key, text);

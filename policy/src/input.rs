@@ -1,8 +1,8 @@
 //! The input document: the facts of one decision, as JSON or TOML.
 //!
-//! Facts are named by their paths, nested or dotted. `devices` may instead be a list of devices, each with
-//! `kind`, `path`, `read_only`, `foreign` and `queues`, from which the facts are counted. The key
-//! `point` names the decision point.
+//! Facts are named by their paths, nested or dotted. `devices` may instead be a list of devices,
+//! each with `kind`, `path`, `read_only`, `foreign` and `queues`, from which the facts are counted.
+//! The key `point` names the decision point.
 
 use crate::document::{
     LoadError, Node, Sink, Value, bit, byte_string, parse, suggest, time, tree::Entry,
@@ -67,7 +67,8 @@ impl Input {
     }
 }
 
-/// Reports what contradicts what: an answer about a world that cannot be would be believed of one that can.
+/// Reports what contradicts what: an answer about a world that cannot be would be believed of one
+/// that can.
 pub(crate) fn contradictions(facts: &Facts, offset: usize, sink: &mut Sink<'_>) {
     for contradiction in facts.contradictions() {
         sink.error(offset, "", contradiction);

@@ -1,10 +1,11 @@
-//! The isolation policy of Casemate: one document says what may run on a host and what a guest may do.
+//! The isolation policy of Casemate: one document says what may run on a host and what a guest may
+//! do.
 //!
-//! A pure library: no I/O, no clock, no global state; documents and inputs are values. A document is a
-//! product of fields, each of which is a lattice ordered from strict to loose ([`lattice`]), so that
-//! deciding, comparing, merging and explaining are exact. Deny by default; an error is a denial; an
-//! unknown key, a newer `min_engine` or an unknown name refuses the document; a wildcard has to be
-//! written `any`.
+//! A pure library: no I/O, no clock, no global state; documents and inputs are values. A document
+//! is a product of fields, each of which is a lattice ordered from strict to loose ([`lattice`]),
+//! so that deciding, comparing, merging and explaining are exact. Deny by default; an error is a
+//! denial; an unknown key, a newer `min_engine` or an unknown name refuses the document; a wildcard
+//! has to be written `any`.
 //!
 //! ```
 //! use casemate_policy::{Facts, Key, Point, Policy, Verdict};
@@ -48,6 +49,7 @@ mod schema;
 mod search;
 mod starter;
 mod whole;
+mod written;
 
 pub use canonical::digest;
 pub use cmdline::{CommandLine, CommandLineError, MAX_LINE};
@@ -58,10 +60,13 @@ pub use explain::{Change, Explained, Outcome, WhyNot};
 pub use fact::{DeviceFact, DeviceKind, Fact, Facts};
 pub use fields::{Field, Key, Kind, Point};
 pub use input::Input;
+pub use lattice::hex_digit;
 pub use limits::{Counter, PageStateLimits, RequestLimit};
+pub use merge::LostGrant;
 pub use policy::Policy;
 pub use reference::reference;
 pub use rule::Rule;
 pub use rules::{Grant, Origin, Rules};
 pub use schema::json_schema;
 pub use starter::starter;
+pub use written::WriteError;

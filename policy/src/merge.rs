@@ -7,8 +7,8 @@ use crate::policy::Policy;
 use crate::rules::{Grant, Origin, Rules};
 
 impl Policy {
-    /// Reads a layer: a document with `layer = true`, whose unstated fields are left to the policy that it
-    /// is merged with. A complete policy is taken as a layer too.
+    /// Reads a layer: a document with `layer = true`, whose unstated fields are left to the policy
+    /// that it is merged with. A complete policy is taken as a layer too.
     ///
     /// # Errors
     /// All errors of the document at once, each with its place.
@@ -38,7 +38,8 @@ impl Policy {
         })
     }
 
-    /// The policy that admits exactly what both admit. A denial does the stricter of the two actions.
+    /// The policy that admits exactly what both admit. A denial does the stricter of the two
+    /// actions.
     #[must_use]
     pub fn merge(&self, layer: &Self) -> Self {
         let points = self.points.iter().zip(&layer.points).map(|(a, b)| a.meet(b)).collect();
@@ -60,7 +61,8 @@ impl Policy {
         Self { name, description: self.description.clone(), points, grants }
     }
 
-    /// The stated fields of `layer` that admit more than this policy: there the merge keeps this policy.
+    /// The stated fields of `layer` that admit more than this policy: there the merge keeps this
+    /// policy.
     #[must_use]
     pub fn not_tightened_by(&self, layer: &Self) -> Vec<&'static str> {
         let mut out = Vec::new();
@@ -72,6 +74,58 @@ impl Policy {
                 }
             }
         }
+        out
+    }
+}
+
+/// Resources that one side of a merge grants, and the merge does not grant at all or only in part.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LostGrant {
+    /// The pattern of the grant.
+    pub resource: String,
+    /// Whether it is a grant of the policy below; else of the layer.
+    pub below: bool,
+    /// What is left of it, as patterns.
+    pub left: Vec<String>,
+}
+
+impl std::fmt::Display for LostGrant {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (own, other) = if self.below {
+            ("the policy below", "the layer")
+        } else {
+            ("the layer", "the policy below")
+        };
+        let resource = &self.resource;
+        if self.left.is_empty() {
+            write!(f, "the grant {resource:?} of {own} is lost: {other} grants nothing there")
+        } else {
+            let left = self.left.join(", ");
+            write!(f, "the grant {resource:?} of {own} is narrowed to {left} by {other}")
+        }
+    }
+}
+
+impl Policy {
+    /// The grants that a merge with `layer` loses. That both have to grant a resource is what a
+    /// merge means; that nobody is told is not.
+    #[must_use]
+    pub fn grants_lost_in(&self, layer: &Self) -> Vec<LostGrant> {
+        let lost = |own: &Self, other: &Self, below: bool| -> Vec<LostGrant> {
+            let narrowed = own.grants.iter().filter_map(|grant| {
+                let resource = &grant.resource;
+                if other.grants.iter().any(|theirs| theirs.resource.covers(resource)) {
+                    return None;
+                }
+                let left = other.grants.iter().filter(|theirs| resource.covers(&theirs.resource));
+                let left = left.map(|theirs| theirs.resource.to_string()).collect();
+                Some(LostGrant { resource: resource.to_string(), below, left })
+            });
+            narrowed.collect()
+        };
+        let mut out = lost(self, layer, true);
+        // What a layer leaves to the policy below is no grant of its own.
+        out.extend(lost(layer, self, false).into_iter().filter(|lost| lost.resource != "*"));
         out
     }
 }

@@ -1,7 +1,7 @@
 //! A policy: the rules of every point and the grants of secrets.
 
 use crate::document::{self, LoadError, Sink};
-use crate::fields::{Field, Point};
+use crate::fields::{Field, Point, resource_fault};
 use crate::rule::Rule;
 use crate::rules::{Grant, Origin, Rules};
 
@@ -16,7 +16,8 @@ pub struct Policy {
 }
 
 impl Policy {
-    /// Reads a document, TOML or (when it begins with `{`) JSON. `name` is its file name, for messages.
+    /// Reads a document, TOML or (when it begins with `{`) JSON. `name` is its file name, for
+    /// messages.
     ///
     /// # Errors
     /// All errors of the document at once, each with its place.
@@ -74,9 +75,12 @@ impl Policy {
         &self.grants
     }
 
-    /// The grant for a resource.
+    /// The grant for a resource; none for a text that names no resource.
     #[must_use]
     pub fn grant(&self, resource: &str) -> Option<&Grant> {
+        if resource_fault(resource).is_some() {
+            return None;
+        }
         let after = self.grants.partition_point(|grant| *grant.resource.text() <= *resource);
         let grant = self.grants.get(after.checked_sub(1)?)?;
         grant.resource.matches(resource).then_some(grant)

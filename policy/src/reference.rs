@@ -7,6 +7,21 @@ use crate::document::{
 use crate::fields::{Field, GRANT_FIELDS, Key, Point, SECTIONS};
 use crate::input::{COMMAND_LINE, fact_syntax};
 
+const SECRETS: &str = "
+A table of grants: `[secrets.\"db/key/*\"]` releases every resource that begins with `db/key/`. Grants must not
+overlap. A resource without a grant is never released.
+
+### `secrets.resource`
+
+The name of the secret, as the key broker protocol has it: `repository/type/tag`, three segments, each of
+`A-Z a-z 0-9 _ -` and, not first, `.`; at most 1024 bytes. Any other text (`db/../other/key`, a line feed, an
+empty segment) is no name and is denied, whatever the grants say. A grant is such a name, or a beginning of one
+and a `*`.
+
+- Fact: `secrets.resource`: a text
+- Decided at: `secrets`
+";
+
 /// The reference of every field.
 #[must_use]
 pub fn reference() -> String {
@@ -18,7 +33,7 @@ pub fn reference() -> String {
          free text; `layer = true` makes it a layer that leaves unstated fields to the policy it is merged with.\n\
          Every field may be `\"any\"` (everything is admitted) or `\"nothing\"`. A field that is not stated has its\n\
          default. Unknown keys, names and bits are errors. Patterns are anchored: a text, or a text with one `*` at\n\
-         its end.\n\n\
+         its end. Nothing else is a wildcard: `?`, `[a-z]` and `{{a,b}}` stand for themselves.\n\n\
          `Enforced by` names the part that asks the engine and acts on its answer. It comes from one table of the\n\
          code; tests build, for every field, a policy that this field alone refuses, and show that the part refuses.\n\n\
          Limits: {MAX_DOCUMENT} bytes, {MAX_DEPTH} nested tables or lists, {MAX_MEMBERS} members of a list, {MAX_TEXT} bytes of a\n\
@@ -27,7 +42,7 @@ pub fn reference() -> String {
     for (section, about) in SECTIONS {
         out.push_str(&format!("\n## `[{section}]`\n\n{about}\n"));
         if section == "secrets" {
-            out.push_str("\nA table of grants: `[secrets.\"db/*\"]` releases every resource that begins with `db/`. Grants must\nnot overlap. A resource without a grant is never released.\n");
+            out.push_str(SECRETS);
             for field in GRANT_FIELDS {
                 write_field(&mut out, field, Point::Secrets);
             }

@@ -1,8 +1,8 @@
-//! Facts that some rules admit and another does not: the witnesses of a comparison, the samples of a test
-//! and the targets of a smallest change.
+//! Facts that some rules admit and another does not: the witnesses of a comparison, the samples of
+//! a test and the targets of a smallest change.
 //!
-//! For each lattice finitely many candidates meet every region that the rules can tell apart, so a search
-//! that finds nothing is a proof that there is nothing.
+//! For each lattice finitely many candidates meet every region that the rules can tell apart, so a
+//! search that finds nothing is a proof that there is nothing.
 
 use crate::cmdline::parameter;
 use crate::fact::{Fact, Facts, command_line};
@@ -10,6 +10,10 @@ use crate::fields::{Field, Key, Kind};
 use crate::lattice::{ByteSet, Bytes, Choice, Lattice, Patterns};
 use crate::rule::Rule;
 use std::collections::BTreeSet;
+
+/// Most command lines that are tried for one word more. Of words that all rules admit by themselves
+/// nearly every one fits; what does not overrides a required one.
+const MOST_LINES: usize = 256;
 
 /// The rules on one fact: all must admit it, and one may have to refuse it.
 #[derive(Debug, Clone)]
@@ -40,22 +44,55 @@ impl<'r> Wanted<'r> {
     pub(crate) fn find(&self) -> Option<Fact> {
         let kind = self.key.kind();
         let elements = candidates(kind, &self.rules().collect::<Vec<_>>());
-        if !kind.is_list() {
-            return elements.into_iter().find(|fact| self.fits(fact));
+        if kind.is_list() {
+            return self.find_list(elements);
         }
-        // What must be in the list, alone and with one more element.
+        elements.into_iter().find(|fact| self.fits(fact))
+    }
+
+    /// A list with one element where one fits, for it is the better example, else without. Elements
+    /// are judged by themselves; lists as long as documents can make them would take for ever
+    /// otherwise.
+    fn find_list(&self, elements: Vec<Fact>) -> Option<Fact> {
+        if self.key == Key::LaunchCmdline {
+            return self.find_line(elements);
+        }
+        let empty = Fact::List(Vec::new());
+        let admitted = |element: &Fact| self.admitted_by.iter().all(|rule| rule.admits(element));
+        let refused = |fact: &Fact| self.refused_by.is_none_or(|rule| !rule.admits(fact));
+        let refused_already = refused(&empty);
+        let fits = |element: &Fact| admitted(element) && (refused_already || refused(element));
+        match elements.into_iter().find(fits) {
+            Some(element) => Some(Fact::List(vec![element])),
+            None => (self.fits(&empty)).then_some(empty),
+        }
+    }
+
+    /// A command line: what must be in it, with one more word where one fits. A line is read as a
+    /// whole, so words are sieved one by one before lines are tried.
+    fn find_line(&self, words: Vec<Fact>) -> Option<Fact> {
         let base = self.required();
-        let longer = elements.into_iter().map(|element| {
-            let mut list = base.clone();
-            list.push(element);
-            Fact::List(list)
-        });
-        let alone = std::iter::once(Fact::List(base.clone()));
-        let longer = longer.map(|list| self.whole(list));
-        let alone = alone.map(|list| self.whole(list));
-        let with_one = longer.filter(|list| self.fits(list));
-        // Prefer a list that has something in it: it is the better example.
-        with_one.chain(alone).find(|fact| self.fits(fact))
+        let plain = self.whole(Fact::List(base.clone()));
+        // A word more takes nothing away that is not allowed, and brings nothing back that is missing.
+        if !self.admitted_by.iter().all(|rule| rule.admits(&plain)) {
+            return None;
+        }
+        let refused_already = self.refused_by.is_none_or(|rule| !rule.admits(&plain));
+        let passes =
+            |rule: &Rule, word: &Fact| matches!(rule, Rule::Required(_)) || rule.admits(word);
+        let admitted = |word: &Fact| self.admitted_by.iter().all(|rule| passes(rule, word));
+        let refuses = |word: &Fact| match self.refused_by {
+            Some(rule @ (Rule::Names(_) | Rule::Forbidden(_))) => {
+                refused_already || !rule.admits(word)
+            }
+            _ => true,
+        };
+        let sieved = words.into_iter().filter(|word| admitted(word) && refuses(word));
+        let lines = sieved
+            .take(MOST_LINES)
+            .map(|word| self.whole(Fact::List(base.iter().cloned().chain([word]).collect())));
+        let mut lines = lines.filter(|line| self.fits(line));
+        lines.next().or_else(|| Some(plain).filter(|line| self.fits(line)))
     }
 
     /// A list as the fact of this key: of words of the command line, what a line of them is for the kernel.
@@ -68,7 +105,8 @@ impl<'r> Wanted<'r> {
             Rule::Required(required) => required.texts(),
             _ => None,
         });
-        texts.flatten().map(|text| Fact::Text(text.clone())).collect()
+        let texts: BTreeSet<&Box<str>> = texts.flatten().collect();
+        texts.into_iter().map(|text| Fact::Text(text.clone())).collect()
     }
 
     /// The admitted fact that changes `from` least.
@@ -113,6 +151,9 @@ impl<'r> Wanted<'r> {
             }
         }
         let required = self.required();
+        if required.len() > crate::cmdline::MAX_LINE {
+            return None;
+        }
         // What is overridden is not there: others of the same name go, and what is required stands before any `--`.
         let name = |fact: &Fact| match fact {
             Fact::Text(text) => parameter(text).to_owned(),
@@ -188,8 +229,8 @@ fn byte_candidates(len: u8, rules: &[&Rule]) -> Vec<Fact> {
     members.into_iter().chain(fresh).map(Fact::Bytes).collect()
 }
 
-/// Every pattern's text, and that text with a character that no pattern has: between them they meet every
-/// region of prefixes and literals.
+/// Every pattern's text, and that text with a character that no pattern has: between them they meet
+/// every region of prefixes and literals.
 fn text_candidates(kind: Kind, rules: &[&Rule]) -> Vec<Fact> {
     let mut texts: BTreeSet<String> = BTreeSet::from([String::new()]);
     let add = |patterns: &Patterns, texts: &mut BTreeSet<String>| {

@@ -1,12 +1,15 @@
 //! Inputs as a whole: facts that contradict each other, and examples in which none do.
 //!
-//! Rules judge facts one by one, which is what keeps comparison and merging exact. That the facts are of one world
-//! is a question to the input, not to the policy: three disks are not one device, a report of a Genoa has no
-//! Milan's patch levels. An input that contradicts itself is refused where it is read.
+//! Rules judge facts one by one, which is what keeps comparison and merging exact. That the facts
+//! are of one world is a question to the input, not to the policy: three disks are not one device,
+//! a report of a Genoa has no Milan's patch levels. An input that contradicts itself is refused
+//! where it is read.
 
+use crate::decide::Cause;
 use crate::fact::{DeviceKind, Fact, Facts};
-use crate::fields::Key;
+use crate::fields::{Key, Point};
 use crate::lattice::Tcb;
+use crate::policy::Policy;
 
 /// Keys of which the second is the patch levels of the processor that the first names.
 const GENERATIONS: [(Key, Key); 3] = [
@@ -73,7 +76,8 @@ fn counts() -> [Key; 6] {
 }
 
 impl Facts {
-    /// What contradicts what in these facts, each as a sentence; nothing is assumed of facts that are not there.
+    /// What contradicts what in these facts, each as a sentence; nothing is assumed of facts that
+    /// are not there.
     #[must_use]
     pub fn contradictions(&self) -> Vec<String> {
         let mut out = Vec::new();
@@ -184,7 +188,33 @@ impl Facts {
     }
 }
 
-/// Makes an example whole: the facts of one world, as far as the rules (`fits`) admit one. What is `given` stays.
+impl Policy {
+    /// What contradicts what in an input for this policy: the facts among themselves, and with what
+    /// the policy says of them. A request for a secret that claims an attested report must not show
+    /// one that the attestation section denies.
+    #[must_use]
+    pub fn contradictions(&self, point: Point, facts: &Facts) -> Vec<String> {
+        let mut out = facts.contradictions();
+        let attested = number(facts, Key::SecretAttested) == Some(1);
+        if point == Point::Secrets && attested {
+            let claim = Key::SecretAttested.path();
+            for (field, rule, _) in self.rules(Point::Attestation) {
+                let cause = crate::decide::cause(field, rule, facts);
+                // What the input does not say, the verifier may have seen.
+                if cause.is_some_and(|cause| cause != Cause::Missing) {
+                    let (path, fact) = (field.path, field.key.path());
+                    out.push(format!(
+                        "{claim} is true, but {path} denies the {fact} of the report"
+                    ));
+                }
+            }
+        }
+        out
+    }
+}
+
+/// Makes an example whole: the facts of one world, as far as the rules (`fits`) admit one. What is
+/// `given` stays.
 pub(crate) fn made_whole(facts: Facts, given: &Facts, fits: impl Fn(Key, &Fact) -> bool) -> Facts {
     let mut facts = crate::devices::consistent(facts);
     let free = |key: Key| given.get(key).is_none();
@@ -211,7 +241,8 @@ pub(crate) fn made_whole(facts: Facts, given: &Facts, fits: impl Fn(Key, &Fact) 
     facts
 }
 
-/// The number of all devices is that of the kinds together; kinds that nobody asked for go until it fits.
+/// The number of all devices is that of the kinds together; kinds that nobody asked for go until it
+/// fits.
 fn fit_total(facts: &mut Facts, free: &impl Fn(Key) -> bool, fits: &impl Fn(Key, &Fact) -> bool) {
     let together = |facts: &Facts| {
         counts().iter().try_fold(0u64, |sum, key| sum.checked_add(number(facts, *key)?))
@@ -261,7 +292,8 @@ fn fit_disks(facts: &mut Facts, free: &impl Fn(Key) -> bool, fits: &impl Fn(Key,
     }
 }
 
-/// One processor for a generation and its patch levels: the levels' own first, then each that is known.
+/// One processor for a generation and its patch levels: the levels' own first, then each that is
+/// known.
 fn fit_generation(
     facts: &mut Facts,
     (generation, levels): (Key, Key),

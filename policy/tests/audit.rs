@@ -205,7 +205,7 @@ fn each_risky_choice_is_found_by_its_lint() {
 #[test]
 fn sarif_is_json_of_the_right_shape_with_places() {
     let policy = load("[launch]\ntenants = \"any\"\nguest_policy = { may = [\"debug\"] }");
-    let text = sarif(&lint(&policy, None), "p.toml");
+    let text = sarif(&lint(&policy, None), "p.toml", "");
     let log: serde_json::Value = serde_json::from_str(&text).unwrap();
     assert_eq!(log["version"], "2.1.0");
     let run = &log["runs"][0];
@@ -217,6 +217,88 @@ fn sarif_is_json_of_the_right_shape_with_places() {
         assert!(region["startLine"].as_u64().unwrap() >= 1);
     }
     assert!(text.contains("\"startLine\":5"), "{text}");
+}
+
+#[test]
+fn sarif_names_files_relative_and_findings_by_what_they_are() {
+    let body = "[launch]\ntenants = \"any\"\n";
+    let log = |before: &str, name: &str, root: &str| -> serde_json::Value {
+        let text = format!("{HEAD}{before}{body}");
+        let policy = Policy::load(&text, name).unwrap();
+        serde_json::from_str(&sarif(&lint(&policy, None), name, root)).unwrap()
+    };
+    let uri = |log: &serde_json::Value| {
+        let place = &log["runs"][0]["results"][0]["locations"][0]["physicalLocation"];
+        place["artifactLocation"]["uri"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(uri(&log("", "/src/repo/a b/p.toml", "/src/repo")), "a%20b/p.toml");
+    assert_eq!(uri(&log("", "./p.toml", "/src/repo")), "p.toml");
+    assert_eq!(
+        uri(&log("", "/src/repository/p.toml", "/src/repo")),
+        "file:///src/repository/p.toml"
+    );
+    let fingerprint = |log: &serde_json::Value| {
+        log["runs"][0]["results"][0]["partialFingerprints"]["casemateFinding/v1"].clone()
+    };
+    let (plain, moved) = (log("", "p.toml", ""), log("# one line more\n", "p.toml", ""));
+    assert!(fingerprint(&plain).is_string());
+    assert_eq!(
+        fingerprint(&plain),
+        fingerprint(&moved),
+        "a line above does not make another finding"
+    );
+    let rules = plain["runs"][0]["tool"]["driver"]["rules"].as_array().unwrap();
+    assert!(
+        rules.iter().all(|rule| rule["help"]["text"].as_str().unwrap().len() > 10),
+        "{rules:?}"
+    );
+}
+
+#[test]
+fn a_document_that_is_refused_has_findings_with_places() {
+    let error = Policy::load("schema_version = 1\n[lunch]\n", "p.toml").unwrap_err();
+    let findings = casemate_policy::audit::refused(&error);
+    assert_eq!(findings.len(), error.diagnostics.len());
+    let log: serde_json::Value = serde_json::from_str(&sarif(&findings, "p.toml", "")).unwrap();
+    let results = log["runs"][0]["results"].as_array().unwrap();
+    assert!(results.iter().any(|r| r["message"]["text"].as_str().unwrap().contains("unknown key")));
+    assert!(results.iter().all(|r| r["level"] == "error" && r["ruleId"] == "CD001"));
+    let place = &results[1]["locations"][0]["physicalLocation"]["region"];
+    assert_eq!(place["startLine"], 2);
+}
+
+#[test]
+fn every_id_has_help() {
+    use casemate_policy::audit::{LINTS, all, help};
+    let checks = ["CC001", "CC002", "CC003", "CC004", "CC005", "CD001"];
+    let ids = all().map(|lint| lint.id).chain(LINTS.map(|(id, _, _)| id)).chain(checks);
+    for id in ids {
+        assert!(help(id).is_some_and(|text| text.ends_with('.')), "{id}");
+    }
+    assert!(help("CM000").is_none());
+}
+
+/// A reader takes these for something else; the engine takes them for what they are.
+#[test]
+fn texts_that_mislead_a_reader_are_remarked() {
+    for (body, word) in [
+        ("[launch]\ntenants = [\"uid-100?\"]", "`?`"),
+        ("[launch]\ntenants = [\"[a-z]ed\"]", "`[..]`"),
+        ("[launch]\ntenants = [\"{blue,green}\"]", "`{..}`"),
+        ("[launch]\ncmdline_forbid = [\"init=?\"]", "`?`"),
+        ("[launch]\ncmdline_require = [\"a\\u200Bb\"]", "U+200B"),
+        ("[launch]\ntenants = [\"blue\\u202Enimda\"]", "U+202E"),
+        ("[attestation]\ncontext = [\"kbs\\u00A0\"]", "U+00A0"),
+        ("[devices.block]\nroots = [\"/srv/[ab]\"]", "`[..]`"),
+    ] {
+        let findings = lint(&load(body), None);
+        let found = findings.iter().find(|finding| finding.id == "CM091");
+        let text = found.unwrap_or_else(|| panic!("{body}")).to_string();
+        assert!(text.contains(word), "{body}: {text}");
+        assert!(!text.contains('\u{202e}') && !text.contains('\u{200b}'), "{text}");
+    }
+    let policy = Policy::load(&format!("{HEAD}name = \"a\\u2066b\"\n"), "p.toml").unwrap();
+    assert!(lint(&policy, None).iter().any(|f| f.id == "CM091" && f.rule == "name"));
 }
 
 #[test]

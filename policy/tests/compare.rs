@@ -154,7 +154,8 @@ fn comparison_equals_inclusion_of_all_inputs_on_small_points() {
                 .collect();
             let only_a = in_a.iter().zip(&in_b).any(|(a, b)| *a && !*b);
             let only_b = in_a.iter().zip(&in_b).any(|(a, b)| !*a && *b);
-            // What brute force finds, the comparison must show; it may know inputs outside the domain.
+            // What brute force finds, the comparison must show; it may know inputs outside the
+            // domain.
             assert!(!only_a || here.iter().any(|d| d.only_first.is_some()), "{point}");
             assert!(!only_b || here.iter().any(|d| d.only_second.is_some()), "{point}");
             seen[usize::from(only_a) + 2 * usize::from(only_b)] += 1;
@@ -227,7 +228,9 @@ fn the_smallest_change_is_admitted_and_each_part_of_it_is_needed() {
                         let mut fewer = changes.clone();
                         fewer.remove(without);
                         let facts = WhyNot::Change(fewer).apply(&input);
-                        assert!(!policy.decide(point, &facts).is_allow(), "{changes:?}");
+                        // Needed to be admitted, or to be an input that can be.
+                        let admitted = policy.decide(point, &facts).is_allow();
+                        assert!(!admitted || !facts.contradictions().is_empty(), "{changes:?}");
                     }
                     changed += 1;
                 }
@@ -261,4 +264,28 @@ fn a_layer_leaves_unstated_fields_to_the_policy_below() {
     assert_eq!(changed, ["resources.memory_mib"]);
     assert!(Policy::load(head, "p").unwrap_err().to_string().contains("this is a layer"));
     assert!(GRANT_FIELDS.iter().all(|field| !field.meaning.is_empty()));
+}
+
+/// Each step admits nothing new, both together do: the first is where somebody has to look.
+#[test]
+fn a_widening_that_other_rules_hide_is_a_difference_of_its_own() {
+    let head = "schema_version = 1\nmin_engine = \"0.1.0\"\n";
+    let load = |body: &str| Policy::load(&format!("{head}{body}"), "p.toml").unwrap();
+    let rest = "disk_mib = 1\ndisk_total_mib = 1\nqueues = 1\ncpu_percent = 1\ncgroup_memory_mib = 1\npids = 1";
+    let steps = [
+        format!("[resources]\nvcpus = 1\nmemory_mib = \"nothing\"\n{rest}"),
+        format!("[resources]\nvcpus = 64\nmemory_mib = \"nothing\"\n{rest}"),
+        format!("[resources]\nvcpus = 64\nmemory_mib = 64\n{rest}"),
+    ];
+    let [before, between, after] = steps.map(|body| load(&body));
+    let first = before.diff(&between);
+    assert!(first.is_looser() && first.is_latent(), "{first:?}");
+    assert!(first.differences[0].without_effect && first.differences[0].is_latent());
+    let second = between.diff(&after);
+    assert!(second.is_looser() && !second.is_latent());
+    // Devices of which there are none.
+    let closed = load("[devices.block]\nroots = [\"/srv/a\"]");
+    let opened = load("[devices.block]\nroots = [\"/srv/a\", \"/etc\"]");
+    assert!(closed.diff(&opened).is_latent());
+    assert!(!opened.diff(&closed).is_looser(), "a latent narrowing needs nobody");
 }

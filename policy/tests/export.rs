@@ -1,5 +1,5 @@
-//! Exports: one request is the whole question, and what cannot be said is refused. That the answers agree with
-//! this engine's, `make policy-oracles` shows with engines that others wrote.
+//! Exports: one request is the whole question, and what cannot be said is refused. That the answers
+//! agree with this engine's, `make policy-oracles` shows with engines that others wrote.
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs, reason = "tests")]
 
 use casemate_policy::lattice::Usage;
@@ -12,8 +12,8 @@ const EXAMPLES: [&str; 3] = [
     include_str!("../examples/multi-tenant.toml"),
 ];
 
-/// A caller that asks about the point and forgets to ask about each word of the command line must not be told
-/// Allow: there is nothing else to ask about.
+/// A caller that asks about the point and forgets to ask about each word of the command line must
+/// not be told Allow: there is nothing else to ask about.
 #[test]
 fn a_cedar_export_has_one_action_for_each_point_and_no_other() {
     let schema = export::cedar_schema();
@@ -63,7 +63,8 @@ fn a_rule_that_no_cedar_engine_would_read_is_refused_with_its_name() {
     assert!(export::rego(&policy).contains("word19999="), "Rego says each pattern once");
 }
 
-/// `not` inside `every` is evaluated to the opposite by an engine that people use, and admits what is forbidden.
+/// `not` inside `every` is evaluated to the opposite by an engine that people use, and admits what
+/// is forbidden.
 #[test]
 fn a_rego_export_leans_on_no_negation_and_no_quantifier() {
     for text in EXAMPLES.iter().copied().chain([Policy::strict_text(), Policy::permissive_text()]) {

@@ -1,9 +1,10 @@
-//! Lint finds dangers by what is admitted, not by how it is written: variants of the shipped examples, each with one
-//! danger just short of its plainest form, must be found, and ordinary edits must not be.
+//! Lint finds dangers by what is admitted, not by how it is written: variants of the shipped
+//! examples, each with one danger just short of its plainest form, must be found, and ordinary
+//! edits must not be.
 //!
-//! The figures are the measure: at least 195 of 200 risky variants have a finding of the right kind at the right
-//! field, and none of 50 sane ones has a finding that its example does not have. They cannot tell what no variant
-//! here has.
+//! The figures are the measure: at least 195 of 200 risky variants have a finding of the right kind
+//! at the right field, and none of 50 sane ones has a finding that its example does not have. They
+//! cannot tell what no variant here has.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,

@@ -7,6 +7,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::process::{Signal, WaitId, WaitIdOptions, pidfd_send_signal, waitid};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
 
 /// A spawned process. Dropping it kills the process and waits for its end.
 #[derive(Debug)]
@@ -31,8 +32,20 @@ impl Child {
     /// # Errors
     /// The child's own error, [`SandboxError::Died`], [`SandboxError::BadReport`].
     pub fn confined(&mut self) -> Result<&Report, SandboxError> {
+        self.report_until(None)
+    }
+
+    /// The same, but waits no longer than `limit`: for a child that may be somebody else's by now.
+    ///
+    /// # Errors
+    /// As [`Child::confined`]; [`SandboxError::BadReport`] when nothing came in time.
+    pub fn confined_within(&mut self, limit: Duration) -> Result<&Report, SandboxError> {
+        self.report_until(Instant::now().checked_add(limit))
+    }
+
+    fn report_until(&mut self, until: Option<Instant>) -> Result<&Report, SandboxError> {
         if let Some(channel) = self.channel.take() {
-            match channel.receive() {
+            match channel.receive(until) {
                 Ok(Some(report)) => {
                     for (layer, state) in report.iter() {
                         self.report.record(*layer, state.clone());

@@ -37,6 +37,9 @@ pub enum SandboxError {
         /// How it ended.
         exit: super::Exit,
     },
+    /// A process was not started as an image is.
+    #[error("this process cannot begin: {0}")]
+    Start(&'static str),
     /// The child said something that is not a report.
     #[error("process {0} sent a report that makes no sense")]
     BadReport(String),

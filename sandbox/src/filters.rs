@@ -3,6 +3,7 @@
 
 use super::trace;
 use seccompiler::{BpfProgram, sock_filter};
+#[cfg(feature = "serde")]
 use serde::{Serialize, Serializer};
 use std::fmt;
 
@@ -64,6 +65,7 @@ impl fmt::Display for Filter {
     }
 }
 
+#[cfg(feature = "serde")]
 impl Serialize for Filter {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         #[derive(Serialize)]

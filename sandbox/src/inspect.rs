@@ -5,13 +5,13 @@
 
 use super::SandboxError;
 use super::filters::{Filter, filters};
-use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::{read_dir, read_link, read_to_string};
 
 /// What is in force for a process. `None`: it could not be read.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct InForce {
     /// Its number.
     pub pid: u32,

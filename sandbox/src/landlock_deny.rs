@@ -19,17 +19,41 @@ pub(super) struct Denied {
     newer_kernel: Option<i32>,
 }
 
+/// What a process may not reach of other processes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Scopes {
+    /// Anything may be.
+    None,
+    /// Abstract sockets: for a process that has children to end.
+    Sockets,
+    /// Abstract sockets, and processes by signals.
+    All,
+}
+
+impl Scopes {
+    fn flags(self) -> landlock::BitFlags<Scope> {
+        match self {
+            Self::None => landlock::BitFlags::empty(),
+            Self::Sockets => Scope::AbstractUnixSocket.into(),
+            Self::All => Scope::from_all(KNOWN),
+        }
+    }
+}
+
 /// Denies this thread, and those it will make, every access to files and network that the running kernel can
-/// deny, and, if `signals` is set, signals to processes outside. Needs `no_new_privs`.
-pub(super) fn deny_all(signals: bool) -> Result<Denied, Refusal> {
+/// deny, and what `scopes` says. Needs `no_new_privs`.
+pub(super) fn deny_all(scopes: Scopes) -> Result<Denied, Refusal> {
     let error = |e: landlock::RulesetError| Refusal::new("landlock", io::Error::other(e));
-    let abstract_sockets = Scope::AbstractUnixSocket.into();
-    let scopes = if signals { Scope::from_all(KNOWN) } else { abstract_sockets };
-    let status = Ruleset::default()
+    let rules = Ruleset::default()
         .set_compatibility(CompatLevel::BestEffort)
         .handle_access(AccessFs::from_all(KNOWN))
-        .and_then(|rules| rules.handle_access(AccessNet::from_all(KNOWN)))
-        .and_then(|rules| rules.scope(scopes))
+        .and_then(|rules| rules.handle_access(AccessNet::from_all(KNOWN)));
+    // The crate takes no empty set of scopes.
+    let rules = match scopes {
+        Scopes::None => rules,
+        some => rules.and_then(|rules| rules.scope(some.flags())),
+    };
+    let status = rules
         .and_then(Ruleset::create)
         .and_then(|rules| rules.no_new_privs(false).restrict_self())
         .map_err(error)?;

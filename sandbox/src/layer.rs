@@ -1,11 +1,9 @@
 //! The layers of the lock, how much each is needed, and what became of it.
 
-use serde::{Deserialize, Serialize};
 use std::fmt;
 
 /// One thing that confines a process. The order is that of application.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Layer {
     /// A user namespace, in which the process is an unprivileged user.
     UserNamespace,
@@ -29,29 +27,31 @@ pub enum Layer {
     DeathSignal,
     /// Resource limits.
     Limits,
-    /// An empty read-only root: afterwards no path resolves.
+    /// An empty read-only root: afterwards no path resolves. It stands on [`Layer::MountNamespace`].
     EmptyRoot,
+    /// `no_new_privs`. Before what it makes void: the bounding set of who may not empty it.
+    NoNewPrivs,
     /// No capability in the bounding set.
     BoundingSet,
     /// No capability in any set, and securebits that keep it so.
     Capabilities,
-    /// `no_new_privs`.
-    NoNewPrivs,
     /// Not dumpable: no core, no ptrace or /proc access by an equal.
     NotDumpable,
     /// Memory that was writable never becomes executable.
     WriteXorExecute,
-    /// Landlock: every file-system and network right denied.
+    /// Speculation: no store is bypassed, and no other process steers indirect branches.
+    Speculation,
+    /// Landlock: every file-system and network right denied. It stands on [`Layer::NoNewPrivs`].
     Landlock,
-    /// Landlock scopes: no signal and no abstract socket leaves the process.
+    /// Landlock scopes: no signal and no abstract socket leaves the process. They stand on [`Layer::Landlock`].
     LandlockScopes,
-    /// The system-call filter.
+    /// The system-call filter. It stands on [`Layer::NoNewPrivs`].
     Seccomp,
 }
 
 impl Layer {
     /// Every layer, in order of application.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::UserNamespace,
         Self::MountNamespace,
         Self::PidNamespace,
@@ -64,15 +64,39 @@ impl Layer {
         Self::DeathSignal,
         Self::Limits,
         Self::EmptyRoot,
+        Self::NoNewPrivs,
         Self::BoundingSet,
         Self::Capabilities,
-        Self::NoNewPrivs,
         Self::NotDumpable,
         Self::WriteXorExecute,
+        Self::Speculation,
         Self::Landlock,
         Self::LandlockScopes,
         Self::Seccomp,
     ];
+
+    /// The layer without which this one cannot be had. That what stands on another is not even tried without it is
+    /// not this table's doing: the kernel refuses, or, where a wrong try would harm the caller, a type (see
+    /// `namespace::OwnMounts`). It is for messages and tests.
+    #[must_use]
+    pub const fn stands_on(self) -> Option<Self> {
+        match self {
+            Self::EmptyRoot => Some(Self::MountNamespace),
+            Self::Landlock | Self::Seccomp => Some(Self::NoNewPrivs),
+            Self::LandlockScopes => Some(Self::Landlock),
+            _ => None,
+        }
+    }
+
+    /// Its number in a packet: the place in [`Layer::ALL`].
+    pub(super) const fn number(self) -> u8 {
+        self as u8
+    }
+
+    /// The layer of that number.
+    pub(super) fn from_number(number: u8) -> Option<Self> {
+        Self::ALL.get(usize::from(number)).copied()
+    }
 
     /// The clone(2) flag of a namespace layer, 0 for the others.
     pub(super) const fn namespace_flag(self) -> libc::c_int {
@@ -109,6 +133,7 @@ impl Layer {
             Self::NoNewPrivs => "no-new-privs",
             Self::NotDumpable => "not-dumpable",
             Self::WriteXorExecute => "write-xor-execute",
+            Self::Speculation => "speculation",
             Self::Landlock => "landlock",
             Self::LandlockScopes => "landlock-scopes",
             Self::Seccomp => "seccomp",
@@ -141,6 +166,9 @@ impl Layer {
             Self::NoNewPrivs => "no privilege by running a program",
             Self::NotDumpable => "no core file, no tracing by an equal",
             Self::WriteXorExecute => "no code that was data",
+            Self::Speculation => {
+                "no speculation that others steer, where the processor can be told"
+            }
             Self::Landlock => "no file and no TCP port, even if another layer fails",
             Self::LandlockScopes => "no signal and no abstract socket to others",
             Self::Seccomp => "a process that breaks its filter dies",
@@ -153,7 +181,8 @@ impl Layer {
         match self {
             Self::UserNamespace => {
                 "allow user namespaces (sysctl user.max_user_namespaces; \
-                 kernel.unprivileged_userns_clone=1; kernel.apparmor_restrict_unprivileged_userns=0) or run as root"
+                 kernel.unprivileged_userns_clone=1; kernel.apparmor_restrict_unprivileged_userns=0; \
+                 in a container, its seccomp profile)"
             }
             Self::MountNamespace
             | Self::PidNamespace
@@ -161,17 +190,21 @@ impl Layer {
             | Self::UtsNamespace
             | Self::CgroupNamespace
             | Self::NetworkNamespace => {
-                "use a kernel with this namespace and raise its sysctl user.max_*_namespaces"
+                "raise its sysctl user.max_*_namespaces, or allow user namespaces, which give the right to it"
             }
-            Self::UserId => "run as an ordinary user, or let root map id 65534",
+            Self::UserId => {
+                "run as an ordinary user, or in a user namespace that has a user 65534 \
+                 (unshare --map-auto, or a container with a range of users)"
+            }
             Self::DeathSignal | Self::NotDumpable | Self::NoNewPrivs => {
                 "no supported kernel refuses this: check what filters the program's own system calls"
             }
             Self::Descriptors => "use Linux 5.9 or newer, with a readable /dev/null",
             Self::Limits => "raise the hard limits of the calling process",
-            Self::EmptyRoot => "use a kernel with tmpfs, and a mount namespace",
-            Self::Capabilities | Self::BoundingSet => "run with a user namespace, or as root",
+            Self::EmptyRoot => "let it have a mount namespace of its own, and a kernel with tmpfs",
+            Self::Capabilities | Self::BoundingSet => "let it have a user namespace",
             Self::WriteXorExecute => "use Linux 6.3 or newer on x86-64",
+            Self::Speculation => "use Linux 4.20 or newer",
             Self::Landlock => {
                 "use a kernel with CONFIG_SECURITY_LANDLOCK=y and landlock in its lsm= list"
             }
@@ -188,8 +221,7 @@ impl fmt::Display for Layer {
 }
 
 /// How much a layer is wanted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Need {
     /// Its absence is an error.
     Required,
@@ -200,8 +232,7 @@ pub enum Need {
 }
 
 /// What became of a layer.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum State {
     /// In force; the text adds details, or is empty.
     Applied(String),
@@ -212,12 +243,27 @@ pub enum State {
 }
 
 /// What became of each layer, in order of application.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Report(Vec<(Layer, State)>);
 
 impl Report {
+    /// Takes down what became of a layer, in its place.
     pub(super) fn record(&mut self, layer: Layer, state: State) {
-        self.0.push((layer, state));
+        let place = self.0.partition_point(|(known, _)| *known <= layer);
+        self.0.insert(place, (layer, state));
+    }
+
+    /// Says more of a layer that is in force.
+    pub(super) fn specify(&mut self, layer: Layer, more: String) {
+        if let Some((_, State::Applied(details))) = self.0.iter_mut().find(|(l, _)| *l == layer) {
+            *details = more;
+        }
+    }
+
+    /// What became of one layer; None when that is not known (yet).
+    #[must_use]
+    pub fn of(&self, layer: Layer) -> Option<&State> {
+        self.0.iter().find(|(known, _)| *known == layer).map(|(_, state)| state)
     }
 
     /// The layers and what became of them.
@@ -228,7 +274,7 @@ impl Report {
     /// Whether `layer` is in force.
     #[must_use]
     pub fn is_applied(&self, layer: Layer) -> bool {
-        self.0.iter().any(|(l, state)| *l == layer && matches!(state, State::Applied(_)))
+        matches!(self.of(layer), Some(State::Applied(_)))
     }
 
     /// The optional layers that the host could not give, and why.

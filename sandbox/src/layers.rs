@@ -28,13 +28,24 @@ impl Layers {
             .without(Layer::NetworkNamespace)
     }
 
+    /// As a parent made them, in the image that it started.
+    pub(super) fn in_image(
+        name: &str,
+        needs: Vec<(Layer, Need)>,
+        keep: Vec<RawFd>,
+        limits: Limits,
+        signals_children: bool,
+    ) -> Self {
+        Self { name: name.into(), needs, keep, limits, signals_children, network: None }
+    }
+
     /// For a process that locks itself ([`super::Born::here`]): no namespace, its own ids and descriptors. It keeps
     /// CAP_KILL, if it has it, and may signal: its children need someone to end them.
     #[must_use]
     pub fn for_this_process(name: impl Into<String>) -> Self {
         let mut layers = Self::new(name);
         layers.signals_children = true;
-        for layer in [
+        [
             Layer::UserNamespace,
             Layer::MountNamespace,
             Layer::PidNamespace,
@@ -45,11 +56,9 @@ impl Layers {
             Layer::DeathSignal,
             Layer::Descriptors,
             Layer::EmptyRoot,
-        ] {
-            layers = layers.without(layer);
-        }
-        // An ordinary user has none and may not empty the bounding set, which no_new_privs makes void.
-        layers.optional(Layer::BoundingSet)
+        ]
+        .into_iter()
+        .fold(layers, Self::without)
     }
 
     fn set(mut self, layer: Layer, need: Need) -> Self {
@@ -71,6 +80,12 @@ impl Layers {
     #[must_use]
     pub fn optional(self, layer: Layer) -> Self {
         self.set(layer, Need::Optional)
+    }
+
+    /// Lets the host lack a layer: one that is required becomes optional, one that is off stays off.
+    #[must_use]
+    pub fn may_lack(self, layer: Layer) -> Self {
+        if self.need(layer) == Need::Off { self } else { self.optional(layer) }
     }
 
     /// Leaves a layer out.

@@ -31,6 +31,18 @@ impl Limits {
         locked_memory: None,
     };
 
+    /// The limits in the order of the fields, for a packet.
+    pub(super) const fn all(&self) -> [Option<u64>; 6] {
+        let Self { core, open_files, threads, file_size, address_space, locked_memory } = *self;
+        [core, open_files, threads, file_size, address_space, locked_memory]
+    }
+
+    /// The limits in that order.
+    pub(super) const fn from_all(all: [Option<u64>; 6]) -> Self {
+        let [core, open_files, threads, file_size, address_space, locked_memory] = all;
+        Self { core, open_files, threads, file_size, address_space, locked_memory }
+    }
+
     pub(super) fn apply(&self) -> Result<String, Refusal> {
         let mut set = Vec::new();
         for (name, resource, value) in [

@@ -17,6 +17,16 @@ pub(super) struct NamespaceId {
 }
 
 impl NamespaceId {
+    /// Device and inode, for a packet.
+    pub(super) const fn parts(self) -> (u64, u64) {
+        (self.device, self.inode)
+    }
+
+    /// The identity of these parts.
+    pub(super) const fn from_parts(device: u64, inode: u64) -> Self {
+        Self { device, inode }
+    }
+
     /// The mount namespace of the calling process.
     ///
     /// The path is only the way to it. That it led to a mount namespace is asked of the open file, so that a /proc

@@ -111,7 +111,10 @@ impl Observer {
         let thread = self.threads.entry(tid).or_default();
         if info.op == SYSCALL_ENTRY {
             let call = Call { number: info.nr.cast_signed(), args: info.args };
-            thread.filtering = call.number == libc::SYS_seccomp;
+            // Asking what filters there are adds none.
+            let adds = u64::from(libc::SECCOMP_SET_MODE_FILTER);
+            let [operation, ..] = call.args;
+            thread.filtering = call.number == libc::SYS_seccomp && operation == adds;
             while self.observed.0.len() <= self.phase {
                 self.observed.0.push(BTreeSet::new());
             }

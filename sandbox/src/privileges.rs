@@ -7,8 +7,9 @@ use rustix::io::Errno;
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 use rustix::thread::{
     CapabilitiesSecureBits, CapabilitySet, CapabilitySets, capabilities, capabilities_secure_bits,
-    clear_ambient_capability_set, set_capabilities, set_capabilities_secure_bits, set_no_new_privs,
-    set_thread_groups, set_thread_res_gid, set_thread_res_uid,
+    clear_ambient_capability_set, no_new_privs as no_new_privs_set, set_capabilities,
+    set_capabilities_secure_bits, set_keep_capabilities, set_no_new_privs, set_thread_groups,
+    set_thread_res_gid, set_thread_res_uid,
 };
 
 /// The id that a child of root gets, inside and outside its namespace.
@@ -16,24 +17,37 @@ pub(super) const NOBODY: u32 = 65534;
 
 /// Becomes [`NOBODY`] in every id, without supplementary groups. Capabilities stay for the layers to come.
 pub(super) fn become_nobody() -> Result<String, Refusal> {
-    // Outside a user namespace, leaving id 0 would take them at once.
-    let fixed = CapabilitiesSecureBits::NO_SETUID_FIXUP;
-    set_capabilities_secure_bits(fixed).map_err(refused("prctl(PR_SET_SECUREBITS)"))?;
     set_thread_groups(&[]).map_err(refused("setgroups(none)"))?;
     let (uid, gid) = (Uid::from_raw(NOBODY), Gid::from_raw(NOBODY));
     set_thread_res_gid(gid, gid, gid).map_err(refused("setresgid(65534)"))?;
+    // Outside a user namespace, leaving user 0 would take the capabilities at once. PR_SET_KEEPCAPS leaves those
+    // permitted and, unlike securebits, takes no privilege itself; effective they are made again.
+    set_keep_capabilities(true).map_err(refused("prctl(PR_SET_KEEPCAPS)"))?;
     set_thread_res_uid(uid, uid, uid).map_err(refused("setresuid(65534)"))?;
+    set_keep_capabilities(false).map_err(refused("prctl(PR_SET_KEEPCAPS)"))?;
+    let now = capabilities(None).map_err(refused("capget"))?;
+    let effective = CapabilitySets { effective: now.permitted, ..now };
+    set_capabilities(None, effective).map_err(refused("capset(permitted)"))?;
     Ok(format!("uid {NOBODY}, no supplementary group"))
 }
 
 /// Empties the bounding set.
+///
+/// Who may not, and has neither capabilities nor a way to get some by execve, is bound by it to nothing: the set
+/// limits what execve gives (capabilities(7)), and under `no_new_privs` that is nothing.
 pub(super) fn empty_bounding_set() -> Result<String, Refusal> {
     for capability in 0..64 {
-        match prctl("prctl(PR_CAPBSET_DROP)", libc::PR_CAPBSET_DROP, capability, 0) {
+        match prctl("prctl(PR_CAPBSET_READ)", libc::PR_CAPBSET_READ, capability, 0) {
+            Ok(0) => continue,
             Ok(_) => {}
             // The kernel has no capability of this number.
             Err(e) if e.source.raw_os_error() == Some(libc::EINVAL) && capability > 0 => break,
             Err(e) => return Err(e),
+        }
+        if let Err(e) = prctl("prctl(PR_CAPBSET_DROP)", libc::PR_CAPBSET_DROP, capability, 0) {
+            let none = capabilities(None).is_ok_and(|now| now.permitted.is_empty());
+            let void = none && no_new_privs_set().unwrap_or(false);
+            return if void { Ok("void, not empty: no_new_privs".into()) } else { Err(e) };
         }
     }
     Ok(String::new())

@@ -1,18 +1,17 @@
 //! Copies the calling process into new namespaces.
 
+use super::identity::{Ids, become_unprivileged, map_ids, user_outside};
 use super::layer::{Layer, Need, Report, State};
-use super::layers::{Layers, Refusal, refused};
+use super::layers::{Layers, refused};
 use super::namespace::NamespaceId;
 use super::network::Left;
-use super::privileges::{NOBODY, become_nobody};
 use super::stages::{Born, threads};
 use super::sys::{self, Side};
 use super::wire::Channel;
 use super::{Child, SandboxError, SharedNetwork, descriptors};
 use rustix::io::Errno;
 use rustix::process::{
-    Signal, WaitId, WaitIdOptions, getegid, geteuid, set_parent_process_death_signal, setsid,
-    waitid,
+    Signal, WaitId, WaitIdOptions, set_parent_process_death_signal, setsid, waitid,
 };
 use std::os::fd::AsFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -20,7 +19,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 /// Exit status of a child whose body panicked, as Rust's own.
 const PANICKED: i32 = 101;
 /// Exit status of a child that failed before its body; the parent gets the reason.
-const UNBORN: i32 = 1;
+pub(super) const UNBORN: i32 = 1;
 
 /// Copies the caller, which must have one thread, into a child process with the namespaces of `layers`, in a
 /// session of its own, as an unprivileged user, without the descriptors that it does not keep; `body` runs in the
@@ -30,36 +29,45 @@ const UNBORN: i32 = 1;
 /// [`SandboxError::Threads`], or [`SandboxError::Layer`] for a namespace that cannot be had. What fails later in
 /// the child is told by [`Child::confined`].
 pub fn spawn(layers: Layers, body: impl FnOnce(Born) -> i32) -> Result<Child, SandboxError> {
+    let origin = Origin::here();
+    let (child, ids) = spawn_with(layers, |layers, channel| live(layers, channel, origin, body))?;
+    child.channel.iter().for_each(|channel| channel.go(ids));
+    Ok(child)
+}
+
+/// Copies the caller into new namespaces, where `child` runs; gives the child its ids, and says which.
+pub(super) fn spawn_with(
+    layers: Layers,
+    child: impl FnOnce(Layers, Channel) -> i32,
+) -> Result<(Child, Ids), SandboxError> {
     match threads()? {
         1 => {}
         several => return Err(SandboxError::Threads(several)),
     }
-    let is_root = geteuid().is_root();
     let (ours, theirs) = Channel::pair()?;
     let mut report = Report::default();
-    // For the child, to compare with its own. Without it the child leaves its root alone.
-    let mounts = NamespaceId::of_mounts().ok();
     let left = layers.network.as_ref().map(SharedNetwork::enter).transpose()?;
     let come_back = || left.as_ref().map_or(Ok(()), Left::come_back);
     match clone_into_namespaces(&layers, &mut report).or_else(|e| come_back().and(Err(e)))? {
         // Whatever happens, the child does not return from here: its caller's code is the parent's.
         Side::Child => {
             drop(ours);
-            let run = || live(layers, theirs, mounts, is_root, body);
+            let run = || child(layers, theirs);
             sys::exit(catch_unwind(AssertUnwindSafe(run)).unwrap_or(PANICKED))
         }
         Side::Parent { pid, pidfd } => {
             drop(theirs);
             let name = layers.name().to_owned();
-            let child = Child { name, pid, pidfd, channel: Some(ours), report, exit: None };
+            let mut child = Child { name, pid, pidfd, channel: Some(ours), report, exit: None };
             // From here on an error drops the child, which kills it.
             come_back()?;
+            let mut ids = Ids::Shared;
             if child.report.is_applied(Layer::UserNamespace) {
-                map_ids(pid, is_root)
+                ids = map_ids(pid)
                     .map_err(|e| SandboxError::layer(Layer::UserNamespace, e.call, e.source))?;
+                child.report.specify(Layer::UserNamespace, ids.details());
             }
-            child.channel.iter().for_each(Channel::go);
-            Ok(child)
+            Ok((child, ids))
         }
     }
 }
@@ -117,36 +125,28 @@ fn try_clone(flags: libc::c_int) -> std::io::Result<()> {
     }
 }
 
-/// Gives the child's user namespace its one user and group: nobody if we are root, else ourselves.
-fn map_ids(pid: u32, is_root: bool) -> Result<(), Refusal> {
-    let write = |file: &str, text: String| {
-        let path = format!("/proc/{pid}/{file}");
-        std::fs::write(&path, text).map_err(|e| Refusal::new(format!("write({path})"), e))
-    };
-    let (uid, gid) =
-        if is_root { (NOBODY, NOBODY) } else { (geteuid().as_raw(), getegid().as_raw()) };
-    if !is_root {
-        // Without privilege a gid map is allowed only when groups cannot be dropped, user_namespaces(7).
-        write("setgroups", "deny".into())?;
+/// What a child must know of the process that it comes from.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Origin {
+    /// Its mount namespace, to compare with one's own. A child that does not know it leaves its root alone.
+    pub(super) mounts: Option<NamespaceId>,
+    /// Its user, see [`user_outside`].
+    pub(super) user: u32,
+}
+
+impl Origin {
+    /// The calling process as the origin of a child.
+    pub(super) fn here() -> Self {
+        Self { mounts: NamespaceId::of_mounts().ok(), user: user_outside() }
     }
-    write("gid_map", format!("{gid} {gid} 1\n"))?;
-    write("uid_map", format!("{uid} {uid} 1\n"))
 }
 
 /// The child, from its first instruction to its exit status.
-fn live(
-    layers: Layers,
-    channel: Channel,
-    callers_mounts: Option<NamespaceId>,
-    is_root: bool,
-    body: impl FnOnce(Born) -> i32,
-) -> i32 {
-    if !channel.wait_for_go() {
-        return UNBORN;
-    }
+fn live(layers: Layers, channel: Channel, origin: Origin, body: impl FnOnce(Born) -> i32) -> i32 {
+    let Some(ids) = channel.wait_for_go() else { return UNBORN };
     let mut report = Report::default();
-    match enter(&layers, &channel, is_root, &mut report) {
-        Ok(true) => body(Born::in_child(layers, report, channel, callers_mounts)),
+    match enter(&layers, &channel, ids, origin.user, &mut report) {
+        Ok(true) => body(Born::in_child(layers, report, channel, origin.mounts)),
         Ok(false) => UNBORN,
         Err(error) => {
             channel.tell(Err(&error));
@@ -156,10 +156,11 @@ fn live(
 }
 
 /// What every child does before its body; false when the parent has died meanwhile.
-fn enter(
+pub(super) fn enter(
     layers: &Layers,
     channel: &Channel,
-    is_root: bool,
+    ids: Ids,
+    callers_user: u32,
     report: &mut Report,
 ) -> Result<bool, SandboxError> {
     sys::reset_signals();
@@ -168,21 +169,12 @@ fn enter(
     layers.attempt(report, Layer::Descriptors, || {
         descriptors::close_all_but(&[&layers.keep[..], &[channel.fd()]].concat())
     })?;
-    layers.attempt(report, Layer::UserId, || {
-        if is_root {
-            become_nobody()
-        } else {
-            Ok(format!("uid {}, supplementary groups stay", geteuid().as_raw()))
-        }
-    })?;
+    layers.attempt(report, Layer::UserId, || become_unprivileged(ids, callers_user))?;
     // After the change of ids, which clears it.
     layers.attempt(report, Layer::DeathSignal, || {
         set_parent_process_death_signal(Some(Signal::KILL))
             .map_err(refused("prctl(PR_SET_PDEATHSIG)"))?;
         Ok(String::new())
     })?;
-    if !channel.parent_lives() {
-        return Ok(false);
-    }
-    Ok(true)
+    Ok(channel.parent_lives())
 }

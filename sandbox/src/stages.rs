@@ -1,14 +1,16 @@
 //! The stages of a process's life, as types: [`Born`], [`Setup`], [`Locked`]. Each is made only by the one before.
 
+use super::landlock_deny::Scopes;
 use super::layer::{Layer, Need, Report};
-use super::layers::Layers;
+use super::layers::{Layers, Refusal};
 use super::namespace::{NamespaceId, OwnMounts};
 use super::profile::{Action, FdTable, Pin, Profile, Rule};
 use super::syscalls::sys as syscall;
 use super::wire::Channel;
-use super::{SandboxError, filesystem, landlock_deny, privileges, sys};
+use super::{SandboxError, filesystem, landlock_deny, privileges, speculation, sys};
 use rustix::fs::stat;
-use rustix::thread::CapabilitySet;
+use rustix::io::Errno;
+use rustix::thread::{CapabilitySet, capabilities, no_new_privs};
 
 /// A set-up profile that will be narrowed must have this rule.
 pub const NARROW: Rule = Rule::new(
@@ -31,7 +33,6 @@ pub struct Born {
 #[derive(Debug)]
 #[must_use = "the process has no system-call filter yet"]
 pub struct Setup {
-    layers: Layers,
     report: Report,
 }
 
@@ -77,7 +78,7 @@ impl Born {
             channel.tell(outcome.as_ref().map(|()| &self.report));
         }
         outcome?;
-        Ok(Setup { layers: self.layers, report: self.report })
+        Ok(Setup { report: self.report })
     }
 
     fn apply(&mut self) -> Result<(), SandboxError> {
@@ -91,21 +92,40 @@ impl Born {
         let callers = self.callers_mounts;
         layers
             .attempt(report, Layer::EmptyRoot, || filesystem::lock(OwnMounts::proven(callers)?))?;
+        layers.attempt(report, Layer::NoNewPrivs, privileges::no_new_privs)?;
         layers.attempt(report, Layer::BoundingSet, privileges::empty_bounding_set)?;
         layers.attempt(report, Layer::Capabilities, || privileges::drop_capabilities(keep))?;
-        layers.attempt(report, Layer::NoNewPrivs, privileges::no_new_privs)?;
         layers.attempt(report, Layer::NotDumpable, privileges::not_dumpable)?;
         layers.attempt(report, Layer::WriteXorExecute, privileges::write_xor_execute)?;
+        layers.attempt(report, Layer::Speculation, speculation::restrict)?;
+        let scopes = match layers.need(Layer::LandlockScopes) {
+            Need::Off => Scopes::None,
+            _ if kill => Scopes::Sockets,
+            _ => Scopes::All,
+        };
         let mut denied = None;
         layers.attempt(report, Layer::Landlock, || {
-            let denied = denied.insert(landlock_deny::deny_all(!kill)?);
+            let denied = denied.insert(landlock_deny::deny_all(scopes)?);
             Ok(denied.details())
         })?;
-        if let Some(denied) = denied {
-            layers.attempt(report, Layer::LandlockScopes, || denied.scopes())?;
-        }
-        // Last, since landlock needs a descriptor.
-        layers.attempt(report, Layer::Limits, || layers.limits.apply())
+        layers.attempt(report, Layer::LandlockScopes, || match &denied {
+            Some(denied) => denied.scopes(),
+            None => Err(Refusal::new("no landlock to scope it by", Errno::OPNOTSUPP)),
+        })?;
+        // After landlock, which needs a descriptor.
+        layers.attempt(report, Layer::Limits, || layers.limits.apply())?;
+        // The filter itself comes when threads and memory are there. Whether the kernel has filters is asked now,
+        // while the parent can still be told: a process that runs without one must not be the only one to know.
+        layers.attempt(report, Layer::Seccomp, || {
+            sys::seccomp_kills()?;
+            // seccomp(2) takes a filter from who has this, or CAP_SYS_ADMIN.
+            let admin = capabilities(None)
+                .is_ok_and(|now| now.effective.contains(CapabilitySet::SYS_ADMIN));
+            if !admin && !no_new_privs().unwrap_or(false) {
+                return Err(Refusal::new("seccomp without no_new_privs", Errno::ACCESS));
+            }
+            Ok("when it is locked".into())
+        })
     }
 }
 
@@ -126,14 +146,15 @@ impl Setup {
         fds: &FdTable,
         action: Action,
     ) -> Result<Locked, SandboxError> {
-        if self.layers.need(Layer::Seccomp) == Need::Off {
+        if !self.report.is_applied(Layer::Seccomp) {
             return Ok(Locked { report: self.report });
         }
         let program = profile.program(fds, action)?;
-        self.layers.attempt(&mut self.report, Layer::Seccomp, || {
-            sys::seccomp(&program)?;
-            Ok(format!("{}: {} system calls", profile.name, profile.syscalls().len()))
-        })?;
+        // The parent was told that there will be a filter: now its absence is an error, optional or not.
+        sys::seccomp(&program)
+            .map_err(|e| SandboxError::layer(Layer::Seccomp, e.call, e.source))?;
+        let details = format!("{}: {} system calls", profile.name, profile.syscalls().len());
+        self.report.specify(Layer::Seccomp, details);
         Ok(Locked { report: self.report })
     }
 }

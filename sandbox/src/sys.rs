@@ -40,6 +40,48 @@ pub(super) fn unshare_network() -> io::Result<()> {
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
+/// A copy of a descriptor under a number from `least` on, closed by exec.
+pub(super) fn dup_above(fd: RawFd, least: RawFd) -> Result<RawFd, Refusal> {
+    // SAFETY: takes numbers only; the new descriptor is nobody's yet.
+    let copy = unsafe { libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, least) };
+    if copy < 0 { Err(Refusal::last("fcntl(F_DUPFD_CLOEXEC)")) } else { Ok(copy) }
+}
+
+/// A copy of a descriptor under this number, which exec leaves open.
+pub(super) fn dup_to(fd: RawFd, number: RawFd) -> Result<(), Refusal> {
+    // SAFETY: takes numbers only. What had the number is closed behind its owner's back: the caller is the copy of a
+    // process that ends or is replaced without touching it again.
+    let result = unsafe { libc::dup2(fd, number) };
+    if result < 0 { Err(Refusal::last("dup2")) } else { Ok(()) }
+}
+
+/// Takes hold of an open descriptor that this program was started with; None when it is not open.
+pub(super) fn take(fd: RawFd) -> Option<OwnedFd> {
+    // SAFETY: takes numbers only.
+    let open = unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) } == 0;
+    // SAFETY: it is open, and nothing owns it: an image takes its descriptors once, before it opens any.
+    open.then(|| unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Replaces the process by the program in `file`, with its name as the only argument and no environment. Returns only
+/// when that fails.
+pub(super) fn exec(file: RawFd, name: &std::ffi::CStr) -> Refusal {
+    let arguments = [name.as_ptr(), std::ptr::null()];
+    let environment = [std::ptr::null::<libc::c_char>()];
+    // SAFETY: the path is an empty string and both lists end with a null pointer; all outlive the call.
+    unsafe {
+        libc::syscall(
+            libc::SYS_execveat,
+            file,
+            c"".as_ptr(),
+            arguments.as_ptr(),
+            environment.as_ptr(),
+            libc::AT_EMPTY_PATH,
+        );
+    }
+    Refusal::last("execveat(image)")
+}
+
 /// Which side of a clone this is.
 pub(super) enum Side {
     Parent { pid: u32, pidfd: OwnedFd },
@@ -96,6 +138,19 @@ pub(super) fn reset_signals() {
 pub fn exit(code: i32) -> ! {
     // SAFETY: takes a number, does not return.
     unsafe { libc::_exit(code) }
+}
+
+/// Whether the kernel has filters, and in them the action that ends a process.
+pub(super) fn seccomp_kills() -> Result<(), Refusal> {
+    let action = libc::SECCOMP_RET_KILL_PROCESS;
+    // SAFETY: the kernel reads the four bytes of `action`.
+    let result = unsafe {
+        libc::syscall(libc::SYS_seccomp, libc::SECCOMP_GET_ACTION_AVAIL, 0, &raw const action)
+    };
+    match result {
+        0 => Ok(()),
+        _ => Err(Refusal::last("seccomp(GET_ACTION_AVAIL, KILL_PROCESS)")),
+    }
 }
 
 /// Installs a filter on all threads.

@@ -1,33 +1,60 @@
-//! The channel between a parent and the child it spawned: one byte down when the child's ids are mapped, one
+//! The channel between a parent and the child it spawned: one packet down when the child's ids are mapped, one
 //! report or error up when it is confined, then it is closed.
+//!
+//! What travels is a small binary format. A layer or state is a byte, a text has its length before it, and the
+//! end of the packet is the end of the message; so the child links no general-purpose decoder, and the parent has
+//! a function of some lines to be sure of. The parent believes none of it: a number that is no layer, a layer
+//! named twice, a byte too many or too few is [`NoReport::Nonsense`]; texts are bounded and made fit to print.
 
 use super::SandboxError;
-use super::layer::{Layer, Report};
+use super::identity::Ids;
+use super::layer::{Layer, Report, State};
+use casemate_foreign_text::value;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recv, send, socketpair,
 };
-use serde::{Deserialize, Serialize};
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::time::Instant;
 
-/// Longest message.
-const MAX: usize = 8192;
+/// Longest packet: a report of every layer with the longest texts fits.
+const MAX: usize = 16384;
+/// Longest text in a packet, bytes.
+const MAX_TEXT: usize = 600;
+
+/// First byte of a packet.
+mod kind {
+    pub(super) const CONFINED: u8 = 1;
+    pub(super) const FAILED: u8 = 2;
+}
+/// What became of a layer; the text of the last one is empty.
+mod state {
+    pub(super) const APPLIED: u8 = 1;
+    pub(super) const MISSING: u8 = 2;
+    pub(super) const OFF: u8 = 3;
+}
+/// A failure outside of any layer.
+const NO_LAYER: u8 = u8::MAX;
 
 /// One end.
 #[derive(Debug)]
 pub(super) struct Channel(OwnedFd);
 
 /// A [`SandboxError`] on its way to the parent.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Failure {
     layer: Option<Layer>,
     call: String,
+    /// The kernel's number, or 0 where the reason is no number but in `why`.
     errno: i32,
+    why: String,
 }
 
-#[derive(Debug, Serialize, Deserialize)]
-enum Message {
+/// What a child tells.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Message {
     Confined(Report),
     Failed(Failure),
 }
@@ -43,8 +70,11 @@ impl NoReport {
     pub(super) fn about(self, name: &str) -> SandboxError {
         match self {
             Self::Nonsense => SandboxError::BadReport(name.to_owned()),
-            Self::Failed(Failure { layer, call, errno }) => {
-                let source = io::Error::from_raw_os_error(errno);
+            Self::Failed(Failure { layer, call, errno, why }) => {
+                let source = match errno {
+                    0 => io::Error::other(why),
+                    errno => io::Error::from_raw_os_error(errno),
+                };
                 match layer {
                     Some(layer) => SandboxError::Layer { layer, call, source },
                     None => {
@@ -59,13 +89,110 @@ impl NoReport {
 impl From<&SandboxError> for Failure {
     fn from(error: &SandboxError) -> Self {
         match error {
-            SandboxError::Layer { layer, call, source } => Self {
-                layer: Some(*layer),
-                call: call.clone(),
-                errno: source.raw_os_error().unwrap_or(0),
-            },
-            other => Self { layer: None, call: other.to_string(), errno: 0 },
+            SandboxError::Layer { layer, call, source } => {
+                let errno = source.raw_os_error().unwrap_or(0);
+                let why = if errno == 0 { source.to_string() } else { String::new() };
+                Self { layer: Some(*layer), call: call.clone(), errno, why }
+            }
+            other => Self { layer: None, call: other.to_string(), errno: 0, why: String::new() },
         }
+    }
+}
+
+impl Message {
+    pub(super) fn encode(&self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        match self {
+            Self::Confined(report) => {
+                bytes.push(kind::CONFINED);
+                for (layer, state) in report.iter() {
+                    let (state, text) = match state {
+                        State::Applied(details) => (state::APPLIED, details.as_str()),
+                        State::Missing(why) => (state::MISSING, why.as_str()),
+                        State::Off => (state::OFF, ""),
+                    };
+                    bytes.extend([layer.number(), state]);
+                    push_text(&mut bytes, text);
+                }
+            }
+            Self::Failed(Failure { layer, call, errno, why }) => {
+                bytes.extend([kind::FAILED, layer.map_or(NO_LAYER, Layer::number)]);
+                bytes.extend(errno.to_le_bytes());
+                push_text(&mut bytes, call);
+                push_text(&mut bytes, why);
+            }
+        }
+        bytes
+    }
+
+    /// The message of a packet; None when it is none.
+    pub(super) fn decode(packet: &[u8]) -> Option<Self> {
+        let mut rest = Bytes(packet);
+        let message = match rest.byte()? {
+            kind::CONFINED => Self::Confined(rest.report()?),
+            kind::FAILED => {
+                let layer = match rest.byte()? {
+                    NO_LAYER => None,
+                    number => Some(Layer::from_number(number)?),
+                };
+                let errno = i32::from_le_bytes(*rest.take(4)?.first_chunk()?);
+                Self::Failed(Failure { layer, errno, call: rest.text()?, why: rest.text()? })
+            }
+            _ => return None,
+        };
+        rest.0.is_empty().then_some(message)
+    }
+}
+
+fn push_text(bytes: &mut Vec<u8>, text: &str) {
+    let mut end = text.len().min(MAX_TEXT);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    let text = text.get(..end).unwrap_or("");
+    // It fits: MAX_TEXT does.
+    bytes.extend(u16::try_from(text.len()).unwrap_or(0).to_le_bytes());
+    bytes.extend(text.as_bytes());
+}
+
+/// What is left of a packet.
+struct Bytes<'a>(&'a [u8]);
+
+impl<'a> Bytes<'a> {
+    fn take(&mut self, len: usize) -> Option<&'a [u8]> {
+        let (taken, rest) = self.0.split_at_checked(len)?;
+        self.0 = rest;
+        Some(taken)
+    }
+
+    fn byte(&mut self) -> Option<u8> {
+        self.take(1)?.first().copied()
+    }
+
+    fn text(&mut self) -> Option<String> {
+        let len = usize::from(u16::from_le_bytes(*self.take(2)?.first_chunk()?));
+        let bytes = self.take(Some(len).filter(|len| *len <= MAX_TEXT)?)?;
+        // It will stand in lines of ours.
+        Some(value(std::str::from_utf8(bytes).ok()?).at_most(MAX_TEXT).to_string())
+    }
+
+    /// Layers until the end of the packet, each once.
+    fn report(&mut self) -> Option<Report> {
+        let mut report = Report::default();
+        while !self.0.is_empty() {
+            let layer = Layer::from_number(self.byte()?)?;
+            let state = match (self.byte()?, self.text()?) {
+                (state::APPLIED, details) => State::Applied(details),
+                (state::MISSING, why) => State::Missing(why),
+                (state::OFF, text) if text.is_empty() => State::Off,
+                _ => return None,
+            };
+            if report.of(layer).is_some() {
+                return None;
+            }
+            report.record(layer, state);
+        }
+        Some(report)
     }
 }
 
@@ -82,22 +209,39 @@ impl Channel {
         self.0.as_raw_fd()
     }
 
-    /// Parent: the child's ids are mapped, it may go on.
-    pub(super) fn go(&self) {
-        // When the child has died, its end tells.
-        let _ = send(&self.0, &[1], SendFlags::NOSIGNAL);
+    /// In an image: the end that the parent left it; None when it is none.
+    pub(super) fn in_image(fd: OwnedFd) -> Option<Self> {
+        let kind = rustix::net::sockopt::socket_type(&fd).ok()?;
+        let local = rustix::net::sockopt::socket_domain(&fd).ok()? == AddressFamily::UNIX;
+        (local && kind == SocketType::SEQPACKET).then_some(Self(fd))
     }
 
-    /// Child: waits for [`Channel::go`]; false when the parent is gone.
-    pub(super) fn wait_for_go(&self) -> bool {
-        let mut byte = [0];
+    /// Parent: a packet for an image. When the image has died, its end tells.
+    pub(super) fn send(&self, packet: &[u8]) {
+        let _ = send(&self.0, packet, SendFlags::NOSIGNAL);
+    }
+
+    /// Child: waits for a packet; its length, None when the parent is gone.
+    pub(super) fn wait(&self, packet: &mut [u8]) -> Option<usize> {
         loop {
-            match recv(&self.0, &mut byte, RecvFlags::empty()) {
-                Ok((len, _)) => return len == 1,
+            match recv(&self.0, &mut *packet, RecvFlags::empty()) {
+                Ok((len @ 1.., _)) => return Some(len),
                 Err(Errno::INTR) => {}
-                Err(_) => return false,
+                Ok(_) | Err(_) => return None,
             }
         }
+    }
+
+    /// Parent: the child has these ids, it may go on.
+    pub(super) fn go(&self, ids: Ids) {
+        // When the child has died, its end tells.
+        self.send(&[ids.number()]);
+    }
+
+    /// Child: waits for [`Channel::go`]; None when the parent is gone.
+    pub(super) fn wait_for_go(&self) -> Option<Ids> {
+        let mut byte = [0];
+        (self.wait(&mut byte)? == 1).then(|| Ids::from_number(byte[0]))?
     }
 
     /// Child: whether the parent still lives. A parent that died before the death signal was set sends none.
@@ -112,21 +256,24 @@ impl Channel {
             Ok(report) => Message::Confined(report.clone()),
             Err(error) => Message::Failed(error.into()),
         };
-        if let Ok(bytes) = serde_json::to_vec(&message) {
-            let _ = send(&self.0, &bytes, SendFlags::NOSIGNAL);
-        }
+        let _ = send(&self.0, &message.encode(), SendFlags::NOSIGNAL);
     }
 
-    /// Parent: the child's report; None when it closed the channel without one.
-    pub(super) fn receive(self) -> Result<Option<Report>, NoReport> {
-        let mut buffer = vec![0; MAX];
-        let len = self.packet(&mut buffer)?;
+    /// Parent: the child's report; None when it closed the channel without one. Waits until `until`, or as long as
+    /// the child has its end open.
+    pub(super) fn receive(self, until: Option<Instant>) -> Result<Option<Report>, NoReport> {
+        // One byte more than any message has, so that a longer packet is not taken for its beginning.
+        let mut buffer = vec![0; MAX + 1];
+        let len = self.packet(&mut buffer, until)?;
         let Some(bytes) = buffer.get(..len).filter(|bytes| !bytes.is_empty()) else {
             return Ok(None);
         };
-        let message = serde_json::from_slice(bytes).map_err(|_| NoReport::Nonsense)?;
+        if len > MAX {
+            return Err(NoReport::Nonsense);
+        }
+        let message = Message::decode(bytes).ok_or(NoReport::Nonsense)?;
         // Until the child has closed its end, which is then no descriptor of its any more.
-        if self.packet(&mut [0])? != 0 {
+        if self.packet(&mut [0], until)? != 0 {
             return Err(NoReport::Nonsense);
         }
         match message {
@@ -136,8 +283,17 @@ impl Channel {
     }
 
     /// The next packet's length; 0 when the child has closed its end.
-    fn packet(&self, buffer: &mut [u8]) -> Result<usize, NoReport> {
+    fn packet(&self, buffer: &mut [u8], until: Option<Instant>) -> Result<usize, NoReport> {
         loop {
+            if let Some(until) = until {
+                let left = until.saturating_duration_since(Instant::now());
+                let left = Timespec::try_from(left).unwrap_or_default();
+                match poll(&mut [PollFd::new(&self.0, PollFlags::IN)], Some(&left)) {
+                    Err(Errno::INTR) => continue,
+                    Ok(0) | Err(_) => return Err(NoReport::Nonsense),
+                    Ok(_) => {}
+                }
+            }
             match recv(&self.0, &mut *buffer, RecvFlags::empty()) {
                 Ok((len, _)) => return Ok(len),
                 Err(Errno::INTR) => {}
@@ -147,3 +303,7 @@ impl Channel {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "wire_tests.rs"]
+mod tests;

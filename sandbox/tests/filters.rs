@@ -201,8 +201,6 @@ fn what_is_in_force_is_read_back_from_the_kernel() {
     assert!(filters[0].is(&WAITING.program(&fds, Action::Kill).unwrap()));
     assert!(!filters[0].is(&WAITING.program(&fds, Action::Log).unwrap()));
     assert_eq!(filters[0].actions(), ["allow", "kill process"]);
-    let json = serde_json::to_value(&in_force).unwrap();
-    assert_eq!(json["filters"][0]["actions"][1], "kill process");
     // It goes on afterwards.
     drop(go);
     assert_eq!(child.wait().unwrap(), Exit::Code(0));

@@ -6,6 +6,7 @@
 
 use super::{Authority, CertError, Certificate, Role};
 use crate::report::Generation;
+use casemate_policy::hex_digit;
 use std::sync::OnceLock;
 
 macro_rules! chain {
@@ -127,18 +128,15 @@ const fn pin(hex: &[u8; 64]) -> [u8; 32] {
     while let (Some((to, rest_out)), Some(([high, low], rest_in))) =
         (rest.split_first_mut(), pairs.split_first())
     {
-        *to = nibble(*high) << 4 | nibble(*low);
+        // A digit that is none would give a pin that no key has; a test compares all of them.
+        *to = match (hex_digit(*high), hex_digit(*low)) {
+            (Some(high), Some(low)) => high << 4 | low,
+            _ => 0,
+        };
         rest = rest_out;
         pairs = rest_in;
     }
     out
-}
-
-const fn nibble(digit: u8) -> u8 {
-    match digit {
-        b'0'..=b'9' => digit - b'0',
-        _ => digit - b'a' + 10,
-    }
 }
 
 #[cfg(test)]

@@ -105,6 +105,19 @@ pub enum DigestError {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LaunchDigest {
     ld: Digest384,
+    /// Every page so far, when they are wanted.
+    trace: Option<Vec<MeasuredPage>>,
+}
+
+/// A page that has gone into a digest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MeasuredPage {
+    /// Its kind.
+    pub kind: PageKind,
+    /// Its guest physical address.
+    pub gpa: u64,
+    /// SHA-384 of its contents; zeros where they are not measured.
+    pub contents: Digest384,
 }
 
 impl Default for LaunchDigest {
@@ -117,13 +130,25 @@ impl LaunchDigest {
     /// The digest of a launch that has not measured anything: 48 zero bytes.
     #[must_use]
     pub const fn new() -> Self {
-        Self { ld: [0; 48] }
+        Self { ld: [0; 48], trace: None }
     }
 
     /// Continues from a digest computed before, for example of a firmware image.
     #[must_use]
     pub const fn resume(ld: Digest384) -> Self {
-        Self { ld }
+        Self { ld, trace: None }
+    }
+
+    /// A digest that remembers its pages: 104 bytes for each.
+    #[must_use]
+    pub const fn traced() -> Self {
+        Self { ld: [0; 48], trace: Some(Vec::new()) }
+    }
+
+    /// The pages so far, in their order; none unless they are remembered.
+    #[must_use]
+    pub fn trace(&self) -> &[MeasuredPage] {
+        self.trace.as_deref().unwrap_or_default()
     }
 
     /// Measures one page. `contents` are ignored for kinds whose contents are not measured.
@@ -203,6 +228,12 @@ impl LaunchDigest {
         self.page(PageKind::Vmsa, VMSA_GPA, &state.vmsa_page(sev_features));
     }
 
+    /// The same with SEV_FEATURES as they are given, SNPActive or not: what a tool computes for a
+    /// host whose features it is told.
+    pub fn vcpu_with(&mut self, state: &VcpuState, sev_features: u64) {
+        self.page(PageKind::Vmsa, VMSA_GPA, &state.vmsa_page_with(sev_features));
+    }
+
     /// The digest so far.
     #[must_use]
     pub const fn current(&self) -> Digest384 {
@@ -211,7 +242,7 @@ impl LaunchDigest {
 
     /// The launch digest, the MEASUREMENT of a report.
     #[must_use]
-    pub const fn finish(self) -> Digest384 {
+    pub fn finish(self) -> Digest384 {
         self.ld
     }
 
@@ -225,6 +256,9 @@ impl LaunchDigest {
             *to = *from;
         }
         self.ld = sha384(&info);
+        if let Some(trace) = &mut self.trace {
+            trace.push(MeasuredPage { kind, gpa, contents: *contents });
+        }
     }
 }
 

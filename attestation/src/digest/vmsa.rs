@@ -137,6 +137,54 @@ impl VcpuState {
         }
     }
 
+    /// A state whose registers of one size are all the same: to see which bytes of a save area they
+    /// make.
+    pub(crate) const fn uniform(segment: Segment, eight: u64, four: u32, two: u16) -> Self {
+        Self {
+            es: segment,
+            cs: segment,
+            ss: segment,
+            ds: segment,
+            fs: segment,
+            gs: segment,
+            gdtr: segment,
+            ldtr: segment,
+            idtr: segment,
+            tr: segment,
+            efer: eight,
+            cr0: eight,
+            cr3: eight,
+            cr4: eight,
+            dr6: eight,
+            dr7: eight,
+            rflags: eight,
+            rip: eight,
+            rsp: eight,
+            rax: eight,
+            rbx: eight,
+            rcx: eight,
+            rdx: eight,
+            rsi: eight,
+            rdi: eight,
+            rbp: eight,
+            r8_15: [eight; 8],
+            star: eight,
+            lstar: eight,
+            cstar: eight,
+            sfmask: eight,
+            kernel_gs_base: eight,
+            sysenter_cs: eight,
+            sysenter_esp: eight,
+            sysenter_eip: eight,
+            g_pat: eight,
+            xcr0: eight,
+            xss: eight,
+            pkru: four,
+            mxcsr: four,
+            fcw: two,
+        }
+    }
+
     /// The state QEMU gives a vCPU that starts at `eip`; `signature` is CPUID 1 EAX of its CPU model.
     #[must_use]
     pub const fn qemu(eip: u32, signature: u32) -> Self {
@@ -165,6 +213,12 @@ impl VcpuState {
     /// `sev_features` is INIT2's `vmsa_features`; SNPActive is added as KVM does.
     #[must_use]
     pub fn vmsa_page(&self, sev_features: u64) -> [u8; PAGE_SIZE] {
+        self.vmsa_page_with(sev_features | SNP_ACTIVE)
+    }
+
+    /// The same with SEV_FEATURES as they are given.
+    #[must_use]
+    pub fn vmsa_page_with(&self, sev_features: u64) -> [u8; PAGE_SIZE] {
         let mut page = Writer([0; PAGE_SIZE]);
         let segments = [
             self.es, self.cs, self.ss, self.ds, self.fs, self.gs, self.gdtr, self.ldtr, self.idtr,
@@ -225,7 +279,7 @@ impl VcpuState {
             (0x368, r13),
             (0x370, r14),
             (0x378, r15),
-            (0x3b0, sev_features | SNP_ACTIVE),
+            (0x3b0, sev_features),
             (0x3e8, self.xcr0),
             // Not synchronised by KVM: CR2 and DR0-2 (DR3 likewise).
             (0x240, 0),

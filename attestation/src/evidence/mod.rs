@@ -7,11 +7,13 @@
 mod az_vtpm;
 mod claims;
 mod coco;
+mod gosev;
 mod guest_table;
 mod hcl;
 mod quote;
 mod table;
 mod tsm;
+mod wrapped;
 
 pub use claims::{Claims, ClaimsError, RsaKey};
 pub use guest_table::{GuestCertTable, GuestTableError, MAX_GUEST_TABLE};
@@ -23,11 +25,14 @@ pub use table::{
 
 use crate::cert::{Certificate, KeyKind, Role, certificates_in};
 use crate::report::{REPORT_SIZE, Report};
+use crate::{base64, hex};
 
 /// A report of a version beyond this is none: its first bytes are the start of something else, such as a certificate.
 const MAX_VERSION: u32 = 0xff;
 /// Certificates of one piece of evidence that are tried.
 pub(crate) const MAX_VEKS: usize = 64;
+/// Encodings around encodings that are taken off.
+const MAX_LAYERS: u8 = 4;
 /// Larger files are refused unread.
 pub const MAX_EVIDENCE: usize = 1024 * 1024;
 
@@ -44,6 +49,8 @@ pub enum Form {
     Hcl,
     /// SnpEvidence of Confidential Containers, fields in JSON.
     CocoJson,
+    /// An attestation of go-sev-guest, a protocol-buffer message.
+    GoSevGuest,
     /// Evidence of Confidential Containers from an Azure VM: HCL blob, quote of the vTPM, VCEK, in
     /// JSON.
     AzureVtpm,
@@ -59,6 +66,7 @@ impl Form {
             Self::TsmJson => "configfs-tsm pair",
             Self::Hcl => "Azure HCL blob",
             Self::CocoJson => "CoCo SnpEvidence",
+            Self::GoSevGuest => "go-sev-guest attestation",
             Self::AzureVtpm => "CoCo az-snp-vtpm evidence",
         }
     }
@@ -72,9 +80,16 @@ pub enum EvidenceError {
     TooLong(usize),
     /// None of the known forms.
     #[error(
-        "{0} bytes that are neither a report (1184 bytes), a report with a table, HCL nor JSON"
+        "{0} bytes that are neither a report (1184 bytes, or these in hexadecimal or base64), \
+         a report with a table, an HCL blob, JSON, nor an attestation of go-sev-guest"
     )]
     UnknownForm(usize),
+    /// A form that another program turns into one that is read.
+    #[error("{0}")]
+    Convert(&'static str),
+    /// A damaged message of go-sev-guest.
+    #[error("go-sev-guest attestation: {0}")]
+    Message(String),
     /// A damaged HCL blob.
     #[error("HCL blob: {0}")]
     Hcl(&'static str),
@@ -117,6 +132,14 @@ impl Evidence {
     /// # Errors
     /// [`EvidenceError`] when no form fits, or a form is damaged.
     pub fn read(bytes: &[u8]) -> Result<Self, EvidenceError> {
+        Self::read_within(bytes, MAX_LAYERS)
+    }
+
+    /// The same inside so many layers of encoding: base64 of hexadecimal of a report, and the like.
+    fn read_within(bytes: &[u8], layers: u8) -> Result<Self, EvidenceError> {
+        let Some(layers) = layers.checked_sub(1) else {
+            return Err(EvidenceError::UnknownForm(bytes.len()));
+        };
         if bytes.len() > MAX_EVIDENCE {
             return Err(EvidenceError::TooLong(bytes.len()));
         }
@@ -125,7 +148,15 @@ impl Evidence {
             return Ok(Self { azure: Some(azure), ..Self::of_report(Form::Hcl, &report) });
         }
         if bytes.trim_ascii_start().first() == Some(&b'{') {
-            return json(bytes);
+            return json(bytes, layers);
+        }
+        // A report has zeros in its first bytes, and a message small lengths: neither is text.
+        let control = |c: char| c.is_control() && !c.is_ascii_whitespace();
+        if let Some(text) = std::str::from_utf8(bytes).ok().filter(|text| !text.contains(control)) {
+            return in_text(text, layers);
+        }
+        if let Some(found) = gosev::from_wire(bytes) {
+            return found;
         }
         match bytes.split_at_checked(REPORT_SIZE) {
             None => Err(EvidenceError::UnknownForm(bytes.len())),
@@ -195,14 +226,42 @@ fn version(bytes: &[u8]) -> u32 {
     bytes.first_chunk().map_or(0, |version| u32::from_le_bytes(*version))
 }
 
-fn json(bytes: &[u8]) -> Result<Evidence, EvidenceError> {
-    let mut value: serde_json::Value = serde_json::from_slice(bytes).map_err(json_error)?;
-    // As the KBS protocol wraps it: `tee-evidence` around `primary_evidence` around SnpEvidence.
-    for wrapper in ["tee-evidence", "primary_evidence"] {
-        if let Some(inner) = value.get_mut(wrapper) {
-            value = inner.take();
-        }
+/// Evidence written as text that is no JSON.
+fn in_text(text: &str, layers: u8) -> Result<Evidence, EvidenceError> {
+    let unknown = EvidenceError::UnknownForm(text.len());
+    // Every form that is read has at least a report in it.
+    let decoded = hex::from_people(text).or_else(|| base64::decode(text));
+    if let Some(bytes) = decoded.filter(|bytes| bytes.len() >= REPORT_SIZE) {
+        return Evidence::read_within(&bytes, layers);
     }
+    if is_dump(text) {
+        let how = "a hexadecimal dump; turn it into bytes with `xxd -r`";
+        return Err(EvidenceError::Convert(how));
+    }
+    if text.contains("-----BEGIN CERTIFICATE-----") {
+        let how = "a certificate, not a report; give it with --cert, and the report in its place";
+        return Err(EvidenceError::Convert(how));
+    }
+    gosev::from_text(text).unwrap_or(Err(unknown))
+}
+
+/// Whether every line begins with an offset, as `xxd` and `hexdump -C` write it.
+fn is_dump(text: &str) -> bool {
+    let offset = |line: &str| {
+        let end = line.find([':', ' ']).unwrap_or(line.len());
+        let (offset, rest) = line.split_at_checked(end).unwrap_or((line, ""));
+        offset.len() >= 7 && offset.bytes().all(|b| b.is_ascii_hexdigit()) && !rest.is_empty()
+    };
+    let mut lines = text.lines().filter(|line| !line.trim().is_empty()).take(4).peekable();
+    lines.peek().is_some() && lines.all(offset)
+}
+
+fn json(bytes: &[u8], layers: u8) -> Result<Evidence, EvidenceError> {
+    let value = serde_json::from_slice(bytes).map_err(json_error)?;
+    let value = match wrapped::unwrap(value)? {
+        wrapped::Inside::Bytes(bytes) => return Evidence::read_within(&bytes, layers),
+        wrapped::Inside::Json(value) => value,
+    };
     if value.get("attestation_report").is_some() {
         coco::read(value)
     } else if value.get("outblob").is_some() {

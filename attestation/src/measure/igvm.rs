@@ -1,11 +1,13 @@
 //! The launch digest of an IGVM file for SEV-SNP.
 //!
-//! Source: IGVM file format (microsoft/igvm, igvm_defs). The walk is this crate's own: every offset and
-//! length of a file is checked before use. Tested against crate `igvm`.
-//! Limit: 4 KiB pages; VMSAs are measured as the file gives them.
+//! Source: IGVM file format (microsoft/igvm, igvm_defs). The walk is this crate's own: every offset
+//! and length of a file is checked before use. Tested against crate `igvm`. VMSAs are measured as
+//! the file gives them; [`IgvmLaunch::kvm`] says where KVM launches another.
 
+use super::igvm_kvm::KvmDifferences;
 use super::{MAX_BLANK_PAGES, MeasureError};
 use crate::digest::{Digest384, LaunchDigest, PAGE_SIZE, PageKind};
+use crate::idblock::{self, IdBlock, IdError, KeyDigests};
 use std::collections::BTreeMap;
 
 const MAGIC: &[u8; 4] = b"IGVM";
@@ -16,6 +18,12 @@ const PARAMETER_AREA: u32 = 0x301;
 const PAGE_DATA: u32 = 0x302;
 const PARAMETER_INSERT: u32 = 0x303;
 const VP_CONTEXT: u32 = 0x304;
+const SNP_ID_BLOCK: u32 = 0x30B;
+/// Bytes of its header.
+const ID_BLOCK_BODY: usize = 696;
+const LARGE_PAGE: u64 = 2 * 1024 * 1024;
+/// Bytes of large pages that a file may have hashed.
+const MAX_HASHED: u64 = 4 << 30;
 const FLAG_2MB: u32 = 1;
 const FLAG_UNMEASURED: u32 = 2;
 const FLAG_SHARED: u32 = 4;
@@ -25,12 +33,26 @@ fn fault(offset: usize, rule: &'static str) -> MeasureError {
 }
 
 /// What an IGVM file says of its launch.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IgvmLaunch {
     /// The launch digest.
     pub digest: Digest384,
     /// The guest policy, not measured.
     pub policy: u64,
+    /// The ID block in the file, when there is one.
+    pub id_block: Option<IgvmIdBlock>,
+    /// Why KVM's launch of this file has another digest: what KVM changes in a vCPU's state, where
+    /// it puts it, and when it measures it. Empty when it has this one.
+    pub kvm: Vec<String>,
+}
+
+/// The ID block of an IGVM file. The firmware ends a launch that it does not fit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IgvmIdBlock {
+    /// The launch digest that it names.
+    pub launch_digest: Digest384,
+    /// Whether it is signed by the key beside it, with the guest policy of the file; else why not.
+    pub signed: Result<KeyDigests, IdError>,
 }
 
 /// The launch digest and guest policy of an IGVM file.
@@ -38,14 +60,25 @@ pub struct IgvmLaunch {
 /// # Errors
 /// [`MeasureError::Igvm`] with the offset of what is wrong: damage, no SEV-SNP platform, not one guest policy.
 pub fn igvm_launch(file: &[u8]) -> Result<IgvmLaunch, MeasureError> {
+    igvm_measure(file, &mut LaunchDigest::new())
+}
+
+/// The same, into a digest that may remember its pages.
+///
+/// # Errors
+/// As [`igvm_launch`].
+pub fn igvm_measure(file: &[u8], digest: &mut LaunchDigest) -> Result<IgvmLaunch, MeasureError> {
     let headers = variable_headers(file)?;
     let mut walk = Walk {
         file,
-        digest: LaunchDigest::new(),
+        digest,
+        id_block: None,
+        kvm: KvmDifferences::default(),
         mask: None,
         policy: None,
         areas: BTreeMap::new(),
         blank: 0,
+        hashed: 0,
     };
     let mut rest = headers.bytes;
     let mut offset = headers.offset;
@@ -64,7 +97,42 @@ pub fn igvm_launch(file: &[u8]) -> Result<IgvmLaunch, MeasureError> {
         offset = offset.saturating_add(step).saturating_add(8);
     }
     let policy = walk.policy.ok_or(fault(headers.offset, "no guest policy for SEV-SNP"))?;
-    Ok(IgvmLaunch { digest: walk.digest.finish(), policy })
+    let id_block = walk.id_block.map(|body| id_block(body, policy));
+    let kvm = walk.kvm.into_list();
+    Ok(IgvmLaunch { digest: walk.digest.current(), policy, id_block, kvm })
+}
+
+/// Takes the ID block's header apart. `body` has [`ID_BLOCK_BODY`] bytes.
+fn id_block(body: &[u8], policy: u64) -> IgvmIdBlock {
+    let word = |at| read_u32(body, at).unwrap_or_default();
+    let part = |at: usize, length: usize| {
+        at.checked_add(length).and_then(|end| body.get(at..end)).unwrap_or_default()
+    };
+    fn array<const N: usize>(bytes: &[u8]) -> [u8; N] {
+        bytes.try_into().unwrap_or([0; N])
+    }
+    let block = IdBlock {
+        launch_digest: array(part(8, 48)),
+        family_id: array(part(56, 16)),
+        image_id: array(part(72, 16)),
+        guest_svn: word(92),
+        policy,
+    };
+    let author = word(4) & 0xff != 0;
+    let signed = match word(88) {
+        1 => {
+            // A key in the header has a reserved word behind its curve, where the firmware's has
+            // none.
+            let key = |at: usize| [part(at, 4), part(at.saturating_add(8), 144)];
+            let keys = (key(248), key(544));
+            let algorithms = (word(96), word(100));
+            let signatures = (part(104, 144), part(400, 144));
+            let auth = idblock::assemble(algorithms, signatures, keys);
+            idblock::check(&block.to_bytes(), &auth, author)
+        }
+        version => Err(IdError::Version(version)),
+    };
+    IgvmIdBlock { launch_digest: block.launch_digest, signed }
 }
 
 struct Headers<'a> {
@@ -104,17 +172,20 @@ fn variable_headers(file: &[u8]) -> Result<Headers<'_>, MeasureError> {
     Ok(Headers { offset, bytes })
 }
 
-struct Walk<'a> {
+struct Walk<'a, 'd> {
     file: &'a [u8],
-    digest: LaunchDigest,
+    digest: &'d mut LaunchDigest,
+    id_block: Option<&'a [u8]>,
+    kvm: KvmDifferences,
     mask: Option<u32>,
     policy: Option<u64>,
     areas: BTreeMap<u32, u64>,
     blank: u64,
+    hashed: u64,
 }
 
-impl Walk<'_> {
-    fn header(&mut self, kind: u32, body: &[u8], offset: usize) -> Result<(), MeasureError> {
+impl<'a> Walk<'a, '_> {
+    fn header(&mut self, kind: u32, body: &'a [u8], offset: usize) -> Result<(), MeasureError> {
         let short = || fault(offset, "header is too short for its kind");
         let word = |at| read_u32(body, at).ok_or_else(short);
         let long = |at| read_u64(body, at).ok_or_else(short);
@@ -146,12 +217,20 @@ impl Walk<'_> {
                 if self.blank > MAX_BLANK_PAGES {
                     return Err(fault(offset, "parameter areas are larger than 4 GiB"));
                 }
+                self.kvm.page();
                 self.digest.blank_pages(PageKind::Unmeasured, long(0)?, pages)?;
             }
             VP_CONTEXT if self.ours(word(8)?, offset)? => {
                 let page = self.file_page(word(12)?, offset)?;
                 let page = page.ok_or(fault(offset, "a vCPU without its context"))?;
+                self.kvm.vcpu(long(0)?, &page);
                 self.measure(PageKind::Vmsa, long(0)?, &page)?;
+            }
+            SNP_ID_BLOCK if self.ours(word(0)?, offset)? => {
+                let body = body.get(..ID_BLOCK_BODY).ok_or_else(short)?;
+                if self.id_block.replace(body).is_some() {
+                    return Err(fault(offset, "a second ID block"));
+                }
             }
             _ => {}
         }
@@ -175,9 +254,6 @@ impl Walk<'_> {
         if flags & FLAG_SHARED != 0 {
             return Ok(());
         }
-        if flags & FLAG_2MB != 0 {
-            return Err(fault(offset, "2 MiB pages are not supported"));
-        }
         let kind = match data_type {
             1 => PageKind::Secrets,
             2 | 3 => PageKind::Cpuid,
@@ -185,8 +261,46 @@ impl Walk<'_> {
             0 => PageKind::Normal,
             _ => return Err(fault(offset, "unknown page data type")),
         };
+        self.kvm.page();
+        if flags & FLAG_2MB != 0 {
+            return self.large_page(kind, gpa, file_offset, offset);
+        }
         let page = self.file_page(file_offset, offset)?.unwrap_or([0; PAGE_SIZE]);
         self.measure(kind, gpa, &page)
+    }
+
+    /// A page of 2 MiB, which the firmware measures as 512 of 4 KiB. Source: SEV-SNP firmware ABI
+    /// (AMD 56860), SNP_LAUNCH_UPDATE; KVM passes it page by page, `__sev_gmem_populate` in sev.c.
+    fn large_page(
+        &mut self,
+        kind: PageKind,
+        gpa: u64,
+        file_offset: u32,
+        offset: usize,
+    ) -> Result<(), MeasureError> {
+        if !gpa.is_multiple_of(LARGE_PAGE) {
+            return Err(fault(offset, "a 2 MiB page at an address that is no multiple of 2 MiB"));
+        }
+        if !matches!(kind, PageKind::Normal | PageKind::Unmeasured) {
+            return Err(fault(offset, "a 2 MiB page of a kind that has 4 KiB"));
+        }
+        if file_offset == 0 {
+            self.blank = self.blank.saturating_add(LARGE_PAGE / 4096);
+            if self.blank > MAX_BLANK_PAGES {
+                return Err(fault(offset, "pages without contents are more than 4 GiB"));
+            }
+            return Ok(self.digest.blank_pages(kind, gpa, LARGE_PAGE / 4096)?);
+        }
+        let start = usize::try_from(file_offset).unwrap_or(usize::MAX);
+        let end = usize::try_from(LARGE_PAGE).ok().and_then(|length| start.checked_add(length));
+        let page = end.and_then(|end| self.file.get(start..end));
+        let page = page.ok_or(fault(offset, "page data lies outside the file"))?;
+        // Many headers may name the same bytes: each costs its hashing.
+        self.hashed = self.hashed.saturating_add(LARGE_PAGE);
+        if self.hashed > MAX_HASHED {
+            return Err(fault(offset, "2 MiB pages are more than 4 GiB"));
+        }
+        self.measure(kind, gpa, page)
     }
 
     fn measure(&mut self, kind: PageKind, gpa: u64, page: &[u8]) -> Result<(), MeasureError> {

@@ -18,25 +18,39 @@ pub enum Vmm {
     Gce,
 }
 
-/// CPUID 1 EAX of the CPU models QEMU knows, for family 0x17 and later.
-pub const CPU_SIGNATURES: [(&str, u32); 16] = [
-    ("EPYC", cpu_signature(0x17, 1, 2)),
-    ("EPYC-v1", cpu_signature(0x17, 1, 2)),
-    ("EPYC-v2", cpu_signature(0x17, 1, 2)),
-    ("EPYC-IBPB", cpu_signature(0x17, 1, 2)),
-    ("EPYC-v3", cpu_signature(0x17, 1, 2)),
-    ("EPYC-v4", cpu_signature(0x17, 1, 2)),
-    ("EPYC-Rome", cpu_signature(0x17, 49, 0)),
-    ("EPYC-Rome-v1", cpu_signature(0x17, 49, 0)),
-    ("EPYC-Rome-v2", cpu_signature(0x17, 49, 0)),
-    ("EPYC-Rome-v3", cpu_signature(0x17, 49, 0)),
-    ("EPYC-Milan", cpu_signature(0x19, 1, 1)),
-    ("EPYC-Milan-v1", cpu_signature(0x19, 1, 1)),
-    ("EPYC-Milan-v2", cpu_signature(0x19, 1, 1)),
-    ("EPYC-Genoa", cpu_signature(0x19, 17, 0)),
-    ("EPYC-Genoa-v1", cpu_signature(0x19, 17, 0)),
-    ("EPYC-Turin", cpu_signature(0x1a, 0, 0)),
+/// CPU models that QEMU knows, for family 0x17 and later: the name without its version, the
+/// greatest version, CPUID 1 EAX. Versions of a model differ in features and caches, never in the
+/// signature. Source: QEMU 11.1, target/i386/cpu.c, `builtin_x86_defs`.
+const CPU_MODELS: [(&str, u32, u32); 5] = [
+    ("EPYC", 5, cpu_signature(0x17, 1, 2)),
+    ("EPYC-Rome", 5, cpu_signature(0x17, 49, 0)),
+    ("EPYC-Milan", 3, cpu_signature(0x19, 1, 1)),
+    ("EPYC-Genoa", 2, cpu_signature(0x19, 17, 0)),
+    ("EPYC-Turin", 2, cpu_signature(0x1a, 0, 0)),
 ];
+
+/// CPUID 1 EAX of a CPU model of QEMU by its name, with its version or without: `EPYC-Milan-v2`.
+#[must_use]
+pub fn cpu_model(name: &str) -> Option<u32> {
+    // An alias of EPYC-v2.
+    let name = if name == "EPYC-IBPB" { "EPYC-v2" } else { name };
+    CPU_MODELS.iter().find_map(|(model, versions, signature)| {
+        let version = match name.strip_prefix(model)? {
+            "" => 1,
+            // As QEMU writes it: no sign, no zero in front.
+            rest => rest.strip_prefix("-v").filter(|v| !v.starts_with(['0', '+']))?.parse().ok()?,
+        };
+        (1..=*versions).contains(&version).then_some(*signature)
+    })
+}
+
+/// The names that [`cpu_model`] knows, for messages.
+#[must_use]
+pub fn cpu_models() -> String {
+    let names =
+        CPU_MODELS.map(|(model, versions, _)| format!("{model}, {model}-v1 to -v{versions}"));
+    format!("{}, EPYC-IBPB", names.join(", "))
+}
 
 /// CPUID 1 EAX for a family of 15 or more. Source: AMD 25481, Fn0000_0001_EAX.
 #[must_use]
@@ -57,7 +71,7 @@ pub struct Machine<'a> {
     pub vcpus: u32,
     /// CPUID 1 EAX of the CPU model; used by QEMU alone.
     pub signature: u32,
-    /// SEV_FEATURES, such as 0x1.
+    /// SEV_FEATURES, such as 0x1, as they are given. KVM always sets bit 0, SNPActive.
     pub sev_features: u64,
     /// Hashes for a measured direct boot.
     pub hashes: Option<KernelHashes>,
@@ -69,18 +83,27 @@ impl Machine<'_> {
     /// # Errors
     /// [`MeasureError`] when firmware, hashes or vCPU number do not fit each other.
     pub fn launch_digest(&self) -> Result<Digest384, MeasureError> {
+        let mut digest = LaunchDigest::new();
+        self.measure(&mut digest)?;
+        Ok(digest.finish())
+    }
+
+    /// Measures the launch into a digest, which may remember its pages.
+    ///
+    /// # Errors
+    /// As [`Machine::launch_digest`].
+    pub fn measure(&self, digest: &mut LaunchDigest) -> Result<(), MeasureError> {
         if self.vcpus == 0 || self.vcpus > MAX_VCPUS {
             return Err(MeasureError::Vcpus(self.vcpus));
         }
-        let mut digest = LaunchDigest::new();
         digest.pages(PageKind::Normal, self.ovmf.gpa(), self.ovmf.image())?;
-        self.sections(&mut digest)?;
-        digest.vcpu(&self.vcpu(0xffff_fff0), self.sev_features);
+        self.sections(digest)?;
+        digest.vcpu_with(&self.vcpu(0xffff_fff0), self.sev_features);
         let ap = self.vcpu(self.ovmf.ap_reset);
         for _ in 1..self.vcpus {
-            digest.vcpu(&ap, self.sev_features);
+            digest.vcpu_with(&ap, self.sev_features);
         }
-        Ok(digest.finish())
+        Ok(())
     }
 
     fn sections(&self, digest: &mut LaunchDigest) -> Result<(), MeasureError> {

@@ -8,12 +8,13 @@
 
 mod hashes;
 mod igvm;
+mod igvm_kvm;
 mod machine;
 mod ovmf;
 
 pub use hashes::KernelHashes;
-pub use igvm::{IgvmLaunch, igvm_launch};
-pub use machine::{CPU_SIGNATURES, Machine, Vmm, cpu_signature};
+pub use igvm::{IgvmIdBlock, IgvmLaunch, igvm_launch, igvm_measure};
+pub use machine::{Machine, Vmm, cpu_model, cpu_models, cpu_signature};
 pub use ovmf::{Ovmf, Section, SectionKind};
 
 use crate::digest::{Digest384, DigestError, LaunchDigest, PageKind, VcpuState};

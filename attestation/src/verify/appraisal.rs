@@ -6,7 +6,7 @@
 use crate::cert::KeyKind;
 use crate::hex::Hex;
 use crate::report::{Fields, FirmwareVersion, Generation, Tcb};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de};
 use std::collections::BTreeMap;
 
 /// What a bit of the guest policy must be.
@@ -261,6 +261,7 @@ pub struct Appraisal {
     /// Generations that are taken although their root is broken, see [`Generation::broken_root`].
     pub allow_broken_roots: Vec<Generation>,
     /// Allowed chips, by the 64 bytes of CHIP_ID.
+    #[serde(default, deserialize_with = "chip_ids")]
     pub chip_ids: Option<Vec<Hex<64>>>,
     /// Accept a report whose chip identifier is masked (all zero) under a VCEK.
     pub allow_masked_chip_id: bool,
@@ -304,6 +305,19 @@ pub struct Appraisal {
     pub report_data: Option<Hex<64>>,
     /// Claims and quote of Azure evidence.
     pub azure: AzureRules,
+}
+
+/// Chip identifiers of 64 bytes, or of the 8 that Turin's certificates and addresses have: in a
+/// report zeros follow these.
+fn chip_ids<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Vec<Hex<64>>>, D::Error> {
+    let padded = |text: &String| {
+        let mut id = crate::hex::from_people(text).filter(|id| matches!(id.len(), 8 | 64))?;
+        id.resize(64, 0);
+        id.try_into().ok().map(Hex)
+    };
+    let wrong = || de::Error::custom("a chip identifier has 64 bytes of hexadecimal, on Turin 8");
+    let texts = Option::<Vec<String>>::deserialize(from)?;
+    texts.map(|all| all.iter().map(|text| padded(text).ok_or_else(wrong)).collect()).transpose()
 }
 
 impl Appraisal {

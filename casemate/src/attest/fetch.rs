@@ -29,8 +29,9 @@ impl Fetch {
     #[cfg(not(feature = "fetch"))]
     pub(super) fn run(&self, _store: &Store, _report: &Fields) -> Outcome {
         if self.fetch {
-            let message = "--fetch: this program was built without the feature `fetch` and uses no network; \
-                           fetch the addresses printed without --fetch by other means, and --import the files";
+            let message = "--fetch: this program uses no network, since it was built without the \
+                           feature `fetch`: use the verifier, which has it, or fetch the addresses \
+                           printed without --fetch by other means, and --import the files";
             return Err(Failure::BadInput(message.into()));
         }
         Ok(())

@@ -63,7 +63,7 @@ pub(super) fn gather(args: &Wanted, inputs: &mut Inputs) -> Outcome {
 
 fn report_data(args: &Wanted, inputs: &mut Inputs) -> Outcome {
     if let Some(text) = &args.report_data {
-        let bytes = hex::decode(text).and_then(|bytes| <[u8; 64]>::try_from(bytes).ok());
+        let bytes = hex::from_people(text).and_then(|bytes| <[u8; 64]>::try_from(bytes).ok());
         let bytes = bytes.ok_or_else(|| {
             Failure::BadInput("--report-data: not 64 bytes of hexadecimal".to_owned())
         })?;

@@ -3,9 +3,8 @@
 use super::show;
 use crate::out::outln;
 use casemate_attestation::hex::encode;
-use casemate_attestation::kds::{KEY_SERVER, vcek_paths};
-use casemate_attestation::report::Report;
-use casemate_attestation::verify::{Bound, Check, Code, Property, Seen, Status, Verdict};
+use casemate_attestation::resolve::addresses;
+use casemate_attestation::verify::{Bound, Check, Conclusion, Property, Seen, Status, Verdict};
 use serde_json::{Value, json};
 
 fn word(status: Status) -> &'static str {
@@ -23,6 +22,21 @@ pub(super) fn line(check: &Check) -> String {
     format!("{code}: {}: {saw}, wanted {wanted}; {}", code.title(), code.remedy())
 }
 
+/// Evidence that cannot be read, as a verdict is told: no check could be made.
+pub(super) fn unreadable(why: &str, at: u64) -> Value {
+    json!({
+        "verdict": "REFUSED",
+        "conclusion": Conclusion::Refused,
+        "accepted": false,
+        "authentic": false,
+        "error": why,
+        "at": casemate_attestation::time::format(at),
+        "checks": [],
+        "addresses": [],
+        "verified-report": null,
+    })
+}
+
 pub(super) fn print_table(verdict: &Verdict, form: &str, at: u64, report: &[u8]) {
     outln!("{form}, judged at {}", casemate_attestation::time::format(at));
     for check in verdict.checks() {
@@ -35,13 +49,8 @@ pub(super) fn print_table(verdict: &Verdict, form: &str, at: u64, report: &[u8])
     if let Some(bound) = verdict.azure() {
         print_azure(bound);
     }
-    let missing = |check: &Check| check.code == Code::VekPresent && check.status == Status::Failed;
-    if verdict.checks().iter().any(missing)
-        && let Ok(report) = Report::parse(report)
-    {
-        for (_, path) in vcek_paths(report.unverified_fields()) {
-            outln!("The certificate is at {KEY_SERVER}{path}");
-        }
+    for address in addresses(verdict, report) {
+        outln!("What is wanted is at {address}");
     }
     let count = |status| verdict.checks().iter().filter(|check| check.status == status).count();
     outln!(
@@ -72,7 +81,7 @@ fn print_azure(bound: &Bound) {
     }
 }
 
-pub(super) fn to_json(verdict: &Verdict, form: &str, at: u64) -> Value {
+pub(super) fn to_json(verdict: &Verdict, form: &str, at: u64, bytes: &[u8]) -> Value {
     let checks: Vec<Value> = verdict
         .checks()
         .iter()
@@ -102,6 +111,7 @@ pub(super) fn to_json(verdict: &Verdict, form: &str, at: u64) -> Value {
         "form": form,
         "at": casemate_attestation::time::format(at),
         "checks": checks,
+        "addresses": addresses(verdict, bytes),
         "verified-report": report,
         "azure": verdict.azure().map(azure_json),
     })

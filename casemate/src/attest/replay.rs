@@ -75,5 +75,5 @@ fn own_terms(args: &Replay, record: &Record, repeated: &Repeated) -> Outcome {
         "judged under the record's own roots, time and policy: it is consistent, no more is shown";
     errln!("casemate: {word}; {worth}");
     tell(verdict, args.told, "evidence record, its own terms", record.at(), &[]);
-    status(verdict, args.told.quiet, args.terms.authenticity_only)
+    status(verdict, args.told.quiet, args.terms.authenticity_only, &[])
 }

@@ -10,7 +10,7 @@ use casemate_attestation::cert::{Certificate, builtin, certificates_in, crls_in}
 use casemate_attestation::evidence::Evidence;
 use casemate_attestation::record::Inputs;
 use casemate_attestation::report::Generation;
-use casemate_attestation::resolve::{ResolveError, complete};
+use casemate_attestation::resolve::{ResolveError, addresses, complete};
 use casemate_attestation::store::Store;
 use casemate_attestation::verify::{Conclusion, Verdict};
 use clap::Args;
@@ -72,13 +72,15 @@ fn generation(text: &str) -> Result<Generation, String> {
 }
 
 impl Terms {
+    /// The time of judgement.
+    pub(super) fn at(&self) -> Result<u64, Failure> {
+        time(self.at.as_deref())
+    }
+
     /// The caller's part of a verification; the evidence is still missing.
     pub(super) fn inputs(&self) -> Result<Inputs, Failure> {
-        let mut inputs = Inputs {
-            at: time(self.at.as_deref())?,
-            allow_newer: self.allow_newer,
-            ..Inputs::default()
-        };
+        let mut inputs =
+            Inputs { at: self.at()?, allow_newer: self.allow_newer, ..Inputs::default() };
         policy::gather(&self.wanted, &mut inputs)?;
         inputs.appraisal.allow_broken_roots.extend(&self.allow_broken_root);
         for path in &self.crl {
@@ -139,7 +141,7 @@ impl Terms {
     ) -> Outcome {
         policy::log(&self.wanted, verdict)?;
         tell(verdict, told, form, inputs.at, &inputs.report);
-        status(verdict, told.quiet, self.authenticity_only)
+        status(verdict, told.quiet, self.authenticity_only, &inputs.report)
     }
 }
 
@@ -156,7 +158,7 @@ fn lists_in(path: &Path) -> Result<Vec<Vec<u8>>, Failure> {
 /// Prints a verdict.
 pub(super) fn tell(verdict: &Verdict, told: Telling, form: &str, at: u64, report: &[u8]) {
     if told.json {
-        print_json(&print::to_json(verdict, form, at));
+        print_json(&print::to_json(verdict, form, at, report));
     } else if !told.quiet {
         print::print_table(verdict, form, at, report);
     }
@@ -164,7 +166,12 @@ pub(super) fn tell(verdict: &Verdict, told: Telling, form: &str, at: u64, report
 
 /// The exit status of a verdict: 0 accepted, 1 refused, 3 authentic. A quiet one says on standard
 /// error why it is not 0, and that it is a MODEL's: no such verdict passes without a word.
-pub(super) fn status(verdict: &Verdict, quiet: bool, authenticity_only: bool) -> Outcome {
+pub(super) fn status(
+    verdict: &Verdict,
+    quiet: bool,
+    authenticity_only: bool,
+    report: &[u8],
+) -> Outcome {
     if quiet && verdict.authentic() && verdict.is_model() {
         errln!("casemate: {}", verdict.headline());
     }
@@ -179,7 +186,11 @@ pub(super) fn status(verdict: &Verdict, quiet: bool, authenticity_only: bool) ->
             Err(Failure::Status(3))
         }
         Conclusion::Refused => Err(match verdict.first_failure() {
-            Some(check) if quiet => Failure::Failed(format!("refused: {}", print::line(check))),
+            Some(check) if quiet => {
+                let at = addresses(verdict, report).into_iter().map(|at| format!("; {at}"));
+                let at: String = at.collect();
+                Failure::Failed(format!("refused: {}{at}", print::line(check)))
+            }
             _ => Failure::Status(1),
         }),
     }

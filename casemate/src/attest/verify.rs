@@ -1,7 +1,8 @@
 //! `casemate attest verify`: every check of a report, and a verdict.
 
+use super::print;
 use super::terms::{Telling, Terms};
-use crate::files::{read_file, write_file};
+use crate::files::{print_json, read_file, write_file};
 use crate::{Failure, Outcome};
 use casemate_attestation::evidence::{Evidence, EvidenceError, Form, veks_in};
 use casemate_attestation::record::{Inputs, Record};
@@ -15,9 +16,10 @@ use std::path::PathBuf;
 /// signer, freshness, revocation, TCB floor).
 #[derive(Debug, Args)]
 pub struct Verify {
-    /// Report (1184 bytes; /dev/stdin for standard input), extended report, configfs-tsm outblob or
-    /// JSON pair, Azure HCL blob, or JSON of Confidential Containers: SnpEvidence, or az-snp-vtpm
-    /// evidence of version 0, 1 or 2.
+    /// Report (1184 bytes; `-` for standard input), extended report, configfs-tsm outblob or JSON
+    /// pair, Azure HCL blob, go-sev-guest attestation, or JSON of Confidential Containers:
+    /// SnpEvidence, az-snp-vtpm evidence of version 0, 1 or 2, a request to the attestation service.
+    /// Each also in hexadecimal or base64.
     report: PathBuf,
     /// VCEK or VLEK certificate, DER or PEM; tried before those that the evidence carries and the
     /// store has.
@@ -36,7 +38,15 @@ pub struct Verify {
 }
 
 pub(super) fn run(args: &Verify) -> Outcome {
-    let (inputs, form) = gather(args)?;
+    let (inputs, form) = match gather(args) {
+        // Evidence that cannot be read is refused, in the form that was asked for.
+        Err(Failure::Failed(why)) if args.told.json => {
+            let told = why.strip_prefix("refused: ").unwrap_or(&why);
+            print_json(&print::unreadable(told, args.terms.at()?));
+            return Err(Failure::Failed(why));
+        }
+        gathered => gathered?,
+    };
     let verdict = inputs.verify().map_err(|error| Failure::BadInput(error.to_string()))?;
     if let Some(path) = &args.record {
         let record = Record::new(&inputs, &verdict)

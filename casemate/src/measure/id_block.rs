@@ -7,7 +7,7 @@ use crate::out::outln;
 use crate::{Failure, Outcome};
 use casemate_attestation::digest::Digest384;
 use casemate_attestation::guest_policy;
-use casemate_attestation::hex::{decode, encode};
+use casemate_attestation::hex::{encode, from_people};
 use casemate_attestation::idblock::{self, IdBlock, OwnerKey};
 use clap::Args;
 use serde_json::json;
@@ -29,10 +29,10 @@ pub struct IdBlockArgs {
     /// Write the ID authentication structure (4096 bytes) to this file.
     #[arg(long, value_name = "FILE", requires = "id_block")]
     id_auth: Option<PathBuf>,
-    /// Private key that signs the ID block: P-384, PKCS#8, PEM.
+    /// Private key that signs the ID block: P-384, PKCS#8 or SEC1, PEM or DER.
     #[arg(long, value_name = "PEM", requires = "id_block")]
     id_key: Option<PathBuf>,
-    /// Private key that signs the ID key: P-384, PKCS#8, PEM.
+    /// Private key that signs the ID key: P-384, PKCS#8 or SEC1, PEM or DER.
     #[arg(long, value_name = "PEM", requires = "id_block")]
     author_key: Option<PathBuf>,
     /// Guest policy of the launch [default: that of the configuration, plan or IGVM file, else
@@ -58,7 +58,7 @@ pub struct IdBlockArgs {
     /// Security version of the guest.
     #[arg(long, default_value_t = 0, requires = "id_block")]
     guest_svn: u32,
-    /// Check this ID block against --check-id-auth instead of measuring.
+    /// Check this ID block (96 bytes or their base64) against --check-id-auth instead of measuring.
     #[arg(long, value_name = "FILE", requires = "check_id_auth")]
     check_id_block: Option<PathBuf>,
     /// ID authentication structure to check the ID block with.
@@ -153,7 +153,8 @@ pub(super) fn check(args: &IdBlockArgs, as_json: bool) -> Outcome {
     let (Some(block_path), Some(auth_path)) = (&args.check_id_block, &args.check_id_auth) else {
         return Err(Failure::BadInput("nothing to measure or check".to_owned()));
     };
-    let (block, auth) = (read_file(block_path)?, read_file(auth_path)?);
+    let block = idblock::from_file(read_file(block_path)?, idblock::ID_BLOCK_SIZE);
+    let auth = idblock::from_file(read_file(auth_path)?, idblock::ID_AUTH_SIZE);
     let fields = IdBlock::parse(&block)
         .map_err(|error| Failure::BadInput(format!("{}: {error}", block_path.display())))?;
     // Bytes 4 to 8 of the authentication say whether there is an author key.
@@ -186,12 +187,11 @@ pub(super) fn check(args: &IdBlockArgs, as_json: bool) -> Outcome {
 }
 
 fn identifier(option: &str, text: &str) -> Result<[u8; 16], Failure> {
-    let bytes = decode(text).and_then(|bytes| bytes.try_into().ok());
+    let bytes = from_people(text).and_then(|bytes| bytes.try_into().ok());
     bytes.ok_or_else(|| Failure::BadInput(format!("{option}: not 16 bytes of hexadecimal")))
 }
 
 fn key(path: &Path) -> Result<OwnerKey, Failure> {
-    let text = String::from_utf8(read_file(path)?).unwrap_or_default();
-    OwnerKey::from_pem(&text)
+    OwnerKey::from_file(&read_file(path)?)
         .map_err(|error| Failure::BadInput(format!("{}: {error}", path.display())))
 }

@@ -4,6 +4,7 @@
 mod config;
 mod counts;
 mod id_block;
+mod other;
 
 use crate::files::{print_json, read_at_most};
 use crate::guest_flags::GuestFlags;
@@ -12,9 +13,7 @@ use crate::out::outln;
 use crate::{Failure, Outcome};
 use casemate_attestation::digest::Digest384;
 use casemate_attestation::hex::encode;
-use casemate_attestation::measure::{
-    CPU_SIGNATURES, KernelHashes, Machine, MeasureError, Ovmf, Vmm, igvm_launch,
-};
+use casemate_attestation::measure::MeasureError;
 use clap::{ArgGroup, Args, ValueEnum};
 use counts::Counts;
 use serde_json::json;
@@ -44,8 +43,8 @@ pub struct Measure {
     /// [default: the configuration's, else 1].
     #[arg(long, value_name = "N|N-M", conflicts_with_all = ["plan", "igvm", "digest", "check_id_block"])]
     vcpus: Option<Counts>,
-    /// List every measured page of a configuration: address, kind, what it is, hash.
-    #[arg(long, conflicts_with_all = ["ovmf", "igvm", "digest", "check_id_block"])]
+    /// List every measured page: address, kind, what it is, hash.
+    #[arg(long, conflicts_with_all = ["digest", "check_id_block"])]
     explain: bool,
     /// Keep the measured part of a launch in this file, to be measured again with --plan.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["plan", "ovmf", "igvm", "digest", "check_id_block"])]
@@ -66,15 +65,17 @@ pub struct Measure {
     /// The VMM that launches the OVMF guest.
     #[arg(long, value_enum, default_value = "qemu", conflicts_with_all = NO_OVMF)]
     vmm: VmmName,
-    /// CPU model of the VMM, such as EPYC-v4 or EPYC-Milan.
-    #[arg(long, default_value = "EPYC-v4", conflicts_with = "cpu_signature", conflicts_with_all = NO_OVMF)]
-    cpu: String,
+    /// CPU model of the VMM, such as EPYC-v4 or EPYC-Milan-v2; used by QEMU alone [default:
+    /// EPYC-v4, said on stderr].
+    #[arg(long, conflicts_with = "cpu_signature", conflicts_with_all = NO_OVMF)]
+    cpu: Option<String>,
     /// CPUID 1 EAX of the CPU model instead of its name.
     #[arg(long, value_name = "N", value_parser = integer_32, conflicts_with_all = NO_OVMF)]
     cpu_signature: Option<u32>,
-    /// SEV_FEATURES of the vCPUs.
-    #[arg(long, default_value = "0x1", value_parser = integer, conflicts_with_all = NO_OVMF)]
-    guest_features: u64,
+    /// SEV_FEATURES of the vCPUs, as they are given: KVM always sets bit 0, SNPActive [default:
+    /// 0x1, said on stderr].
+    #[arg(long, value_name = "N", value_parser = integer, conflicts_with_all = NO_OVMF)]
+    guest_features: Option<u64>,
     #[command(flatten)]
     id: id_block::IdBlockArgs,
     /// Print JSON.
@@ -156,20 +157,19 @@ fn launches(args: &Measure) -> Result<Option<Vec<Launch>>, Failure> {
     refuse_idle_flags(args)?;
     if let Some(path) = &args.ovmf {
         let image = read_image(path)?;
+        other::say_assumed(args);
         let counts = args.vcpus.unwrap_or(Counts::ONE);
         let launch = |vcpus| {
-            let digest = ovmf(args, path, &image, vcpus)?;
+            let digest = other::ovmf(args, path, &image, vcpus)?;
             Ok(Launch { digest, what: "OVMF guest", policy: None, vcpus: Some(vcpus) })
         };
         return counts.each().map(launch).collect::<Result<_, _>>().map(Some);
     }
     if let Some(path) = &args.igvm {
-        let launch = igvm_launch(&read_image(path)?).map_err(|error| bad(path, &error))?;
-        let (digest, policy) = (launch.digest, Some(launch.policy));
-        return Ok(Some(vec![Launch { digest, what: "IGVM file", policy, vcpus: None }]));
+        return other::igvm(path, args.explain, args.json).map(|launch| Some(vec![launch]));
     }
     if let Some(text) = &args.digest {
-        let digest = casemate_attestation::hex::decode(text);
+        let digest = casemate_attestation::hex::from_people(text);
         let digest = digest.and_then(|bytes| bytes.try_into().ok());
         let text = "--digest: not 48 bytes of hexadecimal";
         return found(digest.ok_or_else(|| Failure::BadInput(text.into()))?, "given digest");
@@ -207,46 +207,6 @@ fn own(_: &Measure) -> Result<Vec<Launch>, Failure> {
     let text = "this program was built as the verifier alone, without the boot code that a launch measures: \
                 compute the digest with the whole `casemate`, and give it as `--digest`";
     Err(Failure::BadInput(text.into()))
-}
-
-fn ovmf(args: &Measure, path: &Path, image: &[u8], vcpus: u32) -> Result<Digest384, Failure> {
-    let signature = match args.cpu_signature {
-        Some(signature) => signature,
-        None => CPU_SIGNATURES
-            .iter()
-            .find(|(name, _)| *name == args.cpu)
-            .map(|(_, signature)| *signature)
-            .ok_or_else(|| {
-                let names: Vec<_> = CPU_SIGNATURES.iter().map(|(name, _)| *name).collect();
-                Failure::BadInput(format!("--cpu {}: not one of {}", args.cpu, names.join(", ")))
-            })?,
-    };
-    let GuestFlags { kernel, initrd, cmdline, .. } = &args.guest;
-    let hashes = match kernel {
-        None if initrd.is_some() || cmdline.is_some() => {
-            let text = "--initrd and --cmdline of an OVMF guest go with --kernel";
-            return Err(Failure::BadInput(text.into()));
-        }
-        None => None,
-        Some(kernel) => {
-            let initrd = initrd.as_deref().map_or(Ok(Vec::new()), read_image)?;
-            let cmdline = cmdline.as_deref().unwrap_or("");
-            Some(KernelHashes::new(&read_image(kernel)?, &initrd, cmdline))
-        }
-    };
-    let machine = Machine {
-        vmm: match args.vmm {
-            VmmName::Qemu => Vmm::Qemu,
-            VmmName::Ec2 => Vmm::Ec2,
-            VmmName::Gce => Vmm::Gce,
-        },
-        ovmf: Ovmf::parse(image).map_err(|error| bad(path, &error))?,
-        vcpus,
-        signature,
-        sev_features: args.guest_features,
-        hashes,
-    };
-    machine.launch_digest().map_err(|error| bad(path, &error))
 }
 
 fn bad(path: &Path, error: &MeasureError) -> Failure {

@@ -3,7 +3,7 @@
 use super::files::{json, printable, read_input, read_policy};
 use crate::out::outln;
 use crate::{Failure, Outcome};
-use casemate_policy::{Decision, Explained, Outcome as RuleOutcome, Point, WhyNot};
+use casemate_policy::{Decision, Explained, Input, Outcome as RuleOutcome, Point, Policy, WhyNot};
 use clap::Args;
 use std::path::PathBuf;
 
@@ -21,6 +21,23 @@ struct Question {
     /// Print one JSON object
     #[arg(long)]
     json: bool,
+}
+
+impl Question {
+    /// The policy, the point and an input that does not contradict itself: what holds of a world
+    /// that cannot be is no answer.
+    fn read(&self) -> Result<(Policy, Point, Input), Failure> {
+        let policy = read_policy(&self.policy)?;
+        let (point, input) = read_input(&self.input, self.point.as_deref())?;
+        let contradictions = policy.contradictions(point, &input.facts);
+        if contradictions.is_empty() {
+            return Ok((policy, point, input));
+        }
+        let name = self.input.display();
+        let lines: Vec<String> =
+            contradictions.iter().map(|line| format!("{name}: {line}")).collect();
+        Err(Failure::BadInput(printable(&lines.join("\n"))))
+    }
 }
 
 /// Decide an input; exit status 1 when it is not allowed
@@ -53,8 +70,7 @@ fn status(decision: &Decision) -> Outcome {
 /// # Errors
 /// Status 1 when the input is not allowed, 2 for bad input.
 pub fn eval(args: &EvalArgs) -> Outcome {
-    let policy = read_policy(&args.question.policy)?;
-    let (point, input) = read_input(&args.question.input, args.question.point.as_deref())?;
+    let (policy, point, input) = args.question.read()?;
     let decision = policy.decide(point, &input.facts);
     if args.question.json {
         outln!("{}", decision_json(point, &policy.hash_hex(), &decision));
@@ -89,8 +105,7 @@ fn decision_json(point: Point, hash: &str, decision: &Decision) -> String {
 /// # Errors
 /// Status 1 when the input is not allowed, 2 for bad input.
 pub fn explain(args: &ExplainArgs) -> Outcome {
-    let policy = read_policy(&args.question.policy)?;
-    let (point, input) = read_input(&args.question.input, args.question.point.as_deref())?;
+    let (policy, point, input) = args.question.read()?;
     let (decision, rows) = policy.explain(point, &input.facts);
     if args.question.json {
         let rows: Vec<String> = rows.iter().map(row_json).collect();
@@ -142,8 +157,7 @@ fn row_json(row: &Explained) -> String {
 /// # Errors
 /// Status 1 when the input is not allowed, 2 for bad input.
 pub fn why_not(args: &WhyNotArgs) -> Outcome {
-    let policy = read_policy(&args.question.policy)?;
-    let (point, input) = read_input(&args.question.input, args.question.point.as_deref())?;
+    let (policy, point, input) = args.question.read()?;
     let answer = policy.why_not(point, &input.facts);
     let lines: Vec<String> = match &answer {
         WhyNot::Admitted => Vec::new(),

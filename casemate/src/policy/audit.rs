@@ -1,6 +1,6 @@
 //! `casemate policy check`, `lint` and `test`.
 
-use super::files::{printable, read_policy, read_text, refused};
+use super::files::{printable, read_policy, read_policy_or_errors, read_text, refused};
 use crate::out::{out, outln};
 use crate::{Failure, Outcome};
 use casemate_policy::Policy;
@@ -19,7 +19,8 @@ pub struct CheckArgs {
     strict: bool,
 }
 
-/// Find risky choices; exit status 1 when one is at or above the level given
+/// Find risky choices, each with an input that it admits; exit status 1 when one is at or above the
+/// level given
 #[derive(Debug, Args)]
 pub struct LintArgs {
     /// Policy (TOML or JSON)
@@ -46,7 +47,8 @@ enum FailOn {
     Note,
 }
 
-/// Run the test cases beside policies; remove and loosen each rule in turn to see whether one notices
+/// Run the test cases beside policies; remove and loosen each rule in turn to see whether one
+/// notices
 #[derive(Debug, Args)]
 pub struct TestArgs {
     /// A policy P.toml with its cases in P.cases.toml, or a directory of such
@@ -93,12 +95,19 @@ fn read_suite(policy: &Path) -> Result<Option<Suite>, Failure> {
 /// # Errors
 /// Status 1 for a finding at or above the level given.
 pub fn lint(args: &LintArgs) -> Outcome {
-    let policy = read_policy(&args.policy)?;
+    let policy = match (args.format, read_policy_or_errors(&args.policy)?) {
+        (_, Ok(policy)) => policy,
+        (Format::Sarif, Err(error)) => {
+            print_sarif(&audit::refused(&error), &args.policy);
+            return Err(refused(&error));
+        }
+        (Format::Text, Err(error)) => return Err(refused(&error)),
+    };
     let report = read_suite(&args.policy)?.map(|suite| suite.run(&policy));
     let mut findings = audit::check(&policy);
     findings.extend(audit::lint(&policy, report.as_ref()));
     match args.format {
-        Format::Sarif => out!("{}", audit::sarif(&findings, &args.policy.to_string_lossy())),
+        Format::Sarif => print_sarif(&findings, &args.policy),
         Format::Text => {
             for finding in &findings {
                 outln!("{}", printable(&finding.to_string()));
@@ -116,6 +125,13 @@ pub fn lint(args: &LintArgs) -> Outcome {
     };
     let failed = |finding: &Finding| finding.level >= least;
     if findings.iter().any(failed) { Err(Failure::Status(1)) } else { Ok(()) }
+}
+
+fn print_sarif(findings: &[Finding], path: &Path) {
+    // Names below the working directory, which is that of the repository in CI, are written
+    // relative to it.
+    let root = std::env::current_dir().unwrap_or_default();
+    out!("{}", audit::sarif(findings, &path.to_string_lossy(), &root.to_string_lossy()));
 }
 
 /// The policies of a directory: every `.toml` that is not a document of cases.

@@ -7,7 +7,8 @@ use casemate_policy::{Difference, Input, Policy};
 use clap::Args;
 use std::path::PathBuf;
 
-/// Compare two policies; exit status 1 when the second is looser anywhere
+/// Compare two policies; exit status 1 when the second is looser anywhere, be it only where other
+/// rules deny today
 #[derive(Debug, Args)]
 pub struct DiffArgs {
     /// The policy in force
@@ -32,7 +33,8 @@ pub struct MergeArgs {
 /// Compares two policies.
 ///
 /// # Errors
-/// Status 1 when the second admits something that the first does not.
+/// Status 1 when the second admits something that the first does not, or would if another rule let
+/// it.
 pub fn diff(args: &DiffArgs) -> Outcome {
     let (first, second) = (read_policy(&args.first)?, read_policy(&args.second)?);
     let diff = first.diff(&second);
@@ -47,6 +49,10 @@ pub fn diff(args: &DiffArgs) -> Outcome {
         let count = diff.differences.len();
         let answer = match (count, looser) {
             (0, _) => "the policies decide alike",
+            (_, true) if diff.is_latent() => {
+                "the second policy admits nothing new today, but is looser where other rules deny: \
+                 it needs approval"
+            }
             (_, true) => "the second policy is looser: it needs approval",
             (_, false) => "the second policy is nowhere looser",
         };
@@ -57,7 +63,11 @@ pub fn diff(args: &DiffArgs) -> Outcome {
 
 fn print_difference(difference: &Difference) {
     let Difference { rule, relation, first, second, .. } = difference;
-    let effect = if difference.without_effect { " (without effect)" } else { "" };
+    let effect = match (difference.is_latent(), difference.without_effect) {
+        (true, _) => " (latent: other rules deny it today)",
+        (_, true) => " (without effect)",
+        _ => "",
+    };
     outln!("{}: {}{effect}", printable(rule), relation.name());
     outln!("  first:  {}", printable(first));
     outln!("  second: {}", printable(second));
@@ -74,21 +84,22 @@ fn difference_json(difference: &Difference) -> String {
     let input = |input: &Option<Input>| input.as_ref().map_or("null".to_owned(), Input::to_json);
     format!(
         "{{\"rule\":{},\"relation\":\"{}\",\"first\":{},\"second\":{},\"without_effect\":{},\
-         \"only_first\":{},\"only_second\":{}}}",
+         \"latent\":{},\"only_first\":{},\"only_second\":{}}}",
         json(&difference.rule),
         difference.relation.name(),
         json(&difference.first),
         json(&difference.second),
         difference.without_effect,
+        difference.is_latent(),
         input(&difference.only_first),
         input(&difference.only_second),
     )
 }
 
-/// Merges layers and prints the canonical form of the result.
+/// Merges layers and prints the result as a document.
 ///
 /// # Errors
-/// Status 2 for a document that is refused.
+/// Status 2 for a document that is refused, and for a result that no document can hold.
 pub fn merge(args: &MergeArgs) -> Outcome {
     let mut merged = read_policy(&args.policy)?;
     for path in &args.layers {
@@ -98,9 +109,14 @@ pub fn merge(args: &MergeArgs) -> Outcome {
         for rule in merged.not_tightened_by(&layer) {
             errln!("note: {}: {rule} is looser than the policy below; ignored", path.display());
         }
+        for lost in merged.grants_lost_in(&layer) {
+            errln!("warning: {}: {}", path.display(), printable(&lost.to_string()));
+        }
         merged = merged.merge(&layer);
     }
-    out!("{}", merged.canonical());
-    errln!("note: SHA-256 {}", merged.hash_hex());
+    let written = merged.to_document();
+    let (text, read) = written.map_err(|error| Failure::BadInput(printable(&error.to_string())))?;
+    out!("{text}");
+    errln!("note: SHA-256 {}", read.hash_hex());
     Ok(())
 }

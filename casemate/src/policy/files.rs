@@ -17,12 +17,20 @@ pub fn refused(error: &LoadError) -> Failure {
     Failure::BadInput(printable(&error.to_string()))
 }
 
-/// The text with control characters, other than line feeds, made visible.
+/// Whether a character acts on the text around it without being seen: it turns the order of what is
+/// read, or makes two names look alike (Unicode Standard Annex 9, and the zero-width ones).
+const fn acts_unseen(c: char) -> bool {
+    matches!(c, '\u{ad}' | '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+        | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{e0000}'..='\u{e0fff}')
+}
+
+/// The text with control characters, other than line feeds, and those that act unseen, made
+/// visible.
 pub fn printable(text: &str) -> String {
     text.chars()
         .flat_map(|c| {
-            let plain = c == '\n' || !c.is_control();
-            let escaped = (!plain).then(|| c.escape_default());
+            let plain = c == '\n' || !(c.is_control() || acts_unseen(c));
+            let escaped = (!plain).then(|| c.escape_unicode());
             plain.then_some(c).into_iter().chain(escaped.into_iter().flatten())
         })
         .collect()
@@ -30,11 +38,17 @@ pub fn printable(text: &str) -> String {
 
 /// Reads a complete policy. `strict` and `permissive` name the built-in ones.
 pub fn read_policy(path: &Path) -> Result<Policy, Failure> {
+    read_policy_or_errors(path)?.map_err(|error| refused(&error))
+}
+
+/// The same; the errors of a document that could be read, but not taken, for those who show them in
+/// another form.
+pub fn read_policy_or_errors(path: &Path) -> Result<Result<Policy, LoadError>, Failure> {
     if let Some(policy) = path.to_str().and_then(Policy::builtin) {
-        return Ok(policy);
+        return Ok(Ok(policy));
     }
     let text = read_text(path)?;
-    Policy::load(&text, &path.to_string_lossy()).map_err(|error| refused(&error))
+    Ok(Policy::load(&text, &path.to_string_lossy()))
 }
 
 /// Reads an input and the point to decide it at.

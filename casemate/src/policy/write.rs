@@ -1,5 +1,5 @@
-//! `casemate policy export`, `hash`, `init`, `reference` and `schema`: what is written from a policy or about
-//! policies.
+//! `casemate policy export`, `hash`, `init`, `reference` and `schema`: what is written from a
+//! policy or about policies.
 
 use super::files::{read_input, read_policy};
 use crate::out::{out, outln};

@@ -134,12 +134,13 @@ fn place_kernel(
     match params.kernel_kind {
         KernelKind::BzImage => {
             let image = BzImage::parse(bytes).map_err(refusal)?;
-            let place = image.place().map_err(refusal)?;
+            let load = params.kernel_memory.start;
+            let place = image.place(load).map_err(refusal)?;
             if !params.kernel_memory.contains(place.used) {
                 return Err(Termination::KernelFit);
             }
             let (_, code) = file.split(image.setup_bytes);
-            machine.copy(code, image.preferred)?;
+            machine.copy(code, load)?;
             Ok((place.entry, Some(image)))
         }
         KernelKind::Elf => {

@@ -1,9 +1,7 @@
 //! The image: the same bytes wherever it is built, small, and without vector registers.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
-#[path = "../image/recipe.rs"]
-mod recipe;
-
+use casemate_boot_code::{BYTES, recipe};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -44,6 +42,21 @@ fn two_copies_of_the_source_in_different_places_give_the_same_bytes() {
     }
     let two = recipe::build(&rustc(), &elsewhere, &elsewhere.join("out")).unwrap();
     assert!(one.bytes == two.bytes, "the images differ");
+}
+
+#[test]
+fn the_golden_bytes_are_what_the_source_gives() {
+    let image = recipe::build(&rustc(), &root(), &scratch("golden")).unwrap();
+    assert!(
+        image.bytes == BYTES,
+        "the source has changed: `make boot-code` builds the golden bytes again"
+    );
+}
+
+#[test]
+fn another_compiler_is_refused_with_the_one_that_is_right() {
+    let error = recipe::build(Path::new("/bin/echo"), &root(), &scratch("other")).unwrap_err();
+    assert!(error.to_string().contains("rustup toolchain install 1.95.0"), "{error}");
 }
 
 #[test]

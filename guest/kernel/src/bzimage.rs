@@ -95,23 +95,27 @@ impl BzImage {
         })
     }
 
-    /// Where the kernel is entered when its protected-mode part is where it prefers to be, and what it uses there.
+    /// Where the kernel is entered when its protected-mode part is at `load`, and what it uses there.
     ///
-    /// The set-up sectors before that part need not lie in front of it: the 64-bit entry reads its header from the
-    /// zero page alone. The decompressor moves itself to the end of where it runs: the address of its code, aligned
+    /// The set-up sectors before that part need not lie in front of it: the 64-bit entry reads its
+    /// header from the zero page alone. The decompressor moves itself to the end of where it runs:
+    /// the address of its code, aligned, but no lower than it prefers
     /// (arch/x86/boot/compressed/head_64.S).
     ///
     /// # Errors
     /// [`KernelError::DoesNotFit`].
-    pub fn place(&self) -> Result<Placement, KernelError> {
+    pub fn place(&self, load: u64) -> Result<Placement, KernelError> {
         let unfit = KernelError::DoesNotFit;
+        if !self.relocatable && load != self.preferred {
+            return Err(unfit);
+        }
         let start = match self.relocatable {
-            true => self.preferred.checked_next_multiple_of(self.alignment).ok_or(unfit)?,
-            false => self.preferred,
+            true => load.checked_next_multiple_of(self.alignment).ok_or(unfit)?.max(self.preferred),
+            false => load,
         };
         let end = start.checked_add(self.init_size).ok_or(unfit)?;
-        let used = Range::between(self.preferred, end);
-        Ok(Placement { entry: self.preferred.checked_add(ENTRY_64).ok_or(unfit)?, used })
+        let used = Range::between(load, end);
+        Ok(Placement { entry: load.checked_add(ENTRY_64).ok_or(unfit)?, used })
     }
 
     /// First address that no byte of an initrd may have: what the header says, or none where the kernel says that it

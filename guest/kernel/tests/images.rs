@@ -45,7 +45,7 @@ fn a_kernel_of_either_kind_is_recognised_and_where_it_runs() {
         (image.setup_bytes, image.preferred, image.init_size),
         (1024, 0x100_0000, 0x20_0000)
     );
-    let place = image.place().unwrap();
+    let place = image.place(0x100_0000).unwrap();
     assert_eq!(place.entry, 0x100_0200);
     assert_eq!(place.used, Range { start: 0x100_0000, size: 0x20_0000 });
 }
@@ -140,12 +140,17 @@ fn memory_that_a_kernel_uses_starts_where_it_is_put_and_ends_where_it_moves_to()
         let edits = [(0x258, &at.to_le_bytes()[..]), (0x234, &[relocatable])];
         BzImage::parse(&bzimage(&edits)).unwrap()
     };
-    let used = |at, relocatable| image(at, relocatable).place().map(|place| place.used);
-    assert_eq!(used(0x10_0000, 0), Ok(Range { start: 0x10_0000, size: 0x20_0000 }));
-    assert_eq!(used(0x10_0000, 1), Ok(Range { start: 0x10_0000, size: 0x30_0000 }));
-    assert_eq!(used(0x100_0000, 1), Ok(Range { start: 0x100_0000, size: 0x20_0000 }));
+    let used = |at, relocatable, load| image(at, relocatable).place(load).map(|place| place.used);
+    let high = 0x100_0000;
+    assert_eq!(used(0x10_0000, 0, 0x10_0000), Ok(Range { start: 0x10_0000, size: 0x20_0000 }));
+    assert_eq!(used(0x10_0000, 1, 0x10_0000), Ok(Range { start: 0x10_0000, size: 0x30_0000 }));
+    assert_eq!(used(high, 1, high), Ok(Range { start: high, size: 0x20_0000 }));
+    // Never lower than it prefers; and nowhere else when it cannot move.
+    assert_eq!(used(high, 1, 0x20_0000), Ok(Range { start: 0x20_0000, size: 0x100_0000 }));
+    assert_eq!(used(high, 0, 0x20_0000), Err(KernelError::DoesNotFit));
     for relocatable in [0, 1] {
-        assert_eq!(used(u64::MAX - 4, relocatable), Err(KernelError::DoesNotFit));
+        let last = u64::MAX - 4;
+        assert_eq!(used(last, relocatable, last), Err(KernelError::DoesNotFit));
     }
 }
 

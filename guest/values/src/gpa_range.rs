@@ -3,12 +3,14 @@
 //! RAM starts at 0. What does not fit below [`HOLE_START`] continues at 4 GiB: the gap holds the PCI windows,
 //! the interrupt controllers and the ECAM space.
 
-use crate::Guest;
+use crate::{Guest, OutOfLimit};
 
 /// Bytes of a page; every page-state operation has this granularity.
 pub const PAGE_SIZE: u64 = 4096;
 /// [`PAGE_SIZE`] as a length.
 pub const PAGE_BYTES: usize = 4096;
+/// Largest guest physical address: x86 has 52 bits of them at most (APM volume 2, 5.1).
+pub const MAX_GPA: u64 = (1 << 52) - 1;
 /// First address of the hole below 4 GiB.
 pub const HOLE_START: u64 = 0xc000_0000;
 /// First address above the hole.
@@ -30,6 +32,9 @@ pub enum RangeError {
     /// No page at all.
     #[error("the range is empty")]
     Empty,
+    /// The address, or the number of pages, is none that a guest physical address space has.
+    #[error(transparent)]
+    Outside(#[from] OutOfLimit),
     /// The end is beyond 2^64.
     #[error("{pages:#x} pages from {gpa:#x} wrap")]
     Wraps {
@@ -67,7 +72,8 @@ impl GpaRange {
     /// # Errors
     /// [`RangeError`]; a count of 2^52 pages is 2^64 bytes and must not become 0.
     pub fn from_guest(gpa: Guest<u64>, pages: Guest<u64>) -> Result<Self, RangeError> {
-        let (gpa, pages) = (gpa.shown(), pages.shown());
+        let gpa = gpa.at_most(MAX_GPA, "the guest physical addresses")?;
+        let pages = pages.at_most(MAX_GPA / PAGE_SIZE + 1, "the pages of an address space")?;
         let size = pages.checked_mul(PAGE_SIZE).ok_or(RangeError::Wraps { gpa, pages })?;
         Self::new(gpa, size)
     }
@@ -152,9 +158,13 @@ mod tests {
     #[test]
     fn page_count_that_wraps_to_zero_bytes_is_refused() {
         let wraps = GpaRange::from_guest(Guest::new(0), Guest::new(1 << 52));
-        assert!(matches!(wraps, Err(RangeError::Wraps { .. })));
+        assert!(matches!(wraps, Err(RangeError::Outside(_))));
         let wraps = GpaRange::from_guest(Guest::new(u64::MAX - 4095), Guest::new(1));
+        assert!(matches!(wraps, Err(RangeError::Outside(_))));
+        let wraps = GpaRange::new(u64::MAX - 4095, PAGE_SIZE);
         assert!(matches!(wraps, Err(RangeError::Wraps { .. })));
+        let last = GpaRange::from_guest(Guest::new(MAX_GPA - 4095), Guest::new(1));
+        assert_eq!(last.map(GpaRange::end), Ok(MAX_GPA + 1));
     }
 
     #[test]

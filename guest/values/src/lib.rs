@@ -6,5 +6,7 @@
 mod gpa_range;
 mod guest;
 
-pub use gpa_range::{GpaRange, HOLE_END, HOLE_START, PAGE_BYTES, PAGE_SIZE, RamMap, RangeError};
-pub use guest::{Guest, OutOfLimit};
+pub use gpa_range::{
+    GpaRange, HOLE_END, HOLE_START, MAX_GPA, PAGE_BYTES, PAGE_SIZE, RamMap, RangeError,
+};
+pub use guest::{Guest, OutOfLimit, Shown};

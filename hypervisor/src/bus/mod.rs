@@ -123,8 +123,7 @@ impl Bus {
         if !matches!(len, 1 | 2 | 4 | 8) {
             return None;
         }
-        // `shown` is used to search only; the device gets an offset that `offset_in` has checked.
-        let after = self.slots.partition_point(|s| s.base <= address.shown());
+        let after = self.slots.partition_point(|s| address.at_least(s.base));
         let slot = self.slots.get(after.checked_sub(1)?)?;
         let offset = address.offset_in(slot.base, slot.size, len as u64)?;
         Some((slot, offset))

@@ -4,17 +4,20 @@
 //! [`VmConfig`] is what was understood. Unknown keys, wrong types and impossible values are errors that name the
 //! key and say what to write instead.
 
+mod console;
 mod raw;
 mod size;
 mod snp;
 mod snp_launch;
 
+pub use console::{CONSOLE_LIMIT, CONSOLE_WAIT, Console, ConsoleTo, GRACE};
 pub use raw::{RawConfig, RawConsole};
 pub use size::{parse_duration, parse_size};
 pub use snp::{RawSnp, hex};
 pub use snp_launch::{C_BIT, ID_AUTH_SIZE, ID_BLOCK_SIZE, IdBlock, SnpLaunch, strict_page_limits};
 
 use casemate_foreign_text::{line, value};
+use casemate_sandbox::Layer;
 use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -36,14 +39,9 @@ pub const MAX_NAME: usize = 64;
 /// Why a configuration was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ConfigError {
-    /// The file cannot be read.
-    #[error("cannot read the configuration {}: {}", value(.path), line(.reason))]
-    Read {
-        /// The file.
-        path: String,
-        /// The kernel's reason.
-        reason: String,
-    },
+    /// The file cannot be read: what, and why not.
+    #[error("configuration: {}", line(.0))]
+    Read(String),
     /// The file is not TOML of the right shape.
     #[error("{}: {}", value(.path), line(.reason).at_most(MAX_REASON))]
     Parse {
@@ -101,20 +99,8 @@ impl fmt::Display for Protection {
     }
 }
 
-/// Where the serial console goes.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Console {
-    /// Standard input and output.
-    Stdio,
-    /// A file, created or appended to; no input.
-    File(PathBuf),
-    /// A new pseudo-terminal, whose name is printed.
-    Pty,
-}
-
 /// A VM as it will be started.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VmConfig {
     /// Its name: unique among the running VMs of a user.
     pub name: String,
@@ -132,13 +118,14 @@ pub struct VmConfig {
     pub console: Console,
     /// How long the VM may run.
     pub timeout: Option<Duration>,
+    /// How long a guest may take to switch itself off once it was asked to.
+    pub grace: Duration,
     /// Memory protection.
     pub protection: Protection,
     /// SEV-SNP launch parameters; None without that protection.
-    #[serde(skip)]
     pub snp: Option<SnpLaunch>,
-    /// Sandbox layers that this host may lack.
-    pub sandbox_optional: Vec<String>,
+    /// Sandbox layers that this host may lack: their absence is said and no error.
+    pub sandbox_optional: Vec<Layer>,
 }
 
 impl RawConfig {
@@ -167,23 +154,44 @@ impl RawConfig {
             cmdline: cmdline(self.cmdline.unwrap_or_else(|| DEFAULT_CMDLINE.into()))?,
             vcpus: vcpus(self.vcpus.unwrap_or(1))?,
             memory: memory(self.memory.as_deref().unwrap_or("256M"))?,
-            console: self.console.map_or(Console::Stdio, RawConsole::into_console),
-            timeout: self.timeout.as_deref().map(parse_duration).transpose()?,
+            console: console::Written {
+                to: self.console.map(RawConsole::into_console),
+                wait: self.console_wait.as_deref(),
+                limit: self.console_limit.as_deref(),
+                escape: self.escape.as_deref(),
+            }
+            .check()?,
+            timeout: self.timeout.map(|text| parse_duration("timeout", &text)).transpose()?,
+            grace: self.grace.map_or(Ok(GRACE), |text| parse_duration("grace", &text))?,
             protection,
             snp,
-            sandbox_optional: self.sandbox.unwrap_or_default().optional,
+            sandbox_optional: optional_layers(&self.sandbox.unwrap_or_default().optional)?,
         })
     }
 }
 
 fn name(name: Option<String>) -> Result<String, ConfigError> {
-    let name = name.unwrap_or_else(|| format!("vm-{}", std::process::id()));
+    let name = match name {
+        Some(name) => name,
+        None => random_name()?,
+    };
     let good = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
     if name.is_empty() || name.len() > MAX_NAME || !name.chars().all(good) {
         let remedy = format!("use 1 to {MAX_NAME} letters, digits, `-`, `_` or `.`");
         return Err(ConfigError::invalid("name", format!("{name:?}"), remedy));
     }
     Ok(name)
+}
+
+/// A name for who gave none. Random: a number of a process is not unique, since each container counts its
+/// own from 1, and several can share the namespace in which names are held.
+fn random_name() -> Result<String, ConfigError> {
+    use rustix::rand::{GetRandomFlags, getrandom};
+    let mut bytes = [0; 4];
+    match getrandom(&mut bytes[..], GetRandomFlags::empty()) {
+        Ok(4) => Ok(format!("vm-{:08x}", u32::from_le_bytes(bytes))),
+        _ => Err(ConfigError::Missing { field: "name", remedy: "the kernel gave no random one" }),
+    }
 }
 
 fn cmdline(cmdline: String) -> Result<String, ConfigError> {
@@ -231,6 +239,19 @@ fn memory(text: &str) -> Result<u64, ConfigError> {
     Ok(bytes)
 }
 
+/// The layers of these names. Every command that reads a configuration checks them, whether it starts a process or
+/// not: a file that `measure` takes must not be refused by `run` for a word in it.
+fn optional_layers(names: &[String]) -> Result<Vec<Layer>, ConfigError> {
+    let layer = |name: &String| {
+        Layer::from_name(name).ok_or_else(|| {
+            let known = Layer::ALL.map(Layer::name).join(", ");
+            let written = format!("\"{}\"", value(name).at_most(64));
+            ConfigError::invalid("sandbox.optional", written, format!("use some of {known}"))
+        })
+    };
+    names.iter().map(layer).collect()
+}
+
 fn protection(text: Option<&str>) -> Result<Protection, ConfigError> {
     match text {
         Some("none") => Ok(Protection::None),
@@ -260,7 +281,7 @@ mod tests {
     fn smallest_configuration_gets_the_documented_defaults() {
         let config = raw(GOOD).unwrap();
         assert_eq!((config.vcpus, config.memory), (1, 256 << 20));
-        assert_eq!((config.console, config.timeout), (Console::Stdio, None));
+        assert_eq!((config.console, config.timeout), (Console::default(), None));
     }
 
     #[test]
@@ -283,6 +304,9 @@ mod tests {
             ("name = \"a/b\"".into(), "name"),
             ("name = \"\"".into(), "name"),
             ("timeout = \"-1s\"".into(), "timeout"),
+            ("[sandbox]\noptional = [\"nonsense\"]".into(), "sandbox.optional"),
+            ("[sandbox]\noptional = [\"landlock\", \"Seccomp\"]".into(), "sandbox.optional"),
+            ("[sandbox]\noptional = [\"\"]".into(), "sandbox.optional"),
         ] {
             let error = raw(&format!("{GOOD}{line}\n")).unwrap_err().to_string();
             assert!(error.starts_with(&format!("`{field}`")), "{line}: {error}");

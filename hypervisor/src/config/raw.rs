@@ -1,6 +1,6 @@
 //! The configuration as written: every key optional, nothing checked but names and types.
 
-use super::{ConfigError, Console};
+use super::{ConfigError, ConsoleTo};
 use serde::de::{Error, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use std::fmt;
@@ -26,11 +26,22 @@ pub struct RawConfig {
     /// RAM, such as "256M".
     #[serde(default, deserialize_with = "with_unit")]
     pub memory: Option<String>,
-    /// Serial console: "stdio", "pty" or { file = "…" }.
+    /// Serial console: "stdio", "raw", "pty" or { file = "…" }.
     pub console: Option<RawConsole>,
+    /// How long a reader of the console that takes nothing is waited for; "forever".
+    #[serde(default, deserialize_with = "with_unit")]
+    pub console_wait: Option<String>,
+    /// To what size a console file grows before it is set aside.
+    #[serde(default, deserialize_with = "with_unit")]
+    pub console_limit: Option<String>,
+    /// The key that begins a command at a terminal, such as "ctrl-a"; "none".
+    pub escape: Option<String>,
     /// Longest run, such as "90s" or "10m".
     #[serde(default, deserialize_with = "with_unit")]
     pub timeout: Option<String>,
+    /// From the power button to the end, such as "15s".
+    #[serde(default, deserialize_with = "with_unit")]
+    pub grace: Option<String>,
     /// "none" or "sev-snp".
     pub protection: Option<String>,
     /// SEV-SNP.
@@ -53,6 +64,8 @@ pub struct RawSandbox {
 pub enum RawConsole {
     /// "stdio".
     Stdio,
+    /// "raw".
+    Raw,
     /// "pty".
     Pty,
     /// { file = "…" }.
@@ -60,7 +73,7 @@ pub enum RawConsole {
 }
 
 /// What to write for a console in a file.
-const CONSOLES: &str = "\"stdio\", \"pty\" or { file = \"PATH\" }";
+const CONSOLES: &str = "\"stdio\", \"raw\", \"pty\" or { file = \"PATH\" }";
 
 /// By hand: what a derived reader says of `console = "file:x"`, which is the flag's notation, helps nobody ("unit
 /// variant, expected newtype variant").
@@ -77,6 +90,7 @@ impl<'de> Deserialize<'de> for RawConsole {
             fn visit_str<E: Error>(self, text: &str) -> Result<RawConsole, E> {
                 match text {
                     "stdio" => Ok(RawConsole::Stdio),
+                    "raw" => Ok(RawConsole::Raw),
                     "pty" => Ok(RawConsole::Pty),
                     _ => {
                         let path = text.strip_prefix("file:").unwrap_or("PATH");
@@ -123,24 +137,26 @@ fn with_unit<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String
 }
 
 impl RawConsole {
-    pub(super) fn into_console(self) -> Console {
+    pub(super) fn into_console(self) -> ConsoleTo {
         match self {
-            Self::Stdio => Console::Stdio,
-            Self::Pty => Console::Pty,
-            Self::File(path) => Console::File(path),
+            Self::Stdio => ConsoleTo::Stdio,
+            Self::Raw => ConsoleTo::Raw,
+            Self::Pty => ConsoleTo::Pty,
+            Self::File(path) => ConsoleTo::File(path),
         }
     }
 
-    /// The console of a flag: `stdio`, `pty` or `file:PATH`.
+    /// The console of a flag: `stdio`, `raw`, `pty` or `file:PATH`.
     ///
     /// # Errors
     /// [`ConfigError::Invalid`].
     pub fn from_flag(flag: &str) -> Result<Self, ConfigError> {
         match (flag, flag.strip_prefix("file:")) {
             ("stdio", _) => Ok(Self::Stdio),
+            ("raw", _) => Ok(Self::Raw),
             ("pty", _) => Ok(Self::Pty),
             (_, Some(path)) if !path.is_empty() => Ok(Self::File(path.into())),
-            _ => Err(ConfigError::invalid("console", flag, "use stdio, pty or file:PATH")),
+            _ => Err(ConfigError::invalid("console", flag, "use stdio, raw, pty or file:PATH")),
         }
     }
 }
@@ -161,20 +177,14 @@ impl RawConfig {
         })
     }
 
-    /// Reads a file; paths in it are relative to its directory.
+    /// Reads a file, `-` for standard input; paths in it are relative to its directory.
     ///
     /// # Errors
     /// [`ConfigError`].
     pub fn from_file(path: &Path) -> Result<Self, ConfigError> {
         let name = path.display().to_string();
-        let wrong = |reason: String| ConfigError::Read { path: name.clone(), reason };
-        let size = std::fs::metadata(path).map_err(|e| wrong(e.to_string()))?.len();
-        if size > MAX_FILE {
-            return Err(wrong(format!(
-                "{size} bytes are more than a configuration may have (1 MiB)"
-            )));
-        }
-        let text = std::fs::read_to_string(path).map_err(|e| wrong(e.to_string()))?;
+        let text = casemate_files::read_input_text(path, MAX_FILE)
+            .map_err(|e| ConfigError::Read(e.to_string()))?;
         let mut raw = Self::from_toml(&text, &name)?;
         let directory = path.parent().unwrap_or(Path::new(""));
         for path in [&mut raw.kernel, &mut raw.initrd].into_iter().flatten() {
@@ -200,7 +210,11 @@ impl RawConfig {
             vcpus: over.vcpus.or(self.vcpus),
             memory: over.memory.or(self.memory),
             console: over.console.or(self.console),
+            console_wait: over.console_wait.or(self.console_wait),
+            console_limit: over.console_limit.or(self.console_limit),
+            escape: over.escape.or(self.escape),
             timeout: over.timeout.or(self.timeout),
+            grace: over.grace.or(self.grace),
             protection: over.protection.or(self.protection),
             snp: over.snp.or(self.snp),
             sandbox: over.sandbox.or(self.sandbox),

@@ -30,11 +30,11 @@ pub fn parse_size(field: &'static str, text: &str) -> Result<u64, ConfigError> {
 /// A duration: digits with ms, s, m or h; digits alone are seconds.
 ///
 /// # Errors
-/// [`ConfigError::Invalid`].
-pub fn parse_duration(text: &str) -> Result<Duration, ConfigError> {
+/// [`ConfigError::Invalid`] for `field`.
+pub fn parse_duration(field: &'static str, text: &str) -> Result<Duration, ConfigError> {
     let wrong = || {
         let remedy = "use a duration such as 500ms, 90s, 10m or 2h";
-        ConfigError::invalid("timeout", format!("{text:?}"), remedy)
+        ConfigError::invalid(field, format!("{text:?}"), remedy)
     };
     let (digits, unit) = split(text.trim());
     let number: u64 = digits.parse().map_err(|_| wrong())?;
@@ -66,10 +66,10 @@ mod tests {
 
     #[test]
     fn durations_have_units() {
-        assert_eq!(parse_duration("1500ms").unwrap(), Duration::from_millis(1500));
-        assert_eq!(parse_duration("2m").unwrap(), Duration::from_secs(120));
+        assert_eq!(parse_duration("timeout", "1500ms").unwrap(), Duration::from_millis(1500));
+        assert_eq!(parse_duration("timeout", "2m").unwrap(), Duration::from_secs(120));
         for bad in ["", "s", "0s", "5y", "99999999999999999999s"] {
-            assert!(parse_duration(bad).is_err(), "{bad}");
+            assert!(parse_duration("timeout", bad).is_err(), "{bad}");
         }
     }
 }

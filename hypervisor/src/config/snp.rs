@@ -5,7 +5,6 @@ use super::snp_launch::{self as snp, ID_AUTH_SIZE, ID_BLOCK_SIZE, IdBlock, SnpLa
 use casemate_attestation::evidence::{GuestCertTable, MAX_GUEST_TABLE};
 use casemate_attestation::guest_policy;
 use serde::Deserialize;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
 /// The `[snp]` table as written.
@@ -139,37 +138,32 @@ pub fn hex<const N: usize>(field: &'static str, text: &str) -> Result<[u8; N], C
             format!("write {N} bytes as {} hexadecimal digits", N * 2),
         )
     };
-    let mut bytes = [0; N];
-    if text.len() != N * 2 || !text.is_ascii() {
-        return Err(wrong());
-    }
-    for (i, byte) in bytes.iter_mut().enumerate() {
-        let digits = text.get(i * 2..i * 2 + 2).ok_or_else(wrong)?;
-        *byte = u8::from_str_radix(digits, 16).map_err(|_| wrong())?;
-    }
-    Ok(bytes)
+    let bytes = casemate_attestation::hex::from_people(text).ok_or_else(wrong)?;
+    bytes.try_into().map_err(|_| wrong())
 }
 
 fn certs(path: &Path) -> Result<GuestCertTable, ConfigError> {
-    let name = path.display().to_string();
-    let wrong = |remedy: String| ConfigError::invalid("snp.certs", name.clone(), remedy);
-    let file = std::fs::File::open(path).map_err(|e| wrong(e.to_string()))?;
-    let mut bytes = Vec::new();
-    file.take(MAX_GUEST_TABLE as u64 + 1)
-        .read_to_end(&mut bytes)
-        .map_err(|e| wrong(e.to_string()))?;
+    let wrong =
+        |remedy: String| ConfigError::invalid("snp.certs", path.display().to_string(), remedy);
+    let bytes = casemate_files::read(path, MAX_GUEST_TABLE as u64);
+    let bytes = bytes.map_err(|e| wrong(e.to_string()))?;
     GuestCertTable::new(bytes).map_err(|e| wrong(format!("this is no certificate table: {e}")))
 }
 
+/// A structure of the ID block's kind: its bytes, or these in base64 as QEMU takes them.
 fn sized(field: &'static str, path: &Path, size: usize) -> Result<Vec<u8>, ConfigError> {
+    /// More than the base64 of any of them, with line ends.
+    const LIMIT: u64 = 16 * 1024;
     let name = path.display();
-    let meta = std::fs::metadata(path);
-    let len = meta.map_err(|e| ConfigError::invalid(field, name.to_string(), e.to_string()))?.len();
-    if len != size as u64 {
-        let value = format!("{name} with {len} bytes");
-        return Err(ConfigError::invalid(field, value, format!("the file must have {size}")));
+    let bytes = casemate_files::read(path, LIMIT)
+        .map_err(|e| ConfigError::invalid(field, name.to_string(), e.to_string()))?;
+    let bytes = casemate_attestation::idblock::from_file(bytes, size);
+    if bytes.len() != size {
+        let value = format!("{name} with {} bytes", bytes.len());
+        let remedy = format!("the file must have {size}, or these in base64");
+        return Err(ConfigError::invalid(field, value, remedy));
     }
-    std::fs::read(path).map_err(|e| ConfigError::invalid(field, name.to_string(), e.to_string()))
+    Ok(bytes)
 }
 
 #[cfg(test)]

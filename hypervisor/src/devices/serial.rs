@@ -84,7 +84,7 @@ mod tests {
 
     fn uart() -> (Uart, ConsoleQueue) {
         let event = || Event::new().unwrap();
-        let queue = ConsoleQueue::new(event());
+        let queue = ConsoleQueue::new(event(), 1);
         (Uart::new(event(), event(), queue.clone()), queue)
     }
 
@@ -95,7 +95,7 @@ mod tests {
             assert_eq!(uart.write(0, &[*byte]), Effect::None);
         }
         let mut out = [0; 8];
-        assert_eq!(queue.take(&mut out).0, 3);
+        assert_eq!(queue.take(&mut out), 3);
         assert_eq!(&out[..3], b"ok\n");
     }
 

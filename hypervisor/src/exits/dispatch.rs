@@ -5,9 +5,6 @@ use crate::exits::{Exit, Machine, Outcome};
 impl Exit<'_> {
     /// Handles the exit.
     pub fn handle(self, machine: &Machine) -> Outcome {
-        if !matches!(self, Self::MemoryFault(_) | Self::Intr(_)) {
-            machine.guard.progress();
-        }
         match self {
             Self::Debug(exit) => exit.handle(),
             Self::Errno(exit) => exit.handle(),

@@ -49,7 +49,7 @@ impl Hypercall<'_> {
             if attributes.has(ATTR_PRIVATE) { Visibility::Private } else { Visibility::Shared };
         let range = GpaRange::from_guest(gpa, pages)
             .ok()
-            .filter(|_| attributes.unknown_bits(ATTR_PRIVATE | ATTR_PAGE_SIZE) == 0)
+            .filter(|_| attributes.has_only(ATTR_PRIVATE | ATTR_PAGE_SIZE))
             .filter(|range| machine.ram.covers(*range));
         let changed = range
             .ok_or(Refusal::NotRam)

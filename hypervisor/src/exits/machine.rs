@@ -5,6 +5,7 @@ use crate::bus::{Bus, Effect};
 use crate::exits::outcome::{Outcome, Stop};
 use crate::memory::{PageStates, RamMap};
 use casemate_attestation::evidence::GuestCertTable;
+use casemate_values::Shown;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 /// Where a VM tells of what happens in it. Called from vCPU threads: must not block.
@@ -21,14 +22,14 @@ pub enum Note {
     /// A page-state change was refused.
     PageStateRefused {
         /// The address named.
-        gpa: u64,
+        gpa: Shown,
         /// The number of pages named.
-        pages: u64,
+        pages: Shown,
     },
     /// A hypercall nobody serves.
     UnknownHypercall {
         /// Its number.
-        number: u64,
+        number: Shown,
     },
 }
 
@@ -39,24 +40,16 @@ pub enum Note {
 pub struct Guard {
     notes_left: AtomicU32,
     marks_left: AtomicU32,
-    faults_in_a_row: AtomicU32,
 }
 
 /// Notes that one VM may log over its life.
 const NOTES_PER_VM: u32 = 100;
 /// Boot marks that one VM may make.
 const MARKS_PER_VM: u32 = 32;
-/// Memory faults without any other exit in between before the guest is stopped: one instruction touches at
-/// most a handful of pages.
-const FAULTS_IN_A_ROW: u32 = 4096;
 
 impl Default for Guard {
     fn default() -> Self {
-        Self {
-            notes_left: AtomicU32::new(NOTES_PER_VM),
-            marks_left: AtomicU32::new(MARKS_PER_VM),
-            faults_in_a_row: AtomicU32::new(0),
-        }
+        Self { notes_left: AtomicU32::new(NOTES_PER_VM), marks_left: AtomicU32::new(MARKS_PER_VM) }
     }
 }
 
@@ -69,18 +62,6 @@ impl Guard {
     /// Whether one more boot mark may be told.
     pub fn may_mark(&self) -> bool {
         take_one(&self.marks_left)
-    }
-
-    /// Counts a memory fault; false when there were too many without progress.
-    pub fn may_fault_again(&self) -> bool {
-        self.faults_in_a_row.fetch_add(1, Ordering::Relaxed) < FAULTS_IN_A_ROW
-    }
-
-    /// Another kind of exit happened: the guest makes progress.
-    pub fn progress(&self) {
-        if self.faults_in_a_row.load(Ordering::Relaxed) != 0 {
-            self.faults_in_a_row.store(0, Ordering::Relaxed);
-        }
     }
 }
 

@@ -16,15 +16,15 @@ pub struct MemoryFault {
 }
 
 impl MemoryFault {
-    /// Converts the page when it is RAM and the guest makes progress; stops the guest otherwise. A fault outside
-    /// RAM can never be served: converting it would loop for ever.
+    /// Converts the page when it is RAM; stops the guest otherwise. A fault outside RAM can never be served:
+    /// converting it would loop for ever. That a vCPU faults on RAM for ever, [`crate::exits::Progress`] sees.
     pub fn handle(self, machine: &Machine) -> Outcome {
         let stop =
             Outcome::Stop(Stop::MemoryFault { gpa: self.gpa.shown(), private: self.private });
         let Ok(size) = self.size.at_most(1 << 30, "the largest page") else { return stop };
         let pages = Guest::new(size.div_ceil(PAGE_SIZE));
         let Ok(range) = GpaRange::from_guest(self.gpa, pages) else { return stop };
-        if !machine.ram.covers(range) || !machine.guard.may_fault_again() {
+        if !machine.ram.covers(range) {
             return stop;
         }
         let to = if self.private { Visibility::Private } else { Visibility::Shared };

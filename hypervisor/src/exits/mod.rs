@@ -9,6 +9,7 @@ pub mod outcome;
 
 mod dispatch;
 mod exit;
+mod progress;
 
 pub mod debug;
 pub mod errno;
@@ -33,6 +34,7 @@ pub mod wrmsr;
 pub use exit::{Exit, RUN_HEAD, RunArea};
 pub use machine::{Events, Guard, Machine, Note};
 pub use outcome::{Outcome, Stop};
+pub use progress::Progress;
 
 /// The name of every variant of [`Exit`], as in its handler file and its fuzz target.
 pub const EXITS: [&str; 19] = [

@@ -1,6 +1,7 @@
 //! What a handler decides: run on, or stop for a named reason.
 
 use casemate_layout::{TERMINATION_SET, Termination};
+use casemate_values::Shown;
 use std::fmt;
 
 /// The end of handling one exit.
@@ -37,7 +38,7 @@ pub enum Stop {
     /// The guest used its memory in a way that has no answer.
     MemoryFault {
         /// Page address.
-        gpa: u64,
+        gpa: Shown,
         /// Whether the access was to private memory.
         private: bool,
     },

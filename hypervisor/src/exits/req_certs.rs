@@ -2,7 +2,7 @@
 
 use crate::exits::{Machine, Outcome};
 use crate::memory::PAGE_SIZE;
-use casemate_values::Guest;
+use casemate_values::{Guest, MAX_GPA};
 
 /// A guest asks for certificates.
 #[derive(Debug)]
@@ -29,9 +29,11 @@ impl ReqCerts<'_> {
             Some(table) => {
                 let needed = (table.bytes().len() as u64).div_ceil(PAGE_SIZE);
                 // More pages than are needed are neither looked at nor written.
-                let result = if self.pages.shown() < needed {
+                let gpa = self.gpa.at_most(MAX_GPA, "the guest physical addresses");
+                let write = |gpa| machine.pages.write_shared(gpa, table.bytes()).is_ok();
+                let result = if !self.pages.at_least(needed) {
                     ENOSPC
-                } else if machine.pages.write_shared(self.gpa.shown(), table.bytes()).is_ok() {
+                } else if gpa.is_ok_and(write) {
                     0
                 } else {
                     EIO

@@ -25,9 +25,9 @@ impl SystemEvent {
         Outcome::Stop(match (self.kind, self.data) {
             (SHUTDOWN, _) => Stop::PowerOff { status: None },
             (RESET, _) => Stop::Reset,
-            (SEV_TERM, Some(msr)) if msr.shown() & 0xfff == TERMINATE => {
-                let [_, set, code, ..] = msr.shown().to_le_bytes();
-                Stop::Terminated { set: set >> 4, code }
+            // Bits 15:12 are the reason's set, 23:16 its code.
+            (SEV_TERM, Some(msr)) if msr.is_under(0xfff, TERMINATE) => {
+                Stop::Terminated { set: msr.byte(1) >> 4, code: msr.byte(2) }
             }
             // The NAE form carries only the GHCB's address; the reason is lost.
             (SEV_TERM, _) => Stop::Terminated { set: 0, code: 0 },

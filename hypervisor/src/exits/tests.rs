@@ -20,7 +20,7 @@ fn every_handler_file_belongs_to_a_variant() {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/exits");
     for entry in std::fs::read_dir(directory).unwrap() {
         let stem = entry.unwrap().path().file_stem().unwrap().to_string_lossy().into_owned();
-        let common = ["mod", "exit", "dispatch", "machine", "outcome", "tests"];
+        let common = ["mod", "exit", "dispatch", "machine", "outcome", "progress", "tests"];
         assert!(EXITS.contains(&stem.as_str()) || common.contains(&stem.as_str()), "{stem}");
     }
 }

@@ -4,7 +4,7 @@
 //! bytes it has hashed; here it tells the user what is wrong before anything is started.
 
 use super::foreign::{Foreign, foreign, program};
-use casemate_kernel::{Elf, Kernel, KernelError, Segment};
+use casemate_kernel::{BzImage, Elf, Kernel, KernelError, Segment};
 use casemate_layout::{KernelKind, Range, map};
 
 /// A kernel, as far as a launch needs it.
@@ -16,8 +16,8 @@ pub struct KernelImage {
     pub memory: Range,
     /// First address that no byte of its initrd may have.
     pub initrd_limit: u64,
-    /// Longest command line in bytes (`cmdline_size`); `None` when the kernel does not say.
-    pub cmdline_limit: Option<u32>,
+    /// Longest command line in bytes (`cmdline_size`); `None` when it does not say.
+    pub cmdline_max: Option<u32>,
 }
 
 /// Why a file cannot be a guest's kernel.
@@ -29,27 +29,15 @@ pub enum KernelFault {
     /// A file of another kind.
     #[error("{0}")]
     Foreign(Foreign),
-    /// It runs where a guest has something else.
-    #[error("it runs at {start:#x} to {end:#x}; a guest's kernel can run from 1 MiB to 3 GiB")]
-    Outside {
-        /// First byte that it uses.
-        start: u64,
-        /// What is behind the last one.
-        end: u64,
+    /// It runs nowhere but where it cannot be loaded.
+    #[error(
+        "it can only run at {address:#x}, where the boot code is: use a kernel that can be \
+         relocated (CONFIG_RELOCATABLE) or one that prefers 1 MiB or higher"
+    )]
+    TooLow {
+        /// Where it runs.
+        address: u64,
     },
-}
-
-/// The parser's answer, put into its owner's words: what a file is called says more than which field of a kernel it
-/// lacks. A set-up header counts as a kernel, whatever stands in front of it.
-fn parse(file: &[u8]) -> Result<Kernel, KernelFault> {
-    let kernel = Kernel::parse(file).map_err(|error| match (error, foreign(file)) {
-        (KernelError::NotAKernel, Some(foreign)) => KernelFault::Foreign(foreign),
-        (error, _) => error.into(),
-    })?;
-    match (&kernel, program(file)) {
-        (Kernel::Elf(_), Some(program)) => Err(KernelFault::Foreign(program)),
-        _ => Ok(kernel),
-    }
 }
 
 /// Recognises a kernel.
@@ -57,20 +45,23 @@ fn parse(file: &[u8]) -> Result<Kernel, KernelFault> {
 /// # Errors
 /// [`KernelFault`].
 pub fn recognise(file: &[u8]) -> Result<KernelImage, KernelFault> {
-    Ok(match parse(file)? {
-        Kernel::BzImage(image) => KernelImage {
+    // What a file is called by its owner says more than which field of a kernel it lacks. A set-up
+    // header counts as a kernel, whatever stands in front of it.
+    let kernel = Kernel::parse(file).map_err(|error| match (error, foreign(file)) {
+        (KernelError::NotAKernel, Some(foreign)) => KernelFault::Foreign(foreign),
+        (error, _) => error.into(),
+    })?;
+    match kernel {
+        Kernel::BzImage(image) => Ok(KernelImage {
             kind: KernelKind::BzImage,
-            memory: match image.place() {
-                Ok(place) => whole_pages(place.used)?,
-                Err(_) => {
-                    let start = image.preferred;
-                    return Err(KernelFault::Outside { start, end: u64::MAX });
-                }
-            },
+            memory: whole_pages(image.place(address(&image)?)?.used)?,
             initrd_limit: image.initrd_limit(),
-            cmdline_limit: image.cmdline_max,
-        },
+            cmdline_max: image.cmdline_max,
+        }),
         Kernel::Elf(elf) => {
+            if let Some(program) = program(file) {
+                return Err(KernelFault::Foreign(program));
+            }
             let (mut start, mut end) = (u64::MAX, 0);
             for segment in elf.segments(file) {
                 let Segment { memory, .. } = segment?;
@@ -80,24 +71,30 @@ pub fn recognise(file: &[u8]) -> Result<KernelImage, KernelFault> {
             let memory = whole_pages(Range::between(start, end))?;
             // An ELF file says nothing of an initrd; Linux finds one anywhere
             // (`ext_ramdisk_image`).
-            KernelImage {
-                kind: KernelKind::Elf,
-                memory,
-                initrd_limit: map::ADDRESS_LIMIT,
-                cmdline_limit: None,
-            }
+            let (kind, initrd_limit) = (KernelKind::Elf, map::ADDRESS_LIMIT);
+            Ok(KernelImage { kind, memory, initrd_limit, cmdline_max: None })
         }
-    })
+    }
 }
 
-fn whole_pages(range: Range) -> Result<Range, KernelFault> {
+/// Where the protected-mode part is loaded: where it prefers. A kernel that prefers to be where the
+/// boot code is goes to 1 MiB, if it lets itself be moved.
+fn address(image: &BzImage) -> Result<u64, KernelFault> {
+    match image.preferred {
+        address if address >= map::HIGH_START => Ok(address),
+        _ if image.relocatable => Ok(map::HIGH_START.next_multiple_of(image.alignment)),
+        address => Err(KernelFault::TooLow { address }),
+    }
+}
+
+fn whole_pages(range: Range) -> Result<Range, KernelError> {
     let start = range.start - range.start % map::PAGE_SIZE;
     let end = range.end().checked_next_multiple_of(map::PAGE_SIZE);
-    // The boot code is below, and devices are above.
-    let legal = Range::between(map::HIGH_START, map::DEVICE_HOLE.start);
-    match end.map(|end| Range::between(start, end)).filter(|memory| legal.contains(*memory)) {
-        Some(memory) => Ok(memory),
-        None => Err(KernelFault::Outside { start: range.start, end: range.end() }),
+    let memory = Range::between(start, end.ok_or(KernelError::DoesNotFit)?);
+    // Where the boot code is below, and devices are above.
+    match memory.start < map::HIGH_START || memory.end() > map::DEVICE_HOLE.start {
+        true => Err(KernelError::DoesNotFit),
+        false => Ok(memory),
     }
 }
 
@@ -114,10 +111,14 @@ const ALIGN: usize = 64;
 /// was not.
 ///
 /// # Errors
-/// [`KernelFault`].
+/// [`KernelFault`]; a file that [`recognise`] refuses is left to it.
 pub fn staged(file: &[u8]) -> Result<Option<Vec<u8>>, KernelFault> {
-    let Kernel::Elf(elf) = parse(file)? else { return Ok(None) };
-    loaded_alone(file, &elf).map(Some).ok_or(KernelError::Truncated("a segment").into())
+    let Ok(Kernel::Elf(elf)) = Kernel::parse(file) else { return Ok(None) };
+    if let Some(program) = program(file) {
+        return Err(KernelFault::Foreign(program));
+    }
+    let loaded = loaded_alone(file, &elf).ok_or(KernelError::Truncated("a segment"))?;
+    Ok(Some(loaded))
 }
 
 /// Segments may share bytes of the file, but no memory, which ends at 3 GiB: so does what this

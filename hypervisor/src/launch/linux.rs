@@ -20,7 +20,7 @@ use casemate_layout::{
 };
 
 /// The boot code: a flat image for [`map::BOOT_CODE`], entered at its first byte.
-pub const BOOT_CODE: &[u8] = include_bytes!(env!("CASEMATE_BOOT_CODE"));
+pub const BOOT_CODE: &[u8] = casemate_boot_code::BYTES;
 
 // Both sides' words for where RAM is not.
 const _: () = assert!(HOLE_START == map::DEVICE_HOLE.start && HOLE_END == map::DEVICE_HOLE.end());
@@ -37,10 +37,18 @@ pub enum LaunchError {
         #[source]
         reason: KernelFault,
     },
+    /// The kernel would cut the command line, and nobody would be told.
+    #[error("`cmdline` is {len} bytes long: this kernel takes at most {most}")]
+    CmdlineLimit {
+        /// Bytes of the command line.
+        len: usize,
+        /// What the kernel's header says.
+        most: u32,
+    },
     /// The kernel cannot be an SEV-SNP guest.
     #[error(
-        "`kernel` {}: it was built without CONFIG_EFI_STUB, which Linux needs to be an SEV-SNP guest \
-         (CONFIG_AMD_MEM_ENCRYPT)",
+        "`kernel` {}: it was built without CONFIG_EFI_STUB, which Linux needs to be an SEV-SNP \
+         guest (CONFIG_AMD_MEM_ENCRYPT)",
         value(.path)
     )]
     NoEfiStub {
@@ -55,23 +63,16 @@ pub enum LaunchError {
         /// MiB that would do.
         least: u64,
     },
-    /// More memory would not help.
+    /// The kernel takes an initrd only where there is no room for it; more memory would not help.
     #[error(
-        "`initrd`: {size} bytes fit into no guest with this kernel, which takes them only below {limit:#x}"
+        "`initrd`: this kernel takes none beyond {last:#x}, and {size} bytes do not fit between \
+         its own memory and that"
     )]
     InitrdLimit {
-        /// Bytes.
+        /// Highest address of its last byte.
+        last: u64,
+        /// Bytes of the initrd.
         size: u64,
-        /// First address that no byte of it may have.
-        limit: u64,
-    },
-    /// The kernel would cut the command line, and nobody would be told.
-    #[error("`cmdline` is {len} bytes long: this kernel takes at most {most}")]
-    CmdlineLimit {
-        /// Bytes of the command line.
-        len: u64,
-        /// What the kernel's header says.
-        most: u32,
     },
     /// A plan contradicts itself.
     #[error(transparent)]
@@ -122,8 +123,10 @@ impl Image {
         if config.snp.is_some() && bzimage && !kernel.starts_with(b"MZ") {
             return Err(LaunchError::NoEfiStub { path: path() });
         }
-        let len = config.cmdline.len() as u64;
-        if let Some(most) = image.cmdline_limit.filter(|most| len > u64::from(*most)) {
+        let len = config.cmdline.len();
+        if let Some(most) = image.cmdline_max
+            && len as u64 > u64::from(most)
+        {
             return Err(LaunchError::CmdlineLimit { len, most });
         }
         Ok(Self {
@@ -292,7 +295,7 @@ fn too_little(params: &Params, ram: &RamMap) -> LaunchError {
     };
     if !fits(MOST_MIB) {
         let size = params.initrd.size;
-        return LaunchError::InitrdLimit { size, limit: params.initrd_limit };
+        return LaunchError::InitrdLimit { size, last: params.initrd_limit.saturating_sub(1) };
     }
     let (mut too_few, mut enough) = (0, MOST_MIB);
     while enough - too_few > 1 {

@@ -3,18 +3,16 @@
 //!
 //! An error is a denial. A fact that cannot be told is left out, which every rule but `any` denies.
 
-use super::say;
-use crate::config::{Console, Protection, VmConfig};
-use crate::config::{IdBlock, SnpLaunch};
+use crate::config::{ConsoleTo, IdBlock, Protection, SnpLaunch, VmConfig};
 use crate::host::{HostFacts, cgroup};
 use crate::launch::LaunchPlan;
 use crate::launch::measure::measure;
 use casemate_attestation::idblock;
-use casemate_foreign_text::{line, value};
+use casemate_foreign_text::line;
 use casemate_policy::{Decision, Fact, Facts, Key, Point, Policy};
 use casemate_policy_log::{DecisionLog, LogError, LogFile};
 use rustix::process::{Resource, getrlimit};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Why a VM is not started.
 #[derive(Debug, thiserror::Error)]
@@ -64,9 +62,12 @@ pub fn decide(
     config: &VmConfig,
     plan: &LaunchPlan,
     log: Option<LogFile>,
-) -> Result<(), DecisionError> {
+) -> Result<Option<LogRepair>, DecisionError> {
     // Not before: while this program has the log, every other that writes it waits.
-    let mut log = log.map(open_log).transpose()?;
+    let (mut log, repair) = match log.map(open_log).transpose()? {
+        Some((log, repair)) => (Some(log), repair),
+        None => (None, None),
+    };
     let mut denied = None;
     for point in Point::ALL.into_iter().filter(|point| point.is_asked_at_start()) {
         let Some(facts) = facts_at(point, config, plan) else { continue };
@@ -80,7 +81,7 @@ pub fn decide(
         }
     }
     log.map_or(Ok(()), DecisionLog::close)?;
-    denied.map_or(Ok(()), Err)
+    denied.map_or(Ok(repair), Err)
 }
 
 /// What is to be decided at a point; `None` where this VM has nothing to be decided about.
@@ -118,7 +119,8 @@ fn access_facts(config: &VmConfig, plan: &LaunchPlan) -> Facts {
     // host, with bit 18 a migration agent may take the guest along.
     let may = |bit: u32| plan.snp.as_ref().is_some_and(|launch| launch.policy & 1 << bit != 0);
     // A file is written to; whatever else there is can be typed at.
-    let console = if matches!(config.console, Console::File(_)) { "output" } else { "interactive" };
+    let console =
+        if matches!(config.console.to, ConsoleTo::File(_)) { "output" } else { "interactive" };
     Facts::new()
         .text(Key::AccessConsole, console)
         .text(Key::AccessDebug, if may(19) { "full" } else { "none" })
@@ -126,14 +128,20 @@ fn access_facts(config: &VmConfig, plan: &LaunchPlan) -> Facts {
         .flag(Key::AccessMigration, may(18))
 }
 
-fn open_log(file: LogFile) -> Result<DecisionLog, LogError> {
+/// What a writer that was killed had left in the decision log, and is there no more.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogRepair {
+    /// The log.
+    pub path: PathBuf,
+    /// Bytes of the torn last line.
+    pub dropped: u64,
+}
+
+fn open_log(file: LogFile) -> Result<(DecisionLog, Option<LogRepair>), LogError> {
     let path = file.path.clone();
     let (log, found) = file.open()?;
-    if found.dropped > 0 {
-        let path = value(path.display());
-        say(&format!("{path}: a torn last line of {} bytes was removed", found.dropped));
-    }
-    Ok(log)
+    let repair = (found.dropped > 0).then_some(LogRepair { path, dropped: found.dropped });
+    Ok((log, repair))
 }
 
 fn launch_facts(config: &VmConfig, plan: &LaunchPlan) -> Facts {

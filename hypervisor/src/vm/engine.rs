@@ -9,7 +9,7 @@ use crate::devices::{
     ConsoleQueue, POWER_BUTTON_GSI, PciRoot, PlatformRegisters, SERIAL_GSI, SERIAL_PORT, Uart,
 };
 use crate::event::Event;
-use crate::exits::{Events, Guard, Machine, Outcome, Stop};
+use crate::exits::{Events, Guard, Machine, Outcome, Progress, Stop};
 use crate::kvm::{KernelSides, KvmError, PrivateMemory, SnpError, SnpVm, Vcpu, Vm, VmKind};
 use crate::launch::LaunchPlan;
 use crate::launch::cpuid_page::{CpuidTable, TooManyLeaves};
@@ -165,7 +165,7 @@ impl Engine {
         let (serial_line, power_button, stopped) = (event()?, event()?, event()?);
         vm.add_irqfd(&serial_line, SERIAL_GSI)?;
         vm.add_irqfd(&power_button, POWER_BUTTON_GSI)?;
-        let console = ConsoleQueue::new(output_ready.clone());
+        let console = ConsoleQueue::new(output_ready.clone(), plan.vcpus);
         let uart = Uart::new(serial_line.clone(), input_drained.clone(), console.clone());
         let uart = Arc::new(Mutex::new(uart));
         let (pio, mmio) = buses(&uart)?;
@@ -252,6 +252,7 @@ impl Engine {
         let (ready, go) = (Arc::new(Barrier::new(count + 1)), Arc::new(Barrier::new(count + 1)));
         for (id, vcpu) in (0..).zip(self.vcpus) {
             let (machine, stop) = (self.machine.clone(), self.stop.clone());
+            let console = self.ends.console.clone();
             let (ready, go) = (ready.clone(), go.clone());
             std::thread::Builder::new()
                 .name(format!("vcpu{id}"))
@@ -260,7 +261,7 @@ impl Engine {
                     let mut vcpu = vcpu;
                     ready.wait();
                     go.wait();
-                    stop.set(run(&mut vcpu, &machine));
+                    stop.set(run(&mut vcpu, &machine, &console));
                     // The lock forbids what the end of a thread and of its vCPU would do: close, munmap.
                     loop {
                         std::thread::park();
@@ -286,11 +287,18 @@ fn buses(uart: &Arc<Mutex<Uart>>) -> Result<(Bus, Bus), BusError> {
     Ok((pio, mmio))
 }
 
-fn run(vcpu: &mut Vcpu, machine: &Machine) -> Stop {
+fn run(vcpu: &mut Vcpu, machine: &Machine, console: &ConsoleQueue) -> Stop {
+    let mut progress = Progress::default();
     loop {
-        if let Outcome::Stop(stop) = vcpu.run().handle(machine) {
+        let exit = vcpu.run();
+        if let Outcome::Stop(stop) = progress.after(&exit) {
             return stop;
         }
+        if let Outcome::Stop(stop) = exit.handle(machine) {
+            return stop;
+        }
+        // Here, not in the serial port: this thread holds no device now, so the others can use them.
+        console.wait_for_room();
     }
 }
 

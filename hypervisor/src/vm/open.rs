@@ -3,6 +3,7 @@
 use crate::config::VmConfig;
 use crate::launch::Outline;
 use crate::launch::linux::Files;
+use casemate_files::FileError;
 use casemate_foreign_text::value;
 use ring::digest::{Context, SHA256};
 use std::fs::File;
@@ -15,9 +16,18 @@ const MAX_FILE: u64 = 4 << 30;
 /// Why something cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// A file that the configuration names.
-    #[error("`{field}`: cannot read {}: {source}", value(.path))]
+    /// A file that the configuration names, and why it cannot be read.
+    #[error("`{field}`: {source}")]
     File {
+        /// The key.
+        field: &'static str,
+        /// The reason, with the path.
+        #[source]
+        source: FileError,
+    },
+    /// Reading it failed after it was opened.
+    #[error("`{field}`: cannot read {}: {source}", value(path))]
+    Read {
         /// The key.
         field: &'static str,
         /// The path.
@@ -27,7 +37,7 @@ pub enum OpenError {
         source: io::Error,
     },
     /// A file too large for a guest.
-    #[error("`{field}`: {} is larger than {} GiB", value(.path), MAX_FILE >> 30)]
+    #[error("`{field}`: {} is larger than {} GiB", value(path), MAX_FILE >> 30)]
     TooLarge {
         /// The key.
         field: &'static str,
@@ -59,7 +69,10 @@ impl OpenError {
     /// Whether the user's input is at fault, not the host.
     #[must_use]
     pub fn is_bad_input(&self) -> bool {
-        matches!(self, Self::File { .. } | Self::TooLarge { .. } | Self::Memory { .. })
+        matches!(
+            self,
+            Self::File { .. } | Self::Read { .. } | Self::TooLarge { .. } | Self::Memory { .. }
+        )
     }
 }
 
@@ -116,17 +129,19 @@ struct Source<'a> {
 
 impl<'a> Source<'a> {
     fn open(field: &'static str, path: &'a Path) -> Result<Self, OpenError> {
-        let wrong = |source| OpenError::File { field, path: path.display().to_string(), source };
-        let file = File::open(path).map_err(wrong)?;
-        let meta = file.metadata().map_err(wrong)?;
-        if !meta.is_file() {
-            return Err(wrong(io::Error::other("it is not a file")));
-        }
-        Ok(Self { field, path, file, size: meta.len() })
+        // A FIFO or a device would be waited for or read without end: what was opened is a file.
+        let wrong = |source| OpenError::File { field, source };
+        let file = casemate_files::open(path).map_err(wrong)?;
+        let size = file.metadata().map_err(|source| OpenError::Read {
+            field,
+            path: path.display().to_string(),
+            source,
+        });
+        Ok(Self { field, path, size: size?.len(), file })
     }
 
     fn wrong(&self, source: io::Error) -> OpenError {
-        OpenError::File { field: self.field, path: self.path.display().to_string(), source }
+        OpenError::Read { field: self.field, path: self.path.display().to_string(), source }
     }
 
     /// `size` is what was read: a file that grows meanwhile is not read for ever.

@@ -24,6 +24,16 @@ const SET_MEMORY_ATTRIBUTES: u32 = 0x4020_aed2;
 const PUNCH: u32 = 3;
 const CLOCK_MONOTONIC: u32 = 1;
 
+/// `FUTEX_WAIT`, `FUTEX_WAKE` and `FUTEX_WAIT_BITSET`, each private: the C library's locks, and the standard
+/// library's. Not the operations with priority inheritance, whose state machine in the kernel has been a way in more
+/// than once, nor requeueing, nor futexes shared with other processes.
+const FUTEX: [u32; 3] = [128, 129, 137];
+
+/// Flags of sending and receiving: `MSG_DONTWAIT`, `MSG_NOSIGNAL`. Not `MSG_OOB`, which UNIX sockets have since Linux
+/// 5.15 and nobody here uses, nor `MSG_PEEK`.
+const NOT_SEND: u64 = !0x4040 & 0xffff_ffff;
+const NOT_RECEIVE: u64 = !0x40 & 0xffff_ffff;
+
 macro_rules! vmm_rules {
     ($($more:expr),*) => {
         &[
@@ -31,9 +41,21 @@ macro_rules! vmm_rules {
             Rule::new(sys("ppoll"), &[], "wait for sockets and events"),
             Rule::new(sys("read"), &[Pin::Fd(0, EVENTS)], "take an event"),
             Rule::new(sys("write"), &[Pin::Fd(0, EVENTS)], "signal an event or interrupt line"),
-            Rule::new(sys("sendto"), &[Pin::Fd(0, SOCKETS)], "console output, messages"),
-            Rule::new(sys("recvfrom"), &[Pin::Fd(0, SOCKETS)], "console input, messages"),
-            Rule::new(sys("futex"), &[], "wait for another thread's lock, park a stopped vCPU"),
+            Rule::new(
+                sys("sendto"),
+                &[Pin::Fd(0, SOCKETS), Pin::Bits(3, NOT_SEND, 0), Pin::Long(4, 0)],
+                "console output, messages, to the socket's peer only"
+            ),
+            Rule::new(
+                sys("recvfrom"),
+                &[Pin::Fd(0, SOCKETS), Pin::Bits(3, NOT_RECEIVE, 0), Pin::Long(4, 0)],
+                "console input, messages"
+            ),
+            Rule::new(
+                sys("futex"),
+                &[Pin::IntIn(1, &FUTEX)],
+                "wait for another thread's lock, park a stopped vCPU"
+            ),
             Rule::new(sys("exit_group"), &[], "end"),
             $($more),*
         ]
@@ -83,11 +105,18 @@ pub const OUTPUTS: FdSlot = FdSlot("output");
 pub const NAME: FdSlot = FdSlot("name");
 /// The vmm process.
 pub const CHILD: FdSlot = FdSlot("child");
-/// The terminal to be restored at the end; empty without one.
+/// The terminal whose settings are changed; empty without one.
 pub const TERMINAL: FdSlot = FdSlot("terminal");
+/// Files that are cut when they are full; empty without one.
+pub const FILES: FdSlot = FdSlot("file");
 
 /// `_IOW('T', 0x2b, struct termios2)`: rustix sets a terminal by it, not by TCSETS.
 const TCSETS2: u32 = 0x402c_542b;
+/// `TIOCGPGRP`.
+const TIOCGPGRP: u32 = 0x540f;
+const SIGSTOP: u32 = 19;
+const SOL_SOCKET: u32 = 1;
+const SO_PEERCRED: u32 = 17;
 #[cfg(debug_assertions)]
 const F_GETFD: u32 = 1;
 const SIGKILL: u32 = 9;
@@ -100,9 +129,23 @@ pub const SUPERVISOR: Profile = Profile {
         Rule::new(sys("ppoll"), &[], "wait for everything"),
         Rule::new(sys("read"), &[Pin::Fd(0, INPUTS)], "signals, console input"),
         Rule::new(sys("write"), &[Pin::Fd(0, OUTPUTS)], "console output, messages to the user"),
-        Rule::new(sys("sendto"), &[], "console input, messages, answers to `casemate sandbox`"),
-        Rule::new(sys("recvfrom"), &[Pin::Fd(0, SOCKETS)], "console output, messages"),
+        // The descriptor of who asks is not known beforehand.
+        Rule::new(
+            sys("sendto"),
+            &[Pin::Bits(3, NOT_SEND, 0), Pin::Long(4, 0)],
+            "console input, messages, answers to `casemate sandbox`",
+        ),
+        Rule::new(
+            sys("recvfrom"),
+            &[Pin::Fd(0, SOCKETS), Pin::Bits(3, NOT_RECEIVE, 0), Pin::Long(4, 0)],
+            "console output, messages",
+        ),
         Rule::new(sys("accept4"), &[Pin::Fd(0, NAME)], "who asks about the VM"),
+        Rule::new(
+            sys("getsockopt"),
+            &[Pin::Int(1, SOL_SOCKET), Pin::Int(2, SO_PEERCRED)],
+            "which user asks about the VM",
+        ),
         Rule::new(sys("close"), &[], "end of an answer; the end"),
         // The standard library's debug builds check every descriptor that they close.
         #[cfg(debug_assertions)]
@@ -116,8 +159,21 @@ pub const SUPERVISOR: Profile = Profile {
         Rule::new(
             sys("ioctl"),
             &[Pin::Fd(0, TERMINAL), Pin::Int(1, TCSETS2)],
-            "restore the terminal",
+            "give the terminal to the guest and set it back",
         ),
+        Rule::new(
+            sys("ioctl"),
+            &[Pin::Fd(0, TERMINAL), Pin::Int(1, TIOCGPGRP)],
+            "whether the terminal is in the foreground",
+        ),
+        Rule::new(
+            sys("kill"),
+            &[Pin::OwnPid(0), Pin::Int(1, SIGSTOP)],
+            "stop when the user's shell asks for it",
+        ),
+        Rule::new(sys("pread64"), &[Pin::Fd(0, FILES)], "set a full console file aside"),
+        Rule::new(sys("pwrite64"), &[Pin::Fd(0, FILES)], "set a full console file aside"),
+        Rule::new(sys("ftruncate"), &[Pin::Fd(0, FILES)], "begin the console file anew"),
         Rule::new(sys("rt_sigreturn"), &[], "after a signal"),
         Rule::new(sys("clock_gettime"), &[], "timeline, where the kernel's clock needs a call"),
         Rule::new(sys("sigaltstack"), &[], "end of the main thread"),

@@ -4,6 +4,7 @@
 //! numbers travel as data, never as formatted text. Sockets are SEQPACKET, so messages keep their borders.
 
 use crate::exits::{Note, Stop};
+use casemate_values::Shown;
 
 /// Bytes of every message.
 pub const MESSAGE_SIZE: usize = 256;
@@ -47,8 +48,6 @@ pub enum FromVmm {
     Mark(u8),
     /// Something worth logging.
     Note(Note),
-    /// Console bytes were dropped.
-    ConsoleDropped(u64),
     /// The VM has stopped; the process exits after this.
     Stopped(Stop),
     /// The launch failed; the process exits after this.
@@ -68,6 +67,12 @@ pub enum ToVmm {
 pub struct BadMessage {
     kind: u8,
     len: usize,
+}
+
+impl BadMessage {
+    pub(super) fn of(packet: &[u8]) -> Self {
+        Self { kind: packet.first().copied().unwrap_or(0), len: packet.len() }
+    }
 }
 
 /// Layout: kind u8, subkind u8, two bytes of padding, a u32, then three u64 (or text). Little-endian.
@@ -118,11 +123,19 @@ mod kind {
     pub(super) const PHASE: u8 = 1;
     pub(super) const MARK: u8 = 2;
     pub(super) const NOTE: u8 = 3;
-    pub(super) const CONSOLE_DROPPED: u8 = 4;
     pub(super) const STOPPED: u8 = 5;
     pub(super) const FAILED: u8 = 6;
     pub(super) const LAUNCHED: u8 = 7;
     pub(super) const POWER_BUTTON: u8 = 65;
+}
+
+/// A guest's number as a word of a message.
+const fn word(shown: Shown) -> u64 {
+    u64::from_le_bytes(shown.to_message())
+}
+
+const fn shown(word: u64) -> Shown {
+    Shown::from_message(word.to_le_bytes())
 }
 
 /// Marks "no status" beside the 256 statuses.
@@ -136,7 +149,7 @@ fn stop_fields(stop: Stop) -> Fields {
         Stop::Shutdown => stopped(2),
         Stop::BootRefused(code) => stopped(3).small(code),
         Stop::Terminated { set, code } => stopped(4).small(u32::from(set) << 8 | u32::from(code)),
-        Stop::MemoryFault { gpa, private } => stopped(5).words(gpa, u64::from(private)),
+        Stop::MemoryFault { gpa, private } => stopped(5).words(word(gpa), u64::from(private)),
         Stop::InternalError { suberror } => stopped(6).small(suberror),
         Stop::FailEntry { reason } => stopped(7).words(reason, 0),
         Stop::RunFailed { errno } => stopped(8).small(errno.cast_unsigned()),
@@ -153,7 +166,7 @@ fn stop_from(fields: &Fields) -> Option<Stop> {
         2 => Stop::Shutdown,
         3 => Stop::BootRefused(fields.small),
         4 => Stop::Terminated { set: byte(fields.small >> 8), code: byte(fields.small) },
-        5 => Stop::MemoryFault { gpa: fields.words[0], private: fields.words[1] != 0 },
+        5 => Stop::MemoryFault { gpa: shown(fields.words[0]), private: fields.words[1] != 0 },
         6 => Stop::InternalError { suberror: fields.small },
         7 => Stop::FailEntry { reason: fields.words[0] },
         8 => Stop::RunFailed { errno: fields.small.cast_signed() },
@@ -174,13 +187,10 @@ impl FromVmm {
             }
             Self::Mark(step) => Fields::new(kind::MARK, *step).encode(),
             Self::Note(Note::PageStateRefused { gpa, pages }) => {
-                Fields::new(kind::NOTE, 0).words(*gpa, *pages).encode()
+                Fields::new(kind::NOTE, 0).words(word(*gpa), word(*pages)).encode()
             }
             Self::Note(Note::UnknownHypercall { number }) => {
-                Fields::new(kind::NOTE, 1).words(*number, 0).encode()
-            }
-            Self::ConsoleDropped(bytes) => {
-                Fields::new(kind::CONSOLE_DROPPED, 0).words(*bytes, 0).encode()
+                Fields::new(kind::NOTE, 1).words(word(*number), 0).encode()
             }
             Self::Stopped(stop) => stop_fields(*stop).encode(),
             Self::Failed(text) => {
@@ -198,7 +208,7 @@ impl FromVmm {
     /// # Errors
     /// [`BadMessage`].
     pub fn decode(packet: &[u8]) -> Result<Self, BadMessage> {
-        let bad = BadMessage { kind: packet.first().copied().unwrap_or(0), len: packet.len() };
+        let bad = BadMessage::of(packet);
         let bytes: &[u8; MESSAGE_SIZE] = packet.try_into().map_err(|_| bad)?;
         let fields = Fields::decode(bytes);
         match (fields.kind, fields.sub) {
@@ -213,10 +223,13 @@ impl FromVmm {
             (kind::MARK, step) => Ok(Self::Mark(step)),
             (kind::NOTE, 0) => {
                 let [gpa, pages, _] = fields.words;
+                let (gpa, pages) = (shown(gpa), shown(pages));
                 Ok(Self::Note(Note::PageStateRefused { gpa, pages }))
             }
-            (kind::NOTE, 1) => Ok(Self::Note(Note::UnknownHypercall { number: fields.words[0] })),
-            (kind::CONSOLE_DROPPED, _) => Ok(Self::ConsoleDropped(fields.words[0])),
+            (kind::NOTE, 1) => {
+                let number = shown(fields.words[0]);
+                Ok(Self::Note(Note::UnknownHypercall { number }))
+            }
             (kind::STOPPED, _) => stop_from(&fields).map(Self::Stopped).ok_or(bad),
             (kind::FAILED, _) => {
                 let text = bytes.iter().skip(8).take_while(|b| **b != 0).copied();
@@ -246,7 +259,7 @@ impl ToVmm {
     pub fn decode(packet: &[u8]) -> Result<Self, BadMessage> {
         match packet {
             [kind::POWER_BUTTON, ..] if packet.len() == MESSAGE_SIZE => Ok(Self::PowerButton),
-            _ => Err(BadMessage { kind: packet.first().copied().unwrap_or(0), len: packet.len() }),
+            _ => Err(BadMessage::of(packet)),
         }
     }
 }
@@ -264,7 +277,7 @@ mod tests {
             Stop::Shutdown,
             Stop::BootRefused(u32::MAX),
             Stop::Terminated { set: 15, code: 255 },
-            Stop::MemoryFault { gpa: u64::MAX, private: true },
+            Stop::MemoryFault { gpa: shown(u64::MAX), private: true },
             Stop::InternalError { suberror: 3 },
             Stop::FailEntry { reason: u64::MAX },
             Stop::RunFailed { errno: 22 },
@@ -280,9 +293,8 @@ mod tests {
         messages.extend([
             FromVmm::Mark(9),
             FromVmm::Launched { pages: 15, micros: 15_000 },
-            FromVmm::Note(Note::PageStateRefused { gpa: 1, pages: u64::MAX }),
-            FromVmm::Note(Note::UnknownHypercall { number: 7 }),
-            FromVmm::ConsoleDropped(5),
+            FromVmm::Note(Note::PageStateRefused { gpa: shown(1), pages: shown(u64::MAX) }),
+            FromVmm::Note(Note::UnknownHypercall { number: shown(7) }),
             FromVmm::Failed("KVM_CREATE_VM failed (plain VM): no".into()),
         ]);
         for message in messages {

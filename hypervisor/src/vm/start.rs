@@ -1,27 +1,26 @@
 //! Starting a VM: everything that can fail before there is a guest fails here, before anything is left behind.
 
-use super::console::{ConsoleError, HostConsole};
 use super::decision::{DecisionError, decide, policy_for};
 use super::engine::HostFds;
 use super::name::{Name, NameError};
 use super::open::{self, OpenError};
 use super::profile;
-use super::say;
-use super::supervisor::{End, Watched, watch};
-use super::timeline::Timeline;
+use super::supervisor::{
+    Event, GuestConsole, Happened, Member, ProcessKind, RunningVm, Step, Times,
+};
 use super::vmm::{self, VmmInput};
 use crate::config::{ConfigError, Protection, VmConfig};
 use crate::kvm::KvmError;
 use crate::launch::measure::measure;
 use crate::launch::{LaunchError, LaunchPlan, linux};
-use casemate_layout::ports::mark;
 use casemate_policy_log::LogFile;
-use casemate_sandbox::{Child, Layer, Layers, SandboxError, spawn};
+use casemate_sandbox::{Child, Layers, SandboxError, spawn};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
-use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::time::Instant;
 
 /// Why a VM was not started.
 #[derive(Debug, thiserror::Error)]
@@ -41,9 +40,6 @@ pub enum VmError {
     /// The name cannot be had.
     #[error(transparent)]
     Name(#[from] NameError),
-    /// The console cannot be had.
-    #[error(transparent)]
-    Console(#[from] ConsoleError),
     /// A process cannot be confined.
     #[error(transparent)]
     Sandbox(#[from] SandboxError),
@@ -89,9 +85,8 @@ impl VmError {
             | Self::Launch(_)
             | Self::Digest { .. }
             | Self::IdBlock { .. }
-            | Self::Name(NameError::InUse(_)) => true,
+            | Self::Name(NameError::InUse(_) | NameError::Mute(_)) => true,
             Self::Open(e) => e.is_bad_input(),
-            Self::Console(ConsoleError::File { .. }) => true,
             _ => false,
         }
     }
@@ -103,72 +98,78 @@ impl From<Errno> for VmError {
     }
 }
 
-/// Starts a VM and stays with it until it has ended.
+/// A VM that can be started: everything is read, checked, asked, open, and its name is taken. Dropped, it
+/// leaves nothing.
+#[derive(Debug)]
+pub struct Prepared {
+    kind: ProcessKind,
+    layers: Layers,
+    times: Times,
+    name: Name,
+    host: HostFds,
+    plan: LaunchPlan,
+    events: VecDeque<Event>,
+}
+
+/// Prepares a VM: reads and checks what its configuration names, asks the policy, takes the name, opens
+/// what it needs of the host.
 ///
 /// # Errors
-/// [`VmError`] when it was not started; how a started one ended is the result.
-pub fn run(
+/// [`VmError`].
+pub fn prepare(
     config: &VmConfig,
     document: Option<&Path>,
     log: Option<LogFile>,
-    mut timeline: Timeline,
-) -> Result<(End, Timeline), VmError> {
+) -> Result<Prepared, VmError> {
+    let mut events = VecDeque::new();
+    let mut happened = |what| events.push_back(Event { at: Instant::now(), what });
     let policy = policy_for(config, document)?;
-    layers(config)?;
-    match config.protection {
-        Protection::None => {
-            say("warning: protection = \"none\": the host can read and change this guest's memory");
-        }
-        Protection::SevSnp => {}
-    }
     open::check_memory(config.memory)?;
     let mut plan = linux::plan(config, open::files(config)?)?;
     if let Some(launch) = &mut plan.snp {
         launch.page_limits = policy.page_state_limits();
     }
     check_digest(&plan)?;
-    timeline.record("plan");
-    decide(&policy, config, &plan, log)?;
-    timeline.record(format!("policy: {}", policy.name()));
-    run_plan(config, plan, timeline)
+    happened(Happened::Reached(Step::Planned));
+    if let Some(repair) = decide(&policy, config, &plan, log)? {
+        happened(Happened::LogRepaired(repair));
+    }
+    happened(Happened::Reached(Step::Admitted(policy.name().to_string())));
+    Ok(Prepared { events, ..prepare_plan(config, plan)? })
 }
 
 /// The same from the plan on, which nobody has asked a policy about.
 ///
 /// # Errors
 /// [`VmError`].
-pub fn run_plan(
-    config: &VmConfig,
-    plan: LaunchPlan,
-    timeline: Timeline,
-) -> Result<(End, Timeline), VmError> {
-    let layers = layers(config)?;
-    let name = Name::take(&config.name)?;
-    let host = host_fds(config)?;
-    let console = HostConsole::open(&config.console)?;
-    if let Some(pty) = &console.pty {
-        say(&format!("console at {pty}"));
+pub fn prepare_plan(config: &VmConfig, plan: LaunchPlan) -> Result<Prepared, VmError> {
+    let kind = if config.snp.is_some() { ProcessKind::VmmConfidential } else { ProcessKind::Vmm };
+    Ok(Prepared {
+        kind,
+        layers: layers(config),
+        times: Times { run: config.timeout, grace: config.grace },
+        name: Name::take(&config.name)?,
+        host: host_fds(config)?,
+        plan,
+        events: VecDeque::new(),
+    })
+}
+
+impl Prepared {
+    /// Starts the VM's processes. The calling process must have one thread, since it is copied into them;
+    /// it is their supervisor from then on, by the handle that it gets.
+    ///
+    /// # Errors
+    /// [`VmError`]; nothing is left then.
+    pub fn start(self) -> Result<RunningVm, VmError> {
+        let Self { kind, layers, times, name, host, plan, events } = self;
+        let (control, vmm_control) = pair(SocketType::SEQPACKET)?;
+        let (console, vmm_console) = pair(SocketType::STREAM)?;
+        let input = VmmInput { host, control: vmm_control, console: vmm_console, plan };
+        let vmm = spawn_vmm(layers, input)?;
+        let members = vec![Member::new(kind, vmm, control)];
+        Ok(RunningVm::new(members, GuestConsole::new(console), name, times, events))
     }
-    let signals = signals()?;
-    let (control, vmm_control) = pair(SocketType::SEQPACKET)?;
-    let (guest_console, vmm_console) = pair(SocketType::STREAM)?;
-    let input = VmmInput { host, control: vmm_control, console: vmm_console, plan };
-    let vmm = spawn_vmm(layers, input)?;
-    let kind = if config.snp.is_some() { "vmm-confidential" } else { "vmm" };
-    let processes = format!("supervisor {}\n{kind} {}\n", std::process::id(), vmm.pid());
-    let watched = Watched {
-        processes,
-        vmm,
-        control,
-        guest_console,
-        console,
-        name,
-        signals,
-        timeout: config.timeout,
-        timeline,
-        mark_name,
-    };
-    Ok(watch(watched))
 }
 
 /// Refuses a plan whose digest is not the expected one, or not that of its ID block, before anything is started.
@@ -193,20 +194,8 @@ fn check_digest(plan: &LaunchPlan) -> Result<(), VmError> {
 }
 
 /// The vmm process's layers: all, but those that the user wrote may be missing.
-fn layers(config: &VmConfig) -> Result<Layers, ConfigError> {
-    let mut layers = profile::vmm_layers();
-    for name in &config.sandbox_optional {
-        let layer = Layer::from_name(name).ok_or_else(|| {
-            let known = Layer::ALL.map(Layer::name).join(", ");
-            ConfigError::invalid(
-                "sandbox.optional",
-                format!("{name:?}"),
-                format!("use some of {known}"),
-            )
-        })?;
-        layers = layers.optional(layer);
-    }
-    Ok(layers)
+fn layers(config: &VmConfig) -> Layers {
+    config.sandbox_optional.iter().copied().fold(profile::vmm_layers(), Layers::may_lack)
 }
 
 /// Opens the device files, and refuses a confidential VM on a host that cannot give one.
@@ -230,34 +219,10 @@ fn pair(kind: SocketType) -> Result<(OwnedFd, OwnedFd), Errno> {
     socketpair(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC, None)
 }
 
-/// A byte for each SIGINT and SIGTERM.
-fn signals() -> Result<UnixStream, VmError> {
-    use signal_hook::consts::{SIGINT, SIGTERM};
-    let (ours, handlers) = UnixStream::pair().map_err(VmError::System)?;
-    ours.set_nonblocking(true).map_err(VmError::System)?;
-    for signal in [SIGINT, SIGTERM] {
-        let end = handlers.try_clone().map_err(VmError::System)?;
-        signal_hook::low_level::pipe::register(signal, end).map_err(VmError::System)?;
-    }
-    Ok(ours)
-}
-
 fn spawn_vmm(layers: Layers, input: VmmInput) -> Result<Child, SandboxError> {
     let mut layers = layers.keep(&input.host.dev_kvm).keep(&input.control).keep(&input.console);
     if let Some(dev_sev) = &input.host.dev_sev {
         layers = layers.keep(dev_sev);
     }
     spawn(layers, move |born| vmm::body(input, born))
-}
-
-fn mark_name(step: u8) -> Option<&'static str> {
-    Some(match step {
-        mark::BOOT_CODE => "boot code",
-        mark::ACCEPTED => "memory accepted",
-        mark::VERIFIED => "kernel and initrd verified",
-        mark::KERNEL => "kernel entry",
-        mark::INIT => "init",
-        mark::WORKLOAD => "workload start",
-        _ => return None,
-    })
 }

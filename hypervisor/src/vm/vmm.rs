@@ -190,11 +190,14 @@ impl Pump {
     ) -> Option<Stop> {
         let ends = &ready.ends;
         loop {
-            let blocked = !self.flush(ends, control, console.as_fd(), SendFlags::DONTWAIT);
+            let blocked = !self.flush(ends, console.as_fd(), SendFlags::DONTWAIT);
             let woken = self.wait(ends, control.0.as_fd(), console.as_fd(), blocked)?;
             if woken.stopped {
                 let _ = ends.stopped.take();
-                self.flush(ends, control, console.as_fd(), SendFlags::empty());
+                // Only what was written before the end is sent, however long that takes: the
+                // supervisor, which has a clock, ends the wait by taking or by killing.
+                ends.console.close();
+                self.flush(ends, console.as_fd(), SendFlags::empty());
                 return ready.stop_reason();
             }
             if woken.output_ready {
@@ -214,20 +217,11 @@ impl Pump {
     }
 
     /// Sends what the guest has written; false when the socket is full.
-    fn flush(
-        &mut self,
-        ends: &Ends,
-        control: &Control,
-        console: BorrowedFd<'_>,
-        flags: SendFlags,
-    ) -> bool {
+    fn flush(&mut self, ends: &Ends, console: BorrowedFd<'_>, flags: SendFlags) -> bool {
         loop {
             if self.out_start == self.out_end {
-                let (taken, dropped) = ends.console.take(&mut self.out);
+                let taken = ends.console.take(&mut self.out);
                 (self.out_start, self.out_end) = (0, taken);
-                if dropped > 0 {
-                    control.tell(&FromVmm::ConsoleDropped(dropped));
-                }
                 if taken == 0 {
                     return true;
                 }

@@ -1,6 +1,6 @@
-//! The question that a lint asks of the engine: is a fact of this dangerous kind admitted? The answer is a fact, not
-//! an opinion on how the rule is written: a rule one short of `any` admits the same dangers as `any`, and a
-//! wide rule that a second rule narrows admits none.
+//! The question that a lint asks of the engine: is a fact of this dangerous kind admitted? The
+//! answer is a fact, not an opinion on how the rule is written: a rule one short of `any` admits
+//! the same dangers as `any`, and a wide rule that a second rule narrows admits none.
 
 use crate::fact::{Fact, Facts};
 use crate::fields::{Field, GRANT_FIELDS, Key, Point};
@@ -69,8 +69,8 @@ impl Bad {
 pub struct Witness {
     /// The dangerous facts themselves.
     pub facts: Facts,
-    /// A whole input with them that is admitted; `None` when other rules of the point deny everything that has
-    /// them, so that the danger comes to life when those are loosened.
+    /// A whole input with them that is admitted; `None` when other rules of the point deny
+    /// everything that has them, so that the danger comes to life when those are loosened.
     pub input: Option<Input>,
 }
 
@@ -166,7 +166,13 @@ impl<'p> Ask<'p> {
 
     /// A whole input with these facts that the engine admits.
     fn complete(&self, facts: &Facts) -> Option<Input> {
-        let facts = search::admitted_with(self.fields, &self.rules, facts).ok()?;
+        let attested = self.policy.rules(Point::Attestation).map(|(field, rule, _)| (field, rule));
+        let attested = attested.filter(|_| self.point == Point::Secrets);
+        let both: Vec<_> = self.rules.iter().copied().chain(attested).collect();
+        // A secret's report is one that attestation admits, where the danger leaves that.
+        let whole = search::admitted_with(self.fields, &both, facts);
+        let facts =
+            whole.or_else(|_| search::admitted_with(self.fields, &self.rules, facts)).ok()?;
         let facts = match &self.resource {
             Some(resource) => facts.text(Key::SecretResource, resource),
             None => facts,

@@ -1,8 +1,9 @@
-//! What an auditor asks of a policy: contradictions ([`check`]), risky choices ([`lint`]), tests and their
-//! strength ([`Suite`]), and the results as SARIF.
+//! What an auditor asks of a policy: contradictions ([`check`]), risky choices ([`lint`]), tests
+//! and their strength ([`Suite`]), and the results as SARIF.
 
 mod check;
 mod danger;
+mod help;
 mod lint;
 mod lints;
 mod mutants;
@@ -14,8 +15,9 @@ mod text;
 
 pub use check::check;
 pub use danger::Witness;
+pub use help::help;
 pub use lint::{LINTS, Lint, all, lint};
-pub use sarif::sarif;
+pub use sarif::{refused, sarif};
 pub use suite::{Case, CaseResult, Mutant, Suite, SuiteReport};
 
 use crate::rules::Origin;

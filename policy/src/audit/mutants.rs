@@ -1,5 +1,5 @@
-//! Mutants of a policy: each stated rule removed, and each loosened by one step at every end it has. A suite that
-//! notices only removals lets an edit of one digit through.
+//! Mutants of a policy: each stated rule removed, and each loosened by one step at every end it
+//! has. A suite that notices only removals lets an edit of one digit through.
 
 use crate::fields::{FLAG, Field, GRANT_FIELDS, Kind, Point};
 use crate::lattice::{

@@ -1,31 +1,24 @@
 //! Findings as SARIF 2.1.0, for code review and CI.
 
-use super::{Finding, Level};
-use crate::document::ENGINE_VERSION;
+use super::{Finding, Level, help};
+use crate::canonical::sha256;
 use crate::document::json::quote;
+use crate::document::{ENGINE_VERSION, LoadError};
 use crate::rules::Origin;
 use std::collections::BTreeMap;
 
-/// One SARIF log with one run.
+/// One SARIF log with one run. `file` is the document's name as it was given, `root` the directory
+/// below which names are written relative to it, so that they mean the same on every machine.
 #[must_use]
-pub fn sarif(findings: &[Finding], file: &str) -> String {
+pub fn sarif(findings: &[Finding], file: &str, root: &str) -> String {
     let mut rules: BTreeMap<&str, &Finding> = BTreeMap::new();
     for finding in findings {
         rules.entry(finding.id).or_insert(finding);
     }
-    let described: Vec<String> = rules
-        .values()
-        .map(|finding| {
-            format!(
-                "{{\"id\":\"{}\",\"shortDescription\":{{\"text\":{}}},\"defaultConfiguration\":{{\"level\":\"{}\"}}}}",
-                finding.id,
-                quote(&summary(finding)),
-                finding.level.name()
-            )
-        })
-        .collect();
+    let described: Vec<String> = rules.values().map(|finding| describe(finding)).collect();
     let ids: Vec<&str> = rules.keys().copied().collect();
-    let results: Vec<String> = findings.iter().map(|finding| result(finding, &ids, file)).collect();
+    let results: Vec<String> =
+        findings.iter().map(|finding| result(finding, &ids, (file, root))).collect();
     format!(
         "{{\"$schema\":\"https://json.schemastore.org/sarif-2.1.0.json\",\"version\":\"2.1.0\",\
          \"runs\":[{{\"tool\":{{\"driver\":{{\"name\":\"casemate policy lint\",\
@@ -35,28 +28,95 @@ pub fn sarif(findings: &[Finding], file: &str) -> String {
     )
 }
 
-/// The message of a lint does not depend on the place, except for the one that counts.
+/// A document that is refused, as findings with the places of its errors: a review tool that gets
+/// nothing shows nothing, and green is what nothing looks like.
+#[must_use]
+pub fn refused(error: &LoadError) -> Vec<Finding> {
+    let finding = |diagnostic: &crate::document::Diagnostic| {
+        let help = diagnostic.help.iter().map(|help| format!("; {help}"));
+        Finding {
+            id: "CD001",
+            level: Level::Error,
+            rule: if diagnostic.key.is_empty() { "policy".into() } else { diagnostic.key.clone() },
+            origin: Origin::Stated(diagnostic.site.clone()),
+            message: std::iter::once(diagnostic.message.clone()).chain(help).collect(),
+            witness: None,
+        }
+    };
+    error.diagnostics.iter().map(finding).collect()
+}
+
+fn describe(finding: &Finding) -> String {
+    format!(
+        "{{\"id\":\"{}\",\"shortDescription\":{{\"text\":{}}},\"help\":{{\"text\":{}}},\
+         \"defaultConfiguration\":{{\"level\":\"{}\"}}}}",
+        finding.id,
+        quote(&summary(finding)),
+        quote(help(finding.id).unwrap_or_default()),
+        finding.level.name()
+    )
+}
+
+/// The message of a lint does not depend on the place, except for those that quote or count.
 fn summary(finding: &Finding) -> String {
-    match finding.level {
-        Level::Note if finding.id == "CM099" => "rules that are written `any`".into(),
+    match finding.id {
+        "CD001" => "the document is refused".into(),
+        "CM090" => "no test case notices when the rule is loosened".into(),
+        "CM091" => "a text that a reader may take for another".into(),
+        "CM099" => "rules that are written `any`".into(),
         _ => finding.message.clone(),
     }
 }
 
-fn result(finding: &Finding, ids: &[&str], file: &str) -> String {
+fn result(finding: &Finding, ids: &[&str], (file, root): (&str, &str)) -> String {
     let (file, line, column) = first_site(&finding.origin).unwrap_or((file, 1, 1));
     let index = ids.iter().position(|id| *id == finding.id).unwrap_or(0);
+    let message = match &finding.witness {
+        Some(witness) if witness.facts.iter().next().is_some() => {
+            format!("{}: {}; admitted: {witness}", finding.rule, finding.message)
+        }
+        _ => format!("{}: {}", finding.rule, finding.message),
+    };
+    // Without the place: a finding stays the same when lines above it come and go.
+    let identity = format!("{}\0{}\0{}", finding.id, finding.rule, finding.message);
+    let fingerprint = crate::lattice::hex(&sha256(identity.as_bytes()));
+    let input = finding.witness.as_ref().and_then(|witness| witness.input.as_ref());
+    let properties = input.map_or_else(String::new, |input| {
+        format!(",\"properties\":{{\"admitted\":{}}}", input.to_json())
+    });
     format!(
         "{{\"ruleId\":\"{}\",\"ruleIndex\":{index},\"level\":\"{}\",\"message\":{{\"text\":{}}},\
          \"locations\":[{{\"physicalLocation\":{{\"artifactLocation\":{{\"uri\":{}}},\
          \"region\":{{\"startLine\":{line},\"startColumn\":{column}}}}},\
-         \"logicalLocations\":[{{\"fullyQualifiedName\":{}}}]}}]}}",
+         \"logicalLocations\":[{{\"fullyQualifiedName\":{}}}]}}],\
+         \"partialFingerprints\":{{\"casemateFinding/v1\":\"{fingerprint}\"}}{properties}}}",
         finding.id,
         finding.level.name(),
-        quote(&format!("{}: {}", finding.rule, finding.message)),
-        quote(file),
+        quote(&message),
+        quote(&uri(file, root)),
         quote(&finding.rule),
     )
+}
+
+/// A file name as a URI reference, relative below `root`, with everything escaped that has a
+/// meaning in one.
+fn uri(file: &str, root: &str) -> String {
+    let below = file.strip_prefix(root).and_then(|rest| rest.strip_prefix('/'));
+    let relative = below.filter(|_| !root.is_empty()).unwrap_or(file);
+    let relative = relative.strip_prefix("./").unwrap_or(relative);
+    let mut out = String::new();
+    if relative.starts_with('/') {
+        out.push_str("file://");
+    }
+    for byte in relative.bytes() {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'/' | b'-' | b'_' | b'.' | b'~' => {
+                out.push(char::from(byte));
+            }
+            other => out.push_str(&format!("%{other:02X}")),
+        }
+    }
+    out
 }
 
 fn first_site(origin: &Origin) -> Option<(&str, usize, usize)> {

@@ -1,5 +1,5 @@
-//! Those that nobody listed: digests, names, paths and end points that a policy which says whom it means does not
-//! admit. They are what a lint asks the engine about, and what it prints.
+//! Those that nobody listed: digests, names, paths and end points that a policy which says whom it
+//! means does not admit. They are what a lint asks the engine about, and what it prints.
 
 use super::danger::{Ask, Bad, patterns};
 use crate::canonical::sha256;
@@ -28,7 +28,8 @@ pub(super) fn digest_or_unset(len: u8) -> Bad {
     Bad::One(vec![Fact::Bytes(stranger(len)), unset(len)])
 }
 
-/// The chip identifiers of machines that nobody listed: 64 bytes, and 8 bytes padded (Turin and later).
+/// The chip identifiers of machines that nobody listed: 64 bytes, and 8 bytes padded (Turin and
+/// later).
 pub(super) fn chip() -> Bad {
     let long = stranger(64);
     let mut short = [0; 64];
@@ -48,8 +49,9 @@ pub(super) fn zeros(len: u8) -> Bad {
     Bad::One(vec![unset(len)])
 }
 
-/// Names that nobody listed, one for each letter and digit they can begin with after `prefix`: a list of
-/// `a*` to `z*` leaves none out. Narrower patterns (`red-*`) name a family and are no wildcard.
+/// Names that nobody listed, one for each letter and digit they can begin with after `prefix`: a
+/// list of `a*` to `z*` leaves none out. Narrower patterns (`red-*`) name a family and are no
+/// wildcard.
 fn names(prefix: &str) -> impl Iterator<Item = String> + '_ {
     let first = ('a'..='z').chain('A'..='Z').chain('0'..='9').chain(['-', '_', '.', '/']);
     first.map(move |c| format!("{prefix}{c}7-nobody-listed-this"))
@@ -65,8 +67,8 @@ pub(super) fn provider() -> Bad {
     Bad::texts(names("CN=").chain(names("CN=cc-")).chain(names("")))
 }
 
-/// Callers of `casemate run` that nobody listed. Behind every pattern a user number that only the pattern's star
-/// admits: `uid-10*` is not only 1000 to 1099, but all numbers that begin so.
+/// Callers of `casemate run` that nobody listed. Behind every pattern a user number that only the
+/// pattern's star admits: `uid-10*` is not only 1000 to 1099, but all numbers that begin so.
 pub(super) fn caller(ask: &Ask<'_>) -> Bad {
     let uid = "uid-";
     let all = ask.own_rules().filter_map(patterns).flat_map(crate::lattice::Patterns::patterns);
@@ -114,8 +116,8 @@ pub(super) fn takeover() -> Bad {
     ])
 }
 
-/// Files that are the host's own, or anyone's: devices and memory, configuration, programs, users, what any local
-/// user can put in place.
+/// Files that are the host's own, or anyone's: devices and memory, configuration, programs, users,
+/// what any local user can put in place.
 pub(super) fn host_file() -> Bad {
     Bad::texts([
         "/dev/mem/",
@@ -174,8 +176,8 @@ fn endpoints(addresses: &[&str], ports: &[u16]) -> Bad {
     Bad::One(all)
 }
 
-/// Platforms that have everything but one: SNP firmware or microcode of the first levels that were ever shipped.
-/// A floor under these is none, whatever it says about the other parts.
+/// Platforms that have everything but one: SNP firmware or microcode of the first levels that were
+/// ever shipped. A floor under these is none, whatever it says about the other parts.
 pub(super) fn old_platform() -> Bad {
     const FIRST_SNP: u8 = 1;
     const FIRST_MICROCODE: u8 = 8;

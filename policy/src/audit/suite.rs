@@ -1,8 +1,8 @@
 //! Tests beside a policy, and how strong they are.
 //!
-//! A case is an input, a verdict, and the rules that must be its reasons. The strength of a suite is measured by
-//! mutation: each stated rule in turn is replaced by `any`, and loosened by one step at each of its ends, and
-//! some case has to notice.
+//! A case is an input, a verdict, and the rules that must be its reasons. The strength of a suite
+//! is measured by mutation: each stated rule in turn is replaced by `any`, and loosened by one step
+//! at each of its ends, and some case has to notice.
 
 use super::mutants::{Changed, mutants};
 use crate::decide::{Decision, Verdict};
@@ -143,8 +143,9 @@ fn only_in(policy: &Policy, mutant: &Policy, rule: &str) -> Option<Input> {
 }
 
 impl Suite {
-    /// Test cases, as TOML, that would notice what these do not: an allowed input for each point that has
-    /// none, and for each unnoticed rule a change of an allowed input that only this rule denies.
+    /// Test cases, as TOML, that would notice what these do not: an allowed input for each point
+    /// that has none, and for each unnoticed rule a change of an allowed input that only this rule
+    /// denies.
     #[must_use]
     pub fn suggest(&self, policy: &Policy, report: &SuiteReport) -> String {
         let mut out = String::new();
@@ -189,8 +190,12 @@ impl SuiteReport {
 fn allowed_case(policy: &Policy, point: Point) -> Option<Case> {
     let facts = if point == Point::Secrets {
         let grant = policy.grants().first()?;
-        let rules: Vec<_> = grant.rules().map(|(field, rule, _)| (field, rule)).collect();
-        let facts = search::admitted(GRANT_FIELDS, &rules).ok()?;
+        // Of a report that attestation admits, where there is one.
+        let own: Vec<_> = grant.rules().map(|(field, rule, _)| (field, rule)).collect();
+        let attested = policy.rules(Point::Attestation).map(|(field, rule, _)| (field, rule));
+        let both: Vec<_> = own.iter().copied().chain(attested).collect();
+        let facts = search::admitted(GRANT_FIELDS, &both);
+        let facts = facts.or_else(|_| search::admitted(GRANT_FIELDS, &own)).ok()?;
         facts.text(Key::SecretResource, &sample_resource(grant.resource()))
     } else {
         let rules: Vec<_> = policy.rules(point).map(|(field, rule, _)| (field, rule)).collect();

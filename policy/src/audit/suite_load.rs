@@ -1,11 +1,11 @@
 //! The document of test cases: TOML or JSON, a list `case` of tables.
 //!
-//! A case has `name`, `point`, `expect` (allow, throttle, deny, kill), optionally `because` (rule ids), and its
-//! input as `input`. Instead of repeating an input, `from` names an earlier case; `change` then sets
-//! facts and `remove` takes some away.
+//! A case has `name`, `point`, `expect` (allow, throttle, deny, kill), optionally `because` (rule
+//! ids), and its input as `input`. Instead of repeating an input, `from` names an earlier case;
+//! `change` then sets facts and `remove` takes some away.
 //!
-//! A case may contradict itself, unlike an input: one fact is changed to show that one rule denies it, and whether
-//! the world could be so is not the question.
+//! A case may contradict itself, unlike an input: one fact is changed to show that one rule denies
+//! it, and whether the world could be so is not the question.
 
 use super::suite::{Case, Suite};
 use crate::decide::Verdict;

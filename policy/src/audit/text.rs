@@ -1,5 +1,5 @@
-//! Texts of a policy that a reader may take for another: characters that are not seen, that turn the order of
-//! those around them, or that are wildcards elsewhere and here are themselves.
+//! Texts of a policy that a reader may take for another: characters that are not seen, that turn
+//! the order of those around them, or that are wildcards elsewhere and here are themselves.
 
 use super::{Finding, Level};
 use crate::fields::{GRANT_FIELDS, Point};
@@ -12,7 +12,8 @@ use crate::rules::Origin;
 fn trouble(text: &str) -> Option<String> {
     let unseen = |c: &char| {
         let c = u32::from(*c);
-        // Unicode Standard Annexes 9 (embeddings, overrides, isolates) and 44 (Default_Ignorable_Code_Point).
+        // Unicode Standard Annexes 9 (embeddings, overrides, isolates) and 44
+        // (Default_Ignorable_Code_Point).
         matches!(c,
             0x00..=0x1f | 0x7f..=0x9f | 0xad | 0x034f | 0x061c | 0x115f..=0x1160 | 0x17b4..=0x17b5
             | 0x180b..=0x180f | 0x200b..=0x200f | 0x2028..=0x202e | 0x2060..=0x206f | 0x3164

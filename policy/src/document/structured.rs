@@ -247,7 +247,17 @@ pub(super) fn egress(node: &Node, path: &str, sink: &mut Sink<'_>) -> Option<Egr
         .map(|(index, item)| block(item, &format!("{path}[{index}]"), sink))
         .collect();
     let blocks: Option<Vec<EgressBlock>> = blocks.into_iter().collect();
-    Some(EgressSet::new(&blocks?))
+    let set = EgressSet::new(&blocks?);
+    let written = set.blocks().count();
+    if written > MAX_BLOCKS {
+        // What is read has to be writable, or its canonical form could not be read again.
+        let message =
+            format!("{written} blocks in canonical form, which is more than {MAX_BLOCKS}");
+        let help = "let fewer port ranges and address ranges overlap".to_owned();
+        sink.error_with_help(node.offset, path, message, Some(help));
+        return None;
+    }
+    Some(set)
 }
 
 fn block(node: &Node, path: &str, sink: &mut Sink<'_>) -> Option<EgressBlock> {

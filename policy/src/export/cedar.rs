@@ -1,11 +1,12 @@
 //! Cedar: one `permit` for each point and grant; nothing else permits anything.
 //!
-//! One request is the whole question: an export whose `Allow` had to be confirmed by further requests would
-//! admit whatever a caller forgets to ask. Cedar cannot quantify over a set with a pattern or a range, so a
-//! list of texts or end points is a record with its `count` and one optional attribute for each element
-//! ([`slots`]); the permit checks that exactly the first `count` are there, and each of them. More elements
-//! than the record can hold are denied; a policy whose permit would grow beyond all bounds is refused
-//! ([`CedarError`]). An error skips a permit, which denies.
+//! One request is the whole question: an export whose `Allow` had to be confirmed by further
+//! requests would admit whatever a caller forgets to ask. Cedar cannot quantify over a set with a
+//! pattern or a range, so a list of texts or end points is a record with its `count` and one
+//! optional attribute for each element ([`slots`]); the permit checks that exactly the first
+//! `count` are there, and each of them. More elements than the record can hold are denied; a policy
+//! whose permit would grow beyond all bounds is refused ([`CedarError`]). An error skips a permit,
+//! which denies.
 
 use super::cedar_schema::{attribute, by_element, slots};
 use super::{CedarError, bit_list, choice_name, fact_path};
@@ -15,8 +16,8 @@ use crate::policy::Policy;
 use crate::rule::Rule;
 use std::net::IpAddr;
 
-/// Most bytes of the condition of one rule. Every slot repeats the rule's patterns or blocks; 20,000 patterns in
-/// 64 slots would be a document that no engine reads.
+/// Most bytes of the condition of one rule. Every slot repeats the rule's patterns or blocks;
+/// 20,000 patterns in 64 slots would be a document that no engine reads.
 const MOST_BYTES: usize = 4 << 20;
 
 /// A Cedar string literal.
@@ -120,8 +121,8 @@ fn condition(field: &Field, rule: &Rule) -> Result<Option<String>, CedarError> {
     Ok(Some(format!("{here} && {condition}")))
 }
 
-/// A condition on the record of a list: that its slots are filled from the first on, `count` of them, and what
-/// the rule demands of each, or of all together.
+/// A condition on the record of a list: that its slots are filled from the first on, `count` of
+/// them, and what the rule demands of each, or of all together.
 fn elements(field: &Field, rule: &Rule, x: &str) -> Result<String, CedarError> {
     let slots = slots(field.kind);
     let mut out = format!("{x}.count >= 0 && {x}.count <= {slots}");

@@ -20,8 +20,8 @@ pub struct CedarRequest {
 /// The one request that asks whether the input is admitted at the point.
 ///
 /// # Errors
-/// A list with more elements than a request can hold, or a number beyond Cedar's. Neither is left out or cut
-/// off: an answer to another question would be worse than none.
+/// A list with more elements than a request can hold, or a number beyond Cedar's. Neither is left
+/// out or cut off: an answer to another question would be worse than none.
 pub fn cedar_request(point: Point, facts: &Facts) -> Result<CedarRequest, CedarError> {
     let fields = if point == Point::Secrets { GRANT_FIELDS } else { point.fields() };
     let mut wanted = keys(fields);

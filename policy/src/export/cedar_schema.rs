@@ -19,8 +19,9 @@ pub(super) const fn by_element(kind: Kind) -> bool {
     )
 }
 
-/// How many elements of such a list one request can hold: more words than a command line that people write
-/// has, more devices than a guest has. Every slot repeats the rule, so these are no larger than that.
+/// How many elements of such a list one request can hold: more words than a command line that
+/// people write has, more devices than a guest has. Every slot repeats the rule, so these are no
+/// larger than that.
 #[must_use]
 pub const fn slots(kind: Kind) -> usize {
     match kind {

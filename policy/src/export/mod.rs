@@ -30,8 +30,8 @@ use crate::render;
 pub enum CedarError {
     /// A rule with too many patterns or blocks.
     #[error(
-        "{rule}: its condition in Cedar would be {bytes} bytes long, for every element of the list repeats it; \
-         shorten the rule or export to Rego"
+        "{rule}: its condition in Cedar would be {bytes} bytes long, for every element of the list \
+         repeats it; shorten the rule or export to Rego"
     )]
     TooLong {
         /// The path of the field.

@@ -1,11 +1,12 @@
 //! Rego (version 1): one rule for each field, one conjunction for each point.
 //!
-//! Every rule is written positively and names the fact it needs, so that a missing fact leaves it undefined
-//! and the request denied. Engines differ in the corners of the language (one evaluates `not` inside `every` to
-//! the opposite, and admits what the policy forbids), so that neither is written: for all elements of a list a
-//! rule says that as many elements fulfil it as there are, for none that their number is zero; sets are
-//! intersected. Rego orders values of all types (null and booleans are below every number, texts above), so
-//! whatever is compared is known to have its type.
+//! Every rule is written positively and names the fact it needs, so that a missing fact leaves it
+//! undefined and the request denied. Engines differ in the corners of the language (one evaluates
+//! `not` inside `every` to the opposite, and admits what the policy forbids), so that neither is
+//! written: for all elements of a list a rule says that as many elements fulfil it as there are,
+//! for none that their number is zero; sets are intersected. Rego orders values of all types (null
+//! and booleans are below every number, texts above), so whatever is compared is known to have its
+//! type.
 
 use super::{bit_list, choice_name};
 use crate::document::json::quote;

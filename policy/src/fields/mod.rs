@@ -1,8 +1,8 @@
-//! The table of every field of a policy document. Everything else is generated from it: the loader, the
-//! decision, the canonical form, the exports, the JSON Schema and the field reference.
+//! The table of every field of a policy document. Everything else is generated from it: the loader,
+//! the decision, the canonical form, the exports, the JSON Schema and the field reference.
 //!
-//! A field has a path in the document, belongs to one decision point, constrains one fact of the input and
-//! has a kind that fixes its syntax, its lattice and the syntax of the fact.
+//! A field has a path in the document, belongs to one decision point, constrains one fact of the
+//! input and has a kind that fixes its syntax, its lattice and the syntax of the fact.
 
 mod access;
 mod attestation;

@@ -1,8 +1,9 @@
 //! Names of secrets: the resource paths of the key broker protocol.
 //!
-//! `GET /kbs/v0/resource/<repository>/<type>/<tag>`: exactly three segments, each of letters, digits, `_`, `-` and,
-//! not first, `.`. A name that is anything else (`db/../other/key`, a line feed, a zero byte, an empty
-//! segment) would mean one thing to a pattern and another to the store behind it: it is no name.
+//! `GET /kbs/v0/resource/<repository>/<type>/<tag>`: exactly three segments, each of letters,
+//! digits, `_`, `-` and, not first, `.`. A name that is anything else (`db/../other/key`, a line
+//! feed, a zero byte, an empty segment) would mean one thing to a pattern and another to the store
+//! behind it: it is no name.
 
 use crate::lattice::{Pattern, Patterns};
 
@@ -70,7 +71,8 @@ pub(crate) fn sample_resource(pattern: &Pattern) -> String {
 pub(crate) fn resource_outside(pattern: &Pattern, others: &[Pattern]) -> Option<String> {
     let taken = Patterns::new(others.to_vec());
     let letters = || ('a'..='z').chain('A'..='Z').chain('0'..='9').chain(['_', '-', '.', '/']);
-    // What goes on from the pattern's text, or from that of a pattern inside it, with another character.
+    // What goes on from the pattern's text, or from that of a pattern inside it, with another
+    // character.
     let texts = std::iter::once(pattern.text()).chain(others.iter().map(Pattern::text));
     let longer = texts.flat_map(|text| {
         std::iter::once(text.to_owned()).chain(letters().map(move |c| format!("{text}{c}")))

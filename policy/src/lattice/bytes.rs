@@ -42,7 +42,7 @@ impl Bytes {
         let mut out = Self { len: u8::try_from(digits.len() / 2).ok()?, data: [0; 64] };
         for (byte, pair) in out.data.iter_mut().zip(digits.chunks_exact(2)) {
             if let [high, low] = pair {
-                *byte = nibble(*high)? << 4 | nibble(*low)?;
+                *byte = hex_digit(*high)? << 4 | hex_digit(*low)?;
             }
         }
         Some(out)
@@ -80,7 +80,9 @@ impl std::fmt::Debug for Bytes {
     }
 }
 
-fn nibble(digit: u8) -> Option<u8> {
+/// The value of a hexadecimal digit: the one decoder that all of this project's are made of.
+#[must_use]
+pub const fn hex_digit(digit: u8) -> Option<u8> {
     match digit {
         b'0'..=b'9' => Some(digit - b'0'),
         b'a'..=b'f' => Some(digit - b'a' + 10),

@@ -1,10 +1,10 @@
 //! Sets of network end points: address ranges, ports, protocol.
 //!
-//! For each address family and protocol the set is a sorted list of disjoint port ranges, each with sorted
-//! disjoint address ranges; neighbours with equal addresses are joined. So equal sets are equal
-//! values, whatever blocks they were written as. IPv4-mapped IPv6 addresses count as IPv4.
+//! For each address family and protocol the set is a sorted list of disjoint port ranges, each with
+//! sorted disjoint address ranges; neighbours with equal addresses are joined. So equal sets are
+//! equal values, whatever blocks they were written as. IPv4-mapped IPv6 addresses count as IPv4.
 
-use super::Lattice;
+use super::{Lattice, egress_cover};
 use std::net::IpAddr;
 
 /// Transport protocol of an end point.
@@ -131,17 +131,16 @@ impl EgressSet {
         segment.addresses.get(at).is_some_and(|r| r.0 <= address)
     }
 
-    /// Disjoint blocks whose union is the set, in canonical order.
+    /// Blocks whose union is the set, in canonical order: few, and perhaps overlapping.
     pub fn blocks(&self) -> impl Iterator<Item = EgressBlock> + '_ {
         let kinds = [false, true].into_iter().flat_map(|v6| Protocol::ALL.map(|(_, p)| (v6, p)));
         kinds.zip(&self.planes).flat_map(|((v6, protocol), segments)| {
-            segments.iter().flat_map(move |s| {
-                s.addresses.iter().map(move |(first, last)| EgressBlock {
-                    first: address(v6, *first),
-                    last: address(v6, *last),
-                    ports: s.ports,
-                    protocol,
-                })
+            let of_ports: Vec<_> = segments.iter().map(|s| (s.ports, &*s.addresses)).collect();
+            egress_cover::cover(&of_ports).into_iter().map(move |block| EgressBlock {
+                first: address(v6, block.addresses.0),
+                last: address(v6, block.addresses.1),
+                ports: block.ports,
+                protocol,
             })
         })
     }
@@ -149,10 +148,11 @@ impl EgressSet {
     /// An admitted end point.
     #[must_use]
     pub fn sample(&self) -> Option<Endpoint> {
-        self.blocks().next().map(|b| Endpoint {
-            address: b.first,
-            port: b.ports.0,
-            protocol: b.protocol,
+        let kinds = [false, true].into_iter().flat_map(|v6| Protocol::ALL.map(|(_, p)| (v6, p)));
+        kinds.zip(&self.planes).find_map(|((v6, protocol), segments)| {
+            let first = segments.first()?;
+            let address = address(v6, first.addresses.first()?.0);
+            Some(Endpoint { address, port: first.ports.0, protocol })
         })
     }
 
@@ -168,8 +168,8 @@ impl EgressSet {
         self.combine(other, |a, b| a && !b)
     }
 
-    /// How many addresses of a family can be reached over the port and protocol by which most can, and one end
-    /// point of them; `None` when none can.
+    /// How many addresses of a family can be reached over the port and protocol by which most can,
+    /// and one end point of them; `None` when none can.
     #[must_use]
     pub fn widest(&self, v6: bool) -> Option<(u128, Endpoint)> {
         let of_family = Protocol::ALL

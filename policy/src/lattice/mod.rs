@@ -1,15 +1,16 @@
 //! The types a policy field can have. Each is a lattice ordered from strict to loose.
 //!
-//! A value stands for the set of facts it admits. `a.le(b)` holds exactly when everything that `a` admits
-//! `b` admits too; `meet` admits exactly what both admit; `join` is the least value of the type above
-//! both; `is_empty` holds exactly when nothing is admitted. Values are kept in one canonical form, so
-//! `==` is equality of the admitted sets. These laws are property-tested for every type in `laws.rs`,
-//! and they are why comparison, merging and explanation need no solver.
+//! A value stands for the set of facts it admits. `a.le(b)` holds exactly when everything that `a`
+//! admits `b` admits too; `meet` admits exactly what both admit; `join` is the least value of the
+//! type above both; `is_empty` holds exactly when nothing is admitted. Values are kept in one
+//! canonical form, so `==` is equality of the admitted sets. These laws are property-tested for
+//! every type in `laws.rs`, and they are why comparison, merging and explanation need no solver.
 
 mod bits;
 mod bytes;
 mod choice;
 mod egress;
+mod egress_cover;
 #[cfg(test)]
 mod laws;
 mod limit;
@@ -20,7 +21,7 @@ mod tcb;
 
 pub use bits::Bits;
 pub(crate) use bytes::write_hex;
-pub use bytes::{ByteSet, Bytes, hex};
+pub use bytes::{ByteSet, Bytes, hex, hex_digit};
 pub use choice::Choice;
 pub use egress::{EgressBlock, EgressSet, Endpoint, Protocol};
 pub use limit::{Limit, Usage};

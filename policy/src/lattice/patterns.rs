@@ -1,7 +1,7 @@
 //! Sets of texts given by anchored globs: a literal, or a literal followed by one final `*`.
 //!
-//! Nothing more general is offered: with these, intersection and inclusion are exact and a look-up is one
-//! binary search. A set is kept as a sorted list in which no pattern covers another.
+//! Nothing more general is offered: with these, intersection and inclusion are exact and a look-up
+//! is one binary search. A set is kept as a sorted list in which no pattern covers another.
 
 use super::Lattice;
 
@@ -21,7 +21,8 @@ fn head(text: &str) -> u64 {
     bytes.iter().rev().fold(0, |head, byte| head << 8 | u64::from(*byte))
 }
 
-/// Up to so many patterns are tried one by one: their heads tell most of them off without a look at the text.
+/// Up to so many patterns are tried one by one: their heads tell most of them off without a look at
+/// the text.
 const FEW: usize = 16;
 
 /// One anchored glob.
@@ -129,8 +130,9 @@ impl Patterns {
         &self.0
     }
 
-    /// The only pattern that can match `text`: the last that does not sort after it. If a pattern `p` that
-    /// is a prefix of `text` sorted before it, everything between would begin with `p` and be covered.
+    /// The only pattern that can match `text`: the last that does not sort after it. If a pattern
+    /// `p` that is a prefix of `text` sorted before it, everything between would begin with `p` and
+    /// be covered.
     fn candidate(&self, text: &str) -> Option<&Pattern> {
         let after = self.0.partition_point(|p| *p.text <= *text);
         self.0.get(after.checked_sub(1)?)
@@ -158,6 +160,17 @@ impl Patterns {
         self.candidate(&pattern.text).is_some_and(|p| p.covers(pattern))
     }
 
+    /// Whether some text of `pattern` is admitted.
+    #[must_use]
+    pub fn meets(&self, pattern: &Pattern) -> bool {
+        if self.covers(pattern) {
+            return true;
+        }
+        // Else only a pattern below it can share a text with it, and those follow it in the order.
+        let from = self.0.partition_point(|p| *p.text < *pattern.text);
+        pattern.prefix && self.0.get(from).is_some_and(|p| p.text.starts_with(&*pattern.text))
+    }
+
     /// Some admitted text, not empty where there is a choice.
     #[must_use]
     pub fn sample(&self) -> Option<String> {
@@ -171,8 +184,8 @@ impl Patterns {
         if !uncovered.prefix {
             return Some(uncovered.sample());
         }
-        // Finitely many patterns cannot cover a prefix unless one covers all of it, so some extension
-        // by one character from a long enough alphabet is free.
+        // Finitely many patterns cannot cover a prefix unless one covers all of it, so some
+        // extension by one character from a long enough alphabet is free.
         let mut tries = std::iter::once(uncovered.sample()).chain(
             ('!'..)
                 .take(other.0.len().saturating_add(200))
@@ -255,7 +268,8 @@ impl Lattice for Forbidden {
 mod tests {
     use super::{FEW, Pattern, Patterns};
 
-    /// Every text of up to `most` of two letters, one of which is zero: what a head is filled up with.
+    /// Every text of up to `most` of two letters, one of which is zero: what a head is filled up
+    /// with.
     fn texts(most: usize) -> Vec<String> {
         let mut all = vec![String::new()];
         let mut last = all.clone();

@@ -1,5 +1,5 @@
-//! Random policies and inputs over small domains, so that both verdicts and all relations occur often.
-//! Every kind of field has a generator here, so a new kind does not compile without one.
+//! Random policies and inputs over small domains, so that both verdicts and all relations occur
+//! often. Every kind of field has a generator here, so a new kind does not compile without one.
 #![allow(
     dead_code,
     missing_debug_implementations,

@@ -307,6 +307,7 @@ impl Model {
             KVM_CREATE_VM => Ok(self.new_file(File::Vm, 4096)),
             KVM_CHECK_EXTENSION => match argument as u64 {
                 4 => Ok(1),      // KVM_CAP_SET_TSS_ADDR
+                212 => Ok(1),    // KVM_CAP_PMU_CAPABILITY: KVM_PMU_CAP_DISABLE
                 235 => Ok(0x11), // KVM_CAP_VM_TYPES: plain and SNP
                 _ => Ok(0),
             },

@@ -1,4 +1,5 @@
-//! How long decisions take here and in the two other engines, on the same rules and input in one run.
+//! How long decisions take here and in the two other engines, on the same rules and input in one
+//! run.
 //!
 //! Absolute numbers depend on the machine; the ratios are what is promised.
 
@@ -8,8 +9,8 @@ use std::fmt::Write as _;
 use std::hint::black_box;
 use std::time::Instant;
 
-/// Best of many short runs, in nanoseconds for each call: short, so that on a busy machine one of them has the processor to
-/// itself.
+/// Best of many short runs, in nanoseconds for each call: short, so that on a busy machine one of
+/// them has the processor to itself.
 fn time(calls: u32, mut body: impl FnMut()) -> f64 {
     let mut best = f64::MAX;
     for _ in 0..200 {

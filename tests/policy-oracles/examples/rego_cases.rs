@@ -1,6 +1,6 @@
-//! Prints random policies as Rego with inputs and this engine's verdicts, one JSON object a line, for engines
-//! that are no Rust: `rego_cases SEED POLICIES`. A policy's line is `{"rego": TEXT}`; the lines after it are
-//! `{"point": NAME, "input": INPUT, "allow": BOOL}`.
+//! Prints random policies as Rego with inputs and this engine's verdicts, one JSON object a line,
+//! for engines that are no Rust: `rego_cases SEED POLICIES`. A policy's line is `{"rego": TEXT}`;
+//! the lines after it are `{"point": NAME, "input": INPUT, "allow": BOOL}`.
 
 #[path = "../../../policy/tests/random/mod.rs"]
 mod random;

@@ -45,8 +45,8 @@ pub struct Cedar {
 }
 
 impl Cedar {
-    /// Loads the export with its schema. Panics when Cedar refuses either, or strict validation finds
-    /// an error.
+    /// Loads the export with its schema. Panics when Cedar refuses either, or strict validation
+    /// finds an error.
     #[must_use]
     pub fn new(policy: &Policy) -> Self {
         let (schema, _) = Schema::from_cedarschema_str(&export::cedar_schema()).unwrap();

@@ -95,7 +95,8 @@ fn one_request_to_cedar_is_the_whole_question() {
     }
 }
 
-/// What a caller makes without this engine's help: elements beyond the count, or a count without them.
+/// What a caller makes without this engine's help: elements beyond the count, or a count without
+/// them.
 #[test]
 fn a_cedar_list_whose_count_does_not_fit_is_denied() {
     let text = include_str!("../../../policy/examples/production.toml");

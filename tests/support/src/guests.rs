@@ -92,7 +92,7 @@ pub fn run(plan: &LaunchPlan) -> Option<Ran> {
         std::thread::sleep(std::time::Duration::from_millis(1));
     };
     let mut output = vec![0; 1 << 20];
-    let (len, _) = ready.ends.console.take(&mut output);
+    let len = ready.ends.console.take(&mut output);
     let output = String::from_utf8_lossy(&output[..len]).into_owned();
     let marks = marks.0.lock().unwrap().clone();
     Some(Ran { stop, output, marks })

@@ -26,8 +26,8 @@ pub(super) const IMAGE: super::launch::Image = super::launch::Image {
     guest_svn: Key::ReportGuestSvn,
 };
 
-/// A machine that nobody listed; under a chip's own key (VCEK) also one that hides its identifier, which a
-/// VLEK's report has to do.
+/// A machine that nobody listed; under a chip's own key (VCEK) also one that hides its identifier,
+/// which a VLEK's report has to do.
 fn chip(ask: &Ask<'_>) -> Option<Witness> {
     ask.own(strangers::chip()).or_else(|| {
         ask.all(&[(Key::ReportChip, strangers::zeros(64)), (Key::ReportSigner, Bad::index(0))])

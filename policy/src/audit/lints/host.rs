@@ -19,7 +19,8 @@ fn off(ask: &Ask<'_>) -> Option<Witness> {
     ask.own(Bad::index(0))
 }
 
-/// What the host section refuses and the attestation section admits: a host that lies gets its guest.
+/// What the host section refuses and the attestation section admits: a host that lies gets its
+/// guest.
 fn only_host_says(ask: &Ask<'_>, theirs: Key, bad: Bad) -> Option<Witness> {
     if ask.own(bad.clone()).is_some() {
         return None;
@@ -100,7 +101,8 @@ pub(super) const LINTS: &[Lint] = &[
         Warning,
         "host.generations",
         |ask| {
-            // Any generation, of which the last index stands for those that this version does not know.
+            // Any generation, of which the last index stands for those that this version does not
+            // know.
             only_host_says(ask, Key::ReportGeneration, Bad::index(crate::lattice::Choice::UNKNOWN))
         },
         SAYS,

@@ -16,7 +16,8 @@ const CONNECTIONS: u64 = 10_000;
 const PAGES: u64 = 16 << 20;
 /// The security processor serves about a hundred in a second, of all guests together.
 const REQUESTS: u64 = 1000;
-/// A 64th of the IPv4 Internet, and a 16,777,216th of that of IPv6, which is 256 times what a provider has.
+/// A 64th of the IPv4 Internet, and a 16,777,216th of that of IPv6, which is 256 times what a
+/// provider has.
 const MANY: [u128; 2] = [1 << 26, 1 << 104];
 
 /// Every address that is not private, loopback or link-local.

@@ -21,7 +21,8 @@ const MEMORY_MIB: u64 = 16 << 20;
 const DISK_MIB: u64 = 256 << 20;
 /// A queue costs two event descriptors; a process has 1024 descriptors unless somebody raised that.
 const QUEUES: u64 = 1024;
-/// One below the kernel's least `pid_max`: a guest that may have as many takes every process number there is.
+/// One below the kernel's least `pid_max`: a guest that may have as many takes every process number
+/// there is.
 const PIDS: u64 = 32_767;
 /// More than any guest of ours has room for on its bus.
 const DEVICES: u64 = 64;

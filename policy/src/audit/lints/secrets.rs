@@ -16,8 +16,8 @@ const TEN_YEARS: u64 = 3653 * DAY;
 /// 2026-01-01: before it there was no engine that could have released anything.
 const FIRST_RELEASE: u64 = 1_767_225_600;
 
-/// Software that nobody listed or signed, in the grant and in the attestation section: what either pins is pinned.
-/// A grant to whatever one signer has approved is how secrets survive an update.
+/// Software that nobody listed or signed, in the grant and in the attestation section: what either
+/// pins is pinned. A grant to whatever one signer has approved is how secrets survive an update.
 fn any_software(ask: &Ask<'_>) -> Option<Witness> {
     let unlisted = [
         (Key::ReportMeasurement, strangers::digest(48)),
@@ -30,7 +30,8 @@ fn any_software(ask: &Ask<'_>) -> Option<Witness> {
     ask.all(&unlisted)
 }
 
-/// A moment more than ten years after the window opens. Without a clock "for ever" can only be so long.
+/// A moment more than ten years after the window opens. Without a clock "for ever" can only be so
+/// long.
 fn for_ever(ask: &Ask<'_>) -> Option<Witness> {
     let Some(Rule::Range(window)) = ask.rule("secrets.*.window") else { return None };
     let late = window.min().max(FIRST_RELEASE).saturating_add(TEN_YEARS);

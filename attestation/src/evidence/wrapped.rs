@@ -1,0 +1,69 @@
+//! What other programs put around evidence in JSON: the key broker's protocol, and requests to the
+//! attestation service of Confidential Containers.
+//!
+//! `{"verification_requests": [{"tee": "snp", "evidence": "<base64 of JSON>", …}], …}`, one of
+//! those by itself as earlier releases took it, `{"tee-evidence": {"primary_evidence": …}}`. What a
+//! wrapper says beside the evidence (nonces, runtime data, policies) is its sender's word and is
+//! not read. Source: confidential-containers/trustee, `attestation-service/docs`, `protos`; the KBS
+//! protocol.
+
+use super::{EvidenceError, json_error};
+use serde_json::Value;
+
+/// Wrappers inside wrappers.
+const MAX_DEPTH: usize = 8;
+/// Keys that hold what is wrapped.
+const KEYS: [&str; 4] = ["verification_requests", "tee-evidence", "primary_evidence", "evidence"];
+
+/// What was wrapped.
+pub(super) enum Inside {
+    Json(Value),
+    /// Bytes in base64 that are not JSON: another form of evidence.
+    Bytes(Vec<u8>),
+}
+
+/// Takes every wrapper off.
+pub(super) fn unwrap(mut value: Value) -> Result<Inside, EvidenceError> {
+    for _ in 0..MAX_DEPTH {
+        value = match value {
+            Value::String(text) if text.trim_start().starts_with('{') => {
+                serde_json::from_str(&text).map_err(json_error)?
+            }
+            Value::String(text) => {
+                let Some(bytes) = crate::base64::decode(&text) else {
+                    return Err(EvidenceError::Json("evidence in it is not base64".to_owned()));
+                };
+                match serde_json::from_slice(&bytes) {
+                    Ok(inside @ (Value::Object(_) | Value::String(_))) => inside,
+                    _ => return Ok(Inside::Bytes(bytes)),
+                }
+            }
+            Value::Array(mut requests) => match (requests.pop(), requests.is_empty()) {
+                (Some(one), true) => one,
+                _ => {
+                    let why = "evidence of several parts; give the one to verify".to_owned();
+                    return Err(EvidenceError::Json(why));
+                }
+            },
+            Value::Object(mut object) => {
+                let Some(key) = KEYS.into_iter().find(|key| object.contains_key(*key)) else {
+                    return Ok(Inside::Json(Value::Object(object)));
+                };
+                snp(object.get("tee"))?;
+                object.remove(key).unwrap_or_default()
+            }
+            other => return Ok(Inside::Json(other)),
+        };
+    }
+    Err(EvidenceError::Json("more than 8 wrappers around evidence".to_owned()))
+}
+
+/// A request names its kind of evidence.
+fn snp(tee: Option<&Value>) -> Result<(), EvidenceError> {
+    match tee.map(Value::as_str) {
+        None | Some(Some("snp" | "azsnpvtpm" | "az-snp-vtpm")) => Ok(()),
+        Some(_) => {
+            Err(EvidenceError::Json("`tee` says evidence of another kind than SNP".to_owned()))
+        }
+    }
+}

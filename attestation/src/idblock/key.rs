@@ -1,0 +1,143 @@
+//! The keys of a guest owner, in the forms in which people hold them.
+
+use super::{CURVE_P384, IdError, PUBLIC_KEY_SIZE, put, reversed};
+use crate::digest::{Digest384, sha384};
+use ring::rand::SystemRandom;
+use ring::signature::{ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair, KeyPair};
+
+/// A P-384 key that signs ID blocks or ID keys.
+pub struct OwnerKey {
+    pair: EcdsaKeyPair,
+}
+
+impl std::fmt::Debug for OwnerKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("OwnerKey(P-384)")
+    }
+}
+
+impl OwnerKey {
+    /// Reads a key as people hold it: PKCS#8 or SEC1, PEM or DER.
+    ///
+    /// # Errors
+    /// [`IdError::PrivateKey`], or [`IdError::KeyForm`] with the command that converts it.
+    pub fn from_file(bytes: &[u8]) -> Result<Self, IdError> {
+        if bytes.first() == Some(&0x30) {
+            return Self::from_pkcs8(bytes).or_else(|_| Self::from_sec1(bytes));
+        }
+        let text = std::str::from_utf8(bytes).map_err(|_| IdError::PrivateKey)?;
+        let mut rest = text;
+        while let Some((_, after)) = rest.split_once("-----BEGIN ") {
+            let (label, after) = after.split_once("-----").ok_or(IdError::PrivateKey)?;
+            let (body, after) = after.split_once("-----END ").ok_or(IdError::PrivateKey)?;
+            rest = after;
+            if label == "ENCRYPTED PRIVATE KEY" || body.contains("ENCRYPTED") {
+                return Err(IdError::KeyForm(
+                    "encrypted; decrypt it with `openssl pkey -out FILE`",
+                ));
+            }
+            let der = || crate::base64::decode(body).ok_or(IdError::PrivateKey);
+            match label {
+                "PRIVATE KEY" => return Self::from_pkcs8(&der()?),
+                "EC PRIVATE KEY" => return Self::from_sec1(&der()?),
+                "PUBLIC KEY" => {
+                    return Err(IdError::KeyForm("a public key; signing needs the private one"));
+                }
+                "OPENSSH PRIVATE KEY" => {
+                    let how = "a key of OpenSSH; convert it with `ssh-keygen -p -m PKCS8`";
+                    return Err(IdError::KeyForm(how));
+                }
+                // `openssl ecparam -genkey` puts the curve before the key.
+                _ => {}
+            }
+        }
+        Err(IdError::PrivateKey)
+    }
+
+    /// Reads a key from SEC1 DER. Source: RFC 5915.
+    fn from_sec1(der: &[u8]) -> Result<Self, IdError> {
+        use der::asn1::{BitStringRef, OctetStringRef};
+        use der::{Decode, Reader, SliceReader};
+        const VERSION: &[u8] = &[2, 1, 1];
+        /// Without the curve it can only be guessed by the length, which other curves have as well.
+        const P384: &[u8] = b"\xa0\x07\x06\x05\x2b\x81\x04\x00\x22";
+        let parse = || -> der::Result<Option<(&[u8], &[u8])>> {
+            let mut reader = SliceReader::new(der)?;
+            let parts = reader.sequence(|inner| {
+                let version = inner.tlv_bytes()?;
+                let private = inner.decode::<OctetStringRef<'_>>()?.as_bytes();
+                let curve = inner.tlv_bytes()?;
+                if inner.is_finished() {
+                    return Ok(None);
+                }
+                // [1] EXPLICIT: the public key, in a header of two bytes.
+                let tagged = inner.tlv_bytes()?;
+                let public = tagged.strip_prefix(&[0xa1, 100]).unwrap_or_default();
+                let public = BitStringRef::from_der(public)?.as_bytes().unwrap_or_default();
+                let fits = version == VERSION && curve == P384;
+                Ok(fits.then_some((private, public)))
+            })?;
+            reader.finish(parts)
+        };
+        let (private, public) = parse().ok().flatten().ok_or(IdError::PrivateKey)?;
+        let algorithm = &ECDSA_P384_SHA384_FIXED_SIGNING;
+        EcdsaKeyPair::from_private_key_and_public_key(
+            algorithm,
+            private,
+            public,
+            &SystemRandom::new(),
+        )
+        .map(|pair| Self { pair })
+        .map_err(|_| IdError::PrivateKey)
+    }
+
+    /// Makes a new key, which is forgotten with this value: for tests and models. Real keys come
+    /// from PEM.
+    ///
+    /// # Errors [`IdError::PrivateKey`] when the system gives no random numbers.
+    pub fn generate() -> Result<Self, IdError> {
+        EcdsaKeyPair::generate_pkcs8(&ECDSA_P384_SHA384_FIXED_SIGNING, &SystemRandom::new())
+            .map_err(|_| IdError::PrivateKey)
+            .and_then(|der| Self::from_pkcs8(der.as_ref()))
+    }
+
+    /// Reads a key from PKCS#8 DER.
+    ///
+    /// # Errors
+    /// [`IdError::PrivateKey`].
+    pub fn from_pkcs8(der: &[u8]) -> Result<Self, IdError> {
+        EcdsaKeyPair::from_pkcs8(&ECDSA_P384_SHA384_FIXED_SIGNING, der, &SystemRandom::new())
+            .map(|pair| Self { pair })
+            .map_err(|_| IdError::PrivateKey)
+    }
+
+    /// The public key as the firmware takes it: curve, x and y little-endian in 72 bytes each.
+    #[must_use]
+    pub fn public_key(&self) -> [u8; PUBLIC_KEY_SIZE] {
+        let mut out = [0; PUBLIC_KEY_SIZE];
+        put(&mut out, 0, &CURVE_P384.to_le_bytes());
+        let point = self.pair.public_key().as_ref();
+        let coordinates = point.get(1..).unwrap_or_default();
+        let (x, y) = coordinates.split_at_checked(48).unwrap_or_default();
+        put(&mut out, 4, &reversed(x));
+        put(&mut out, 76, &reversed(y));
+        out
+    }
+
+    /// The digest of the public key, as reports carry it.
+    #[must_use]
+    pub fn digest(&self) -> Digest384 {
+        sha384(&self.public_key())
+    }
+
+    /// A signature structure of 512 bytes: r and s little-endian in 72 bytes each.
+    pub(super) fn sign(&self, message: &[u8]) -> Result<[u8; 512], IdError> {
+        let signature =
+            self.pair.sign(&SystemRandom::new(), message).map_err(|_| IdError::PrivateKey)?;
+        let (r, s) = signature.as_ref().split_at_checked(48).unwrap_or_default();
+        let mut out = [0; 512];
+        put(&mut out, 0, &reversed(r));
+        put(&mut out, 72, &reversed(s));
+        Ok(out)
+    }
+}

@@ -1,0 +1,89 @@
+//! Where the guest's output goes: what it is, and one write to it.
+
+use super::file::BoundedFile;
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+use rustix::termios::isatty;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+/// Where bytes go.
+#[derive(Debug)]
+pub(crate) enum Output {
+    /// Standard output: a terminal, a pipe, a file of the user's shell.
+    Standard(OwnedFd),
+    /// The side of a pseudo-terminal that this program has.
+    Pty(OwnedFd),
+    /// A file of a bounded size.
+    File(BoundedFile),
+}
+
+/// What became of a write.
+#[derive(Debug)]
+pub(crate) enum Written {
+    Bytes(usize),
+    NotNow,
+    ReaderGone,
+    Failed(io::Error),
+}
+
+impl Output {
+    /// Standard output. A terminal can poll as writable and make a writer wait all the same (its
+    /// driver has room for a few bytes only), and a terminal whose other end hangs would then hold this
+    /// program, signals and all. So it is opened anew, not to wait; setting that on the descriptor that
+    /// is there would set it for the user's shell, too.
+    pub(crate) fn standard() -> io::Result<Self> {
+        let fd = rustix::stdio::stdout().try_clone_to_owned()?;
+        if isatty(&fd) {
+            let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+            if let Ok(anew) = rustix::fs::open("/proc/self/fd/1", flags, Mode::empty()) {
+                return Ok(Self::Standard(anew));
+            }
+        }
+        Ok(Self::Standard(fd))
+    }
+
+    pub(crate) fn is_terminal(&self) -> bool {
+        matches!(self, Self::Standard(fd) if isatty(fd))
+    }
+
+    /// Writes what goes now.
+    pub(crate) fn write(&mut self, bytes: &[u8]) -> Written {
+        let written = match self {
+            Self::Standard(fd) | Self::Pty(fd) => rustix::io::write(fd, bytes),
+            Self::File(file) => file.write(bytes),
+        };
+        match written {
+            // No file system says so of a write of at least one byte, but it would be no progress.
+            Ok(0) => Written::Failed(io::ErrorKind::WriteZero.into()),
+            Ok(len) => Written::Bytes(len),
+            Err(Errno::AGAIN | Errno::INTR) => Written::NotNow,
+            Err(Errno::PIPE | Errno::CONNRESET) => Written::ReaderGone,
+            // What a terminal says when it was hung up.
+            Err(Errno::IO) if self.is_terminal_like() => Written::ReaderGone,
+            Err(e) => Written::Failed(e.into()),
+        }
+    }
+
+    const fn is_terminal_like(&self) -> bool {
+        matches!(self, Self::Standard(_) | Self::Pty(_))
+    }
+
+    /// What messages call it.
+    pub(crate) fn name(&self) -> String {
+        match self {
+            Self::Standard(_) => "standard output".into(),
+            Self::Pty(_) => "the pseudo-terminal".into(),
+            Self::File(file) => file.path().display().to_string(),
+        }
+    }
+}
+
+impl AsFd for Output {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Standard(fd) | Self::Pty(fd) => fd.as_fd(),
+            Self::File(file) => file.as_fd(),
+        }
+    }
+}

@@ -1,0 +1,74 @@
+//! Taking and holding a name, and answering who asks.
+
+use super::NameError;
+use super::answer::MAX_ANSWER;
+use super::seek::{self, Holder};
+use casemate_sandbox::peer;
+use rustix::io::Errno;
+use rustix::net::{SendFlags, SocketFlags, accept_with, send};
+use rustix::process::geteuid;
+use rustix::rand::{GetRandomFlags, getrandom};
+use std::fmt::Write as _;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+/// A held name.
+#[derive(Debug)]
+pub struct Name {
+    socket: OwnedFd,
+    user: u32,
+}
+
+impl Name {
+    /// Takes the name.
+    ///
+    /// # Errors
+    /// [`NameError`].
+    pub fn take(name: &str) -> Result<Self, NameError> {
+        let wrong = |e: std::io::Error| NameError::System { name: name.into(), source: e };
+        let wrong_call = |e: Errno| wrong(e.into());
+        let address = seek::address(name, &random_word().map_err(wrong_call)?);
+        // First held, then looked: of two who take it at the same time at least one sees the other.
+        let socket = seek::bind(&address).map_err(wrong_call)?;
+        for other in seek::addresses(name).map_err(wrong)? {
+            if other == address {
+                continue;
+            }
+            match seek::reach(&other).map_err(wrong_call)? {
+                Holder::Ours(..) => return Err(NameError::InUse(name.into())),
+                Holder::Mute => return Err(NameError::Mute(name.into())),
+                Holder::Foreign | Holder::Gone => {}
+            }
+        }
+        Ok(Self { socket, user: geteuid().as_raw() })
+    }
+
+    /// Answers one waiting asker with `state`, if it is of this user, or root. Bounded work, and an asker
+    /// who does not read loses.
+    pub fn answer(&self, state: &str) {
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let Ok(asker) = accept_with(&self.socket, flags) else { return };
+        if peer(&asker).is_ok_and(|peer| peer.uid == self.user || peer.uid == 0) {
+            let bytes = state.as_bytes().get(..state.len().min(MAX_ANSWER)).unwrap_or(&[]);
+            let _ = send(&asker, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
+        }
+    }
+}
+
+impl AsFd for Name {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+fn random_word() -> Result<String, Errno> {
+    let mut bytes = [0; 8];
+    let len = getrandom(&mut bytes[..], GetRandomFlags::empty())?;
+    // The kernel gives so few bytes whole or not at all (getrandom(2)).
+    if len != bytes.len() {
+        return Err(Errno::AGAIN);
+    }
+    Ok(bytes.iter().fold(String::new(), |mut word, byte| {
+        let _ = write!(word, "{byte:02x}");
+        word
+    }))
+}

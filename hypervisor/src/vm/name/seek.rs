@@ -1,0 +1,115 @@
+//! Finding and reaching who holds a name.
+
+use casemate_sandbox::peer;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use rustix::net::{
+    AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, listen, socket_with,
+};
+use std::fs::File;
+use std::io::Read;
+use std::os::fd::OwnedFd;
+use std::time::{Duration, Instant};
+
+/// How much of the kernel's list of sockets is read: some 80 bytes for each.
+const MAX_LIST: u64 = 16 << 20;
+/// Holders of one name that are looked at. One of them is right; more are somebody's attempts.
+const MAX_HOLDERS: usize = 64;
+/// How long a holder may take for anything.
+pub(super) const PATIENCE: Duration = Duration::from_secs(2);
+
+/// The address of a holder: of this user and name, chosen by a random word.
+pub(super) fn address(name: &str, word: &str) -> String {
+    format!("{}{word}", prefix(name))
+}
+
+fn prefix(name: &str) -> String {
+    let uid = rustix::process::geteuid().as_raw();
+    format!("casemate/{uid}/{name}/")
+}
+
+pub(super) fn unix_socket() -> Result<OwnedFd, Errno> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)
+}
+
+/// A socket that listens at an address.
+pub(super) fn bind(address: &str) -> Result<OwnedFd, Errno> {
+    let socket = unix_socket()?;
+    rustix::net::bind(&socket, &SocketAddrUnix::new_abstract_name(address.as_bytes())?)?;
+    listen(&socket, 16)?;
+    Ok(socket)
+}
+
+/// The addresses at which somebody may hold the name. A name cannot contain the `/` that ends it, so
+/// no other name has this prefix.
+pub(super) fn addresses(name: &str) -> std::io::Result<Vec<String>> {
+    let mut list = Vec::new();
+    File::open("/proc/self/net/unix")?.take(MAX_LIST).read_to_end(&mut list)?;
+    // The kernel shows the zero byte in front of an abstract name as `@`, and all other bytes as they are.
+    let prefix = prefix(name);
+    let found = list.split(|byte| *byte == b'\n').filter_map(|line| {
+        let text = std::str::from_utf8(line).ok()?;
+        let at = text.find(&format!("@{prefix}"))?;
+        text.get(at + 1..).map(str::to_owned)
+    });
+    let mut all: Vec<String> = found.take(MAX_HOLDERS).collect();
+    // A socket that waits to be accepted has its listener's address, too.
+    all.sort_unstable();
+    all.dedup();
+    Ok(all)
+}
+
+/// Who is at an address.
+#[derive(Debug)]
+pub(super) enum Holder {
+    /// A process of this user, and the connection to it; its number, where it has one here.
+    Ours(OwnedFd, Option<u32>),
+    /// A process of another user: not believed.
+    Foreign,
+    /// It does not take connections.
+    Mute,
+    /// Nobody any more.
+    Gone,
+}
+
+/// Connects to an address; who listens there, as the kernel says.
+pub(super) fn reach(address: &str) -> Result<Holder, Errno> {
+    let to = SocketAddrUnix::new_abstract_name(address.as_bytes())?;
+    let until = Instant::now() + PATIENCE;
+    let socket = unix_socket()?;
+    loop {
+        match connect(&socket, &to) {
+            Ok(()) => break,
+            Err(Errno::INTR) => {}
+            // Its queue is full, perhaps because of others who ask.
+            Err(Errno::AGAIN) if Instant::now() < until => {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            Err(Errno::AGAIN) => return Ok(Holder::Mute),
+            Err(Errno::CONNREFUSED) => return Ok(Holder::Gone),
+            // A socket of another type is none of ours.
+            Err(Errno::PROTOTYPE) => return Ok(Holder::Foreign),
+            Err(e) => return Err(e),
+        }
+    }
+    let Ok(peer) = peer(&socket) else { return Ok(Holder::Gone) };
+    if peer.uid != rustix::process::geteuid().as_raw() {
+        return Ok(Holder::Foreign);
+    }
+    Ok(Holder::Ours(socket, peer.pid))
+}
+
+/// Waits until a connection has something, or is closed; false when it does not come to that.
+pub(super) fn readable(socket: &OwnedFd) -> bool {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        let left = until.saturating_duration_since(Instant::now());
+        let left = Timespec::try_from(left).unwrap_or_default();
+        match poll(&mut [PollFd::new(socket, PollFlags::IN)], Some(&left)) {
+            Err(Errno::INTR) => {}
+            Ok(0) | Err(_) => return false,
+            Ok(_) => return true,
+        }
+    }
+}

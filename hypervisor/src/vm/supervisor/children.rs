@@ -1,0 +1,171 @@
+//! The processes of a VM, each of a named kind: what they say, how they end.
+
+use super::{End, ProcessKind};
+use crate::vm::protocol::{BadMessage, FromVmm, MESSAGE_SIZE, ToVmm};
+use casemate_sandbox::{Child, Exit, Report, SandboxError};
+use rustix::event::PollFlags;
+use rustix::net::{RecvFlags, SendFlags, recv, send};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+/// How long a process that says it is confined may take to prove it by its report, which it has sent
+/// before: the wait is for a process that lies.
+const REPORT: Duration = Duration::from_secs(5);
+
+/// One process.
+#[derive(Debug)]
+pub struct Member {
+    kind: ProcessKind,
+    process: Child,
+    control: OwnedFd,
+    confined: bool,
+}
+
+/// What a child said, in the words of its kind.
+#[derive(Debug)]
+pub(super) enum Said {
+    Vmm(FromVmm),
+    /// Nothing any more: its end of the socket is closed.
+    Closed,
+}
+
+/// How long a process that closed its control socket may take to end: the kernel closes descriptors
+/// before it tells of the end of a process.
+const END: Duration = Duration::from_secs(1);
+
+/// What was seen of one child in a round of polling.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Stirred {
+    pub(super) control: bool,
+    pub(super) died: bool,
+}
+
+/// Descriptors that are polled per child.
+pub(super) const POLLED: usize = 2;
+
+impl Member {
+    /// A child of a kind; `control` carries messages with it.
+    #[must_use]
+    pub const fn new(kind: ProcessKind, process: Child, control: OwnedFd) -> Self {
+        Self { kind, process, control, confined: false }
+    }
+
+    pub(super) const fn kind(&self) -> ProcessKind {
+        self.kind
+    }
+
+    pub(super) fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+
+    pub(super) const fn control(&self) -> &OwnedFd {
+        &self.control
+    }
+
+    pub(super) const fn process(&self) -> &Child {
+        &self.process
+    }
+
+    pub(super) fn poll(&self) -> [(BorrowedFd<'_>, PollFlags); POLLED] {
+        [(self.control.as_fd(), PollFlags::IN), (self.process.as_fd(), PollFlags::IN)]
+    }
+
+    /// The next message that waits; None when there is none. A child that sends without end is served
+    /// one message at a time, so it cannot keep its supervisor from anything else.
+    pub(super) fn next_message(&self) -> Option<Result<Said, BadMessage>> {
+        let mut packet = [0; MESSAGE_SIZE];
+        let (len, _) = recv(&self.control, &mut packet[..], RecvFlags::DONTWAIT).ok()?;
+        let bytes = packet.get(..len)?;
+        Some(match self.kind {
+            _ if bytes.is_empty() => Ok(Said::Closed),
+            ProcessKind::Vmm | ProcessKind::VmmConfidential => {
+                FromVmm::decode(bytes).map(Said::Vmm)
+            }
+            // Nobody has a supervisor as a child.
+            ProcessKind::Supervisor => Err(BadMessage::of(bytes)),
+        })
+    }
+
+    /// Tells it something; a child that does not read loses it.
+    pub(super) fn tell(&self, message: ToVmm) {
+        let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+        let _ = send(&self.control, &message.encode(), flags);
+    }
+
+    /// Whether it ends of itself, soon.
+    pub(super) fn is_ending(&mut self) -> bool {
+        let millis = u32::try_from(END.as_millis()).unwrap_or(u32::MAX);
+        matches!(self.process.wait_at_most(millis), Ok(Some(_)))
+    }
+
+    /// Takes its report on how it was confined, once; None when it was taken before.
+    pub(super) fn confined(&mut self) -> Result<Option<Report>, SandboxError> {
+        if self.confined {
+            return Ok(None);
+        }
+        let report = self.process.confined_within(REPORT)?.clone();
+        self.confined = true;
+        Ok(Some(report))
+    }
+
+    pub(super) const fn is_confined(&self) -> bool {
+        self.confined
+    }
+
+    /// Ends it: after the grace of its kind at the latest.
+    fn end(&mut self, ended: Instant) -> Option<Exit> {
+        let left = self.kind.grace().saturating_sub(ended.elapsed());
+        if !left.is_zero() {
+            let millis = u32::try_from(left.as_millis()).unwrap_or(u32::MAX);
+            if let Ok(Some(exit)) = self.process.wait_at_most(millis) {
+                return Some(exit);
+            }
+        }
+        let _ = self.process.kill();
+        self.process.wait().ok()
+    }
+}
+
+/// The processes of a VM in the order in which they are ended: first what runs the guest.
+#[derive(Debug)]
+pub(super) struct Children(Vec<Member>);
+
+impl Children {
+    pub(super) const fn new(members: Vec<Member>) -> Self {
+        Self(members)
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Member> {
+        self.0.iter()
+    }
+
+    pub(super) fn get_mut(&mut self, index: usize) -> Option<&mut Member> {
+        self.0.get_mut(index)
+    }
+
+    pub(super) fn all_confined(&self) -> bool {
+        self.0.iter().all(Member::is_confined)
+    }
+
+    /// Tells every process that runs vCPUs.
+    pub(super) fn tell_vmm(&self, message: ToVmm) {
+        self.0.iter().filter(|m| m.kind.runs_vcpus()).for_each(|m| m.tell(message));
+    }
+
+    /// Ends all of them; nothing of them is left. The end of one that died by itself is made exact.
+    pub(super) fn end(&mut self, end: End) -> End {
+        let ended = Instant::now();
+        let mut exits = Vec::with_capacity(self.0.len());
+        for member in &mut self.0 {
+            exits.push((member.kind, member.end(ended)));
+        }
+        let End::ProcessDied { kind, .. } = end else { return end };
+        let how = exits.iter().find(|(of, _)| *of == kind).and_then(|(_, exit)| *exit);
+        // What failed before its body ran, it has told its parent's sandbox.
+        let unborn = self.0.iter_mut().find(|m| m.kind == kind && !m.confined);
+        match unborn.map(|member| member.process.confined_within(REPORT).map(|_| ())) {
+            None | Some(Ok(()) | Err(SandboxError::Died { .. })) => End::ProcessDied { kind, how },
+            Some(Err(e)) => End::LaunchFailed(e.to_string()),
+        }
+    }
+}

@@ -1,0 +1,37 @@
+//! How a VM ended.
+
+use super::ProcessKind;
+use crate::exits::Stop;
+use casemate_sandbox::Exit;
+use std::time::Duration;
+
+/// How a VM ended. What a guest says of its own end ([`Stop`]) is a claim; everything else was seen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum End {
+    /// By itself.
+    Stopped(Stop),
+    /// The launch failed, for this reason.
+    LaunchFailed(String),
+    /// It ran longer than it may.
+    TimedOut(Duration),
+    /// It switched itself off after someone had asked for that.
+    PoweredOffAsAsked,
+    /// It was asked to switch itself off and had not done so after this time.
+    GraceOver(Duration),
+    /// Someone ended it at once.
+    Killed,
+    /// One of its processes ended without a word.
+    ProcessDied {
+        /// Which kind.
+        kind: ProcessKind,
+        /// How; None when that cannot be told.
+        how: Option<Exit>,
+    },
+    /// One of its processes said something that makes no sense.
+    ProcessLied {
+        /// Which kind.
+        kind: ProcessKind,
+        /// What is wrong with it.
+        what: String,
+    },
+}

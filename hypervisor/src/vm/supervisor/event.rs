@@ -1,0 +1,101 @@
+//! What a running VM tells whoever started it.
+
+use super::{End, ProcessKind};
+use crate::exits::Note;
+use crate::vm::decision::LogRepair;
+use casemate_layout::ports::mark;
+use casemate_sandbox::Report;
+use std::fmt;
+use std::time::Instant;
+
+/// Something that happened, and when the supervisor learned of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Event {
+    /// When. The vmm process of a plain VM has no clock: the supervisor's is the one that counts.
+    pub at: Instant,
+    /// What.
+    pub what: Happened,
+}
+
+/// What can happen to a VM.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Happened {
+    /// A step of the start is done: a fact.
+    Reached(Step),
+    /// The decision log ended in the middle of a line, which was removed.
+    LogRepaired(LogRepair),
+    /// A process is confined; what became of each layer of its lock.
+    Confined(ProcessKind, Report),
+    /// Every process is confined, so nothing has to be opened or started any more: the moment for
+    /// [`super::RunningVm::lock_this_process`].
+    AllConfined,
+    /// The guest says that it has reached a step of its boot. It can say so at any time.
+    GuestSays(GuestMark),
+    /// A process refused something that the guest asked for.
+    Refused(ProcessKind, Note),
+    /// The VM has ended; no process of it is left. Bytes of its console may still wait.
+    Ended(End),
+}
+
+/// A step of the start that a host process has seen itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step {
+    /// The plan of the launch is made.
+    Planned,
+    /// The policy of this name admits it.
+    Admitted(String),
+    /// A process is in its namespaces.
+    Born(ProcessKind),
+    /// Guest memory is mapped and has its contents.
+    Memory,
+    /// Every vCPU exists and has its registers.
+    Vcpus,
+    /// The firmware has launched this many pages.
+    Launched {
+        /// Pages, VMSAs included.
+        pages: u64,
+        /// Microseconds for all of them.
+        micros: u64,
+    },
+    /// The vmm process is locked.
+    Locked,
+    /// The boot vCPU enters the guest.
+    FirstInstruction,
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Planned => f.write_str("plan"),
+            Self::Admitted(policy) => write!(f, "policy: {policy}"),
+            Self::Born(kind) => write!(f, "{kind} process"),
+            Self::Memory => f.write_str("memory"),
+            Self::Vcpus => f.write_str("vCPUs"),
+            Self::Launched { pages, micros } => {
+                let each = micros.checked_div(*pages).unwrap_or(0);
+                write!(f, "launched {pages} pages, {each} µs each")
+            }
+            Self::Locked => f.write_str("locked"),
+            Self::FirstInstruction => f.write_str("first guest instruction"),
+        }
+    }
+}
+
+/// A mark that a guest set. Any code in the guest can set any of them, so the name says which step the
+/// mark stands for, never that the step was taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct GuestMark(pub u8);
+
+impl fmt::Display for GuestMark {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.0 {
+            mark::BOOT_CODE => "boot code",
+            mark::ACCEPTED => "memory accepted",
+            mark::VERIFIED => "kernel and initrd verified",
+            mark::KERNEL => "kernel entry",
+            mark::INIT => "init",
+            mark::WORKLOAD => "workload start",
+            other => return write!(f, "mark {other}"),
+        })
+    }
+}

@@ -1,0 +1,81 @@
+//! The kinds of confined processes that a VM consists of.
+
+use crate::vm::profile;
+use casemate_sandbox::Profile;
+use std::time::Duration;
+
+/// A kind of process: its name, its profile, how it ends. A new kind is a variant here; every match
+/// over kinds, the tests of the lock included, then asks for what it needs of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ProcessKind {
+    /// Starts the others, watches them and outlives them.
+    Supervisor,
+    /// Runs the vCPUs of a plain VM.
+    Vmm,
+    /// Runs the vCPUs of a confidential VM, which changes the states of its pages.
+    VmmConfidential,
+}
+
+impl ProcessKind {
+    /// Every kind.
+    pub const ALL: [Self; 3] = [Self::Supervisor, Self::Vmm, Self::VmmConfidential];
+
+    /// The name that users and the answer to `casemate sandbox show` use.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Supervisor => "supervisor",
+            Self::Vmm => "vmm",
+            Self::VmmConfidential => "vmm-confidential",
+        }
+    }
+
+    /// The kind of that name.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.name() == name)
+    }
+
+    /// What a process of this kind may do once it is locked.
+    #[must_use]
+    pub const fn profile(self) -> &'static Profile {
+        match self {
+            Self::Supervisor => &profile::SUPERVISOR,
+            Self::Vmm => &profile::VMM,
+            Self::VmmConfidential => &profile::VMM_SNP,
+        }
+    }
+
+    /// How long a child may live on when the VM has ended, to finish what it has begun. A vmm process
+    /// has sent every byte of the console before it tells of the end, so nothing is left to it.
+    #[must_use]
+    pub const fn grace(self) -> Duration {
+        match self {
+            Self::Supervisor | Self::Vmm | Self::VmmConfidential => Duration::ZERO,
+        }
+    }
+
+    /// Whether it runs vCPUs: it has the power button, and its last words tell how the VM ended.
+    pub(super) const fn runs_vcpus(self) -> bool {
+        matches!(self, Self::Vmm | Self::VmmConfidential)
+    }
+}
+
+impl std::fmt::Display for ProcessKind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::ProcessKind;
+
+    #[test]
+    fn every_kind_has_a_name_of_its_own_and_a_profile_that_lets_it_end() {
+        for kind in ProcessKind::ALL {
+            assert_eq!(ProcessKind::from_name(kind.name()), Some(kind));
+            assert!(kind.profile().syscalls().contains(&"exit_group"), "{kind}");
+        }
+    }
+}

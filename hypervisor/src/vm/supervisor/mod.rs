@@ -1,0 +1,318 @@
+//! The supervisor: holds the processes of a running VM and tells what becomes of them.
+//!
+//! [`RunningVm`] is a library's handle. It prints nothing, owns no signal, and ends no process but its
+//! own children; whoever holds it decides what to show, when to press the power button, and what the end
+//! means. It does not trust its children: a message that makes no sense ends the VM.
+//!
+//! It owns the time: the processes of a VM have no clock, or no use for one. The longest run and the
+//! grace after the power button are kept here.
+
+mod children;
+mod console;
+mod end;
+mod event;
+mod kind;
+mod lock;
+
+pub use children::Member;
+pub use console::{GuestConsole, Moved};
+pub use end::End;
+pub use event::{Event, GuestMark, Happened, Step};
+pub use kind::ProcessKind;
+pub use lock::Outside;
+
+use super::name::Name;
+use super::protocol::{FromVmm, Phase, ToVmm};
+use crate::exits::{Note, Stop};
+use casemate_sandbox::{Report, SandboxError};
+use children::{Children, POLLED, Said, Stirred};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use std::collections::VecDeque;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::time::{Duration, Instant};
+
+/// Refusals that one VM can cause to be told.
+const NOTES: u32 = 100;
+/// Guest marks that are told at most: a guest can mark as often as it likes.
+const MARKS: u32 = 32;
+/// Messages of one child that are taken in one round.
+const MESSAGES: usize = 16;
+
+/// How long a VM may take for what.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Times {
+    /// Longest run.
+    pub run: Option<Duration>,
+    /// From the power button to the end.
+    pub grace: Duration,
+}
+
+/// A VM that was started. Dropping it ends it.
+#[derive(Debug)]
+pub struct RunningVm {
+    children: Children,
+    console: GuestConsole,
+    name: Name,
+    /// Lines of `kind pid`, for who asks.
+    processes: String,
+    times: Times,
+    run_over: Option<Instant>,
+    grace_over: Option<Instant>,
+    events: VecDeque<Event>,
+    notes_left: u32,
+    marks_left: u32,
+    ended: bool,
+}
+
+/// What can be done now without waiting.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ready {
+    /// Of the guest's console.
+    pub console: PollFlags,
+    /// Of each descriptor that was given, in their order.
+    pub outside: Vec<PollFlags>,
+}
+
+impl RunningVm {
+    pub(super) fn new(
+        members: Vec<Member>,
+        console: GuestConsole,
+        name: Name,
+        times: Times,
+        events: VecDeque<Event>,
+    ) -> Self {
+        let mut processes = format!("{} {}\n", ProcessKind::Supervisor, std::process::id());
+        for member in &members {
+            processes.push_str(&format!("{} {}\n", member.kind(), member.pid()));
+        }
+        Self {
+            children: Children::new(members),
+            console,
+            name,
+            processes,
+            times,
+            run_over: times.run.and_then(|run| Instant::now().checked_add(run)),
+            grace_over: None,
+            events,
+            notes_left: NOTES,
+            marks_left: MARKS,
+            ended: false,
+        }
+    }
+
+    /// The guest's console. Reading it is up to the holder, also after the end until it is over.
+    #[must_use]
+    pub const fn console(&self) -> &GuestConsole {
+        &self.console
+    }
+
+    /// The next thing that happened.
+    pub fn next_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    /// Whether the VM has ended: its last event says how.
+    #[must_use]
+    pub const fn has_ended(&self) -> bool {
+        self.ended
+    }
+
+    /// Presses the power button, and begins the grace after which a guest that has not switched itself
+    /// off is ended. Pressed again it neither lengthens nor shortens the grace.
+    pub fn press_power_button(&mut self) {
+        self.children.tell_vmm(ToVmm::PowerButton);
+        if self.grace_over.is_none() {
+            self.grace_over = Instant::now().checked_add(self.times.grace);
+        }
+    }
+
+    /// Ends the VM at once.
+    pub fn kill(&mut self) {
+        self.end(End::Killed);
+    }
+
+    /// Ends the VM because its holder cannot go on.
+    pub fn fail(&mut self, reason: impl Into<String>) {
+        self.end(End::LaunchFailed(reason.into()));
+    }
+
+    /// Locks the calling process with the supervisor's profile. It can then use only this VM and what
+    /// `outside` names. Call it at [`Happened::AllConfined`].
+    ///
+    /// # Errors
+    /// [`SandboxError`]; the process is then confined in part and must end.
+    pub fn lock_this_process(&self, outside: &Outside<'_>) -> Result<Report, SandboxError> {
+        lock::lock(self, outside)
+    }
+
+    /// Waits until something has happened to the VM, a descriptor of `outside` or the guest's console
+    /// is ready for what it is wanted for, or `until` has come; then deals with the VM.
+    ///
+    /// # Errors
+    /// The errno of `ppoll`.
+    pub fn wait(
+        &mut self,
+        console: PollFlags,
+        outside: &[(BorrowedFd<'_>, PollFlags)],
+        until: Option<Instant>,
+    ) -> Result<Ready, Errno> {
+        // What happened before comes first: nobody waits with an event in the hand.
+        let until = if self.events.is_empty() { until } else { Some(Instant::now()) };
+        let (ready, stirred, asked) = self.poll(console, outside, until)?;
+        if asked {
+            self.name.answer(&self.processes);
+        }
+        for (index, stirred) in stirred.into_iter().enumerate() {
+            self.serve(index, stirred);
+        }
+        self.check_times();
+        Ok(ready)
+    }
+
+    fn poll(
+        &self,
+        console: PollFlags,
+        outside: &[(BorrowedFd<'_>, PollFlags)],
+        until: Option<Instant>,
+    ) -> Result<(Ready, Vec<Stirred>, bool), Errno> {
+        let own = [(self.console.as_fd(), console), (self.name.as_fd(), PollFlags::IN)];
+        let children = self.children.iter().filter(|_| !self.ended).flat_map(Member::poll);
+        let mut fds: Vec<_> = (own.into_iter().chain(children).chain(outside.iter().copied()))
+            .map(|(fd, events)| PollFd::from_borrowed_fd(fd, events))
+            .collect();
+        let times = if self.ended { [None; 2] } else { [self.run_over, self.grace_over] };
+        let until = times.into_iter().chain([until]).flatten().min();
+        let left = until.map(|until| until.saturating_duration_since(Instant::now()));
+        let left = left.and_then(|left| Timespec::try_from(left).ok());
+        match poll(&mut fds, left.as_ref()) {
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(e) => return Err(e),
+        }
+        let mut seen = fds.iter().map(PollFd::revents);
+        let console = seen.next().unwrap_or(PollFlags::empty());
+        let asked = seen.next().is_some_and(readable);
+        let mut stirred = Vec::new();
+        for _ in self.children.iter().filter(|_| !self.ended) {
+            let flags: [PollFlags; POLLED] =
+                std::array::from_fn(|_| seen.next().unwrap_or(PollFlags::empty()));
+            let [control, died] = flags.map(readable);
+            stirred.push(Stirred { control, died });
+        }
+        Ok((Ready { console, outside: seen.collect() }, stirred, asked))
+    }
+
+    /// Takes what one child said. Messages before death: the last one says how the VM ended.
+    fn serve(&mut self, index: usize, stirred: Stirred) {
+        if stirred.control || stirred.died {
+            for _ in 0..MESSAGES {
+                let Some(member) = self.children.get_mut(index) else { return };
+                let kind = member.kind();
+                match member.next_message() {
+                    _ if self.ended => return,
+                    None if stirred.died => return self.end(End::ProcessDied { kind, how: None }),
+                    None => return,
+                    Some(Ok(Said::Vmm(message))) => self.take(index, kind, message),
+                    // It cannot say how the VM ends any more, so it is not left running.
+                    Some(Ok(Said::Closed)) if member.is_ending() => {
+                        return self.end(End::ProcessDied { kind, how: None });
+                    }
+                    Some(Ok(Said::Closed)) => {
+                        let what = "it closed its control socket".to_owned();
+                        return self.end(End::ProcessLied { kind, what });
+                    }
+                    Some(Err(e)) => {
+                        self.end(End::ProcessLied { kind, what: e.to_string() });
+                    }
+                }
+            }
+        }
+    }
+
+    fn take(&mut self, index: usize, kind: ProcessKind, message: FromVmm) {
+        match message {
+            FromVmm::Phase(phase) => {
+                self.tell(Happened::Reached(step(kind, phase)));
+                if phase == Phase::Locked {
+                    self.take_report(index, kind);
+                }
+            }
+            FromVmm::Launched { pages, micros } => {
+                self.tell(Happened::Reached(Step::Launched { pages, micros }));
+            }
+            FromVmm::Mark(step) => {
+                if let Some(left) = self.marks_left.checked_sub(1) {
+                    self.marks_left = left;
+                    self.tell(Happened::GuestSays(GuestMark(step)));
+                }
+            }
+            FromVmm::Note(note) => self.note(kind, note),
+            // The workload was told to end: its status says nothing about it.
+            FromVmm::Stopped(Stop::PowerOff { .. }) if self.grace_over.is_some() => {
+                self.end(End::PoweredOffAsAsked);
+            }
+            FromVmm::Stopped(stop) => self.end(End::Stopped(stop)),
+            FromVmm::Failed(reason) => self.end(End::LaunchFailed(reason)),
+        }
+    }
+
+    /// The process says that it is locked: its report, which it sent before, proves the layers.
+    fn take_report(&mut self, index: usize, kind: ProcessKind) {
+        let Some(member) = self.children.get_mut(index) else { return };
+        match member.confined() {
+            Ok(None) => {}
+            Ok(Some(report)) => {
+                self.tell(Happened::Confined(kind, report));
+                if self.children.all_confined() {
+                    self.tell(Happened::AllConfined);
+                }
+            }
+            Err(e) => self.end(End::LaunchFailed(e.to_string())),
+        }
+    }
+
+    fn note(&mut self, kind: ProcessKind, note: Note) {
+        if let Some(left) = self.notes_left.checked_sub(1) {
+            self.notes_left = left;
+            self.tell(Happened::Refused(kind, note));
+        }
+    }
+
+    fn check_times(&mut self) {
+        let now = Instant::now();
+        let over = |at: Option<Instant>| at.is_some_and(|at| at <= now);
+        if over(self.run_over) {
+            self.end(End::TimedOut(self.times.run.unwrap_or_default()));
+        } else if over(self.grace_over) {
+            self.end(End::GraceOver(self.times.grace));
+        }
+    }
+
+    fn tell(&mut self, what: Happened) {
+        self.events.push_back(Event { at: Instant::now(), what });
+    }
+
+    /// The first end is the one that counts. Afterwards no process is left.
+    fn end(&mut self, end: End) {
+        if !self.ended {
+            self.ended = true;
+            let end = self.children.end(end);
+            self.tell(Happened::Ended(end));
+        }
+    }
+}
+
+/// Readable, or with nothing to come any more, which reading tells.
+fn readable(events: PollFlags) -> bool {
+    events.intersects(PollFlags::IN)
+}
+
+fn step(kind: ProcessKind, phase: Phase) -> Step {
+    match phase {
+        Phase::Born => Step::Born(kind),
+        Phase::Memory => Step::Memory,
+        Phase::Vcpus => Step::Vcpus,
+        Phase::Locked => Step::Locked,
+        Phase::FirstInstruction => Step::FirstInstruction,
+    }
+}
