@@ -1,6 +1,6 @@
 //! What a holder of a name answers: a line `kind pid` for each process, the supervisor first.
 
-use crate::vm::ProcessKind;
+use crate::vm::kind::ProcessKind;
 
 /// Longest answer, bytes.
 pub(super) const MAX_ANSWER: usize = 4096;
@@ -54,7 +54,7 @@ fn line(line: &str) -> Option<(ProcessKind, u32)> {
 #[cfg(test)]
 mod tests {
     use super::{BadAnswer, parse};
-    use crate::vm::ProcessKind;
+    use crate::vm::kind::ProcessKind;
     use proptest::prelude::*;
 
     #[test]

@@ -3,7 +3,7 @@
 use super::NameError;
 use super::answer::{BadAnswer, MAX_ANSWER, parse};
 use super::seek::{self, Holder};
-use crate::vm::ProcessKind;
+use crate::vm::kind::ProcessKind;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{RecvFlags, recv};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};

@@ -11,16 +11,15 @@ mod children;
 mod console;
 mod end;
 mod event;
-mod kind;
 mod lock;
 
 pub use children::Member;
 pub use console::{GuestConsole, Moved};
 pub use end::End;
 pub use event::{Event, GuestMark, Happened, Step};
-pub use kind::ProcessKind;
 pub use lock::Outside;
 
+use super::kind::ProcessKind;
 use super::name::Name;
 use super::protocol::{FromVmm, Phase, ToVmm};
 use crate::exits::{Note, Stop};
