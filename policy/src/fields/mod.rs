@@ -18,6 +18,7 @@ mod points;
 mod resource;
 mod resources;
 mod secrets;
+mod sections;
 
 pub use enforce::Enforcer;
 pub use enforced::enforcer;

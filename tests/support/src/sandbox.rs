@@ -3,8 +3,7 @@
 #![allow(dead_code, reason = "each test program uses a part")]
 
 use casemate_sandbox::{
-    Action, Born, Child, Exit, FdTable, Image, Layers, Locked, Observed, Profile, Rule, Setup,
-    spawn, sys,
+    Action, Born, Child, Exit, FdTable, Layers, Locked, Observed, Profile, Rule, Setup, spawn, sys,
 };
 use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
@@ -14,21 +13,8 @@ use std::process::ExitCode;
 /// A test: its name says the behaviour that it protects.
 pub type Test = (&'static str, fn());
 
-/// What a test program is called as the image of the vmm process.
-const VMM_IMAGE: &str = "casemate-test-vmm";
-
-/// An image of the vmm process for crates that carry none: the test program itself, whose `main` is [`main`]. It is
-/// larger than the product's, and linked dynamically; `casemate/tests/vmm_image.rs` has that one.
-pub fn vmm_image() -> Image {
-    Image::new(VMM_IMAGE, &std::fs::read("/proc/self/exe").unwrap()).unwrap()
-}
-
 /// Runs the tests whose names contain the command line's word, as the standard harness does.
 pub fn main(tests: &[Test]) -> ExitCode {
-    if std::env::args().next().as_deref() == Some(VMM_IMAGE) {
-        let status = casemate_hypervisor::vm::image::main();
-        return u8::try_from(status).map_or(ExitCode::FAILURE, ExitCode::from);
-    }
     let args: Vec<String> = std::env::args().skip(1).collect();
     if args.iter().any(|arg| arg == "--list") {
         for (name, _) in tests {
