@@ -7,7 +7,7 @@ use crate::{Failure, Outcome};
 use casemate_console::{Attended, Cause, ConsoleError, HostConsole, Signals, Timeline, attend};
 use casemate_hypervisor::config::{Protection, VmConfig};
 use casemate_hypervisor::vm::{self, End};
-use casemate_sandbox::Exit as ProcessEnd;
+use casemate_sandbox::{Exit as ProcessEnd, Image};
 use clap::{Args, ValueEnum};
 use rustix::process::Signal;
 use std::path::PathBuf;
@@ -142,10 +142,14 @@ fn start_and_attend(
         ConsoleError::File { .. } => Failure::BadInput(e.to_string()),
         ConsoleError::Pty(_) | ConsoleError::Stdio(_) => Failure::Failed(e.to_string()),
     })?;
-    let vm = prepared.start().map_err(failure)?;
+    let image = Image::new("casemate-vmm", VMM).map_err(|e| Failure::Failed(e.to_string()))?;
+    let vm = prepared.start(&image).map_err(failure)?;
     let mut say = |text: &str| errln!("casemate: {text}");
     Ok(attend(vm, console, &signals, timeline, config.grace, &mut say))
 }
+
+/// The program of the vmm process, which build.rs has built.
+static VMM: &[u8] = include_bytes!(env!("CASEMATE_VMM_IMAGE"));
 
 const GUEST_FAILED: u8 = 3;
 const ENDED_BY_USER: u8 = 4;

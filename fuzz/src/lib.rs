@@ -18,6 +18,7 @@ pub mod boot;
 pub mod exits;
 pub mod launch;
 pub mod policy;
+pub mod policy_log;
 pub mod run_bytes;
 pub mod vm;
 pub mod world;
@@ -80,6 +81,7 @@ pub const TARGETS: &[(&str, Body)] = &[
     ("policy_document", policy::document),
     ("policy_input", policy::input),
     ("policy_log", policy::log),
+    ("policy_log_open", policy_log::open),
     ("vm_config", vm::config),
     ("vm_message", vm::message),
     ("vm_name_answer", vm::name_answer),

@@ -9,7 +9,8 @@
 //! and makes its capabilities ambient, without which execve takes them from a user that is not 0 (capabilities(7)).
 //! Every layer is the image's own work ([`Born::of_image`]), so that there is one way to be confined.
 
-use super::layers::{Layers, Refusal, refused};
+use super::layers::Layers;
+use super::refusal::{Refusal, refused};
 use super::spawn::{Origin, UNBORN, enter, spawn_with};
 use super::stages::Born;
 use super::start::Start;
@@ -76,6 +77,20 @@ impl Image {
 /// # Errors
 /// As [`super::spawn`]; [`SandboxError::Start`] when `start` is too long for a packet.
 pub fn spawn_image(layers: Layers, image: &Image, start: &[u8]) -> Result<Child, SandboxError> {
+    spawn_image_with(layers, image, start, |_| ())
+}
+
+/// The same, with something more that is done before the image is told to begin. For tests: to watch it from its
+/// first step on.
+///
+/// # Errors
+/// As [`spawn_image`].
+pub fn spawn_image_with(
+    layers: Layers,
+    image: &Image,
+    start: &[u8],
+    before: impl FnOnce(&Child),
+) -> Result<Child, SandboxError> {
     let origin = Origin::here();
     let start = Start::new(&layers, origin, start)?;
     let (kept, file) = (layers.keep.clone(), image.file.as_raw_fd());
@@ -83,6 +98,7 @@ pub fn spawn_image(layers: Layers, image: &Image, start: &[u8]) -> Result<Child,
         become_image(&image.name, file, channel, &kept);
         UNBORN
     })?;
+    before(&child);
     child.channel.iter().for_each(|channel| channel.send(&start.encode(ids)));
     Ok(child)
 }

@@ -25,6 +25,26 @@ const MAX_IMAGE: u64 = 1 << 30;
 /// What an OVMF guest's options do not go with: they would have no effect.
 const NO_OVMF: [&str; 5] = ["config", "plan", "igvm", "digest", "check_id_block"];
 
+/// What the digest of Casemate's own guest vouches for without naming an address.
+const PLACES: &str = "\
+Where a guest of Casemate has its files is not measured, but the rule that its measured boot code
+finds it by. \"Low memory\" is RAM below 3 GiB; more than that goes on at 4 GiB.
+  window    kernel, initrd, command line and ACPI tables as the host stages them, in this order, each
+            from the start of a page: at the top, in whole blocks of 2 MiB, of the highest RAM that
+            has room for it above the kernel's memory; made private and given to Linux afterwards
+  kernel    an ELF file's segments at their addresses, a bzImage where it prefers to be; its file is
+            copied to the first block of 2 MiB behind that
+  initrd    as high as possible below 2 GiB, else in low memory, else above 4 GiB where the kernel
+            takes it there; above the kernel, below the window
+Of an ELF kernel only what is loaded is staged and measured. The boot code accepts no address from the
+host, refuses a memory map that is out of order, overlaps, or has RAM where the boot code, devices or
+no addresses are, and a guest that is too small.
+
+Examples:
+  casemate measure vm.toml --explain
+  casemate measure --kernel vmlinuz --initrd initrd.img --cmdline \"console=ttyS0\" --vcpus 1-16
+";
+
 /// Compute the launch digest that a guest must report.
 ///
 /// Of a configuration for `casemate run`, of flags as `casemate run` takes them, or of both. It
@@ -32,6 +52,7 @@ const NO_OVMF: [&str; 5] = ["config", "plan", "igvm", "digest", "check_id_block"
 /// code, but not on the guest's memory: kernel, initrd and staging are placed by a rule that the
 /// measured boot code applies to the memory it finds.
 #[derive(Debug, Args)]
+#[command(after_long_help = PLACES)]
 #[command(group = ArgGroup::new("source").args(["config", "plan", "ovmf", "igvm", "digest", "check_id_block"]))]
 pub struct Measure {
     /// A configuration for `casemate run`: the digest that this launch will have. Flags win over

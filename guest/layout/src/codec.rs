@@ -15,12 +15,12 @@
 //! | 0x040 | 4 × 40 | kernel, initrd, command line, ACPI tables: size, SHA-256 |
 //! | 0x0e0 | | zero |
 
-use crate::params::{Blob, KernelKind, Mode, Params};
+use crate::mode::{KernelKind, Mode};
+use crate::params::{Blob, Params, ParamsError, VERSION};
 use crate::range::Range;
-use crate::{Termination, map, ports};
+use crate::{map, ports};
 
 const MAGIC: [u8; 8] = *b"CASEMATE";
-const VERSION: u32 = 2;
 /// Offset of the mode, which the boot code reads before it has a stack.
 const MODE_OFFSET: usize = 0x0c;
 const REPORT_PORT_OFFSET: usize = 0x18;
@@ -28,49 +28,6 @@ const REPORT_PORT_OFFSET: usize = 0x18;
 const END: usize = 0xe0;
 const FLAG_SHA: u32 = 1;
 const PAGE: usize = map::PAGE_BYTES;
-
-/// Why parameters are refused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ParamsError {
-    /// Not a parameter page.
-    Magic,
-    /// Of another version.
-    Version(u32),
-    /// A field has a value that no encoder writes.
-    Malformed(&'static str),
-    /// Where the kernel runs.
-    Kernel(&'static str),
-    /// Blobs: which, and why.
-    Blob(&'static str, &'static str),
-}
-
-impl ParamsError {
-    /// How the boot code says it.
-    #[must_use]
-    pub const fn termination(self) -> Termination {
-        match self {
-            Self::Magic => Termination::ParamsMagic,
-            Self::Version(_) => Termination::ParamsVersion,
-            Self::Malformed(_) => Termination::ParamsMalformed,
-            Self::Kernel(_) => Termination::ParamsKernel,
-            Self::Blob(..) => Termination::ParamsBlob,
-        }
-    }
-}
-
-impl core::fmt::Display for ParamsError {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        match self {
-            Self::Magic => f.write_str("not a parameter page"),
-            Self::Version(found) => write!(f, "parameters of version {found}, not {VERSION}"),
-            Self::Malformed(field) => write!(f, "parameters: {field} has no legal value"),
-            Self::Kernel(why) => write!(f, "kernel: {why}"),
-            Self::Blob(which, why) => write!(f, "{which}: {why}"),
-        }
-    }
-}
-
-impl core::error::Error for ParamsError {}
 
 impl Params {
     /// Offset of the mode in the page, for code without a stack.

@@ -24,6 +24,7 @@
 mod codec;
 pub mod map;
 mod memory_map;
+mod mode;
 pub mod paging;
 mod params;
 mod places;
@@ -31,9 +32,9 @@ pub mod ports;
 mod range;
 mod termination;
 
-pub use codec::ParamsError;
 pub use memory_map::{MAP_BYTES, MAX_RANGES, MapError, MemoryMap};
-pub use params::{Blob, KernelKind, Mode, Params};
+pub use mode::{KernelKind, Mode};
+pub use params::{Blob, Params, ParamsError};
 pub use places::{Place, Places};
 pub use range::{Range, Ranges, TooManyRanges};
 pub use termination::{TERMINATION_SET, Termination};

@@ -31,7 +31,8 @@
 //! Kernel, initrd and staging lie above 1 MiB, where [`Params::places`](crate::Params::places) puts
 //! them.
 
-use crate::{Mode, Range};
+use crate::mode::Mode;
+use crate::range::Range;
 
 /// Bytes of a page.
 pub const PAGE_SIZE: u64 = 0x1000;

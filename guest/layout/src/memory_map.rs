@@ -13,9 +13,10 @@
 //! | 0x00c | 4 | number of ranges |
 //! | 0x010 | 32 × 16 | ranges: start, size; unused ones are zero |
 
+use crate::map;
 use crate::map::{ADDRESS_LIMIT, DEVICE_HOLE, HIGH_START, PAGE_SIZE};
 use crate::range::{Range, Ranges};
-use crate::{Termination, map};
+use crate::termination::Termination;
 
 /// Ranges that a map can have.
 pub const MAX_RANGES: usize = 32;

@@ -4,32 +4,9 @@
 //! one. So one image has one launch digest for each number of vCPUs, whatever its memory.
 
 use crate::map::{ACPI, ADDRESS_LIMIT, CMDLINE, DEVICE_HOLE, HIGH_START, MAX_CMDLINE, PAGE_SIZE};
+use crate::mode::{KernelKind, Mode};
 use crate::range::Range;
-use crate::{ParamsError, Places};
-
-/// Whether the guest is a confidential one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u32)]
-pub enum Mode {
-    /// No protection from the host.
-    ///
-    /// A host cannot choose this for an SNP guest unnoticed: the page is measured. Nor would the
-    /// guest get far: it accepts no memory in this mode, so its first access outside launched pages
-    /// ends it.
-    Plain = 1,
-    /// SEV-SNP.
-    Snp = 2,
-}
-
-/// How the kernel is entered.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u32)]
-pub enum KernelKind {
-    /// bzImage, at its 64-bit entry.
-    BzImage = 1,
-    /// ELF `vmlinux`, at its entry point.
-    Elf = 2,
-}
+use crate::termination::Termination;
 
 /// Something that the hypervisor stages and the boot code copies and checks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -83,6 +60,52 @@ pub struct Params {
     /// ACPI tables, built for [`ACPI`].
     pub acpi: Blob,
 }
+
+/// Version of the page's format.
+pub(crate) const VERSION: u32 = 2;
+
+/// Why parameters are refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ParamsError {
+    /// Not a parameter page.
+    Magic,
+    /// Of another version.
+    Version(u32),
+    /// A field has a value that no encoder writes.
+    Malformed(&'static str),
+    /// Where the kernel runs.
+    Kernel(&'static str),
+    /// Blobs: which, and why.
+    Blob(&'static str, &'static str),
+}
+
+impl ParamsError {
+    /// How the boot code says it.
+    #[must_use]
+    pub const fn termination(self) -> Termination {
+        match self {
+            Self::Magic => Termination::ParamsMagic,
+            Self::Version(_) => Termination::ParamsVersion,
+            Self::Malformed(_) => Termination::ParamsMalformed,
+            Self::Kernel(_) => Termination::ParamsKernel,
+            Self::Blob(..) => Termination::ParamsBlob,
+        }
+    }
+}
+
+impl core::fmt::Display for ParamsError {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::Magic => f.write_str("not a parameter page"),
+            Self::Version(found) => write!(f, "parameters of version {found}, not {VERSION}"),
+            Self::Malformed(field) => write!(f, "parameters: {field} has no legal value"),
+            Self::Kernel(why) => write!(f, "kernel: {why}"),
+            Self::Blob(which, why) => write!(f, "{which}: {why}"),
+        }
+    }
+}
+
+impl core::error::Error for ParamsError {}
 
 /// Bits 1:0 to 31 are never the C-bit, nor are those that a 4-level table has no address for.
 const C_BITS: core::ops::RangeInclusive<u8> = 32..=51;
@@ -153,14 +176,6 @@ impl Params {
             }
         }
         Ok(())
-    }
-
-    /// Where everything is staged and goes, with RAM as `ram` says.
-    ///
-    /// # Errors
-    /// [`MapError::TooSmall`](crate::MapError::TooSmall).
-    pub fn places(&self, ram: &[Range]) -> Result<Places, crate::MapError> {
-        Places::find(self, ram)
     }
 }
 

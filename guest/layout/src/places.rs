@@ -23,8 +23,8 @@
 //! No two of these share a page, and none a page with low memory. Where there is no room, the guest
 //! ends.
 
-use crate::MapError;
 use crate::map::{ACPI, CMDLINE, HIGH_START, LARGE_PAGE_SIZE, PAGE_SIZE};
+use crate::memory_map::MapError;
 use crate::params::{Blob, Params};
 use crate::range::Range;
 
@@ -66,8 +66,18 @@ const fn pages(size: u64) -> u64 {
     whole(size, PAGE_SIZE)
 }
 
+impl Params {
+    /// Where everything is staged and goes, with RAM as `ram` says.
+    ///
+    /// # Errors
+    /// [`MapError::TooSmall`].
+    pub fn places(&self, ram: &[Range]) -> Result<Places, MapError> {
+        Places::find(self, ram)
+    }
+}
+
 impl Places {
-    pub(crate) fn find(params: &Params, ram: &[Range]) -> Result<Self, MapError> {
+    fn find(params: &Params, ram: &[Range]) -> Result<Self, MapError> {
         let low = *ram.first().ok_or(MapError::TooSmall)?;
         let window = window(params, ram).ok_or(MapError::TooSmall)?;
         let file = kernel_file(params);

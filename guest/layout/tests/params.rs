@@ -136,7 +136,7 @@ fn walk(table: &[u8], address: u64) -> Option<u64> {
         let at = usize::try_from(index % 512 * 8).unwrap();
         u64::from_le_bytes(table[at..at + 8].try_into().unwrap())
     };
-    let addresses = (1 << 40) - 1 & !0xfff;
+    let addresses = ((1 << 40) - 1) & !0xfff;
     for shift in [39, 30, 21] {
         let entry = at(address >> shift);
         // A table that is not the first one is another launched page, or none.
@@ -162,10 +162,22 @@ fn the_first_page_table_maps_low_memory_private_the_host_map_shared_and_nothing_
         assert_eq!(walk(&table, page), expected, "{page:#x}");
     }
     for launched in map::launched(Mode::Snp) {
-        assert_eq!(walk(&table, launched.end() - 1), Some(launched.end() - 1 | c));
+        assert_eq!(walk(&table, launched.end() - 1), Some((launched.end() - 1) | c));
     }
-    assert_eq!(walk(&table, map::SCRATCH.end() - 8), Some(map::SCRATCH.end() - 8 | c), "stack");
+    assert_eq!(walk(&table, map::SCRATCH.end() - 8), Some((map::SCRATCH.end() - 8) | c), "stack");
     assert_eq!(walk(&casemate_layout::paging::boot_table(0), 0x1_0000), Some(0x1_0000), "plain");
+}
+
+/// The measured code has no dependencies; these are what the field's crate says.
+#[test]
+fn page_table_bits_are_those_of_crate_x86_64() {
+    use casemate_layout::paging::{ENTRIES, LARGE, PRESENT, WRITABLE};
+    use x86_64::structures::paging::{PageSize, PageTable, PageTableFlags, Size2MiB, Size4KiB};
+    assert_eq!(PRESENT, PageTableFlags::PRESENT.bits());
+    assert_eq!(WRITABLE, PageTableFlags::WRITABLE.bits());
+    assert_eq!(LARGE, PageTableFlags::HUGE_PAGE.bits());
+    assert_eq!((map::PAGE_SIZE, map::LARGE_PAGE_SIZE), (Size4KiB::SIZE, Size2MiB::SIZE));
+    assert_eq!(ENTRIES, PageTable::new().iter().count());
 }
 
 #[test]

@@ -7,6 +7,9 @@
 
 use casemate_attestation::digest::{Segment, VcpuState};
 use casemate_layout::map;
+use x86_64::registers::control::{Cr0Flags, Cr4Flags};
+use x86_64::registers::model_specific::EferFlags;
+use x86_64::structures::gdt::DescriptorFlags as Descriptor;
 
 /// Where and how the boot processor starts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
@@ -21,21 +24,39 @@ pub struct BootState {
     pub cr3: u64,
 }
 
-/// Long mode, paging, write protection, numeric errors native; caches on.
-const CR0: u64 = 0x8001_0033;
-/// PAE, and SSE state for the boot code's SHA instructions (OSFXSR, OSXMMEXCPT).
-const CR4: u64 = 0x0000_0620;
-/// LME, LMA, NXE. SVME is KVM's own business and must not be set by user space.
-const EFER: u64 = 0x0000_0d00;
+/// Paging, write protection, numeric errors native; caches on.
+const CR0: Cr0Flags = Cr0Flags::PROTECTED_MODE_ENABLE
+    .union(Cr0Flags::MONITOR_COPROCESSOR)
+    .union(Cr0Flags::EXTENSION_TYPE)
+    .union(Cr0Flags::NUMERIC_ERROR)
+    .union(Cr0Flags::WRITE_PROTECT)
+    .union(Cr0Flags::PAGING);
+/// PAE, and SSE state for the boot code's SHA instructions.
+const CR4: Cr4Flags =
+    Cr4Flags::PHYSICAL_ADDRESS_EXTENSION.union(Cr4Flags::OSFXSR).union(Cr4Flags::OSXMMEXCPT_ENABLE);
+/// Long mode. SVME is KVM's own business and must not be set by user space.
+const EFER: EferFlags = EferFlags::LONG_MODE_ENABLE
+    .union(EferFlags::LONG_MODE_ACTIVE)
+    .union(EferFlags::NO_EXECUTE_ENABLE);
 
 /// Flat segments as a VMCB holds them (AMD 24593, appendix B); nothing loads them from a table
 /// before the guest has its own. Attributes: type 3:0, S 4, P 7, L 9, D/B 10, G 11.
-const CODE: Segment = Segment::new(0x08, 0xa9b, 0xffff_ffff, 0);
-const DATA: Segment = Segment::new(0x10, 0xc93, 0xffff_ffff, 0);
+const CODE: Segment = Segment::new(0x08, attributes(Descriptor::KERNEL_CODE64), u32::MAX, 0);
+const DATA: Segment = Segment::new(0x10, attributes(Descriptor::KERNEL_DATA), u32::MAX, 0);
+/// System segments, whose type is a number: busy TSS, LDT; present.
 const TASK: Segment = Segment::new(0, 0x8b, 0xffff, 0);
 const LDT: Segment = Segment::new(0, 0x82, 0xffff, 0);
 /// No descriptor table: an event before the guest has made its own ends it.
 const NO_TABLE: Segment = Segment::new(0, 0, 0, 0);
+
+/// A descriptor's flags as a VMCB has them: its bits 47:40 and 55:52, next to each other.
+const fn attributes(flags: Descriptor) -> u16 {
+    let bits = flags.bits();
+    // Twelve bits.
+    #[allow(clippy::cast_possible_truncation, reason = "masked")]
+    let attributes = ((bits >> 40 & 0xff) | (bits >> 52 & 0xf) << 8) as u16;
+    attributes
+}
 
 impl BootState {
     /// All registers of the boot processor. RDX is zero as in [`parked`].
@@ -52,10 +73,10 @@ impl BootState {
             ldtr: LDT,
             idtr: NO_TABLE,
             tr: TASK,
-            efer: EFER,
-            cr0: CR0,
+            efer: EFER.bits(),
+            cr0: CR0.bits(),
             cr3: self.cr3,
-            cr4: CR4,
+            cr4: CR4.bits(),
             rip: self.rip,
             rsp: self.rsp,
             rsi: self.rsi,
@@ -66,8 +87,10 @@ impl BootState {
 }
 
 /// Present segments of one byte in a page that nobody ever makes valid.
-const STUCK_CODE: Segment = Segment::new(0, 0x9b, 0, map::PARKED.start);
-const STUCK_DATA: Segment = Segment::new(0, 0x93, 0, map::PARKED.start);
+const STUCK_CODE: Segment = Segment::new(0, SMALL | 0xb, 0, map::PARKED.start);
+const STUCK_DATA: Segment = Segment::new(0, SMALL | 0x3, 0, map::PARKED.start);
+/// A segment of 16-bit code or data whose limit counts bytes.
+const SMALL: u16 = attributes(Descriptor::USER_SEGMENT.union(Descriptor::PRESENT));
 const STUCK_TASK: Segment = Segment::new(0, 0x8b, 0, map::PARKED.start);
 const STUCK_LDT: Segment = Segment::new(0, 0x82, 0, map::PARKED.start);
 /// Beyond the limit of [`STUCK_CODE`], and with its base still in [`map::PARKED`].
@@ -199,6 +222,16 @@ mod tests {
                 First::Handles { vector_at: 0..0x400, pushes_at: 0xfffe }
             ));
         }
+    }
+
+    /// The numbers that are measured, as the manual has them: a digest must not change with a
+    /// library's version.
+    #[test]
+    fn registers_have_the_values_that_are_published() {
+        let boot = BootState { rip: 1, rsp: 2, rsi: 3, cr3: 4 }.registers();
+        assert_eq!((boot.cr0, boot.cr4, boot.efer), (0x8001_0033, 0x620, 0xd00));
+        assert_eq!((boot.cs.attributes, boot.ss.attributes), (0xa9b, 0xc93));
+        assert_eq!((parked().cs.attributes, parked().ss.attributes), (0x9b, 0x93));
     }
 
     #[test]

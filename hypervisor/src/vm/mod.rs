@@ -7,6 +7,8 @@
 
 pub mod decision;
 pub mod engine;
+pub mod handover;
+pub mod image;
 pub mod kind;
 pub mod name;
 pub mod profile;

@@ -2,18 +2,19 @@
 
 use super::decision::{DecisionError, decide, policy_for};
 use super::engine::HostFds;
+use super::handover;
 use super::kind::ProcessKind;
 use super::name::{Name, NameError};
 use super::open::{self, OpenError};
 use super::profile;
 use super::supervisor::{Event, GuestConsole, Happened, Member, RunningVm, Step, Times};
-use super::vmm::{self, VmmInput};
+use super::vmm::VmmInput;
 use crate::config::{ConfigError, Protection, VmConfig};
 use crate::kvm::KvmError;
 use crate::launch::measure::measure;
 use crate::launch::{LaunchError, LaunchPlan, linux};
 use casemate_policy_log::LogFile;
-use casemate_sandbox::{Child, Layers, SandboxError, spawn};
+use casemate_sandbox::{Image, Layers, SandboxError};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use std::collections::VecDeque;
@@ -155,17 +156,17 @@ pub fn prepare_plan(config: &VmConfig, plan: LaunchPlan) -> Result<Prepared, VmE
 }
 
 impl Prepared {
-    /// Starts the VM's processes. The calling process must have one thread, since it is copied into them;
-    /// it is their supervisor from then on, by the handle that it gets.
+    /// Starts the VM's processes from their image. The calling process must have one thread; it is their supervisor
+    /// from then on, by the handle that it gets.
     ///
     /// # Errors
     /// [`VmError`]; nothing is left then.
-    pub fn start(self) -> Result<RunningVm, VmError> {
+    pub fn start(self, vmm: &Image) -> Result<RunningVm, VmError> {
         let Self { kind, layers, times, name, host, plan, events } = self;
         let (control, vmm_control) = pair(SocketType::SEQPACKET)?;
         let (console, vmm_console) = pair(SocketType::STREAM)?;
         let input = VmmInput { host, control: vmm_control, console: vmm_console, plan };
-        let vmm = spawn_vmm(layers, input)?;
+        let vmm = handover::spawn(vmm, layers, &input, |_| ())?;
         let members = vec![Member::new(kind, vmm, control)];
         Ok(RunningVm::new(members, GuestConsole::new(console), name, times, events))
     }
@@ -216,12 +217,4 @@ fn host_fds(config: &VmConfig) -> Result<HostFds, VmError> {
 
 fn pair(kind: SocketType) -> Result<(OwnedFd, OwnedFd), Errno> {
     socketpair(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC, None)
-}
-
-fn spawn_vmm(layers: Layers, input: VmmInput) -> Result<Child, SandboxError> {
-    let mut layers = layers.keep(&input.host.dev_kvm).keep(&input.control).keep(&input.console);
-    if let Some(dev_sev) = &input.host.dev_sev {
-        layers = layers.keep(dev_sev);
-    }
-    spawn(layers, move |born| vmm::body(input, born))
 }

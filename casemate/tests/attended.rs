@@ -14,7 +14,7 @@
 use casemate_console::{Cause, HostConsole, Signals, Timeline, attend};
 use casemate_hypervisor::config::{RawConfig, RawConsole};
 use casemate_hypervisor::vm::{End, prepare_plan};
-use casemate_sandbox::{Child, Exit, Layer, Layers, spawn};
+use casemate_sandbox::{Child, Exit, Image, Layer, Layers, spawn};
 use casemate_test_support::guests::{DATA, dx, kvm, out, plan, power_off};
 use rustix::process::{Pid, Signal, kill_process};
 use rustix::pty::{OpenptFlags, openpt, ptsname, unlockpt};
@@ -172,7 +172,8 @@ fn stay_with(code: &[u8], raw: RawConfig) -> i32 {
     let prepared = prepare_plan(&config, plan(code, 1)).unwrap();
     let (signals, mut timeline) = (Signals::take_over().unwrap(), Timeline::start());
     let console = HostConsole::open(&config.console).unwrap();
-    let vm = prepared.start().unwrap();
+    let image = Image::new("casemate-vmm", include_bytes!(env!("CASEMATE_VMM_IMAGE"))).unwrap();
+    let vm = prepared.start(&image).unwrap();
     let mut say = |line: &str| {
         // A panic on purpose, in the locked process.
         let on_purpose = PANIC.load(std::sync::atomic::Ordering::Relaxed);
