@@ -7,7 +7,7 @@ use crate::{Failure, Outcome};
 use casemate_console::{Attended, Cause, ConsoleError, HostConsole, Signals, Timeline, attend};
 use casemate_hypervisor::config::{Protection, VmConfig};
 use casemate_hypervisor::vm::{self, End};
-use casemate_sandbox::Exit as ProcessEnd;
+use casemate_sandbox::{Exit as ProcessEnd, Image};
 use clap::{Args, ValueEnum};
 use rustix::process::Signal;
 use std::path::PathBuf;
@@ -142,10 +142,14 @@ fn start_and_attend(
         ConsoleError::File { .. } => Failure::BadInput(e.to_string()),
         ConsoleError::Pty(_) | ConsoleError::Stdio(_) => Failure::Failed(e.to_string()),
     })?;
-    let vm = prepared.start().map_err(failure)?;
+    let image = Image::new("casemate-vmm", VMM).map_err(|e| Failure::Failed(e.to_string()))?;
+    let vm = prepared.start(&image).map_err(failure)?;
     let mut say = |text: &str| errln!("casemate: {text}");
     Ok(attend(vm, console, &signals, timeline, config.grace, &mut say))
 }
+
+/// The program of the vmm process, which build.rs has built.
+static VMM: &[u8] = include_bytes!(env!("CASEMATE_VMM_IMAGE"));
 
 const GUEST_FAILED: u8 = 3;
 const ENDED_BY_USER: u8 = 4;
@@ -168,6 +172,7 @@ fn report(attended: Attended) -> Outcome {
     }
 }
 
+/// The host cannot write the console: what 1 says of every other failure of the host.
 const HOST_FAILED: u8 = 1;
 /// What the kernel sends when memory runs out.
 const SIGKILL: i32 = Signal::KILL.as_raw();
@@ -204,4 +209,41 @@ fn outcome(end: End) -> Outcome {
     };
     errln!("casemate: {text}");
     Err(Failure::Status(status))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Attended, Cause, End, Failure, report};
+    use casemate_console::Loss;
+    use casemate_hypervisor::exits::Stop;
+    use std::time::Duration;
+
+    const OFF: End = End::Stopped(Stop::PowerOff { status: None });
+
+    fn status(end: End, cause: Option<Cause>) -> u8 {
+        let loss = cause.map(|cause| Loss { cause, bytes: 1 });
+        match report(Attended { end, loss }) {
+            Ok(()) => 0,
+            Err(Failure::Failed(_)) => 1,
+            Err(Failure::BadInput(_)) => 2,
+            Err(Failure::Status(status)) => status,
+        }
+    }
+
+    /// Protects scripts: results come back by the console alone, so a run that lost a byte is no success,
+    /// and a guest that failed stays one that failed.
+    #[test]
+    fn a_loss_is_no_success() {
+        let full = || Cause::CannotWrite { to: "x".into(), error: std::io::Error::other("full") };
+        let slow = || Cause::TooSlow(Duration::from_secs(1));
+        assert_eq!(status(OFF, None), 0);
+        assert_eq!(status(OFF, Some(full())), 1);
+        assert_eq!(status(OFF, Some(slow())), 5);
+        assert_eq!(status(OFF, Some(Cause::Ended)), 5);
+        assert_eq!(status(OFF, Some(Cause::ReaderGone)), 6);
+        let failed = End::Stopped(Stop::PowerOff { status: Some(7) });
+        assert_eq!(status(failed, Some(slow())), 3);
+        assert_eq!(status(End::Killed, Some(Cause::Ended)), 4);
+        assert_eq!(status(End::GraceOver(Duration::from_secs(1)), None), 4);
+    }
 }

@@ -526,3 +526,15 @@ fn no_foreign_text_steers_the_terminal() {
     }
     std::fs::remove_dir_all(&folder).unwrap();
 }
+
+/// Protects users of scripts from guessing: the help of both commands that judge names every status.
+#[test]
+fn the_help_of_verify_and_replay_names_the_verdicts_and_their_statuses() {
+    let verify = expect(0, &["attest", "verify", "--help"]).0.replace('\n', " ");
+    for words in ["0 ACCEPTED", "1 REFUSED", "2 bad use", "3 AUTHENTIC", "--authenticity-only"] {
+        assert!(verify.contains(words), "{words}: {verify}");
+    }
+    assert!(verify.contains("--allow-broken-root"));
+    let replay = expect(0, &["attest", "replay", "--help"]).0;
+    assert!(replay.contains("Exit status: that of the verdict") && replay.contains("--own-terms"));
+}

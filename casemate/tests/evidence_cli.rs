@@ -85,6 +85,18 @@ fn a_remedy_that_names_an_address_shows_it() {
 }
 
 #[test]
+fn a_list_and_a_certificate_at_each_others_option_are_told_apart() {
+    let (report, vek) = (vector("reports/ms_turin.bin"), vector("reports/ms_turin.vcek.der"));
+    let crl = vector("crls/genoa_crl_4.der");
+    let list = casemate(&["attest", "verify", &report, "--cert", &crl]);
+    assert_eq!(list.status.code(), Some(2));
+    assert!(err(&list).contains("give it with --crl"), "{}", err(&list));
+    let certificate = casemate(&["attest", "verify", &report, "--cert", &vek, "--crl", &vek]);
+    assert_eq!(certificate.status.code(), Some(2));
+    assert!(err(&certificate).contains("give it with --cert"), "{}", err(&certificate));
+}
+
+#[test]
 fn a_report_is_read_from_standard_input_in_hexadecimal() {
     let report = std::fs::read(vector("reports/ms_turin.bin")).unwrap();
     let hex: String = report.iter().map(|byte| format!("{byte:02x}")).collect();

@@ -248,6 +248,27 @@ fn a_log_is_replayed_against_another_policy() {
 }
 
 #[test]
+fn a_policy_is_read_within_a_bound_from_what_is_a_file() {
+    let place = Place::new("policy");
+    let run = |policy: &str| {
+        let flags = ["run", "--protection", "none", "--kernel", "kernel", "--policy", policy];
+        let output = place.casemate(&flags);
+        (output.status.code().unwrap_or(-1), String::from_utf8(output.stderr).unwrap())
+    };
+    Command::new("mkfifo").arg(place.0.join("fifo")).status().unwrap();
+    place.write("large", &vec![b'#'; 5 << 20]);
+    for policy in ["/dev/zero", "fifo", ".", "large", "nothing"] {
+        let (status, text) = run(policy);
+        assert_eq!(status, 2, "{policy}: {text}");
+        assert!(text.contains("--policy: cannot read"), "{policy}: {text}");
+    }
+    // The built-in ones have names, here as for every other command.
+    let (status, text) = run("builtin:strict");
+    assert_eq!(status, 1, "{text}");
+    assert!(text.contains("built-in strict"), "{text}");
+}
+
+#[test]
 fn a_log_without_heads_is_taken_over_by_name_only() {
     let place = Place::new("adopt");
     place.denied(&[]);

@@ -13,7 +13,7 @@ use casemate_hypervisor::config::{RawConfig, RawConsole};
 use casemate_hypervisor::vm::name::ask;
 use casemate_hypervisor::vm::profile::SUPERVISOR;
 use casemate_hypervisor::vm::{End, ProcessKind, prepare_plan};
-use casemate_sandbox::{Exit, Layer, Layers, Observed, Observer, spawn};
+use casemate_sandbox::{Exit, Image, Layer, Layers, Observed, Observer, spawn};
 use casemate_test_support::guests::{dx, power_off};
 use casemate_test_support::sandbox::assert_least;
 use rustix::process::{Pid, Signal, kill_process};
@@ -72,7 +72,8 @@ fn attended(terminal: &OwnedFd, code: &[u8], raw: RawConfig) -> Attended {
     let prepared = prepare_plan(&config, casemate_test_support::guests::plan(code, 1)).unwrap();
     let (signals, mut timeline) = (Signals::take_over().unwrap(), Timeline::start());
     let console = HostConsole::open(&config.console).unwrap();
-    let vm = prepared.start().unwrap();
+    let image = include_bytes!(env!("CASEMATE_VMM_IMAGE"));
+    let vm = prepared.start(&Image::new("casemate-vmm", image).unwrap()).unwrap();
     let mut say = |line: &str| {
         let _ = writeln!(std::io::stderr(), "casemate: {line}");
     };

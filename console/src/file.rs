@@ -5,7 +5,7 @@
 //! locked process opens and renames nothing; so the content is copied, first whole, then the file is
 //! cut. Whoever is killed in between leaves bytes twice, never not at all.
 
-use super::host::ConsoleError;
+use super::error::ConsoleError;
 use rustix::fs::{FileType, Mode, OFlags, fstat, ftruncate};
 use rustix::io::{Errno, pread, pwrite, write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};

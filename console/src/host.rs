@@ -1,13 +1,13 @@
 //! The host's side of the console: standard input and output, a file, or a pseudo-terminal.
 
+use super::error::ConsoleError;
 use super::file::BoundedFile;
 use super::filter::Filter;
 use super::keys::{Command, Key, Keys};
 use super::loss::{Cause, Loss};
-use super::output::{Output, Written};
+use super::output::{Output, Written, standard_input};
 use super::pending::{CHUNK, Pending};
 use super::terminal::Terminal;
-use casemate_foreign_text::value;
 use casemate_hypervisor::config::{Console, ConsoleTo};
 use casemate_hypervisor::vm::supervisor::GuestConsole;
 use casemate_hypervisor::vm::{Moved, Outside};
@@ -16,28 +16,7 @@ use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::termios::{OptionalActions, isatty, tcgetattr, tcsetattr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
-
-/// Why the console could not be opened.
-#[derive(Debug, thiserror::Error)]
-pub enum ConsoleError {
-    /// The file cannot be used.
-    #[error("`console`: cannot write {}: {source}", value(path.display()))]
-    File {
-        /// Its path.
-        path: PathBuf,
-        /// The reason.
-        #[source]
-        source: std::io::Error,
-    },
-    /// No pseudo-terminal.
-    #[error("`console`: cannot make a pseudo-terminal: {0}")]
-    Pty(#[source] std::io::Error),
-    /// Standard output is closed.
-    #[error("`console`: standard output cannot be used: {0}")]
-    Stdio(#[source] std::io::Error),
-}
 
 /// Bytes between the guest and the host.
 #[derive(Debug)]
@@ -86,7 +65,7 @@ impl HostConsole {
         let mut opened = match &console.to {
             ConsoleTo::Stdio | ConsoleTo::Raw => {
                 let output = Output::standard().map_err(ConsoleError::Stdio)?;
-                let input = rustix::stdio::stdin().try_clone_to_owned().ok();
+                let input = standard_input();
                 let mut opened = Self::new(input, output);
                 opened.terminal = opened.input.as_ref().and_then(|fd| Terminal::of(fd.as_fd()));
                 if opened.terminal.is_some() {

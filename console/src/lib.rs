@@ -10,6 +10,7 @@
 #![forbid(unsafe_code)]
 
 mod attend;
+mod error;
 mod file;
 mod filter;
 mod host;
@@ -22,9 +23,10 @@ mod terminal;
 mod timeline;
 
 pub use attend::{Attended, attend};
+pub use error::ConsoleError;
 pub use file::BoundedFile;
 pub use filter::Filter;
-pub use host::{ConsoleError, HostConsole};
+pub use host::HostConsole;
 pub use keys::{Command, Key, Keys};
 pub use loss::{Cause, Loss};
 pub use signals::{Request, Signals};

@@ -1,6 +1,7 @@
 //! Where the guest's output goes: what it is, and one write to it.
 
 use super::file::BoundedFile;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::termios::isatty;
@@ -18,6 +19,23 @@ pub(crate) enum Output {
     File(BoundedFile),
 }
 
+/// Standard input, which is opened anew for the same reason: another program may have read what polled
+/// as readable.
+pub(crate) fn standard_input() -> Option<OwnedFd> {
+    not_waiting(rustix::stdio::stdin(), "/proc/self/fd/0", OFlags::RDONLY).ok()
+}
+
+/// A standard descriptor; a terminal opened anew, so as not to wait.
+fn not_waiting(fd: BorrowedFd<'_>, path: &str, mode: OFlags) -> io::Result<OwnedFd> {
+    if isatty(fd) {
+        let flags = mode | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+        if let Ok(anew) = rustix::fs::open(path, flags, Mode::empty()) {
+            return Ok(anew);
+        }
+    }
+    fd.try_clone_to_owned()
+}
+
 /// What became of a write.
 #[derive(Debug)]
 pub(crate) enum Written {
@@ -33,22 +51,25 @@ impl Output {
     /// program, signals and all. So it is opened anew, not to wait; setting that on the descriptor that
     /// is there would set it for the user's shell, too.
     pub(crate) fn standard() -> io::Result<Self> {
-        let fd = rustix::stdio::stdout().try_clone_to_owned()?;
-        if isatty(&fd) {
-            let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-            if let Ok(anew) = rustix::fs::open("/proc/self/fd/1", flags, Mode::empty()) {
-                return Ok(Self::Standard(anew));
-            }
-        }
-        Ok(Self::Standard(fd))
+        not_waiting(rustix::stdio::stdout(), "/proc/self/fd/1", OFlags::WRONLY).map(Self::Standard)
     }
 
     pub(crate) fn is_terminal(&self) -> bool {
         matches!(self, Self::Standard(fd) if isatty(fd))
     }
 
-    /// Writes what goes now.
+    /// Whether a write would not wait, or has something to say.
+    fn is_ready(&self) -> bool {
+        let mut fds = [PollFd::new(self, PollFlags::OUT)];
+        !matches!(poll(&mut fds, Some(&Timespec::default())), Ok(0) | Err(_))
+    }
+
+    /// Writes what goes now. The user's descriptor is one that waits, so it is asked first: a pipe that
+    /// polls as writable takes PIPE_BUF bytes, more than are ever given, without waiting (pipe(7)).
     pub(crate) fn write(&mut self, bytes: &[u8]) -> Written {
+        if !self.is_ready() {
+            return Written::NotNow;
+        }
         let written = match self {
             Self::Standard(fd) | Self::Pty(fd) => rustix::io::write(fd, bytes),
             Self::File(file) => file.write(bytes),

@@ -259,6 +259,8 @@ pub fn req_certs(data: &[u8]) {
             let expected = match table {
                 0 => 5,
                 _ if pages < needed => 28,
+                // No guest physical address has more than 52 bits.
+                _ if gpa >= 1 << 52 => 5,
                 _ if answer.is_some() => 5,
                 _ => 0,
             };

@@ -18,7 +18,9 @@ pub mod boot;
 pub mod exits;
 pub mod launch;
 pub mod policy;
+pub mod policy_log;
 pub mod run_bytes;
+pub mod vm;
 pub mod world;
 
 /// A target's body.
@@ -44,6 +46,7 @@ pub const TARGETS: &[(&str, Body)] = &[
     ("attest_report", attest::report),
     ("attest_store", attest::store),
     ("attest_x509", attest::x509),
+    ("console_filter", vm::console_filter),
     ("exit_debug", exits::debug),
     ("exit_errno", exits::errno),
     ("exit_fail_entry", exits::fail_entry),
@@ -78,4 +81,8 @@ pub const TARGETS: &[(&str, Body)] = &[
     ("policy_document", policy::document),
     ("policy_input", policy::input),
     ("policy_log", policy::log),
+    ("policy_log_open", policy_log::open),
+    ("vm_config", vm::config),
+    ("vm_message", vm::message),
+    ("vm_name_answer", vm::name_answer),
 ];

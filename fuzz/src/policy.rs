@@ -2,7 +2,7 @@
 
 use allocation_counter::measure;
 use casemate_policy::audit::{Suite, check, lint, sarif};
-use casemate_policy::log::{Record, Verifier};
+use casemate_policy::log::{Entry, Record, Verifier};
 use casemate_policy::{CommandLine, Facts, Input, Key, MAX_LINE, Point, Policy, WhyNot, export};
 
 /// Memory that reading a document may take at once: a fixed part, and so much for each byte of it.
@@ -125,6 +125,7 @@ pub fn cases(data: &[u8]) {
 
 /// A decision log: no line is taken for a record that would not be written so.
 pub fn log(data: &[u8]) {
+    let strict = Policy::builtin_strict();
     let mut verifier = Verifier::new(None, None);
     let mut lines = data.split(|b| *b == b'\n');
     let rest = lines.next_back().unwrap_or_default();
@@ -133,6 +134,9 @@ pub fn log(data: &[u8]) {
         if let Some(record) = verifier.line(line) {
             assert_eq!(record.line().0.as_bytes(), line);
             records += 1;
+            if let Entry::Decision(decision) = &record.entry {
+                let _ = decision.replay(&strict);
+            }
         }
         if let Ok((record, hash)) = Record::parse(line) {
             assert_eq!(record.line().1, hash);

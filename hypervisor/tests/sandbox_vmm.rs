@@ -114,6 +114,13 @@ fn running_vmm_is_locked_as_the_kernel_tells() {
             ["open files", "file size", "core file size"].map(|what| limit(&format!("Max {what}")))
         );
         assert_eq!(in_force.filters.as_ref().unwrap()[0].actions(), ["allow", "kill process"]);
+        // What the profile names, and the VM, whose interrupt lines go with it; not /dev/kvm, not the memory's file.
+        let open = in_force.descriptors.as_ref().unwrap().values();
+        let mut open: Vec<&str> = open.map(|what| what.split([':', '[']).next().unwrap()).collect();
+        open.sort_unstable();
+        open.dedup();
+        let allowed = ["/dev/null", "/null", "anon_inode", "socket"];
+        assert!(open.iter().all(|what| allowed.contains(what)), "{in_force}");
     });
     assert_eq!(stop, Some(Stop::PowerOff { status: None }));
     assert_eq!(child.wait().unwrap(), Exit::Code(vmm::TOLD));

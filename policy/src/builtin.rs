@@ -25,6 +25,16 @@ impl Policy {
         builtin(PERMISSIVE, "built-in permissive policy")
     }
 
+    /// The built-in policy of this name, `builtin:strict` or `builtin:permissive`.
+    #[must_use]
+    pub fn builtin(name: &str) -> Option<Self> {
+        match name {
+            "builtin:strict" => Some(Self::builtin_strict()),
+            "builtin:permissive" => Some(Self::builtin_permissive()),
+            _ => None,
+        }
+    }
+
     /// The text of the built-in strict policy.
     #[must_use]
     pub const fn strict_text() -> &'static str {

@@ -65,6 +65,9 @@ impl RequestLimit {
     }
 }
 
+/// What a denial can be, in the order of [`PageStateLimits::to_bytes`].
+const VERDICTS: [Verdict; 3] = [Verdict::Deny, Verdict::Throttle, Verdict::Kill];
+
 /// The limits on page-state changes, ready for the vCPU loop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PageStateLimits {
@@ -73,6 +76,38 @@ pub struct PageStateLimits {
 }
 
 impl PageStateLimits {
+    /// Bytes of the limits on their way to another process.
+    pub const BYTES: usize = 25;
+
+    /// The limits for another process, which has no policy: per second, in all, percent, little-endian, and what a
+    /// denial is.
+    #[must_use]
+    pub fn to_bytes(&self) -> [u8; Self::BYTES] {
+        let RequestLimit { limit, on_denied } = self.changes;
+        let words = [limit.per_second(), limit.total(), self.shared_percent];
+        let denied = VERDICTS.iter().position(|verdict| *verdict == on_denied).unwrap_or(0);
+        let all = words.into_iter().flat_map(u64::to_le_bytes);
+        let mut bytes = [0; Self::BYTES];
+        for (to, from) in bytes.iter_mut().zip(all.chain([u8::try_from(denied).unwrap_or(0)])) {
+            *to = from;
+        }
+        bytes
+    }
+
+    /// The limits in these bytes; None when no policy has such limits.
+    #[must_use]
+    pub fn from_bytes(bytes: &[u8; Self::BYTES]) -> Option<Self> {
+        let [words @ .., denied] = bytes;
+        let mut words = words.as_chunks().0.iter().map(|word| u64::from_le_bytes(*word));
+        let (per_second, total, shared_percent) = (words.next()?, words.next()?, words.next()?);
+        let on_denied = *VERDICTS.get(usize::from(*denied))?;
+        let limit = Limit::new(per_second, total);
+        // One limit has one spelling, that of `Limit::new`.
+        let known = (limit.per_second(), limit.total()) == (per_second, total);
+        let changes = RequestLimit { limit, on_denied };
+        known.then_some(Self { changes, shared_percent })
+    }
+
     /// Decides whether `pages` may change state at `now` nanoseconds, after which `shared` of `all` pages
     /// of the guest are shared. Returns the counter to go on with.
     #[must_use]

@@ -53,6 +53,18 @@ fn a_number_that_cedar_does_not_have_is_refused() {
     assert!(export::cedar_request(Point::EgressRate, &facts).is_err());
 }
 
+/// Left out, an invalid fact would be admitted by a rule that is `any`.
+#[test]
+fn no_request_is_made_of_a_fact_that_is_not_valid() {
+    let facts = Facts::new().bytes(Key::LaunchMeasurement, &[1; 3]);
+    assert!(!Policy::builtin_strict().decide(Point::Launch, &facts).is_allow());
+    assert!(export::cedar_request(Point::Launch, &facts).is_err());
+    assert!(export::cedar_request(Point::Host, &facts).is_ok(), "another point's fact");
+    let rego = |point| export::rego_input(&Input { point: Some(point), facts: facts.clone() });
+    assert_eq!(rego(Point::Launch), "{}");
+    assert_eq!(rego(Point::Host), "{\"point\":\"host\"}");
+}
+
 #[test]
 fn a_rule_that_no_cedar_engine_would_read_is_refused_with_its_name() {
     let words: Vec<String> = (0..20_000).map(|n| format!("\"word{n}=*\"")).collect();

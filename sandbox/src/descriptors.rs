@@ -1,6 +1,6 @@
 //! Closing every descriptor that is not wanted.
 
-use super::layers::{Refusal, refused};
+use super::refusal::{Refusal, refused};
 use super::sys::close_range;
 use rustix::fs::{Mode, OFlags, open};
 use rustix::stdio::{dup2_stderr, dup2_stdin, dup2_stdout};
@@ -24,15 +24,25 @@ pub(super) fn close_all_but(keep: &[RawFd]) -> Result<String, Refusal> {
         }
     }
     keep.extend([0, 1, 2]);
+    close_gaps(&mut keep)?;
+    Ok(format!("{} kept", keep.len()))
+}
+
+/// Closes all descriptors but the three standard ones and those in `keep`, when no file can be opened any more.
+pub(super) fn close_range_but(keep: &[RawFd]) -> Result<(), Refusal> {
+    let keep = keep.iter().filter_map(|fd| u32::try_from(*fd).ok());
+    close_gaps(&mut keep.chain([0, 1, 2]).collect())
+}
+
+fn close_gaps(keep: &mut Vec<u32>) -> Result<(), Refusal> {
     keep.sort_unstable();
     keep.dedup();
     let mut next = 0;
-    for &fd in &keep {
+    for &mut fd in &mut *keep {
         if fd > next {
             close_range(next, fd - 1)?;
         }
         next = fd.saturating_add(1);
     }
-    close_range(next, u32::MAX)?;
-    Ok(format!("{} kept", keep.len()))
+    close_range(next, u32::MAX)
 }

@@ -1,7 +1,7 @@
 //! An empty, read-only root.
 
-use super::layers::{Refusal, refused};
 use super::namespace::OwnMounts;
+use super::refusal::{Refusal, refused};
 use rustix::io::Errno;
 use rustix::mount::{MountFlags, MountPropagationFlags, UnmountFlags};
 use rustix::mount::{mount, mount_change, mount_move, unmount};

@@ -4,8 +4,8 @@
 //! capabilities (a container with all of them dropped) and an ordinary user whom someone gave CAP_SETUID all
 //! answer it misleadingly. So the best is asked for, and when the kernel refuses, the next best.
 
-use super::layers::Refusal;
 use super::privileges::{self, NOBODY};
+use super::refusal::Refusal;
 use rustix::process::{getegid, geteuid};
 use std::io;
 

@@ -1,6 +1,6 @@
 //! Landlock with every right handled and none granted.
 
-use super::layers::Refusal;
+use super::refusal::Refusal;
 use landlock::{
     ABI, Access, AccessFs, AccessNet, CompatLevel, Compatible, LandlockStatus, Ruleset,
     RulesetAttr, RulesetCreatedAttr, RulesetStatus, Scope,

@@ -1,6 +1,6 @@
 //! Resource limits.
 
-use super::layers::Refusal;
+use super::refusal::Refusal;
 use rustix::process::{Resource, Rlimit, setrlimit};
 
 /// Resource limits; `None` leaves one as it is. Both the soft and the hard limit are set, so they stay.

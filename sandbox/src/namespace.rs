@@ -1,6 +1,6 @@
 //! Which namespace a process is in, told by the kernel, and the proof that one is not its caller's.
 
-use super::layers::{Refusal, refused};
+use super::refusal::{Refusal, refused};
 use super::sys;
 use rustix::fs::{Mode, OFlags, fstat, fstatfs, open};
 use rustix::io::Errno;

@@ -1,6 +1,6 @@
 //! Ids, capabilities, and the attributes of a process that let it gain or lend privilege.
 
-use super::layers::{Refusal, refused};
+use super::refusal::{Refusal, refused};
 use super::sys::prctl;
 use rustix::fs::{Gid, Uid};
 use rustix::io::Errno;

@@ -89,6 +89,11 @@ impl FdTable {
         self
     }
 
+    /// Every descriptor that is in some slot.
+    pub(super) fn all(&self) -> impl Iterator<Item = RawFd> {
+        self.0.iter().flat_map(|(_, list)| list.iter().copied())
+    }
+
     /// The descriptors in a slot.
     #[must_use]
     pub fn get(&self, slot: FdSlot) -> Option<&[RawFd]> {

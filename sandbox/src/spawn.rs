@@ -2,9 +2,10 @@
 
 use super::identity::{Ids, become_unprivileged, map_ids, user_outside};
 use super::layer::{Layer, Need, Report, State};
-use super::layers::{Layers, refused};
+use super::layers::Layers;
 use super::namespace::NamespaceId;
 use super::network::Left;
+use super::refusal::refused;
 use super::stages::{Born, threads};
 use super::sys::{self, Side};
 use super::wire::Channel;

@@ -6,7 +6,7 @@
 //! (the kernel then puts a barrier where it switches between them). The third, flushing the L1 cache at each switch,
 //! costs more than a switch and needs a boot parameter: it is the host's to decide.
 
-use super::layers::Refusal;
+use super::refusal::Refusal;
 use super::sys::prctl;
 
 /// Answers of PR_GET_SPECULATION_CTRL, `linux/prctl.h`.

@@ -2,15 +2,17 @@
 
 use super::landlock_deny::Scopes;
 use super::layer::{Layer, Need, Report};
-use super::layers::{Layers, Refusal};
+use super::layers::Layers;
 use super::namespace::{NamespaceId, OwnMounts};
 use super::profile::{Action, FdTable, Pin, Profile, Rule};
+use super::refusal::Refusal;
 use super::syscalls::sys as syscall;
 use super::wire::Channel;
-use super::{SandboxError, filesystem, landlock_deny, privileges, speculation, sys};
+use super::{SandboxError, descriptors, filesystem, landlock_deny, privileges, speculation, sys};
 use rustix::fs::stat;
 use rustix::io::Errno;
 use rustix::thread::{CapabilitySet, capabilities, no_new_privs};
+use std::os::fd::RawFd;
 
 /// A set-up profile that will be narrowed must have this rule.
 pub const NARROW: Rule = Rule::new(
@@ -134,6 +136,20 @@ impl Setup {
     #[must_use]
     pub const fn report(&self) -> &Report {
         &self.report
+    }
+
+    /// Closes every descriptor that is in no slot of `fds` and not in `also`: what no rule uses is not there to be
+    /// used by another way. The three standard ones stay.
+    ///
+    /// Call it last before the lock. Owners of what is closed must neither use nor drop it any more; a locked process
+    /// ends without destructors ([`super::exit`]).
+    ///
+    /// # Errors
+    /// [`SandboxError::Layer`]; the process must exit.
+    pub fn close_unnamed(&self, fds: &FdTable, also: &[RawFd]) -> Result<(), SandboxError> {
+        let keep: Vec<RawFd> = fds.all().chain(also.iter().copied()).collect();
+        descriptors::close_range_but(&keep)
+            .map_err(|e| SandboxError::layer(Layer::Descriptors, e.call, e.source))
     }
 
     /// Installs the profile's filter on all threads, for good.

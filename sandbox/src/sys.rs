@@ -1,6 +1,6 @@
 //! The system calls that have no safe wrapper.
 
-use super::layers::Refusal;
+use super::refusal::Refusal;
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 

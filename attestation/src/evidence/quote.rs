@@ -15,7 +15,8 @@ pub const PCRS: usize = 24;
 const MAX_MESSAGE: usize = 1024;
 /// Bytes of the largest RSA signature taken.
 const MAX_SIGNATURE: usize = 1024;
-/// TPM_GENERATED_VALUE: the structure was made inside a TPM, it is no signed foreign data.
+/// TPM_GENERATED_VALUE: the structure was made inside a TPM. A restricted signing key, which an
+/// attestation key is, refuses to sign foreign data that begins like this (TCG Part 1, 25.1.4).
 const GENERATED: u32 = 0xff54_4347;
 /// TPM_ST_ATTEST_QUOTE.
 const QUOTE: u16 = 0x8018;

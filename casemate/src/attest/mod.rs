@@ -23,17 +23,12 @@ pub struct Attest {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Verify a report and its certificate chain; appraise what it says.
+    // Without doc comments: these would hide what each struct says of itself, exit statuses included.
     Verify(Box<verify::Verify>),
-    /// Decode every field of a report. Proves nothing.
     Show(show::Show),
-    /// Keep certificates and revocation lists on disk.
     Certs(certs::Certs),
-    /// Make the certificate table that a host gives to its guests.
     Table(table::Table),
-    /// Judge evidence on record under your own terms.
     Replay(Box<replay::Replay>),
-    /// Print the REPORT_DATA of a purpose and a nonce.
     ReportData(report_data::ReportData),
 }
 

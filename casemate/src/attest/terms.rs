@@ -151,6 +151,10 @@ fn lists_in(path: &Path) -> Result<Vec<Vec<u8>>, Failure> {
     let bytes = read_file(path)?;
     Ok(match crls_in(&bytes) {
         Ok(lists) => lists.iter().map(|crl| crl.der().to_vec()).collect(),
+        Err(_) if certificates_in(&bytes).is_ok() => {
+            let text = "a certificate, not a revocation list; give it with --cert";
+            return Err(Failure::BadInput(format!("{}: {text}", path.display())));
+        }
         Err(_) => vec![bytes],
     })
 }

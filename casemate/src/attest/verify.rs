@@ -4,10 +4,11 @@ use super::print;
 use super::terms::{Telling, Terms};
 use crate::files::{print_json, read_file, write_file};
 use crate::{Failure, Outcome};
+use casemate_attestation::cert::{Object, objects_in};
 use casemate_attestation::evidence::{Evidence, EvidenceError, Form, veks_in};
 use casemate_attestation::record::{Inputs, Record};
 use clap::Args;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Verify a report and its certificate chain; appraise what it says.
 ///
@@ -68,11 +69,23 @@ fn gather(args: &Verify) -> Result<(Inputs, &'static str), Failure> {
     if let Some(path) = &args.aux {
         evidence = evidence.with_table(&read_file(path)?).map_err(|error| refused(&error))?;
     }
-    let given = args.cert.as_deref().map(read_file).transpose()?;
-    let given = given.map(|bytes| veks_in(&bytes)).unwrap_or_default();
+    let given = args.cert.as_deref().map(certificates).transpose()?.unwrap_or_default();
     let mut inputs = args.terms.inputs()?;
     args.terms.complete(&mut inputs, &given, &evidence)?;
     Ok((inputs, evidence.form.name()))
+}
+
+/// The endorsement certificates of a file. One that holds none goes to the verifier as it is, which
+/// says why it refuses it; but for lists, which are at the wrong option.
+fn certificates(path: &Path) -> Result<Vec<Vec<u8>>, Failure> {
+    let bytes = read_file(path)?;
+    let only_lists = objects_in(&bytes)
+        .is_ok_and(|all| all.iter().all(|object| matches!(object, Object::Crl(_))));
+    if only_lists {
+        let text = "a revocation list, not a certificate; give it with --crl";
+        return Err(Failure::BadInput(format!("{}: {text}", path.display())));
+    }
+    Ok(veks_in(&bytes))
 }
 
 fn refused(error: &EvidenceError) -> Failure {

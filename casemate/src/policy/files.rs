@@ -17,23 +17,9 @@ pub fn refused(error: &LoadError) -> Failure {
     Failure::BadInput(printable(&error.to_string()))
 }
 
-/// Whether a character acts on the text around it without being seen: it turns the order of what is
-/// read, or makes two names look alike (Unicode Standard Annex 9, and the zero-width ones).
-const fn acts_unseen(c: char) -> bool {
-    matches!(c, '\u{ad}' | '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
-        | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{e0000}'..='\u{e0fff}')
-}
-
-/// The text with control characters, other than line feeds, and those that act unseen, made
-/// visible.
+/// Lines of ours made fit for a terminal: the one printer of foreign text, which leaves line feeds.
 pub fn printable(text: &str) -> String {
-    text.chars()
-        .flat_map(|c| {
-            let plain = c == '\n' || !(c.is_control() || acts_unseen(c));
-            let escaped = (!plain).then(|| c.escape_unicode());
-            plain.then_some(c).into_iter().chain(escaped.into_iter().flatten())
-        })
-        .collect()
+    casemate_foreign_text::text(text).to_string()
 }
 
 /// Reads a complete policy. `strict` and `permissive` name the built-in ones.
@@ -44,10 +30,8 @@ pub fn read_policy(path: &Path) -> Result<Policy, Failure> {
 /// The same; the errors of a document that could be read, but not taken, for those who show them in
 /// another form.
 pub fn read_policy_or_errors(path: &Path) -> Result<Result<Policy, LoadError>, Failure> {
-    match path.to_str() {
-        Some("builtin:strict") => return Ok(Ok(Policy::builtin_strict())),
-        Some("builtin:permissive") => return Ok(Ok(Policy::builtin_permissive())),
-        _ => {}
+    if let Some(policy) = path.to_str().and_then(Policy::builtin) {
+        return Ok(Ok(policy));
     }
     let text = read_text(path)?;
     Ok(Policy::load(&text, &path.to_string_lossy()))

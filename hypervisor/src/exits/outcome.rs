@@ -86,7 +86,7 @@ impl fmt::Display for Stop {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::PowerOff { status: Some(status @ 1..) } => {
-                write!(f, "the guest's workload failed with status {status}")
+                write!(f, "the guest says that its workload failed with status {status}")
             }
             Self::PowerOff { .. } => write!(f, "the guest switched itself off"),
             Self::Reset => write!(f, "the guest asked for a reset, which ends the VM"),
@@ -131,9 +131,13 @@ impl fmt::Display for Stop {
     }
 }
 
+/// Any code of the guest can write what the boot code writes, so it is a claim.
 fn refused(f: &mut fmt::Formatter<'_>, why: Option<Termination>) -> fmt::Result {
     match why {
-        Some(why) => write!(f, "the boot code refused: {why}"),
-        None => write!(f, "the boot code refused, for a reason that this version does not know"),
+        Some(why) => write!(f, "the guest says that its boot code refused: {why}"),
+        None => write!(
+            f,
+            "the guest says that its boot code refused, for a reason that this version does not know"
+        ),
     }
 }

@@ -78,6 +78,12 @@ pub struct SnpVm {
 }
 
 impl SnpVm {
+    /// The descriptor of /dev/sev, by whose number the firmware's commands name it.
+    #[must_use]
+    pub fn sev_fd(&self) -> std::os::fd::RawFd {
+        self.dev_sev.as_raw_fd()
+    }
+
     /// Initialises a VM for SNP, before any vCPU, and lets page-state changes exit, and requests for certificates when
     /// there are some to give.
     ///

@@ -9,6 +9,7 @@ use super::vcpu_state::BootState;
 use crate::config::MAX_VCPUS;
 use crate::config::{ID_AUTH_SIZE, ID_BLOCK_SIZE, IdBlock, SnpLaunch, strict_page_limits};
 use crate::memory::{GpaRange, RamMap, RangeError};
+use casemate_policy::PageStateLimits;
 
 const MAGIC: &[u8; 16] = b"casemate plan 2\n";
 /// Parts, and shared ranges, of any plan.
@@ -158,6 +159,17 @@ impl LaunchPlan {
     /// # Errors
     /// [`PlanBytesError`]; whatever decodes is a plan that could have been made.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, PlanBytesError> {
+        Self::from_bytes_under(bytes, strict_page_limits)
+    }
+
+    /// The same for who knows the policy's limits, which are not in the bytes.
+    ///
+    /// # Errors
+    /// As [`LaunchPlan::from_bytes`].
+    pub fn from_bytes_under(
+        bytes: &[u8],
+        limits: impl FnOnce() -> PageStateLimits,
+    ) -> Result<Self, PlanBytesError> {
         let mut from = Reader(bytes.strip_prefix(MAGIC).ok_or(PlanBytesError::Magic)?);
         let ram = from.u64("RAM")?;
         if ram > 1 << 42 {
@@ -180,7 +192,7 @@ impl LaunchPlan {
             plan.shared.push(range);
         }
         if from.flag("protection")? {
-            plan.snp = Some(read_snp(&mut from)?);
+            plan.snp = Some(read_snp(&mut from, limits)?);
         }
         for _ in 0..from.count("number of parts")? {
             let what = from.choice(&NAMES, "name of a part")?;
@@ -221,7 +233,10 @@ fn write_snp(to: &mut Writer, launch: &SnpLaunch) {
     }
 }
 
-fn read_snp(from: &mut Reader<'_>) -> Result<SnpLaunch, PlanBytesError> {
+fn read_snp(
+    from: &mut Reader<'_>,
+    limits: impl FnOnce() -> PageStateLimits,
+) -> Result<SnpLaunch, PlanBytesError> {
     let policy = from.u64("policy")?;
     let host_data = from.array("host data")?;
     let author_key_enabled = from.flag("author key")?;
@@ -245,7 +260,7 @@ fn read_snp(from: &mut Reader<'_>) -> Result<SnpLaunch, PlanBytesError> {
         c_bit,
         expect_digest,
         certs: None,
-        page_limits: strict_page_limits(),
+        page_limits: limits(),
     })
 }
 

@@ -28,10 +28,11 @@ pub enum DecisionError {
     Log(#[from] LogError),
 }
 
-/// Largest policy document.
-const MAX_POLICY: u64 = 4 << 20;
+/// Largest policy document, as its reader has it: 4 MiB.
+const MAX_POLICY: u64 = casemate_policy::document::MAX_DOCUMENT as u64;
 
-/// The policy for a VM: the document given, or the built-in one for its protection.
+/// The policy for a VM: the document given, `builtin:strict` and `builtin:permissive`
+/// among them, or the built-in one for its protection.
 ///
 /// # Errors
 /// [`DecisionError::Policy`] when the document cannot be read or is wrong: then nothing starts.
@@ -42,10 +43,12 @@ pub fn policy_for(config: &VmConfig, document: Option<&Path>) -> Result<Policy, 
             Protection::None => Policy::builtin_permissive(),
         });
     };
-    let name = path.display().to_string();
-    let wrong = |e: &dyn std::fmt::Display| DecisionError::Policy(format!("--policy: {e}"));
-    let text = casemate_files::read_input_text(path, MAX_POLICY).map_err(|e| wrong(&e))?;
-    Policy::load(&text, &name)
+    if let Some(policy) = path.to_str().and_then(Policy::builtin) {
+        return Ok(policy);
+    }
+    let text = casemate_files::read_input_text(path, MAX_POLICY)
+        .map_err(|error| DecisionError::Policy(format!("--policy: {error}")))?;
+    Policy::load(&text, &path.display().to_string())
         .map_err(|e| DecisionError::Policy(e.to_string().trim_end().replace('\n', "; ")))
 }
 

@@ -223,6 +223,13 @@ impl Engine {
         Ok(issue(plan, launch, &cpuid, &mut &snp.vm)?)
     }
 
+    /// Descriptors that must stay open while the VM lives, though the process may use them in no call.
+    #[must_use]
+    pub fn needed_fds(&self) -> Vec<RawFd> {
+        let dev_sev = self.snp.as_ref().map(|snp| snp.vm.sev_fd());
+        dev_sev.into_iter().chain([self.vm.raw_fd()]).collect()
+    }
+
     /// Descriptors with which page states change: of the VM, then of memory; empty for a plain VM.
     #[must_use]
     pub fn page_state_fds(&self) -> (Vec<RawFd>, Vec<RawFd>) {

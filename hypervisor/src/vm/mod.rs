@@ -7,6 +7,9 @@
 
 pub mod decision;
 pub mod engine;
+pub mod handover;
+pub mod image;
+pub mod kind;
 pub mod name;
 pub mod profile;
 pub mod protocol;
@@ -16,8 +19,7 @@ pub mod vmm;
 mod open;
 mod start;
 
+pub use kind::ProcessKind;
 pub use open::{OpenError, files as open_files, outline as open_outline};
 pub use start::{Prepared, VmError, prepare, prepare_plan};
-pub use supervisor::{
-    End, Event, GuestMark, Happened, Moved, Outside, ProcessKind, RunningVm, Step, Times,
-};
+pub use supervisor::{End, Event, GuestMark, Happened, Moved, Outside, RunningVm, Step, Times};

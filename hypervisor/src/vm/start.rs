@@ -2,19 +2,19 @@
 
 use super::decision::{DecisionError, decide, policy_for};
 use super::engine::HostFds;
+use super::handover;
+use super::kind::ProcessKind;
 use super::name::{Name, NameError};
 use super::open::{self, OpenError};
 use super::profile;
-use super::supervisor::{
-    Event, GuestConsole, Happened, Member, ProcessKind, RunningVm, Step, Times,
-};
-use super::vmm::{self, VmmInput};
+use super::supervisor::{Event, GuestConsole, Happened, Member, RunningVm, Step, Times};
+use super::vmm::VmmInput;
 use crate::config::{ConfigError, Protection, VmConfig};
 use crate::kvm::KvmError;
 use crate::launch::measure::measure;
 use crate::launch::{LaunchError, LaunchPlan, linux};
 use casemate_policy_log::LogFile;
-use casemate_sandbox::{Child, Layers, SandboxError, spawn};
+use casemate_sandbox::{Image, Layers, SandboxError};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use std::collections::VecDeque;
@@ -104,6 +104,7 @@ impl From<Errno> for VmError {
 pub struct Prepared {
     kind: ProcessKind,
     layers: Layers,
+    own_layers: Layers,
     times: Times,
     name: Name,
     host: HostFds,
@@ -146,7 +147,8 @@ pub fn prepare_plan(config: &VmConfig, plan: LaunchPlan) -> Result<Prepared, VmE
     let kind = if config.snp.is_some() { ProcessKind::VmmConfidential } else { ProcessKind::Vmm };
     Ok(Prepared {
         kind,
-        layers: layers(config),
+        layers: layers(profile::vmm_layers(), config),
+        own_layers: layers(Layers::for_this_process("supervisor"), config),
         times: Times { run: config.timeout, grace: config.grace },
         name: Name::take(&config.name)?,
         host: host_fds(config)?,
@@ -156,19 +158,20 @@ pub fn prepare_plan(config: &VmConfig, plan: LaunchPlan) -> Result<Prepared, VmE
 }
 
 impl Prepared {
-    /// Starts the VM's processes. The calling process must have one thread, since it is copied into them;
-    /// it is their supervisor from then on, by the handle that it gets.
+    /// Starts the VM's processes from their image. The calling process must have one thread; it is their supervisor
+    /// from then on, by the handle that it gets.
     ///
     /// # Errors
     /// [`VmError`]; nothing is left then.
-    pub fn start(self) -> Result<RunningVm, VmError> {
-        let Self { kind, layers, times, name, host, plan, events } = self;
+    pub fn start(self, vmm: &Image) -> Result<RunningVm, VmError> {
+        let Self { kind, layers, own_layers, times, name, host, plan, events } = self;
         let (control, vmm_control) = pair(SocketType::SEQPACKET)?;
         let (console, vmm_console) = pair(SocketType::STREAM)?;
         let input = VmmInput { host, control: vmm_control, console: vmm_console, plan };
-        let vmm = spawn_vmm(layers, input)?;
+        let vmm = handover::spawn(vmm, layers, &input, |_| ())?;
         let members = vec![Member::new(kind, vmm, control)];
-        Ok(RunningVm::new(members, GuestConsole::new(console), name, times, events))
+        let console = GuestConsole::new(console);
+        Ok(RunningVm::new(members, console, name, times, events, own_layers))
     }
 }
 
@@ -193,9 +196,9 @@ fn check_digest(plan: &LaunchPlan) -> Result<(), VmError> {
     }
 }
 
-/// The vmm process's layers: all, but those that the user wrote may be missing.
-fn layers(config: &VmConfig) -> Layers {
-    config.sandbox_optional.iter().copied().fold(profile::vmm_layers(), Layers::may_lack)
+/// A process's layers, of which the user wrote that this host may lack some.
+fn layers(all: Layers, config: &VmConfig) -> Layers {
+    config.sandbox_optional.iter().copied().fold(all, Layers::may_lack)
 }
 
 /// Opens the device files, and refuses a confidential VM on a host that cannot give one.
@@ -217,12 +220,4 @@ fn host_fds(config: &VmConfig) -> Result<HostFds, VmError> {
 
 fn pair(kind: SocketType) -> Result<(OwnedFd, OwnedFd), Errno> {
     socketpair(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC, None)
-}
-
-fn spawn_vmm(layers: Layers, input: VmmInput) -> Result<Child, SandboxError> {
-    let mut layers = layers.keep(&input.host.dev_kvm).keep(&input.control).keep(&input.console);
-    if let Some(dev_sev) = &input.host.dev_sev {
-        layers = layers.keep(dev_sev);
-    }
-    spawn(layers, move |born| vmm::body(input, born))
 }

@@ -124,6 +124,9 @@ fn prepare(
     let setup = born.confine()?;
     freeze_heap(HEAP)?;
     let (vcpus, page_state_fds) = (engine.vcpu_fds(), engine.page_state_fds());
+    // The VM's own descriptor has no rule in a plain VM, yet stays: where it is closed, KVM takes the interrupt lines
+    // from the guest (`kvm_vm_release`). /dev/sev is named to the firmware by its number as long as the VM lives.
+    let needed = engine.needed_fds();
     let ready = engine.start_threads()?;
     let events = ready.ends.all_events().map(|event| event.as_fd().as_raw_fd());
     let (vm, memory) = page_state_fds;
@@ -135,6 +138,8 @@ fn prepare(
         .with_raw(profile::SOCKETS, sockets)
         .with_raw(profile::VM, vm)
         .with_raw(profile::MEMORY, memory);
+    // /dev/kvm, and the file behind a plain VM's memory: what is mapped needs no descriptor.
+    setup.close_unnamed(&fds, &needed)?;
     setup.lock(profile, &fds, Action::Kill)?;
     Ok(ready)
 }

@@ -1,9 +1,10 @@
 //! The request of the Cedar export.
 
 use super::cedar_schema::{attribute, by_element, slots};
-use super::{CedarError, bit_list, choice_name, views};
+use super::{CedarError, bit_list, choice_name, invalid, views};
 use crate::document::json::quote;
-use crate::fact::{Fact, Facts};
+use crate::fact::Fact;
+use crate::facts::Facts;
 use crate::fields::{GRANT_FIELDS, Key, Kind, Point};
 use crate::lattice::Tcb;
 use crate::search::keys;
@@ -31,6 +32,9 @@ pub fn cedar_request(point: Point, facts: &Facts) -> Result<CedarRequest, CedarE
     let mut attributes = Vec::new();
     for key in wanted {
         let Some(fact) = facts.get(key) else { continue };
+        if let Some(why) = invalid(fact) {
+            return Err(CedarError::Invalid { fact: key.path(), why: why.into() });
+        }
         if let Fact::CommandLine(line) = fact {
             for (path, words) in views(key, line) {
                 let words: Vec<Fact> = words.iter().map(|word| Fact::Text(word.clone())).collect();

@@ -6,7 +6,7 @@
 //! become lists of bit names, versions packed numbers, times seconds, byte strings hexadecimal, paths end with
 //! `/`. The command line, which is a text for this engine, becomes three lists: `launch.cmdline` has its words,
 //! `launch.cmdline_seen` all that any reader takes for a word, `launch.cmdline_taken` what is in force
-//! ([`crate::CommandLine`]). An invalid fact is left out of it, which denies. What an export cannot say it refuses ([`CedarError`]).
+//! ([`crate::CommandLine`]). An invalid fact is denied by every rule, `any` included: no request is made of it. What an export cannot say it refuses ([`CedarError`]).
 
 mod cedar;
 mod cedar_input;
@@ -21,7 +21,8 @@ pub use rego::rego;
 pub use rego_input::rego_input;
 
 use crate::cmdline::CommandLine;
-use crate::fact::view;
+use crate::fact::Fact;
+use crate::fields::view;
 use crate::fields::{BitNames, Field, Key, Kind};
 use crate::render;
 
@@ -48,6 +49,14 @@ pub enum CedarError {
         count: usize,
         /// How many a request holds.
         most: usize,
+    },
+    /// A fact of the input that is not valid: the engine denies it even where its rule is `any`.
+    #[error("{fact}: {why}")]
+    Invalid {
+        /// The path of the fact.
+        fact: &'static str,
+        /// Why it is not valid.
+        why: Box<str>,
     },
     /// A number of the input that Cedar does not have.
     #[error("{fact}: {n} is beyond the numbers of Cedar (2^63-1)")]
@@ -79,6 +88,15 @@ fn view_path(key: Key, kind: Kind) -> String {
 /// Each view of a command line with its path.
 fn views(key: Key, line: &CommandLine) -> impl Iterator<Item = (String, &[Box<str>])> {
     VIEWS.iter().map(move |(kind, _)| (view_path(key, *kind), view(line, *kind)))
+}
+
+/// Why a fact, or an element of it, is not valid.
+fn invalid(fact: &Fact) -> Option<&str> {
+    match fact {
+        Fact::Invalid(why) => Some(why),
+        Fact::List(items) => items.iter().find_map(invalid),
+        _ => None,
+    }
 }
 
 /// Every bit of a mask by name, as the exports write it.

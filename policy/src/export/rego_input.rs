@@ -1,18 +1,26 @@
 //! The input of the Rego export.
 
 use super::rego::hex_address;
-use super::{bit_list, choice_name, views};
+use super::{bit_list, choice_name, invalid, views};
 use crate::document::json::quote;
 use crate::fact::Fact;
-use crate::fields::Kind;
+use crate::fields::{GRANT_FIELDS, Key, Kind, Point};
 use crate::input::Input;
 use crate::lattice::Tcb;
+use crate::search::keys;
 
-/// The input as the JSON object that the Rego export reads.
+/// The input as the JSON object that the Rego export reads. One with a fact that is not valid, and
+/// which the point looks at, names no point: then nothing is allowed, as this engine has it.
 #[must_use]
 pub fn rego_input(input: &Input) -> String {
     let mut parts = Vec::new();
-    if let Some(point) = input.point {
+    let valid = |point: &Point| {
+        let fields = if *point == Point::Secrets { GRANT_FIELDS } else { point.fields() };
+        let resource = (*point == Point::Secrets).then_some(Key::SecretResource);
+        let mut keys = keys(fields).into_iter().chain(resource);
+        !keys.any(|key| input.facts.get(key).is_some_and(|fact| invalid(fact).is_some()))
+    };
+    if let Some(point) = input.point.filter(valid) {
         parts.push(format!("\"point\":\"{point}\""));
     }
     for (key, fact) in input.facts.iter() {

@@ -223,6 +223,9 @@ pub fn policy(r: &mut Random) -> Policy {
 }
 
 fn text_fact(key: Key, r: &mut Random) -> Fact {
+    if key == Key::LaunchCmdline {
+        return Fact::Text((*r.pick(&TEXTS)).into());
+    }
     let facts = if key == Key::SecretResource {
         Facts::new().text(key, r.pick(&RESOURCES))
     } else if key.kind() == Kind::Roots {

@@ -9,7 +9,7 @@ vm() {
 	local name=$1 task=$2
 	shift 2
 	exec casemate run --name "$name" --protection none --kernel $kernel --initrd /e2e/initrd --memory 192M \
-		--cmdline "console=ttyS0 ${reset-} panic=-1 ${verbosity-quiet} task=$task" --timeout "${limit:-150s}" "$@"
+		--cmdline "console=ttyS0 ${reset-} panic=-1 ${verbosity-quiet} task=$task" --timeout "${limit:-150s}" --grace 100s "$@"
 }
 
 # start NAME TASK [FLAG]...: in the background; $pid is the supervisor

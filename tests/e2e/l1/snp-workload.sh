@@ -1,5 +1,7 @@
 #!/bin/sh
 # The workload of an SEV-SNP guest: what Linux says of its protection, and a report of the security processor.
+# Results share the console with the kernel, whose messages would come between their letters.
+dmesg -n 1
 dmesg | grep "Memory Encryption Features"
 echo "guest: $(grep -c ^processor /proc/cpuinfo) processors, $(awk '/MemTotal/ { print int($2 / 1024) }' /proc/meminfo) MiB"
 busybox mount -t configfs none /sys/kernel/config || exit 10

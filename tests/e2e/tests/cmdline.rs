@@ -9,8 +9,10 @@
 
 use casemate_e2e::{Boot, Left};
 use casemate_policy::CommandLine;
+use std::time::Duration;
 
-static BOOT: Boot = Boot::new("cmdline", |host| host);
+/// Twelve guests, one after the other, on a machine that may be busy.
+static BOOT: Boot = Boot::new("cmdline", |host| host.timeout(Duration::from_secs(900)));
 
 /// How many lines `l1/cmdline.sh` has.
 const LINES: usize = 12;

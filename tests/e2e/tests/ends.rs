@@ -23,7 +23,11 @@ fn a_development_vm_warns_once_that_the_host_can_read_it() {
 fn a_workload_that_fails_is_a_guest_failure_with_its_status() {
     let left = BOOT.scenario("five");
     assert_eq!(left.status, 3, "{}", left.err);
-    assert!(left.err.contains("the guest's workload failed with status 5"), "{}", left.err);
+    assert!(
+        left.err.contains("the guest says that its workload failed with status 5"),
+        "{}",
+        left.err
+    );
     assert_eq!(left.remains, "");
 }
 

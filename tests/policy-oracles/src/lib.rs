@@ -82,6 +82,16 @@ impl Cedar {
         Request::new(principal, action, resource, context, Some(&self.schema)).unwrap()
     }
 
+    /// Whether the input is permitted; one of which no request can be made is not.
+    #[must_use]
+    pub fn decides(&self, point: Point, facts: &Facts) -> bool {
+        match export::cedar_request(point, facts) {
+            Ok(request) => self.allows(&self.raw_request(point, &request.context)),
+            Err(export::CedarError::Invalid { .. }) => false,
+            Err(error) => panic!("{error}"),
+        }
+    }
+
     /// Whether the request is permitted.
     #[must_use]
     pub fn allows(&self, request: &Request) -> bool {

@@ -16,7 +16,7 @@ mod ask;
 mod hold;
 mod seek;
 
-pub use answer::{BadAnswer, parse};
+pub use answer::{BadAnswer, Told, parse};
 pub use ask::{Running, ask};
 pub use hold::Name;
 
@@ -73,7 +73,7 @@ mod tests {
     }
 
     /// Protects a name from whoever guesses it: a socket of another kind or another address is not it.
-    /// Cannot tell of another user, which this test cannot be: `names_of_strangers` does.
+    /// Cannot tell of another user, which this test cannot be: `tests/vm_name.rs` does.
     #[test]
     fn a_longer_name_and_an_address_without_random_word_are_other_names() {
         let name = unique("prefix");

@@ -1,6 +1,7 @@
 //! The processes of a VM, each of a named kind: what they say, how they end.
 
-use super::{End, ProcessKind};
+use super::End;
+use crate::vm::kind::ProcessKind;
 use crate::vm::protocol::{BadMessage, FromVmm, MESSAGE_SIZE, ToVmm};
 use casemate_sandbox::{Child, Exit, Report, SandboxError};
 use rustix::event::PollFlags;

@@ -1,7 +1,7 @@
 //! How a VM ended.
 
-use super::ProcessKind;
 use crate::exits::Stop;
+use crate::vm::kind::ProcessKind;
 use casemate_sandbox::Exit;
 use std::time::Duration;
 

@@ -1,8 +1,9 @@
 //! What a running VM tells whoever started it.
 
-use super::{End, ProcessKind};
+use super::End;
 use crate::exits::Note;
 use crate::vm::decision::LogRepair;
+use crate::vm::kind::ProcessKind;
 use casemate_layout::ports::mark;
 use casemate_sandbox::Report;
 use std::fmt;

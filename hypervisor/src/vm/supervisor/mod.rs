@@ -11,20 +11,19 @@ mod children;
 mod console;
 mod end;
 mod event;
-mod kind;
 mod lock;
 
 pub use children::Member;
 pub use console::{GuestConsole, Moved};
 pub use end::End;
 pub use event::{Event, GuestMark, Happened, Step};
-pub use kind::ProcessKind;
 pub use lock::Outside;
 
-use super::name::Name;
+use super::kind::ProcessKind;
+use super::name::{Name, Told};
 use super::protocol::{FromVmm, Phase, ToVmm};
 use crate::exits::{Note, Stop};
-use casemate_sandbox::{Report, SandboxError};
+use casemate_sandbox::{Layers, Report, SandboxError};
 use children::{Children, POLLED, Said, Stirred};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
@@ -54,8 +53,10 @@ pub struct RunningVm {
     children: Children,
     console: GuestConsole,
     name: Name,
-    /// Lines of `kind pid`, for who asks.
-    processes: String,
+    /// The supervisor and its children, for who asks.
+    processes: Vec<Told>,
+    /// The supervisor's own layers.
+    layers: Layers,
     times: Times,
     run_over: Option<Instant>,
     grace_over: Option<Instant>,
@@ -81,16 +82,18 @@ impl RunningVm {
         name: Name,
         times: Times,
         events: VecDeque<Event>,
+        layers: Layers,
     ) -> Self {
-        let mut processes = format!("{} {}\n", ProcessKind::Supervisor, std::process::id());
-        for member in &members {
-            processes.push_str(&format!("{} {}\n", member.kind(), member.pid()));
-        }
+        let told = |kind, pid| Told { kind, pid, without: Vec::new() };
+        let own = told(ProcessKind::Supervisor, std::process::id());
+        let children = members.iter().map(|member| told(member.kind(), member.pid()));
+        let processes = std::iter::once(own).chain(children).collect();
         Self {
             children: Children::new(members),
             console,
             name,
             processes,
+            layers,
             times,
             run_over: times.run.and_then(|run| Instant::now().checked_add(run)),
             grace_over: None,
@@ -142,8 +145,11 @@ impl RunningVm {
     ///
     /// # Errors
     /// [`SandboxError`]; the process is then confined in part and must end.
-    pub fn lock_this_process(&self, outside: &Outside<'_>) -> Result<Report, SandboxError> {
-        lock::lock(self, outside)
+    pub fn lock_this_process(&mut self, outside: &Outside<'_>) -> Result<(), SandboxError> {
+        let report = lock::lock(self, outside)?;
+        self.lacks(ProcessKind::Supervisor, &report);
+        self.tell(Happened::Confined(ProcessKind::Supervisor, report));
+        Ok(())
     }
 
     /// Waits until something has happened to the VM, a descriptor of `outside` or the guest's console
@@ -161,7 +167,7 @@ impl RunningVm {
         let until = if self.events.is_empty() { until } else { Some(Instant::now()) };
         let (ready, stirred, asked) = self.poll(console, outside, until)?;
         if asked {
-            self.name.answer(&self.processes);
+            self.name.answer(&self.processes.iter().map(Told::to_string).collect::<String>());
         }
         for (index, stirred) in stirred.into_iter().enumerate() {
             self.serve(index, stirred);
@@ -176,9 +182,13 @@ impl RunningVm {
         outside: &[(BorrowedFd<'_>, PollFlags)],
         until: Option<Instant>,
     ) -> Result<(Ready, Vec<Stirred>, bool), Errno> {
-        let own = [(self.console.as_fd(), console), (self.name.as_fd(), PollFlags::IN)];
+        // Without a wish it is left out: poll tells of a hang-up unasked, again and again, and the holder
+        // may have to wait for a slow reader long after the vmm process has gone.
+        let guest = (!console.is_empty()).then(|| (self.console.as_fd(), console));
+        let wished = guest.is_some();
+        let own = guest.into_iter().chain([(self.name.as_fd(), PollFlags::IN)]);
         let children = self.children.iter().filter(|_| !self.ended).flat_map(Member::poll);
-        let mut fds: Vec<_> = (own.into_iter().chain(children).chain(outside.iter().copied()))
+        let mut fds: Vec<_> = (own.chain(children).chain(outside.iter().copied()))
             .map(|(fd, events)| PollFd::from_borrowed_fd(fd, events))
             .collect();
         let times = if self.ended { [None; 2] } else { [self.run_over, self.grace_over] };
@@ -190,7 +200,7 @@ impl RunningVm {
             Err(e) => return Err(e),
         }
         let mut seen = fds.iter().map(PollFd::revents);
-        let console = seen.next().unwrap_or(PollFlags::empty());
+        let console = if wished { seen.next() } else { None }.unwrap_or(PollFlags::empty());
         let asked = seen.next().is_some_and(readable);
         let mut stirred = Vec::new();
         for _ in self.children.iter().filter(|_| !self.ended) {
@@ -262,12 +272,20 @@ impl RunningVm {
         match member.confined() {
             Ok(None) => {}
             Ok(Some(report)) => {
+                self.lacks(kind, &report);
                 self.tell(Happened::Confined(kind, report));
                 if self.children.all_confined() {
                     self.tell(Happened::AllConfined);
                 }
             }
             Err(e) => self.end(End::LaunchFailed(e.to_string())),
+        }
+    }
+
+    /// Takes down which optional layers a process runs without, for who asks.
+    fn lacks(&mut self, kind: ProcessKind, report: &Report) {
+        if let Some(told) = self.processes.iter_mut().find(|told| told.kind == kind) {
+            told.without = report.missing().map(|(layer, _)| layer).collect();
         }
     }
 

@@ -1,6 +1,6 @@
 //! The kinds of confined processes that a VM consists of.
 
-use crate::vm::profile;
+use super::profile;
 use casemate_sandbox::Profile;
 use std::time::Duration;
 
@@ -56,7 +56,7 @@ impl ProcessKind {
     }
 
     /// Whether it runs vCPUs: it has the power button, and its last words tell how the VM ended.
-    pub(super) const fn runs_vcpus(self) -> bool {
+    pub(in crate::vm) const fn runs_vcpus(self) -> bool {
         matches!(self, Self::Vmm | Self::VmmConfidential)
     }
 }

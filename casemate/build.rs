@@ -1,0 +1,110 @@
+//! Builds the images of confined processes and names them to the compiler:
+//! `include_bytes!(env!("CASEMATE_VMM_IMAGE"))`.
+//!
+//! An image is a program of its own, linked statically whatever the program around it is, so it takes a build of its
+//! own, into a folder of its own (cargo locks folders, so it cannot wait for itself): `images` in the outer build's
+//! target folder, which debug and release builds, tests and lints share. What wraps or instruments the outer build,
+//! such as clippy, coverage or a sanitizer, is no part of an image. `CASEMATE_VMM_IMAGE` in the environment names an
+//! image that was built before.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+const TARGET: &str = "x86_64-unknown-linux-gnu";
+/// Largest image, bytes: each VM maps its own.
+const LARGEST: u64 = 1536 * 1024;
+
+/// Folders whose change makes another image.
+const SOURCES: [&str; 12] = [
+    "attestation/src",
+    "files/src",
+    "foreign-text/src",
+    "guest",
+    "hypervisor/src",
+    "hypervisor/build.rs",
+    "images",
+    "policy/src",
+    "policy-log/src",
+    "sandbox/src",
+    "Cargo.toml",
+    "Cargo.lock",
+];
+
+/// Variables that are about the outer build.
+const OURS: [&str; 17] = [
+    "CARGO_BUILD_TARGET",
+    "CARGO_CRATE_NAME",
+    "CARGO_PRIMARY_PACKAGE",
+    "CARGO_TARGET_DIR",
+    "DEBUG",
+    "HOST",
+    "LLVM_PROFILE_FILE",
+    "NUM_JOBS",
+    "OPT_LEVEL",
+    "OUT_DIR",
+    "PROFILE",
+    "RUSTC_LINKER",
+    "RUSTC_WORKSPACE_WRAPPER",
+    "RUSTC_WRAPPER",
+    "RUSTFLAGS",
+    "RUSTDOC",
+    "TARGET",
+];
+/// The same by how they begin.
+const OURS_BEGIN: [&str; 6] =
+    ["CARGO_CFG_", "CARGO_FEATURE_", "CARGO_MANIFEST_", "CARGO_PKG_", "CARGO_PROFILE_", "DEP_"];
+
+fn main() -> Result<(), String> {
+    println!("cargo:rerun-if-env-changed=CASEMATE_VMM_IMAGE");
+    if std::env::var_os("CARGO_FEATURE_VM").is_none() {
+        return Ok(());
+    }
+    let image = match std::env::var_os("CASEMATE_VMM_IMAGE") {
+        Some(image) => PathBuf::from(image),
+        None => build("casemate-vmm")?,
+    };
+    println!("cargo:rerun-if-changed={}", image.display());
+    println!("cargo:rustc-env=CASEMATE_VMM_IMAGE={}", image.display());
+    Ok(())
+}
+
+/// Builds a package of this workspace as an image.
+fn build(package: &str) -> Result<PathBuf, String> {
+    let variable = |name| std::env::var_os(name).ok_or(format!("{name} is not set"));
+    let root = PathBuf::from(variable("CARGO_MANIFEST_DIR")?).join("..");
+    let root = root.canonicalize().map_err(|e| format!("{}: {e}", root.display()))?;
+    for source in SOURCES {
+        println!("cargo:rerun-if-changed={}", root.join(source).display());
+    }
+    let out = PathBuf::from(variable("OUT_DIR")?);
+    // Cargo marks a target folder with this file.
+    let target = out.ancestors().find(|folder| folder.join("CACHEDIR.TAG").is_file());
+    let folder = target.unwrap_or(&out).join("images");
+    // Panic messages name source files: not by where this tree lies.
+    let flags =
+        ["-Ctarget-feature=+crt-static", &format!("--remap-path-prefix={}=.", root.display())];
+    let mut cargo = Command::new(variable("CARGO")?);
+    cargo
+        .current_dir(&root)
+        .args(["build", "--quiet", "--frozen", "--profile", "image", "--target", TARGET])
+        .args(["--package", package, "--target-dir"])
+        .arg(&folder)
+        .env("CARGO_ENCODED_RUSTFLAGS", flags.join("\u{1f}"));
+    // Cargo's own words to this script would be taken for the user's, and make one image differ from the next.
+    for (variable, _) in std::env::vars_os() {
+        let name = variable.to_string_lossy();
+        if OURS.contains(&&*name) || OURS_BEGIN.iter().any(|begin| name.starts_with(begin)) {
+            cargo.env_remove(variable);
+        }
+    }
+    let status = cargo.status().map_err(|e| format!("cargo cannot be run: {e}"))?;
+    if !status.success() {
+        return Err(format!("the image {package} cannot be built ({status})"));
+    }
+    let image = folder.join(TARGET).join("image").join(package);
+    let size = image.metadata().map_err(|e| format!("{}: {e}", image.display()))?.len();
+    if size > LARGEST {
+        return Err(format!("the image {package} has {size} bytes; at most {LARGEST} are allowed"));
+    }
+    Ok(image)
+}

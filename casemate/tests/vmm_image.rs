@@ -1,0 +1,172 @@
+//! The vmm process as the program starts it: from an image of its own. What it has of its parent, what it may do, and
+//! that an attacker's reach is what its profile says. Skipped, and said so, without /dev/kvm or not as root.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "tests fail by panicking"
+)]
+
+use casemate_hypervisor::exits::Stop;
+use casemate_hypervisor::vm::engine::HostFds;
+use casemate_hypervisor::vm::handover;
+use casemate_hypervisor::vm::profile::{VMM, vmm_layers};
+use casemate_hypervisor::vm::protocol::{FromVmm, MESSAGE_SIZE, Phase, ToVmm};
+use casemate_hypervisor::vm::vmm::{TOLD, VmmInput};
+use casemate_sandbox::{Child, Exit, Image, Layer, Observer, inspect};
+use casemate_test_support::guests::{dx, kvm, out, plan, power_off};
+use casemate_test_support::sandbox::assert_least;
+use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
+use rustix::net::{recv, send, socketpair};
+use std::fs::{File, read, read_link, read_to_string};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::FileExt;
+use std::process::ExitCode;
+
+static IMAGE: &[u8] = include_bytes!(env!("CASEMATE_VMM_IMAGE"));
+
+/// A vmm process, and its supervisor's ends.
+struct Vmm {
+    child: Child,
+    control: OwnedFd,
+    console: OwnedFd,
+}
+
+/// Writes a byte, waits for a byte of input, marks a step, powers off.
+fn guest() -> Vec<u8> {
+    // 1: in al, dx; test al, 1; jz 1b
+    let wait_for_input = vec![0xec, 0xa8, 0x01, 0x74, 0xfb];
+    [dx(0x3f8), out(b'h'), dx(0x3fd), wait_for_input, dx(0x603), out(9), power_off()].concat()
+}
+
+fn vmm(before: impl FnOnce(&Child)) -> Option<Vmm> {
+    let pair = |kind| socketpair(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC, None).unwrap();
+    let host = HostFds { dev_kvm: kvm()?.into(), dev_sev: None };
+    let (control, its_control) = pair(SocketType::SEQPACKET);
+    let (console, its_console) = pair(SocketType::STREAM);
+    let plan = plan(&guest(), 1);
+    let input = VmmInput { host, control: its_control, console: its_console, plan };
+    let image = Image::new("casemate-vmm", IMAGE).unwrap();
+    let child = handover::spawn(&image, vmm_layers(), &input, before).unwrap();
+    Some(Vmm { child, control, console })
+}
+
+/// Serves the process until it ends; `running` is called when its guest runs.
+fn serve(control: &OwnedFd, console: &OwnedFd, mut running: impl FnMut()) -> Option<Stop> {
+    let (mut packet, mut stop) = ([0; MESSAGE_SIZE], None);
+    while let Ok((len @ 1.., _)) = recv(control, &mut packet[..], RecvFlags::empty()) {
+        match FromVmm::decode(&packet[..len]).unwrap() {
+            FromVmm::Phase(Phase::FirstInstruction) => {
+                running();
+                send(control, &ToVmm::PowerButton.encode(), SendFlags::NOSIGNAL).unwrap();
+                send(console, b"x", SendFlags::NOSIGNAL).unwrap();
+            }
+            FromVmm::Stopped(reason) => stop = Some(reason),
+            FromVmm::Failed(why) => panic!("{why}"),
+            _ => {}
+        }
+    }
+    stop
+}
+
+fn finish(mut vmm: Vmm, running: impl FnMut()) {
+    let stop = serve(&vmm.control, &vmm.console, running);
+    assert_eq!(stop, Some(Stop::PowerOff { status: None }));
+    assert_eq!(vmm.child.wait().unwrap(), Exit::Code(TOLD));
+}
+
+/// Whether the readable memory of a process has these bytes.
+fn has(pid: u32, bytes: &[u8]) -> bool {
+    let memory = File::open(format!("/proc/{pid}/mem")).unwrap();
+    let maps = read_to_string(format!("/proc/{pid}/maps")).unwrap();
+    let mut seen = 0;
+    let found = maps.lines().filter(|line| !line.contains("[v")).any(|line| {
+        let (from, to) = line.split(' ').next().unwrap().split_once('-').unwrap();
+        let address = |text: &str| u64::from_str_radix(text, 16).unwrap();
+        let (from, to) = (address(from), address(to));
+        let mut part = vec![0; usize::try_from(to - from).unwrap()];
+        if memory.read_exact_at(&mut part, from).is_err() {
+            return false;
+        }
+        seen += part.len();
+        part.windows(bytes.len()).any(|window| window == bytes)
+    });
+    assert!(found || seen > 500_000, "only {seen} bytes were looked at");
+    found
+}
+
+/// Protects the user's secrets, and the addresses of their program, from who takes over a vmm process. Cannot tell of
+/// what the kernel keeps.
+fn vmm_process_has_nothing_of_its_supervisor_but_what_it_was_given() {
+    // Made here, so that it is in no program.
+    let secret: Vec<u8> = (1..48_u8).map(|i| i.wrapping_mul(91) | 1).collect();
+    let kept = secret.clone();
+    let Some(vmm) = vmm(|_| ()) else { return };
+    let pid = vmm.child.pid();
+    finish(vmm, || {
+        assert!(has(std::process::id(), &kept), "else this could not tell");
+        assert!(!has(pid, &secret));
+        assert_eq!(read(format!("/proc/{pid}/environ")).unwrap(), b"");
+        let program = read_link(format!("/proc/{pid}/exe")).unwrap();
+        assert!(program.to_string_lossy().contains("memfd:casemate-vmm"), "{program:?}");
+        let first = |process: &str| {
+            let maps = read_to_string(format!("/proc/{process}/maps")).unwrap();
+            maps.split('-').next().unwrap().to_owned()
+        };
+        assert_ne!(first("self"), first(&pid.to_string()));
+    });
+}
+
+/// Protects the host from a vmm process: what is in force for the image is what is in force for the profile's tests.
+fn vmm_process_from_its_image_is_locked_as_the_kernel_tells() {
+    let Some(mut vmm) = vmm(|_| ()) else { return };
+    let report = vmm.child.confined().unwrap().clone();
+    for layer in Layer::ALL {
+        assert_eq!(report.is_applied(layer), layer != Layer::NetworkNamespace, "{layer}\n{report}");
+    }
+    let pid = vmm.child.pid();
+    finish(vmm, || {
+        let told = inspect(pid).unwrap();
+        assert_eq!((told.seccomp_mode, told.seccomp_filters, told.uid), (2, 1, 65534), "{told}");
+        assert!(told.threads_agree && told.no_new_privs, "{told}");
+        assert!(told.capabilities.values().all(|set| *set == 0), "{told}");
+        assert_eq!(told.root.as_deref(), Some(&[][..]), "{told}");
+        // What the profile names, and the VM, whose interrupt lines go with it.
+        let open = told.descriptors.as_ref().unwrap();
+        let names = ["null", "anon_inode:", "socket:"];
+        let known = |what: &String| names.iter().any(|name| what.contains(name));
+        assert!(open.values().all(known), "{told}");
+    });
+}
+
+fn image_of_the_vmm_process_uses_every_rule_of_its_profile_and_makes_no_other_call() {
+    let mut observer = None;
+    let watched = vmm(|child| observer = Some(Observer::attach(child).unwrap()));
+    let Some(Vmm { mut child, control, console }) = watched else { return };
+    let server = std::thread::spawn(move || serve(&control, &console, || ()));
+    let observed = observer.unwrap().finish().unwrap();
+    assert_eq!(server.join().unwrap(), Some(Stop::PowerOff { status: None }));
+    assert_least(&observed, &VMM);
+    assert_eq!(child.wait().unwrap(), Exit::Code(TOLD));
+}
+
+/// Protects the start: a supervisor that is gone takes the process with it, whenever it goes.
+fn vmm_process_ends_with_its_supervisor() {
+    let Some(Vmm { mut child, control, console }) = vmm(|_| ()) else { return };
+    drop((control, console));
+    let exit = child.wait().unwrap();
+    assert_eq!(exit, Exit::Code(TOLD));
+}
+
+fn main() -> ExitCode {
+    macro_rules! tests {
+        ($($name:ident),* $(,)?) => { [$((stringify!($name), $name as fn())),*] };
+    }
+    casemate_test_support::sandbox::main(&tests![
+        vmm_process_has_nothing_of_its_supervisor_but_what_it_was_given,
+        vmm_process_from_its_image_is_locked_as_the_kernel_tells,
+        image_of_the_vmm_process_uses_every_rule_of_its_profile_and_makes_no_other_call,
+        vmm_process_ends_with_its_supervisor,
+    ])
+}
