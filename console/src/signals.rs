@@ -49,7 +49,13 @@ impl Signals {
         let (wakes, handlers) = UnixStream::pair()?;
         wakes.set_nonblocking(true)?;
         let came = REQUESTS.map(|(_, request)| (request, Arc::new(AtomicBool::new(false))));
-        for ((signal, _), (_, flag)) in REQUESTS.iter().zip(&came) {
+        let ignored = ignored();
+        for ((signal, request), (_, flag)) in REQUESTS.iter().zip(&came) {
+            // Who started this program with them ignored (nohup(1), a shell without job control) meant it.
+            let optional = matches!(request, Request::HangUp | Request::Quit | Request::Stop);
+            if optional && ignored & (1 << (signal - 1)) != 0 {
+                continue;
+            }
             // In this order: who is woken finds the flag.
             signal_hook::flag::register(*signal, flag.clone())?;
             signal_hook::low_level::pipe::register(*signal, handlers.try_clone()?)?;
@@ -66,6 +72,14 @@ impl Signals {
         let came = self.came.iter().filter(|(_, flag)| flag.swap(false, Ordering::AcqRel));
         came.map(|(request, _)| *request)
     }
+}
+
+/// The signals that this process ignores, a bit for each from 1 on (proc(5), SigIgn). Where that cannot be
+/// read none is taken to be.
+fn ignored() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)
 }
 
 impl AsFd for Signals {

@@ -82,15 +82,6 @@ fn invalid(why: String) -> Fact {
     Fact::Invalid(why.into())
 }
 
-/// What a rule of this kind looks at in a command line.
-pub(crate) fn view(line: &CommandLine, kind: Kind) -> &[Box<str>] {
-    match kind {
-        Kind::NamesForbidden => line.seen(),
-        Kind::NamesRequired => line.taken(),
-        _ => line.words(),
-    }
-}
-
 /// The fact of a command line, from the line or from its words.
 pub(crate) fn command_line(fact: Fact) -> Fact {
     let read = match &fact {

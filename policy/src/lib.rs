@@ -48,6 +48,7 @@ mod rule;
 mod rules;
 mod schema;
 mod search;
+mod site;
 mod starter;
 mod whole;
 mod written;

@@ -56,6 +56,12 @@ impl Image {
             match rustix::io::write(&file, rest) {
                 Ok(written) => rest = rest.get(written..).unwrap_or(&[]),
                 Err(Errno::INTR) => {}
+                // Memory files count, too.
+                Err(Errno::FBIG) => {
+                    let call = "write(image of a process; a limit on file sizes is in its way: \
+                                `ulimit -f unlimited`)";
+                    return Err(SandboxError::system(call, Errno::FBIG));
+                }
                 Err(e) => return Err(SandboxError::system("write(image)", e)),
             }
         }

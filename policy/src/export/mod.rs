@@ -22,7 +22,7 @@ pub use rego_input::rego_input;
 
 use crate::cmdline::CommandLine;
 use crate::fact::Fact;
-use crate::facts::view;
+use crate::fields::view;
 use crate::fields::{BitNames, Field, Key, Kind};
 use crate::render;
 

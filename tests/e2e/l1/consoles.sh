@@ -9,8 +9,9 @@ finish stdin
 exec 5>&-
 rm /tmp/in
 
-touch /home/user/console.log
-chown user:user /home/user/console.log
+# The second is where a full one is set aside.
+touch /home/user/console.log /home/user/console.log.1
+chown user:user /home/user/console.log /home/user/console.log.1
 ls /tmp /dev/shm /run /home/user >/out/user.before
 su user -c "casemate run --name user --protection none --kernel $kernel --initrd /e2e/initrd --memory 192M --timeout 150s \
 	--cmdline 'console=ttyS0 reboot=acpi panic=-1 quiet task=hello' --console file:/home/user/console.log" >/out/user.out 2>/out/user.err &

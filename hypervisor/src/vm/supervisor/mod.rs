@@ -167,7 +167,8 @@ impl RunningVm {
         let until = if self.events.is_empty() { until } else { Some(Instant::now()) };
         let (ready, stirred, asked) = self.poll(console, outside, until)?;
         if asked {
-            self.name.answer(&self.processes.iter().map(Told::to_string).collect::<String>());
+            let lines = self.processes.iter().map(|told| format!("{told}\n"));
+            self.name.answer(&lines.collect::<String>());
         }
         for (index, stirred) in stirred.into_iter().enumerate() {
             self.serve(index, stirred);
@@ -182,9 +183,13 @@ impl RunningVm {
         outside: &[(BorrowedFd<'_>, PollFlags)],
         until: Option<Instant>,
     ) -> Result<(Ready, Vec<Stirred>, bool), Errno> {
-        let own = [(self.console.as_fd(), console), (self.name.as_fd(), PollFlags::IN)];
+        // Without a wish it is left out: poll tells of a hang-up unasked, again and again, and the holder
+        // may have to wait for a slow reader long after the vmm process has gone.
+        let guest = (!console.is_empty()).then(|| (self.console.as_fd(), console));
+        let wished = guest.is_some();
+        let own = guest.into_iter().chain([(self.name.as_fd(), PollFlags::IN)]);
         let children = self.children.iter().filter(|_| !self.ended).flat_map(Member::poll);
-        let mut fds: Vec<_> = (own.into_iter().chain(children).chain(outside.iter().copied()))
+        let mut fds: Vec<_> = (own.chain(children).chain(outside.iter().copied()))
             .map(|(fd, events)| PollFd::from_borrowed_fd(fd, events))
             .collect();
         let times = if self.ended { [None; 2] } else { [self.run_over, self.grace_over] };
@@ -196,7 +201,7 @@ impl RunningVm {
             Err(e) => return Err(e),
         }
         let mut seen = fds.iter().map(PollFd::revents);
-        let console = seen.next().unwrap_or(PollFlags::empty());
+        let console = if wished { seen.next() } else { None }.unwrap_or(PollFlags::empty());
         let asked = seen.next().is_some_and(readable);
         let mut stirred = Vec::new();
         for _ in self.children.iter().filter(|_| !self.ended) {
