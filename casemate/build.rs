@@ -1,11 +1,12 @@
 //! Builds the images of confined processes and names them to the compiler:
 //! `include_bytes!(env!("CASEMATE_VMM_IMAGE"))`.
 //!
-//! An image is a program of its own, linked statically whatever the program around it is, so it takes a build of its
-//! own, into a folder of its own (cargo locks folders, so it cannot wait for itself): `images` in the outer build's
-//! target folder, which debug and release builds, tests and lints share. What wraps or instruments the outer build,
-//! such as clippy, coverage or a sanitizer, is no part of an image. `CASEMATE_VMM_IMAGE` in the environment names an
-//! image that was built before.
+//! An image is a program of its own, linked statically whatever the program around it is, so it
+//! takes a build of its own, into a folder of its own (cargo locks folders, so it cannot wait for
+//! itself): `images` in the outer build's target folder, which debug and release builds, tests and
+//! lints share. What wraps or instruments the outer build, such as clippy, coverage or a sanitizer,
+//! is no part of an image. `CASEMATE_VMM_IMAGE` in the environment names an image that was built
+//! before.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -80,8 +81,8 @@ fn build(package: &str) -> Result<PathBuf, String> {
     // Cargo marks a target folder with this file.
     let target = out.ancestors().find(|folder| folder.join("CACHEDIR.TAG").is_file());
     let folder = target.unwrap_or(&out).join("images");
-    // Panic messages name source files: not by where this tree and the registry's lie, so that an image is the same
-    // wherever it is built.
+    // Panic messages name source files: not by where this tree and the registry's lie, so that an
+    // image is the same wherever it is built.
     let home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
     let home = home.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cargo")));
     let mut flags = vec![
@@ -98,7 +99,8 @@ fn build(package: &str) -> Result<PathBuf, String> {
         .args(["--package", package, "--target-dir"])
         .arg(&folder)
         .env("CARGO_ENCODED_RUSTFLAGS", flags.join("\u{1f}"));
-    // Cargo's own words to this script would be taken for the user's, and make one image differ from the next.
+    // Cargo's own words to this script would be taken for the user's, and make one image differ
+    // from the next.
     for (variable, _) in std::env::vars_os() {
         let name = variable.to_string_lossy();
         if OURS.contains(&&*name) || OURS_BEGIN.iter().any(|begin| name.starts_with(begin)) {

@@ -1,14 +1,16 @@
-//! A layer of the lock that this host cannot give is said, and costs itself only: as the program is run.
+//! A layer of the lock that this host cannot give is said, and costs itself only: as the program is
+//! run.
 //!
-//! The host is made by unshare of util-linux: root of a user namespace in which no other one may be made, in a mount
-//! namespace of its own. Skipped, and said so, without root, /dev/kvm or unshare. Cannot tell what a container's own
-//! filter refuses.
+//! The host is made by unshare of util-linux: root of a user namespace in which no other one may be
+//! made, in a mount namespace of its own. Skipped, and said so, without root, /dev/kvm or unshare.
+//! Cannot tell what a container's own filter refuses.
 
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
 use std::process::{Command, Output, Stdio};
 
-/// `casemate run` with these layers optional, where user namespaces are forbidden; the directory of the kernel.
+/// `casemate run` with these layers optional, where user namespaces are forbidden; the directory of
+/// the kernel.
 fn run(test: &str, optional: &[&str]) -> Option<Output> {
     let usable = Command::new("unshare").args(["-Urm", "true"]).status().is_ok_and(|s| s.success());
     if !rustix::process::geteuid().is_root()
@@ -23,7 +25,8 @@ fn run(test: &str, optional: &[&str]) -> Option<Output> {
     let code = casemate_test_support::guests::power_off();
     std::fs::write(place.join("k"), casemate_test_support::guests::elf_kernel(&code)).unwrap();
     let config = format!(
-        "kernel = \"k\"\nprotection = \"none\"\nmemory = \"64M\"\n[sandbox]\noptional = {optional:?}\n"
+        "kernel = \"k\"\nprotection = \"none\"\nmemory = \"64M\"\n\
+         [sandbox]\noptional = {optional:?}\n"
     );
     std::fs::write(place.join("vm.toml"), config).unwrap();
     let script =
@@ -43,7 +46,8 @@ fn lines_about<'a>(text: &'a str, layer: &str) -> Vec<&'a str> {
     text.lines().filter(|line| line.contains(&about)).collect()
 }
 
-/// Protects the user from a lock that is weaker than they think: each missing layer is a line, and is in the timeline.
+/// Protects the user from a lock that is weaker than they think: each missing layer is a line, and
+/// is in the timeline.
 #[test]
 fn each_missing_layer_is_said_and_none_is_given_up_with_it() {
     let optional = ["user-namespace", "mount-namespace", "pid-namespace", "user-id", "empty-root"];
@@ -61,7 +65,8 @@ fn each_missing_layer_is_said_and_none_is_given_up_with_it() {
     assert!(text.contains("first guest instruction"), "{text}");
 }
 
-/// Protects against a lock that is quietly optional: without the user's word a missing layer ends the start.
+/// Protects against a lock that is quietly optional: without the user's word a missing layer ends
+/// the start.
 #[test]
 fn missing_layer_that_nobody_called_optional_ends_the_start_and_says_what_to_do() {
     let Some(output) = run("required", &["user-id"]) else { return };

@@ -1,5 +1,6 @@
-//! The vmm process as the program starts it: from an image of its own. What it has of its parent, what it may do, and
-//! that an attacker's reach is what its profile says. Skipped, and said so, without /dev/kvm or not as root.
+//! The vmm process as the program starts it: from an image of its own. What it has of its parent,
+//! what it may do, and that an attacker's reach is what its profile says. Skipped, and said so,
+//! without /dev/kvm or not as root.
 
 #![allow(
     clippy::unwrap_used,
@@ -96,8 +97,8 @@ fn has(pid: u32, bytes: &[u8]) -> bool {
     found
 }
 
-/// Protects the user's secrets, and the addresses of their program, from who takes over a vmm process. Cannot tell of
-/// what the kernel keeps.
+/// Protects the user's secrets, and the addresses of their program, from who takes over a vmm
+/// process. Cannot tell of what the kernel keeps.
 fn vmm_process_has_nothing_of_its_supervisor_but_what_it_was_given() {
     // Made here, so that it is in no program.
     let secret: Vec<u8> = (1..48_u8).map(|i| i.wrapping_mul(91) | 1).collect();
@@ -118,7 +119,8 @@ fn vmm_process_has_nothing_of_its_supervisor_but_what_it_was_given() {
     });
 }
 
-/// Protects the host from a vmm process: what is in force for the image is what is in force for the profile's tests.
+/// Protects the host from a vmm process: what is in force for the image is what is in force for the
+/// profile's tests.
 fn vmm_process_from_its_image_is_locked_as_the_kernel_tells() {
     let Some(mut vmm) = vmm(|_| ()) else { return };
     let report = vmm.child.confined().unwrap().clone();

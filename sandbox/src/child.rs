@@ -1,4 +1,5 @@
-//! A child process, owned by its pidfd: it can be polled, killed, waited for, and does not outlive its owner.
+//! A child process, owned by its pidfd: it can be polled, killed, waited for, and does not outlive
+//! its owner.
 
 use super::layer::Report;
 use super::wire::Channel;

@@ -6,8 +6,8 @@ use rustix::fs::{Mode, OFlags, open};
 use rustix::stdio::{dup2_stderr, dup2_stdin, dup2_stdout};
 use std::os::fd::RawFd;
 
-/// Closes all descriptors but those in `keep`. Of the three standard ones, those not kept become /dev/null, so that
-/// no later descriptor takes their number and with it what a panic prints.
+/// Closes all descriptors but those in `keep`. Of the three standard ones, those not kept become
+/// /dev/null, so that no later descriptor takes their number and with it what a panic prints.
 pub(super) fn close_all_but(keep: &[RawFd]) -> Result<String, Refusal> {
     let mut keep: Vec<u32> = keep.iter().filter_map(|fd| u32::try_from(*fd).ok()).collect();
     if (0..3).any(|fd| !keep.contains(&fd)) {
@@ -28,7 +28,8 @@ pub(super) fn close_all_but(keep: &[RawFd]) -> Result<String, Refusal> {
     Ok(format!("{} kept", keep.len()))
 }
 
-/// Closes all descriptors but the three standard ones and those in `keep`, when no file can be opened any more.
+/// Closes all descriptors but the three standard ones and those in `keep`, when no file can be
+/// opened any more.
 pub(super) fn close_range_but(keep: &[RawFd]) -> Result<(), Refusal> {
     let keep = keep.iter().filter_map(|fd| u32::try_from(*fd).ok());
     close_gaps(&mut keep.chain([0, 1, 2]).collect())

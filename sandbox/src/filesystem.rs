@@ -7,14 +7,14 @@ use rustix::mount::{MountFlags, MountPropagationFlags, UnmountFlags};
 use rustix::mount::{mount, mount_change, mount_move, unmount};
 use rustix::process::{chdir, chroot, pivot_root};
 
-/// Where the empty file system is mounted first: a directory that every system has. It is covered in this mount
-/// namespace only.
+/// Where the empty file system is mounted first: a directory that every system has. It is covered
+/// in this mount namespace only.
 const PLACE: &str = "/proc";
 
 /// Makes an empty, read-only tmpfs the root of this process's mount namespace.
 ///
-/// Every process of that namespace loses its files by it: hence the proof that they are this process's alone, which
-/// is made just before and used up.
+/// Every process of that namespace loses its files by it: hence the proof that they are this
+/// process's alone, which is made just before and used up.
 pub(super) fn lock(_: OwnMounts) -> Result<String, Refusal> {
     mount_change("/", MountPropagationFlags::REC | MountPropagationFlags::PRIVATE)
         .map_err(refused("mount(/, MS_REC | MS_PRIVATE)"))?;
@@ -22,15 +22,17 @@ pub(super) fn lock(_: OwnMounts) -> Result<String, Refusal> {
     mount("none", PLACE, "tmpfs", flags, c"size=4k,nr_inodes=1,mode=0555")
         .map_err(refused("mount(tmpfs)"))?;
     chdir(PLACE).map_err(refused("chdir(tmpfs)"))?;
-    // pivot_root(2), "pivot_root(".", ".")": the old root ends up on top of the new one, and is taken away.
+    // pivot_root(2), "pivot_root(".", ".")": the old root ends up on top of the new one, and is
+    // taken away.
     match pivot_root(".", ".") {
         Ok(()) => {
             unmount(".", UnmountFlags::DETACH).map_err(refused("umount(old root)"))?;
             chdir("/").map_err(refused("chdir(/)"))?;
             Ok("pivot_root".into())
         }
-        // The root is an initramfs or a plain directory, which cannot be moved: cover it. Nothing leads below,
-        // because no descriptor of a directory is left and CAP_SYS_CHROOT goes with the other capabilities.
+        // The root is an initramfs or a plain directory, which cannot be moved: cover it. Nothing
+        // leads below, because no descriptor of a directory is left and CAP_SYS_CHROOT goes with
+        // the other capabilities.
         Err(Errno::INVAL) => {
             mount_move(".", "/").map_err(refused("mount(tmpfs, /, MS_MOVE)"))?;
             chroot(".").map_err(refused("chroot(tmpfs)"))?;

@@ -1,5 +1,5 @@
-//! The filters of a process, read back by ptrace (PTRACE_SECCOMP_GET_FILTER, which needs CAP_SYS_ADMIN and
-//! CONFIG_CHECKPOINT_RESTORE). The process stops for some microseconds.
+//! The filters of a process, read back by ptrace (PTRACE_SECCOMP_GET_FILTER, which needs
+//! CAP_SYS_ADMIN and CONFIG_CHECKPOINT_RESTORE). The process stops for some microseconds.
 
 use super::trace;
 use seccompiler::{BpfProgram, sock_filter};

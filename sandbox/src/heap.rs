@@ -8,10 +8,12 @@ use std::io;
 const SETTINGS: [(libc::c_int, libc::c_int); 3] =
     [(libc::M_ARENA_MAX, 1), (libc::M_MMAP_MAX, 0), (libc::M_TRIM_THRESHOLD, libc::c_int::MAX)];
 
-/// Makes glibc's malloc keep to one heap, of which `reserve` bytes more are taken from the kernel now: as long
-/// as allocations fit, it makes no brk, mmap or munmap. Growth beyond that is a call that the filter forbids.
+/// Makes glibc's malloc keep to one heap, of which `reserve` bytes more are taken from the kernel
+/// now: as long as allocations fit, it makes no brk, mmap or munmap. Growth beyond that is a call
+/// that the filter forbids.
 ///
-/// Call it before anything large is allocated: what malloc mapped by itself is unmapped when it is freed.
+/// Call it before anything large is allocated: what malloc mapped by itself is unmapped when it is
+/// freed.
 ///
 /// # Errors
 /// [`SandboxError::System`] when malloc refuses a setting.

@@ -1,8 +1,9 @@
 //! Whose user and group a child is: what the kernel lets its parent give it, found out by trying.
 //!
-//! "Am I root?" is the wrong question. Root of a user namespace with one id (`unshare -Ur`), root without
-//! capabilities (a container with all of them dropped) and an ordinary user whom someone gave CAP_SETUID all
-//! answer it misleadingly. So the best is asked for, and when the kernel refuses, the next best.
+//! "Am I root?" is the wrong question. Root of a user namespace with one id (`unshare -Ur`), root
+//! without capabilities (a container with all of them dropped) and an ordinary user whom someone
+//! gave CAP_SETUID all answer it misleadingly. So the best is asked for, and when the kernel
+//! refuses, the next best.
 
 use super::privileges::{self, NOBODY};
 use super::refusal::Refusal;
@@ -48,11 +49,13 @@ impl Ids {
     }
 }
 
-/// Gives the user namespace of child `pid` its ids: [`NOBODY`] where we may, else our own, else none.
+/// Gives the user namespace of child `pid` its ids: [`NOBODY`] where we may, else our own, else
+/// none.
 ///
-/// user_namespaces(7): other ids than one's own take CAP_SETUID and CAP_SETGID over our user namespace, and the id
-/// must have a number in it; our own group takes that groups cannot be dropped; our own user 0 takes CAP_SETFCAP.
-/// A refused write changes nothing, so the next may be tried.
+/// user_namespaces(7): other ids than one's own take CAP_SETUID and CAP_SETGID over our user
+/// namespace, and the id must have a number in it; our own group takes that groups cannot be
+/// dropped; our own user 0 takes CAP_SETFCAP. A refused write changes nothing, so the next may be
+/// tried.
 pub(super) fn map_ids(pid: u32) -> Result<Ids, Refusal> {
     let write = |file: &str, text: String| {
         let path = format!("/proc/{pid}/{file}");
@@ -62,7 +65,8 @@ pub(super) fn map_ids(pid: u32) -> Result<Ids, Refusal> {
     if write("gid_map", one(NOBODY)).is_ok() {
         return match write("uid_map", one(NOBODY)) {
             Ok(()) => Ok(Ids::Nobody),
-            // CAP_SETGID without CAP_SETUID. The groups are good as they are; the user is ours if it can be.
+            // CAP_SETGID without CAP_SETUID. The groups are good as they are; the user is ours if
+            // it can be.
             Err(_) => Ok(own_user(&write("uid_map", one(geteuid().as_raw())))),
         };
     }
@@ -72,15 +76,17 @@ pub(super) fn map_ids(pid: u32) -> Result<Ids, Refusal> {
 }
 
 fn own_user(mapped: &Result<(), Refusal>) -> Ids {
-    // Without a number for its user a process has all it needs: it keeps its capabilities in its own namespace.
+    // Without a number for its user a process has all it needs: it keeps its capabilities in its
+    // own namespace.
     if mapped.is_ok() { Ids::Own } else { Ids::Unmapped }
 }
 
-/// The number that the calling process's user has one step outside its user namespace; 0 where it cannot be told.
+/// The number that the calling process's user has one step outside its user namespace; 0 where it
+/// cannot be told.
 ///
-/// In the first user namespace a user has the same number outside. Root that made a user namespace with its own
-/// user is 0 outside, whatever it calls itself inside. The file shows one step only: a 0 there can be an ordinary
-/// user further out, which is then not believed.
+/// In the first user namespace a user has the same number outside. Root that made a user namespace
+/// with its own user is 0 outside, whatever it calls itself inside. The file shows one step only: a
+/// 0 there can be an ordinary user further out, which is then not believed.
 pub(super) fn user_outside() -> u32 {
     let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
     outside(&map, geteuid().as_raw()).unwrap_or(0)
@@ -100,8 +106,8 @@ fn outside(map: &str, id: u32) -> Option<u32> {
     })
 }
 
-/// The layer [`super::Layer::UserId`]: makes the calling process an unprivileged user. `callers` is what
-/// [`user_outside`] told its parent.
+/// The layer [`super::Layer::UserId`]: makes the calling process an unprivileged user. `callers` is
+/// what [`user_outside`] told its parent.
 pub(super) fn become_unprivileged(ids: Ids, callers: u32) -> Result<String, Refusal> {
     let refusal = match ids {
         Ids::Shared | Ids::Nobody => match privileges::become_nobody() {

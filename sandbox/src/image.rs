@@ -1,13 +1,15 @@
 //! A process that begins from an image of its own, not as a copy of its parent.
 //!
-//! A copy has what its parent had: the environment with whatever secrets are in it, freed heap, the addresses of
-//! everything and the stack's canary. So the parent copies itself only as far as execve: what runs after it is a
-//! program in sealed memory, with an empty environment, fresh addresses, and no byte of its parent but those it is
-//! given: the bytes of its start, and the descriptors on the keep list, in order from [`FIRST`] on.
+//! A copy has what its parent had: the environment with whatever secrets are in it, freed heap, the
+//! addresses of everything and the stack's canary. So the parent copies itself only as far as
+//! execve: what runs after it is a program in sealed memory, with an empty environment, fresh
+//! addresses, and no byte of its parent but those it is given: the bytes of its start, and the
+//! descriptors on the keep list, in order from [`FIRST`] on.
 //!
-//! Two steps are the copy's, because only it can make them: it puts the descriptors where the image looks for them,
-//! and makes its capabilities ambient, without which execve takes them from a user that is not 0 (capabilities(7)).
-//! Every layer is the image's own work ([`Born::of_image`]), so that there is one way to be confined.
+//! Two steps are the copy's, because only it can make them: it puts the descriptors where the image
+//! looks for them, and makes its capabilities ambient, without which execve takes them from a user
+//! that is not 0 (capabilities(7)). Every layer is the image's own work ([`Born::of_image`]), so
+//! that there is one way to be confined.
 
 use super::kept::{CHANNEL, FIRST};
 use super::layers::Layers;
@@ -44,8 +46,8 @@ impl Image {
         let system = |call| move |e: Errno| SandboxError::system(call, e);
         let name = CString::new(name).map_err(|e| SandboxError::system("name of an image", e))?;
         let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
-        // Where a sysctl makes memory files not executable by default (vm.memfd_noexec), one must be asked for. Linux
-        // before 6.3 does not know the flag.
+        // Where a sysctl makes memory files not executable by default (vm.memfd_noexec), one must
+        // be asked for. Linux before 6.3 does not know the flag.
         let file = match memfd_create(&name, flags | MemfdFlags::EXEC) {
             Err(Errno::INVAL) => memfd_create(&name, flags),
             made => made,
@@ -71,8 +73,8 @@ impl Image {
     }
 }
 
-/// Starts `image` in a child process with the namespaces of `layers`, and gives it `start` and the descriptors on the
-/// keep list, in order. Its main function begins with [`Born::of_image`].
+/// Starts `image` in a child process with the namespaces of `layers`, and gives it `start` and the
+/// descriptors on the keep list, in order. Its main function begins with [`Born::of_image`].
 ///
 /// # Errors
 /// As [`super::spawn`]; [`SandboxError::Start`] when `start` is too long for a packet.
@@ -80,8 +82,8 @@ pub fn spawn_image(layers: Layers, image: &Image, start: &[u8]) -> Result<Child,
     spawn_image_with(layers, image, start, |_| ())
 }
 
-/// The same, with something more that is done before the image is told to begin. For tests: to watch it from its
-/// first step on.
+/// The same, with something more that is done before the image is told to begin. For tests: to
+/// watch it from its first step on.
 ///
 /// # Errors
 /// As [`spawn_image`].
@@ -103,7 +105,8 @@ pub fn spawn_image_with(
     Ok(child)
 }
 
-/// In the copy: replaces the process by the image. Returns only when that fails, and the parent has been told.
+/// In the copy: replaces the process by the image. Returns only when that fails, and the parent has
+/// been told.
 fn become_image(name: &CString, file: RawFd, channel: Channel, kept: &[RawFd]) {
     // All out of the way first: a descriptor may be where another has to go.
     let above = FIRST + RawFd::try_from(kept.len()).unwrap_or(RawFd::MAX / 2);
@@ -140,7 +143,8 @@ fn tell(channel: Channel, refusal: &Refusal) {
     channel.tell(Err(&SandboxError::System { call: "exec", source }));
 }
 
-/// Makes every capability that the process has inheritable and ambient. [`super::Layer::Capabilities`] takes them all.
+/// Makes every capability that the process has inheritable and ambient.
+/// [`super::Layer::Capabilities`] takes them all.
 fn keep_capabilities_over_exec() -> Result<(), Refusal> {
     let now = capabilities(None).map_err(refused("capget"))?;
     let inheritable = CapabilitySets { inheritable: now.permitted, ..now };
@@ -172,7 +176,8 @@ impl Born {
     ///
     /// # Errors
     /// [`SandboxError::Start`] when the process was started otherwise, or its parent is gone;
-    /// [`SandboxError::Layer`] for a required layer that cannot be had, of which the parent is told.
+    /// [`SandboxError::Layer`] for a required layer that cannot be had, of which the parent is
+    /// told.
     pub fn of_image() -> Result<(Self, Given), SandboxError> {
         static BEGUN: AtomicBool = AtomicBool::new(false);
         if BEGUN.swap(true, Ordering::Relaxed) {

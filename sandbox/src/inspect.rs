@@ -1,7 +1,8 @@
 //! What is in force for a process, read back from the kernel.
 //!
-//! /proc answers for processes of the same user that are dumpable; a locked process is not, so most answers need
-//! root. What cannot be read is said to be unknown. Landlock and MDWE cannot be read from outside at all.
+//! /proc answers for processes of the same user that are dumpable; a locked process is not, so most
+//! answers need root. What cannot be read is said to be unknown. Landlock and MDWE cannot be read
+//! from outside at all.
 
 use super::SandboxError;
 use super::filters::{Filter, filters};

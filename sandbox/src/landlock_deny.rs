@@ -40,8 +40,8 @@ impl Scopes {
     }
 }
 
-/// Denies this thread, and those it will make, every access to files and network that the running kernel can
-/// deny, and what `scopes` says. Needs `no_new_privs`.
+/// Denies this thread, and those it will make, every access to files and network that the running
+/// kernel can deny, and what `scopes` says. Needs `no_new_privs`.
 pub(super) fn deny_all(scopes: Scopes) -> Result<Denied, Refusal> {
     let error = |e: landlock::RulesetError| Refusal::new("landlock", io::Error::other(e));
     let rules = Ruleset::default()

@@ -27,7 +27,8 @@ pub enum Layer {
     DeathSignal,
     /// Resource limits.
     Limits,
-    /// An empty read-only root: afterwards no path resolves. It stands on [`Layer::MountNamespace`].
+    /// An empty read-only root: afterwards no path resolves. It stands on
+    /// [`Layer::MountNamespace`].
     EmptyRoot,
     /// `no_new_privs`. Before what it makes void: the bounding set of who may not empty it.
     NoNewPrivs,
@@ -43,7 +44,8 @@ pub enum Layer {
     Speculation,
     /// Landlock: every file-system and network right denied. It stands on [`Layer::NoNewPrivs`].
     Landlock,
-    /// Landlock scopes: no signal and no abstract socket leaves the process. They stand on [`Layer::Landlock`].
+    /// Landlock scopes: no signal and no abstract socket leaves the process. They stand on
+    /// [`Layer::Landlock`].
     LandlockScopes,
     /// The system-call filter. It stands on [`Layer::NoNewPrivs`].
     Seccomp,
@@ -75,9 +77,9 @@ impl Layer {
         Self::Seccomp,
     ];
 
-    /// The layer without which this one cannot be had. That what stands on another is not even tried without it is
-    /// not this table's doing: the kernel refuses, or, where a wrong try would harm the caller, a type (see
-    /// `namespace::OwnMounts`). It is for messages and tests.
+    /// The layer without which this one cannot be had. That what stands on another is not even
+    /// tried without it is not this table's doing: the kernel refuses, or, where a wrong try would
+    /// harm the caller, a type (see `namespace::OwnMounts`). It is for messages and tests.
     #[must_use]
     pub const fn stands_on(self) -> Option<Self> {
         match self {
@@ -181,7 +183,8 @@ impl Layer {
         match self {
             Self::UserNamespace => {
                 "allow user namespaces (sysctl user.max_user_namespaces; \
-                 kernel.unprivileged_userns_clone=1; kernel.apparmor_restrict_unprivileged_userns=0; \
+                 kernel.unprivileged_userns_clone=1; \
+                 kernel.apparmor_restrict_unprivileged_userns=0; \
                  in a container, its seccomp profile)"
             }
             Self::MountNamespace
@@ -190,14 +193,16 @@ impl Layer {
             | Self::UtsNamespace
             | Self::CgroupNamespace
             | Self::NetworkNamespace => {
-                "raise its sysctl user.max_*_namespaces, or allow user namespaces, which give the right to it"
+                "raise its sysctl user.max_*_namespaces, or allow user namespaces, \
+                 which give the right to it"
             }
             Self::UserId => {
                 "run as an ordinary user, or in a user namespace that has a user 65534 \
                  (unshare --map-auto, or a container with a range of users)"
             }
             Self::DeathSignal | Self::NotDumpable | Self::NoNewPrivs => {
-                "no supported kernel refuses this: check what filters the program's own system calls"
+                "no supported kernel refuses this: \
+                 check what filters the program's own system calls"
             }
             Self::Descriptors => "use Linux 5.9 or newer, with a readable /dev/null",
             Self::Limits => "raise the hard limits of the calling process",

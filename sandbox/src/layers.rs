@@ -17,8 +17,9 @@ pub struct Layers {
 }
 
 impl Layers {
-    /// Every layer required, except a network namespace of its own, which costs milliseconds (`with` adds it;
-    /// without `socket` in its filter and with landlock a process reaches no network anyway).
+    /// Every layer required, except a network namespace of its own, which costs milliseconds
+    /// (`with` adds it; without `socket` in its filter and with landlock a process reaches no
+    /// network anyway).
     #[must_use]
     pub fn new(name: impl Into<String>) -> Self {
         let needs = Layer::ALL.into_iter().map(|layer| (layer, Need::Required)).collect();
@@ -39,8 +40,9 @@ impl Layers {
         Self { name: name.into(), needs, keep, limits, signals_children, network: None }
     }
 
-    /// For a process that locks itself ([`super::Born::here`]): no namespace, its own ids and descriptors. It keeps
-    /// CAP_KILL, if it has it, and may signal: its children need someone to end them.
+    /// For a process that locks itself ([`super::Born::here`]): no namespace, its own ids and
+    /// descriptors. It keeps CAP_KILL, if it has it, and may signal: its children need someone to
+    /// end them.
     #[must_use]
     pub fn for_this_process(name: impl Into<String>) -> Self {
         let mut layers = Self::new(name);
@@ -82,7 +84,8 @@ impl Layers {
         self.set(layer, Need::Optional)
     }
 
-    /// Lets the host lack a layer: one that is required becomes optional, one that is off stays off.
+    /// Lets the host lack a layer: one that is required becomes optional, one that is off stays
+    /// off.
     #[must_use]
     pub fn may_lack(self, layer: Layer) -> Self {
         if self.need(layer) == Need::Off { self } else { self.optional(layer) }
@@ -94,14 +97,16 @@ impl Layers {
         self.set(layer, Need::Off)
     }
 
-    /// Puts the process into a network namespace that it shares with others, instead of one of its own.
+    /// Puts the process into a network namespace that it shares with others, instead of one of its
+    /// own.
     #[must_use]
     pub fn in_network(mut self, network: &SharedNetwork) -> Self {
         self.network = Some(network.clone());
         self
     }
 
-    /// Keeps a descriptor open in the child, under the same number. Descriptors that the body owns must be kept.
+    /// Keeps a descriptor open in the child, under the same number. Descriptors that the body owns
+    /// must be kept.
     #[must_use]
     pub fn keep(mut self, fd: &impl AsFd) -> Self {
         self.keep.push(fd.as_fd().as_raw_fd());

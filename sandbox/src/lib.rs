@@ -1,15 +1,17 @@
 //! The lock: spawns processes, confines them, and shows what is in force.
 //!
-//! Every process goes the same way, and types keep the order: [`spawn`] copies the caller (no exec) into new
-//! namespaces and gives the child's body a [`Born`]; `Born::confine` applies every layer but the filter and gives a
-//! [`Setup`], in which threads may be made and memory mapped; `Setup::lock` installs the filter of a [`Profile`]
-//! on all threads and gives a [`Locked`], which can only be narrowed. Whatever will be used must be open before.
+//! Every process goes the same way, and types keep the order: [`spawn`] copies the caller (no exec)
+//! into new namespaces and gives the child's body a [`Born`]; `Born::confine` applies every layer
+//! but the filter and gives a [`Setup`], in which threads may be made and memory mapped;
+//! `Setup::lock` installs the filter of a [`Profile`] on all threads and gives a [`Locked`], which
+//! can only be narrowed. Whatever will be used must be open before.
 //!
-//! A layer that the host cannot give is an error unless [`Layers`] calls it optional; the [`Report`] tells what
-//! was applied. A process that breaks its filter dies at once ([`Exit::Filter`]).
+//! A layer that the host cannot give is an error unless [`Layers`] calls it optional; the
+//! [`Report`] tells what was applied. A process that breaks its filter dies at once
+//! ([`Exit::Filter`]).
 //!
-//! Limits: x86-64 Linux; only a process with one thread can spawn or be confined; what pointers point to is
-//! beyond a filter's sight, so profiles pin descriptors, requests and flags.
+//! Limits: x86-64 Linux; only a process with one thread can spawn or be confined; what pointers
+//! point to is beyond a filter's sight, so profiles pin descriptors, requests and flags.
 //!
 //! UNSAFETY: clone, unshare, prctl, close_range, seccomp, mallopt and ptrace have no safe wrapper.
 #![allow(unsafe_code, reason = "the calls that confine a process have no safe wrapper")]

@@ -3,7 +3,8 @@
 use super::refusal::Refusal;
 use rustix::process::{Resource, Rlimit, setrlimit};
 
-/// Resource limits; `None` leaves one as it is. Both the soft and the hard limit are set, so they stay.
+/// Resource limits; `None` leaves one as it is. Both the soft and the hard limit are set, so they
+/// stay.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
     /// Size of a core file, bytes.

@@ -5,8 +5,8 @@ use super::sys;
 use rustix::fs::{Mode, OFlags, fstat, fstatfs, open};
 use rustix::io::Errno;
 
-/// `NSFS_MAGIC`, `linux/magic.h`: the file system of namespaces. Whatever else is mounted at /proc, a file of it is
-/// a namespace.
+/// `NSFS_MAGIC`, `linux/magic.h`: the file system of namespaces. Whatever else is mounted at /proc,
+/// a file of it is a namespace.
 const NSFS: i64 = 0x6e73_6673;
 
 /// A namespace's identity: no two that live at the same time have the same (namespaces(7)).
@@ -29,8 +29,8 @@ impl NamespaceId {
 
     /// The mount namespace of the calling process.
     ///
-    /// The path is only the way to it. That it led to a mount namespace is asked of the open file, so that a /proc
-    /// that is none of the kernel's gives an error and not some number.
+    /// The path is only the way to it. That it led to a mount namespace is asked of the open file,
+    /// so that a /proc that is none of the kernel's gives an error and not some number.
     pub(super) fn of_mounts() -> Result<Self, Refusal> {
         const PATH: &str = "/proc/self/ns/mnt";
         let file = open(PATH, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
@@ -50,11 +50,12 @@ impl NamespaceId {
 pub(super) struct OwnMounts(());
 
 impl OwnMounts {
-    /// Compares this process's mount namespace with that of the process that spawned it, as they are now.
+    /// Compares this process's mount namespace with that of the process that spawned it, as they
+    /// are now.
     ///
-    /// A process that was not spawned has no caller to be compared with: its mounts are those it was started with,
-    /// and others use them. Nor does it help that a mount namespace was asked for, since it can be optional. Only
-    /// the kernel knows what came of it.
+    /// A process that was not spawned has no caller to be compared with: its mounts are those it
+    /// was started with, and others use them. Nor does it help that a mount namespace was asked
+    /// for, since it can be optional. Only the kernel knows what came of it.
     pub(super) fn proven(callers: Option<NamespaceId>) -> Result<Self, Refusal> {
         match callers {
             Some(callers) if NamespaceId::of_mounts()? != callers => Ok(Self(())),

@@ -1,5 +1,5 @@
-//! A network namespace without an interface that several processes share, because making one costs most of what
-//! spawning a process does.
+//! A network namespace without an interface that several processes share, because making one costs
+//! most of what spawning a process does.
 
 use super::layer::Layer;
 use super::{SandboxError, sys};
@@ -23,10 +23,12 @@ impl SharedNetwork {
     /// Makes a namespace. This thread is in it meanwhile, no other.
     ///
     /// # Errors
-    /// [`SandboxError::Layer`] without privilege. When this thread cannot come back it stays in the new namespace.
+    /// [`SandboxError::Layer`] without privilege. When this thread cannot come back it stays in the
+    /// new namespace.
     pub fn new() -> Result<Self, SandboxError> {
         let left = Left::open()?;
-        // Root of a user namespace may be able to leave the network but not to enter it again: tried before leaving.
+        // Root of a user namespace may be able to leave the network but not to enter it again:
+        // tried before leaving.
         left.come_back()?;
         sys::unshare_network().map_err(refused("unshare(CLONE_NEWNET)"))?;
         let made = File::open(THIS_THREAD).map_err(refused("open(new network)"));

@@ -1,7 +1,8 @@
 //! Least privilege, measured: which rules of which profile a process used.
 //!
-//! An observer traces a process that runs under its real filter, and records every system call it makes. A profile
-//! that allows a call nobody makes can then be told. For tests: it slows the process down and needs root.
+//! An observer traces a process that runs under its real filter, and records every system call it
+//! makes. A profile that allows a call nobody makes can then be told. For tests: it slows the
+//! process down and needs root.
 
 use super::profile::{FdTable, Profile};
 use super::syscalls::name_of;
@@ -22,7 +23,8 @@ pub struct Call {
 /// Distinct calls that are kept at most: arguments that vary endlessly must not fill memory.
 const MAX_CALLS: usize = 100_000;
 
-/// The system calls that a process made, by phase: before its first filter, under one filter, under two, ...
+/// The system calls that a process made, by phase: before its first filter, under one filter, under
+/// two, ...
 #[derive(Debug, Clone, Default)]
 pub struct Observed(Vec<BTreeSet<Call>>);
 
@@ -42,8 +44,8 @@ struct Thread {
 }
 
 impl Observer {
-    /// Starts to observe a process and the threads that it has and will make. Call it while the process waits for
-    /// something, before what shall be seen.
+    /// Starts to observe a process and the threads that it has and will make. Call it while the
+    /// process waits for something, before what shall be seen.
     ///
     /// # Errors
     /// [`SandboxError::System`] when the process cannot be traced.
@@ -158,8 +160,8 @@ impl Observed {
         }
     }
 
-    /// How the calls under `phase` filters compare to the profile that was in force. `fds` are the process's
-    /// descriptors; without them, a pin on a descriptor is taken as met.
+    /// How the calls under `phase` filters compare to the profile that was in force. `fds` are the
+    /// process's descriptors; without them, a pin on a descriptor is taken as met.
     ///
     /// # Errors
     /// [`SandboxError::Profile`] for a slot that is not filled.

@@ -14,8 +14,8 @@ pub enum Packet {
     ToImage,
 }
 
-/// Decodes bytes as a packet from a child, then as one to an image. Where one decodes, encoding gives a packet that
-/// means the same, and for a start the same bytes; a broken promise panics.
+/// Decodes bytes as a packet from a child, then as one to an image. Where one decodes, encoding
+/// gives a packet that means the same, and for a start the same bytes; a broken promise panics.
 ///
 /// # Panics
 /// When a decoder breaks that promise.

@@ -15,13 +15,15 @@ use rustix::thread::{
 /// The id that a child of root gets, inside and outside its namespace.
 pub(super) const NOBODY: u32 = 65534;
 
-/// Becomes [`NOBODY`] in every id, without supplementary groups. Capabilities stay for the layers to come.
+/// Becomes [`NOBODY`] in every id, without supplementary groups. Capabilities stay for the layers
+/// to come.
 pub(super) fn become_nobody() -> Result<String, Refusal> {
     set_thread_groups(&[]).map_err(refused("setgroups(none)"))?;
     let (uid, gid) = (Uid::from_raw(NOBODY), Gid::from_raw(NOBODY));
     set_thread_res_gid(gid, gid, gid).map_err(refused("setresgid(65534)"))?;
-    // Outside a user namespace, leaving user 0 would take the capabilities at once. PR_SET_KEEPCAPS leaves those
-    // permitted and, unlike securebits, takes no privilege itself; effective they are made again.
+    // Outside a user namespace, leaving user 0 would take the capabilities at once. PR_SET_KEEPCAPS
+    // leaves those permitted and, unlike securebits, takes no privilege itself; effective they are
+    // made again.
     set_keep_capabilities(true).map_err(refused("prctl(PR_SET_KEEPCAPS)"))?;
     set_thread_res_uid(uid, uid, uid).map_err(refused("setresuid(65534)"))?;
     set_keep_capabilities(false).map_err(refused("prctl(PR_SET_KEEPCAPS)"))?;
@@ -33,8 +35,9 @@ pub(super) fn become_nobody() -> Result<String, Refusal> {
 
 /// Empties the bounding set.
 ///
-/// Who may not, and has neither capabilities nor a way to get some by execve, is bound by it to nothing: the set
-/// limits what execve gives (capabilities(7)), and under `no_new_privs` that is nothing.
+/// Who may not, and has neither capabilities nor a way to get some by execve, is bound by it to
+/// nothing: the set limits what execve gives (capabilities(7)), and under `no_new_privs` that is
+/// nothing.
 pub(super) fn empty_bounding_set() -> Result<String, Refusal> {
     for capability in 0..64 {
         match prctl("prctl(PR_CAPBSET_READ)", libc::PR_CAPBSET_READ, capability, 0) {

@@ -1,8 +1,9 @@
 //! A profile: which system calls, with which arguments, a kind of process may make, as data.
 //!
-//! A profile is written beside the code that makes the calls and gives a reason for each. Arguments are pinned
-//! wherever BPF can see them: descriptors through slots that are filled in when the filter is made, ioctl
-//! requests and flags by value. Pointers cannot be pinned (and what they point to can change).
+//! A profile is written beside the code that makes the calls and gives a reason for each. Arguments
+//! are pinned wherever BPF can see them: descriptors through slots that are filled in when the
+//! filter is made, ioctl requests and flags by value. Pointers cannot be pinned (and what they
+//! point to can change).
 
 use super::SandboxError;
 use super::syscalls::Syscall;
@@ -177,7 +178,8 @@ impl Pin {
         })
     }
 
-    /// As [`Pin::alternatives`], for a process whose descriptors and number are not known: those pins are met.
+    /// As [`Pin::alternatives`], for a process whose descriptors and number are not known: those
+    /// pins are met.
     fn without_process(self) -> Result<Vec<Condition>, String> {
         match self {
             Self::Fd(arg, _) | Self::OwnPid(arg) => {
@@ -231,11 +233,12 @@ impl Profile {
         names
     }
 
-    /// The filter for a process that holds these descriptors. It must be made in the process that it is for.
+    /// The filter for a process that holds these descriptors. It must be made in the process that
+    /// it is for.
     ///
     /// # Errors
-    /// [`SandboxError::Profile`] when a slot is not filled, a rule has no reason, or a rule without pins would
-    /// make the pins of another void; [`SandboxError::Compile`].
+    /// [`SandboxError::Profile`] when a slot is not filled, a rule has no reason, or a rule without
+    /// pins would make the pins of another void; [`SandboxError::Compile`].
     pub fn program(&self, fds: &FdTable, action: Action) -> Result<BpfProgram, SandboxError> {
         let compile = |source| SandboxError::Compile { profile: self.name, source };
         let wrong = |rule: &Rule, what: String| SandboxError::Profile {

@@ -1,4 +1,5 @@
-//! The filter that a profile compiles to decides as the profile itself does: the program is run by an interpreter.
+//! The filter that a profile compiles to decides as the profile itself does: the program is run by
+//! an interpreter.
 
 use super::{Action, FdSlot, FdTable, Pin, Profile, Rule};
 use crate::sys;

@@ -22,13 +22,14 @@ const PANICKED: i32 = 101;
 /// Exit status of a child that failed before its body; the parent gets the reason.
 pub(super) const UNBORN: i32 = 1;
 
-/// Copies the caller, which must have one thread, into a child process with the namespaces of `layers`, in a
-/// session of its own, as an unprivileged user, without the descriptors that it does not keep; `body` runs in the
-/// child, which exits with its result. There is no exec: the body can own what the caller had opened and read.
+/// Copies the caller, which must have one thread, into a child process with the namespaces of
+/// `layers`, in a session of its own, as an unprivileged user, without the descriptors that it does
+/// not keep; `body` runs in the child, which exits with its result. There is no exec: the body can
+/// own what the caller had opened and read.
 ///
 /// # Errors
-/// [`SandboxError::Threads`], or [`SandboxError::Layer`] for a namespace that cannot be had. What fails later in
-/// the child is told by [`Child::confined`].
+/// [`SandboxError::Threads`], or [`SandboxError::Layer`] for a namespace that cannot be had. What
+/// fails later in the child is told by [`Child::confined`].
 pub fn spawn(layers: Layers, body: impl FnOnce(Born) -> i32) -> Result<Child, SandboxError> {
     let origin = Origin::here();
     let (child, ids) = spawn_with(layers, |layers, channel| live(layers, channel, origin, body))?;
@@ -36,7 +37,8 @@ pub fn spawn(layers: Layers, body: impl FnOnce(Born) -> i32) -> Result<Child, Sa
     Ok(child)
 }
 
-/// Copies the caller into new namespaces, where `child` runs; gives the child its ids, and says which.
+/// Copies the caller into new namespaces, where `child` runs; gives the child its ids, and says
+/// which.
 pub(super) fn spawn_with(
     layers: Layers,
     child: impl FnOnce(Layers, Channel) -> i32,
@@ -75,9 +77,10 @@ pub(super) fn spawn_with(
 
 /// Clones with all wanted namespaces.
 ///
-/// The kernel takes all of them or none and does not tell which one it cannot give. So when it refuses, they are
-/// tried one on top of the other, in the order of [`Layer::ALL`]: the user namespace comes first because an
-/// ordinary user gets the others only inside it. One that cannot be had costs itself and no other.
+/// The kernel takes all of them or none and does not tell which one it cannot give. So when it
+/// refuses, they are tried one on top of the other, in the order of [`Layer::ALL`]: the user
+/// namespace comes first because an ordinary user gets the others only inside it. One that cannot
+/// be had costs itself and no other.
 fn clone_into_namespaces(layers: &Layers, report: &mut Report) -> Result<Side, SandboxError> {
     let mut wanted = Vec::new();
     for layer in Layer::ALL.into_iter().filter(|layer| layer.namespace_flag() != 0) {
@@ -129,7 +132,8 @@ fn try_clone(flags: libc::c_int) -> std::io::Result<()> {
 /// What a child must know of the process that it comes from.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Origin {
-    /// Its mount namespace, to compare with one's own. A child that does not know it leaves its root alone.
+    /// Its mount namespace, to compare with one's own. A child that does not know it leaves its
+    /// root alone.
     pub(super) mounts: Option<NamespaceId>,
     /// Its user, see [`user_outside`].
     pub(super) user: u32,

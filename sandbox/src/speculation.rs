@@ -1,9 +1,10 @@
 //! What the process may speculate on.
 //!
-//! A locked process works on bytes of a guest, and shares processors with others. Two kinds of speculation can be
-//! turned off for a process alone, in force for its life (`Documentation/userspace-api/spec_ctrl.rst`): that a load
-//! bypasses an older store, and that indirect branches are predicted from what another process did on the same core
-//! (the kernel then puts a barrier where it switches between them). The third, flushing the L1 cache at each switch,
+//! A locked process works on bytes of a guest, and shares processors with others. Two kinds of
+//! speculation can be turned off for a process alone, in force for its life
+//! (`Documentation/userspace-api/spec_ctrl.rst`): that a load bypasses an older store, and that
+//! indirect branches are predicted from what another process did on the same core (the kernel then
+//! puts a barrier where it switches between them). The third, flushing the L1 cache at each switch,
 //! costs more than a switch and needs a boot parameter: it is the host's to decide.
 
 use super::refusal::Refusal;
@@ -16,8 +17,9 @@ const FORCE_DISABLE: u64 = 1 << 3;
 
 /// Turns off, for good, what the processor is affected by and the host lets a process decide.
 ///
-/// A processor that is not affected needs nothing; a host that has decided for all processes (`mitigations=off`, or
-/// `spec_store_bypass_disable=on`) is not overruled. Neither is a failure: the report says which it is.
+/// A processor that is not affected needs nothing; a host that has decided for all processes
+/// (`mitigations=off`, or `spec_store_bypass_disable=on`) is not overruled. Neither is a failure:
+/// the report says which it is.
 pub(super) fn restrict() -> Result<String, Refusal> {
     let kinds = [
         ("store bypass", libc::PR_SPEC_STORE_BYPASS),

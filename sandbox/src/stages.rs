@@ -1,4 +1,5 @@
-//! The stages of a process's life, as types: [`Born`], [`Setup`], [`Locked`]. Each is made only by the one before.
+//! The stages of a process's life, as types: [`Born`], [`Setup`], [`Locked`]. Each is made only by
+//! the one before.
 
 use super::landlock_deny::Scopes;
 use super::layer::{Layer, Need, Report};
@@ -31,7 +32,8 @@ pub struct Born {
     callers_mounts: Option<NamespaceId>,
 }
 
-/// A confined process that may still make threads and map memory: everything is in force but the filter.
+/// A confined process that may still make threads and map memory: everything is in force but the
+/// filter.
 #[derive(Debug)]
 #[must_use = "the process has no system-call filter yet"]
 pub struct Setup {
@@ -62,8 +64,8 @@ impl Born {
         Self { layers, report, channel: Some(channel), callers_mounts }
     }
 
-    /// The calling process itself, for one that was not spawned. Use [`Layers::for_this_process`]: an empty root is
-    /// refused, since others use the same mounts.
+    /// The calling process itself, for one that was not spawned. Use [`Layers::for_this_process`]:
+    /// an empty root is refused, since others use the same mounts.
     #[must_use]
     pub fn here(layers: Layers) -> Self {
         Self { layers, report: Report::default(), channel: None, callers_mounts: None }
@@ -72,8 +74,8 @@ impl Born {
     /// Applies every layer but the filter. The parent is told, whatever comes of it.
     ///
     /// # Errors
-    /// [`SandboxError::Layer`] for a required layer that cannot be had, [`SandboxError::Threads`]. The process is
-    /// then confined in part and must exit.
+    /// [`SandboxError::Layer`] for a required layer that cannot be had, [`SandboxError::Threads`].
+    /// The process is then confined in part and must exit.
     pub fn confine(mut self) -> Result<Setup, SandboxError> {
         let outcome = self.apply();
         if let Some(channel) = self.channel.take() {
@@ -116,8 +118,9 @@ impl Born {
         })?;
         // After landlock, which needs a descriptor.
         layers.attempt(report, Layer::Limits, || layers.limits.apply())?;
-        // The filter itself comes when threads and memory are there. Whether the kernel has filters is asked now,
-        // while the parent can still be told: a process that runs without one must not be the only one to know.
+        // The filter itself comes when threads and memory are there. Whether the kernel has filters
+        // is asked now, while the parent can still be told: a process that runs without one must
+        // not be the only one to know.
         layers.attempt(report, Layer::Seccomp, || {
             sys::seccomp_kills()?;
             // seccomp(2) takes a filter from who has this, or CAP_SYS_ADMIN.
@@ -138,11 +141,11 @@ impl Setup {
         &self.report
     }
 
-    /// Closes every descriptor that is in no slot of `fds` and not in `also`: what no rule uses is not there to be
-    /// used by another way. The three standard ones stay.
+    /// Closes every descriptor that is in no slot of `fds` and not in `also`: what no rule uses is
+    /// not there to be used by another way. The three standard ones stay.
     ///
-    /// Call it last before the lock. Owners of what is closed must neither use nor drop it any more; a locked process
-    /// ends without destructors ([`super::exit`]).
+    /// Call it last before the lock. Owners of what is closed must neither use nor drop it any
+    /// more; a locked process ends without destructors ([`super::exit`]).
     ///
     /// # Errors
     /// [`SandboxError::Layer`]; the process must exit.
@@ -155,7 +158,8 @@ impl Setup {
     /// Installs the profile's filter on all threads, for good.
     ///
     /// # Errors
-    /// [`SandboxError::Profile`], [`SandboxError::Compile`], [`SandboxError::Layer`]; the process must exit.
+    /// [`SandboxError::Profile`], [`SandboxError::Compile`], [`SandboxError::Layer`]; the process
+    /// must exit.
     pub fn lock(
         mut self,
         profile: &Profile,
@@ -166,7 +170,8 @@ impl Setup {
             return Ok(Locked { report: self.report });
         }
         let program = profile.program(fds, action)?;
-        // The parent was told that there will be a filter: now its absence is an error, optional or not.
+        // The parent was told that there will be a filter: now its absence is an error, optional or
+        // not.
         sys::seccomp(&program)
             .map_err(|e| SandboxError::layer(Layer::Seccomp, e.call, e.source))?;
         let details = format!("{}: {} system calls", profile.name, profile.syscalls().len());

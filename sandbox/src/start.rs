@@ -1,6 +1,6 @@
-//! What an image is told at its start, as one packet: which layers, whose ids, what it comes from, and bytes of its
-//! own. Encoded by the parent, decoded totally by the image, which believes its parent but not its own eyes: a packet
-//! that is not whole ends it.
+//! What an image is told at its start, as one packet: which layers, whose ids, what it comes from,
+//! and bytes of its own. Encoded by the parent, decoded totally by the image, which believes its
+//! parent but not its own eyes: a packet that is not whole ends it.
 
 use super::identity::Ids;
 use super::kept::{MAX_KEPT, kept_in_image};

@@ -18,8 +18,8 @@ pub(super) fn prctl(
 
 /// Closes descriptors `first..=last`.
 pub(super) fn close_range(first: u32, last: u32) -> Result<(), Refusal> {
-    // SAFETY: takes numbers only. Owners of these descriptors in this process must not use them again: the child
-    // of `spawn` calls it first and holds nothing outside its keep list.
+    // SAFETY: takes numbers only. Owners of these descriptors in this process must not use them
+    // again: the child of `spawn` calls it first and holds nothing outside its keep list.
     let result = unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) };
     if result == 0 { Ok(()) } else { Err(Refusal::last("close_range")) }
 }
@@ -35,7 +35,8 @@ pub(super) fn namespace_kind(file: &OwnedFd) -> io::Result<libc::c_int> {
 
 /// Moves the calling thread into a new network namespace.
 pub(super) fn unshare_network() -> io::Result<()> {
-    // SAFETY: takes a number only. The flag separates neither memory nor descriptors from those of other threads.
+    // SAFETY: takes a number only. The flag separates neither memory nor descriptors from those of
+    // other threads.
     let result = unsafe { libc::unshare(libc::CLONE_NEWNET) };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
@@ -49,8 +50,8 @@ pub(super) fn dup_above(fd: RawFd, least: RawFd) -> Result<RawFd, Refusal> {
 
 /// A copy of a descriptor under this number, which exec leaves open.
 pub(super) fn dup_to(fd: RawFd, number: RawFd) -> Result<(), Refusal> {
-    // SAFETY: takes numbers only. What had the number is closed behind its owner's back: the caller is the copy of a
-    // process that ends or is replaced without touching it again.
+    // SAFETY: takes numbers only. What had the number is closed behind its owner's back: the caller
+    // is the copy of a process that ends or is replaced without touching it again.
     let result = unsafe { libc::dup2(fd, number) };
     if result < 0 { Err(Refusal::last("dup2")) } else { Ok(()) }
 }
@@ -59,16 +60,18 @@ pub(super) fn dup_to(fd: RawFd, number: RawFd) -> Result<(), Refusal> {
 pub(super) fn take(fd: RawFd) -> Option<OwnedFd> {
     // SAFETY: takes numbers only.
     let open = unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) } == 0;
-    // SAFETY: it is open, and nothing owns it: an image takes its descriptors once, before it opens any.
+    // SAFETY: it is open, and nothing owns it: an image takes its descriptors once, before it opens
+    // any.
     open.then(|| unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
-/// Replaces the process by the program in `file`, with its name as the only argument and no environment. Returns only
-/// when that fails.
+/// Replaces the process by the program in `file`, with its name as the only argument and no
+/// environment. Returns only when that fails.
 pub(super) fn exec(file: RawFd, name: &std::ffi::CStr) -> Refusal {
     let arguments = [name.as_ptr(), std::ptr::null()];
     let environment = [std::ptr::null::<libc::c_char>()];
-    // SAFETY: the path is an empty string and both lists end with a null pointer; all outlive the call.
+    // SAFETY: the path is an empty string and both lists end with a null pointer; all outlive the
+    // call.
     unsafe {
         libc::syscall(
             libc::SYS_execveat,
@@ -91,18 +94,18 @@ pub(super) enum Side {
 /// Copies the calling process, which must have one thread, into the namespaces of `flags`.
 pub(super) fn clone(flags: libc::c_int) -> io::Result<Side> {
     let flags = flags | libc::CLONE_PIDFD | libc::SIGCHLD;
-    // glibc keeps the thread's number where set_tid_address pointed; as its fork does, let the kernel write the
-    // child's number there. Where the kernel cannot tell the place, the cached number stays the parent's, which
-    // matters to recursive pthread mutexes only.
+    // glibc keeps the thread's number where set_tid_address pointed; as its fork does, let the
+    // kernel write the child's number there. Where the kernel cannot tell the place, the cached
+    // number stays the parent's, which matters to recursive pthread mutexes only.
     let mut tid: *mut libc::c_int = std::ptr::null_mut();
     // SAFETY: PR_GET_TID_ADDRESS writes one pointer to `tid`.
     let known = unsafe { libc::prctl(libc::PR_GET_TID_ADDRESS, &raw mut tid, 0, 0, 0) } == 0;
     let tid_flags = libc::CLONE_CHILD_SETTID | libc::CLONE_CHILD_CLEARTID;
     let flags = if known && !tid.is_null() { flags | tid_flags } else { flags };
     let mut pidfd: RawFd = -1;
-    // SAFETY: without CLONE_VM and with a null stack this is fork: the child runs on a copy of this memory. The
-    // caller has one thread, so no lock is held by a thread that does not exist in the copy. `pidfd` and `tid` are
-    // valid for the kernel's writes of one int each.
+    // SAFETY: without CLONE_VM and with a null stack this is fork: the child runs on a copy of this
+    // memory. The caller has one thread, so no lock is held by a thread that does not exist in the
+    // copy. `pidfd` and `tid` are valid for the kernel's writes of one int each.
     let pid = unsafe {
         libc::syscall(libc::SYS_clone, i64::from(flags), 0_usize, &raw mut pidfd, tid, 0_usize)
     };
@@ -117,15 +120,17 @@ pub(super) fn clone(flags: libc::c_int) -> io::Result<Side> {
     }
 }
 
-/// Gives every signal its default effect, but SIGPIPE, which stays ignored: a copy of the parent's handlers would
-/// act on descriptors that are no longer what they were.
+/// Gives every signal its default effect, but SIGPIPE, which stays ignored: a copy of the parent's
+/// handlers would act on descriptors that are no longer what they were.
 pub(super) fn reset_signals() {
     const LAST: libc::c_int = 64;
     for signal in (1..=LAST).filter(|signal| *signal != libc::SIGPIPE) {
-        // SAFETY: SIG_DFL is no handler. For signals that cannot be set (KILL, STOP, glibc's own) nothing happens.
+        // SAFETY: SIG_DFL is no handler. For signals that cannot be set (KILL, STOP, glibc's own)
+        // nothing happens.
         unsafe { libc::signal(signal, libc::SIG_DFL) };
     }
-    // SAFETY: an all-zero sigset_t is what sigemptyset makes on Linux, and both calls get valid pointers.
+    // SAFETY: an all-zero sigset_t is what sigemptyset makes on Linux, and both calls get valid
+    // pointers.
     unsafe {
         let mut none: libc::sigset_t = std::mem::zeroed();
         libc::sigemptyset(&raw mut none);
@@ -133,8 +138,8 @@ pub(super) fn reset_signals() {
     }
 }
 
-/// Ends the process at once: no destructor runs, which would close descriptors or unmap memory against the filter,
-/// and no exit handler, which are the parent's. A locked process ends so.
+/// Ends the process at once: no destructor runs, which would close descriptors or unmap memory
+/// against the filter, and no exit handler, which are the parent's. A locked process ends so.
 pub fn exit(code: i32) -> ! {
     // SAFETY: takes a number, does not return.
     unsafe { libc::_exit(code) }
@@ -159,8 +164,8 @@ pub(super) fn seccomp(program: &[seccompiler::sock_filter]) -> Result<(), Refusa
         len: u16::try_from(program.len()).unwrap_or(u16::MAX),
         filter: program.as_ptr().cast::<libc::sock_filter>().cast_mut(),
     };
-    // SAFETY: the kernel copies `len` instructions, which `program` holds (the compiler limits it to 4096, and
-    // both sock_filter types are the kernel's C layout).
+    // SAFETY: the kernel copies `len` instructions, which `program` holds (the compiler limits it
+    // to 4096, and both sock_filter types are the kernel's C layout).
     let result = unsafe {
         let flags = libc::SECCOMP_FILTER_FLAG_TSYNC;
         libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, flags, &raw const program)

@@ -35,8 +35,8 @@ pub(super) struct SyscallInfo {
 
 /// One ptrace request.
 fn ptrace(request: libc::c_uint, tid: i32, addr: usize, data: usize) -> io::Result<i64> {
-    // SAFETY: the requests of this module write at `data` only what their callers have room for, and read nothing
-    // of ours; the tracee's memory and registers are never written.
+    // SAFETY: the requests of this module write at `data` only what their callers have room for,
+    // and read nothing of ours; the tracee's memory and registers are never written.
     let result = unsafe { libc::syscall(libc::SYS_ptrace, request, tid, addr, data) };
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
 }
@@ -76,7 +76,8 @@ pub(super) fn syscall_info(tid: i32) -> io::Result<SyscallInfo> {
     Ok(info)
 }
 
-/// Waits for an event of thread `tid`, or of any tracee of the calling thread (-1): its number and wait status.
+/// Waits for an event of thread `tid`, or of any tracee of the calling thread (-1): its number and
+/// wait status.
 pub(super) fn wait(tid: i32, options: i32) -> io::Result<(i32, i32)> {
     let mut status = 0;
     let options = options | libc::__WALL;

@@ -1,10 +1,11 @@
-//! The channel between a parent and the child it spawned: one packet down when the child's ids are mapped, one
-//! report or error up when it is confined, then it is closed.
+//! The channel between a parent and the child it spawned: one packet down when the child's ids are
+//! mapped, one report or error up when it is confined, then it is closed.
 //!
-//! What travels is a small binary format. A layer or state is a byte, a text has its length before it, and the
-//! end of the packet is the end of the message; so the child links no general-purpose decoder, and the parent has
-//! a function of some lines to be sure of. The parent believes none of it: a number that is no layer, a layer
-//! named twice, a byte too many or too few is [`NoReport::Nonsense`]; texts are bounded and made fit to print.
+//! What travels is a small binary format. A layer or state is a byte, a text has its length before
+//! it, and the end of the packet is the end of the message; so the child links no general-purpose
+//! decoder, and the parent has a function of some lines to be sure of. The parent believes none of
+//! it: a number that is no layer, a layer named twice, a byte too many or too few is
+//! [`NoReport::Nonsense`]; texts are bounded and made fit to print.
 
 use super::SandboxError;
 use super::identity::Ids;
@@ -244,7 +245,8 @@ impl Channel {
         (self.wait(&mut byte)? == 1).then(|| Ids::from_number(byte[0]))?
     }
 
-    /// Child: whether the parent still lives. A parent that died before the death signal was set sends none.
+    /// Child: whether the parent still lives. A parent that died before the death signal was set
+    /// sends none.
     pub(super) fn parent_lives(&self) -> bool {
         let mut byte = [0];
         recv(&self.0, &mut byte, RecvFlags::DONTWAIT | RecvFlags::PEEK) == Err(Errno::AGAIN)
@@ -259,10 +261,11 @@ impl Channel {
         let _ = send(&self.0, &message.encode(), SendFlags::NOSIGNAL);
     }
 
-    /// Parent: the child's report; None when it closed the channel without one. Waits until `until`, or as long as
-    /// the child has its end open.
+    /// Parent: the child's report; None when it closed the channel without one. Waits until
+    /// `until`, or as long as the child has its end open.
     pub(super) fn receive(self, until: Option<Instant>) -> Result<Option<Report>, NoReport> {
-        // One byte more than any message has, so that a longer packet is not taken for its beginning.
+        // One byte more than any message has, so that a longer packet is not taken for its
+        // beginning.
         let mut buffer = vec![0; MAX + 1];
         let len = self.packet(&mut buffer, until)?;
         let Some(bytes) = buffer.get(..len).filter(|bytes| !bytes.is_empty()) else {

@@ -1,4 +1,5 @@
-//! Protects the parent from what a child says. Cannot tell what a socket does with packets: that is the kernel's.
+//! Protects the parent from what a child says. Cannot tell what a socket does with packets: that is
+//! the kernel's.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests fail by panicking")]
 

@@ -1,5 +1,5 @@
-//! What an attacker in a locked process would try: every attempt works in an ordinary process, and fails under
-//! the layers, under the filter, and under both.
+//! What an attacker in a locked process would try: every attempt works in an ordinary process, and
+//! fails under the layers, under the filter, and under both.
 
 #![allow(
     clippy::unwrap_used,

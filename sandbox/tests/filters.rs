@@ -1,4 +1,5 @@
-//! Filters: what profiles allow and forbid, what is read back from the kernel, which rules a process used.
+//! Filters: what profiles allow and forbid, what is read back from the kernel, which rules a
+//! process used.
 
 #![allow(
     clippy::unwrap_used,

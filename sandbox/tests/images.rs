@@ -1,7 +1,8 @@
-//! Processes that begin from an image: what they have of their parent, and that they are confined like others.
+//! Processes that begin from an image: what they have of their parent, and that they are confined
+//! like others.
 //!
-//! The image is this program itself, which is started by its name. It is linked dynamically, unlike the images of the
-//! product; that those need nothing of a file system, their own tests tell.
+//! The image is this program itself, which is started by its name. It is linked dynamically, unlike
+//! the images of the product; that those need nothing of a file system, their own tests tell.
 
 #![allow(
     clippy::unwrap_used,
@@ -95,8 +96,9 @@ fn image_has_its_name_no_environment_and_the_descriptors_it_was_given() {
     assert_eq!(child.wait().unwrap(), Exit::Code(7));
 }
 
-/// Protects what a parent has in memory: a secret of its heap, its stack or its environment is nowhere in the image's
-/// memory, which begins at other addresses. Cannot tell of what the kernel keeps.
+/// Protects what a parent has in memory: a secret of its heap, its stack or its environment is
+/// nowhere in the image's memory, which begins at other addresses. Cannot tell of what the kernel
+/// keeps.
 fn image_has_no_byte_of_its_parents_memory() {
     // Made here, so that it is not in the program, which is the image.
     let secret: Vec<u8> = (0..40_u8).map(|i| i.wrapping_mul(37) ^ 0x5a).collect();

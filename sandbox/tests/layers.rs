@@ -92,7 +92,8 @@ fn handlers_of_the_parent_are_not_the_childs() {
     let mut parent = spawn(no_layers, |_born| {
         let flag = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
         signal_hook::flag::register(libc::SIGTERM, flag).unwrap();
-        // Without a PID namespace the child is not init, which ignores signals that it does not handle.
+        // Without a PID namespace the child is not init, which ignores signals that it does not
+        // handle.
         let mut child = confined(layers().without(Layer::PidNamespace), |_setup| {
             loop {
                 std::thread::park();
@@ -131,7 +132,8 @@ fn processes_share_a_network_without_interfaces() {
 }
 
 fn network_is_not_left_without_a_way_back() {
-    // The child is root of a user namespace that does not own the network: it may leave it, and not enter it.
+    // The child is root of a user namespace that does not own the network: it may leave it, and not
+    // enter it.
     let no_layers = Layer::ALL.into_iter().fold(layers(), Layers::without);
     let mut child = spawn(no_layers.with(Layer::UserNamespace), |_born| {
         let before = std::fs::read_link("/proc/self/ns/net").unwrap();

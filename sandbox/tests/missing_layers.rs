@@ -1,10 +1,12 @@
-//! What a layer that cannot be had costs: itself, and what is built on it, and never anything of the caller's.
+//! What a layer that cannot be had costs: itself, and what is built on it, and never anything of
+//! the caller's.
 //!
-//! The host refuses here by its own means, the limits on namespaces of user_namespaces(7), set in a user namespace
-//! that only these tests are in. They cannot tell what a kernel without a layer answers; there the first call fails
-//! instead of a later one, by the same path.
+//! The host refuses here by its own means, the limits on namespaces of user_namespaces(7), set in a
+//! user namespace that only these tests are in. They cannot tell what a kernel without a layer
+//! answers; there the first call fails instead of a later one, by the same path.
 //!
-//! Each test runs in a mount namespace of its own: one that fails must not take the root directory of the machine.
+//! Each test runs in a mount namespace of its own: one that fails must not take the root directory
+//! of the machine.
 
 #![allow(
     clippy::unwrap_used,
@@ -45,13 +47,15 @@ fn no_layers() -> Layers {
     Layer::ALL.into_iter().fold(Layers::new("test"), Layers::without)
 }
 
-/// Every layer, all optional; without the one that hides from its parent which namespaces the process is in.
+/// Every layer, all optional; without the one that hides from its parent which namespaces the
+/// process is in.
 fn all_optional() -> Layers {
     let all = Layer::ALL.into_iter().filter(|layer| *layer != Layer::NotDumpable);
     all.fold(no_layers(), Layers::optional)
 }
 
-/// Runs `test` in user and mount namespaces of its own, in which no namespace of the given kinds can be made.
+/// Runs `test` in user and mount namespaces of its own, in which no namespace of the given kinds
+/// can be made.
 fn where_forbidden(kinds: &[&str], test: impl FnOnce()) {
     let own = [Layer::UserNamespace, Layer::MountNamespace, Layer::UserId];
     let own = own.into_iter().fold(no_layers(), Layers::with);
@@ -68,7 +72,8 @@ fn where_forbidden(kinds: &[&str], test: impl FnOnce()) {
     assert_eq!(host.wait().unwrap(), Exit::Code(0), "{kinds:?}");
 }
 
-/// What must stay as it is: the caller's root directory and what is in it, its namespaces, its user.
+/// What must stay as it is: the caller's root directory and what is in it, its namespaces, its
+/// user.
 fn caller() -> (Vec<(u64, u64)>, Vec<String>, u32) {
     let paths = ["/", "/proc", "/dev", "/dev/null", "/etc/passwd"].map(|path| {
         let file = std::fs::metadata(path).unwrap_or_else(|e| panic!("{path}: {e}"));
@@ -92,8 +97,8 @@ fn waiting(layers: Layers) -> (Child, OwnedFd) {
     (child, go)
 }
 
-/// Spawns where some namespaces are forbidden, everything being optional: exactly `missing` is missing, what is
-/// said to be there is there, and the caller is as it was.
+/// Spawns where some namespaces are forbidden, everything being optional: exactly `missing` is
+/// missing, what is said to be there is there, and the caller is as it was.
 fn costs_only(forbidden: &[&str], missing: &[Layer]) {
     where_forbidden(forbidden, || {
         let before = caller();
@@ -190,8 +195,8 @@ fn nobody() -> Victim<'static> {
     Victim { pid: 0, abstract_socket: b"" }
 }
 
-/// Whether the kernel says of a process that its speculation is off for good, where the processor is affected and the
-/// host lets processes decide.
+/// Whether the kernel says of a process that its speculation is off for good, where the processor
+/// is affected and the host lets processes decide.
 fn speculation_is_off(pid: u32) -> bool {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     status.lines().any(|line| line.contains("peculation") && line.contains("force"))
@@ -218,8 +223,9 @@ fn found_outside(child: &Child, descriptors: usize) -> Vec<(Layer, bool)> {
         .collect()
 }
 
-/// Protects against a layer that quietly rests on another: without any one of them, each other one that does not
-/// stand on it is in force, as found from inside and from outside, and not only said to be.
+/// Protects against a layer that quietly rests on another: without any one of them, each other one
+/// that does not stand on it is in force, as found from inside and from outside, and not only said
+/// to be.
 fn every_layer_is_in_force_whichever_other_one_is_left_out() {
     const PROFILE: Profile = Profile {
         name: "waits",

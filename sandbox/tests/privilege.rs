@@ -1,8 +1,9 @@
-//! Who spawns: an ordinary user, root, and those in between whom "am I root?" misjudges. Each gets every layer, or an
-//! error that names the one it cannot have and whose advice works.
+//! Who spawns: an ordinary user, root, and those in between whom "am I root?" misjudges. Each gets
+//! every layer, or an error that names the one it cannot have and whose advice works.
 //!
-//! The callers are made by setpriv and unshare of util-linux, as people make them; each runs this program again. That
-//! a container's own seccomp profile refuses is not tried here: user namespaces are forbidden by their limit instead.
+//! The callers are made by setpriv and unshare of util-linux, as people make them; each runs this
+//! program again. That a container's own seccomp profile refuses is not tried here: user namespaces
+//! are forbidden by their limit instead.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests fail by panicking")]
 
@@ -23,8 +24,8 @@ impl Program {
         Self(place)
     }
 
-    /// Spawns a confined process as the caller that `with` makes; the layers named are optional. The report, or what
-    /// the error says.
+    /// Spawns a confined process as the caller that `with` makes; the layers named are optional.
+    /// The report, or what the error says.
     fn spawn(&self, with: &[&str], optional: &[Layer]) -> Result<String, String> {
         let (first, rest) = with.split_first().unwrap();
         let output = Command::new(first)

@@ -2,21 +2,23 @@
 
 use crate::exits::{Exit, Outcome, Stop};
 
-/// Memory faults of one vCPU without any other exit in between before the guest is stopped: one instruction touches
-/// at most a handful of pages.
+/// Memory faults of one vCPU without any other exit in between before the guest is stopped: one
+/// instruction touches at most a handful of pages.
 const FAULTS_IN_A_ROW: u32 = 4096;
 
 /// Counts what one vCPU does without getting anywhere.
 ///
-/// Each vCPU has its own, in its thread. One count for the whole VM would be set back by any other vCPU that prints
-/// a byte now and then, and a vCPU that faults for ever keeps a processor of the host busy for ever.
+/// Each vCPU has its own, in its thread. One count for the whole VM would be set back by any other
+/// vCPU that prints a byte now and then, and a vCPU that faults for ever keeps a processor of the
+/// host busy for ever.
 #[derive(Debug, Default)]
 pub struct Progress {
     faults_in_a_row: u32,
 }
 
 impl Progress {
-    /// Takes note of an exit of this vCPU. A stop instead of it when the vCPU has come too often for the same.
+    /// Takes note of an exit of this vCPU. A stop instead of it when the vCPU has come too often
+    /// for the same.
     ///
     /// An interruption says nothing either way: the host causes it.
     pub fn after(&mut self, exit: &Exit<'_>) -> Outcome {
@@ -55,8 +57,9 @@ mod tests {
         (1..=count).find(|_| progress.after(&fault()) != Outcome::Resume)
     }
 
-    /// Protects the host's processor from a vCPU that faults for ever while another one makes progress. Cannot tell
-    /// that the engine gives each vCPU its own count: `vm::engine::run` makes one per thread.
+    /// Protects the host's processor from a vCPU that faults for ever while another one makes
+    /// progress. Cannot tell that the engine gives each vCPU its own count: `vm::engine::run` makes
+    /// one per thread.
     #[test]
     fn vcpu_that_only_faults_is_stopped_whatever_another_one_does() {
         let (mut stuck, mut busy) = (Progress::default(), Progress::default());

@@ -51,7 +51,8 @@ pub fn has_certificate_exits(kvm: &Kvm) -> bool {
         addr: (&raw mut value) as u64,
         ..Default::default()
     };
-    // SAFETY: the kernel reads the structure and writes eight bytes to `value`; both outlive the call.
+    // SAFETY: the kernel reads the structure and writes eight bytes to `value`; both outlive the
+    // call.
     let result =
         unsafe { libc::ioctl(kvm.as_raw_fd(), GET_DEVICE_ATTR as libc::Ioctl, &attribute) };
     result == 0 && value != 0
@@ -84,7 +85,8 @@ impl Vm {
     /// # Errors
     /// [`KvmError`].
     pub fn create(dev_kvm: OwnedFd, kind: VmKind) -> Result<Self, KvmError> {
-        // SAFETY: the descriptor is owned and handed over; whether it is /dev/kvm shows at the first ioctl.
+        // SAFETY: the descriptor is owned and handed over; whether it is /dev/kvm shows at the
+        // first ioctl.
         let kvm = unsafe { Kvm::from_raw_fd(dev_kvm.into_raw_fd()) };
         let (vm_type, what) = match kind {
             VmKind::Plain => (0, "plain VM"),
@@ -102,14 +104,16 @@ impl Vm {
 
     /// Takes the performance counters away from the guest, before it has a vCPU.
     ///
-    /// That CPUID does not show them is not enough: AMD's first four counters (MSRs c001_0000 to c001_0007) are
-    /// older than the bits that announce counters, so KVM serves them to any guest (`amd_pmu_refresh`,
-    /// arch/x86/kvm/svm/pmu.c), and they count what happens on the host's core. A kernel without the capability
-    /// (before 5.18) leaves them on; `casemate host` names kernels that are too old.
+    /// That CPUID does not show them is not enough: AMD's first four counters (MSRs c001_0000 to
+    /// c001_0007) are older than the bits that announce counters, so KVM serves them to any guest
+    /// (`amd_pmu_refresh`, arch/x86/kvm/svm/pmu.c), and they count what happens on the host's core.
+    /// A kernel without the capability (before 5.18) leaves them on; `casemate host` names kernels
+    /// that are too old.
     ///
-    /// Not used, and why: KVM_CAP_X86_BUS_LOCK_EXIT would leave to user space at each split lock, where the only
-    /// answer is to wait, for which the locked process has no call; the host slows split locks by itself
-    /// (`split_lock_detect`). KVM_CAP_X86_NOTIFY_VMEXIT exists on Intel only; every SNP host is AMD's.
+    /// Not used, and why: KVM_CAP_X86_BUS_LOCK_EXIT would leave to user space at each split lock,
+    /// where the only answer is to wait, for which the locked process has no call; the host slows
+    /// split locks by itself (`split_lock_detect`). KVM_CAP_X86_NOTIFY_VMEXIT exists on Intel only;
+    /// every SNP host is AMD's.
     fn disable_pmu(&self) -> Result<(), KvmError> {
         let offered = self.kvm.check_extension_raw(u64::from(KVM_CAP_PMU_CAPABILITY));
         let disable = i32::try_from(KVM_PMU_CAP_DISABLE).unwrap_or(0);
@@ -125,8 +129,9 @@ impl Vm {
             .map_err(|e| KvmError::new("KVM_ENABLE_CAP", "KVM_CAP_PMU_CAPABILITY", e))
     }
 
-    /// Creates the interrupt controllers in the kernel (local APICs, IOAPIC, PIC) and the PIT, whose only use is
-    /// that a stock kernel without TSC deadline timer can calibrate its APIC timer.
+    /// Creates the interrupt controllers in the kernel (local APICs, IOAPIC, PIC) and the PIT,
+    /// whose only use is that a stock kernel without TSC deadline timer can calibrate its APIC
+    /// timer.
     ///
     /// # Errors
     /// [`KvmError`].
@@ -154,8 +159,8 @@ impl Vm {
                 memory_size: range.size(),
                 userspace_addr: host,
             };
-            // SAFETY: `host..host + size` is a mapping that `ram` owns; `vm::vmm` keeps `ram` until the process
-            // ends, and no other slot has this number or these guest addresses.
+            // SAFETY: `host..host + size` is a mapping that `ram` owns; `vm::vmm` keeps `ram` until
+            // the process ends, and no other slot has this number or these guest addresses.
             unsafe { self.fd.set_user_memory_region(region) }.map_err(|e| {
                 KvmError::new("KVM_SET_USER_MEMORY_REGION", format!("{range:?}"), e)
             })?;
@@ -261,7 +266,7 @@ fn create(kvm: &Kvm, vm_type: u32) -> Result<VmFd, kvm_ioctls::Error> {
 
 /// The same descriptor as the type kvm-ioctls takes.
 fn eventfd(event: &Event) -> ManuallyDrop<EventFd> {
-    // SAFETY: the descriptor is an open eventfd that `event` keeps; ManuallyDrop leaves closing it to `event`, and
-    // every use here ends before the borrow of `event` does.
+    // SAFETY: the descriptor is an open eventfd that `event` keeps; ManuallyDrop leaves closing it
+    // to `event`, and every use here ends before the borrow of `event` does.
     ManuallyDrop::new(unsafe { EventFd::from_raw_fd(event.as_fd().as_raw_fd()) })
 }

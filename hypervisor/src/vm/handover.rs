@@ -1,9 +1,10 @@
-//! What the vmm process is given when it begins from an image: descriptors in a fixed order, and a sealed file with
-//! the plan.
+//! What the vmm process is given when it begins from an image: descriptors in a fixed order, and a
+//! sealed file with the plan.
 //!
-//! The file holds the plan as bytes and what a plan's bytes leave out: the policy's limits on page states and the
-//! certificates for the guest. It is sealed before the process exists, so what is decoded is what was written. The
-//! process believes its supervisor, who could do worse than lie to it; it decodes totally all the same.
+//! The file holds the plan as bytes and what a plan's bytes leave out: the policy's limits on page
+//! states and the certificates for the guest. It is sealed before the process exists, so what is
+//! decoded is what was written. The process believes its supervisor, who could do worse than lie to
+//! it; it decodes totally all the same.
 
 use super::engine::HostFds;
 use super::vmm::VmmInput;
@@ -122,7 +123,8 @@ mod tests {
         plan
     }
 
-    /// Protects the guest's launch: the process launches what the supervisor planned, under the policy's limits.
+    /// Protects the guest's launch: the process launches what the supervisor planned, under the
+    /// policy's limits.
     #[test]
     fn plan_arrives_with_the_limits_that_its_bytes_leave_out() {
         for snp in [false, true] {

@@ -3,7 +3,8 @@
 use super::{handover, vmm};
 use casemate_sandbox::Born;
 
-/// The whole process: what the image's `main` does. Gives the exit status, where the process has not exited before.
+/// The whole process: what the image's `main` does. Gives the exit status, where the process has
+/// not exited before.
 ///
 /// A process that no supervisor of this version started has nobody to tell, and ends.
 #[must_use]

@@ -1,10 +1,11 @@
-//! The image of the vmm process. `casemate` carries it and starts it in sealed memory, see `casemate_sandbox::Image`;
-//! started otherwise it ends at once.
+//! The image of the vmm process. `casemate` carries it and starts it in sealed memory, see
+//! `casemate_sandbox::Image`; started otherwise it ends at once.
 
 use casemate_hypervisor::vm::image;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    // Nobody reads what it would print: its standard output is /dev/null. A parent that is there has been told.
+    // Nobody reads what it would print: its standard output is /dev/null. A parent that is there
+    // has been told.
     u8::try_from(image::main()).map_or(ExitCode::FAILURE, ExitCode::from)
 }
