@@ -80,9 +80,17 @@ fn build(package: &str) -> Result<PathBuf, String> {
     // Cargo marks a target folder with this file.
     let target = out.ancestors().find(|folder| folder.join("CACHEDIR.TAG").is_file());
     let folder = target.unwrap_or(&out).join("images");
-    // Panic messages name source files: not by where this tree lies.
-    let flags =
-        ["-Ctarget-feature=+crt-static", &format!("--remap-path-prefix={}=.", root.display())];
+    // Panic messages name source files: not by where this tree and the registry's lie, so that an image is the same
+    // wherever it is built.
+    let home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
+    let home = home.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cargo")));
+    let mut flags = vec![
+        "-Ctarget-feature=+crt-static".to_owned(),
+        format!("--remap-path-prefix={}=.", root.display()),
+    ];
+    if let Some(home) = home {
+        flags.push(format!("--remap-path-prefix={}=registry", home.join("registry/src").display()));
+    }
     let mut cargo = Command::new(variable("CARGO")?);
     cargo
         .current_dir(&root)

@@ -20,6 +20,7 @@ pub mod launch;
 pub mod policy;
 pub mod policy_log;
 pub mod run_bytes;
+pub mod sandbox;
 pub mod vm;
 pub mod world;
 
@@ -82,6 +83,7 @@ pub const TARGETS: &[(&str, Body)] = &[
     ("policy_input", policy::input),
     ("policy_log", policy::log),
     ("policy_log_open", policy_log::open),
+    ("sandbox_packet", sandbox::packet),
     ("vm_config", vm::config),
     ("vm_message", vm::message),
     ("vm_name_answer", vm::name_answer),

@@ -185,6 +185,16 @@ mod tests {
         assert!(Start::decode(&longest).is_some());
     }
 
+    /// Also writes the seeds of the fuzz target, where its folder is named.
+    #[test]
+    fn start_is_a_packet_to_an_image() {
+        let packet = start(Some(NamespaceId::from_parts(4, 9)), b"\x01").encode(Ids::Nobody);
+        assert_eq!(crate::decode_packet(&packet), crate::Packet::ToImage);
+        if let Some(folder) = std::env::var_os("CASEMATE_WRITE_SEEDS") {
+            std::fs::write(std::path::Path::new(&folder).join("start"), packet).unwrap();
+        }
+    }
+
     #[test]
     fn start_that_is_cut_off_is_none() {
         let packet = start(None, b"").encode(Ids::Nobody);

@@ -50,6 +50,19 @@ fn every_message_survives_the_trip_and_fits_a_packet() {
     assert!(Message::Confined(longest).encode().len() <= MAX);
 }
 
+/// Also writes the seeds of the fuzz target, where its folder is named.
+#[test]
+fn every_message_is_a_packet_from_a_child() {
+    for (index, message) in messages().into_iter().enumerate() {
+        let packet = message.encode();
+        assert_eq!(crate::decode_packet(&packet), crate::Packet::FromChild, "{message:?}");
+        if let Some(folder) = std::env::var_os("CASEMATE_WRITE_SEEDS") {
+            let file = std::path::Path::new(&folder).join(format!("message-{index}"));
+            std::fs::write(file, packet).unwrap();
+        }
+    }
+}
+
 #[test]
 fn message_with_a_byte_more_or_less_is_none() {
     for message in messages() {
