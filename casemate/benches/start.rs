@@ -18,10 +18,11 @@ use casemate_hypervisor::exits::{Events, Note};
 use casemate_hypervisor::kvm::{Vm, VmKind};
 use casemate_hypervisor::memory::GuestRam;
 use casemate_hypervisor::vm::engine::{Engine, HostFds};
+use casemate_hypervisor::vm::handover;
 use casemate_hypervisor::vm::profile;
 use casemate_hypervisor::vm::protocol::{FromVmm, MESSAGE_SIZE, Phase};
-use casemate_hypervisor::vm::vmm::{self, VmmInput};
-use casemate_sandbox::spawn;
+use casemate_hypervisor::vm::vmm::VmmInput;
+use casemate_sandbox::Image;
 use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType, recv, socketpair};
 use std::cell::Cell;
 use std::process::{Command, Stdio};
@@ -155,10 +156,10 @@ fn memory() -> (u64, u64) {
     let dev_kvm = casemate_test_support::guests::kvm().unwrap().into();
     // jmp to itself
     let plan = casemate_test_support::guests::plan_of(&[0xeb, 0xfe], 1, 128 << 20);
-    let layers = profile::vmm_layers().keep(&dev_kvm).keep(&its_control).keep(&its_console);
     let host = HostFds { dev_kvm, dev_sev: None };
     let input = VmmInput { host, control: its_control, console: its_console, plan };
-    let child = spawn(layers, move |born| vmm::body(input, born)).unwrap();
+    let image = Image::new("casemate-vmm", include_bytes!(env!("CASEMATE_VMM_IMAGE"))).unwrap();
+    let child = handover::spawn(&image, profile::vmm_layers(), &input, |_| ()).unwrap();
     let mut packet = [0; MESSAGE_SIZE];
     loop {
         let (len, _) = recv(&control, &mut packet[..], RecvFlags::empty()).unwrap();

@@ -4,7 +4,7 @@ use crate::out::outln;
 use crate::{Failure, Outcome};
 use casemate_foreign_text::{json as foreign, value};
 use casemate_hypervisor::vm::ProcessKind;
-use casemate_hypervisor::vm::name::{NameError, ask};
+use casemate_hypervisor::vm::name::{NameError, Running, ask};
 use casemate_sandbox::{InForce, inspect};
 use clap::{Args, Subcommand};
 use serde_json::json;
@@ -67,22 +67,33 @@ fn show(name: &str, as_json: bool) -> Outcome {
         for what in in_force.descriptors.iter_mut().flat_map(|all| all.values_mut()) {
             *what = value(&*what).to_string();
         }
-        shown.push((process.kind, in_force));
+        shown.push((process, in_force));
     }
     if as_json {
-        let processes: Vec<_> =
-            shown.iter().map(|(k, f)| json!({ "kind": k.name(), "in_force": f })).collect();
+        let process = |(process, in_force): &(&Running, InForce)| {
+            let without: Vec<_> = process.without.iter().map(|layer| layer.name()).collect();
+            json!({ "kind": process.kind.name(), "in_force": in_force, "without": without })
+        };
+        let processes: Vec<_> = shown.iter().map(process).collect();
         outln!("{}", foreign(&json!({ "vm": name, "processes": processes }).to_string()));
     } else {
-        for (kind, in_force) in &shown {
-            print_process(*kind, in_force);
+        for (process, in_force) in &shown {
+            print_process(process, in_force);
         }
     }
     Ok(())
 }
 
-fn print_process(kind: ProcessKind, in_force: &InForce) {
+fn print_process(process: &Running, in_force: &InForce) {
+    let kind = process.kind;
     outln!("== {kind}");
+    if !process.without.is_empty() {
+        let names: Vec<_> = process.without.iter().map(|layer| layer.name()).collect();
+        outln!(
+            "RUNS WITHOUT       {} (optional, and this host could not give them)",
+            names.join(", ")
+        );
+    }
     outln!("{}", in_force.to_string().trim_end());
     let profile = kind.profile();
     outln!("profile {:?}: {} system calls", profile.name, profile.syscalls().len());

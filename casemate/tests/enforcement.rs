@@ -126,10 +126,12 @@ fn documented() -> Vec<(String, String)> {
     let sections = REFERENCE.split("\n### `").skip(1);
     let read = |section: &str| {
         let (path, rest) = section.split_once("`\n").unwrap();
-        let by = rest.lines().find_map(|line| line.strip_prefix("- Enforced by: ")).unwrap();
-        (path.to_owned(), by.to_owned())
+        let by = rest.lines().find_map(|line| line.strip_prefix("- Enforced by: "));
+        // What a secret's name is, is no rule.
+        assert!(by.is_some() || path == "secrets.resource", "{path}");
+        Some((path.to_owned(), by?.to_owned()))
     };
-    sections.map(read).collect()
+    sections.filter_map(read).collect()
 }
 
 #[test]

@@ -11,7 +11,7 @@
 use casemate_hypervisor::exits::Stop;
 use casemate_hypervisor::launch::linux::BOOT_CODE;
 use casemate_hypervisor::launch::{LaunchPlan, Outline};
-use casemate_layout::{Termination, map, ports::mark};
+use casemate_layout::{Params, Range, Termination, map, ports::mark};
 use casemate_test_support::boot_code::{
     BOOTED, changed, elf, elf_of, flipped, good_plan, kernel, refused,
 };
@@ -214,6 +214,30 @@ fn a_kernel_that_runs_at_1_mib_and_nowhere_else_boots() {
     file[0x258..0x260].copy_from_slice(&0x10_0000_u64.to_le_bytes());
     let Some(ran) = run(&good_plan("64M", file)) else { return };
     assert_eq!(ran.stop, BOOTED);
+}
+
+/// A memory map that ends low memory right behind the kernel file, so that the initrd has no room
+/// below 4 GiB. The boot code reaches it there through a window that it moves.
+#[test]
+fn an_initrd_above_4_gib_is_copied_there_and_checked() {
+    let low = Range { start: 0, size: (62 << 20) + map::PAGE_SIZE };
+    let high = Range { start: map::DEVICE_HOLE.end(), size: 256 << 20 };
+    let plan = changed(&good_plan("3328M", kernel()), |what, bytes| match what {
+        "parameters" => {
+            let mut params = Params::decode(bytes.first_chunk().unwrap()).unwrap();
+            params.kernel_memory = Range::between(params.kernel_memory.start, 62 << 20);
+            params.initrd_limit = map::ADDRESS_LIMIT;
+            let initrd = params.places(&[low, high]).unwrap().initrd.target;
+            assert!(initrd.start >= high.start, "{initrd:?}");
+            *bytes = params.encode().to_vec();
+        }
+        "memory map" => bytes[0x18..0x20].copy_from_slice(&low.size.to_le_bytes()),
+        _ => {}
+    });
+    let Some(ran) = run(&plan) else { return };
+    assert_eq!(ran.stop, BOOTED);
+    let Some(ran) = run(&flipped(&plan, "initrd", 2999)) else { return };
+    assert_eq!(ran.stop, refused(Termination::InitrdHash));
 }
 
 #[test]

@@ -4,7 +4,8 @@
 //! is missing or not valid is denied by every rule that is not `any`; an invalid one even then.
 //! Nothing else can happen: there is no undefined result, and no order between rules decides.
 
-use crate::fact::{Fact, Facts};
+use crate::fact::Fact;
+use crate::facts::Facts;
 use crate::fields::{Field, Key, Kind, Point, resource_fault};
 use crate::policy::Policy;
 use crate::render;

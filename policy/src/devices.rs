@@ -1,6 +1,7 @@
 //! The facts on devices hang together: as many paths, flags and queue counts as there are devices.
 
-use crate::fact::{DeviceKind, Fact, Facts};
+use crate::fact::Fact;
+use crate::facts::{DeviceKind, Facts};
 use crate::fields::{Field, Key};
 use crate::rule::Rule;
 

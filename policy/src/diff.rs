@@ -1,7 +1,7 @@
 //! Comparison of two policies, field by field, with witnesses.
 
 use crate::devices;
-use crate::fact::Facts;
+use crate::facts::Facts;
 use crate::fields::{Field, GRANT_FIELDS, Key, Point, resource_outside, sample_resource};
 use crate::input::Input;
 use crate::lattice::Pattern;

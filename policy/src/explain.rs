@@ -2,7 +2,8 @@
 //! and the smallest change of an input that would be admitted.
 
 use crate::decide::{Cause, Decision, cause};
-use crate::fact::{Fact, Facts};
+use crate::fact::Fact;
+use crate::facts::Facts;
 use crate::fields::{Field, GRANT_FIELDS, Key, Point};
 use crate::policy::Policy;
 use crate::render;

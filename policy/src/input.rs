@@ -7,7 +7,8 @@
 use crate::document::{
     LoadError, Node, Sink, Value, bit, byte_string, parse, suggest, time, tree::Entry,
 };
-use crate::fact::{DeviceFact, DeviceKind, Fact, Facts, command_line, text_fact};
+use crate::fact::Fact;
+use crate::facts::{DeviceFact, DeviceKind, Facts, command_line, text_fact};
 use crate::fields::{Key, Kind, Point};
 use crate::lattice::{Choice, Endpoint, Protocol, Tcb, Usage};
 use crate::render;

@@ -5,7 +5,8 @@
 
 use crate::document::json::{quote, write_string};
 use crate::document::{format_version, time};
-use crate::fact::{Fact, view};
+use crate::fact::Fact;
+use crate::fields::view;
 use crate::fields::{BitNames, FLAG, Kind};
 use crate::lattice::{
     Bits, ByteSet, Bytes, Choice, EgressBlock, EgressSet, Limit, Pattern, Patterns, Range, Tcb,

@@ -1,9 +1,9 @@
 //! The rules of a point or of a grant, and where each was stated.
 
-use crate::document::Site;
 use crate::fields::{Field, GRANT_FIELDS};
 use crate::lattice::Pattern;
 use crate::rule::Rule;
+use crate::site::Site;
 
 /// Where a rule comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]

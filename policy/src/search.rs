@@ -5,7 +5,8 @@
 //! search that finds nothing is a proof that there is nothing.
 
 use crate::cmdline::parameter;
-use crate::fact::{Fact, Facts, command_line};
+use crate::fact::Fact;
+use crate::facts::{Facts, command_line};
 use crate::fields::{Field, Key, Kind};
 use crate::lattice::{ByteSet, Bytes, Choice, Lattice, Patterns};
 use crate::rule::Rule;

@@ -6,7 +6,8 @@
 //! where it is read.
 
 use crate::decide::Cause;
-use crate::fact::{DeviceKind, Fact, Facts};
+use crate::fact::Fact;
+use crate::facts::{DeviceKind, Facts};
 use crate::fields::{Key, Point};
 use crate::lattice::Tcb;
 use crate::policy::Policy;

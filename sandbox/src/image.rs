@@ -9,6 +9,7 @@
 //! and makes its capabilities ambient, without which execve takes them from a user that is not 0 (capabilities(7)).
 //! Every layer is the image's own work ([`Born::of_image`]), so that there is one way to be confined.
 
+use super::kept::{CHANNEL, FIRST};
 use super::layers::Layers;
 use super::refusal::{Refusal, refused};
 use super::spawn::{Origin, UNBORN, enter, spawn_with};
@@ -26,13 +27,6 @@ use std::collections::VecDeque;
 use std::ffi::CString;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicBool, Ordering};
-
-/// The channel's descriptor in an image.
-const CHANNEL: RawFd = 3;
-/// The first kept descriptor in an image; the others follow.
-const FIRST: RawFd = 4;
-/// Kept descriptors at most.
-pub(super) const MAX_KEPT: usize = 64;
 
 /// A program for confined processes: an ELF file in memory that nobody can change any more.
 #[derive(Debug)]
@@ -62,6 +56,12 @@ impl Image {
             match rustix::io::write(&file, rest) {
                 Ok(written) => rest = rest.get(written..).unwrap_or(&[]),
                 Err(Errno::INTR) => {}
+                // Memory files count, too.
+                Err(Errno::FBIG) => {
+                    let call = "write(image of a process; a limit on file sizes is in its way: \
+                                `ulimit -f unlimited`)";
+                    return Err(SandboxError::system(call, Errno::FBIG));
+                }
                 Err(e) => return Err(SandboxError::system("write(image)", e)),
             }
         }
@@ -197,9 +197,4 @@ impl Born {
         let born = Self::in_child(layers, report, channel, origin.mounts);
         Ok((born, Given { start: bytes, descriptors }))
     }
-}
-
-/// The keep list of an image with so many kept descriptors.
-pub(super) fn kept_in_image(count: usize) -> Vec<RawFd> {
-    (FIRST..).take(count.min(MAX_KEPT)).collect()
 }

@@ -24,6 +24,7 @@ mod heap;
 mod identity;
 mod image;
 mod inspect;
+mod kept;
 mod landlock_deny;
 mod layer;
 mod layers;

@@ -3,7 +3,7 @@
 //! that is not whole ends it.
 
 use super::identity::Ids;
-use super::image::{MAX_KEPT, kept_in_image};
+use super::kept::{MAX_KEPT, kept_in_image};
 use super::layer::{Layer, Need};
 use super::layers::Layers;
 use super::namespace::NamespaceId;

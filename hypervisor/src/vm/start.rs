@@ -104,6 +104,7 @@ impl From<Errno> for VmError {
 pub struct Prepared {
     kind: ProcessKind,
     layers: Layers,
+    own_layers: Layers,
     times: Times,
     name: Name,
     host: HostFds,
@@ -146,7 +147,8 @@ pub fn prepare_plan(config: &VmConfig, plan: LaunchPlan) -> Result<Prepared, VmE
     let kind = if config.snp.is_some() { ProcessKind::VmmConfidential } else { ProcessKind::Vmm };
     Ok(Prepared {
         kind,
-        layers: layers(config),
+        layers: layers(profile::vmm_layers(), config),
+        own_layers: layers(Layers::for_this_process("supervisor"), config),
         times: Times { run: config.timeout, grace: config.grace },
         name: Name::take(&config.name)?,
         host: host_fds(config)?,
@@ -162,13 +164,14 @@ impl Prepared {
     /// # Errors
     /// [`VmError`]; nothing is left then.
     pub fn start(self, vmm: &Image) -> Result<RunningVm, VmError> {
-        let Self { kind, layers, times, name, host, plan, events } = self;
+        let Self { kind, layers, own_layers, times, name, host, plan, events } = self;
         let (control, vmm_control) = pair(SocketType::SEQPACKET)?;
         let (console, vmm_console) = pair(SocketType::STREAM)?;
         let input = VmmInput { host, control: vmm_control, console: vmm_console, plan };
         let vmm = handover::spawn(vmm, layers, &input, |_| ())?;
         let members = vec![Member::new(kind, vmm, control)];
-        Ok(RunningVm::new(members, GuestConsole::new(console), name, times, events))
+        let console = GuestConsole::new(console);
+        Ok(RunningVm::new(members, console, name, times, events, own_layers))
     }
 }
 
@@ -193,9 +196,9 @@ fn check_digest(plan: &LaunchPlan) -> Result<(), VmError> {
     }
 }
 
-/// The vmm process's layers: all, but those that the user wrote may be missing.
-fn layers(config: &VmConfig) -> Layers {
-    config.sandbox_optional.iter().copied().fold(profile::vmm_layers(), Layers::may_lack)
+/// A process's layers, of which the user wrote that this host may lack some.
+fn layers(all: Layers, config: &VmConfig) -> Layers {
+    config.sandbox_optional.iter().copied().fold(all, Layers::may_lack)
 }
 
 /// Opens the device files, and refuses a confidential VM on a host that cannot give one.

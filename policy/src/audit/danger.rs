@@ -2,7 +2,8 @@
 //! answer is a fact, not an opinion on how the rule is written: a rule one short of `any` admits
 //! the same dangers as `any`, and a wide rule that a second rule narrows admits none.
 
-use crate::fact::{Fact, Facts};
+use crate::fact::Fact;
+use crate::facts::Facts;
 use crate::fields::{Field, GRANT_FIELDS, Key, Point};
 use crate::input::Input;
 use crate::lattice::{Bits, Choice, Patterns, Range};

@@ -2,26 +2,12 @@
 
 use super::check::origin_of;
 use super::danger::{Ask, Witness};
-use super::{Finding, Level, SuiteReport, lints};
+use super::lints::{self, Lint};
+use super::{Finding, Level, SuiteReport};
 use crate::fields::{GRANT_FIELDS, Key, Kind, Point};
 use crate::policy::Policy;
 use crate::rule::Rule;
 use crate::rules::Origin;
-
-/// One lint: a kind of input that a sane policy does not admit.
-#[derive(Debug)]
-pub struct Lint {
-    /// Stable id; never reused.
-    pub id: &'static str,
-    /// How grave a finding is.
-    pub level: Level,
-    /// The field that lets such an input in.
-    pub field: &'static str,
-    /// What is wrong where it is found.
-    pub message: &'static str,
-    /// Asks the engine for an input of the kind.
-    pub(super) find: fn(&Ask<'_>) -> Option<Witness>,
-}
 
 /// Lints about tests, resources of grants and the whole policy, that are no single field's.
 pub const LINTS: [(&str, Level, &str); 4] = [
@@ -98,7 +84,7 @@ fn several_repositories(grant: &crate::rules::Grant) -> Option<Finding> {
         return None;
     }
     let resource = crate::fields::sample_resource(pattern);
-    let facts = crate::fact::Facts::new().text(Key::SecretResource, &resource);
+    let facts = crate::facts::Facts::new().text(Key::SecretResource, &resource);
     Some(Finding {
         id: "CM077",
         level: Level::Warning,

@@ -16,7 +16,8 @@ mod text;
 pub use check::check;
 pub use danger::Witness;
 pub use help::help;
-pub use lint::{LINTS, Lint, all, lint};
+pub use lint::{LINTS, all, lint};
+pub use lints::Lint;
 pub use sarif::{refused, sarif};
 pub use suite::{Case, CaseResult, Mutant, Suite, SuiteReport};
 

@@ -7,7 +7,8 @@
 use super::mutants::{Changed, mutants};
 use crate::decide::{Decision, Verdict};
 use crate::document::json::quote;
-use crate::fact::{Fact, Facts};
+use crate::fact::Fact;
+use crate::facts::Facts;
 use crate::fields::{GRANT_FIELDS, Key, Point, sample_resource};
 use crate::input::Input;
 use crate::policy::Policy;

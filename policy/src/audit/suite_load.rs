@@ -10,7 +10,7 @@
 use super::suite::{Case, Suite};
 use crate::decide::Verdict;
 use crate::document::{LoadError, Node, Sink, Value, parse, suggest, tree::Entry};
-use crate::fact::Facts;
+use crate::facts::Facts;
 use crate::fields::{Key, Point};
 use crate::input::Input;
 

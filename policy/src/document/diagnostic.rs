@@ -1,24 +1,8 @@
 //! Errors of a document, each with file, line, column and key.
 
 use super::MAX_ERRORS;
+use crate::site::Site;
 use std::sync::Arc;
-
-/// A place in a document.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Site {
-    /// File name as given to the loader.
-    pub file: Arc<str>,
-    /// Line, from 1.
-    pub line: usize,
-    /// Column in characters, from 1.
-    pub column: usize,
-}
-
-impl std::fmt::Display for Site {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}:{}:{}", self.file, self.line, self.column)
-    }
-}
 
 /// One error of a document.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -19,8 +19,9 @@ mod toml;
 pub(crate) mod tree;
 mod values;
 
+pub use crate::site::Site;
 pub(crate) use diagnostic::Sink;
-pub use diagnostic::{Diagnostic, LoadError, Site};
+pub use diagnostic::{Diagnostic, LoadError};
 pub(crate) use header::Header;
 pub use header::{ENGINE_VERSION, SCHEMA_VERSION};
 pub(crate) use load::load;

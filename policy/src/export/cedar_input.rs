@@ -3,7 +3,8 @@
 use super::cedar_schema::{attribute, by_element, slots};
 use super::{CedarError, bit_list, choice_name, invalid, views};
 use crate::document::json::quote;
-use crate::fact::{Fact, Facts};
+use crate::fact::Fact;
+use crate::facts::Facts;
 use crate::fields::{GRANT_FIELDS, Key, Kind, Point};
 use crate::lattice::Tcb;
 use crate::search::keys;

@@ -21,7 +21,8 @@ pub use rego::rego;
 pub use rego_input::rego_input;
 
 use crate::cmdline::CommandLine;
-use crate::fact::{Fact, view};
+use crate::fact::Fact;
+use crate::fields::view;
 use crate::fields::{BitNames, Field, Key, Kind};
 use crate::render;
 

@@ -1,8 +1,5 @@
 //! The facts that an input can hold.
 
-use super::{Kind, Point};
-use std::sync::LazyLock;
-
 macro_rules! keys {
     ($($name:ident = $path:literal,)*) => {
         /// A fact of the input, named by its dotted path.
@@ -138,17 +135,4 @@ impl Key {
     pub fn from_path(path: &str) -> Option<Self> {
         Self::ALL.iter().copied().find(|key| key.path() == path && *key != Self::Setting)
     }
-
-    /// How the fact is written: the kind of the first field that constrains it.
-    #[must_use]
-    pub fn kind(self) -> Kind {
-        static KINDS: LazyLock<Vec<Kind>> =
-            LazyLock::new(|| Key::ALL.iter().map(|key| kind_of(*key)).collect());
-        KINDS.get(self.index()).copied().unwrap_or(Kind::NAMES)
-    }
-}
-
-fn kind_of(key: Key) -> Kind {
-    let fields = Point::ALL.iter().flat_map(|point| point.fields());
-    fields.chain(super::GRANT_FIELDS).find(|f| f.key == key).map_or(Kind::NAMES, |f| f.kind)
 }

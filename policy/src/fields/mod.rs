@@ -18,6 +18,8 @@ mod points;
 mod resource;
 mod resources;
 mod secrets;
+mod sections;
+mod view;
 
 pub use enforce::Enforcer;
 pub use enforced::enforcer;
@@ -26,6 +28,7 @@ pub use kind::{BitNames, FLAG, Kind};
 pub use points::{Point, SECTIONS};
 pub(crate) use resource::{pattern_fault, resource_fault, resource_outside, sample_resource};
 pub use secrets::GRANT_FIELDS;
+pub(crate) use view::view;
 
 /// One field of a policy document.
 #[derive(Debug)]

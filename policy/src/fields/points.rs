@@ -1,7 +1,5 @@
 //! Decision points: the questions a policy answers.
 
-use super::{Field, access, attestation, devices, host, launch, network, resources, secrets};
-
 /// A question that a policy answers, each with its own input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Point {
@@ -79,25 +77,6 @@ impl Point {
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|point| point.name() == name)
-    }
-
-    /// The fields that are decided at this point. Secrets are decided by grants: see
-    /// [`super::GRANT_FIELDS`].
-    #[must_use]
-    pub const fn fields(self) -> &'static [Field] {
-        match self {
-            Self::Host => host::HOST,
-            Self::Launch => launch::LAUNCH,
-            Self::Resources => resources::RESOURCES,
-            Self::Devices => devices::DEVICES,
-            Self::Egress => network::EGRESS,
-            Self::EgressRate => network::EGRESS_RATE,
-            Self::PageState => access::PAGE_STATE,
-            Self::GuestRequest => access::GUEST_REQUEST,
-            Self::Access => access::ACCESS,
-            Self::Attestation => attestation::ATTESTATION,
-            Self::Secrets => secrets::SECRETS,
-        }
     }
 
     /// The index of the point in [`Point::ALL`].

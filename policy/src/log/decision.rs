@@ -3,7 +3,8 @@
 use super::redact::{self, Redacted};
 use crate::decide::{Decision, Reason, Verdict};
 use crate::document::ENGINE_VERSION;
-use crate::fact::{Fact, Facts};
+use crate::fact::Fact;
+use crate::facts::Facts;
 use crate::fields::{Key, Point};
 use crate::input::{Input, facts_json};
 use crate::render;

@@ -5,7 +5,8 @@
 //! others are digests, numbers, names and paths that the policy is written about.
 
 use crate::cmdline::CommandLine;
-use crate::fact::{Fact, Facts};
+use crate::fact::Fact;
+use crate::facts::Facts;
 use crate::fields::Key;
 use crate::lattice::{Pattern, Patterns};
 use crate::rule::Rule;

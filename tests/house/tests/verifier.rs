@@ -4,7 +4,7 @@
 
 use std::process::Command;
 
-const FORBIDDEN: [&str; 9] = [
+const FORBIDDEN: [&str; 8] = [
     "casemate-hypervisor",
     "casemate-sandbox",
     "kvm-bindings",
@@ -13,7 +13,6 @@ const FORBIDDEN: [&str; 9] = [
     "seccompiler",
     "sev",
     "vm-memory",
-    "signal-hook",
 ];
 
 fn tree(features: &[&str]) -> String {

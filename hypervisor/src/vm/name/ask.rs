@@ -1,9 +1,10 @@
 //! Asking who runs a VM.
 
 use super::NameError;
-use super::answer::{BadAnswer, MAX_ANSWER, parse};
+use super::answer::{BadAnswer, MAX_ANSWER, Told, parse};
 use super::seek::{self, Holder};
 use crate::vm::kind::ProcessKind;
+use casemate_sandbox::Layer;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{RecvFlags, recv};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
@@ -16,6 +17,8 @@ pub struct Running {
     pub kind: ProcessKind,
     /// Its number here.
     pub pid: u32,
+    /// The optional layers that it runs without, as its supervisor says.
+    pub without: Vec<Layer>,
     handle: OwnedFd,
 }
 
@@ -66,14 +69,15 @@ fn question(socket: &OwnedFd, peer: Option<u32>, name: &str) -> Result<Vec<Runni
 
 /// The processes that were named, if each is the one who answered or a child of it. The handle
 /// comes first: what is read of a number afterwards is of that process as long as it lives.
-fn believed(said: &[(ProcessKind, u32)], peer: u32) -> Result<Vec<Running>, BadAnswer> {
+fn believed(said: &[Told], peer: u32) -> Result<Vec<Running>, BadAnswer> {
     let mut running = Vec::new();
-    for (index, (kind, pid)) in said.iter().copied().enumerate() {
+    for (index, Told { kind, pid, without }) in said.iter().enumerate() {
+        let pid = *pid;
         let wrong = if index == 0 { BadAnswer::NotItself } else { BadAnswer::NotItsChild(pid) };
         let raw = i32::try_from(pid).ok().and_then(Pid::from_raw).ok_or(wrong)?;
         let handle = pidfd_open(raw, PidfdFlags::empty()).map_err(|_| wrong)?;
         let right = if index == 0 { pid == peer } else { parent(pid) == Some(peer) };
-        let one = Running { kind, pid, handle };
+        let one = Running { kind: *kind, pid, without: without.clone(), handle };
         if !right || !one.is_alive() {
             return Err(wrong);
         }

@@ -17,7 +17,7 @@ mod ask;
 mod hold;
 mod seek;
 
-pub use answer::{BadAnswer, parse};
+pub use answer::{BadAnswer, Told, parse};
 pub use ask::{Running, ask};
 pub use hold::Name;
 

@@ -2,7 +2,7 @@
 
 use super::RunningVm;
 use crate::vm::profile;
-use casemate_sandbox::{Action, Born, FdTable, Layers, Limits, Report, SandboxError, freeze_heap};
+use casemate_sandbox::{Action, Born, FdTable, Limits, Report, SandboxError, freeze_heap};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
 /// What the process that watches uses besides the VM: its user's side.
@@ -25,7 +25,7 @@ const HEAP: usize = 256 * 1024;
 
 pub(super) fn lock(vm: &RunningVm, outside: &Outside<'_>) -> Result<Report, SandboxError> {
     let limits = Limits { file_size: outside.file_size, ..Limits::NO_CORE };
-    let setup = Born::here(Layers::for_this_process("supervisor").limits(limits)).confine()?;
+    let setup = Born::here(vm.layers.clone().limits(limits)).confine()?;
     freeze_heap(HEAP)?;
     let raw = |fds: &[BorrowedFd<'_>]| fds.iter().map(AsRawFd::as_raw_fd).collect::<Vec<_>>();
     let controls = vm.children.iter().map(|m| m.control().as_raw_fd());

@@ -20,10 +20,10 @@ pub use event::{Event, GuestMark, Happened, Step};
 pub use lock::Outside;
 
 use super::kind::ProcessKind;
-use super::name::Name;
+use super::name::{Name, Told};
 use super::protocol::{FromVmm, Phase, ToVmm};
 use crate::exits::{Note, Stop};
-use casemate_sandbox::{Report, SandboxError};
+use casemate_sandbox::{Layers, Report, SandboxError};
 use children::{Children, POLLED, Said, Stirred};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
@@ -53,8 +53,10 @@ pub struct RunningVm {
     children: Children,
     console: GuestConsole,
     name: Name,
-    /// Lines of `kind pid`, for who asks.
-    processes: String,
+    /// The supervisor and its children, for who asks.
+    processes: Vec<Told>,
+    /// The supervisor's own layers.
+    layers: Layers,
     times: Times,
     run_over: Option<Instant>,
     grace_over: Option<Instant>,
@@ -80,16 +82,18 @@ impl RunningVm {
         name: Name,
         times: Times,
         events: VecDeque<Event>,
+        layers: Layers,
     ) -> Self {
-        let mut processes = format!("{} {}\n", ProcessKind::Supervisor, std::process::id());
-        for member in &members {
-            processes.push_str(&format!("{} {}\n", member.kind(), member.pid()));
-        }
+        let told = |kind, pid| Told { kind, pid, without: Vec::new() };
+        let own = told(ProcessKind::Supervisor, std::process::id());
+        let children = members.iter().map(|member| told(member.kind(), member.pid()));
+        let processes = std::iter::once(own).chain(children).collect();
         Self {
             children: Children::new(members),
             console,
             name,
             processes,
+            layers,
             times,
             run_over: times.run.and_then(|run| Instant::now().checked_add(run)),
             grace_over: None,
@@ -141,8 +145,11 @@ impl RunningVm {
     ///
     /// # Errors
     /// [`SandboxError`]; the process is then confined in part and must end.
-    pub fn lock_this_process(&self, outside: &Outside<'_>) -> Result<Report, SandboxError> {
-        lock::lock(self, outside)
+    pub fn lock_this_process(&mut self, outside: &Outside<'_>) -> Result<(), SandboxError> {
+        let report = lock::lock(self, outside)?;
+        self.lacks(ProcessKind::Supervisor, &report);
+        self.tell(Happened::Confined(ProcessKind::Supervisor, report));
+        Ok(())
     }
 
     /// Waits until something has happened to the VM, a descriptor of `outside` or the guest's
@@ -160,7 +167,7 @@ impl RunningVm {
         let until = if self.events.is_empty() { until } else { Some(Instant::now()) };
         let (ready, stirred, asked) = self.poll(console, outside, until)?;
         if asked {
-            self.name.answer(&self.processes);
+            self.name.answer(&self.processes.iter().map(Told::to_string).collect::<String>());
         }
         for (index, stirred) in stirred.into_iter().enumerate() {
             self.serve(index, stirred);
@@ -265,12 +272,20 @@ impl RunningVm {
         match member.confined() {
             Ok(None) => {}
             Ok(Some(report)) => {
+                self.lacks(kind, &report);
                 self.tell(Happened::Confined(kind, report));
                 if self.children.all_confined() {
                     self.tell(Happened::AllConfined);
                 }
             }
             Err(e) => self.end(End::LaunchFailed(e.to_string())),
+        }
+    }
+
+    /// Takes down which optional layers a process runs without, for who asks.
+    fn lacks(&mut self, kind: ProcessKind, report: &Report) {
+        if let Some(told) = self.processes.iter_mut().find(|told| told.kind == kind) {
+            told.without = report.missing().map(|(layer, _)| layer).collect();
         }
     }
 

@@ -1,10 +1,9 @@
 //! `[attestation]`: reports that prove too little.
 
 use super::launch::{AUTHOR, DEBUG, MIGRATE, SIGNED, SMT, SOFTWARE, SVN, ZERO};
-use super::lint;
+use super::{Lint, lint};
 use crate::audit::Level::{Error, Note, Warning};
 use crate::audit::danger::{Ask, Bad, Witness};
-use crate::audit::lint::Lint;
 use crate::audit::strangers;
 use crate::fields::Key;
 

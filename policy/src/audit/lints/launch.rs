@@ -1,9 +1,8 @@
 //! `[launch]`: guests that nobody meant to start.
 
-use super::lint;
+use super::{Lint, lint};
 use crate::audit::Level::{Error, Note, Warning};
 use crate::audit::danger::{Ask, Bad, Witness};
-use crate::audit::lint::Lint;
 use crate::audit::strangers;
 use crate::fields::Key;
 

@@ -9,7 +9,21 @@ mod secrets;
 
 use super::Level;
 use super::danger::{Ask, Witness};
-use super::lint::Lint;
+
+/// One lint: a kind of input that a sane policy does not admit.
+#[derive(Debug)]
+pub struct Lint {
+    /// Stable id; never reused.
+    pub id: &'static str,
+    /// How grave a finding is.
+    pub level: Level,
+    /// The field that lets such an input in.
+    pub field: &'static str,
+    /// What is wrong where it is found.
+    pub message: &'static str,
+    /// Asks the engine for an input of the kind.
+    pub(in crate::audit) find: fn(&Ask<'_>) -> Option<Witness>,
+}
 
 const fn lint(
     id: &'static str,

@@ -1,9 +1,8 @@
 //! `[network]` and `[runtime]`: what a running guest may reach and do, and who may reach into it.
 
-use super::lint;
+use super::{Lint, lint};
 use crate::audit::Level::{Error, Warning};
 use crate::audit::danger::{Ask, Bad, Witness};
-use crate::audit::lint::Lint;
 use crate::audit::strangers;
 use crate::fact::Fact;
 use crate::lattice::{EgressBlock, EgressSet, Protocol};

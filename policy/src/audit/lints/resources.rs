@@ -2,10 +2,9 @@
 //!
 //! The bounds are what no host has: a ceiling above them ends nothing, whatever its number is.
 
-use super::lint;
+use super::{Lint, lint};
 use crate::audit::Level::Warning;
 use crate::audit::danger::{Ask, Bad, Witness};
-use crate::audit::lint::Lint;
 use crate::audit::strangers;
 
 const UNLIMITED: &str = "the ceiling is above what any host has, so that it limits nothing";

@@ -1,10 +1,9 @@
 //! `[secrets]`: releases that nobody would repeat by hand.
 
 use super::launch::{ZERO, zeros};
-use super::lint;
+use super::{Lint, lint};
 use crate::audit::Level::{Error, Warning};
 use crate::audit::danger::{Ask, Bad, Witness};
-use crate::audit::lint::Lint;
 use crate::audit::strangers;
 use crate::fields::Key;
 use crate::lattice::Range;
