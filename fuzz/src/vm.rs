@@ -25,7 +25,7 @@ pub fn name_answer(data: &[u8]) {
     match parse(data) {
         Ok(all) => {
             assert!((1..=64).contains(&all.len()));
-            let again: String = all.iter().map(|(kind, pid)| format!("{kind} {pid}\n")).collect();
+            let again: String = all.iter().map(ToString::to_string).collect();
             assert_eq!(parse(again.as_bytes()), Ok(all));
         }
         Err(why) => assert!(why.to_string().is_ascii()),
