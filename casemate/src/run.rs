@@ -44,27 +44,31 @@ enum TimelineFormat {
 
 const HELP: &str = "\
 Exit status:
-  0  the guest switched itself off, says nothing of a failure, and every byte of its console was written
-  1  the host failed: KVM, the sandbox, this program, or a console that cannot be written (a full disk)
+  0  the guest switched itself off, says nothing of a failure, and its whole console was written
+  1  the host failed: KVM, the sandbox, this program, a console that cannot be written (full disk)
   2  bad use, configuration or input; nothing was started
-  3  the guest failed: its workload, a reset, a panic, a triple fault, the boot code's refusal, a time-out
+  3  the guest failed: its workload, a reset, a panic, a triple fault, the boot code's refusal, or
+     a time-out
   4  ended by the user: the guest switched itself off as asked, or was ended
-  5  the guest succeeded, but bytes of its console were lost: their reader took nothing for --console-wait
-  6  the guest succeeded, but bytes of its console were lost: their reader closed its end (a pipe)
+  5  the guest succeeded, but console bytes were lost: nobody took any for --console-wait
+  6  the guest succeeded, but console bytes were lost: their reader closed its end (a pipe)
 What 0 and 3 say of the workload is the guest's word.
 
 Ending a VM:
-  Ctrl-C, SIGTERM and SIGHUP press the power button; a guest that has not switched itself off after --grace is
-  ended. A second one of these signals, or SIGQUIT (Ctrl-\\), ends it at once.
+  Ctrl-C, SIGTERM and SIGHUP press the power button; a guest that has not switched itself off
+  after --grace is ended. A second one of these signals, or SIGQUIT (Ctrl-\\), ends it at once.
 
 Console:
-  stdio       standard input and output. A terminal gets text, colours and cursor movement only: nothing that
-              sets its clipboard or title, or makes it answer. Files and pipes get every byte
-  raw         the same, but a terminal gets every byte, too: full-screen programs need it
-  file:PATH   appended to; at --console-limit it is set aside as PATH.1, in place of the one before. No input
-  pty         a new pseudo-terminal, whose name is printed; its reader gets every byte
-  Output that is not read holds the guest back; after --console-wait it is lost, which is said at once, and the
-  exit status is 5. At a terminal Ctrl-A x ends the VM, Ctrl-A h lists more keys; Ctrl-Z stops this program.
+  stdio      standard input and output. A terminal gets text, colours and cursor movement only:
+             nothing that sets its clipboard or title, or makes it answer. Files and pipes get
+             every byte
+  raw        the same, but a terminal gets every byte, too: full-screen programs need it
+  file:PATH  appended to; at --console-limit it is set aside as PATH.1, in place of the one
+             before. No input
+  pty        a new pseudo-terminal, whose name is printed; its reader gets every byte
+  Output that is not read holds the guest back; after --console-wait it is lost, which is said at
+  once, and the exit status is 5. At a terminal Ctrl-A x ends the VM, Ctrl-A h lists more keys;
+  Ctrl-Z stops this program.
 
 Configuration file:
   name = \"demo\"
@@ -156,8 +160,8 @@ const ENDED_BY_USER: u8 = 4;
 const READER_TOO_SLOW: u8 = 5;
 const READER_GONE: u8 = 6;
 
-/// Says how the VM ended, and sets the exit status. A loss of console bytes is always said; it decides
-/// the status only of a run that would have succeeded.
+/// Says how the VM ended, and sets the exit status. A loss of console bytes is always said; it
+/// decides the status only of a run that would have succeeded.
 fn report(attended: Attended) -> Outcome {
     let Attended { end, loss } = attended;
     if let Some(loss) = &loss {
@@ -230,8 +234,8 @@ mod tests {
         }
     }
 
-    /// Protects scripts: results come back by the console alone, so a run that lost a byte is no success,
-    /// and a guest that failed stays one that failed.
+    /// Protects scripts: results come back by the console alone, so a run that lost a byte is no
+    /// success, and a guest that failed stays one that failed.
     #[test]
     fn a_loss_is_no_success() {
         let full = || Cause::CannotWrite { to: "x".into(), error: std::io::Error::other("full") };

@@ -20,8 +20,8 @@ pub struct SandboxArgs {
 enum SandboxCommand {
     /// What is in force for each process of a VM, read back from the kernel
     ///
-    /// As root the filters themselves are read back, too. Landlock cannot be read back by another process: that it
-    /// is in force was checked when the process was locked.
+    /// As root the filters themselves are read back, too. Landlock cannot be read back by another
+    /// process: that it is in force was checked when the process was locked.
     Show {
         /// Name of the VM
         name: String,

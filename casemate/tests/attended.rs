@@ -1,8 +1,10 @@
-//! What a user of a running VM sees and can do: keys, signals, the terminal, lost output. Each test runs
-//! the real supervisor, locked, with a guest of a few instructions, in a session and terminal of its own.
+//! What a user of a running VM sees and can do: keys, signals, the terminal, lost output. Each test
+//! runs the real supervisor, locked, with a guest of a few instructions, in a session and terminal
+//! of its own.
 //!
-//! They cannot tell how a stock kernel's driver uses the serial port (tests/e2e does), nor what a terminal
-//! emulator makes of what it is shown. Skipped, and said so, without /dev/kvm or not as root.
+//! They cannot tell how a stock kernel's driver uses the serial port (tests/e2e does), nor what a
+//! terminal emulator makes of what it is shown. Skipped, and said so, without /dev/kvm or not as
+//! root.
 
 #![allow(
     clippy::unwrap_used,
@@ -206,12 +208,14 @@ fn raw_console() -> RawConfig {
     RawConfig { console: Some(RawConsole::Raw), ..RawConfig::default() }
 }
 
-/// Protects what a user types: Enter is CR, flow control and the line editor's keys are the guest's.
+/// Protects what a user types: Enter is CR, flow control and the line editor's keys are the
+/// guest's.
 fn keys_reach_the_guest_as_they_are_typed() {
     let Some(_) = kvm() else { return };
     let mut user = Session::start(&echo(), raw_console(), &|| ());
     user.sees(b">");
-    // The escape key twice is one of it; behind it `c`, `z` and `\` are keys that stay the terminal's.
+    // The escape key twice is one of it; behind it `c`, `z` and `\` are keys that stay the
+    // terminal's.
     user.types(b"a\r\x13\x11\x16\x0f\x04\x15\x17\x7f\x01\x01\x01c\x01z\x01\\b~");
     user.sees(b"a\r\x13\x11\x16\x0f\x04\x15\x17\x7f\x01\x03\x1a\x1cb~");
     assert_eq!(user.ends(), SUCCESS, "{}", user.shown());
@@ -219,8 +223,8 @@ fn keys_reach_the_guest_as_they_are_typed() {
     assert!(user.shown().contains("Ctrl-A x ends the VM"), "{}", user.shown());
 }
 
-/// Protects the user's shell: however the program ends, the terminal is as it was. SIGKILL is the one end
-/// after which nothing can be done.
+/// Protects the user's shell: however the program ends, the terminal is as it was. SIGKILL is the
+/// one end after which nothing can be done.
 fn the_terminal_is_set_back_by_every_end() {
     let Some(_) = kvm() else { return };
     type End = fn(&mut Session);
@@ -243,8 +247,8 @@ fn the_terminal_is_set_back_by_every_end() {
     }
 }
 
-/// The released program ends at a panic without unwinding; here the hook alone sets back, too, since it
-/// runs before anything is unwound.
+/// The released program ends at a panic without unwinding; here the hook alone sets back, too,
+/// since it runs before anything is unwound.
 fn a_panic_sets_the_terminal_back() {
     let Some(_) = kvm() else { return };
     let mut user = Session::start(&echo(), RawConfig::default(), &panic_later);
@@ -257,7 +261,8 @@ fn panic_later() {
 }
 static PANIC: std::sync::atomic::AtomicBool = std::sync::atomic::AtomicBool::new(false);
 
-/// Protects job control: a stopped program leaves the shell its terminal, a continued one takes it again.
+/// Protects job control: a stopped program leaves the shell its terminal, a continued one takes it
+/// again.
 fn a_stopped_program_gives_the_terminal_back_and_takes_it_again_when_continued() {
     let Some(_) = kvm() else { return };
     let mut user = Session::start(&echo(), raw_console(), &|| ());
@@ -278,7 +283,8 @@ fn a_stopped_program_gives_the_terminal_back_and_takes_it_again_when_continued()
     user.is_as_found("the end");
 }
 
-/// Protects the user's clipboard, title and shell: what a guest sends to act on the terminal stays away.
+/// Protects the user's clipboard, title and shell: what a guest sends to act on the terminal stays
+/// away.
 fn a_terminal_gets_nothing_from_a_guest_that_could_act_on_it() {
     let Some(_) = kvm() else { return };
     let acts =
@@ -293,7 +299,8 @@ fn a_terminal_gets_nothing_from_a_guest_that_could_act_on_it() {
     assert_eq!(user.ends(), SUCCESS, "{}", user.shown());
 }
 
-/// Protects who asks a VM to end, `timeout` for one: a guest that does not listen is ended all the same.
+/// Protects who asks a VM to end, `timeout` for one: a guest that does not listen is ended all the
+/// same.
 fn a_guest_that_ignores_its_power_button_is_ended_after_the_grace() {
     let Some(_) = kvm() else { return };
     let raw = RawConfig { grace: Some("300ms".into()), ..RawConfig::default() };
@@ -311,7 +318,8 @@ fn standard_output_to(file: File) -> impl Fn() {
     move || rustix::stdio::dup2_stdout(&file).unwrap()
 }
 
-/// Protects results, which come back by this channel alone: a reader that comes late gets every byte.
+/// Protects results, which come back by this channel alone: a reader that comes late gets every
+/// byte.
 fn a_reader_that_comes_late_gets_every_byte() {
     let Some(_) = kvm() else { return };
     let (read, write) = casemate_test_support::sandbox::pipe();
@@ -325,7 +333,8 @@ fn a_reader_that_comes_late_gets_every_byte() {
     assert_eq!((user.ends(), bytes.len()), (SUCCESS, FLOOD as usize), "{}", user.shown());
 }
 
-/// Protects who waits for the end: bytes that cannot be delivered have words and a status by their cause.
+/// Protects who waits for the end: bytes that cannot be delivered have words and a status by their
+/// cause.
 fn bytes_that_are_lost_are_counted_and_say_why() {
     let Some(_) = kvm() else { return };
     let full = File::options().write(true).open("/dev/full").unwrap();

@@ -1,5 +1,6 @@
-//! The lock of the supervisor: a run in which everything happens that a supervisor serves uses every rule of its
-//! profile, and makes no other call. Skipped, and said so, without /dev/kvm or not as root.
+//! The lock of the supervisor: a run in which everything happens that a supervisor serves uses
+//! every rule of its profile, and makes no other call. Skipped, and said so, without /dev/kvm or
+//! not as root.
 
 #![allow(
     clippy::unwrap_used,
@@ -34,8 +35,8 @@ fn terminal() -> (File, OwnedFd) {
     (File::from(master), side.into())
 }
 
-/// Replaces the process by `casemate run` in the foreground of `terminal`: the whole life of the program. The guest
-/// may end as it likes.
+/// Replaces the process by `casemate run` in the foreground of `terminal`: the whole life of the
+/// program. The guest may end as it likes.
 fn whole_program(terminal: &OwnedFd, name: &str) -> i32 {
     let kernel = std::env::temp_dir().join(format!("casemate-{name}"));
     std::fs::write(

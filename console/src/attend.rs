@@ -40,8 +40,8 @@ struct Attending<'a> {
     end: Option<End>,
 }
 
-/// Stays with `vm` until it has ended and its output is where it belongs, or lost. `say` gets lines for
-/// the user, without a line end. The process locks itself as soon as the VM's processes have.
+/// Stays with `vm` until it has ended and its output is where it belongs, or lost. `say` gets lines
+/// for the user, without a line end. The process locks itself as soon as the VM's processes have.
 pub fn attend(
     vm: RunningVm,
     console: HostConsole,

@@ -1,9 +1,9 @@
 //! A console file of a bounded size.
 //!
-//! A guest writes as much as it likes, so the file is set aside once it is full: its content goes to
-//! `PATH.1`, in place of what was there, and the file begins anew. Both are open from the start, since a
-//! locked process opens and renames nothing; so the content is copied, first whole, then the file is
-//! cut. Whoever is killed in between leaves bytes twice, never not at all.
+//! A guest writes as much as it likes, so the file is set aside once it is full: its content goes
+//! to `PATH.1`, in place of what was there, and the file begins anew. Both are open from the start,
+//! since a locked process opens and renames nothing; so the content is copied, first whole, then
+//! the file is cut. Whoever is killed in between leaves bytes twice, never not at all.
 
 use super::error::ConsoleError;
 use rustix::fs::{FileType, Mode, OFlags, fstat, ftruncate};
@@ -103,8 +103,8 @@ impl AsFd for BoundedFile {
     }
 }
 
-/// Opens a regular file, and nothing else: a FIFO would wait for its reader, a device would be operated.
-/// What is there is looked at before it is opened for writing, and again afterwards.
+/// Opens a regular file, and nothing else: a FIFO would wait for its reader, a device would be
+/// operated. What is there is looked at before it is opened for writing, and again afterwards.
 fn open_regular(path: &Path, flags: OFlags) -> Result<(OwnedFd, u64), ConsoleError> {
     let wrong = |source: std::io::Error| ConsoleError::File { path: path.to_owned(), source };
     let refuse = |mode| {
@@ -166,8 +166,8 @@ mod tests {
         }
     }
 
-    /// Protects the disk: however much a guest writes, two files of the limit are all. Cannot tell what a
-    /// file system needs beside them.
+    /// Protects the disk: however much a guest writes, two files of the limit are all. Cannot tell
+    /// what a file system needs beside them.
     #[test]
     fn a_guest_that_writes_without_end_fills_two_files_with_its_newest_bytes() {
         let place = Place::new("limit");

@@ -1,14 +1,16 @@
-//! What of a guest's output a terminal may get: text and what moves or colours it, nothing that acts.
+//! What of a guest's output a terminal may get: text and what moves or colours it, nothing that
+//! acts.
 //!
-//! A terminal obeys its output. Sequences set the clipboard (OSC 52) and the title, print to a printer,
-//! define keys, and make the terminal *type*: a report of its state or its title arrives as input of
-//! whatever reads it next, the user's shell. So the filter knows the grammar of ECMA-48 (5.2 to 5.6),
-//! passes a sequence only when it is complete and in the list of [`harmless`], and drops every other
-//! whole, its text included. It passes no byte of a sequence before the last, so a terminal is never
-//! left in the middle of one.
+//! A terminal obeys its output. Sequences set the clipboard (OSC 52) and the title, print to a
+//! printer, define keys, and make the terminal *type*: a report of its state or its title arrives
+//! as input of whatever reads it next, the user's shell. So the filter knows the grammar of ECMA-48
+//! (5.2 to 5.6), passes a sequence only when it is complete and in the list of [`harmless`], and
+//! drops every other whole, its text included. It passes no byte of a sequence before the last, so
+//! a terminal is never left in the middle of one.
 //!
-//! Limits: text can still look like anything, a message of this program included. What the list does
-//! not have (scroll regions, the second screen, the mouse) full-screen programs need: `--console raw`.
+//! Limits: text can still look like anything, a message of this program included. What the list
+//! does not have (scroll regions, the second screen, the mouse) full-screen programs need:
+//! `--console raw`.
 
 /// Longest sequence that is passed; longer ones are dropped.
 const HELD: usize = 48;
@@ -46,8 +48,8 @@ impl Filter {
     /// More bytes than were given that one call of [`Filter::pass`] can have to pass on.
     pub const SLACK: usize = HELD;
 
-    /// A filter for a terminal that reads UTF-8, or bytes of an 8-bit code: in those 0x80 to 0x9f are
-    /// control characters, also where they are a part of a character in UTF-8.
+    /// A filter for a terminal that reads UTF-8, or bytes of an 8-bit code: in those 0x80 to 0x9f
+    /// are control characters, also where they are a part of a character in UTF-8.
     #[must_use]
     pub const fn new(utf8: bool) -> Self {
         Self { state: State::Ground, held: [0; HELD], len: 0, utf8, dropped: 0 }
@@ -66,8 +68,8 @@ impl Filter {
             // CAN, SUB and ESC end every sequence (ECMA-48; ESC begins the next one).
             (_, 0x18 | 0x1a) => self.give_up(),
             (_, 0x1b) => self.begin(State::Escape, byte),
-            // A string ends by BEL, or by ESC \, which is dropped with ESC; a new line ends it, too, so
-            // that an unfinished one hides nothing but its own line.
+            // A string ends by BEL, or by ESC \, which is dropped with ESC; a new line ends it,
+            // too, so that an unfinished one hides nothing but its own line.
             (State::String(_), 0x07) => self.give_up(),
             (State::String(_), b'\n' | b'\r') => self.again(byte),
             (State::String(len), _) if len < STRING => {
@@ -91,7 +93,8 @@ impl Filter {
     fn ground(&mut self, byte: u8) -> &[u8] {
         match byte {
             0x1b => self.begin(State::Escape, byte),
-            // BEL, BS, HT, LF, CR, and text. ENQ makes a terminal answer; SO and SI change its letters.
+            // BEL, BS, HT, LF, CR, and text. ENQ makes a terminal answer; SO and SI change its
+            // letters.
             0x07..=0x0a | 0x0d | 0x20..=0x7e => self.only(byte),
             0..0x20 | 0x7f => self.give_up(),
             0xa0.. if !self.utf8 => self.only(byte),
@@ -195,8 +198,9 @@ impl Filter {
     }
 }
 
-/// Whether a control sequence, without its ESC and `[`, moves the cursor, erases, inserts or deletes on
-/// the screen, or colours. All of it is undone by the next prompt; none of it is answered.
+/// Whether a control sequence, without its ESC and `[`, moves the cursor, erases, inserts or
+/// deletes on the screen, or colours. All of it is undone by the next prompt; none of it is
+/// answered.
 fn harmless(sequence: &[u8]) -> bool {
     let Some((last, parameters)) = sequence.split_last() else { return false };
     // No private markers (`<=>?`: modes, the mouse, key reports), no intermediate bytes.
@@ -232,8 +236,8 @@ mod tests {
         String::from_utf8(passed(true, text.as_bytes())).unwrap()
     }
 
-    /// Protects the user's clipboard, title, keyboard and shell from a guest. Cannot tell what a terminal
-    /// does that obeys other sequences than those of ECMA-48 and xterm.
+    /// Protects the user's clipboard, title, keyboard and shell from a guest. Cannot tell what a
+    /// terminal does that obeys other sequences than those of ECMA-48 and xterm.
     #[test]
     fn nothing_that_acts_on_a_terminal_or_makes_it_answer_is_passed() {
         for acts in [
@@ -353,7 +357,8 @@ mod tests {
     }
 
     proptest! {
-        /// Every ESC that is passed begins a sequence of the list; no control character but those named.
+        /// Every ESC that is passed begins a sequence of the list; no control character but those
+        /// named.
         #[test]
         fn whatever_comes_only_the_list_goes(
             bytes in proptest::collection::vec(

@@ -26,7 +26,8 @@ pub struct HostConsole {
     terminal: Option<Terminal>,
     keys: Keys,
     filter: Option<Filter>,
-    /// Our own hold on the pseudo-terminal's other side: without any holder it reports a hang-up for ever.
+    /// Our own hold on the pseudo-terminal's other side: without any holder it reports a hang-up
+    /// for ever.
     other_side: Option<OwnedFd>,
     pty: Option<String>,
     to_host: Pending,
@@ -52,8 +53,8 @@ pub struct Wants<'a> {
     pub until: Option<Instant>,
 }
 
-/// How long a terminal in whose background this program runs is left alone: nothing tells when a shell
-/// takes a running program to the foreground.
+/// How long a terminal in whose background this program runs is left alone: nothing tells when a
+/// shell takes a running program to the foreground.
 const BACKGROUND: Duration = Duration::from_secs(1);
 
 impl HostConsole {
@@ -160,8 +161,8 @@ impl HostConsole {
         }
     }
 
-    /// Largest size of a file that this process has reason to write: the console's, and its own messages.
-    /// A file as standard output is the user's, whose shell bounds it.
+    /// Largest size of a file that this process has reason to write: the console's, and its own
+    /// messages. A file as standard output is the user's, whose shell bounds it.
     fn file_size(&self) -> Option<u64> {
         let file = |fd: BorrowedFd<'_>| {
             let stat = rustix::fs::fstat(fd).ok()?;

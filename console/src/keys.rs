@@ -1,7 +1,7 @@
 //! What is typed at a terminal: bytes for the guest, and commands behind the escape key.
 //!
-//! Ctrl-C, Ctrl-Z and Ctrl-\ stay signals of the terminal, so that a user can always get out, even when
-//! this program does not read. The escape key sends them to the guest, among other things.
+//! Ctrl-C, Ctrl-Z and Ctrl-\ stay signals of the terminal, so that a user can always get out, even
+//! when this program does not read. The escape key sends them to the guest, among other things.
 
 /// What a user can ask for by the escape key and another one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

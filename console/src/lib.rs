@@ -1,11 +1,12 @@
-//! A user's side of a running VM: where its console goes, what keys and signals mean, and the loop that
-//! stays with it until it ends ([`attend`]).
+//! A user's side of a running VM: where its console goes, what keys and signals mean, and the loop
+//! that stays with it until it ends ([`attend`]).
 //!
 //! Principles:
-//! - No byte of the guest's output is lost while somebody may still take it: not reading from the guest
-//!   holds it back. The wait has a limit, and a loss has a cause, a count and a status of its own ([`Loss`]).
-//! - A terminal gets nothing from a guest that could act on it ([`Filter`]), and has the settings that it
-//!   had before whenever the program does not run in its foreground ([`Terminal`]).
+//! - No byte of the guest's output is lost while somebody may still take it: not reading from the
+//!   guest holds it back. The wait has a limit, and a loss has a cause, a count and a status of its
+//!   own ([`Loss`]).
+//! - A terminal gets nothing from a guest that could act on it ([`Filter`]), and has the settings
+//!   that it had before whenever the program does not run in its foreground ([`Terminal`]).
 //! - Nothing here prints: lines for the user go to a function that the program gives.
 #![forbid(unsafe_code)]
 

@@ -23,8 +23,8 @@ pub enum Cause {
     Ended,
 }
 
-/// How many bytes, and why the first of them was lost. After a first loss nothing more is written: a gap
-/// that nobody can see would be worse than an end.
+/// How many bytes, and why the first of them was lost. After a first loss nothing more is written:
+/// a gap that nobody can see would be worse than an end.
 #[derive(Debug)]
 pub struct Loss {
     /// The cause.

@@ -19,8 +19,8 @@ pub(crate) enum Output {
     File(BoundedFile),
 }
 
-/// Standard input, which is opened anew for the same reason: another program may have read what polled
-/// as readable.
+/// Standard input, which is opened anew for the same reason: another program may have read what
+/// polled as readable.
 pub(crate) fn standard_input() -> Option<OwnedFd> {
     not_waiting(rustix::stdio::stdin(), "/proc/self/fd/0", OFlags::RDONLY).ok()
 }
@@ -47,9 +47,9 @@ pub(crate) enum Written {
 
 impl Output {
     /// Standard output. A terminal can poll as writable and make a writer wait all the same (its
-    /// driver has room for a few bytes only), and a terminal whose other end hangs would then hold this
-    /// program, signals and all. So it is opened anew, not to wait; setting that on the descriptor that
-    /// is there would set it for the user's shell, too.
+    /// driver has room for a few bytes only), and a terminal whose other end hangs would then hold
+    /// this program, signals and all. So it is opened anew, not to wait; setting that on the
+    /// descriptor that is there would set it for the user's shell, too.
     pub(crate) fn standard() -> io::Result<Self> {
         not_waiting(rustix::stdio::stdout(), "/proc/self/fd/1", OFlags::WRONLY).map(Self::Standard)
     }
@@ -64,8 +64,9 @@ impl Output {
         !matches!(poll(&mut fds, Some(&Timespec::default())), Ok(0) | Err(_))
     }
 
-    /// Writes what goes now. The user's descriptor is one that waits, so it is asked first: a pipe that
-    /// polls as writable takes PIPE_BUF bytes, more than are ever given, without waiting (pipe(7)).
+    /// Writes what goes now. The user's descriptor is one that waits, so it is asked first: a pipe
+    /// that polls as writable takes PIPE_BUF bytes, more than are ever given, without waiting
+    /// (pipe(7)).
     pub(crate) fn write(&mut self, bytes: &[u8]) -> Written {
         if !self.is_ready() {
             return Written::NotNow;

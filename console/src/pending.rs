@@ -1,6 +1,7 @@
 //! Bytes on their way.
 
-/// Bytes that are moved at a time: what a pipe takes without waiting once it polls as writable (PIPE_BUF).
+/// Bytes that are moved at a time: what a pipe takes without waiting once it polls as writable
+/// (PIPE_BUF).
 pub(crate) const CHUNK: usize = 4096;
 
 /// A buffer that is filled when it is empty.

@@ -40,8 +40,9 @@ pub struct Signals {
 }
 
 impl Signals {
-    /// Takes the signals over, for the rest of the process's life. SIGXFSZ is taken over, too: a write
-    /// beyond the largest file then fails with EFBIG, which has words, instead of killing the program.
+    /// Takes the signals over, for the rest of the process's life. SIGXFSZ is taken over, too: a
+    /// write beyond the largest file then fails with EFBIG, which has words, instead of killing the
+    /// program.
     ///
     /// # Errors
     /// The kernel's reason.
@@ -51,7 +52,8 @@ impl Signals {
         let came = REQUESTS.map(|(_, request)| (request, Arc::new(AtomicBool::new(false))));
         let ignored = ignored();
         for ((signal, request), (_, flag)) in REQUESTS.iter().zip(&came) {
-            // Who started this program with them ignored (nohup(1), a shell without job control) meant it.
+            // Who started this program with them ignored (nohup(1), a shell without job control)
+            // meant it.
             let optional = matches!(request, Request::HangUp | Request::Quit | Request::Stop);
             if optional && ignored & (1 << (signal - 1)) != 0 {
                 continue;
@@ -74,8 +76,8 @@ impl Signals {
     }
 }
 
-/// The signals that this process ignores, a bit for each from 1 on (proc(5), SigIgn). Where that cannot be
-/// read none is taken to be.
+/// The signals that this process ignores, a bit for each from 1 on (proc(5), SigIgn). Where that
+/// cannot be read none is taken to be.
 fn ignored() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));

@@ -1,4 +1,5 @@
-//! The user's terminal: given to the guest while this program runs in its foreground, as it was otherwise.
+//! The user's terminal: given to the guest while this program runs in its foreground, as it was
+//! otherwise.
 
 use rustix::process::{Pid, Signal, getpgrp, getpid, kill_process};
 use rustix::termios::{
@@ -39,8 +40,9 @@ impl Terminal {
         }
         let before = tcgetattr(fd).ok()?;
         let mut ours = before.clone();
-        // Keys come one by one, unseen; the line end stays CR, Ctrl-S, Ctrl-Q, Ctrl-V and Ctrl-O are keys.
-        // ISIG stays: Ctrl-C, Ctrl-Z and Ctrl-\ work whatever this program is doing. Output is left alone.
+        // Keys come one by one, unseen; the line end stays CR, Ctrl-S, Ctrl-Q, Ctrl-V and Ctrl-O
+        // are keys. ISIG stays: Ctrl-C, Ctrl-Z and Ctrl-\ work whatever this program is doing.
+        // Output is left alone.
         ours.local_modes.remove(LocalModes::ICANON | LocalModes::ECHO | LocalModes::IEXTEN);
         ours.input_modes.remove(
             InputModes::ICRNL
@@ -80,8 +82,8 @@ impl Terminal {
         self.entered = tcsetattr(&self.fd, OptionalActions::Now, &self.ours).is_ok();
     }
 
-    /// Sets it back. In the background it is not touched: whoever took the foreground has set it, and
-    /// this program would be stopped.
+    /// Sets it back. In the background it is not touched: whoever took the foreground has set it,
+    /// and this program would be stopped.
     pub fn leave(&mut self) {
         if std::mem::take(&mut self.entered) && self.is_ours() {
             let _ = tcsetattr(&self.fd, OptionalActions::Now, &self.before);

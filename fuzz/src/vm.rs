@@ -1,5 +1,5 @@
-//! What reaches the supervisor and its user's side: messages of the vmm process, answers to a name, the
-//! configuration, console output on its way to a terminal.
+//! What reaches the supervisor and its user's side: messages of the vmm process, answers to a name,
+//! the configuration, console output on its way to a terminal.
 
 use casemate_console::Filter;
 use casemate_hypervisor::config::RawConfig;
@@ -19,20 +19,21 @@ pub fn message(data: &[u8]) {
     }
 }
 
-/// An answer is a list that says the same when it is written again, or an error without a byte of it.
+/// An answer is a list that says the same when it is written again, or an error without a byte of
+/// it.
 pub fn name_answer(data: &[u8]) {
     match parse(data) {
         Ok(all) => {
             assert!((1..=64).contains(&all.len()));
-            let again: String = all.iter().map(|told| format!("{told}\n")).collect();
+            let again: String = all.iter().map(ToString::to_string).collect();
             assert_eq!(parse(again.as_bytes()), Ok(all));
         }
         Err(why) => assert!(why.to_string().is_ascii()),
     }
 }
 
-/// A configuration is understood or refused by one line of a bounded length. Without `[snp]`, whose files
-/// would be read.
+/// A configuration is understood or refused by one line of a bounded length. Without `[snp]`, whose
+/// files would be read.
 pub fn config(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     let checked = RawConfig::from_toml(text, "vm.toml").and_then(|mut raw| {
@@ -45,9 +46,9 @@ pub fn config(data: &[u8]) {
     }
 }
 
-/// Whatever a guest writes, a terminal gets no more bytes than came, no control character but those that
-/// are named, and ESC only in front of what the list of harmless sequences has. The first byte chooses
-/// the terminal's code.
+/// Whatever a guest writes, a terminal gets no more bytes than came, no control character but those
+/// that are named, and ESC only in front of what the list of harmless sequences has. The first byte
+/// chooses the terminal's code.
 pub fn console_filter(data: &[u8]) {
     let Some((first, bytes)) = data.split_first() else { return };
     let utf8 = first & 1 == 0;

@@ -1,5 +1,6 @@
-//! The vmm process under its real lock: it runs a guest, uses every call that its profile allows and no other,
-//! and what is in force is what was asked for. Attackers under the program's own profiles die.
+//! The vmm process under its real lock: it runs a guest, uses every call that its profile allows
+//! and no other, and what is in force is what was asked for. Attackers under the program's own
+//! profiles die.
 
 #![allow(
     clippy::unwrap_used,
@@ -63,8 +64,8 @@ fn vmm(code: &[u8]) -> Option<Vmm> {
     Some(Vmm { child, go, control, console })
 }
 
-/// Serves the process until it ends: input for the guest, then its last words. `locked` is called when it has
-/// told that it is locked.
+/// Serves the process until it ends: input for the guest, then its last words. `locked` is called
+/// when it has told that it is locked.
 fn serve(control: &OwnedFd, console: &OwnedFd, mut locked: impl FnMut()) -> Option<Stop> {
     let mut packet = [0; MESSAGE_SIZE];
     let mut stop = None;
@@ -114,7 +115,8 @@ fn running_vmm_is_locked_as_the_kernel_tells() {
             ["open files", "file size", "core file size"].map(|what| limit(&format!("Max {what}")))
         );
         assert_eq!(in_force.filters.as_ref().unwrap()[0].actions(), ["allow", "kill process"]);
-        // What the profile names, and the VM, whose interrupt lines go with it; not /dev/kvm, not the memory's file.
+        // What the profile names, and the VM, whose interrupt lines go with it; not /dev/kvm, not
+        // the memory's file.
         let open = in_force.descriptors.as_ref().unwrap().values();
         let mut open: Vec<&str> = open.map(|what| what.split([':', '[']).next().unwrap()).collect();
         open.sort_unstable();
@@ -192,8 +194,9 @@ fn each_attack_is_fatal_under_the_profile_of_every_kind() {
 /// Whether a call succeeds does not matter, only whether it is allowed.
 fn ignore<T>(_: rustix::io::Result<T>) {}
 
-/// Protects the kernel behind calls that a profile allows: the operations that nobody here needs are not among them.
-/// Each attempt works in a process without a filter; an errno tells that it reached the kernel.
+/// Protects the kernel behind calls that a profile allows: the operations that nobody here needs
+/// are not among them. Each attempt works in a process without a filter; an errno tells that it
+/// reached the kernel.
 fn operations_that_no_one_needs_are_fatal_under_the_profile_of_every_kind() {
     use rustix::thread::futex;
     let word = std::sync::atomic::AtomicU32::new(0);
@@ -239,7 +242,8 @@ fn operations_that_no_one_needs_are_fatal_under_the_profile_of_every_kind() {
     assert!(tried > 14, "{tried}");
 }
 
-/// Where the least profile of each kind is shown. A new kind does not compile until it is named here.
+/// Where the least profile of each kind is shown. A new kind does not compile until it is named
+/// here.
 fn every_kind_of_process_has_a_test_that_its_profile_is_the_least() {
     for kind in ProcessKind::ALL {
         let (test, source) = match kind {

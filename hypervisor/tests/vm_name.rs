@@ -1,5 +1,6 @@
-//! Names of VMs between users: what another user does with a name neither takes it, nor is believed, nor
-//! learns anything. Cannot tell about users of other user namespaces. Skipped, and said so, not as root.
+//! Names of VMs between users: what another user does with a name neither takes it, nor is
+//! believed, nor learns anything. Cannot tell about users of other user namespaces. Skipped, and
+//! said so, not as root.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests fail by panicking")]
 
@@ -33,8 +34,8 @@ fn stranger(what: impl FnOnce() -> i32) {
     assert_eq!(as_ordinary_user(what), Exit::Code(0));
 }
 
-/// Protects who asks and who starts a VM. The stranger's socket is inherited from it, listening: the kernel
-/// says of a socket who made it listen, which is what counts.
+/// Protects who asks and who starts a VM. The stranger's socket is inherited from it, listening:
+/// the kernel says of a socket who made it listen, which is what counts.
 fn a_stranger_under_a_name_is_neither_believed_nor_in_the_way() {
     let name = format!("squatted-{}", std::process::id());
     let address = format!("casemate/0/{name}/0000000000000000");
@@ -50,7 +51,8 @@ fn a_stranger_under_a_name_is_neither_believed_nor_in_the_way() {
     }
 }
 
-/// Makes a socket of ours listen at an address as another user: the socket stays open in this process.
+/// Makes a socket of ours listen at an address as another user: the socket stays open in this
+/// process.
 fn stranger_listens(squatter: &OwnedFd, address: &str) {
     bind(squatter, &at(address)).unwrap();
     stranger(|| i32::from(listen(squatter, 16).is_err()));

@@ -1,7 +1,7 @@
 //! Guest physical address ranges, and where guest RAM is.
 //!
-//! RAM starts at 0. What does not fit below [`HOLE_START`] continues at 4 GiB: the gap holds the PCI windows,
-//! the interrupt controllers and the ECAM space.
+//! RAM starts at 0. What does not fit below [`HOLE_START`] continues at 4 GiB: the gap holds the
+//! PCI windows, the interrupt controllers and the ECAM space.
 
 use crate::{Guest, OutOfLimit};
 

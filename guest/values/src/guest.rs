@@ -1,8 +1,8 @@
 //! Numbers that a guest supplied.
 //!
-//! A [`Guest<T>`] is an allegation, not a number: it has no arithmetic, no `Deref`, cannot index, and its
-//! `Debug` hides the value so that it cannot leak into a log by accident. It becomes a number only by a
-//! conversion that names a limit. Think carefully before adding another way out.
+//! A [`Guest<T>`] is an allegation, not a number: it has no arithmetic, no `Deref`, cannot index,
+//! and its `Debug` hides the value so that it cannot leak into a log by accident. It becomes a
+//! number only by a conversion that names a limit. Think carefully before adding another way out.
 
 use std::fmt;
 
@@ -38,7 +38,8 @@ impl<T: Copy + Into<u64>> Guest<T> {
         if value <= max { Ok(value) } else { Err(OutOfLimit { value: Shown(value), limit }) }
     }
 
-    /// The distance from `base`, if an access of `len` bytes lies wholly within `base..base + size`.
+    /// The distance from `base`, if an access of `len` bytes lies wholly within `base..base +
+    /// size`.
     #[must_use]
     pub fn offset_in(self, base: u64, size: u64, len: u64) -> Option<u64> {
         let offset = self.0.into().checked_sub(base)?;
@@ -65,7 +66,8 @@ impl<T: Copy + Into<u64>> Guest<T> {
         self.0.into() & mask == known
     }
 
-    /// Whether it is `known` or more: to search a table of ours, or for a count that has to suffice.
+    /// Whether it is `known` or more: to search a table of ours, or for a count that has to
+    /// suffice.
     pub fn at_least(self, known: u64) -> bool {
         self.0.into() >= known
     }
@@ -81,8 +83,8 @@ impl<T: Copy + Into<u64>> Guest<T> {
     }
 }
 
-/// A guest's number on its way to a reader: it can be displayed and compared with itself, and carried
-/// between processes as bytes, but nothing can be computed with it.
+/// A guest's number on its way to a reader: it can be displayed and compared with itself, and
+/// carried between processes as bytes, but nothing can be computed with it.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Shown(u64);
 

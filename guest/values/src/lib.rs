@@ -1,7 +1,8 @@
 //! Numbers that a guest alleges, and what they may become.
 //!
-//! Everything that reads what a guest wrote, the vmm process and each device process, reads it into these types: [`Guest`]
-//! for a number that is not one yet, [`GpaRange`] for guest physical addresses that were checked.
+//! Everything that reads what a guest wrote, the vmm process and each device process, reads it into
+//! these types: [`Guest`] for a number that is not one yet, [`GpaRange`] for guest physical
+//! addresses that were checked.
 
 mod gpa_range;
 mod guest;

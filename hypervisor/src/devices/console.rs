@@ -1,13 +1,13 @@
 //! The byte queue between the serial port, which vCPUs drive, and whoever takes its output.
 //!
-//! Principle: no byte is lost here. A full queue makes the vCPU that wrote to it wait, at the place where
-//! it holds no device ([`ConsoleQueue::wait_for_room`]): its thread stands still as if the line were slow,
-//! while the guest's other vCPUs run on. The alternative, a transmitter that says it is busy, loses bytes
-//! with Linux: its console waits for a busy transmitter for 10 ms only and writes then all the same
-//! (drivers/tty/serial/8250/8250_port.c, `wait_for_lsr`).
+//! Principle: no byte is lost here. A full queue makes the vCPU that wrote to it wait, at the place
+//! where it holds no device ([`ConsoleQueue::wait_for_room`]): its thread stands still as if the
+//! line were slow, while the guest's other vCPUs run on. The alternative, a transmitter that says
+//! it is busy, loses bytes with Linux: its console waits for a busy transmitter for 10 ms only and
+//! writes then all the same (drivers/tty/serial/8250/8250_port.c, `wait_for_lsr`).
 //!
-//! The wait has no limit here: the supervisor has a clock, and takes and discards the bytes when their
-//! reader has made it wait too long.
+//! The wait has no limit here: the supervisor has a clock, and takes and discards the bytes when
+//! their reader has made it wait too long.
 
 use crate::event::Event;
 use std::collections::VecDeque;
@@ -72,8 +72,8 @@ impl ConsoleQueue {
         moved
     }
 
-    /// Waits while the queue is full; a vCPU calls it after each exit, when it holds no lock. A VM that
-    /// has stopped stays here.
+    /// Waits while the queue is full; a vCPU calls it after each exit, when it holds no lock. A VM
+    /// that has stopped stays here.
     pub fn wait_for_room(&self) {
         if !self.shared.full.load(Ordering::Acquire) {
             return;
@@ -84,8 +84,8 @@ impl ConsoleQueue {
         }
     }
 
-    /// Takes no more bytes, and lets no vCPU go on: without it a VM of several vCPUs, one of which has
-    /// stopped it, could write without end while its last bytes are sent.
+    /// Takes no more bytes, and lets no vCPU go on: without it a VM of several vCPUs, one of which
+    /// has stopped it, could write without end while its last bytes are sent.
     pub fn close(&self) {
         self.state().closed = true;
         self.shared.full.store(true, Ordering::Release);
@@ -104,7 +104,8 @@ impl Write for ConsoleQueue {
         }
         let was_empty = state.bytes.is_empty();
         let room = state.limit.saturating_sub(state.bytes.len()).min(bytes.len());
-        // More than fits would be a vCPU that writes without having waited; memory stays bounded even then.
+        // More than fits would be a vCPU that writes without having waited; memory stays bounded
+        // even then.
         state.bytes.extend(bytes.iter().take(room));
         if state.bytes.len() >= QUEUE_BYTES {
             self.shared.full.store(true, Ordering::Release);
@@ -125,8 +126,8 @@ impl Write for ConsoleQueue {
 mod tests {
     use super::*;
 
-    /// Protects the guest's output: no byte is lost however slow the reader is. Cannot tell what becomes
-    /// of them behind the queue.
+    /// Protects the guest's output: no byte is lost however slow the reader is. Cannot tell what
+    /// becomes of them behind the queue.
     #[test]
     fn a_writer_faster_than_the_reader_waits_and_loses_nothing() {
         let ready = Event::new().unwrap();

@@ -46,8 +46,9 @@ impl ProcessKind {
         }
     }
 
-    /// How long a child may live on when the VM has ended, to finish what it has begun. A vmm process
-    /// has sent every byte of the console before it tells of the end, so nothing is left to it.
+    /// How long a child may live on when the VM has ended, to finish what it has begun. A vmm
+    /// process has sent every byte of the console before it tells of the end, so nothing is left to
+    /// it.
     #[must_use]
     pub const fn grace(self) -> Duration {
         match self {

@@ -1,9 +1,10 @@
 //! The life of a VM, as a library: configuration, plan, processes, end.
 //!
-//! [`prepare`] and [`Prepared::start`] are the whole start, in the order in which it happens: read and
-//! check everything, ask the policy, take the name, open everything, spawn the vmm process ([`vmm`]).
-//! That gives a [`RunningVm`], a handle that tells what happens ([`Event`]) and does what it is asked ([`supervisor`]). Nothing here
-//! prints, owns a signal or ends the calling process: that is the program's.
+//! [`prepare`] and [`Prepared::start`] are the whole start, in the order in which it happens: read
+//! and check everything, ask the policy, take the name, open everything, spawn the vmm process
+//! ([`vmm`]). That gives a [`RunningVm`], a handle that tells what happens ([`Event`]) and does
+//! what it is asked ([`supervisor`]). Nothing here prints, owns a signal or ends the calling
+//! process: that is the program's.
 
 pub mod decision;
 pub mod engine;

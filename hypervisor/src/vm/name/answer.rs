@@ -27,7 +27,7 @@ pub enum BadAnswer {
     Unseen,
 }
 
-/// A process of a VM, as its supervisor tells of it: a line of an answer, without its end.
+/// A process of a VM, as its supervisor tells of it: a line of an answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Told {
     /// What it is.
@@ -44,7 +44,7 @@ impl fmt::Display for Told {
         for (index, layer) in self.without.iter().enumerate() {
             write!(f, "{}{}", if index == 0 { ' ' } else { ',' }, layer.name())?;
         }
-        Ok(())
+        writeln!(f)
     }
 }
 
@@ -97,7 +97,7 @@ mod tests {
         let lacking = vec![Layer::UserNamespace, Layer::Landlock];
         let vmm = told(ProcessKind::Vmm, 8, lacking);
         let answer = "supervisor 7\nvmm 8 user-namespace,landlock\n";
-        assert_eq!(format!("{supervisor}\n{vmm}\n"), answer);
+        assert_eq!(format!("{supervisor}{vmm}"), answer);
         assert_eq!(parse(answer.as_bytes()), Ok(vec![supervisor, vmm]));
         for bad in [
             "",

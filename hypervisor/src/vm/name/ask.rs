@@ -67,8 +67,8 @@ fn question(socket: &OwnedFd, peer: Option<u32>, name: &str) -> Result<Vec<Runni
     believed(&said, peer).map_err(not_believed)
 }
 
-/// The processes that were named, if each is the one who answered or a child of it. The handle comes
-/// first: what is read of a number afterwards is of that process as long as it lives.
+/// The processes that were named, if each is the one who answered or a child of it. The handle
+/// comes first: what is read of a number afterwards is of that process as long as it lives.
 fn believed(said: &[Told], peer: u32) -> Result<Vec<Running>, BadAnswer> {
     let mut running = Vec::new();
     for (index, Told { kind, pid, without }) in said.iter().enumerate() {

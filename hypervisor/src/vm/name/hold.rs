@@ -42,8 +42,8 @@ impl Name {
         Ok(Self { socket, user: geteuid().as_raw() })
     }
 
-    /// Answers one waiting asker with `state`, if it is of this user, or root. Bounded work, and an asker
-    /// who does not read loses.
+    /// Answers one waiting asker with `state`, if it is of this user, or root. Bounded work, and an
+    /// asker who does not read loses.
     pub fn answer(&self, state: &str) {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let Ok(asker) = accept_with(&self.socket, flags) else { return };

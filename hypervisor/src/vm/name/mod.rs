@@ -1,15 +1,16 @@
 //! The name of a running VM.
 //!
-//! A name is held as a listening socket in the abstract namespace: it is there as long as the supervisor
-//! lives and gone with it, even after `kill -9`, without a file to clean up, which a locked supervisor
-//! could not do. But anybody may bind and connect there, so the name alone proves nothing:
+//! A name is held as a listening socket in the abstract namespace: it is there as long as the
+//! supervisor lives and gone with it, even after `kill -9`, without a file to clean up, which a
+//! locked supervisor could not do. But anybody may bind and connect there, so the name alone proves
+//! nothing:
 //!
-//! - its address ends in a random word that is chosen when it is taken, so nobody can take it before;
-//!   holders are found in the kernel's list of sockets;
-//! - the kernel says who listens (SO_PEERCRED): a holder of another user is not believed and not in the
-//!   way, and an asker of another user gets no answer;
-//! - what a holder says is bounded in time and size and parsed whole; a process it names is believed
-//!   when the kernel says that it is the holder, or its child.
+//! - its address ends in a random word that is chosen when it is taken, so nobody can take it
+//!   before; holders are found in the kernel's list of sockets;
+//! - the kernel says who listens (SO_PEERCRED): a holder of another user is not believed and not in
+//!   the way, and an asker of another user gets no answer;
+//! - what a holder says is bounded in time and size and parsed whole; a process it names is
+//!   believed when the kernel says that it is the holder, or its child.
 
 mod answer;
 mod ask;
@@ -72,8 +73,8 @@ mod tests {
         assert!(matches!(ask("no-such-vm"), Err(NameError::NotFound(_))));
     }
 
-    /// Protects a name from whoever guesses it: a socket of another kind or another address is not it.
-    /// Cannot tell of another user, which this test cannot be: `tests/vm_name.rs` does.
+    /// Protects a name from whoever guesses it: a socket of another kind or another address is not
+    /// it. Cannot tell of another user, which this test cannot be: `tests/vm_name.rs` does.
     #[test]
     fn a_longer_name_and_an_address_without_random_word_are_other_names() {
         let name = unique("prefix");
@@ -84,7 +85,8 @@ mod tests {
         let _held = Name::take(&name).unwrap();
     }
 
-    /// Protects who asks: a process that listens under a VM's name and never answers costs a bounded time.
+    /// Protects who asks: a process that listens under a VM's name and never answers costs a
+    /// bounded time.
     #[test]
     fn a_mute_holder_is_not_waited_for() {
         let name = unique("mute");

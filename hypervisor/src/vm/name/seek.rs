@@ -41,12 +41,13 @@ pub(super) fn bind(address: &str) -> Result<OwnedFd, Errno> {
     Ok(socket)
 }
 
-/// The addresses at which somebody may hold the name. A name cannot contain the `/` that ends it, so
-/// no other name has this prefix.
+/// The addresses at which somebody may hold the name. A name cannot contain the `/` that ends it,
+/// so no other name has this prefix.
 pub(super) fn addresses(name: &str) -> std::io::Result<Vec<String>> {
     let mut list = Vec::new();
     File::open("/proc/self/net/unix")?.take(MAX_LIST).read_to_end(&mut list)?;
-    // The kernel shows the zero byte in front of an abstract name as `@`, and all other bytes as they are.
+    // The kernel shows the zero byte in front of an abstract name as `@`, and all other bytes as
+    // they are.
     let prefix = prefix(name);
     let found = list.split(|byte| *byte == b'\n').filter_map(|line| {
         let text = std::str::from_utf8(line).ok()?;

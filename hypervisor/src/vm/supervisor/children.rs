@@ -9,8 +9,8 @@ use rustix::net::{RecvFlags, SendFlags, recv, send};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-/// How long a process that says it is confined may take to prove it by its report, which it has sent
-/// before: the wait is for a process that lies.
+/// How long a process that says it is confined may take to prove it by its report, which it has
+/// sent before: the wait is for a process that lies.
 const REPORT: Duration = Duration::from_secs(5);
 
 /// One process.
@@ -71,8 +71,8 @@ impl Member {
         [(self.control.as_fd(), PollFlags::IN), (self.process.as_fd(), PollFlags::IN)]
     }
 
-    /// The next message that waits; None when there is none. A child that sends without end is served
-    /// one message at a time, so it cannot keep its supervisor from anything else.
+    /// The next message that waits; None when there is none. A child that sends without end is
+    /// served one message at a time, so it cannot keep its supervisor from anything else.
     pub(super) fn next_message(&self) -> Option<Result<Said, BadMessage>> {
         let mut packet = [0; MESSAGE_SIZE];
         let (len, _) = recv(&self.control, &mut packet[..], RecvFlags::DONTWAIT).ok()?;

@@ -5,7 +5,8 @@ use crate::vm::kind::ProcessKind;
 use casemate_sandbox::Exit;
 use std::time::Duration;
 
-/// How a VM ended. What a guest says of its own end ([`Stop`]) is a claim; everything else was seen.
+/// How a VM ended. What a guest says of its own end ([`Stop`]) is a claim; everything else was
+/// seen.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum End {
     /// By itself.

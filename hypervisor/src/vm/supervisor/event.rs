@@ -82,8 +82,8 @@ impl fmt::Display for Step {
     }
 }
 
-/// A mark that a guest set. Any code in the guest can set any of them, so the name says which step the
-/// mark stands for, never that the step was taken.
+/// A mark that a guest set. Any code in the guest can set any of them, so the name says which step
+/// the mark stands for, never that the step was taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct GuestMark(pub u8);
 

@@ -1,11 +1,11 @@
 //! The supervisor: holds the processes of a running VM and tells what becomes of them.
 //!
-//! [`RunningVm`] is a library's handle. It prints nothing, owns no signal, and ends no process but its
-//! own children; whoever holds it decides what to show, when to press the power button, and what the end
-//! means. It does not trust its children: a message that makes no sense ends the VM.
+//! [`RunningVm`] is a library's handle. It prints nothing, owns no signal, and ends no process but
+//! its own children; whoever holds it decides what to show, when to press the power button, and
+//! what the end means. It does not trust its children: a message that makes no sense ends the VM.
 //!
-//! It owns the time: the processes of a VM have no clock, or no use for one. The longest run and the
-//! grace after the power button are kept here.
+//! It owns the time: the processes of a VM have no clock, or no use for one. The longest run and
+//! the grace after the power button are kept here.
 
 mod children;
 mod console;
@@ -121,8 +121,8 @@ impl RunningVm {
         self.ended
     }
 
-    /// Presses the power button, and begins the grace after which a guest that has not switched itself
-    /// off is ended. Pressed again it neither lengthens nor shortens the grace.
+    /// Presses the power button, and begins the grace after which a guest that has not switched
+    /// itself off is ended. Pressed again it neither lengthens nor shortens the grace.
     pub fn press_power_button(&mut self) {
         self.children.tell_vmm(ToVmm::PowerButton);
         if self.grace_over.is_none() {
@@ -140,8 +140,8 @@ impl RunningVm {
         self.end(End::LaunchFailed(reason.into()));
     }
 
-    /// Locks the calling process with the supervisor's profile. It can then use only this VM and what
-    /// `outside` names. Call it at [`Happened::AllConfined`].
+    /// Locks the calling process with the supervisor's profile. It can then use only this VM and
+    /// what `outside` names. Call it at [`Happened::AllConfined`].
     ///
     /// # Errors
     /// [`SandboxError`]; the process is then confined in part and must end.
@@ -152,8 +152,8 @@ impl RunningVm {
         Ok(())
     }
 
-    /// Waits until something has happened to the VM, a descriptor of `outside` or the guest's console
-    /// is ready for what it is wanted for, or `until` has come; then deals with the VM.
+    /// Waits until something has happened to the VM, a descriptor of `outside` or the guest's
+    /// console is ready for what it is wanted for, or `until` has come; then deals with the VM.
     ///
     /// # Errors
     /// The errno of `ppoll`.
@@ -167,8 +167,7 @@ impl RunningVm {
         let until = if self.events.is_empty() { until } else { Some(Instant::now()) };
         let (ready, stirred, asked) = self.poll(console, outside, until)?;
         if asked {
-            let lines = self.processes.iter().map(|told| format!("{told}\n"));
-            self.name.answer(&lines.collect::<String>());
+            self.name.answer(&self.processes.iter().map(Told::to_string).collect::<String>());
         }
         for (index, stirred) in stirred.into_iter().enumerate() {
             self.serve(index, stirred);
@@ -183,8 +182,8 @@ impl RunningVm {
         outside: &[(BorrowedFd<'_>, PollFlags)],
         until: Option<Instant>,
     ) -> Result<(Ready, Vec<Stirred>, bool), Errno> {
-        // Without a wish it is left out: poll tells of a hang-up unasked, again and again, and the holder
-        // may have to wait for a slow reader long after the vmm process has gone.
+        // Without a wish it is left out: poll tells of a hang-up unasked, again and again, and the
+        // holder may have to wait for a slow reader long after the vmm process has gone.
         let guest = (!console.is_empty()).then(|| (self.console.as_fd(), console));
         let wished = guest.is_some();
         let own = guest.into_iter().chain([(self.name.as_fd(), PollFlags::IN)]);
