@@ -67,21 +67,36 @@ pub(crate) fn parse_rule(kind: Kind, node: &Node, path: &str, sink: &mut Sink<'_
         }
         Kind::Names { list } => {
             let patterns = members::patterns(node, path, &expected, sink)?;
-            Rule::Names(Patterns::new(if list { of_words(patterns) } else { patterns }))
+            Rule::Names(Patterns::new(if list { of_field(path, patterns) } else { patterns }))
         }
         Kind::Roots => Rule::Names(Patterns::new(members::roots(node, path, &expected, sink)?)),
-        Kind::NamesForbidden => Rule::Forbidden(Forbidden::new(of_words(members::patterns(
-            node, path, &expected, sink,
-        )?))),
+        Kind::NamesForbidden => {
+            let patterns = members::patterns(node, path, &expected, sink)?;
+            Rule::Forbidden(Forbidden::new(of_field(path, patterns)))
+        }
         Kind::NamesRequired => {
             let texts = members::texts(node, path, &expected, sink)?;
-            Rule::Required(Required::all(texts.into_iter().map(|(_, text)| cmdline::word(text))))
+            let word = |text: &str| match is_of_words(path) {
+                true => cmdline::word(text),
+                false => text.into(),
+            };
+            Rule::Required(Required::all(texts.into_iter().map(|(_, text)| word(text))))
         }
         Kind::Bits(names) => Rule::Bits(structured::bits(node, names, path, sink)?),
         Kind::Tcb => Rule::Tcb(structured::tcb(node, path, sink)?),
         Kind::Egress => Rule::Egress(structured::egress(node, path, sink)?),
         Kind::Limit => Rule::Limit(structured::limit(node, path, sink)?),
     })
+}
+
+/// Only what is said of the kernel's command line is written as the kernel reads it: elsewhere `a-b` is not `a_b`.
+fn is_of_words(path: &str) -> bool {
+    path.starts_with("launch.cmdline_")
+}
+
+/// Patterns of a list, as rules know them.
+fn of_field(path: &str, patterns: Vec<Pattern>) -> Vec<Pattern> {
+    if is_of_words(path) { of_words(patterns) } else { patterns }
 }
 
 /// Patterns of words of the command line, written as rules know words. A prefix that ends within the two characters
