@@ -10,7 +10,7 @@
 //! - [`value`] is for one foreign value inside a message of ours: every escape is unambiguous,
 //!   because the backslash is escaped, too.
 //! - [`bytes`] is the same for bytes that may be no UTF-8.
-//! - [`line`] is for a whole message that is ours with foreign parts in it (an error of a parser):
+//! - [`line()`] is for a whole message that is ours with foreign parts in it (an error of a parser):
 //!   a backslash stays, since parts of the message may have been through [`value`] already.
 //! - [`text`] is for several lines of ours, where each foreign part has been through the above: a
 //!   backstop for a whole output stream, which keeps line feeds and nothing else that commands.
@@ -103,7 +103,7 @@ impl<T: Display> Display for Foreign<T> {
     }
 }
 
-/// Bytes whose invalid parts are shown as private code points, which [`Escaping`] turns into
+/// Bytes whose invalid parts are shown as private code points, which printing turns into
 /// `\xNN`.
 #[derive(Debug, Clone, Copy)]
 pub struct Lossless<'a>(&'a [u8]);

@@ -7,7 +7,7 @@
 //! so in the log. A write that fails, as on a full disk, is taken back. Data reaches the disk when the
 //! log is closed; a power failure can cost what came after.
 //!
-//! What a writer relies on it checks first ([`DecisionLog::open`]): with a key, that the last record is a
+//! What a writer relies on it checks first ([`LogFile::open`]): with a key, that the last record is a
 //! head of this key for this log; with a head file, that the record it names is in the log, and all from
 //! there to the end follows from it. It reads the first record and the end of the file, whatever its
 //! length. What it cannot vouch for it refuses; it never repairs what is no log.

@@ -28,11 +28,11 @@ const CPUID_ENTRIES: usize = 0x10;
 const CPUID_ENTRY_BYTES: usize = 0x30;
 const MAX_CPUID_ENTRIES: u32 = 64;
 const ENCRYPTION_LEAF: u32 = 0x8000_001f;
-/// EAX[7:0]: bits of a physical address.
+/// `EAX[7:0]`: bits of a physical address.
 pub const ADDRESS_LEAF: u32 = 0x8000_0008;
 const FEATURE_LEAF: u32 = 7;
 const SHA_BIT: u32 = 1 << 29;
-/// EBX[5:0] of the encryption leaf: position of the C-bit.
+/// `EBX[5:0]` of the encryption leaf: position of the C-bit.
 const C_BIT_FIELD: u32 = 0x3f;
 
 /// Checks that the processor runs this guest under SNP, with the C-bit that everyone has in mind.

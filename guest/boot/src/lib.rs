@@ -1,6 +1,6 @@
 //! The first measured code of a guest, less its processor instructions.
 //!
-//! [`boot`] takes a guest from its first instruction to the kernel's: it checks the parameters,
+//! [`boot()`] takes a guest from its first instruction to the kernel's: it checks the parameters,
 //! accepts memory (SNP), copies kernel, initrd, command line and ACPI tables out of shared staging,
 //! hashes the private copies, writes what Linux reads (zero page, E820, confidential-computing
 //! blob), and gives the kernel's entry. All that touches the processor is behind [`Machine`], so

@@ -25,7 +25,7 @@ pub mod mark {
     pub const KERNEL: u8 = 4;
     /// The page that boot code under SNP asks for when it makes step `step`: it cannot do port I/O,
     /// and asks the host to make a page private that is private already, which changes nothing. The
-    /// pages are those of [`SCRATCH`](crate::map::SCRATCH).
+    /// pages are those of `map::SCRATCH`.
     #[must_use]
     pub const fn page(step: u8) -> u64 {
         SCRATCH.start + step as u64 * PAGE_SIZE
