@@ -127,7 +127,7 @@ pub(super) fn host_file() -> Bad {
         "/proc/kcore/",
         "/sys/kernel/",
         "/etc/shadow/",
-        "/root/.ssh/id_ed25519/",
+        "/home/someone/.ssh/id_ed25519/",
         "/home/nobody-listed-this/.ssh/id_ed25519/",
         "/boot/vmlinuz/",
         "/usr/bin/sudo/",
