@@ -1,7 +1,7 @@
 //! Speed of verification and launch digests, as ratios of named baselines in the same run.
 //!
-//! `cargo bench -p casemate-attestation`. A small harness: the median of many runs, so that another load on the
-//! machine moves baseline and subject alike.
+//! `cargo bench -p casemate-attestation`. A small harness: the median of many runs, so that another
+//! load on the machine moves baseline and subject alike.
 #![allow(missing_docs, clippy::unwrap_used, clippy::indexing_slicing, clippy::cast_precision_loss)]
 
 use casemate_attestation::cert::{Certificate, PublicKey, builtin};

@@ -1,4 +1,5 @@
-//! Makes a MODEL root and prints its stored form: `cargo run --features model --example model_root`.
+//! Makes a MODEL root and prints its stored form: `cargo run --features model --example
+//! model_root`.
 
 use casemate_attestation::model::ModelRoot;
 use casemate_attestation::report::Generation;

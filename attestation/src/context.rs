@@ -1,8 +1,8 @@
 //! REPORT_DATA with a purpose: a digest over a label and a nonce.
 //!
-//! Any program of a guest may ask for a report with any REPORT_DATA. A verifier that wants a report made for one
-//! purpose gives the label of that purpose beside its nonce, and the guest answers with the report data of both; a report
-//! made for another purpose has another value.
+//! Any program of a guest may ask for a report with any REPORT_DATA. A verifier that wants a report
+//! made for one purpose gives the label of that purpose beside its nonce, and the guest answers
+//! with the report data of both; a report made for another purpose has another value.
 
 use crate::digest::sha512;
 
@@ -13,9 +13,9 @@ pub const MAX_NONCE: usize = 64 * 1024;
 
 const DOMAIN: &[u8] = b"casemate report data v1\0";
 
-/// The REPORT_DATA of a label and a nonce: SHA-512 over `casemate report data v1`, a zero byte, the length of the label in
-/// one byte, the label and the nonce. None when the label has no byte or more than 255, or the nonce no byte or more than
-/// 64 KiB.
+/// The REPORT_DATA of a label and a nonce: SHA-512 over `casemate report data v1`, a zero byte, the
+/// length of the label in one byte, the label and the nonce. None when the label has no byte or
+/// more than 255, or the nonce no byte or more than 64 KiB.
 ///
 /// ```
 /// let data = casemate_attestation::context::report_data("tls-key", b"0123456789abcdef").unwrap();
@@ -41,7 +41,8 @@ pub struct Context {
 }
 
 impl Context {
-    /// The REPORT_DATA that this context asks for; none for a label or nonce that [`report_data`] refuses.
+    /// The REPORT_DATA that this context asks for; none for a label or nonce that [`report_data`]
+    /// refuses.
     #[must_use]
     pub fn report_data(&self) -> Option<[u8; 64]> {
         report_data(&self.label, &self.nonce)

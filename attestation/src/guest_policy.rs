@@ -1,5 +1,5 @@
-//! The guest policy of a launch (AMD 56860, "Guest Policy"): bits that a host names before it launches and that every
-//! report of the guest repeats.
+//! The guest policy of a launch (AMD 56860, "Guest Policy"): bits that a host names before it
+//! launches and that every report of the guest repeats.
 
 /// The default: SMT allowed, bit 17 as it must be, nothing else.
 pub const DEFAULT: u64 = 0x3_0000;

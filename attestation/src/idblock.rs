@@ -1,8 +1,8 @@
 //! ID block and ID authentication structure: what a guest owner signs before a launch.
 //!
-//! The firmware compares the ID block's launch digest and policy with the launch, checks both signatures
-//! and puts the digests of both keys into every report.
-//! Source: SEV-SNP firmware ABI (AMD 56860), SNP_LAUNCH_FINISH, tables of ID_BLOCK and ID_AUTH_INFO.
+//! The firmware compares the ID block's launch digest and policy with the launch, checks both
+//! signatures and puts the digests of both keys into every report. Source: SEV-SNP firmware ABI
+//! (AMD 56860), SNP_LAUNCH_FINISH, tables of ID_BLOCK and ID_AUTH_INFO.
 
 mod key;
 

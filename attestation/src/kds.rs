@@ -1,6 +1,7 @@
 //! The addresses of AMD's key server (KDS): where a missing certificate or revocation list is.
 //!
-//! Nothing is fetched here. Source: AMD 57230, "VCEK Certificate and KDS Interface", and 58369 for VLEKs.
+//! Nothing is fetched here. Source: AMD 57230, "VCEK Certificate and KDS Interface", and 58369 for
+//! VLEKs.
 
 use crate::cert::{Certificate, KeyKind};
 use crate::hex;
@@ -11,8 +12,9 @@ pub const KEY_SERVER: &str = "https://kdsintf.amd.com";
 
 /// Where the VCEK of a report can be: the generation, and the path on a key server.
 ///
-/// One place for a report that tells its generation; Milan and Genoa for one of version 2, which does not; none for a
-/// report under a VLEK, with a masked chip identifier, or of an unknown processor.
+/// One place for a report that tells its generation; Milan and Genoa for one of version 2, which
+/// does not; none for a report under a VLEK, with a masked chip identifier, or of an unknown
+/// processor.
 #[must_use]
 pub fn vcek_paths(report: &Fields) -> Vec<(Generation, String)> {
     let masked = report.chip_id.iter().all(|byte| *byte == 0);

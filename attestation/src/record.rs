@@ -76,7 +76,8 @@ impl Inputs {
     /// Makes the verification.
     ///
     /// # Errors
-    /// When an intermediate or MODEL certificate is not one, or the isolation policy cannot be used.
+    /// When an intermediate or MODEL certificate is not one, or the isolation policy cannot be
+    /// used.
     pub fn verify(&self) -> Result<Verdict, InputError> {
         let verifier = self.verifier()?;
         Ok(verifier.verify_azure(&self.report, self.azure.as_ref(), self.vek.as_deref()))

@@ -1,4 +1,5 @@
-//! Against independent implementations: crate `sev`, and with feature `aws-lc` the other crypto back end.
+//! Against independent implementations: crate `sev`, and with feature `aws-lc` the other crypto
+//! back end.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
 mod common;

@@ -1,4 +1,5 @@
-//! Every form of evidence leads to the same report and certificate, and damage of any form is an error.
+//! Every form of evidence leads to the same report and certificate, and damage of any form is an
+//! error.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
 mod common;

@@ -161,7 +161,8 @@ fn tool() -> Option<std::path::PathBuf> {
 
 #[test]
 fn digests_equal_those_of_sev_snp_measure() {
-    // The last number: pages before the firmware's tables, so that lanes, blocks and threads are full, and not.
+    // The last number: pages before the firmware's tables, so that lanes, blocks and threads are
+    // full, and not.
     let cases = [
         ("QEMU", "AmdSev", 1, "EPYC-v4", "0x1", Some("console=ttyS0"), 0),
         ("QEMU", "AmdSev", 3, "EPYC-Milan", "0x21", None, 7),

@@ -1,4 +1,5 @@
-//! The software security processor: launches, ID blocks, guest messages, reports that verify as MODEL.
+//! The software security processor: launches, ID blocks, guest messages, reports that verify as
+//! MODEL.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
 mod common;

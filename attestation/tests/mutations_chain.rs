@@ -1,4 +1,5 @@
-//! Altered certificates, chains and revocation lists: each is refused, with the code of the rule it breaks.
+//! Altered certificates, chains and revocation lists: each is refused, with the code of the rule it
+//! breaks.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
 mod common;

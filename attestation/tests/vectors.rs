@@ -264,7 +264,8 @@ fn a_published_tcb_floor_applies_by_processor_and_is_refused_where_none_is_known
         verdict.first_failure().map(|check| check.code)
     };
     let refused = Some(Code::TcbFloorReported);
-    // Reported SNP and microcode levels: ms_milan 24, 219; virtee_milan 8; ms_genoa 23, 84 (stepping 1); ms_turin 4, 81.
+    // Reported SNP and microcode levels: ms_milan 24, 219; virtee_milan 8; ms_genoa 23, 84
+    // (stepping 1); ms_turin 4, 81.
     for (name, preset, expected) in [
         ("ms_milan", TcbPreset::AmdSb3019, None),
         ("virtee_milan", TcbPreset::AmdSb3019, refused),

@@ -1,4 +1,5 @@
-//! `casemate measure` with a large initrd and with a firmware image, beside hashing the same bytes once.
+//! `casemate measure` with a large initrd and with a firmware image, beside hashing the same bytes
+//! once.
 #![allow(missing_docs, clippy::unwrap_used, clippy::indexing_slicing, reason = "a benchmark")]
 
 use casemate_test_support::bzimage::bzimage;

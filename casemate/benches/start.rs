@@ -1,8 +1,9 @@
 //! Start-up of `casemate run` and memory of the vmm process, on this machine's /dev/kvm.
 //!
-//! Start-up: from process start to the first guest instruction, beside a baseline of the same run: the time that the
-//! kernel's KVM calls for the same guest take. The difference is ours; the target is 3 ms. Memory: resident memory of
-//! the vmm process beyond guest memory, with a running guest of 1 vCPU and 128 MiB; the target is 5 MiB.
+//! Start-up: from process start to the first guest instruction, beside a baseline of the same run:
+//! the time that the kernel's KVM calls for the same guest take. The difference is ours; the target
+//! is 3 ms. Memory: resident memory of the vmm process beyond guest memory, with a running guest of
+//! 1 vCPU and 128 MiB; the target is 5 MiB.
 
 #![allow(
     clippy::unwrap_used,
@@ -68,8 +69,8 @@ fn find(value: &serde_json::Value) -> Option<u64> {
     }
 }
 
-/// Microseconds that the KVM calls of such a guest take, in the order of `Engine`: the calls of `casemate_hypervisor::kvm` timed
-/// one by one, and nothing between them.
+/// Microseconds that the KVM calls of such a guest take, in the order of `Engine`: the calls of
+/// `casemate_hypervisor::kvm` timed one by one, and nothing between them.
 fn kvm_calls() -> f64 {
     let plan = casemate_test_support::guests::plan_of(&[0xf4], 1, 128 << 20);
     let ram = GuestRam::new(plan.ram.clone()).unwrap();

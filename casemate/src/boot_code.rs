@@ -1,4 +1,5 @@
-//! `casemate boot-code`: the code that every launch measures, to be looked at, taken away, and built again.
+//! `casemate boot-code`: the code that every launch measures, to be looked at, taken away, and
+//! built again.
 
 use crate::files::{print_json, read_at_most, write_file};
 use crate::out::outln;
@@ -23,14 +24,16 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Write its bytes to a file: `casemate measure --boot-code FILE` measures with another release's.
+    /// Write its bytes to a file: `casemate measure --boot-code FILE` measures with another
+    /// release's.
     Export {
         /// Where they go.
         file: PathBuf,
     },
     /// Build it again from the source, or compare a file with it.
     ///
-    /// Exit status: 0 the bytes are the same, 1 they differ, 2 it cannot be built (another compiler, no source).
+    /// Exit status: 0 the bytes are the same, 1 they differ, 2 it cannot be built (another
+    /// compiler, no source).
     Verify(Verify),
 }
 

@@ -1,4 +1,5 @@
-//! `casemate log`: verify and show decision logs, and make keys for them. Replay is in `log_replay`.
+//! `casemate log`: verify and show decision logs, and make keys for them. Replay is in
+//! `log_replay`.
 
 use crate::log_read::{failure, print_problems, public_key, read};
 use crate::log_replay::{self, ReplayArgs};
@@ -35,8 +36,8 @@ struct VerifyArgs {
     /// Public key that the heads must be signed with
     #[arg(long, value_name = "FILE")]
     key: Option<PathBuf>,
-    /// A record that is known from elsewhere, as NUMBER:HASH, usually a head: it and all before it must
-    /// be in the log as they were. Shows that the log was cut off before it, also one without
+    /// A record that is known from elsewhere, as NUMBER:HASH, usually a head: it and all before it
+    /// must be in the log as they were. Shows that the log was cut off before it, also one without
     /// signatures; says nothing of what came after it
     #[arg(long, value_name = "HEAD", conflicts_with = "head_file")]
     head: Option<KnownHead>,

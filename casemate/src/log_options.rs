@@ -17,12 +17,12 @@ pub struct LogOptions {
     /// Sign each record of the decision log with this key, see `casemate log key`
     #[arg(long, value_name = "FILE", requires = "decision_log")]
     log_key: Option<PathBuf>,
-    /// Keep the newest head of the decision log in this file, too, and refuse a log that does not have
-    /// the head that is in it: best where nobody who can write the log can write
+    /// Keep the newest head of the decision log in this file, too, and refuse a log that does not
+    /// have the head that is in it: best where nobody who can write the log can write
     #[arg(long, value_name = "FILE", requires = "decision_log")]
     log_head: Option<PathBuf>,
-    /// Take over a decision log whose end no head of the key vouches for, or whose head file is missing;
-    /// the log says so for ever
+    /// Take over a decision log whose end no head of the key vouches for, or whose head file is
+    /// missing; the log says so for ever
     #[arg(long, requires = "decision_log")]
     adopt: bool,
 }

@@ -1,4 +1,5 @@
-//! `casemate log replay`: which decisions of a log another policy would have made otherwise, and why.
+//! `casemate log replay`: which decisions of a log another policy would have made otherwise, and
+//! why.
 
 use crate::log_read::{print_problems, public_key, read};
 use crate::out::outln;
@@ -15,14 +16,14 @@ const UNDECIDABLE: u8 = 3;
 
 /// Ask another policy about the decisions of a log; which change, and why
 ///
-/// The input of a decision is kept in its record, redacted: of the kernel command line a word without
-/// `=` is kept, and one with `=` whose name is in a list of kernel parameters that hold no secret; of
-/// any other word with `=` the name is kept, and of what follows `--` nothing; facts that make an input
-/// longer than 12 KiB are left out. Where the new policy's answer hangs on what is not kept, the
-/// decision is undecidable.
+/// The input of a decision is kept in its record, redacted: of the kernel command line a word
+/// without `=` is kept, and one with `=` whose name is in a list of kernel parameters that hold no
+/// secret; of any other word with `=` the name is kept, and of what follows `--` nothing; facts
+/// that make an input longer than 12 KiB are left out. Where the new policy's answer hangs on what
+/// is not kept, the decision is undecidable.
 ///
-/// Exit status: 0 no decision changes, 1 some do, or the log is not whole, 2 bad input, 3 none changes
-/// for certain, but some are undecidable.
+/// Exit status: 0 no decision changes, 1 some do, or the log is not whole, 2 bad input, 3 none
+/// changes for certain, but some are undecidable.
 #[derive(Debug, Args)]
 pub struct ReplayArgs {
     /// The log
@@ -97,7 +98,8 @@ fn replay(seq: u64, logged: &DecisionRecord, policy: &Policy, as_json: bool, cou
             ("undecidable", rules)
         }
     };
-    // What is allowed now has no rules against it; then the rules that were against it are the reason.
+    // What is allowed now has no rules against it; then the rules that were against it are the
+    // reason.
     let admitted = new == Verdict::Allow.name();
     let why = if admitted { logged.reasons.clone() } else { why };
     if as_json {

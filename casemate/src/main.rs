@@ -98,8 +98,9 @@ enum Command {
 
 /// Parses the command line, runs the subcommand, reports its failure.
 fn main() -> ExitCode {
-    // A file that grows beyond `ulimit -f` is an error with words, not the end of the process by SIGXFSZ: a handler,
-    // whatever it does, makes the write return EFBIG. Without one nothing is lost but the words.
+    // A file that grows beyond `ulimit -f` is an error with words, not the end of the process by
+    // SIGXFSZ: a handler, whatever it does, makes the write return EFBIG. Without one nothing is
+    // lost but the words.
     let _ = signal_hook::flag::register(signal_hook::consts::SIGXFSZ, Arc::default());
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,

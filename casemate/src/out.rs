@@ -1,8 +1,8 @@
 //! Standard output and standard error of the program.
 //!
-//! `println!` panics when nobody reads any more (`casemate log show FILE | head`). Here such a write is dropped and the
-//! command goes on: what it decides, and its exit status, do not depend on the reader. A file that cannot be written (a
-//! full disk) makes the command fail, see [`finish`].
+//! `println!` panics when nobody reads any more (`casemate log show FILE | head`). Here such a
+//! write is dropped and the command goes on: what it decides, and its exit status, do not depend on
+//! the reader. A file that cannot be written (a full disk) makes the command fail, see [`finish`].
 
 use crate::{Failure, Outcome};
 use std::fmt::Arguments;

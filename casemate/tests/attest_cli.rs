@@ -527,7 +527,8 @@ fn no_foreign_text_steers_the_terminal() {
     std::fs::remove_dir_all(&folder).unwrap();
 }
 
-/// Protects users of scripts from guessing: the help of both commands that judge names every status.
+/// Protects users of scripts from guessing: the help of both commands that judge names every
+/// status.
 #[test]
 fn the_help_of_verify_and_replay_names_the_verdicts_and_their_statuses() {
     let verify = expect(0, &["attest", "verify", "--help"]).0.replace('\n', " ");

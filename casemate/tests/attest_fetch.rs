@@ -1,4 +1,5 @@
-//! `casemate attest certs --fetch` against a key server on the loopback interface: a MODEL of AMD's, with AMD's own files.
+//! `casemate attest certs --fetch` against a key server on the loopback interface: a MODEL of
+//! AMD's, with AMD's own files.
 #![cfg(feature = "fetch")]
 #![allow(missing_docs, clippy::unwrap_used, clippy::indexing_slicing, reason = "a test")]
 
@@ -10,7 +11,8 @@ use std::sync::{Arc, Mutex};
 
 const VECTORS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/vectors/");
 
-/// Answers requests in turn: for each the start of its path, a status, further header lines and a body.
+/// Answers requests in turn: for each the start of its path, a status, further header lines and a
+/// body.
 struct Answer {
     path: &'static str,
     status: &'static str,
@@ -27,7 +29,8 @@ fn answer(path: &'static str, status: &'static str, body: &str) -> Answer {
     Answer { path, status, headers: "", body }
 }
 
-/// A MODEL key server that gives these answers, one for each connection. Returns its address and what was asked.
+/// A MODEL key server that gives these answers, one for each connection. Returns its address and
+/// what was asked.
 fn model_server(answers: Vec<Answer>) -> (String, Arc<Mutex<Vec<String>>>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = format!("http://{}", listener.local_addr().unwrap());
@@ -90,7 +93,8 @@ fn what_is_missing_is_fetched_once_after_the_wait_that_the_server_asks_for() {
     let first = fetch(&folder, "reports/ms_genoa.bin", &server);
     assert!(first.status.success(), "{}", text(&first));
     assert!(text(&first).contains("endorsement certificate: in the store"), "{}", text(&first));
-    // The next update of that list is past: it is kept with its dates and asked for again, the certificate is not.
+    // The next update of that list is past: it is kept with its dates and asked for again, the
+    // certificate is not.
     assert!(text(&first).contains("STALE, issued 20"), "{}", text(&first));
     let second = fetch(&folder, "reports/ms_genoa.bin", &server);
     assert!(second.status.success(), "{}", text(&second));

@@ -1,5 +1,5 @@
-//! Bad input of `casemate run`: each kind is refused with exit status 2 (1 where the host is at fault) and one line
-//! that names the field and what to do, and leaves nothing behind.
+//! Bad input of `casemate run`: each kind is refused with exit status 2 (1 where the host is at
+//! fault) and one line that names the field and what to do, and leaves nothing behind.
 
 use casemate_test_support::bzimage::bzimage;
 use std::path::{Path, PathBuf};
@@ -200,8 +200,9 @@ fn files_that_are_missing_or_no_files_name_their_field() {
     }
 }
 
-/// Protects whoever starts a VM from a hang without a word and from a full memory: every path that `run`
-/// takes is looked at before it is read or written. Cannot tell what a file system does that hangs itself.
+/// Protects whoever starts a VM from a hang without a word and from a full memory: every path that
+/// `run` takes is looked at before it is read or written. Cannot tell what a file system does that
+/// hangs itself.
 #[test]
 fn what_is_no_file_is_neither_waited_for_nor_read_without_end() {
     let place = Place::new("kinds");
@@ -283,8 +284,8 @@ fn pe(section: &[u8; 8], parts: &[(usize, &[u8])]) -> Vec<u8> {
     file
 }
 
-/// Protects: who hands over what is no kernel reads what it is and what to do. It cannot tell whether a tool named there
-/// does what it says.
+/// Protects: who hands over what is no kernel reads what it is and what to do. It cannot tell
+/// whether a tool named there does what it says.
 #[test]
 fn files_that_are_no_kernels_are_named_with_what_to_do() {
     let place = Place::new("foreign");
@@ -330,8 +331,8 @@ fn program(kind: u8, base: u64, offset: u64) -> Vec<u8> {
     file
 }
 
-/// Protects: a program that Linux runs is not entered as a kernel. It cannot tell a program that a linker script placed
-/// elsewhere and that wants nothing of a loader.
+/// Protects: a program that Linux runs is not entered as a kernel. It cannot tell a program that a
+/// linker script placed elsewhere and that wants nothing of a loader.
 #[test]
 fn a_static_program_does_not_pass_for_a_kernel() {
     let place = Place::new("program");
@@ -352,7 +353,8 @@ fn a_static_program_does_not_pass_for_a_kernel() {
     }
 }
 
-/// Protects: a kernel gets the command line that was asked for and measured, whole, and an initrd where it looks for it.
+/// Protects: a kernel gets the command line that was asked for and measured, whole, and an initrd
+/// where it looks for it.
 #[test]
 fn the_limits_that_a_kernel_declares_hold() {
     let place = Place::new("limits");
@@ -363,7 +365,8 @@ fn the_limits_that_a_kernel_declares_hold() {
         2,
         &["`cmdline`", "101", "at most 100"],
     );
-    // 32 MiB: the kernel uses 16 to 18 MiB, and no initrd of 15 MiB fits below its limit, whatever the memory.
+    // 32 MiB: the kernel uses 16 to 18 MiB, and no initrd of 15 MiB fits below its limit, whatever
+    // the memory.
     place.write("kernel", &bzimage(&[(0x22c, &[0xff, 0xff, 0xff, 1])]));
     let initrd = place.write("initrd", &vec![7; 15 << 20]);
     for memory in ["128M", "1G"] {
@@ -415,7 +418,8 @@ fn a_path_with_control_characters_is_shown_escaped_and_on_one_line() {
     assert_refused(Command::new(PROGRAM).args(["run", &gone]), 2, &["no\\n.toml"]);
 }
 
-/// Protects: `ulimit -f` is answered with words, where the kernel would end the process by a signal.
+/// Protects: `ulimit -f` is answered with words, where the kernel would end the process by a
+/// signal.
 #[test]
 fn a_limit_on_file_sizes_is_said_and_is_not_the_end_of_the_process() {
     let place = Place::new("fsize");
@@ -580,7 +584,8 @@ fn a_kept_plan_has_the_digest_of_its_configuration_and_a_damaged_one_is_refused(
     }
 }
 
-/// The program in a mount namespace whose /dev is prepared by `dev`; None where that needs more rights.
+/// The program in a mount namespace whose /dev is prepared by `dev`; None where that needs more
+/// rights.
 fn with_dev(place: &Place, dev: &str, user: &str) -> Option<Command> {
     let possible = Command::new("unshare").args(["-m", "true"]).status().is_ok_and(|s| s.success());
     if !possible {

@@ -1,8 +1,8 @@
-//! Every field of the reference is enforced by the part that its "Enforced by" names: for each a policy
-//! is built that this field alone refuses, and the part refuses.
+//! Every field of the reference is enforced by the part that its "Enforced by" names: for each a
+//! policy is built that this field alone refuses, and the part refuses.
 //!
-//! The real program decides. Cannot tell what a host with SNP would report; `host/facts.rs` holds the
-//! rules about it to a host's words, and the virtual SNP host's tests run them.
+//! The real program decides. Cannot tell what a host with SNP would report; `host/facts.rs` holds
+//! the rules about it to a host's words, and the virtual SNP host's tests run them.
 #![cfg(feature = "vm")]
 #![allow(missing_docs, clippy::unwrap_used, clippy::panic, reason = "test code")]
 
@@ -201,8 +201,8 @@ fn every_field_alone_is_refused_by_the_part_that_enforces_it() {
 }
 
 /// The vmm process asks these limits on each change; the virtual SNP host's
-/// `a_guest_beyond_the_policys_page_state_limits_is_refused_or_ended_as_the_policy_says` runs a guest
-/// against them.
+/// `a_guest_beyond_the_policys_page_state_limits_is_refused_or_ended_as_the_policy_says` runs a
+/// guest against them.
 fn page_states(path: &str) {
     let text = policy(&[(path, "\"nothing\""), ("runtime.on_page_state", "\"deny\"")]);
     let limits = Policy::load(&text, "test").unwrap().page_state_limits();
@@ -254,7 +254,8 @@ fn setting(place: &Place, path: &str) {
 
 #[test]
 fn a_policy_that_demands_another_host_admits_nothing_here() {
-    // A document that once admitted a plain guest, of which only sections that nobody asked said no.
+    // A document that once admitted a plain guest, of which only sections that nobody asked said
+    // no.
     let place = Place::new("host");
     let rules = [
         ("host.kernel", "\"99.0\""),

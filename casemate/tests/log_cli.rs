@@ -1,5 +1,6 @@
-//! The decision log through the program: what an attacker without the key can do to it between two honest
-//! starts, and what the user sees. Every start here is denied by its policy, so nothing boots.
+//! The decision log through the program: what an attacker without the key can do to it between two
+//! honest starts, and what the user sees. Every start here is denied by its policy, so nothing
+//! boots.
 #![cfg(feature = "vm")]
 #![allow(missing_docs, clippy::unwrap_used, clippy::panic, reason = "test code")]
 
@@ -190,8 +191,8 @@ fn starts_at_once_on_one_log_are_all_in_it() {
 fn a_full_disk_takes_nothing_back_and_leaves_nothing_behind() {
     let place = Place::new("full");
     place.denied(SIGNED);
-    // A process may write so many blocks to a file: the signal that would end it is ignored, and the
-    // write fails as on a full disk. The first record of the next start does not fit whole.
+    // A process may write so many blocks to a file: the signal that would end it is ignored, and
+    // the write fails as on a full disk. The first record of the next start does not fit whole.
     let blocks = place.read("log").len() / 512 + 1;
     let limited = |flags: &[&str]| {
         let script = format!("trap '' XFSZ; ulimit -f {blocks}; exec \"$0\" \"$@\"");

@@ -10,8 +10,9 @@
 //! - [`value`] is for one foreign value inside a message of ours: every escape is unambiguous,
 //!   because the backslash is escaped, too.
 //! - [`bytes`] is the same for bytes that may be no UTF-8.
-//! - [`line()`] is for a whole message that is ours with foreign parts in it (an error of a parser):
-//!   a backslash stays, since parts of the message may have been through [`value`] already.
+//! - [`line()`] is for a whole message that is ours with foreign parts in it (an error of a
+//!   parser): a backslash stays, since parts of the message may have been through [`value`]
+//!   already.
 //! - [`text`] is for several lines of ours, where each foreign part has been through the above: a
 //!   backstop for a whole output stream, which keeps line feeds and nothing else that commands.
 //! - [`json`] makes JSON that a serialiser wrote safe for a terminal without changing what it says.

@@ -1,7 +1,9 @@
-//! Bodies for the parsers of `attestation`: everything that evidence, certificates and images bring in.
+//! Bodies for the parsers of `attestation`: everything that evidence, certificates and images bring
+//! in.
 //!
-//! Oracles: no panic; memory within a small multiple of the input; a report or certificate that differs in one
-//! byte from a genuine one is never accepted; what is parsed and written again is the same.
+//! Oracles: no panic; memory within a small multiple of the input; a report or certificate that
+//! differs in one byte from a genuine one is never accepted; what is parsed and written again is
+//! the same.
 
 use casemate_attestation::cert::{
     Certificate, Crl, Object, VekExtensions, certificates_in, objects_in,
@@ -89,7 +91,8 @@ pub fn x509(data: &[u8]) {
     });
 }
 
-/// A revocation list; judged with a genuine chain of its generation at a time when the genuine list is current.
+/// A revocation list; judged with a genuine chain of its generation at a time when the genuine list
+/// is current.
 pub fn crl(data: &[u8]) {
     bounded(data, 32, || {
         if let Ok(crl) = Crl::from_der(data) {

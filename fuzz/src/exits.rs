@@ -1,4 +1,5 @@
-//! One body per exit variant: build what the kernel would put into `kvm_run`, translate, dispatch, check.
+//! One body per exit variant: build what the kernel would put into `kvm_run`, translate, dispatch,
+//! check.
 
 use crate::run_bytes::{IO_DATA, RunBytes, U};
 use crate::world::{RAM, RECORDER_MMIO, RECORDER_PORT, World};
@@ -126,7 +127,8 @@ fn page_of(address: u64) -> GpaRange {
     GpaRange::new(page, PAGE_SIZE).unwrap()
 }
 
-/// The pages of a request by plain arithmetic in 128 bits: an independent answer to "is all of it RAM?".
+/// The pages of a request by plain arithmetic in 128 bits: an independent answer to "is all of it
+/// RAM?".
 fn all_ram(gpa: u64, pages: u64) -> bool {
     let (start, end) = (u128::from(gpa), u128::from(gpa) + u128::from(pages) * 4096);
     let inside = |from: u64, to: u64| start >= u128::from(from) && end <= u128::from(to);
@@ -238,7 +240,8 @@ fn cert_table(size: usize) -> GuestCertTable {
     GuestCertTable::new(bytes).unwrap()
 }
 
-/// Certificate requests: one legal answer; the table is written once, whole, where the guest says, or not at all.
+/// Certificate requests: one legal answer; the table is written once, whole, where the guest says,
+/// or not at all.
 pub fn req_certs(data: &[u8]) {
     structured(data, |u| {
         let answer = *u.choose(&[None, None, Some(Refusal::NotShared), Some(Refusal::NotRam)])?;

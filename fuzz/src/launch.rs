@@ -1,4 +1,5 @@
-//! What a launch and a running confidential VM compute: page states, the CPUID page, plans as bytes.
+//! What a launch and a running confidential VM compute: page states, the CPUID page, plans as
+//! bytes.
 
 use crate::boot::{file, good_elf};
 use arbitrary::{Result, Unstructured};
@@ -17,7 +18,8 @@ use std::sync::{Mutex, OnceLock};
 
 const PAGES: u64 = 300;
 
-/// What KVM and the kernel would hold: of each page whether it is private, and whether each side has memory.
+/// What KVM and the kernel would hold: of each page whether it is private, and whether each side
+/// has memory.
 struct Kernel {
     private: Vec<bool>,
     held: [Vec<bool>; 2],
@@ -61,8 +63,8 @@ impl Sides for &Model {
     }
 }
 
-/// Page states: exactly the pages of a request change, all of them or none; no page is held on two sides, none where it is
-/// not used; the policy's ceilings hold.
+/// Page states: exactly the pages of a request change, all of them or none; no page is held on two
+/// sides, none where it is not used; the policy's ceilings hold.
 pub fn page_states(data: &[u8]) {
     let _ = page_states_of(&mut Unstructured::new(data));
 }
@@ -145,7 +147,8 @@ fn page_states_of(u: &mut Unstructured) -> Result<()> {
     Ok(())
 }
 
-/// The CPUID page: never a 65th entry, nothing that the firmware is known to refuse, and the boot code reads what was meant.
+/// The CPUID page: never a 65th entry, nothing that the firmware is known to refuse, and the boot
+/// code reads what was meant.
 pub fn cpuid_page(data: &[u8]) {
     let _ = cpuid_page_of(&mut Unstructured::new(data));
 }
@@ -235,7 +238,8 @@ fn good_plan() -> LaunchPlan {
     plan
 }
 
-/// Plans as bytes: what decodes is a plan, and encodes to the same bytes; its measurement is bounded by its size.
+/// Plans as bytes: what decodes is a plan, and encodes to the same bytes; its measurement is
+/// bounded by its size.
 pub fn plan(data: &[u8]) {
     static GOOD: OnceLock<Vec<u8>> = OnceLock::new();
     let data = file(data, || GOOD.get_or_init(|| good_plan().to_bytes()).clone());
@@ -254,8 +258,8 @@ pub fn plan(data: &[u8]) {
     }
 }
 
-/// A file that is given as a kernel: the host says of it what the boot code would say, or what else it is, in one line;
-/// and what it takes for a kernel goes where the parameters can put it.
+/// A file that is given as a kernel: the host says of it what the boot code would say, or what else
+/// it is, in one line; and what it takes for a kernel goes where the parameters can put it.
 pub fn kernel(data: &[u8]) {
     use casemate_hypervisor::launch::foreign::{foreign, program};
     use casemate_hypervisor::launch::kernel::{KernelFault, recognise, staged};

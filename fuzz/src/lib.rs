@@ -1,8 +1,9 @@
 //! The bodies of Casemate's fuzz targets.
 //!
-//! A target `fuzz/fuzz_targets/NAME.rs` is one call of a body here, so that the same code is fuzzed on nightly and
-//! replays its corpus on stable (`tests/replay.rs`). A body panics when one of its oracles is broken: beyond "no
-//! crash", every request gets one legal answer, allocation is bounded, and nothing outside the named range changes.
+//! A target `fuzz/fuzz_targets/NAME.rs` is one call of a body here, so that the same code is fuzzed
+//! on nightly and replays its corpus on stable (`tests/replay.rs`). A body panics when one of its
+//! oracles is broken: beyond "no crash", every request gets one legal answer, allocation is
+//! bounded, and nothing outside the named range changes.
 #![allow(
     clippy::panic,
     clippy::expect_used,

@@ -40,8 +40,8 @@ pub fn document(data: &[u8]) {
     }
 }
 
-/// A kernel command line: refused for its length or a zero; else its views are ordered, it reads back from an input, and
-/// what is in force is nothing that another word overrides.
+/// A kernel command line: refused for its length or a zero; else its views are ordered, it reads
+/// back from an input, and what is in force is nothing that another word overrides.
 pub fn cmdline(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     let read = bounded(text, || CommandLine::parse(text));
@@ -95,7 +95,8 @@ pub fn input(data: &[u8]) {
     }
 }
 
-/// Two documents, apart at the first zero byte: their merge is below both, and every witness is one.
+/// Two documents, apart at the first zero byte: their merge is below both, and every witness is
+/// one.
 pub fn compare(data: &[u8]) {
     let mut halves = data.splitn(2, |b| *b == 0).map(std::str::from_utf8);
     let (Some(Ok(a)), Some(Ok(b))) = (halves.next(), halves.next()) else { return };

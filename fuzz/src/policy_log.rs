@@ -16,8 +16,8 @@ fn folder() -> PathBuf {
     path
 }
 
-/// Opens the bytes as a log: refused and left as they are, or extended to a log that holds, with all its
-/// whole lines as they were. With the key, only what the key has signed is extended.
+/// Opens the bytes as a log: refused and left as they are, or extended to a log that holds, with
+/// all its whole lines as they were. With the key, only what the key has signed is extended.
 pub fn open(data: &[u8]) {
     // The first byte chooses what is relied on.
     let Some((choice, data)) = data.split_first() else { return };

@@ -1,4 +1,5 @@
-//! `kvm_run` as the kernel fills it: the inverse of the translation under test, written from the kernel's header.
+//! `kvm_run` as the kernel fills it: the inverse of the translation under test, written from the
+//! kernel's header.
 
 use casemate_hypervisor::exits::{RUN_HEAD, RunArea};
 

@@ -1,6 +1,7 @@
 //! Bodies of the targets about the lock.
 
-/// A packet between a parent and its confined child: decoded totally, in either direction, with bounded memory.
+/// A packet between a parent and its confined child: decoded totally, in either direction, with
+/// bounded memory.
 pub fn packet(data: &[u8]) {
     let allocated = allocation_counter::measure(|| {
         let _ = casemate_sandbox::decode_packet(data);

@@ -1,4 +1,5 @@
-//! A machine for exit handlers: real devices beside a recorder, and page states that record every change.
+//! A machine for exit handlers: real devices beside a recorder, and page states that record every
+//! change.
 
 use casemate_hypervisor::bus::{Bus, BusDevice, Effect};
 use casemate_hypervisor::devices::pci_root::{ECAM_BASE, ECAM_SIZE};

@@ -1,5 +1,5 @@
-//! Runs the bodies of the `attest_*` and `policy_log*` targets on altered seeds: a fixed stream of flips,
-//! cuts, copies and numbers.
+//! Runs the bodies of the `attest_*` and `policy_log*` targets on altered seeds: a fixed stream of
+//! flips, cuts, copies and numbers.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::cast_possible_truncation)]
 
 use casemate_fuzz::TARGETS;

@@ -1,5 +1,5 @@
-//! Replays every committed seed and regression, and a fixed stream of random inputs, through every fuzz target on
-//! stable.
+//! Replays every committed seed and regression, and a fixed stream of random inputs, through every
+//! fuzz target on stable.
 
 use casemate_fuzz::TARGETS;
 use std::path::Path;

@@ -1,5 +1,5 @@
-//! What user space does for one exit: translation of `kvm_run` and dispatch to a device, per exit. The target is
-//! 200 ns each; the baseline of the same run is the device call alone.
+//! What user space does for one exit: translation of `kvm_run` and dispatch to a device, per exit.
+//! The target is 200 ns each; the baseline of the same run is the device call alone.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, missing_docs, reason = "a benchmark")]
 

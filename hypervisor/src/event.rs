@@ -19,7 +19,8 @@ impl Event {
         Ok(Self(Arc::new(fd)))
     }
 
-    /// Signals it. It can fail only when 2^64 - 2 signals wait, which then wake the reader just as well.
+    /// Signals it. It can fail only when 2^64 - 2 signals wait, which then wake the reader just as
+    /// well.
     pub fn signal(&self) {
         let _ = rustix::io::write(&self.0, &1_u64.to_ne_bytes());
     }

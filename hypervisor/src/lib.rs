@@ -1,8 +1,8 @@
 //! Casemate: a small KVM hypervisor for SEV-SNP confidential VMs.
 //!
-//! The way through this library is that of a VM: [`config`] (what the user asks for), [`launch`] (what will be
-//! in guest memory), [`vm`] (the processes and their life), [`kvm`] (the kernel's side), [`exits`] and [`bus`]
-//! (what a running guest asks of us), [`devices`].
+//! The way through this library is that of a VM: [`config`] (what the user asks for), [`launch`]
+//! (what will be in guest memory), [`vm`] (the processes and their life), [`kvm`] (the kernel's
+//! side), [`exits`] and [`bus`] (what a running guest asks of us), [`devices`].
 
 pub mod bus;
 pub mod config;

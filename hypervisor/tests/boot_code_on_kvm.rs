@@ -27,9 +27,10 @@ fn a_kernel_of_either_kind_is_entered_and_the_boot_is_marked() {
     }
 }
 
-/// Protects: kernels that other loaders of Linux boot. The shapes are those of real files: the entry of Linux 7.3's
-/// vmlinux is in a segment that is readable and writable; tools leave PT_NULL behind where they remove a segment; and
-/// linkers give read-only data, data and zeros segments of their own.
+/// Protects: kernels that other loaders of Linux boot. The shapes are those of real files: the
+/// entry of Linux 7.3's vmlinux is in a segment that is readable and writable; tools leave PT_NULL
+/// behind where they remove a segment; and linkers give read-only data, data and zeros segments of
+/// their own.
 #[test]
 fn elf_kernels_are_entered_whatever_the_flags_and_however_many_headers_are_not_loaded() {
     let (text, data, other) = (0x100_0000, 0x120_0000, 0x140_0000);
@@ -54,7 +55,8 @@ fn elf_kernels_are_entered_whatever_the_flags_and_however_many_headers_are_not_l
     }
 }
 
-/// A bzImage that prefers the start of high memory and lets itself be moved is moved behind its own set-up sectors.
+/// A bzImage that prefers the start of high memory and lets itself be moved is moved behind its own
+/// set-up sectors.
 #[test]
 fn a_kernel_that_prefers_one_mib_and_can_move_boots() {
     let mut kernel = kernel();

@@ -1,6 +1,7 @@
 //! The boot code on /dev/kvm while another description of its staging memory changes it.
 //!
-//! A file of its own: the test looks for guest RAM among this process's files, so no other VM may be here.
+//! A file of its own: the test looks for guest RAM among this process's files, so no other VM may
+//! be here.
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
@@ -13,7 +14,8 @@ use casemate_test_support::boot_code::{BOOTED, CODE, STATUS, good_plan, kernel, 
 use casemate_test_support::guests::{kvm, run};
 use std::os::unix::fs::FileExt;
 
-/// Guest RAM is a memfd of the process that runs the VM: a description of it that another process of the host opened.
+/// Guest RAM is a memfd of the process that runs the VM: a description of it that another process
+/// of the host opened.
 fn guest_ram(process: u32) -> Option<std::fs::File> {
     let fds = std::fs::read_dir(format!("/proc/{process}/fd")).ok()?;
     fds.flatten().map(|entry| entry.path()).find_map(|path| {
@@ -25,7 +27,8 @@ fn guest_ram(process: u32) -> Option<std::fs::File> {
 
 const WHERE: &str = "CASEMATE_FLIP";
 
-/// The other process: changes a byte of guest memory, and changes it back, for ever. Run by the test below only.
+/// The other process: changes a byte of guest memory, and changes it back, for ever. Run by the
+/// test below only.
 #[test]
 fn flip_a_byte_of_another_process_when_asked_to() {
     let Ok(place) = std::env::var(WHERE) else { return };
@@ -51,8 +54,8 @@ impl Drop for Other {
     }
 }
 
-/// A byte of the kernel's code changes and changes back all the time, by another process. Either the copy has the right
-/// bytes, or it is refused; never does other code run.
+/// A byte of the kernel's code changes and changes back all the time, by another process. Either
+/// the copy has the right bytes, or it is refused; never does other code run.
 #[test]
 fn staging_that_another_process_changes_while_the_boot_code_reads_is_refused_or_harmless() {
     if kvm().is_none() {

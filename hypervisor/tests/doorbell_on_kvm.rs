@@ -1,4 +1,5 @@
-//! Doorbells on the machine's own /dev/kvm: a guest's write signals an event inside the kernel, without an exit.
+//! Doorbells on the machine's own /dev/kvm: a guest's write signals an event inside the kernel,
+//! without an exit.
 
 use casemate_hypervisor::bus::Bus;
 use casemate_hypervisor::event::Event;

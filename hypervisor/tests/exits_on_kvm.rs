@@ -1,4 +1,5 @@
-//! Exits of hand-made guests on the machine's own /dev/kvm; skipped, and said so, where there is none.
+//! Exits of hand-made guests on the machine's own /dev/kvm; skipped, and said so, where there is
+//! none.
 
 use casemate_hypervisor::exits::Stop;
 use casemate_test_support::guests::{DATA, dx, out, plan, power_off, rbx, run};
@@ -47,12 +48,13 @@ fn triple_fault_stops_the_vm_as_a_shutdown() {
     assert_eq!(ran.stop, Stop::Shutdown);
 }
 
-/// Protects other users of the processor from being watched: the counters that every AMD guest had hold nothing,
-/// neither what to count nor a count. KVM takes writes to them in any case, so what is read tells. Cannot tell on a
-/// KVM that never had counters.
+/// Protects other users of the processor from being watched: the counters that every AMD guest had
+/// hold nothing, neither what to count nor a count. KVM takes writes to them in any case, so what
+/// is read tells. Cannot tell on a KVM that never had counters.
 #[test]
 fn performance_counters_older_than_cpuids_bits_hold_nothing() {
-    // mov ecx, msr; mov eax, 0x4300c0 (retired instructions, user and kernel, enabled); xor edx, edx; wrmsr
+    // mov ecx, msr; mov eax, 0x4300c0 (retired instructions, user and kernel, enabled); xor edx,
+    // edx; wrmsr
     let write = |msr: u32| {
         let value = [0xb8, 0xc0, 0x00, 0x43, 0x00, 0x31, 0xd2, 0x0f, 0x30];
         [&[0xb9][..], &msr.to_le_bytes(), &value].concat()

@@ -1,9 +1,9 @@
-//! The kernel's interface as its headers have it, against what Casemate uses: a C program, compiled from the headers, prints
-//! every size, offset and number; they must be ours.
+//! The kernel's interface as its headers have it, against what Casemate uses: a C program, compiled
+//! from the headers, prints every size, offset and number; they must be ours.
 //!
-//! Headers: those of the virtual host's kernels (`tests/host/build --protected`, and with `--kernel 7`), else the system's where
-//! they know SEV-SNP.
-//! What a header does not have yet (certificate exits came with Linux 7.0) is counted and said.
+//! Headers: those of the virtual host's kernels (`tests/host/build --protected`, and with `--kernel
+//! 7`), else the system's where they know SEV-SNP. What a header does not have yet (certificate
+//! exits came with Linux 7.0) is counted and said.
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
@@ -178,7 +178,8 @@ fn kernel_headers() -> Vec<PathBuf> {
     if system { vec![PathBuf::new()] } else { Vec::new() }
 }
 
-/// Whether the compiler says that the headers do not have this name, or the member of `kvm_run` it begins with.
+/// Whether the compiler says that the headers do not have this name, or the member of `kvm_run` it
+/// begins with.
 fn is_unknown(complaints: &str, expression: &str) -> bool {
     let member = expression
         .strip_prefix("offsetof(struct kvm_run, ")
@@ -191,7 +192,8 @@ fn is_unknown(complaints: &str, expression: &str) -> bool {
     })
 }
 
-/// Copies the headers that are needed, with what only the kernel has taken out, as `make headers_install` does.
+/// Copies the headers that are needed, with what only the kernel has taken out, as `make
+/// headers_install` does.
 fn install(from: &Path, to: &Path) {
     for (source, name) in [
         ("include/uapi/linux", "linux/kvm.h"),

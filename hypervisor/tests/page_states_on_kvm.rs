@@ -1,8 +1,9 @@
-//! Page states on a KVM with private memory: a guest of a few instructions converts its pages, reads and writes them, and
-//! everything it sees, everything the host sees, and every page that the kernel holds, is compared with a model.
+//! Page states on a KVM with private memory: a guest of a few instructions converts its pages,
+//! reads and writes them, and everything it sees, everything the host sees, and every page that the
+//! kernel holds, is compared with a model.
 //!
-//! Needs a KVM with software-protected VMs, or with SEV-SNP for the last test: the virtual hosts (`tests/e2e` runs this
-//! program there). Skipped, and said so, elsewhere.
+//! Needs a KVM with software-protected VMs, or with SEV-SNP for the last test: the virtual hosts
+//! (`tests/e2e` runs this program there). Skipped, and said so, elsewhere.
 #![allow(
     unsafe_code,
     clippy::unwrap_used,
@@ -33,8 +34,9 @@ const FIRST: u64 = 16 << 20;
 const PAGES: u64 = 256;
 const CONVERSIONS: u32 = 10_000;
 
-/// Takes operation, address and argument from the port, over and over: 0 reads four bytes and tells them, 1 writes the
-/// argument, 2 asks for `argument & 0xffff` pages with the attributes `argument >> 16` and tells the result.
+/// Takes operation, address and argument from the port, over and over: 0 reads four bytes and tells
+/// them, 1 writes the argument, 2 asks for `argument & 0xffff` pages with the attributes `argument
+/// >> 16` and tells the result.
 fn guest() -> Vec<u8> {
     let [low, high] = PORT.to_le_bytes();
     vec![
@@ -76,7 +78,8 @@ impl Step {
     }
 }
 
-/// A page as the model has it: contents of its first four bytes, whether the kernel holds memory for it.
+/// A page as the model has it: contents of its first four bytes, whether the kernel holds memory
+/// for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Page {
     shared: bool,
@@ -191,7 +194,8 @@ impl Driver {
         }
         let shared = attributes & 0x10 == 0;
         for known in &mut self.pages[page as usize..(page + pages) as usize] {
-            // A page that is of this kind already keeps what it has; another one loses it on both sides.
+            // A page that is of this kind already keeps what it has; another one loses it on both
+            // sides.
             if known.shared != shared {
                 *known = Page { shared, value: 0, held: false };
             }
@@ -339,7 +343,8 @@ fn an_access_of_the_other_kind_converts_the_page_and_reaches_the_host() {
     let probe = Vm::create(dev_kvm.into(), VmKind::Snp).unwrap();
     let c_bit = probe.c_bit().unwrap();
     drop(probe);
-    // mov dword [SHARED], 0x12345678; then the GHCB protocol's termination with set 2, code 0x2a, by MSR.
+    // mov dword [SHARED], 0x12345678; then the GHCB protocol's termination with set 2, code 0x2a,
+    // by MSR.
     let code = [
         &[0xc7, 0x04, 0x25][..],
         &(SHARED as u32).to_le_bytes(),

@@ -1,6 +1,6 @@
-//! A whole SEV-SNP launch by the real engine on a MODEL of KVM that writes down every ioctl: what the kernel is told is
-//! what was planned and what the documentation asks for, and a failure of any one call ends the launch with an error
-//! that names it, and leaves nothing.
+//! A whole SEV-SNP launch by the real engine on a MODEL of KVM that writes down every ioctl: what
+//! the kernel is told is what was planned and what the documentation asks for, and a failure of any
+//! one call ends the launch with an error that names it, and leaves nothing.
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
@@ -94,8 +94,9 @@ fn every_call_of_a_launch_is_the_one_reviewed_against_the_kernels_documentation(
     }
 }
 
-/// The page that KVM measures for a vCPU at LAUNCH_FINISH, from the registers it was told: Linux 6.12
-/// arch/x86/kvm/svm/sev.c `sev_es_sync_vmsa`, layout `struct sev_es_save_area` of arch/x86/include/asm/svm.h.
+/// The page that KVM measures for a vCPU at LAUNCH_FINISH, from the registers it was told: Linux
+/// 6.12 arch/x86/kvm/svm/sev.c `sev_es_sync_vmsa`, layout `struct sev_es_save_area` of
+/// arch/x86/include/asm/svm.h.
 fn vmsa(vcpu: &Registers, features: u64) -> [u8; 4096] {
     let mut page = [0; 4096];
     let (s, r) = (&vcpu.sregs, &vcpu.regs);

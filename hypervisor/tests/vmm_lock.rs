@@ -26,7 +26,8 @@ struct Vmm {
     go: OwnedFd,
 }
 
-/// A vmm process that waits to be told to go, then runs `code`; `once_locked` runs in it after the lock.
+/// A vmm process that waits to be told to go, then runs `code`; `once_locked` runs in it after the
+/// lock.
 fn vmm(code: &[u8], once_locked: impl FnOnce()) -> Option<Vmm> {
     let dev_kvm = casemate_test_support::guests::kvm()?.into();
     let plan = casemate_test_support::guests::plan(code, 1);

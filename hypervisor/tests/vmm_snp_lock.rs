@@ -1,5 +1,6 @@
-//! The lock of a confidential VM's vmm process: while it boots a kernel it uses every rule of its profile and makes no
-//! other call. Skipped, and said so, where KVM offers no SEV-SNP VMs; `tests/e2e` runs it in the virtual SNP host.
+//! The lock of a confidential VM's vmm process: while it boots a kernel it uses every rule of its
+//! profile and makes no other call. Skipped, and said so, where KVM offers no SEV-SNP VMs;
+//! `tests/e2e` runs it in the virtual SNP host.
 
 #![allow(
     clippy::unwrap_used,

@@ -1,4 +1,5 @@
-//! Appending to the decision log, with the same lines written without a chain as the baseline of the run.
+//! Appending to the decision log, with the same lines written without a chain as the baseline of
+//! the run.
 #![allow(missing_docs, clippy::unwrap_used, reason = "a benchmark")]
 
 use casemate_policy::log::SigningKey;

@@ -12,8 +12,8 @@ const WANTED: &str = "64 hexadecimal digits";
 /// Longest key file: 64 digits and white space around them.
 const MAX_KEY: u64 = 4096;
 
-/// Makes a new key: the secret seed in `path`, the public half in `path` with `.pub` behind it, neither
-/// of which may exist. Both are there in the end, or none.
+/// Makes a new key: the secret seed in `path`, the public half in `path` with `.pub` behind it,
+/// neither of which may exist. Both are there in the end, or none.
 ///
 /// # Errors
 /// When one exists or cannot be written.
@@ -51,8 +51,8 @@ fn parse_32(file: File, path: &Path) -> Result<[u8; 32], LogError> {
 /// Reads the secret key of a log.
 ///
 /// # Errors
-/// When the file cannot be read, is no key, can be used by others than its owner, or belongs to neither
-/// this user nor root.
+/// When the file cannot be read, is no key, can be used by others than its owner, or belongs to
+/// neither this user nor root.
 pub fn read_key(path: &Path) -> Result<SigningKey, LogError> {
     let file = casemate_files::open(path)?;
     // Of what was opened, not of the path, which may lead elsewhere by now.

@@ -61,7 +61,8 @@ impl LogFile {
         }
     }
 
-    /// Makes a log that was not there, whole under its name: identity and, with a key, the head over it.
+    /// Makes a log that was not there, whole under its name: identity and, with a key, the head
+    /// over it.
     fn create(&self) -> Result<(), LogError> {
         let (lines, _) = self.first_lines()?;
         Ok(casemate_files::create(&self.path, lines.as_bytes(), Access::Owner)?)
@@ -135,8 +136,9 @@ impl LogFile {
         let key = self.key.as_ref().map(SigningKey::public);
         let trust = Trust { key, known, adopt: self.adopt };
         let vouched = vouch(&file, &self.path, length, &trust)?;
-        // A log that has nothing but its beginning may be one that another program has just made and
-        // not yet locked: it has no head file yet, and nothing in it that could have been cut off.
+        // A log that has nothing but its beginning may be one that another program has just made
+        // and not yet locked: it has no head file yet, and nothing in it that could have been cut
+        // off.
         let fresh = vouched.chain.seq() <= if self.key.is_some() { 2 } else { 1 };
         if let Some(head) = self.head.as_deref().filter(|_| known.is_none())
             && !(fresh || self.adopt)
@@ -172,8 +174,8 @@ fn is_taken(error: &casemate_files::FileError) -> bool {
     matches!(error, Io { source, .. } if source.kind() == std::io::ErrorKind::AlreadyExists)
 }
 
-/// Opens the file for reading and appending; `None` when there is none. A link is not followed: it may
-/// have been planted, and what it leads to would be written to.
+/// Opens the file for reading and appending; `None` when there is none. A link is not followed: it
+/// may have been planted, and what it leads to would be written to.
 fn open(path: &Path) -> Result<Option<File>, LogError> {
     let flags =
         OFlags::RDWR | OFlags::APPEND | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;

@@ -4,7 +4,8 @@ use casemate_policy::log::SigningKey;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// How long a program waits for others that write the log. A start has the log for some milliseconds.
+/// How long a program waits for others that write the log. A start has the log for some
+/// milliseconds.
 pub const WAIT: Duration = Duration::from_secs(10);
 
 /// Where a log is kept, and what is relied on.

@@ -1,10 +1,11 @@
-//! What a writer has to know before it adds to a log that is there: what it is, where it ends, and that
-//! somebody vouches for that.
+//! What a writer has to know before it adds to a log that is there: what it is, where it ends, and
+//! that somebody vouches for that.
 //!
-//! The order matters. The head file is a promise that was made at the last write: it is compared before
-//! anything is written, so that no start makes a new promise about a log that breaks the old one. The
-//! signature is looked for in the last record only: a writer with the key writes record and head
-//! together, so whatever else is last came from somebody else, or from a program killed in mid-write.
+//! The order matters. The head file is a promise that was made at the last write: it is compared
+//! before anything is written, so that no start makes a new promise about a log that breaks the old
+//! one. The signature is looked for in the last record only: a writer with the key writes record
+//! and head together, so whatever else is last came from somebody else, or from a program killed in
+//! mid-write.
 
 use crate::LogError;
 use crate::error::other_log;
@@ -91,7 +92,8 @@ fn beginning(file: &File, path: &Path, length: u64) -> Result<(LogId, bool), Log
     Ok((log, second.is_some_and(|(record, _)| matches!(record.entry, Entry::Head { .. }))))
 }
 
-/// A torn line is removed only if it is the beginning of the next record, as far as that can be told.
+/// A torn line is removed only if it is the beginning of the next record, as far as that can be
+/// told.
 fn check_torn(path: &Path, torn: &[u8], last: u64) -> Result<(), LogError> {
     let wanted = format!("{{\"seq\":{},\"time\":\"", last.saturating_add(1)).into_bytes();
     if torn.iter().zip(&wanted).all(|(a, b)| a == b) {

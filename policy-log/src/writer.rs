@@ -25,7 +25,8 @@ pub struct DecisionLog {
 }
 
 impl DecisionLog {
-    /// Goes on with a log that is vouched for: removes a torn line, says what was found, keeps the head.
+    /// Goes on with a log that is vouched for: removes a torn line, says what was found, keeps the
+    /// head.
     pub(crate) fn extend(
         place: LogFile,
         file: File,
@@ -99,8 +100,8 @@ impl DecisionLog {
         Ok(())
     }
 
-    /// Keeps the newest head beside the log. After the log, never before it: a head file that is behind
-    /// is found in the log, one that is ahead would stop every start.
+    /// Keeps the newest head beside the log. After the log, never before it: a head file that is
+    /// behind is found in the log, one that is ahead would stop every start.
     fn keep_head(&self) -> Result<(), LogError> {
         let Some(path) = &self.place.head else { return Ok(()) };
         let text = format!("{}\n", self.last());

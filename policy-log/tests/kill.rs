@@ -12,8 +12,9 @@ const FILE: &str = "CASEMATE_TEST_LOG";
 
 /// Writes decisions without end.
 fn write(path: &Path) {
-    // A kill can fall between a record and its head, though they are one write: the kernel writes page
-    // by page. Such an end is refused unless it is taken over, which is what a supervisor would ask.
+    // A kill can fall between a record and its head, though they are one write: the kernel writes
+    // page by page. Such an end is refused unless it is taken over, which is what a supervisor
+    // would ask.
     let file = LogFile::new(path);
     let file = LogFile { key: SigningKey::from_seed(&[5; 32]), adopt: true, ..file };
     let (mut log, _) = file.open().unwrap();
@@ -54,7 +55,8 @@ fn kill_9_at_any_moment_leaves_a_chain_that_the_next_start_goes_on_with() {
             verifier.line(line);
         }
         let report = verifier.finish(torn);
-        // Only the end may be wrong: a torn line, a record without its head; and the next start says so.
+        // Only the end may be wrong: a torn line, a record without its head; and the next start
+        // says so.
         let unsigned = usize::from(report.unsigned > 0);
         let wrong = usize::from(!torn.is_empty()) + unsigned;
         assert_eq!(report.problems.len(), wrong, "{:?}", report.problems);

@@ -1,7 +1,7 @@
 //! What decisions cost. The ratios to regorus and Cedar are in `tests/policy-oracles`.
 //!
-//! `decide-… decide 100000` only decides, so often, and `decide-… record 100000` only makes log records: for an instruction
-//! count with `valgrind --tool=callgrind`.
+//! `decide-… decide 100000` only decides, so often, and `decide-… record 100000` only makes log
+//! records: for an instruction count with `valgrind --tool=callgrind`.
 #![allow(missing_docs, clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark")]
 
 use casemate_policy::log::{Chain, DecisionRecord, Entry, LogId};
@@ -9,8 +9,8 @@ use casemate_policy::{Counter, Decision, Facts, Input, Key, Point, Policy};
 use std::hint::black_box;
 use std::time::Instant;
 
-/// Best of many short runs, in nanoseconds for each call: short, so that on a busy machine one of them has the processor to
-/// itself.
+/// Best of many short runs, in nanoseconds for each call: short, so that on a busy machine one of
+/// them has the processor to itself.
 fn time(calls: u32, mut body: impl FnMut()) -> f64 {
     (0..400)
         .map(|_| {

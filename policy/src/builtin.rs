@@ -11,15 +11,15 @@ fn builtin(text: &str, name: &str) -> Policy {
 }
 
 impl Policy {
-    /// The default for `protection = "sev-snp"`: bounded resources, our own devices only, no debugging, no
-    /// migration, no egress, no secrets.
+    /// The default for `protection = "sev-snp"`: bounded resources, our own devices only, no
+    /// debugging, no migration, no egress, no secrets.
     #[must_use]
     pub fn builtin_strict() -> Self {
         builtin(STRICT, "built-in strict policy")
     }
 
-    /// The default for `protection = "none"`, a development mode: admits every guest without protection, and
-    /// no guest that claims any.
+    /// The default for `protection = "none"`, a development mode: admits every guest without
+    /// protection, and no guest that claims any.
     #[must_use]
     pub fn builtin_permissive() -> Self {
         builtin(PERMISSIVE, "built-in permissive policy")

@@ -1,9 +1,9 @@
 //! The canonical form of a policy and its hash.
 //!
-//! The canonical form is a document: every field of every point in table order, each in the one form that
-//! its lattice value has. Comments, notation, order of members, spelled-out defaults and the name
-//! do not change it, so two documents have one hash exactly when they decide alike, field by field. The
-//! SHA-256 of it is what a guest is launched with as HOST_DATA.
+//! The canonical form is a document: every field of every point in table order, each in the one
+//! form that its lattice value has. Comments, notation, order of members, spelled-out defaults and
+//! the name do not change it, so two documents have one hash exactly when they decide alike, field
+//! by field. The SHA-256 of it is what a guest is launched with as HOST_DATA.
 
 use crate::document::SCHEMA_VERSION;
 use crate::document::json::quote;

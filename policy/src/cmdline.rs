@@ -1,13 +1,14 @@
 //! The kernel command line, read once and as Linux reads it.
 //!
-//! Every rule on the command line, `run` and `eval` look at this reading and at no other: where two readers take a line
-//! apart differently, a word can be a parameter for one and part of a value for the other. The rules are those of
-//! Linux's `lib/cmdline.c` (`next_arg`) and `kernel/params.c` (`parse_args`), and are compared with a booted kernel by
-//! an end-to-end test:
+//! Every rule on the command line, `run` and `eval` look at this reading and at no other: where two
+//! readers take a line apart differently, a word can be a parameter for one and part of a value for
+//! the other. The rules are those of Linux's `lib/cmdline.c` (`next_arg`) and `kernel/params.c`
+//! (`parse_args`), and are compared with a booted kernel by an end-to-end test:
 //!
-//! - White space divides, outside double quotes; that is what `isspace` says of a byte: tab to carriage return, blank,
-//!   and 0xa0.
-//! - One pair of quotes around a word, or around a value, goes away. Other quotes only keep white space.
+//! - White space divides, outside double quotes; that is what `isspace` says of a byte: tab to
+//!   carriage return, blank, and 0xa0.
+//! - One pair of quotes around a word, or around a value, goes away. Other quotes only keep white
+//!   space.
 //! - A value begins after the first `=` that is not the first character.
 //! - `-` and `_` are the same in a parameter's name (`parameq`).
 //! - The word `--` ends the kernel's parameters. What follows are arguments of init.
@@ -17,14 +18,16 @@
 
 use std::collections::BTreeMap;
 
-/// Longest line in bytes: x86 has 2048 with the final zero (`COMMAND_LINE_SIZE`), and cuts what is longer.
+/// Longest line in bytes: x86 has 2048 with the final zero (`COMMAND_LINE_SIZE`), and cuts what is
+/// longer.
 pub const MAX_LINE: usize = 2047;
 /// Ends the kernel's parameters.
 const SEPARATOR: &str = "--";
 
-/// Parameters that x86 code of Linux looks for by itself, before and beside `parse_args` (`cmdline_find_option`, in
-/// 6.12, and `microcode` and `predictive_store_fwd_disable` of later kernels). It cuts the line at white space, knows
-/// neither quotes nor `--`, and compares names letter by letter.
+/// Parameters that x86 code of Linux looks for by itself, before and beside `parse_args`
+/// (`cmdline_find_option`, in 6.12, and `microcode` and `predictive_store_fwd_disable` of later
+/// kernels). It cuts the line at white space, knows neither quotes nor `--`, and compares names
+/// letter by letter.
 const FOUND_BY_X86: &[&str] = &[
     "acpi",
     "acpi_rsdp",
@@ -97,8 +100,8 @@ impl CommandLine {
         Ok(Self { line: line.into(), words: words.into(), seen: seen.into(), taken: taken.into() })
     }
 
-    /// The line of these words, quoted where that is needed. A word that no line can have (quotes and blanks that do
-    /// not go together) becomes what the kernel would make of it.
+    /// The line of these words, quoted where that is needed. A word that no line can have (quotes
+    /// and blanks that do not go together) becomes what the kernel would make of it.
     ///
     /// # Errors
     /// [`CommandLineError`].
@@ -115,22 +118,23 @@ impl CommandLine {
         &self.line
     }
 
-    /// The words as the kernel takes the line apart, with `--` and what follows it: every one of them is somebody's. In
-    /// names, `-` is written `_`.
+    /// The words as the kernel takes the line apart, with `--` and what follows it: every one of
+    /// them is somebody's. In names, `-` is written `_`.
     #[must_use]
     pub fn words(&self) -> &[Box<str>] {
         &self.words
     }
 
-    /// [`Self::words`], and what others read in the line: programs of the guest (an initramfs, systemd, scripts) and
-    /// x86 code of the kernel cut it at every blank, whatever stands in quotes, or drop every quote.
+    /// [`Self::words`], and what others read in the line: programs of the guest (an initramfs,
+    /// systemd, scripts) and x86 code of the kernel cut it at every blank, whatever stands in
+    /// quotes, or drop every quote.
     #[must_use]
     pub fn seen(&self) -> &[Box<str>] {
         &self.seen
     }
 
-    /// The words that are in force as kernel parameters: before `--`, and the last of their name. A parameter that x86
-    /// code looks for by rules of its own is one only when both readings agree.
+    /// The words that are in force as kernel parameters: before `--`, and the last of their name. A
+    /// parameter that x86 code looks for by rules of its own is one only when both readings agree.
     #[must_use]
     pub fn taken(&self) -> &[Box<str>] {
         &self.taken
@@ -157,8 +161,8 @@ pub(crate) fn canonical(word: &str) -> Box<str> {
     format!("{}{value}", name.replace('-', "_")).into()
 }
 
-/// The word that a policy means: written as rules know words. It may be quoted as in a line; all quotes that the kernel
-/// would drop are dropped, so that what is written out again means the same.
+/// The word that a policy means: written as rules know words. It may be quoted as in a line; all
+/// quotes that the kernel would drop are dropped, so that what is written out again means the same.
 pub(crate) fn word(text: &str) -> Box<str> {
     let mut word = canonical(text);
     while let [shorter] = words(word.as_bytes()).as_slice()
@@ -169,7 +173,8 @@ pub(crate) fn word(text: &str) -> Box<str> {
     word
 }
 
-/// What words that a policy means begin with. A prefix that ends in the name is written as names are.
+/// What words that a policy means begin with. A prefix that ends in the name is written as names
+/// are.
 pub(crate) fn prefix(text: &str) -> Box<str> {
     let (name, value) = text.split_at(equals(text.as_bytes()).unwrap_or(text.len()));
     format!("{}{value}", name.replace('-', "_")).into()
@@ -199,8 +204,8 @@ impl TrimStart for [u8] {
     }
 }
 
-/// One step of `next_arg`: the word without the quotes that it drops, and what is behind it. Written after what that
-/// function says, not after how: there it overwrites the line with zeros.
+/// One step of `next_arg`: the word without the quotes that it drops, and what is behind it.
+/// Written after what that function says, not after how: there it overwrites the line with zeros.
 fn next_word(text: &[u8]) -> (Vec<u8>, &[u8]) {
     let (is_quoted, text) = match text.strip_prefix(b"\"") {
         Some(behind) => (true, behind),
@@ -217,7 +222,8 @@ fn next_word(text: &[u8]) -> (Vec<u8>, &[u8]) {
     let (raw, behind) = text.split_at(end);
     let closed = raw.strip_suffix(b"\"");
     let word = match equals(raw).map(|at| raw.split_at(at + 1)) {
-        // A quote in front of the value goes away, and one at its end with it. They may be the same one.
+        // A quote in front of the value goes away, and one at its end with it. They may be the same
+        // one.
         Some((name, value)) => match value.strip_prefix(b"\"") {
             Some(open) => [name, open.strip_suffix(b"\"").unwrap_or(open)].concat(),
             None => if is_quoted { closed.unwrap_or(raw) } else { raw }.to_vec(),
@@ -227,7 +233,8 @@ fn next_word(text: &[u8]) -> (Vec<u8>, &[u8]) {
     (word, behind.trim_start())
 }
 
-/// The words of who cuts at every blank and control character (`myisspace` of arch/x86/lib/cmdline.c).
+/// The words of who cuts at every blank and control character (`myisspace` of
+/// arch/x86/lib/cmdline.c).
 fn plain(line: &str) -> impl Iterator<Item = &str> {
     line.split(|c: char| c <= ' ').filter(|word| !word.is_empty())
 }

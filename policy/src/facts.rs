@@ -1,4 +1,5 @@
-//! The input of a decision: which fact stands under which key, and the setters that check that it fits.
+//! The input of a decision: which fact stands under which key, and the setters that check that it
+//! fits.
 
 use crate::cmdline::{CommandLine, CommandLineError};
 use crate::document::{index_of, normal_path, pad, parse_version};
@@ -134,9 +135,10 @@ impl Facts {
         Key::ALL.iter().zip(&self.values).filter_map(|(key, fact)| Some((*key, fact.as_ref()?)))
     }
 
-    /// Sets a fact as it is, when it is a list where the key has one, and only there: every rule would admit an
-    /// empty list of what is not even a list. The kernel command line is always kept as what its readers make of
-    /// it, so a text is taken for the line, and a list for its words. Prefer the typed setters.
+    /// Sets a fact as it is, when it is a list where the key has one, and only there: every rule
+    /// would admit an empty list of what is not even a list. The kernel command line is always kept
+    /// as what its readers make of it, so a text is taken for the line, and a list for its words.
+    /// Prefer the typed setters.
     pub fn set(&mut self, key: Key, fact: Fact) {
         let fact = if key == Key::LaunchCmdline { command_line(fact) } else { fact };
         let fits = match &fact {
@@ -229,7 +231,8 @@ impl Facts {
         self.with(key, list_or_one(key.kind(), facts))
     }
 
-    /// The kernel command line, as it is given to the kernel. Rules look at what [`CommandLine`] reads in it.
+    /// The kernel command line, as it is given to the kernel. Rules look at what [`CommandLine`]
+    /// reads in it.
     #[must_use]
     pub fn command_line(self, line: &str) -> Self {
         self.with(Key::LaunchCmdline, Fact::Text(line.into()))

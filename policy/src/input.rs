@@ -147,7 +147,8 @@ fn read_fact(key: Key, node: &Node) -> Result<Fact, String> {
     }
 }
 
-/// A command line: the line itself, or its pieces, which stand in the line with a blank between each two.
+/// A command line: the line itself, or its pieces, which stand in the line with a blank between
+/// each two.
 fn read_command_line(value: &Value) -> Result<Fact, String> {
     let expected = || format!("expected {COMMAND_LINE}, found {}", value.describe());
     let line = match value {

@@ -1,5 +1,5 @@
-//! Stateful points: limits on what a running guest does. State goes in and comes out, so every decision
-//! replays from a log; time is a number that the caller brings.
+//! Stateful points: limits on what a running guest does. State goes in and comes out, so every
+//! decision replays from a log; time is a number that the caller brings.
 
 use crate::decide::Verdict;
 use crate::fields::Point;
@@ -29,8 +29,8 @@ impl Counter {
         self.usage
     }
 
-    /// The counter after `amount` more at `now`, nanoseconds of a clock that does not go back. Should the
-    /// clock go back all the same, the old window goes on: that cannot admit more.
+    /// The counter after `amount` more at `now`, nanoseconds of a clock that does not go back.
+    /// Should the clock go back all the same, the old window goes on: that cannot admit more.
     #[must_use]
     pub const fn add(self, now: u64, amount: u64) -> Self {
         let window = now / SECOND;
@@ -51,8 +51,8 @@ pub struct RequestLimit {
 }
 
 impl RequestLimit {
-    /// Decides whether `amount` more may be used at `now` nanoseconds, and returns the counter to go on
-    /// with. A request that is not allowed uses nothing.
+    /// Decides whether `amount` more may be used at `now` nanoseconds, and returns the counter to
+    /// go on with. A request that is not allowed uses nothing.
     #[must_use]
     #[inline]
     pub fn step(&self, counter: Counter, now: u64, amount: u64) -> (Verdict, Counter) {
@@ -79,8 +79,8 @@ impl PageStateLimits {
     /// Bytes of the limits on their way to another process.
     pub const BYTES: usize = 25;
 
-    /// The limits for another process, which has no policy: per second, in all, percent, little-endian, and what a
-    /// denial is.
+    /// The limits for another process, which has no policy: per second, in all, percent,
+    /// little-endian, and what a denial is.
     #[must_use]
     pub fn to_bytes(&self) -> [u8; Self::BYTES] {
         let RequestLimit { limit, on_denied } = self.changes;
@@ -108,8 +108,8 @@ impl PageStateLimits {
         known.then_some(Self { changes, shared_percent })
     }
 
-    /// Decides whether `pages` may change state at `now` nanoseconds, after which `shared` of `all` pages
-    /// of the guest are shared. Returns the counter to go on with.
+    /// Decides whether `pages` may change state at `now` nanoseconds, after which `shared` of `all`
+    /// pages of the guest are shared. Returns the counter to go on with.
     #[must_use]
     #[inline]
     pub fn step(

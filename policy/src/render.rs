@@ -1,7 +1,7 @@
 //! Rules and facts as text: rules in document syntax (TOML), facts in input syntax (JSON).
 //!
-//! Rendering a rule and reading it again gives the same rule; so does a fact. The brief forms are for
-//! messages and leave members of long lists out.
+//! Rendering a rule and reading it again gives the same rule; so does a fact. The brief forms are
+//! for messages and leave members of long lists out.
 
 use crate::document::json::{quote, write_string};
 use crate::document::{format_version, time};
@@ -267,8 +267,8 @@ fn shorten_to(text: String, most: usize) -> String {
     }
 }
 
-/// The fact as the reason of a denial shows it: of a command line only the words that the rule refuses, where it refuses
-/// words.
+/// The fact as the reason of a denial shows it: of a command line only the words that the rule
+/// refuses, where it refuses words.
 pub(crate) fn brief_found(kind: Kind, rule: &Rule, fact: &Fact) -> String {
     let refuses = |word: &str| match rule {
         Rule::Names(patterns) => !patterns.admits(word),

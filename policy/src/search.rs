@@ -74,7 +74,8 @@ impl<'r> Wanted<'r> {
     fn find_line(&self, words: Vec<Fact>) -> Option<Fact> {
         let base = self.required();
         let plain = self.whole(Fact::List(base.clone()));
-        // A word more takes nothing away that is not allowed, and brings nothing back that is missing.
+        // A word more takes nothing away that is not allowed, and brings nothing back that is
+        // missing.
         if !self.admitted_by.iter().all(|rule| rule.admits(&plain)) {
             return None;
         }
@@ -96,7 +97,8 @@ impl<'r> Wanted<'r> {
         lines.next().or_else(|| Some(plain).filter(|line| self.fits(line)))
     }
 
-    /// A list as the fact of this key: of words of the command line, what a line of them is for the kernel.
+    /// A list as the fact of this key: of words of the command line, what a line of them is for the
+    /// kernel.
     pub(crate) fn whole(&self, list: Fact) -> Fact {
         if self.key == Key::LaunchCmdline { command_line(list) } else { list }
     }
@@ -155,7 +157,8 @@ impl<'r> Wanted<'r> {
         if required.len() > crate::cmdline::MAX_LINE {
             return None;
         }
-        // What is overridden is not there: others of the same name go, and what is required stands before any `--`.
+        // What is overridden is not there: others of the same name go, and what is required stands
+        // before any `--`.
         let name = |fact: &Fact| match fact {
             Fact::Text(text) => parameter(text).to_owned(),
             _ => String::new(),

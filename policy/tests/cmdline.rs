@@ -1,6 +1,7 @@
 //! The kernel command line: one reading, and what rules make of it.
 //!
-//! What Linux itself makes of such lines is compared in `tests/e2e/tests/cmdline.rs`; here is what follows from it.
+//! What Linux itself makes of such lines is compared in `tests/e2e/tests/cmdline.rs`; here is what
+//! follows from it.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 use casemate_policy::{CommandLine, Fact, Facts, Input, Key, MAX_LINE, Point, Policy};
@@ -15,7 +16,8 @@ fn words(line: &str) -> Vec<String> {
     texts(line.words()).into_iter().map(str::to_owned).collect()
 }
 
-/// A policy with these lines in its `[launch]` section; only its decisions on the command line are looked at.
+/// A policy with these lines in its `[launch]` section; only its decisions on the command line are
+/// looked at.
 fn policy(lines: &str) -> Policy {
     let text =
         format!("schema_version = 1\nmin_engine = \"0.1.0\"\nname = \"p\"\n[launch]\n{lines}\n");
@@ -102,8 +104,8 @@ fn what_is_in_force_stands_before_the_separator_and_is_the_last_of_its_name() {
     assert_eq!(taken("x=\"a=1 b\" c"), "c|x=a=1 b");
 }
 
-/// Protects: a requirement on a parameter that x86 code looks for by itself is met only when that code finds it, too.
-/// It cannot tell parameters that a later kernel looks for in this way.
+/// Protects: a requirement on a parameter that x86 code looks for by itself is met only when that
+/// code finds it, too. It cannot tell parameters that a later kernel looks for in this way.
 #[test]
 fn a_parameter_that_x86_code_looks_for_is_in_force_when_both_readers_agree() {
     let required =

@@ -216,8 +216,8 @@ fn an_input_is_read_in_both_notations_and_written_back() {
     }
 }
 
-/// What the virtual SNP host's guests are started under differs from what users get by what it must. The
-/// test cannot tell whether the flaw that it names is still there.
+/// What the virtual SNP host's guests are started under differs from what users get by what it
+/// must. The test cannot tell whether the flaw that it names is still there.
 #[test]
 fn the_policy_of_the_virtual_snp_host_is_the_built_in_one_but_for_two_rules() {
     let text = include_str!("../../tests/host/snp/policy.toml");

@@ -91,8 +91,8 @@ fn a_rego_export_leans_on_no_negation_and_no_quantifier() {
     assert_eq!(export::rego_input(&input), "{\"point\":\"host\",\"host.snp\":true}");
 }
 
-/// Protects: a rule on the command line looks in an export at the same words as here. It cannot tell whether an engine
-/// evaluates them alike: the differential tests do.
+/// Protects: a rule on the command line looks in an export at the same words as here. It cannot
+/// tell whether an engine evaluates them alike: the differential tests do.
 #[test]
 fn each_rule_on_the_command_line_has_its_own_view_of_it_in_both_exports() {
     let text = "schema_version = 1\nmin_engine = \"0.1.0\"\nname = \"p\"\n[launch]\ncmdline_allow = [\"a\"]\n\

@@ -1,4 +1,5 @@
-//! A logged decision, asked of another policy: what the log keeps decides, what it does not keep is said.
+//! A logged decision, asked of another policy: what the log keeps decides, what it does not keep is
+//! said.
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
@@ -123,7 +124,8 @@ fn a_redacted_value_that_hid_words_of_its_own_decides_no_rule_about_words() {
 
 #[test]
 fn what_was_not_valid_is_not_taken_for_a_text() {
-    // A number where a text belongs is the caller's mistake; the record must not make it a good tenant.
+    // A number where a text belongs is the caller's mistake; the record must not make it a good
+    // tenant.
     let facts = Facts::new().number(Key::LaunchTenant, 7).command_line("quiet");
     let tenant = policy("cmdline_allow = \"any\"");
     let decision = tenant.decide(Point::Launch, &facts);

@@ -1,6 +1,7 @@
 //! What it costs to spawn and lock a process, layer by layer, against a plain copy of the process.
 //!
-//! Medians in microseconds until the child is confined and locked, and the ratio to the baseline of the same run.
+//! Medians in microseconds until the child is confined and locked, and the ratio to the baseline of
+//! the same run.
 
 #![allow(clippy::unwrap_used, reason = "a benchmark that fails says so by panicking")]
 

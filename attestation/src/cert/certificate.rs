@@ -9,7 +9,8 @@ use std::time::Duration;
 use x509_cert::ext::pkix::CrlDistributionPoints;
 use x509_cert::ext::pkix::name::{DistributionPointName, GeneralName};
 
-/// AlgorithmIdentifier: RSASSA-PSS, SHA-384, MGF1-SHA-384, salt 48, trailer field omitted (default 1).
+/// AlgorithmIdentifier: RSASSA-PSS, SHA-384, MGF1-SHA-384, salt 48, trailer field omitted (default
+/// 1).
 const PSS_SHORT: &[u8] = b"\x30\x41\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x01\x0a\x30\x34\
     \xa0\x0f\x30\x0d\x06\x09\x60\x86\x48\x01\x65\x03\x04\x02\x02\x05\x00\
     \xa1\x1c\x30\x1a\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x01\x08\x30\x0d\x06\x09\x60\x86\x48\x01\x65\x03\x04\x02\x02\x05\x00\
@@ -153,8 +154,8 @@ impl Certificate {
     }
 }
 
-/// Splits a signed object (certificate or CRL) into its signed bytes and its signature; checks the outer
-/// algorithm and that nothing follows.
+/// Splits a signed object (certificate or CRL) into its signed bytes and its signature; checks the
+/// outer algorithm and that nothing follows.
 pub(super) fn signed_parts<'a>(
     bytes: &'a [u8],
     what: &'static str,

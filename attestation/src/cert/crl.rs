@@ -1,7 +1,7 @@
 //! Revocation lists of the AMD root keys.
 //!
-//! AMD's list is issued and signed by the ARK and names ASK and ASVK serials; VCEKs and VLEKs all have
-//! serial 0 and are never on it.
+//! AMD's list is issued and signed by the ARK and names ASK and ASVK serials; VCEKs and VLEKs all
+//! have serial 0 and are never on it.
 
 use super::certificate::{is_pss, seconds, signed_parts, trim};
 use super::{CertError, MAX_CRL, der_error};
@@ -84,7 +84,8 @@ impl Crl {
     }
 }
 
-/// A list with a distribution-point or delta indicator covers only a part; such a list proves nothing.
+/// A list with a distribution-point or delta indicator covers only a part; such a list proves
+/// nothing.
 fn refuse_restrictions(extensions: Option<&Extensions>) -> Result<(), CertError> {
     for extension in extensions.into_iter().flatten() {
         let oid = extension.extn_id.to_string();

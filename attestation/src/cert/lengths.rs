@@ -1,7 +1,8 @@
 //! The lengths of a DER object, checked before it is decoded.
 //!
-//! Crate `der` makes room for as many bytes as an OCTET STRING says it has, up to 256 MiB, before it looks whether they are
-//! there. With every length inside what it lies in, no more than the input is ever made room for.
+//! Crate `der` makes room for as many bytes as an OCTET STRING says it has, up to 256 MiB, before
+//! it looks whether they are there. With every length inside what it lies in, no more than the
+//! input is ever made room for.
 
 /// Deeper than any certificate or revocation list of this hierarchy.
 const MAX_DEPTH: u8 = 16;
@@ -33,8 +34,8 @@ pub(super) fn first_object(bytes: &[u8]) -> Option<usize> {
     bytes.len().checked_sub(after.len())
 }
 
-/// Splits what follows a tag into its contents and what comes after them; none for a length that does not fit, of more
-/// than four bytes, or without an end, and for tags of more than one byte.
+/// Splits what follows a tag into its contents and what comes after them; none for a length that
+/// does not fit, of more than four bytes, or without an end, and for tags of more than one byte.
 fn contents(tag: u8, behind: &[u8]) -> Option<(&[u8], &[u8])> {
     const MANY_BYTES: u8 = 0x1f;
     if tag & MANY_BYTES == MANY_BYTES {

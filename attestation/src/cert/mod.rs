@@ -1,8 +1,8 @@
 //! Certificates and revocation lists of the SEV-SNP key hierarchy.
 //!
-//! Principle: one walk over the DER that was received; signatures are verified over slices of it, never
-//! over a re-encoding. Only the shapes that AMD issues are accepted: RSASSA-PSS with SHA-384, names of
-//! one form, keys RSA-4096 or P-384. Serial number 0 is legal: every VCEK and VLEK has it.
+//! Principle: one walk over the DER that was received; signatures are verified over slices of it,
+//! never over a re-encoding. Only the shapes that AMD issues are accepted: RSASSA-PSS with SHA-384,
+//! names of one form, keys RSA-4096 or P-384. Serial number 0 is legal: every VCEK and VLEK has it.
 //! Limit: structure only. Whom to trust, and when, is decided in [`crate::verify`].
 
 mod bundle;

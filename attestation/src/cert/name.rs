@@ -1,7 +1,8 @@
 //! Distinguished names: exact bytes, all RDNs, never a substring.
 //!
-//! AMD's certificates use one shape of name that differs in the common name only. The MODEL authority
-//! uses the same shape with other unit and organisation, and the word MODEL in every common name.
+//! AMD's certificates use one shape of name that differs in the common name only. The MODEL
+//! authority uses the same shape with other unit and organisation, and the word MODEL in every
+//! common name.
 
 use crate::report::Generation;
 use std::sync::OnceLock;

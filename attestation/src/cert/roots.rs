@@ -1,8 +1,8 @@
 //! The anchors of trust: AMD's root keys, built in and pinned by digest.
 //!
-//! An ARK is trusted because the SHA-256 of its SubjectPublicKeyInfo is a constant of this file, never
-//! because evidence brought it. A MODEL root is trusted only when a caller adds it, and every verdict
-//! under it says MODEL.
+//! An ARK is trusted because the SHA-256 of its SubjectPublicKeyInfo is a constant of this file,
+//! never because evidence brought it. A MODEL root is trusted only when a caller adds it, and every
+//! verdict under it says MODEL.
 
 use super::{Authority, CertError, Certificate, Role};
 use crate::report::Generation;
@@ -68,7 +68,8 @@ impl Roots {
         }
     }
 
-    /// Trusts the MODEL roots in `bundle` (ARK, ASK and ASVK certificates). Verdicts under them say MODEL.
+    /// Trusts the MODEL roots in `bundle` (ARK, ASK and ASVK certificates). Verdicts under them say
+    /// MODEL.
     ///
     /// # Errors
     /// When the bundle has no MODEL root, or any certificate in it that is not a MODEL one.

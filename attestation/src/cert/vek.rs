@@ -1,8 +1,8 @@
 //! The extensions of a VCEK or VLEK certificate: TCB, chip and cloud provider.
 //!
-//! Principle: the set of extensions is exact for the certificate's structVersion; no prefix of an OID, no
-//! duplicate, no lenient integer. Source: AMD 57230 (VCEK) and 58369 (VLEK) certificate definitions.
-//! Limit: structVersion 0 (Milan, Genoa) and 1 (Turin).
+//! Principle: the set of extensions is exact for the certificate's structVersion; no prefix of an
+//! OID, no duplicate, no lenient integer. Source: AMD 57230 (VCEK) and 58369 (VLEK) certificate
+//! definitions. Limit: structVersion 0 (Milan, Genoa) and 1 (Turin).
 
 use super::{CertError, Extension};
 use crate::report::KeyKind;
@@ -143,7 +143,8 @@ fn spl(extensions: &[Extension], oid: ObjectIdentifier) -> Result<u8, CertError>
     }
 }
 
-/// The hardware identifier: raw, or as some certificates have it in an OCTET STRING; told by length.
+/// The hardware identifier: raw, or as some certificates have it in an OCTET STRING; told by
+/// length.
 fn hardware_id(value: &[u8], length: usize) -> Result<Vec<u8>, CertError> {
     match value {
         raw if raw.len() == length => Ok(raw.to_vec()),

@@ -12,7 +12,8 @@ use fearless_simd::{Level, Simd, SimdBase};
 const WORD: usize = 8;
 const BLOCK: usize = 16 * WORD;
 
-/// SHA-384 of each page, in order; none if this processor has vectors of two words or fewer, which gain nothing.
+/// SHA-384 of each page, in order; none if this processor has vectors of two words or fewer, which
+/// gain nothing.
 pub(super) fn sha384_pages(pages: &[[u8; PAGE_SIZE]]) -> Option<Vec<Digest384>> {
     match Level::new() {
         Level::Avx512(simd) => Some(in_lanes::<_, 8>(simd, pages)),
@@ -76,7 +77,8 @@ where
 /// From a row of words for each page to a vector of all pages' for each word.
 #[inline(always)]
 fn transposed<S: Simd, const N: usize>(mut rows: [S::u64s; N]) -> [S::u64s; N] {
-    // Each pass interleaves the upper half of the rows with the lower; after log2(N) they have turned.
+    // Each pass interleaves the upper half of the rows with the lower; after log2(N) they have
+    // turned.
     for _ in 0..N.ilog2() {
         let (low, high) = rows.split_at(N / 2);
         let mut zipped = rows;
@@ -91,7 +93,8 @@ fn transposed<S: Simd, const N: usize>(mut rows: [S::u64s; N]) -> [S::u64s; N] {
 #[inline(always)]
 fn compress<S: Simd>(state: &mut [S::u64s; 8], mut words: [S::u64s; 16]) {
     let mut rounded = *state;
-    // Sixteen rounds written out leave every word in the register it was in: a loop would move them all.
+    // Sixteen rounds written out leave every word in the register it was in: a loop would move them
+    // all.
     macro_rules! rounds {
         ($($key:ident)*) => {
             for [$($key),*] in ROUND_KEYS.as_chunks::<16>().0 {

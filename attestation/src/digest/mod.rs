@@ -1,10 +1,10 @@
 //! The SEV-SNP launch digest: a SHA-384 chain over one PAGE_INFO structure a page.
 //!
-//! Principle: the firmware extends the digest once per 4 KiB page, in the order in which the pages are
-//! issued, so order, guest physical address and page kind are all measured. Contents are measured for
-//! [`PageKind::Normal`] and [`PageKind::Vmsa`] only.
-//! Source: SEV-SNP firmware ABI (AMD 56860) section 8.17.2, table 67.
-//! Limit: pages of 4 KiB, VMPL permissions and the IMI bit zero, which is all that KVM issues.
+//! Principle: the firmware extends the digest once per 4 KiB page, in the order in which the pages
+//! are issued, so order, guest physical address and page kind are all measured. Contents are
+//! measured for [`PageKind::Normal`] and [`PageKind::Vmsa`] only. Source: SEV-SNP firmware ABI (AMD
+//! 56860) section 8.17.2, table 67. Limit: pages of 4 KiB, VMPL permissions and the IMI bit zero,
+//! which is all that KVM issues.
 
 #[cfg(target_arch = "x86_64")]
 mod lanes;
@@ -157,8 +157,8 @@ impl LaunchDigest {
         self.extend(kind, gpa, &hash);
     }
 
-    /// Measures a run of pages with contents; the pages are hashed on all available cores and in all
-    /// lanes of their vectors.
+    /// Measures a run of pages with contents; the pages are hashed on all available cores and in
+    /// all lanes of their vectors.
     ///
     /// # Errors
     /// When `contents` is not a whole number of pages, or `gpa` is unaligned or too high.
@@ -223,7 +223,8 @@ impl LaunchDigest {
         }
     }
 
-    /// Measures a vCPU's save area as KVM does at LAUNCH_FINISH: after all other pages, in vCPU order.
+    /// Measures a vCPU's save area as KVM does at LAUNCH_FINISH: after all other pages, in vCPU
+    /// order.
     pub fn vcpu(&mut self, state: &VcpuState, sev_features: u64) {
         self.page(PageKind::Vmsa, VMSA_GPA, &state.vmsa_page(sev_features));
     }

@@ -1,7 +1,8 @@
 //! Hashing pages on all cores while the serial chain is folded.
 //!
-//! The hashes are independent, only the chain of 112-byte PAGE_INFO structures is serial. The calling
-//! thread folds every block that is ready, and hashes a block itself when none is, so no core waits.
+//! The hashes are independent, only the chain of 112-byte PAGE_INFO structures is serial. The
+//! calling thread folds every block that is ready, and hashes a block itself when none is, so no
+//! core waits.
 
 use super::{Digest384, PAGE_SIZE, sha384};
 use std::num::NonZero;
@@ -10,8 +11,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Pages in a block: 256 KiB, small against a cache, large against the cost of a hand-over.
 const BLOCK: usize = 64;
-/// More threads than this gain nothing: the serial chain takes 1/15 of the time of hashes one by one, and a
-/// quarter of the time of hashes in eight lanes.
+/// More threads than this gain nothing: the serial chain takes 1/15 of the time of hashes one by
+/// one, and a quarter of the time of hashes in eight lanes.
 const MAX_THREADS: usize = 16;
 
 /// Hashes `pages` and calls `fold(index, hash)` for each, in order, on the calling thread.

@@ -1,11 +1,11 @@
 //! The VMSA page of a vCPU, as KVM builds it at LAUNCH_FINISH.
 //!
-//! Principle: the VMM sets registers through KVM ioctls; KVM changes some of them on the way into the
-//! save area (MCE in CR4, SVME in EFER, CPL from SS). [`VcpuState`] holds what the VMM sets,
-//! [`VcpuState::vmsa_page`] applies what KVM changes.
-//! Sources: Linux arch/x86/include/asm/svm.h `struct sev_es_save_area`; arch/x86/kvm/svm/sev.c
-//! `sev_es_sync_vmsa`, svm.c `svm_set_cr4`, `svm_set_efer`, `svm_set_segment`.
-//! Limit: CR2 and DR0-3 are not synchronised by KVM and stay zero; no x87, XMM or YMM contents.
+//! Principle: the VMM sets registers through KVM ioctls; KVM changes some of them on the way into
+//! the save area (MCE in CR4, SVME in EFER, CPL from SS). [`VcpuState`] holds what the VMM sets,
+//! [`VcpuState::vmsa_page`] applies what KVM changes. Sources: Linux arch/x86/include/asm/svm.h
+//! `struct sev_es_save_area`; arch/x86/kvm/svm/sev.c `sev_es_sync_vmsa`, svm.c `svm_set_cr4`,
+//! `svm_set_efer`, `svm_set_segment`. Limit: CR2 and DR0-3 are not synchronised by KVM and stay
+//! zero; no x87, XMM or YMM contents.
 
 use super::PAGE_SIZE;
 
@@ -185,7 +185,8 @@ impl VcpuState {
         }
     }
 
-    /// The state QEMU gives a vCPU that starts at `eip`; `signature` is CPUID 1 EAX of its CPU model.
+    /// The state QEMU gives a vCPU that starts at `eip`; `signature` is CPUID 1 EAX of its CPU
+    /// model.
     #[must_use]
     pub const fn qemu(eip: u32, signature: u32) -> Self {
         let mut state = Self::accessed_reset(eip);

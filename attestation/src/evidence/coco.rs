@@ -1,8 +1,9 @@
 //! SnpEvidence as the guest attester of Confidential Containers sends it: a report taken apart.
 //!
-//! The report travels as fields, so its bytes are put together again before they are verified. Two layouts are in use:
-//! that of crate sev from 6 on, with FMC, CPUID and mitigation vectors as fields, and that before, which has reserved
-//! ranges instead. What JSON does not carry is zero; if it was not, the signature does not verify, which is safe.
+//! The report travels as fields, so its bytes are put together again before they are verified. Two
+//! layouts are in use: that of crate sev from 6 on, with FMC, CPUID and mitigation vectors as
+//! fields, and that before, which has reserved ranges instead. What JSON does not carry is zero; if
+//! it was not, the signature does not verify, which is safe.
 
 use super::{Evidence, EvidenceError, Form, json_error};
 use crate::report::REPORT_SIZE;

@@ -24,8 +24,8 @@ pub enum GuestTableError {
 }
 
 impl GuestCertTable {
-    /// Checks a table: GUID, offset and length of each entry, a zero GUID, contents (AMD 56421, extended guest
-    /// request).
+    /// Checks a table: GUID, offset and length of each entry, a zero GUID, contents (AMD 56421,
+    /// extended guest request).
     ///
     /// # Errors
     /// [`GuestTableError`].

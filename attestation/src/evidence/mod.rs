@@ -1,8 +1,8 @@
 //! Evidence in the forms in which it travels, reduced to a report and at most one VEK certificate.
 //!
-//! Principle: whatever surrounds a report is the host's word. Of a certificate table only the VEK is ever
-//! taken; CA certificates and roots are the verifier's own. Every parser is bounded by the input's size.
-//! Limit: files of at most 1 MiB, certificate tables of at most 64 KiB.
+//! Principle: whatever surrounds a report is the host's word. Of a certificate table only the VEK
+//! is ever taken; CA certificates and roots are the verifier's own. Every parser is bounded by the
+//! input's size. Limit: files of at most 1 MiB, certificate tables of at most 64 KiB.
 
 mod az_vtpm;
 mod claims;
@@ -27,7 +27,8 @@ use crate::cert::{Certificate, KeyKind, Role, certificates_in};
 use crate::report::{REPORT_SIZE, Report};
 use crate::{base64, hex};
 
-/// A report of a version beyond this is none: its first bytes are the start of something else, such as a certificate.
+/// A report of a version beyond this is none: its first bytes are the start of something else, such
+/// as a certificate.
 const MAX_VERSION: u32 = 0xff;
 /// Certificates of one piece of evidence that are tried.
 pub(crate) const MAX_VEKS: usize = 64;

@@ -1,8 +1,8 @@
 //! The certificate table behind an extended report.
 //!
-//! The host fills it, so every number in it is hostile: entries lie inside the table and behind the entry
-//! list, do not overlap, and no kind appears twice. Source: GHCB specification (AMD 56421), extended
-//! guest request.
+//! The host fills it, so every number in it is hostile: entries lie inside the table and behind the
+//! entry list, do not overlap, and no kind appears twice. Source: GHCB specification (AMD 56421),
+//! extended guest request.
 
 use super::EvidenceError;
 

@@ -1,4 +1,5 @@
-//! The pair of Linux configfs-tsm in JSON: `outblob` is the report, `auxblob` the certificate table.
+//! The pair of Linux configfs-tsm in JSON: `outblob` is the report, `auxblob` the certificate
+//! table.
 
 use super::{Evidence, EvidenceError, Form, json_error};
 use serde::Deserialize;

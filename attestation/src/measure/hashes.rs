@@ -23,7 +23,8 @@ pub struct KernelHashes {
 }
 
 impl KernelHashes {
-    /// Hashes the images; an absent initrd is an empty one. The command line gets its terminating zero.
+    /// Hashes the images; an absent initrd is an empty one. The command line gets its terminating
+    /// zero.
     #[must_use]
     pub fn new(kernel: &[u8], initrd: &[u8], command_line: &str) -> Self {
         let mut line = command_line.as_bytes().to_vec();

@@ -58,7 +58,8 @@ pub struct IgvmIdBlock {
 /// The launch digest and guest policy of an IGVM file.
 ///
 /// # Errors
-/// [`MeasureError::Igvm`] with the offset of what is wrong: damage, no SEV-SNP platform, not one guest policy.
+/// [`MeasureError::Igvm`] with the offset of what is wrong: damage, no SEV-SNP platform, not one
+/// guest policy.
 pub fn igvm_launch(file: &[u8]) -> Result<IgvmLaunch, MeasureError> {
     igvm_measure(file, &mut LaunchDigest::new())
 }

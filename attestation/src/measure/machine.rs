@@ -1,7 +1,8 @@
-//! Guests of QEMU, EC2 and GCE: the pages each VMM measures, in its order, and its vCPUs' first state.
+//! Guests of QEMU, EC2 and GCE: the pages each VMM measures, in its order, and its vCPUs' first
+//! state.
 //!
-//! Sources: QEMU target/i386/sev.c; for EC2 and GCE the published behaviour as virtee/sev-snp-measure
-//! (0.0.13) records it, against which this module is tested.
+//! Sources: QEMU target/i386/sev.c; for EC2 and GCE the published behaviour as
+//! virtee/sev-snp-measure (0.0.13) records it, against which this module is tested.
 
 use super::ovmf::{Ovmf, SectionKind};
 use super::{KernelHashes, MAX_VCPUS, MeasureError};

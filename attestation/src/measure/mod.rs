@@ -1,6 +1,7 @@
 //! Expected launch digests: what a VMM's guest must report, computed from what it will be given.
 //!
-//! - [`plan`]: any launch, given as ordered pages and vCPU states. Casemate's own launch plan goes here.
+//! - [`plan`]: any launch, given as ordered pages and vCPU states. Casemate's own launch plan goes
+//!   here.
 //! - [`Ovmf`] and [`Machine`]: QEMU, EC2 and GCE guests that start in OVMF.
 //! - [`igvm_launch`]: an IGVM file.
 //!
@@ -51,8 +52,8 @@ pub enum MeasureError {
 
 /// The launch digest of an ordered list of pages, then one VMSA for each vCPU.
 ///
-/// `contents` are whole pages; their bytes count only for kinds with measured contents. `sev_features` is
-/// INIT2's `vmsa_features`.
+/// `contents` are whole pages; their bytes count only for kinds with measured contents.
+/// `sev_features` is INIT2's `vmsa_features`.
 ///
 /// # Errors
 /// [`DigestError`] when a range is not whole pages or lies outside the address space.

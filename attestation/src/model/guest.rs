@@ -89,7 +89,8 @@ impl Guest {
     /// LAUNCH_UPDATE of one page.
     ///
     /// # Errors
-    /// [`Status::InvalidGuestState`] after the launch, [`Status::InvalidAddress`] for an unaligned address.
+    /// [`Status::InvalidGuestState`] after the launch, [`Status::InvalidAddress`] for an unaligned
+    /// address.
     pub fn update(
         &mut self,
         kind: PageKind,
@@ -106,7 +107,8 @@ impl Guest {
         Ok(())
     }
 
-    /// LAUNCH_FINISH: checks the ID block and ends the launch. A refused finish leaves the launch as it was.
+    /// LAUNCH_FINISH: checks the ID block and ends the launch. A refused finish leaves the launch
+    /// as it was.
     ///
     /// # Errors
     /// [`Status::InvalidGuestState`] after the launch; for the ID block [`Status::InvalidParam`],
@@ -153,9 +155,10 @@ impl Guest {
     /// SNP_GUEST_REQUEST: decrypts a request, answers it, encrypts the answer.
     ///
     /// # Errors
-    /// [`Status::InvalidGuestState`] during the launch, [`Status::InvalidParam`] for a bad header or type,
-    /// [`Status::AeadOverflow`] for a wrong or exhausted sequence number, [`Status::BadMeasurement`] for a
-    /// message that does not decrypt. The sequence number moves only when an answer is given.
+    /// [`Status::InvalidGuestState`] during the launch, [`Status::InvalidParam`] for a bad header
+    /// or type, [`Status::AeadOverflow`] for a wrong or exhausted sequence number,
+    /// [`Status::BadMeasurement`] for a message that does not decrypt. The sequence number moves
+    /// only when an answer is given.
     pub fn request(
         &mut self,
         processor: &Processor,

@@ -2,7 +2,8 @@
 
 use crate::report::Tcb;
 
-/// What a guest's reports are made of. Plain data: a daemon may fill it from a launch that ran elsewhere.
+/// What a guest's reports are made of. Plain data: a daemon may fill it from a launch that ran
+/// elsewhere.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[allow(missing_docs, reason = "named as the fields of a report")]
 pub struct GuestState {

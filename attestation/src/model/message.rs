@@ -1,6 +1,7 @@
 //! Guest messages: the encrypted channel between a guest and the firmware.
 //!
-//! Source: SEV-SNP firmware ABI (AMD 56860), table of MESSAGE_HEADER; Linux `struct snp_guest_msg_hdr`.
+//! Source: SEV-SNP firmware ABI (AMD 56860), table of MESSAGE_HEADER; Linux `struct
+//! snp_guest_msg_hdr`.
 
 use super::Status;
 use ring::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};

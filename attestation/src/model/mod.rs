@@ -1,15 +1,17 @@
-//! A MODEL of the AMD security processor, in software: launches, guest messages, reports, certificates.
+//! A MODEL of the AMD security processor, in software: launches, guest messages, reports,
+//! certificates.
 //!
-//! It proves nothing about hardware and says so: MODEL stands in every name of its certificates, and
-//! verifiers refuse them unless told to accept that root. It exists so that everything above the firmware
-//! can be run and tested where there is no SEV-SNP. Bytes come in, bytes go out; the module does no I/O.
+//! It proves nothing about hardware and says so: MODEL stands in every name of its certificates,
+//! and verifiers refuse them unless told to accept that root. It exists so that everything above
+//! the firmware can be run and tested where there is no SEV-SNP. Bytes come in, bytes go out; the
+//! module does no I/O.
 //!
 //! - [`ModelRoot`]: the root key and the signing key of a make-believe generation.
 //! - [`Processor`]: one chip with its TCB, its VCEK and, if wanted, a VLEK.
 //! - [`Guest`]: the context of one guest, from launch to guest messages.
 //!
-//! Source: SEV-SNP firmware ABI (AMD 56860). Limits: no migration, no VM export, no page swap; derived
-//! keys are stable for one processor but derived by this model's own rule.
+//! Source: SEV-SNP firmware ABI (AMD 56860). Limits: no migration, no VM export, no page swap;
+//! derived keys are stable for one processor but derived by this model's own rule.
 
 mod guest;
 mod guest_state;

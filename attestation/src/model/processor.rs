@@ -113,7 +113,8 @@ impl Processor {
     /// Makes a chip with new keys, certified by `root` for the reported TCB.
     ///
     /// # Errors
-    /// [`ModelError`] when the system gives no random numbers, or root and chip are of two generations.
+    /// [`ModelError`] when the system gives no random numbers, or root and chip are of two
+    /// generations.
     pub fn new(root: &ModelRoot, config: Config) -> Result<Self, ModelError> {
         if root.generation() != config.generation {
             return Err(ModelError::State("root and chip are of two generations".to_owned()));
@@ -198,8 +199,8 @@ impl Processor {
     /// A report for this guest. `vmpl` is `u32::MAX` when the host asks.
     ///
     /// # Errors
-    /// [`Status::InvalidKey`] when the key is not loaded or disabled, [`Status::InvalidParam`] for an
-    /// undefined `key_select` (0: VLEK if loaded, else VCEK; 1: VCEK; 2: VLEK).
+    /// [`Status::InvalidKey`] when the key is not loaded or disabled, [`Status::InvalidParam`] for
+    /// an undefined `key_select` (0: VLEK if loaded, else VCEK; 1: VCEK; 2: VLEK).
     pub fn report(
         &self,
         guest: &GuestState,
@@ -275,7 +276,8 @@ impl Processor {
         report
     }
 
-    /// Signs any 672 bytes as a report with the VCEK: what a forger with the key could do. For tests.
+    /// Signs any 672 bytes as a report with the VCEK: what a forger with the key could do. For
+    /// tests.
     ///
     /// # Errors
     /// [`ModelError::Random`].

@@ -42,7 +42,8 @@ impl ReportRequest {
 /// MSG_KEY_REQ.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct KeyRequest {
-    /// Bit 0: 0 derives from the VCEK, 1 from the migration root key; bits 2:1 as `key_select` of a report.
+    /// Bit 0: 0 derives from the VCEK, 1 from the migration root key; bits 2:1 as `key_select` of a
+    /// report.
     pub root_key_select: u32,
     /// Which fields are mixed in: 0 policy, 1 image, 2 family, 3 measurement, 4 SVN, 5 TCB.
     pub fields: u64,
@@ -84,7 +85,8 @@ impl KeyRequest {
     }
 }
 
-/// Answers a decrypted request. Trouble with its contents is told inside the answer, as the firmware does.
+/// Answers a decrypted request. Trouble with its contents is told inside the answer, as the
+/// firmware does.
 pub(super) fn answer(
     processor: &Processor,
     state: &GuestState,

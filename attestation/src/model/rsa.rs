@@ -121,7 +121,8 @@ fn remainder(value: &U2048, divisor: u32) -> u32 {
     u32::try_from(value.rem_limb(divisor).0).unwrap_or(0)
 }
 
-/// The inverse of the exponent modulo `modulus`: (k * modulus + 1) / e with the k that makes it whole.
+/// The inverse of the exponent modulo `modulus`: (k * modulus + 1) / e with the k that makes it
+/// whole.
 fn exponent_inverse(modulus: &[u8]) -> Option<Vec<u8>> {
     let e = u64::from(EXPONENT);
     let rest = modulus.iter().fold(0u64, |rest, byte| (rest << 8 | u64::from(*byte)) % e);

@@ -46,8 +46,8 @@ impl Generation {
         }
     }
 
-    /// The generation of a processor by CPUID family and model (both combined with their extensions).
-    /// Source: AMD CPUID specification; Linux arch/x86/kernel/cpu/amd.c.
+    /// The generation of a processor by CPUID family and model (both combined with their
+    /// extensions). Source: AMD CPUID specification; Linux arch/x86/kernel/cpu/amd.c.
     #[must_use]
     pub const fn from_cpuid(family: u8, model: u8) -> Option<Self> {
         match (family, model) {

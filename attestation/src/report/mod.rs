@@ -1,8 +1,8 @@
 //! The attestation report: raw bytes, fields, and a state in its type.
 //!
-//! Principle: the 1184 bytes that were received are kept and are what is verified; fields are only read
-//! from them. A [`Report<Verified>`] can be made by [`crate::verify`] alone, and only it can be appraised.
-//! Source: SEV-SNP firmware ABI (AMD 56860), table of ATTESTATION_REPORT.
+//! Principle: the 1184 bytes that were received are kept and are what is verified; fields are only
+//! read from them. A [`Report<Verified>`] can be made by [`crate::verify`] alone, and only it can
+//! be appraised. Source: SEV-SNP firmware ABI (AMD 56860), table of ATTESTATION_REPORT.
 
 mod bits;
 mod fields;

@@ -1,7 +1,7 @@
 //! What a verified report must say: the appraisal policy of `casemate attest verify --policy`.
 //!
-//! Principle: every key is optional and only narrows; an absent key leaves the built-in rule. Unknown keys
-//! are errors. There is no key that switches a structural or cryptographic check off.
+//! Principle: every key is optional and only narrows; an absent key leaves the built-in rule.
+//! Unknown keys are errors. There is no key that switches a structural or cryptographic check off.
 
 use crate::cert::KeyKind;
 use crate::hex::Hex;
@@ -131,21 +131,22 @@ pub struct TcbFloors {
 
 /// A published floor: the numbers of one AMD bulletin.
 ///
-/// Only numbers that two independent readers of the bulletin have published alike are here; AMD's own pages were not at
-/// hand. Where there is none for a generation the preset cannot be checked, and a report of it is refused unless the
-/// appraisal states a floor of its own.
+/// Only numbers that two independent readers of the bulletin have published alike are here; AMD's
+/// own pages were not at hand. Where there is none for a generation the preset cannot be checked,
+/// and a report of it is refused unless the appraisal states a floor of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum TcbPreset {
     /// AMD-SB-3019 (microcode signature verification): SNP 0x18 on Milan, 0x17 on Genoa.
     #[serde(rename = "amd-sb-3019")]
     AmdSb3019,
-    /// AMD-SB-3020 (race in the set-up of the RMP): SNP 0x1b on Genoa, 4 on Turin. Its fix comes with microcode, which one
-    /// reader quotes and which [`Self::AmdSb3027`] demands at least as high: ask for both.
+    /// AMD-SB-3020 (race in the set-up of the RMP): SNP 0x1b on Genoa, 4 on Turin. Its fix comes
+    /// with microcode, which one reader quotes and which [`Self::AmdSb3027`] demands at least as
+    /// high: ask for both.
     #[serde(rename = "amd-sb-3020")]
     AmdSb3020,
-    /// AMD-SB-3027 (corrupted stack pointer from a sibling thread): microcode 0x56 on Genoa (model 0x11) stepping 1, 0x51 on
-    /// stepping 2 (Genoa-X), 0x51 on Turin (model 2) stepping 1.
+    /// AMD-SB-3027 (corrupted stack pointer from a sibling thread): microcode 0x56 on Genoa (model
+    /// 0x11) stepping 1, 0x51 on stepping 2 (Genoa-X), 0x51 on Turin (model 2) stepping 1.
     #[serde(rename = "amd-sb-3027")]
     AmdSb3027,
 }
@@ -161,8 +162,8 @@ impl TcbPreset {
         }
     }
 
-    /// The floor of the preset for a processor; none where no number is known here. `cpuid` is family, model and stepping
-    /// of the report.
+    /// The floor of the preset for a processor; none where no number is known here. `cpuid` is
+    /// family, model and stepping of the report.
     #[must_use]
     pub fn floor(self, generation: Generation, cpuid: [u8; 3]) -> Option<TcbFloor> {
         const NONE: TcbFloor =
@@ -251,8 +252,8 @@ impl From<toml::de::Error> for AppraisalError {
     }
 }
 
-/// What a verified report must say. The default is the built-in appraisal: VMPL 0, debug and migration
-/// off, no unknown policy bits, chip identifier not masked.
+/// What a verified report must say. The default is the built-in appraisal: VMPL 0, debug and
+/// migration off, no unknown policy bits, chip identifier not masked.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
 pub struct Appraisal {

@@ -11,8 +11,8 @@ use crate::report::{
     set_names, unknown_bits, unknown_policy_bits,
 };
 
-/// Makes every appraisal check; all of them, whatever fails. The built-in rules about VMPL and guest policy bits give
-/// way to an isolation policy that is asked, too.
+/// Makes every appraisal check; all of them, whatever fails. The built-in rules about VMPL and
+/// guest policy bits give way to an isolation policy that is asked, too.
 pub(super) fn appraise(
     report: &Report<Verified>,
     vek: &VerifiedVek,

@@ -1,8 +1,8 @@
 //! From a VEK certificate up to a pinned root.
 //!
-//! Principle: the VEK's issuer name, exact, decides authority, generation and kind; everything above it
-//! comes from the verifier's own certificates, never from evidence. The result, a [`VerifiedVek`], can be
-//! kept: a report under it then costs one signature check.
+//! Principle: the VEK's issuer name, exact, decides authority, generation and kind; everything
+//! above it comes from the verifier's own certificates, never from evidence. The result, a
+//! [`VerifiedVek`], can be kept: a report under it then costs one signature check.
 
 use super::{Check, Checks, Code};
 use crate::cert::{

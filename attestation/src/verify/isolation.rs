@@ -1,7 +1,8 @@
 //! The isolation policy's word on a verified report: the decision point `attestation`.
 //!
-//! Principle: one document for the VMM, the verifier and the auditor. What a report shows becomes the facts of that
-//! point; each rule that does not admit its fact is a failed check that names the rule, its place and both values.
+//! Principle: one document for the VMM, the verifier and the auditor. What a report shows becomes
+//! the facts of that point; each rule that does not admit its fact is a failed check that names the
+//! rule, its place and both values.
 
 use super::azure::Bound;
 use super::chain::VerifiedVek;

@@ -58,8 +58,8 @@ pub struct Verifier {
     pub allow_newer: bool,
     /// What the report must say.
     pub appraisal: Appraisal,
-    /// The isolation policy that must admit the report. It takes the place of the appraisal's rules about VMPL and guest
-    /// policy bits.
+    /// The isolation policy that must admit the report. It takes the place of the appraisal's rules
+    /// about VMPL and guest policy bits.
     pub policy: Option<casemate_policy::Policy>,
     /// What the report must have been made for.
     pub context: Option<Context>,

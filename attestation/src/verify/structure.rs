@@ -8,7 +8,8 @@ const P384_ORDER: [u8; 48] = *b"\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff
     \xff\xff\xff\xff\xff\xff\xff\xff\xc7\x63\x4d\x81\xf4\x37\x2d\xdf\
     \x58\x1a\x0d\xb2\x48\xb0\xa7\x7a\xec\xec\x19\x6a\xcc\xc5\x29\x73";
 
-/// Makes the checks that need the report alone; returns r and s, big-endian, when they are in range.
+/// Makes the checks that need the report alone; returns r and s, big-endian, when they are in
+/// range.
 pub(super) fn check(
     report: &Report<Unverified>,
     allow_newer: bool,

@@ -8,7 +8,8 @@ use clap::Args;
 /// Options about the key server.
 #[derive(Debug, Args)]
 pub struct Fetch {
-    /// Fetch what --for misses from the key server: the certificate, and revocation lists that are missing or stale.
+    /// Fetch what --for misses from the key server: the certificate, and revocation lists that are
+    /// missing or stale.
     #[arg(long, requires = "report")]
     fetch: bool,
     /// Another key server than AMD's: the part of the address before /vcek.

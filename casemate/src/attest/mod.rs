@@ -23,7 +23,8 @@ pub struct Attest {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    // Without doc comments: these would hide what each struct says of itself, exit statuses included.
+    // Without doc comments: these would hide what each struct says of itself, exit statuses
+    // included.
     Verify(Box<verify::Verify>),
     Show(show::Show),
     Certs(certs::Certs),

@@ -1,5 +1,5 @@
-//! What `casemate attest verify` wants of a report: the appraisal, the isolation policy, REPORT_DATA; and the log of what
-//! the policy decided.
+//! What `casemate attest verify` wants of a report: the appraisal, the isolation policy,
+//! REPORT_DATA; and the log of what the policy decided.
 
 use crate::files::{read_file, write_file};
 use crate::log_options::{self, LogOptions};
@@ -25,8 +25,8 @@ pub struct Wanted {
     /// that it was made of.
     #[arg(long, value_name = "FILE")]
     nonce: Option<PathBuf>,
-    /// What the report must have been made for: REPORT_DATA is that of `casemate attest report-data` for this label and the
-    /// nonce.
+    /// What the report must have been made for: REPORT_DATA is that of `casemate attest
+    /// report-data` for this label and the nonce.
     #[arg(long, value_name = "LABEL", requires = "nonce")]
     context: Option<String>,
     /// What the report must say: an isolation policy (it has `schema_version`; its section

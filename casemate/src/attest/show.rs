@@ -31,7 +31,8 @@ pub(super) fn run(args: &Show) -> Outcome {
     let evidence = Evidence::read(&read_file(&args.report)?).map_err(|error| bad(&error))?;
     let report = Report::parse(&evidence.report).map_err(|error| bad(&error))?;
     let fields = report.unverified_fields();
-    // Version 2 has no processor identification; the issuer of a VEK beside it names the generation.
+    // Version 2 has no processor identification; the issuer of a VEK beside it names the
+    // generation.
     let issuer = evidence
         .vek()
         .and_then(|der| casemate_attestation::cert::Certificate::from_der(der).ok())

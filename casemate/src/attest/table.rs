@@ -12,9 +12,9 @@ use std::path::PathBuf;
 
 /// Make the certificate table that a host gives to its guests.
 ///
-/// The file is what `snp.certs` of a VM names: a guest gets it with its extended report, and whoever
-/// verifies that report needs no key server. Nothing in it is trusted by a verifier but what leads to a root
-/// that it knows.
+/// The file is what `snp.certs` of a VM names: a guest gets it with its extended report, and
+/// whoever verifies that report needs no key server. Nothing in it is trusted by a verifier but
+/// what leads to a root that it knows.
 #[derive(Debug, Args)]
 pub struct Table {
     /// VCEK or VLEK of this host, and if wanted its issuers; DER or PEM.

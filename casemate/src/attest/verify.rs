@@ -19,8 +19,8 @@ use std::path::{Path, PathBuf};
 pub struct Verify {
     /// Report (1184 bytes; `-` for standard input), extended report, configfs-tsm outblob or JSON
     /// pair, Azure HCL blob, go-sev-guest attestation, or JSON of Confidential Containers:
-    /// SnpEvidence, az-snp-vtpm evidence of version 0, 1 or 2, a request to the attestation service.
-    /// Each also in hexadecimal or base64.
+    /// SnpEvidence, az-snp-vtpm evidence of version 0, 1 or 2, a request to the attestation
+    /// service. Each also in hexadecimal or base64.
     report: PathBuf,
     /// VCEK or VLEK certificate, DER or PEM; tried before those that the evidence carries and the
     /// store has.

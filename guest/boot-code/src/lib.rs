@@ -1,9 +1,11 @@
-//! The boot code as everybody has it: bytes in the repository, with their hash, whatever compiler builds the rest.
+//! The boot code as everybody has it: bytes in the repository, with their hash, whatever compiler
+//! builds the rest.
 //!
-//! A launch digest is worth something only if anyone can compute it, and most of what a launch measures is this code. Were
-//! it built together with the program, another compiler would give another digest of the same commit. So the bytes are
-//! golden: the program embeds them, a test and `make reproduce` build them again from the source, with the one compiler
-//! that [`recipe`] accepts, and compare.
+//! A launch digest is worth something only if anyone can compute it, and most of what a launch
+//! measures is this code. Were it built together with the program, another compiler would give
+//! another digest of the same commit. So the bytes are golden: the program embeds them, a test and
+//! `make reproduce` build them again from the source, with the one compiler that [`recipe`]
+//! accepts, and compare.
 
 pub mod recipe;
 

@@ -1,5 +1,5 @@
-//! `make boot-code`: builds the boot code again from the source and writes the golden bytes. With `--check` it compares and
-//! changes nothing.
+//! `make boot-code`: builds the boot code again from the source and writes the golden bytes. With
+//! `--check` it compares and changes nothing.
 
 use casemate_boot_code::{BYTES, recipe};
 use std::path::{Path, PathBuf};

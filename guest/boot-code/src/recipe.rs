@@ -1,8 +1,10 @@
-//! How the boot code is built: four runs of one compiler, without cargo and without the system's linker.
+//! How the boot code is built: four runs of one compiler, without cargo and without the system's
+//! linker.
 //!
-//! What is measured must not depend on where it was built, on cargo's profile, or on the environment: the compiler and its
-//! own linker are of one release, sources are named relative to the root of the project, crates get fixed metadata, flags
-//! are all here, and the compiler's environment variables are removed.
+//! What is measured must not depend on where it was built, on cargo's profile, or on the
+//! environment: the compiler and its own linker are of one release, sources are named relative to
+//! the root of the project, crates get fixed metadata, flags are all here, and the compiler's
+//! environment variables are removed.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -51,8 +53,8 @@ const VARIABLES: &[&str] = &[
     "SOURCE_DATE_EPOCH",
 ];
 
-/// The release of the compiler whose output is golden, and its commit: a distribution's build of the same release may have
-/// another code generator.
+/// The release of the compiler whose output is golden, and its commit: a distribution's build of
+/// the same release may have another code generator.
 pub const COMPILER: &str = "1.95.0";
 const COMMIT: &str = "59807616e1fa2540724bfbac14d7976d7e4a3860";
 
@@ -98,7 +100,8 @@ fn io(what: &Path) -> impl FnOnce(std::io::Error) -> RecipeError {
     |source| RecipeError::Io { what, source }
 }
 
-/// The compiler's answer to `arguments`. It is asked where it will build: rustup's `rustc` is another one in each folder.
+/// The compiler's answer to `arguments`. It is asked where it will build: rustup's `rustc` is
+/// another one in each folder.
 fn ask(rustc: &Path, root: &Path, arguments: &[&str]) -> Result<String, RecipeError> {
     let output =
         Command::new(rustc).current_dir(root).args(arguments).output().map_err(io(rustc))?;

@@ -1,10 +1,13 @@
-//! PID 1 of a workload: mounts what a program expects, runs it, tells the host its exit status, switches off.
+//! PID 1 of a workload: mounts what a program expects, runs it, tells the host its exit status,
+//! switches off.
 //!
-//! The workload is the file `/casemate/workload` of the initrd: lines `arg VALUE` (the program first) and
-//! `env NAME=VALUE`. Kernel modules in `/casemate/modules` are loaded in the order of their names first. A press
-//! of the power button sends the workload SIGTERM, and SIGKILL after a grace time.
+//! The workload is the file `/casemate/workload` of the initrd: lines `arg VALUE` (the program
+//! first) and `env NAME=VALUE`. Kernel modules in `/casemate/modules` are loaded in the order of
+//! their names first. A press of the power button sends the workload SIGTERM, and SIGKILL after a
+//! grace time.
 //!
-//! Principle: PID 1 never panics and never ends; whatever goes wrong is printed and the machine switches off.
+//! Principle: PID 1 never panics and never ends; whatever goes wrong is printed and the machine
+//! switches off.
 
 mod platform;
 mod power_button;

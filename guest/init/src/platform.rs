@@ -20,8 +20,8 @@ fn out(port: u16, value: u8) {
     // SAFETY: ioperm takes three integers; it gives this thread access to one port or fails.
     let allowed = unsafe { ioperm(u64::from(port), 1, 1) } == 0;
     if allowed {
-        // SAFETY: the port belongs to the host's platform registers, which change no memory of ours; access to it
-        // was granted just now.
+        // SAFETY: the port belongs to the host's platform registers, which change no memory of
+        // ours; access to it was granted just now.
         unsafe {
             asm!("out dx, al", in("dx") port, in("al") value, options(nomem, nostack, preserves_flags));
         }

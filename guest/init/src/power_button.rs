@@ -9,8 +9,8 @@ const EVENT_SIZE: usize = 24;
 const EV_KEY: u16 = 1;
 const KEY_POWER: u16 = 116;
 
-/// Runs `action` on a thread of its own when the button is pressed. Without an input device (its kernel modules are
-/// not in the initrd) presses are not seen.
+/// Runs `action` on a thread of its own when the button is pressed. Without an input device (its
+/// kernel modules are not in the initrd) presses are not seen.
 pub fn on_press(action: impl FnOnce() + Send + 'static) {
     let devices: Vec<File> =
         (0..4).filter_map(|i| File::open(format!("/dev/input/event{i}")).ok()).collect();

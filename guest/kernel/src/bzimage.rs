@@ -1,4 +1,5 @@
-//! bzImage: the set-up header, checked, and where the 64-bit entry is (Linux, Documentation/arch/x86/boot.rst).
+//! bzImage: the set-up header, checked, and where the 64-bit entry is (Linux,
+//! Documentation/arch/x86/boot.rst).
 
 use crate::KernelError;
 use crate::bytes::{array, u16_at, u32_at, u64_at};
@@ -41,8 +42,8 @@ pub struct BzImage {
     pub relocatable: bool,
     /// Highest address of an initrd's last byte (`initrd_addr_max`).
     pub initrd_max: u64,
-    /// Longest command line that it takes, without the terminating zero; `None` when it names no limit. The kernel cuts
-    /// what is longer without a word.
+    /// Longest command line that it takes, without the terminating zero; `None` when it names no
+    /// limit. The kernel cuts what is longer without a word.
     pub cmdline_max: Option<u32>,
     /// The header itself, for the zero page.
     pub header: [u8; HEADER_BYTES],
@@ -95,7 +96,8 @@ impl BzImage {
         })
     }
 
-    /// Where the kernel is entered when its protected-mode part is at `load`, and what it uses there.
+    /// Where the kernel is entered when its protected-mode part is at `load`, and what it uses
+    /// there.
     ///
     /// The set-up sectors before that part need not lie in front of it: the 64-bit entry reads its
     /// header from the zero page alone. The decompressor moves itself to the end of where it runs:
@@ -118,8 +120,8 @@ impl BzImage {
         Ok(Placement { entry: load.checked_add(ENTRY_64).ok_or(unfit)?, used })
     }
 
-    /// First address that no byte of an initrd may have: what the header says, or none where the kernel says that it
-    /// takes one above 4 GiB (`XLF_CAN_BE_LOADED_ABOVE_4G`).
+    /// First address that no byte of an initrd may have: what the header says, or none where the
+    /// kernel says that it takes one above 4 GiB (`XLF_CAN_BE_LOADED_ABOVE_4G`).
     #[must_use]
     pub fn initrd_limit(&self) -> u64 {
         let xloadflags = u16_at(&self.header, XLOADFLAGS - HEADER_START).unwrap_or(0);

@@ -1,4 +1,5 @@
-//! ELF `vmlinux`: program headers, checked, one segment at a time (System V ABI, ELF-64 object file format).
+//! ELF `vmlinux`: program headers, checked, one segment at a time (System V ABI, ELF-64 object file
+//! format).
 
 use crate::KernelError;
 use crate::bytes::{array, u16_at, u32_at, u64_at};
@@ -13,7 +14,8 @@ const PROGRAM_HEADER_BYTES: u16 = 56;
 const LOAD: u32 = 1;
 /// Program headers that are read, of any type. A kernel has four or five.
 pub const MAX_PROGRAM_HEADERS: u16 = 64;
-/// Segments that are loaded. Others (notes, PT_NULL, the stack's flags) cost nothing and are not counted.
+/// Segments that are loaded. Others (notes, PT_NULL, the stack's flags) cost nothing and are not
+/// counted.
 pub const MAX_SEGMENTS: u16 = 16;
 
 /// A segment to be loaded.
@@ -35,12 +37,13 @@ pub struct Elf {
 }
 
 impl Elf {
-    /// Checks header and segments of `file`: each segment within the file and within low RAM's addresses, none
-    /// overlapping another, and the entry in one of them.
+    /// Checks header and segments of `file`: each segment within the file and within low RAM's
+    /// addresses, none overlapping another, and the entry in one of them.
     ///
-    /// What a segment's flags say is not asked. Linux's own loaders load every PT_LOAD by address and size alone
-    /// (arch/x86/boot/compressed/misc.c, `parse_elf`), the boot code's page tables map all memory alike, and kernels use
-    /// that: the entry of Linux 7.3 is in a segment that its linker script calls data, readable and writable.
+    /// What a segment's flags say is not asked. Linux's own loaders load every PT_LOAD by address
+    /// and size alone (arch/x86/boot/compressed/misc.c, `parse_elf`), the boot code's page tables
+    /// map all memory alike, and kernels use that: the entry of Linux 7.3 is in a segment that its
+    /// linker script calls data, readable and writable.
     ///
     /// # Errors
     /// [`KernelError`].

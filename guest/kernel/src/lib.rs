@@ -1,12 +1,13 @@
 //! Kernel images: bzImage and ELF `vmlinux`.
 //!
-//! The hypervisor looks at a kernel before it starts anything, to say what is wrong with it; the boot code looks again, at the
-//! bytes that it has hashed, and believes nothing else. Both use this parser, so they cannot differ.
+//! The hypervisor looks at a kernel before it starts anything, to say what is wrong with it; the
+//! boot code looks again, at the bytes that it has hashed, and believes nothing else. Both use this
+//! parser, so they cannot differ.
 //!
 //! # Principles and limits
 //!
-//! No allocation, no unsafe code: this is compiled into measured code. Every number of a file is checked before use; what
-//! parsed cannot make a later step fail for a reason of the file's.
+//! No allocation, no unsafe code: this is compiled into measured code. Every number of a file is
+//! checked before use; what parsed cannot make a later step fail for a reason of the file's.
 #![no_std]
 #![forbid(unsafe_code)]
 

@@ -76,8 +76,8 @@ fn impossible_elf_segments_are_refused_each_by_its_fault() {
     assert_eq!(Elf::parse(&table_outside[..30]), Err(KernelError::Truncated("the ELF header")));
 }
 
-/// Protects: what a linker script or a tool adds to a kernel's file does not keep it from booting. Flags of segments and
-/// headers that are not loaded are such things.
+/// Protects: what a linker script or a tool adds to a kernel's file does not keep it from booting.
+/// Flags of segments and headers that are not loaded are such things.
 #[test]
 fn segments_are_taken_by_address_and_size_whatever_their_flags_and_their_neighbours() {
     let entry_in = |flags: u8| {
@@ -132,8 +132,8 @@ fn impossible_bzimages_are_refused_each_by_its_fault() {
     }
 }
 
-/// The decompressor of a kernel that can move runs where its own code would be if aligned; one that cannot, as
-/// memtest86+, runs where it is.
+/// The decompressor of a kernel that can move runs where its own code would be if aligned; one that
+/// cannot, as memtest86+, runs where it is.
 #[test]
 fn memory_that_a_kernel_uses_starts_where_it_is_put_and_ends_where_it_moves_to() {
     let image = |at: u64, relocatable: u8| {

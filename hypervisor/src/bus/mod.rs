@@ -1,7 +1,8 @@
 //! The port (PIO) and memory (MMIO) address spaces of a VM.
 //!
-//! A bus is built once and never changes while the guest runs: ranges do not move, so what a device sees is
-//! always an offset inside its own range. Addresses nobody claims read as all ones and ignore writes, as on a PC.
+//! A bus is built once and never changes while the guest runs: ranges do not move, so what a device
+//! sees is always an offset inside its own range. Addresses nobody claims read as all ones and
+//! ignore writes, as on a PC.
 
 use casemate_values::Guest;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -25,8 +26,9 @@ pub enum Effect {
     BootRefused(u32),
 }
 
-/// A device on a bus. `offset` is relative to the device's range, and `offset + data.len()` is inside it;
-/// `data` is 1, 2, 4 or 8 bytes. Device errors are the device's own: it never fails an access.
+/// A device on a bus. `offset` is relative to the device's range, and `offset + data.len()` is
+/// inside it; `data` is 1, 2, 4 or 8 bytes. Device errors are the device's own: it never fails an
+/// access.
 pub trait BusDevice: Send {
     /// Fills `data`, all of it.
     fn read(&mut self, offset: u64, data: &mut [u8]);
@@ -117,8 +119,8 @@ impl Bus {
         }
     }
 
-    /// The device whose range holds the whole access. Widths no processor has (3, 5, 6, 7: an SNP guest can
-    /// write any into its GHCB) belong to no device.
+    /// The device whose range holds the whole access. Widths no processor has (3, 5, 6, 7: an SNP
+    /// guest can write any into its GHCB) belong to no device.
     fn find<T: Copy + Into<u64>>(&self, address: Guest<T>, len: usize) -> Option<(&Slot, u64)> {
         if !matches!(len, 1 | 2 | 4 | 8) {
             return None;

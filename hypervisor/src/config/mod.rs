@@ -1,8 +1,8 @@
 //! What the user asks for, validated into types that cannot be wrong.
 //!
-//! A configuration comes from a TOML file, from flags, or both (flags win). [`RawConfig`] is what was written;
-//! [`VmConfig`] is what was understood. Unknown keys, wrong types and impossible values are errors that name the
-//! key and say what to write instead.
+//! A configuration comes from a TOML file, from flags, or both (flags win). [`RawConfig`] is what
+//! was written; [`VmConfig`] is what was understood. Unknown keys, wrong types and impossible
+//! values are errors that name the key and say what to write instead.
 
 mod console;
 mod raw;
@@ -28,8 +28,9 @@ pub const MAX_VCPUS: u32 = 64;
 pub const MIN_MEMORY: u64 = 32 << 20;
 /// Longest kernel command line, without its NUL: x86 `COMMAND_LINE_SIZE` is 2048.
 pub const MAX_CMDLINE: usize = 2047;
-/// Kernel command line when none is given. Without `reboot=`, Linux on hardware-reduced ACPI resets through EFI and
-/// then a BIOS, neither of which a VM has, and a guest that resets or panics would spin instead.
+/// Kernel command line when none is given. Without `reboot=`, Linux on hardware-reduced ACPI resets
+/// through EFI and then a BIOS, neither of which a VM has, and a guest that resets or panics would
+/// spin instead.
 pub const DEFAULT_CMDLINE: &str = "console=ttyS0 reboot=acpi panic=-1";
 /// Characters of what a parser says that are shown: it quotes a line of the file.
 const MAX_REASON: usize = 400;
@@ -183,8 +184,8 @@ fn name(name: Option<String>) -> Result<String, ConfigError> {
     Ok(name)
 }
 
-/// A name for who gave none. Random: a number of a process is not unique, since each container counts its
-/// own from 1, and several can share the namespace in which names are held.
+/// A name for who gave none. Random: a number of a process is not unique, since each container
+/// counts its own from 1, and several can share the namespace in which names are held.
 fn random_name() -> Result<String, ConfigError> {
     use rustix::rand::{GetRandomFlags, getrandom};
     let mut bytes = [0; 4];
@@ -239,8 +240,9 @@ fn memory(text: &str) -> Result<u64, ConfigError> {
     Ok(bytes)
 }
 
-/// The layers of these names. Every command that reads a configuration checks them, whether it starts a process or
-/// not: a file that `measure` takes must not be refused by `run` for a word in it.
+/// The layers of these names. Every command that reads a configuration checks them, whether it
+/// starts a process or not: a file that `measure` takes must not be refused by `run` for a word in
+/// it.
 fn optional_layers(names: &[String]) -> Result<Vec<Layer>, ConfigError> {
     let layer = |name: &String| {
         Layer::from_name(name).ok_or_else(|| {

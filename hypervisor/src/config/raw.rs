@@ -75,8 +75,8 @@ pub enum RawConsole {
 /// What to write for a console in a file.
 const CONSOLES: &str = "\"stdio\", \"raw\", \"pty\" or { file = \"PATH\" }";
 
-/// By hand: what a derived reader says of `console = "file:x"`, which is the flag's notation, helps nobody ("unit
-/// variant, expected newtype variant").
+/// By hand: what a derived reader says of `console = "file:x"`, which is the flag's notation, helps
+/// nobody ("unit variant, expected newtype variant").
 impl<'de> Deserialize<'de> for RawConsole {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Reader;
@@ -119,7 +119,8 @@ impl<'de> Deserialize<'de> for RawConsole {
     }
 }
 
-/// A text with a unit; a bare number is told to have quotes and a unit, since `256` would leave open 256 of what.
+/// A text with a unit; a bare number is told to have quotes and a unit, since `256` would leave
+/// open 256 of what.
 fn with_unit<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
     struct Reader;
     impl Visitor<'_> for Reader {

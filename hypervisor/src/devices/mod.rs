@@ -1,7 +1,8 @@
-//! Device models inside the VMM: the few that need no host resource beyond an event or a byte queue.
+//! Device models inside the VMM: the few that need no host resource beyond an event or a byte
+//! queue.
 //!
-//! Everything with a host file, socket or disk behind it is a process of its own and not here. A model here
-//! allocates nothing after construction, never blocks, and answers every access.
+//! Everything with a host file, socket or disk behind it is a process of its own and not here. A
+//! model here allocates nothing after construction, never blocks, and answers every access.
 
 pub mod console;
 pub mod pci_root;

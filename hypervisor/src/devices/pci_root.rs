@@ -1,6 +1,7 @@
 //! The PCI root: configuration space of bus 0, reached through the ECAM window only.
 //!
-//! It holds a host bridge, which is read-only. Functions of device processes join it with the virtio transport.
+//! It holds a host bridge, which is read-only. Functions of device processes join it with the
+//! virtio transport.
 
 use crate::bus::{BusDevice, Effect};
 use casemate_layout::map::ECAM;

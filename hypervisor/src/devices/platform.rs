@@ -1,5 +1,6 @@
-//! The platform registers: ACPI sleep and reset (hardware-reduced ACPI, ACPI 6.5 §4.8.3.7), and what a guest tells
-//! its host: boot marks, the exit status of its workload, the boot code's refusal.
+//! The platform registers: ACPI sleep and reset (hardware-reduced ACPI, ACPI 6.5 §4.8.3.7), and
+//! what a guest tells its host: boot marks, the exit status of its workload, the boot code's
+//! refusal.
 
 use crate::bus::{BusDevice, Effect};
 use casemate_layout::ports;

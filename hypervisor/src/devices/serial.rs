@@ -42,7 +42,8 @@ impl std::fmt::Debug for Uart {
 }
 
 impl Uart {
-    /// A port that writes to `output`, interrupts by `line` and signals `drained` when it wants more input.
+    /// A port that writes to `output`, interrupts by `line` and signals `drained` when it wants
+    /// more input.
     #[must_use]
     pub fn new(line: Event, drained: Event, output: ConsoleQueue) -> Self {
         Self(Serial::with_events(Line(line), Drained(drained), output))
@@ -71,7 +72,8 @@ impl BusDevice for Uart {
 
     fn write(&mut self, offset: u64, data: &[u8]) -> Effect {
         if let (Some(byte), Ok(offset)) = (data.first(), u8::try_from(offset)) {
-            // An error is a full queue or a lost interrupt: the guest's console, not ours to fail over.
+            // An error is a full queue or a lost interrupt: the guest's console, not ours to fail
+            // over.
             let _ = self.0.write(offset, *byte);
         }
         Effect::None

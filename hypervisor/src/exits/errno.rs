@@ -1,5 +1,5 @@
-//! KVM_RUN failed. Most errnos are within a guest's reach (an unsupported GHCB event gives EINVAL, a bad
-//! request page EIO), so none of them is a fault of the host or of this program.
+//! KVM_RUN failed. Most errnos are within a guest's reach (an unsupported GHCB event gives EINVAL,
+//! a bad request page EIO), so none of them is a fault of the host or of this program.
 
 use crate::exits::{Outcome, Stop};
 

@@ -1,7 +1,7 @@
 //! The translation of `kvm_run` (Linux `include/uapi/linux/kvm.h`) into [`Exit`].
 //!
-//! It reads a byte area through checked accessors: whatever the bytes are, the result is some exit. What the
-//! kernel fills from guest registers stays [`Guest`].
+//! It reads a byte area through checked accessors: whatever the bytes are, the result is some exit.
+//! What the kernel fills from guest registers stays [`Guest`].
 
 use crate::exits::{
     debug::Debug, errno::Errno, fail_entry::FailEntry, hlt::Hlt, hypercall::Hypercall,
@@ -12,11 +12,12 @@ use crate::exits::{
 };
 use casemate_values::Guest;
 
-/// The first bytes of `kvm_run` that are not part of [`RunArea`]: they hold `immediate_exit`, the one field
-/// that another thread may have to write.
+/// The first bytes of `kvm_run` that are not part of [`RunArea`]: they hold `immediate_exit`, the
+/// one field that another thread may have to write.
 pub const RUN_HEAD: usize = 8;
 
-/// `kvm_run` and the pages behind it, without its first [`RUN_HEAD`] bytes. Offsets are those of `kvm_run`.
+/// `kvm_run` and the pages behind it, without its first [`RUN_HEAD`] bytes. Offsets are those of
+/// `kvm_run`.
 #[derive(Debug)]
 pub struct RunArea<'a>(&'a mut [u8]);
 
@@ -46,8 +47,8 @@ pub enum Exit<'a> {
     Wrmsr(Wrmsr<'a>),
 }
 
-// Exit reasons, `include/uapi/linux/kvm.h` of Linux 7.3. Numbers, not kvm-bindings' constants, since those stop
-// at Linux 6.15 and lack SNP_REQ_CERTS.
+// Exit reasons, `include/uapi/linux/kvm.h` of Linux 7.3. Numbers, not kvm-bindings' constants,
+// since those stop at Linux 6.15 and lack SNP_REQ_CERTS.
 const IO: u32 = 2;
 const HYPERCALL: u32 = 3;
 const DEBUG: u32 = 4;
@@ -110,12 +111,14 @@ impl<'a> RunArea<'a> {
 }
 
 impl<'a> Exit<'a> {
-    /// Translates the state of `run` after a KVM_RUN that returned `result` (the errno of a failure).
+    /// Translates the state of `run` after a KVM_RUN that returned `result` (the errno of a
+    /// failure).
     #[must_use]
     pub fn decode(result: Result<(), i32>, run: RunArea<'a>) -> Self {
         let reason = run.u32(EXIT_REASON);
         match result {
-            // EINTR: kicked. EAGAIN: the vCPU waits for its start-up (Linux 6.12 spins here until AP creation).
+            // EINTR: kicked. EAGAIN: the vCPU waits for its start-up (Linux 6.12 spins here until
+            // AP creation).
             Err(libc::EINTR | libc::EAGAIN) => Self::Intr(Intr),
             // Only with these two errnos is the exit reason of a failed run meaningful.
             Err(libc::EFAULT | libc::EHWPOISON) if reason == MEMORY_FAULT => {
@@ -172,7 +175,8 @@ impl<'a> Exit<'a> {
         }
     }
 
-    /// Size comes raw from the GHCB of an SNP guest: 1 to 7. `count * size` bytes are at `data_offset`.
+    /// Size comes raw from the GHCB of an SNP guest: 1 to 7. `count * size` bytes are at
+    /// `data_offset`.
     fn io(run: RunArea<'a>) -> Option<Self> {
         let out = run.u8(U) == IO_DIRECTION_OUT;
         let width = run.u8(U + 1);

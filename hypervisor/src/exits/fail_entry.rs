@@ -1,4 +1,5 @@
-//! KVM_EXIT_FAIL_ENTRY: the processor refused the guest state; an SNP guest can cause it with a bad AP VMSA.
+//! KVM_EXIT_FAIL_ENTRY: the processor refused the guest state; an SNP guest can cause it with a bad
+//! AP VMSA.
 
 use crate::exits::{Outcome, Stop};
 

@@ -1,8 +1,8 @@
 //! KVM_EXIT_HYPERCALL: a guest changes the state of its pages (MAP_GPA_RANGE).
 //!
-//! Three paths lead here from an SNP guest: the MSR protocol (one page), the page-state-change NAE (batches) and
-//! a VMMCALL from CPL0, whose arguments are arbitrary: the kernel checks only alignment and wrap
-//! (`arch/x86/kvm/x86.c`, `____kvm_emulate_hypercall`).
+//! Three paths lead here from an SNP guest: the MSR protocol (one page), the page-state-change NAE
+//! (batches) and a VMMCALL from CPL0, whose arguments are arbitrary: the kernel checks only
+//! alignment and wrap (`arch/x86/kvm/x86.c`, `____kvm_emulate_hypercall`).
 
 use crate::exits::{Machine, Note, Outcome, Stop};
 use crate::memory::{GpaRange, Refusal, Visibility};

@@ -1,4 +1,5 @@
-//! KVM_EXIT_IOAPIC_EOI: an interrupt of a user-space IOAPIC was acknowledged; ours is in the kernel.
+//! KVM_EXIT_IOAPIC_EOI: an interrupt of a user-space IOAPIC was acknowledged; ours is in the
+//! kernel.
 
 use crate::exits::Outcome;
 

@@ -1,5 +1,5 @@
-//! What handlers see of a VM: address spaces, memory map, page states, a guard and an event sink. Never KVM,
-//! so that every handler runs, and is fuzzed, without it.
+//! What handlers see of a VM: address spaces, memory map, page states, a guard and an event sink.
+//! Never KVM, so that every handler runs, and is fuzzed, without it.
 
 use crate::bus::{Bus, Effect};
 use crate::exits::outcome::{Outcome, Stop};

@@ -16,8 +16,9 @@ pub struct MemoryFault {
 }
 
 impl MemoryFault {
-    /// Converts the page when it is RAM; stops the guest otherwise. A fault outside RAM can never be served:
-    /// converting it would loop for ever. That a vCPU faults on RAM for ever, [`crate::exits::Progress`] sees.
+    /// Converts the page when it is RAM; stops the guest otherwise. A fault outside RAM can never
+    /// be served: converting it would loop for ever. That a vCPU faults on RAM for ever,
+    /// [`crate::exits::Progress`] sees.
     pub fn handle(self, machine: &Machine) -> Outcome {
         let stop =
             Outcome::Stop(Stop::MemoryFault { gpa: self.gpa.shown(), private: self.private });

@@ -3,8 +3,8 @@
 use crate::exits::{Machine, Outcome};
 use casemate_values::Guest;
 
-/// A guest writes memory-mapped I/O. An SNP guest writes address and length into its GHCB: any address, RAM
-/// included, and any length from 1 to 8.
+/// A guest writes memory-mapped I/O. An SNP guest writes address and length into its GHCB: any
+/// address, RAM included, and any length from 1 to 8.
 #[derive(Debug)]
 pub struct MmioWrite<'a> {
     /// The address.

@@ -1,8 +1,9 @@
 //! Exits: why a vCPU left the guest, and what is done about it.
 //!
-//! [`Exit::decode`] is the single translation of `kvm_run`: total, safe code, never panics. Each variant has one
-//! handler file with the variant's name and one fuzz target `exit_<name>`; a test fails when either is missing.
-//! A handler sees a [`Machine`], never KVM, and ends with [`Outcome`]: resume, or a named reason to stop.
+//! [`Exit::decode`] is the single translation of `kvm_run`: total, safe code, never panics. Each
+//! variant has one handler file with the variant's name and one fuzz target `exit_<name>`; a test
+//! fails when either is missing. A handler sees a [`Machine`], never KVM, and ends with
+//! [`Outcome`]: resume, or a named reason to stop.
 
 pub mod machine;
 pub mod outcome;

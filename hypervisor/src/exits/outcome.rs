@@ -28,7 +28,8 @@ pub enum Stop {
     Shutdown,
     /// The boot code refused to boot, in plain mode; a termination code of `casemate-layout`.
     BootRefused(u32),
-    /// The guest ended itself through the GHCB: reason set and code (SNP ABI: set 0 is the GHCB protocol's).
+    /// The guest ended itself through the GHCB: reason set and code (SNP ABI: set 0 is the GHCB
+    /// protocol's).
     Terminated {
         /// Reason code set, 0 to 15.
         set: u8,
@@ -42,7 +43,8 @@ pub enum Stop {
         /// Whether the access was to private memory.
         private: bool,
     },
-    /// The guest changed page states, or shared memory, beyond the policy's limits, which say to end it then.
+    /// The guest changed page states, or shared memory, beyond the policy's limits, which say to
+    /// end it then.
     PageStateLimit,
     /// KVM could not run the guest's instruction or event.
     InternalError {
@@ -67,7 +69,8 @@ pub enum Stop {
 }
 
 impl Stop {
-    /// Whether the guest ended the way a guest is meant to end: switched off, and its workload did not fail.
+    /// Whether the guest ended the way a guest is meant to end: switched off, and its workload did
+    /// not fail.
     #[must_use]
     pub fn is_success(self) -> bool {
         matches!(self, Self::PowerOff { status: None | Some(0) })

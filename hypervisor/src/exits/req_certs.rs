@@ -21,8 +21,8 @@ const ENOSPC: u64 = libc::ENOSPC as u64;
 const EIO: u64 = libc::EIO as u64;
 
 impl ReqCerts<'_> {
-    /// Writes the table to the guest's pages if they are all shared and enough, and nothing otherwise. A VM without
-    /// certificates never enabled the exit.
+    /// Writes the table to the guest's pages if they are all shared and enough, and nothing
+    /// otherwise. A VM without certificates never enabled the exit.
     pub fn handle(self, machine: &Machine) -> Outcome {
         let (needed, result) = match &machine.certs {
             None => (0, EIO),

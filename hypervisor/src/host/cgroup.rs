@@ -1,8 +1,9 @@
-//! The limits of the control group that this program, and so every process of its VM, is in (cgroup v2).
+//! The limits of the control group that this program, and so every process of its VM, is in (cgroup
+//! v2).
 //!
-//! Casemate makes no control group: whoever starts it does (`systemd-run --scope -p MemoryMax=…`), and the kernel enforces the
-//! limits. They are read for the policy, which can demand that there are such.
-//! Source: Linux Documentation/admin-guide/cgroup-v2.rst.
+//! Casemate makes no control group: whoever starts it does (`systemd-run --scope -p MemoryMax=…`),
+//! and the kernel enforces the limits. They are read for the policy, which can demand that there
+//! are such. Source: Linux Documentation/admin-guide/cgroup-v2.rst.
 
 use super::confinement::cgroup2_mount;
 use std::path::Path;

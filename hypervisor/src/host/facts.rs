@@ -1,8 +1,9 @@
 //! What this host reports of itself, as the facts of the policy's decision point `host`.
 //!
-//! Principle: a fact is what the kernel or the firmware says, never what is likely. What they do not say
-//! is left out, which every rule but `any` denies. A host that lies deceives this as it deceives its
-//! user: what must hold against the host is in the report of the guest, and the section `attestation`.
+//! Principle: a fact is what the kernel or the firmware says, never what is likely. What they do
+//! not say is left out, which every rule but `any` denies. A host that lies deceives this as it
+//! deceives its user: what must hold against the host is in the report of the guest, and the
+//! section `attestation`.
 
 use super::kernel;
 use crate::kvm::{SnpPlatform, snp_platform};
@@ -44,8 +45,8 @@ impl HostFacts {
         }
     }
 
-    /// The facts for the policy. Flaws are asked of a host of a confidential guest only: all that are
-    /// named are flaws of SNP hosts.
+    /// The facts for the policy. Flaws are asked of a host of a confidential guest only: all that
+    /// are named are flaws of SNP hosts.
     #[must_use]
     pub fn facts(&self, confidential: bool) -> Facts {
         let mut facts = Facts::new();
@@ -187,8 +188,8 @@ mod tests {
         }
     }
 
-    /// Each rule admits this host when it is met, and refuses it one step further. Cannot tell whether
-    /// the files read are those of a real host.
+    /// Each rule admits this host when it is met, and refuses it one step further. Cannot tell
+    /// whether the files read are those of a real host.
     #[test]
     fn every_host_rule_is_decided_on_what_the_host_reports() {
         let facts = genoa().facts(true);
@@ -225,7 +226,8 @@ mod tests {
         {
             assert!(!policy(rule).decide(Point::Host, &nothing).is_allow(), "{rule}");
         }
-        // A host without the device has no SNP; one that may not be asked is not known to have none.
+        // A host without the device has no SNP; one that may not be asked is not known to have
+        // none.
         let none = HostFacts { platform: Some(None), ..HostFacts::default() }.facts(false);
         assert!(policy("snp = \"forbidden\"").decide(Point::Host, &none).is_allow());
         assert!(!policy("snp = \"required\"").decide(Point::Host, &none).is_allow());
@@ -286,7 +288,8 @@ mod tests {
         std::fs::remove_dir_all(root).unwrap();
     }
 
-    /// This machine answers: its own kernel is at least itself. Cannot tell what an SNP host answers.
+    /// This machine answers: its own kernel is at least itself. Cannot tell what an SNP host
+    /// answers.
     #[test]
     fn this_machines_kernel_is_known() {
         let found = HostFacts::take();

@@ -1,8 +1,10 @@
-//! The security processor's firmware, asked through /dev/sev: which version, which TCB, how it is configured.
+//! The security processor's firmware, asked through /dev/sev: which version, which TCB, how it is
+//! configured.
 //!
-//! The calls and structures are those of crate `sev`, which knows how each generation packs a TCB. KVM's own structures
-//! for a launch are not (see `kvm::firmware`): that crate's launcher has another layout of LAUNCH_FINISH than Linux 6.11
-//! and newer, and it returns no firmware error with a page's number.
+//! The calls and structures are those of crate `sev`, which knows how each generation packs a TCB.
+//! KVM's own structures for a launch are not (see `kvm::firmware`): that crate's launcher has
+//! another layout of LAUNCH_FINISH than Linux 6.11 and newer, and it returns no firmware error with
+//! a page's number.
 
 use super::{Finding, Verdict};
 use sev::firmware::host::{Firmware, SnpPlatformStatus, TcbVersion};
@@ -50,8 +52,8 @@ fn told(status: &SnpPlatformStatus) -> Vec<Finding> {
     findings
 }
 
-/// A reported TCB below the platform's is a choice of the host's owner; reports are signed with the key of the reported
-/// one, so certificates are those of it (AMD 56860, SNP_CONFIG).
+/// A reported TCB below the platform's is a choice of the host's owner; reports are signed with the
+/// key of the reported one, so certificates are those of it (AMD 56860, SNP_CONFIG).
 fn tcb(platform: &TcbVersion, reported: &TcbVersion) -> Finding {
     if platform == reported {
         let why = "what reports name, and what a certificate is for";
@@ -68,7 +70,8 @@ fn levels(tcb: &TcbVersion) -> String {
     format!("{fmc}bootloader {bootloader} tee {tee} snp {snp} microcode {microcode}")
 }
 
-/// Without the check, memory modules that lie about their size can let the host replay a guest's pages (AMD-SB-3015).
+/// Without the check, memory modules that lie about their size can let the host replay a guest's
+/// pages (AMD-SB-3015).
 fn aliases(status: &SnpPlatformStatus) -> Finding {
     let checked = status.is_rmp_init.alias_check_complete();
     let (verdict, found) =

@@ -47,8 +47,9 @@ pub struct Flaw {
     pub subject: &'static str,
     /// What happens, and what to do.
     pub why: &'static str,
-    /// The name in a policy's `host.flaws`: a confidential guest is refused unless the policy names it.
-    /// `None` for one that costs availability only and cannot be avoided by another kernel of its time.
+    /// The name in a policy's `host.flaws`: a confidential guest is refused unless the policy names
+    /// it. `None` for one that costs availability only and cannot be avoided by another kernel of
+    /// its time.
     pub refused: Option<&'static str>,
     has: fn(KernelVersion) -> bool,
 }

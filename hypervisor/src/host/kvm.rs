@@ -16,7 +16,8 @@ const DEV_SEV: &str = "/dev/sev";
 /// KVM_CAP_EXIT_HYPERCALL's bit for KVM_HC_MAP_GPA_RANGE.
 const MAP_GPA_RANGE: u32 = 1 << 12;
 
-/// Capabilities: number, name, bits that must be set (0: any), what for, what cannot be had without.
+/// Capabilities: number, name, bits that must be set (0: any), what for, what cannot be had
+/// without.
 const CAPABILITIES: [(u32, &str, u32, &str, Capability); 11] = [
     (KVM_CAP_USER_MEMORY, "user memory", 0, "guest memory", Capability::Plain),
     (KVM_CAP_IRQCHIP, "irqchip", 0, "interrupt controllers in the kernel", Capability::Plain),
@@ -134,8 +135,9 @@ fn leaf(kvm: &Kvm, function: u32) -> Option<kvm_cpuid_entry2> {
     entry.copied()
 }
 
-/// A KVM that runs guest kernels by emulation (such as kvm_pvm, on a machine without SVM and VMX) offers neither
-/// SSE3 nor XSAVE, has no `syscall` into the guest's kernel, and takes minutes to fail at booting Linux.
+/// A KVM that runs guest kernels by emulation (such as kvm_pvm, on a machine without SVM and VMX)
+/// offers neither SSE3 nor XSAVE, has no `syscall` into the guest's kernel, and takes minutes to
+/// fail at booting Linux.
 fn judge(kvm: &Kvm) -> Result<(), String> {
     const SSE3: u32 = 1;
     const XSAVE: u32 = 1 << 26;

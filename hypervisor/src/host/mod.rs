@@ -1,8 +1,8 @@
 //! What this host can do, and what it lacks: `casemate host`.
 //!
-//! Everything is asked of the kernel itself: KVM by its ioctls, confinement by confining a process. Only flaws of
-//! kernel versions are known by number, because no probe shows them. A [`Finding`] says what was found, why it
-//! matters and what to do about it.
+//! Everything is asked of the kernel itself: KVM by its ioctls, confinement by confining a process.
+//! Only flaws of kernel versions are known by number, because no probe shows them. A [`Finding`]
+//! says what was found, why it matters and what to do about it.
 
 pub mod cgroup;
 mod confinement;
@@ -92,7 +92,8 @@ pub struct Survey {
 }
 
 impl Survey {
-    /// Looks at everything. Call it while the process has one thread: confinement is probed in a child.
+    /// Looks at everything. Call it while the process has one thread: confinement is probed in a
+    /// child.
     #[must_use]
     pub fn take() -> Self {
         let mut findings = kernel::findings();
@@ -101,7 +102,8 @@ impl Survey {
         Self { findings }
     }
 
-    /// What `capability` needs and this host lacks. A confidential VM needs all that a plain one does.
+    /// What `capability` needs and this host lacks. A confidential VM needs all that a plain one
+    /// does.
     pub fn lacking(&self, capability: Capability) -> impl Iterator<Item = &Finding> {
         self.findings.iter().filter(move |finding| {
             finding.verdict == Verdict::Missing

@@ -1,7 +1,8 @@
-//! The CPUID table of a vCPU: what KVM supports, less what a confidential guest has no business with, plus the
-//! topology this VM has (one socket, a core per vCPU, one thread per core).
+//! The CPUID table of a vCPU: what KVM supports, less what a confidential guest has no business
+//! with, plus the topology this VM has (one socket, a core per vCPU, one thread per core).
 //!
-//! Leaves: AMD APM vol. 3 appendix E; Intel SDM vol. 2A CPUID; KVM `Documentation/virt/kvm/x86/cpuid.rst`.
+//! Leaves: AMD APM vol. 3 appendix E; Intel SDM vol. 2A CPUID; KVM
+//! `Documentation/virt/kvm/x86/cpuid.rst`.
 
 use kvm_bindings::{CpuId, kvm_cpuid_entry2};
 

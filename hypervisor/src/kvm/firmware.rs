@@ -1,6 +1,7 @@
 //! What the security processor's firmware and KVM say when a launch command fails, in sentences.
 //!
-//! Codes: SEV-SNP Firmware ABI Specification, chapter "Status Codes" (Linux `include/uapi/linux/psp-sev.h`).
+//! Codes: SEV-SNP Firmware ABI Specification, chapter "Status Codes" (Linux
+//! `include/uapi/linux/psp-sev.h`).
 
 use std::fmt;
 

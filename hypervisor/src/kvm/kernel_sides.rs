@@ -1,5 +1,5 @@
-//! Both sides of a confidential VM's memory as the kernel has them: guest_memfds behind the private one, the memory file
-//! behind the shared one.
+//! Both sides of a confidential VM's memory as the kernel has them: guest_memfds behind the private
+//! one, the memory file behind the shared one.
 
 use super::PrivateMemory;
 use crate::memory::{GpaRange, GuestRam, Sides, Visibility};

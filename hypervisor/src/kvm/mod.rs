@@ -1,7 +1,7 @@
 //! The only code that talks to /dev/kvm (and /dev/sev): every ioctl, every kernel structure.
 //!
-//! kvm-ioctls makes the calls it has; KVM_RUN and its reply are ours, because the translation of `kvm_run` must
-//! be total (see [`crate::exits::Exit`]).
+//! kvm-ioctls makes the calls it has; KVM_RUN and its reply are ours, because the translation of
+//! `kvm_run` must be total (see [`crate::exits::Exit`]).
 //!
 //! UNSAFETY: this module exists to call into the kernel with addresses and file descriptors.
 #![allow(unsafe_code, reason = "this module exists to make ioctls")]

@@ -1,9 +1,10 @@
-//! What the security processor's firmware says of itself, by /dev/sev: SNP_PLATFORM_STATUS and GET_ID2.
+//! What the security processor's firmware says of itself, by /dev/sev: SNP_PLATFORM_STATUS and
+//! GET_ID2.
 //!
 //! Structures and numbers: Linux `include/uapi/linux/psp-sev.h`; meanings: SEV-SNP Firmware ABI
-//! Specification (AMD 56860), SNP_PLATFORM_STATUS. The structures are ours, not the crate `sev`'s, whose
-//! feature `snp` brings certificates and elliptic curves along for two ioctls. Tried in the virtual SNP
-//! host, a MODEL, which has no GET_ID2.
+//! Specification (AMD 56860), SNP_PLATFORM_STATUS. The structures are ours, not the crate `sev`'s,
+//! whose feature `snp` brings certificates and elliptic curves along for two ioctls. Tried in the
+//! virtual SNP host, a MODEL, which has no GET_ID2.
 
 use std::fs::File;
 use std::io;
@@ -84,8 +85,8 @@ pub fn snp_platform() -> io::Result<Option<SnpPlatform>> {
     }))
 }
 
-/// The identifier of the only chip: GET_ID gives one of each socket, and which of two a guest will run
-/// on nobody knows.
+/// The identifier of the only chip: GET_ID gives one of each socket, and which of two a guest will
+/// run on nobody knows.
 fn chip(dev_sev: &File) -> Option<[u8; ID]> {
     let mut ids = [0u8; 2 * ID];
     let length = u32::try_from(ids.len()).unwrap_or(0);
@@ -110,8 +111,8 @@ fn issue(dev_sev: &File, command: u32, data: u64) -> io::Result<()> {
 mod tests {
     use super::{Command, GetId2, Status};
 
-    /// The kernel's sizes. Cannot tell whether the members are where the kernel has them: the test in
-    /// the virtual SNP host reads a version through them.
+    /// The kernel's sizes. Cannot tell whether the members are where the kernel has them: the test
+    /// in the virtual SNP host reads a version through them.
     #[test]
     fn structures_have_the_kernels_sizes() {
         let sizes = [size_of::<Command>(), size_of::<Status>(), size_of::<GetId2>()];

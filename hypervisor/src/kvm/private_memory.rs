@@ -1,4 +1,5 @@
-//! The private side of guest memory: a guest_memfd behind each slot, and the attribute that says which side counts.
+//! The private side of guest memory: a guest_memfd behind each slot, and the attribute that says
+//! which side counts.
 //!
 //! Interface: Linux `Documentation/virt/kvm/api.rst` 4.140 to 4.142.
 
@@ -26,8 +27,8 @@ pub struct PrivateMemory {
 }
 
 impl PrivateMemory {
-    /// Gives the VM `ram`: the shared side is its mapping, the private side a guest_memfd per range, and all of it is
-    /// private but `shared`.
+    /// Gives the VM `ram`: the shared side is its mapping, the private side a guest_memfd per
+    /// range, and all of it is private but `shared`.
     ///
     /// # Errors
     /// [`KvmError`].
@@ -44,7 +45,8 @@ impl PrivateMemory {
                 guest_memfd: gmem.as_raw_fd().cast_unsigned(),
                 ..Default::default()
             };
-            // SAFETY: `host..host + size` is a mapping that `ram` owns, and `ram` lives as long as the process's VM.
+            // SAFETY: `host..host + size` is a mapping that `ram` owns, and `ram` lives as long as
+            // the process's VM.
             unsafe { vm.fd.set_user_memory_region2(region) }.map_err(|e| {
                 KvmError::new("KVM_SET_USER_MEMORY_REGION2", format!("{range:?}"), e)
             })?;

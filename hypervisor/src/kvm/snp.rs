@@ -1,9 +1,10 @@
 //! SEV-SNP through KVM: INIT2, private memory, LAUNCH_START, LAUNCH_UPDATE, LAUNCH_FINISH.
 //!
-//! Order and structures: Linux `Documentation/virt/kvm/x86/amd-memory-encryption.rst`; the structures are
-//! kvm-bindings', whose sizes are asserted there. Quirks handled: short success (loop until nothing is left),
-//! page-aligned sources (newer kernels refuse others), a writable source for the CPUID page (the firmware's
-//! corrected table comes back in it), and SNP_ACTIVE, which KVM adds by itself.
+//! Order and structures: Linux `Documentation/virt/kvm/x86/amd-memory-encryption.rst`; the
+//! structures are kvm-bindings', whose sizes are asserted there. Quirks handled: short success
+//! (loop until nothing is left), page-aligned sources (newer kernels refuse others), a writable
+//! source for the CPUID page (the firmware's corrected table comes back in it), and SNP_ACTIVE,
+//! which KVM adds by itself.
 
 use super::firmware::{FirmwareError, LaunchPhase};
 use super::{KvmError, Vm};
@@ -31,7 +32,8 @@ fn page_type(kind: PageKind) -> u8 {
     }
 }
 
-/// `KVM_SEV_SNP_ENABLE_REQ_CERTS` (Linux 7.0), which kvm-bindings does not have yet. It takes no data.
+/// `KVM_SEV_SNP_ENABLE_REQ_CERTS` (Linux 7.0), which kvm-bindings does not have yet. It takes no
+/// data.
 const ENABLE_REQ_CERTS: u32 = 103;
 /// Tries of an interrupted or busy command.
 const TRIES: u32 = 100;
@@ -50,7 +52,8 @@ pub enum SnpError {
         "`snp.certs`: this host's KVM never asks for certificates (Linux 7.0 does): leave `snp.certs` out"
     )]
     NoCertificateExits,
-    /// The firmware does not accept the CPUID table; nothing is launched with the table it would prefer.
+    /// The firmware does not accept the CPUID table; nothing is launched with the table it would
+    /// prefer.
     #[error("the firmware refuses the CPUID table: {0}")]
     Cpuid(String),
     /// The host's C-bit is not the one that the launch was measured with.
@@ -73,7 +76,8 @@ struct Page([u8; PAGE_BYTES]);
 #[derive(Debug)]
 pub struct SnpVm {
     vm: Arc<Vm>,
-    /// Kept open, under this number, as long as the VM: KVM stores the number and uses it for guest requests.
+    /// Kept open, under this number, as long as the VM: KVM stores the number and uses it for guest
+    /// requests.
     dev_sev: OwnedFd,
 }
 
@@ -84,8 +88,8 @@ impl SnpVm {
         self.dev_sev.as_raw_fd()
     }
 
-    /// Initialises a VM for SNP, before any vCPU, and lets page-state changes exit, and requests for certificates when
-    /// there are some to give.
+    /// Initialises a VM for SNP, before any vCPU, and lets page-state changes exit, and requests
+    /// for certificates when there are some to give.
     ///
     /// # Errors
     /// [`SnpError`].

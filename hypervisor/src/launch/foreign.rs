@@ -1,7 +1,8 @@
 //! Files that people hand over as a kernel and that are none: what they are, and what to do.
 //!
-//! Looked at only after [`casemate_kernel`] refused the file, and only on the host: nothing of this is measured, and
-//! nothing of it makes a file acceptable. The marks are those of `file(1)`'s magic and of the formats' own documents.
+//! Looked at only after [`casemate_kernel`] refused the file, and only on the host: nothing of this
+//! is measured, and nothing of it makes a file acceptable. The marks are those of `file(1)`'s magic
+//! and of the formats' own documents.
 
 use casemate_kernel::bytes::{array, u16_at, u32_at, u64_at};
 
@@ -30,7 +31,8 @@ const TAKE_OUT: &str = "take its kernel out (`objcopy -O binary --only-section=.
 
 /// Marks at fixed offsets, the more telling first.
 const MARKS: &[(usize, &[u8], &str, &str)] = &[
-    // A header of 64 bytes that may begin with MZ: Documentation/arch/arm64/booting.rst and arch/riscv/boot-image-header.rst.
+    // A header of 64 bytes that may begin with MZ: Documentation/arch/arm64/booting.rst and
+    // arch/riscv/boot-image-header.rst.
     (0x38, b"ARM\x64", "an arm64 kernel (`Image`)", OTHER_PROCESSOR),
     (0x38, b"RSC\x05", "a RISC-V kernel (`Image`)", OTHER_PROCESSOR),
     (0x24, b"\x18\x28\x6f\x01", "a 32-bit ARM kernel (`zImage`)", OTHER_PROCESSOR),
@@ -81,7 +83,8 @@ pub fn foreign(file: &[u8]) -> Option<Foreign> {
     })
 }
 
-/// PE files that are no bzImage: a kernel built as an EFI program is both, so these have no kernel of their own in front.
+/// PE files that are no bzImage: a kernel built as an EFI program is both, so these have no kernel
+/// of their own in front.
 fn foreign_pe(file: &[u8]) -> Option<Foreign> {
     let unified = sections(file)?.any(|name| &name == b".linux\0\0");
     Some(match unified {
@@ -90,7 +93,8 @@ fn foreign_pe(file: &[u8]) -> Option<Foreign> {
     })
 }
 
-/// Names of the sections of a PE file (PE format, "COFF File Header" and "Section Table"), at most 96 of them.
+/// Names of the sections of a PE file (PE format, "COFF File Header" and "Section Table"), at most
+/// 96 of them.
 fn sections(file: &[u8]) -> Option<impl Iterator<Item = [u8; 8]> + '_> {
     let header = usize::try_from(u32_at(file, 0x3c)?).ok()?;
     let coff = header.checked_add(4)?;
@@ -134,9 +138,10 @@ const PROGRAM: Foreign = Foreign {
 
 /// An ELF executable that Linux would run as a program.
 ///
-/// The format does not tell a kernel from a program. A program says so when it wants an interpreter, a dynamic linker or
-/// thread-local storage, all of which a kernel's loader would have to provide; or when its own ELF header is loaded at
-/// one of the addresses where linkers put programs unless told otherwise (GNU ld and Go 4 MiB, lld and mold 2 MiB).
+/// The format does not tell a kernel from a program. A program says so when it wants an
+/// interpreter, a dynamic linker or thread-local storage, all of which a kernel's loader would have
+/// to provide; or when its own ELF header is loaded at one of the addresses where linkers put
+/// programs unless told otherwise (GNU ld and Go 4 MiB, lld and mold 2 MiB).
 #[must_use]
 pub fn program(file: &[u8]) -> Option<Foreign> {
     const LOAD: u32 = 1;

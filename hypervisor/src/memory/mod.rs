@@ -1,5 +1,5 @@
-//! Guest memory: where it is ([`RamMap`]), the host mappings behind it ([`ram`]), and which pages are shared
-//! with the host ([`page_state`]).
+//! Guest memory: where it is ([`RamMap`]), the host mappings behind it ([`ram`]), and which pages
+//! are shared with the host ([`page_state`]).
 
 pub mod page_map;
 pub mod page_state;

@@ -39,8 +39,8 @@ pub enum Refusal {
 
 /// The page states of one VM.
 pub trait PageStates: Send + Sync {
-    /// Makes every page of `range` `to`, and gives the number of pages that were not. All is checked before the first
-    /// page changes.
+    /// Makes every page of `range` `to`, and gives the number of pages that were not. All is
+    /// checked before the first page changes.
     ///
     /// # Errors
     /// [`Refusal`].

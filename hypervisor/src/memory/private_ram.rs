@@ -1,8 +1,10 @@
-//! Page states of a confidential VM: private pages are in guest_memfds, shared ones in the mapped memory file.
+//! Page states of a confidential VM: private pages are in guest_memfds, shared ones in the mapped
+//! memory file.
 //!
-//! A conversion tells KVM first and then gives up the side that is left, so that memory is never held twice and
-//! nothing stale comes back when the page returns. All of a range is checked, and the policy asked, before its first page
-//! changes. One conversion at a time: two of the same page could give up both sides.
+//! A conversion tells KVM first and then gives up the side that is left, so that memory is never
+//! held twice and nothing stale comes back when the page returns. All of a range is checked, and
+//! the policy asked, before its first page changes. One conversion at a time: two of the same page
+//! could give up both sides.
 
 use super::{GpaRange, PAGE_BYTES, PAGE_SIZE, PageMap, PageStates, Refusal, Visibility};
 use casemate_policy::{Counter, PageStateLimits, Verdict};
@@ -96,7 +98,8 @@ impl<S: Sides> PageStates for PrivateRam<S> {
         self.sides.set_private(range, private).map_err(Refusal::Kernel)?;
         let given_up = if private { Visibility::Shared } else { Visibility::Private };
         self.sides.give_up(range, given_up).map_err(|errno| {
-            // What KVM believes must be what the guest is told, page by page: the range may have been of both kinds.
+            // What KVM believes must be what the guest is told, page by page: the range may have
+            // been of both kinds.
             for gpa in (range.start()..range.end()).step_by(PAGE_BYTES) {
                 if let Ok(page) = GpaRange::new(gpa, PAGE_SIZE) {
                     let was_private = state.map.shared_in(page) == 0;

@@ -1,4 +1,5 @@
-//! The host mappings behind guest RAM: one memfd, mapped once, one region per range of the [`RamMap`].
+//! The host mappings behind guest RAM: one memfd, mapped once, one region per range of the
+//! [`RamMap`].
 
 use crate::memory::{GpaRange, RamMap};
 use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
@@ -63,7 +64,8 @@ impl GuestRam {
     /// [`RamError`].
     pub fn new(map: RamMap) -> Result<Self, RamError> {
         let size = map.size();
-        // Beyond the limit the kernel does not only refuse: it ends the process by SIGXFSZ, which no one would understand.
+        // Beyond the limit the kernel does not only refuse: it ends the process by SIGXFSZ, which
+        // no one would understand.
         if let Some(limit) = getrlimit(Resource::Fsize).current.filter(|limit| *limit < size) {
             return Err(RamError::FileLimit { size, limit });
         }
@@ -115,7 +117,8 @@ impl GuestRam {
             .map_err(|_| RamError::OutOfRam { gpa, len: bytes.len() })
     }
 
-    /// Reads `bytes.len()` bytes at `gpa`. A guest may change them at any time: read once, then decide.
+    /// Reads `bytes.len()` bytes at `gpa`. A guest may change them at any time: read once, then
+    /// decide.
     ///
     /// # Errors
     /// [`RamError::OutOfRam`].

@@ -1,5 +1,5 @@
-//! What the policy says of a VM before anything of it is started: at every point that the policy's own
-//! table of who asks what gives to `casemate run`.
+//! What the policy says of a VM before anything of it is started: at every point that the policy's
+//! own table of who asks what gives to `casemate run`.
 //!
 //! An error is a denial. A fact that cannot be told is left out, which every rule but `any` denies.
 
@@ -55,8 +55,8 @@ pub fn policy_for(config: &VmConfig, document: Option<&Path>) -> Result<Policy, 
 /// Asks the policy at every point that comes before a start, and closes the log of its decisions.
 ///
 /// # Errors
-/// [`DecisionError::Denied`] with the rules that deny; [`DecisionError::Log`] when a decision cannot be
-/// logged, which is then not acted on.
+/// [`DecisionError::Denied`] with the rules that deny; [`DecisionError::Log`] when a decision
+/// cannot be logged, which is then not acted on.
 pub fn decide(
     policy: &Policy,
     config: &VmConfig,
@@ -93,11 +93,12 @@ fn facts_at(point: Point, config: &VmConfig, plan: &LaunchPlan) -> Option<Facts>
         Point::Resources => resource_facts(config),
         Point::Devices => Facts::new().devices(&[]),
         Point::Access => access_facts(config, plan),
-        // KVM hands a guest's requests to the firmware without an exit, so how many there are nobody
-        // can tell: no fact. Without protection there is no security processor to send them to.
+        // KVM hands a guest's requests to the firmware without an exit, so how many there are
+        // nobody can tell: no fact. Without protection there is no security processor to send them
+        // to.
         Point::GuestRequest if !confidential => return None,
-        // A point that the table gives to `casemate run` and that is not here yet: nothing is known, so
-        // that every rule but `any` refuses instead of being forgotten.
+        // A point that the table gives to `casemate run` and that is not here yet: nothing is
+        // known, so that every rule but `any` refuses instead of being forgotten.
         _ => Facts::new(),
     })
 }
@@ -115,8 +116,8 @@ fn denial(point: Point, decision: &Decision) -> String {
 
 /// What the host may do to the guest once it runs: what this configuration makes possible at most.
 fn access_facts(config: &VmConfig, plan: &LaunchPlan) -> Facts {
-    // Guest policy, AMD 56860, "Guest policy structure": with bit 19 the firmware decrypts pages for the
-    // host, with bit 18 a migration agent may take the guest along.
+    // Guest policy, AMD 56860, "Guest policy structure": with bit 19 the firmware decrypts pages
+    // for the host, with bit 18 a migration agent may take the guest along.
     let may = |bit: u32| plan.snp.as_ref().is_some_and(|launch| launch.policy & 1 << bit != 0);
     // A file is written to; whatever else there is can be typed at.
     let console =
@@ -177,7 +178,8 @@ fn snp_facts(facts: Facts, launch: &SnpLaunch) -> Facts {
     }
 }
 
-/// What an ID block says, and whose keys vouch for it. With signatures that do not hold no key vouches for anything.
+/// What an ID block says, and whose keys vouch for it. With signatures that do not hold no key
+/// vouches for anything.
 fn id_facts(mut facts: Facts, id: &IdBlock, author_enabled: bool) -> Facts {
     let parsed = idblock::IdBlock::parse(&id.block);
     match parsed.and_then(|block| Ok((block, idblock::check(&id.block, &id.auth, author_enabled)?)))

@@ -1,5 +1,5 @@
-//! A VM inside one process: KVM, memory, devices, vCPU threads. No files, no sockets, no lock: those are the
-//! caller's (see [`super::vmm`]).
+//! A VM inside one process: KVM, memory, devices, vCPU threads. No files, no sockets, no lock:
+//! those are the caller's (see [`super::vmm`]).
 
 use crate::bus::{Bus, BusError};
 use crate::config::SnpLaunch;
@@ -124,7 +124,8 @@ fn event() -> Result<Event, EngineError> {
 }
 
 impl Engine {
-    /// Creates the VM and its memory, and gives memory the plan's contents, except those that the firmware launches.
+    /// Creates the VM and its memory, and gives memory the plan's contents, except those that the
+    /// firmware launches.
     ///
     /// # Errors
     /// [`EngineError`].
@@ -212,8 +213,8 @@ impl Engine {
         Ok(())
     }
 
-    /// Has the firmware launch the plan's pages and every vCPU's state; nothing to do for a plain VM. Gives the
-    /// number of pages.
+    /// Has the firmware launch the plan's pages and every vCPU's state; nothing to do for a plain
+    /// VM. Gives the number of pages.
     ///
     /// # Errors
     /// [`EngineError`].
@@ -223,7 +224,8 @@ impl Engine {
         Ok(issue(plan, launch, &cpuid, &mut &snp.vm)?)
     }
 
-    /// Descriptors that must stay open while the VM lives, though the process may use them in no call.
+    /// Descriptors that must stay open while the VM lives, though the process may use them in no
+    /// call.
     #[must_use]
     pub fn needed_fds(&self) -> Vec<RawFd> {
         let dev_sev = self.snp.as_ref().map(|snp| snp.vm.sev_fd());
@@ -249,8 +251,8 @@ impl Engine {
         self.vcpus.iter().map(Vcpu::raw_fd).collect()
     }
 
-    /// Starts a thread per vCPU. Each does all its set-up and then waits: after this call no thread makes any
-    /// system call that a running vCPU does not make, so that the process can be locked.
+    /// Starts a thread per vCPU. Each does all its set-up and then waits: after this call no thread
+    /// makes any system call that a running vCPU does not make, so that the process can be locked.
     ///
     /// # Errors
     /// [`EngineError::Thread`].
@@ -269,7 +271,8 @@ impl Engine {
                     ready.wait();
                     go.wait();
                     stop.set(run(&mut vcpu, &machine, &console));
-                    // The lock forbids what the end of a thread and of its vCPU would do: close, munmap.
+                    // The lock forbids what the end of a thread and of its vCPU would do: close,
+                    // munmap.
                     loop {
                         std::thread::park();
                     }
@@ -304,7 +307,8 @@ fn run(vcpu: &mut Vcpu, machine: &Machine, console: &ConsoleQueue) -> Stop {
         if let Outcome::Stop(stop) = exit.handle(machine) {
             return stop;
         }
-        // Here, not in the serial port: this thread holds no device now, so the others can use them.
+        // Here, not in the serial port: this thread holds no device now, so the others can use
+        // them.
         console.wait_for_room();
     }
 }

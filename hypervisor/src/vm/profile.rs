@@ -24,13 +24,14 @@ const SET_MEMORY_ATTRIBUTES: u32 = 0x4020_aed2;
 const PUNCH: u32 = 3;
 const CLOCK_MONOTONIC: u32 = 1;
 
-/// `FUTEX_WAIT`, `FUTEX_WAKE` and `FUTEX_WAIT_BITSET`, each private: the C library's locks, and the standard
-/// library's. Not the operations with priority inheritance, whose state machine in the kernel has been a way in more
-/// than once, nor requeueing, nor futexes shared with other processes.
+/// `FUTEX_WAIT`, `FUTEX_WAKE` and `FUTEX_WAIT_BITSET`, each private: the C library's locks, and the
+/// standard library's. Not the operations with priority inheritance, whose state machine in the
+/// kernel has been a way in more than once, nor requeueing, nor futexes shared with other
+/// processes.
 const FUTEX: [u32; 3] = [128, 129, 137];
 
-/// Flags of sending and receiving: `MSG_DONTWAIT`, `MSG_NOSIGNAL`. Not `MSG_OOB`, which UNIX sockets have since Linux
-/// 5.15 and nobody here uses, nor `MSG_PEEK`.
+/// Flags of sending and receiving: `MSG_DONTWAIT`, `MSG_NOSIGNAL`. Not `MSG_OOB`, which UNIX
+/// sockets have since Linux 5.15 and nobody here uses, nor `MSG_PEEK`.
 const NOT_SEND: u64 = !0x4040 & 0xffff_ffff;
 const NOT_RECEIVE: u64 = !0x40 & 0xffff_ffff;
 

@@ -1,7 +1,8 @@
 //! What the vmm process and its supervisor say to each other: one fixed-size message per packet.
 //!
-//! Neither trusts the other's bytes: a message that does not decode is an error of the peer. Guest-controlled
-//! numbers travel as data, never as formatted text. Sockets are SEQPACKET, so messages keep their borders.
+//! Neither trusts the other's bytes: a message that does not decode is an error of the peer.
+//! Guest-controlled numbers travel as data, never as formatted text. Sockets are SEQPACKET, so
+//! messages keep their borders.
 
 use crate::exits::{Note, Stop};
 use casemate_values::Shown;
@@ -75,7 +76,8 @@ impl BadMessage {
     }
 }
 
-/// Layout: kind u8, subkind u8, two bytes of padding, a u32, then three u64 (or text). Little-endian.
+/// Layout: kind u8, subkind u8, two bytes of padding, a u32, then three u64 (or text).
+/// Little-endian.
 struct Fields {
     kind: u8,
     sub: u8,

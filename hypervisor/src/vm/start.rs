@@ -1,4 +1,5 @@
-//! Starting a VM: everything that can fail before there is a guest fails here, before anything is left behind.
+//! Starting a VM: everything that can fail before there is a guest fails here, before anything is
+//! left behind.
 
 use super::decision::{DecisionError, decide, policy_for};
 use super::engine::HostFds;
@@ -98,8 +99,8 @@ impl From<Errno> for VmError {
     }
 }
 
-/// A VM that can be started: everything is read, checked, asked, open, and its name is taken. Dropped, it
-/// leaves nothing.
+/// A VM that can be started: everything is read, checked, asked, open, and its name is taken.
+/// Dropped, it leaves nothing.
 #[derive(Debug)]
 pub struct Prepared {
     kind: ProcessKind,
@@ -112,8 +113,8 @@ pub struct Prepared {
     events: VecDeque<Event>,
 }
 
-/// Prepares a VM: reads and checks what its configuration names, asks the policy, takes the name, opens
-/// what it needs of the host.
+/// Prepares a VM: reads and checks what its configuration names, asks the policy, takes the name,
+/// opens what it needs of the host.
 ///
 /// # Errors
 /// [`VmError`].
@@ -158,8 +159,8 @@ pub fn prepare_plan(config: &VmConfig, plan: LaunchPlan) -> Result<Prepared, VmE
 }
 
 impl Prepared {
-    /// Starts the VM's processes from their image. The calling process must have one thread; it is their supervisor
-    /// from then on, by the handle that it gets.
+    /// Starts the VM's processes from their image. The calling process must have one thread; it is
+    /// their supervisor from then on, by the handle that it gets.
     ///
     /// # Errors
     /// [`VmError`]; nothing is left then.
@@ -175,10 +176,12 @@ impl Prepared {
     }
 }
 
-/// Refuses a plan whose digest is not the expected one, or not that of its ID block, before anything is started.
+/// Refuses a plan whose digest is not the expected one, or not that of its ID block, before
+/// anything is started.
 fn check_digest(plan: &LaunchPlan) -> Result<(), VmError> {
     let Some(launch) = &plan.snp else { return Ok(()) };
-    // ID_BLOCK (AMD 56860, table 75) starts with the launch digest, for which the firmware would refuse to finish.
+    // ID_BLOCK (AMD 56860, table 75) starts with the launch digest, for which the firmware would
+    // refuse to finish.
     let block = launch.id.as_ref().and_then(|id| id.block.first_chunk::<48>());
     if launch.expect_digest.is_none() && block.is_none() {
         return Ok(());

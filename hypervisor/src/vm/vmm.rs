@@ -1,8 +1,8 @@
 //! The vmm process: builds the VM, locks itself, runs the guest, passes bytes and events on.
 //!
-//! It owns /dev/kvm's VM, guest memory and two sockets: control (messages of [`super::protocol`]) and console
-//! (bytes). After the lock it makes the calls of [`super::profile::VMM`] and no others: no clock, no allocation
-//! that grows the heap, no file.
+//! It owns /dev/kvm's VM, guest memory and two sockets: control (messages of [`super::protocol`])
+//! and console (bytes). After the lock it makes the calls of [`super::profile::VMM`] and no others:
+//! no clock, no allocation that grows the heap, no file.
 
 use super::engine::{Ends, Engine, EngineError, HostFds, Ready};
 use super::profile;
@@ -36,7 +36,8 @@ pub const TOLD: i32 = 0;
 /// Exit status when the launch failed, after telling why.
 pub const FAILED: i32 = 1;
 
-/// Sends messages; shared by all threads. A packet that does not fit at once is lost: a vCPU never waits.
+/// Sends messages; shared by all threads. A packet that does not fit at once is lost: a vCPU never
+/// waits.
 #[derive(Debug, Clone)]
 struct Control(Arc<OwnedFd>);
 
@@ -74,8 +75,8 @@ pub fn body(input: VmmInput, born: Born) -> i32 {
     body_with(input, born, || ())
 }
 
-/// The same, with something more that is done between the lock and the guest's first instruction. For tests: what
-/// an attacker who took over the process would try.
+/// The same, with something more that is done between the lock and the guest's first instruction.
+/// For tests: what an attacker who took over the process would try.
 pub fn body_with(input: VmmInput, born: Born, once_locked: impl FnOnce()) -> i32 {
     let control = Control(Arc::new(input.control));
     control.tell(&FromVmm::Phase(Phase::Born));
@@ -124,8 +125,9 @@ fn prepare(
     let setup = born.confine()?;
     freeze_heap(HEAP)?;
     let (vcpus, page_state_fds) = (engine.vcpu_fds(), engine.page_state_fds());
-    // The VM's own descriptor has no rule in a plain VM, yet stays: where it is closed, KVM takes the interrupt lines
-    // from the guest (`kvm_vm_release`). /dev/sev is named to the firmware by its number as long as the VM lives.
+    // The VM's own descriptor has no rule in a plain VM, yet stays: where it is closed, KVM takes
+    // the interrupt lines from the guest (`kvm_vm_release`). /dev/sev is named to the firmware by
+    // its number as long as the VM lives.
     let needed = engine.needed_fds();
     let ready = engine.start_threads()?;
     let events = ready.ends.all_events().map(|event| event.as_fd().as_raw_fd());
@@ -160,7 +162,8 @@ impl Ends {
 /// Bytes moved at a time.
 const CHUNK: usize = 4096;
 
-/// Moves console bytes both ways and serves control messages until the VM stops. Nothing in it allocates.
+/// Moves console bytes both ways and serves control messages until the VM stops. Nothing in it
+/// allocates.
 struct Pump {
     out: [u8; CHUNK],
     out_start: usize,

@@ -4,8 +4,8 @@ use super::tree::{Entry, Node, Value, shorten};
 use super::{MAX_DEPTH, Sink};
 use std::collections::BTreeSet;
 
-/// Parses `text`; on an error reports it and returns `None`. JSON has no sensible way to go on after a
-/// syntax error, so there is one at most.
+/// Parses `text`; on an error reports it and returns `None`. JSON has no sensible way to go on
+/// after a syntax error, so there is one at most.
 pub(crate) fn parse(text: &str, sink: &mut Sink<'_>) -> Option<Node> {
     let mut reader = Reader { text, at: text.len() - text.trim_start_matches('\u{feff}').len() };
     let result = reader.value(0).and_then(|node| {

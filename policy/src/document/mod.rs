@@ -1,9 +1,9 @@
 //! Documents: TOML or JSON text to typed values, with every error at once and its place.
 //!
-//! Bounds, all tested: [`MAX_DOCUMENT`] bytes, [`MAX_DEPTH`] nested tables or lists, [`MAX_MEMBERS`]
-//! members of a list, [`MAX_TEXT`] bytes of a text, [`MAX_BLOCKS`] egress blocks, [`MAX_GRANTS`] grants,
-//! [`MAX_ERRORS`] errors reported. Every error of fields is reported at once; of syntax errors all in documents
-//! up to 64 KiB, and the first in longer ones.
+//! Bounds, all tested: [`MAX_DOCUMENT`] bytes, [`MAX_DEPTH`] nested tables or lists,
+//! [`MAX_MEMBERS`] members of a list, [`MAX_TEXT`] bytes of a text, [`MAX_BLOCKS`] egress blocks,
+//! [`MAX_GRANTS`] grants, [`MAX_ERRORS`] errors reported. Every error of fields is reported at
+//! once; of syntax errors all in documents up to 64 KiB, and the first in longer ones.
 
 mod defaults;
 mod diagnostic;

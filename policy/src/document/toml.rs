@@ -60,8 +60,9 @@ fn convert(node: &Spanned<DeValue<'_>>) -> Node {
     Node { offset, value }
 }
 
-/// Offset of a dotted key with too many parts. The parser nests one table for each part without a bound
-/// of its own, so this is looked at first: outside texts and comments, only keys have many dots.
+/// Offset of a dotted key with too many parts. The parser nests one table for each part without a
+/// bound of its own, so this is looked at first: outside texts and comments, only keys have many
+/// dots.
 fn deep_key(text: &str) -> Option<usize> {
     let mut rest = text;
     let mut dots = 0usize;

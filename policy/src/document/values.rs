@@ -6,7 +6,8 @@ use crate::fields::Kind;
 use crate::lattice::{ByteSet, Choice, Forbidden, Pattern, Patterns, Range, Required};
 use crate::rule::Rule;
 
-/// `major.minor.patch` with one to three parts, packed so that order of numbers is order of versions.
+/// `major.minor.patch` with one to three parts, packed so that order of numbers is order of
+/// versions.
 pub(crate) fn parse_version(text: &str) -> Option<u64> {
     let mut packed = [0u64; 3];
     let mut parts = text.split('.');
@@ -89,7 +90,8 @@ pub(crate) fn parse_rule(kind: Kind, node: &Node, path: &str, sink: &mut Sink<'_
     })
 }
 
-/// Only what is said of the kernel's command line is written as the kernel reads it: elsewhere `a-b` is not `a_b`.
+/// Only what is said of the kernel's command line is written as the kernel reads it: elsewhere
+/// `a-b` is not `a_b`.
 fn is_of_words(path: &str) -> bool {
     path.starts_with("launch.cmdline_")
 }
@@ -99,8 +101,8 @@ fn of_field(path: &str, patterns: Vec<Pattern>) -> Vec<Pattern> {
     if is_of_words(path) { of_words(patterns) } else { patterns }
 }
 
-/// Patterns of words of the command line, written as rules know words. A prefix that ends within the two characters
-/// `--`, whose writing does not change, matches it beside what begins with `_`.
+/// Patterns of words of the command line, written as rules know words. A prefix that ends within
+/// the two characters `--`, whose writing does not change, matches it beside what begins with `_`.
 fn of_words(patterns: Vec<Pattern>) -> Vec<Pattern> {
     let mut out = Vec::with_capacity(patterns.len());
     for pattern in patterns {

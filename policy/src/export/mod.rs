@@ -1,12 +1,14 @@
 //! Exports to general policy languages, for systems that speak them: Rego and Cedar.
 //!
-//! An export decides `allow` exactly as this engine does on the same input; the differential tests run
-//! independent engines on random policies and inputs. One request is the whole question, and its answer the whole
-//! answer. Each export comes with the form of input it expects ([`rego_input`], [`cedar_request`]): bit masks
-//! become lists of bit names, versions packed numbers, times seconds, byte strings hexadecimal, paths end with
-//! `/`. The command line, which is a text for this engine, becomes three lists: `launch.cmdline` has its words,
-//! `launch.cmdline_seen` all that any reader takes for a word, `launch.cmdline_taken` what is in force
-//! ([`crate::CommandLine`]). An invalid fact is denied by every rule, `any` included: no request is made of it. What an export cannot say it refuses ([`CedarError`]).
+//! An export decides `allow` exactly as this engine does on the same input; the differential tests
+//! run independent engines on random policies and inputs. One request is the whole question, and
+//! its answer the whole answer. Each export comes with the form of input it expects
+//! ([`rego_input`], [`cedar_request`]): bit masks become lists of bit names, versions packed
+//! numbers, times seconds, byte strings hexadecimal, paths end with `/`. The command line, which is
+//! a text for this engine, becomes three lists: `launch.cmdline` has its words,
+//! `launch.cmdline_seen` all that any reader takes for a word, `launch.cmdline_taken` what is in
+//! force ([`crate::CommandLine`]). An invalid fact is denied by every rule, `any` included: no
+//! request is made of it. What an export cannot say it refuses ([`CedarError`]).
 
 mod cedar;
 mod cedar_input;

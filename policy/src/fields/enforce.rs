@@ -1,5 +1,5 @@
-//! The parts of Casemate that ask the engine and act on its answer, in the words of the reference. Which
-//! of them enforces what is in `enforced`.
+//! The parts of Casemate that ask the engine and act on its answer, in the words of the reference.
+//! Which of them enforces what is in `enforced`.
 
 /// The part of Casemate that enforces a rule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,5 +1,6 @@
-//! Who asks the engine, and acts on its answer: one table. The reference and the fields' own texts come
-//! from it, `casemate run` asks at the points that it says, and tests hold the parts named to it.
+//! Who asks the engine, and acts on its answer: one table. The reference and the fields' own texts
+//! come from it, `casemate run` asks at the points that it says, and tests hold the parts named to
+//! it.
 
 use super::{Enforcer, Key, Point};
 
@@ -42,8 +43,8 @@ mod tests {
     use super::{Enforcer, Point, enforcer};
     use crate::fields::GRANT_FIELDS;
 
-    /// A field says who enforces it by the table's words. Cannot tell whether that part does: the tests of
-    /// the parts do.
+    /// A field says who enforces it by the table's words. Cannot tell whether that part does: the
+    /// tests of the parts do.
     #[test]
     fn every_field_names_the_enforcer_of_the_table() {
         for point in Point::ALL {

@@ -1,5 +1,5 @@
-//! Which fields a point decides, and so how each fact is written. The tables of fields name keys and points; here they
-//! come together.
+//! Which fields a point decides, and so how each fact is written. The tables of fields name keys
+//! and points; here they come together.
 
 use super::{
     Field, Key, Kind, Point, access, attestation, devices, host, launch, network, resources,

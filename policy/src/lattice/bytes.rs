@@ -1,5 +1,5 @@
-//! Sets of digests, chip identifiers and other short byte strings, given by their members or by what is
-//! left out.
+//! Sets of digests, chip identifiers and other short byte strings, given by their members or by
+//! what is left out.
 
 use super::Lattice;
 
@@ -54,7 +54,8 @@ impl Bytes {
         hex(self.as_slice())
     }
 
-    /// Equality, of which a launch decision needs half a dozen: of the whole array, whose length is known.
+    /// Equality, of which a launch decision needs half a dozen: of the whole array, whose length is
+    /// known.
     #[inline]
     fn same(&self, other: &Self) -> bool {
         self.len == other.len && self.data == other.data

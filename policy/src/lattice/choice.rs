@@ -1,9 +1,10 @@
-//! Subsets of a short closed list: protection modes, processor generations, signer kinds, on and off.
+//! Subsets of a short closed list: protection modes, processor generations, signer kinds, on and
+//! off.
 
 use super::Lattice;
 
-/// Admits the listed choices, by their index in the field's list. `any` also admits a value that is not
-/// in the list of this version ([`Choice::UNKNOWN`]); listing every known choice does not.
+/// Admits the listed choices, by their index in the field's list. `any` also admits a value that is
+/// not in the list of this version ([`Choice::UNKNOWN`]); listing every known choice does not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Choice(u32);
 

@@ -1,7 +1,7 @@
 //! Counted use: at most so many in one second, at most so many in all.
 //!
-//! A second is a fixed window, so up to twice `per_second` can fall into one second that straddles two
-//! windows. In return two limits have an exact meet, which two token buckets do not have.
+//! A second is a fixed window, so up to twice `per_second` can fall into one second that straddles
+//! two windows. In return two limits have an exact meet, which two token buckets do not have.
 
 use super::Lattice;
 

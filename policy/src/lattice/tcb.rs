@@ -1,4 +1,5 @@
-//! Floors of the security patch levels of a platform (its TCB), one vector for each processor generation.
+//! Floors of the security patch levels of a platform (its TCB), one vector for each processor
+//! generation.
 
 use super::Lattice;
 

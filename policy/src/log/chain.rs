@@ -3,8 +3,8 @@
 use super::record::{Entry, LogId, Record};
 use super::sign::SigningKey;
 
-/// The last time that a line can say: 9999-12-31T23:59:59.999999Z. What a broken clock says beyond is
-/// this, so that no clock makes a record that nobody can read.
+/// The last time that a line can say: 9999-12-31T23:59:59.999999Z. What a broken clock says beyond
+/// is this, so that no clock makes a record that nobody can read.
 const LAST_TIME: u64 = 253_402_300_799_999_999;
 
 /// Which log it is, and the number and the `prev` hash of its next record.
@@ -69,8 +69,8 @@ impl Chain {
         (line, after)
     }
 
-    /// [`Chain::append`] to the end of `lines`: a writer that keeps the text allocates nothing for a
-    /// record.
+    /// [`Chain::append`] to the end of `lines`: a writer that keeps the text allocates nothing for
+    /// a record.
     #[must_use]
     pub fn append_to(self, lines: &mut String, time: u64, entry: Entry) -> Self {
         let time = time.min(LAST_TIME);

@@ -19,9 +19,9 @@ const MAX_REASON: usize = 400;
 
 /// A decision as it is logged.
 ///
-/// Its line is bounded: at most 12 KiB of input and 16 times 800 bytes of reasons, each of which JSON
-/// can make twice as long (both have no control characters left to escape longer), are less than
-/// [`super::MAX_LINE`].
+/// Its line is bounded: at most 12 KiB of input and 16 times 800 bytes of reasons, each of which
+/// JSON can make twice as long (both have no control characters left to escape longer), are less
+/// than [`super::MAX_LINE`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DecisionRecord {
     /// SHA-256 of the policy's canonical form.
@@ -30,7 +30,8 @@ pub struct DecisionRecord {
     pub engine: Cow<'static, str>,
     /// The decision point.
     pub point: Point,
-    /// The facts that were decided, as an input document, less what is redacted and what was invalid.
+    /// The facts that were decided, as an input document, less what is redacted and what was
+    /// invalid.
     pub input: String,
     /// Facts of which not all is in `input`: see [`super::REDACTION`].
     pub redacted: Vec<Key>,

@@ -28,8 +28,8 @@ pub enum ParseError {
 }
 
 impl Record {
-    /// Reads a line, and returns the record with its hash. Every byte of the line is covered: it must be
-    /// the canonical form of what it says.
+    /// Reads a line, and returns the record with its hash. Every byte of the line is covered: it
+    /// must be the canonical form of what it says.
     ///
     /// # Errors
     /// When the line is not exactly what [`Record::line`] writes.

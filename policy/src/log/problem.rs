@@ -33,8 +33,8 @@ pub enum ProblemKind {
     OtherKey,
     /// A head was made for another log.
     OtherLog,
-    /// The first head does not stand over the first record alone, and nobody said that they took over
-    /// what is before it: whoever could write the file may have written that.
+    /// The first head does not stand over the first record alone, and nobody said that they took
+    /// over what is before it: whoever could write the file may have written that.
     LateHead,
     /// Nothing is signed, and a key was expected.
     NotSigned,

@@ -11,8 +11,8 @@ use crate::lattice::write_hex;
 /// longer: see [`DecisionRecord`].
 pub const MAX_LINE: usize = 64 << 10;
 
-/// The identity of a log: random, in its first record and in every head, so that a signature says for
-/// which log it was made. Hashes alone tell logs apart only for whoever knows their beginnings.
+/// The identity of a log: random, in its first record and in every head, so that a signature says
+/// for which log it was made. Hashes alone tell logs apart only for whoever knows their beginnings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct LogId(pub [u8; 16]);
 
@@ -39,8 +39,8 @@ pub enum Entry {
         /// Bytes removed.
         dropped: u64,
     },
-    /// Whoever holds the key took over so many records before this one, for which no head vouched. The
-    /// next head says that they have not changed since, not who wrote them.
+    /// Whoever holds the key took over so many records before this one, for which no head vouched.
+    /// The next head says that they have not changed since, not who wrote them.
     Adopted {
         /// Records that no head vouched for.
         records: u64,
@@ -108,8 +108,8 @@ impl Record {
         }
     }
 
-    /// The message that a head's signature is made over: the log's identity, number, time and hash of
-    /// the record before are in it.
+    /// The message that a head's signature is made over: the log's identity, number, time and hash
+    /// of the record before are in it.
     #[must_use]
     pub fn signed_message(&self) -> Vec<u8> {
         let mut body = String::with_capacity(512);

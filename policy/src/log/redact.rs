@@ -1,8 +1,8 @@
 //! What of an input is not kept in a log.
 //!
-//! A log is read by more people than a VM's configuration, and for longer. Of all facts only the kernel
-//! command line is free text that programs put secrets into (`k3s_token=…`, `-- --password …`); all
-//! others are digests, numbers, names and paths that the policy is written about.
+//! A log is read by more people than a VM's configuration, and for longer. Of all facts only the
+//! kernel command line is free text that programs put secrets into (`k3s_token=…`, `-- --password
+//! …`); all others are digests, numbers, names and paths that the policy is written about.
 
 use crate::cmdline::CommandLine;
 use crate::fact::Fact;
@@ -20,8 +20,8 @@ pub const REDACTION: &str = "of the kernel command line a word without `=` is ke
 
 /// Stands for what was left out of a word: any text without white space and quotes.
 const GONE: &str = "\u{2026}";
-/// Stands for what may also have had white space and quotes in it, in which other readers of a command
-/// line than the kernel find words of their own.
+/// Stands for what may also have had white space and quotes in it, in which other readers of a
+/// command line than the kernel find words of their own.
 const GONE_ANY: &str = "\u{2026}\u{2026}";
 
 /// Kernel parameters whose values say how to boot and hold no secret (Linux

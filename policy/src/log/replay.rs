@@ -18,8 +18,8 @@ pub enum Replayed {
 }
 
 impl DecisionRecord {
-    /// Decides the input of this record by another policy. Where something was redacted, a rule on it
-    /// decides only if it would decide so whatever stood there.
+    /// Decides the input of this record by another policy. Where something was redacted, a rule on
+    /// it decides only if it would decide so whatever stood there.
     #[must_use]
     pub fn replay(&self, policy: &Policy) -> Replayed {
         let facts = match self.facts() {

@@ -8,9 +8,9 @@ use crate::lattice::{Bytes, hex};
 /// Most problems kept.
 const MAX_PROBLEMS: usize = 100;
 
-/// A record that is known from elsewhere, usually a head. Its hash covers every record before it, the
-/// log's identity first: with it in the log, these are there as they were written. It says nothing of
-/// what came after it.
+/// A record that is known from elsewhere, usually a head. Its hash covers every record before it,
+/// the log's identity first: with it in the log, these are there as they were written. It says
+/// nothing of what came after it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct KnownHead {
     /// The number of its record.
@@ -53,8 +53,8 @@ pub struct LogReport {
     pub recovered: u64,
     /// Records that were taken over without a head that vouched for them, as the log says.
     pub adopted: u64,
-    /// How often a record's time is before that of the record before it, and where first. Clocks are
-    /// set back by their owners and by attackers alike: it is to be known, not wrong in itself.
+    /// How often a record's time is before that of the record before it, and where first. Clocks
+    /// are set back by their owners and by attackers alike: it is to be known, not wrong in itself.
     pub clock_back: u64,
     /// The first such place.
     pub first_back: Option<ClockBack>,
@@ -91,8 +91,8 @@ pub struct Verifier {
 }
 
 impl Verifier {
-    /// A verification with the key that the heads must have, and a head that must be there. Without a key
-    /// the first head's is taken: then the log is shown to be one piece, but not whose.
+    /// A verification with the key that the heads must have, and a head that must be there. Without
+    /// a key the first head's is taken: then the log is shown to be one piece, but not whose.
     #[must_use]
     pub fn new(key: Option<PublicKey>, known: Option<KnownHead>) -> Self {
         Self { key, key_expected: key.is_some(), known, ..Self::default() }

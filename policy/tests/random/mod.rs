@@ -56,8 +56,8 @@ impl Random {
 
 const TEXTS: [&str; 7] = ["a", "b", "ab", "abc", "ba", "a*b", "ü"];
 const PATTERNS: [&str; 8] = ["a", "b", "ab", "a*", "ab*", "b*", "abc*", "ü"];
-/// Pieces of command lines. Some are words that the policies know, in every way to write them; others end the kernel's
-/// parameters, override, or hold what follows.
+/// Pieces of command lines. Some are words that the policies know, in every way to write them;
+/// others end the kernel's parameters, override, or hold what follows.
 const PIECES: [&str; 16] = [
     "a",
     "b",

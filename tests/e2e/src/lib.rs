@@ -1,7 +1,8 @@
 //! End-to-end tests of `casemate run` in the virtual host, with a stock Debian kernel as the guest.
 //!
-//! A host takes seconds to start, so a [`Boot`] runs several scenarios in one host, from a script in `l1/`; tests
-//! then look at what each scenario left. A boot happens once per test program, when the first test asks for it.
+//! A host takes seconds to start, so a [`Boot`] runs several scenarios in one host, from a script
+//! in `l1/`; tests then look at what each scenario left. A boot happens once per test program, when
+//! the first test asks for it.
 
 use casemate_test_host::{Error, Host, Kind};
 use std::path::{Path, PathBuf};
@@ -55,7 +56,8 @@ impl Boot {
     /// What the scenario `name` left behind; boots the host first when nobody has done that.
     ///
     /// # Panics
-    /// When the host cannot be booted, or the scenario left nothing: a test then fails with the reason.
+    /// When the host cannot be booted, or the scenario left nothing: a test then fails with the
+    /// reason.
     #[allow(clippy::panic, reason = "tests fail by panics")]
     pub fn scenario(&self, name: &str) -> Left {
         let directory = match self.results.get_or_init(|| self.run()) {
@@ -135,7 +137,8 @@ pub fn static_programs() -> Result<PathBuf, String> {
     Ok(binaries())
 }
 
-/// A test program of the hypervisor, built, with the libraries it needs: each with its path in the virtual host.
+/// A test program of the hypervisor, built, with the libraries it needs: each with its path in the
+/// virtual host.
 ///
 /// # Errors
 /// What the build said.
@@ -200,7 +203,8 @@ pub fn kernel() -> PathBuf {
     host_built().join("vmlinuz")
 }
 
-/// Whether the virtual host runs the 7.x kernel (`CASEMATE_HOST_KERNEL=7`) instead of the usual 6.12.
+/// Whether the virtual host runs the 7.x kernel (`CASEMATE_HOST_KERNEL=7`) instead of the usual
+/// 6.12.
 #[must_use]
 pub fn on_kernel_7() -> bool {
     std::env::var_os("CASEMATE_HOST_KERNEL").is_some_and(|kernel| kernel == "7")
@@ -248,7 +252,8 @@ fn build() -> Result<PathBuf, String> {
     Ok(initrd)
 }
 
-/// Builds an initrd at `out` that runs `workload`, a file in `l1/`, with more kernel modules, in their order.
+/// Builds an initrd at `out` that runs `workload`, a file in `l1/`, with more kernel modules, in
+/// their order.
 ///
 /// # Errors
 /// What the build said.

@@ -1,5 +1,6 @@
-//! The boot code on KVM without SNP, in the virtual host: bytes flipped densely, and flipped by another process meanwhile. A VM
-//! keeps its descriptors until its process ends, so there must be many.
+//! The boot code on KVM without SNP, in the virtual host: bytes flipped densely, and flipped by
+//! another process meanwhile. A VM keeps its descriptors until its process ends, so there must be
+//! many.
 
 use casemate_e2e::run_test_program;
 use casemate_test_host::Kind;

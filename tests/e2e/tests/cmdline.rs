@@ -1,9 +1,10 @@
 //! The policy's reading of the kernel command line, and what a booted Linux made of the same line.
 //!
-//! Parameters that Linux does not know go to init: those with a value into its environment, others, and all behind `--`,
-//! to its arguments, each as the kernel has taken it apart. That shows words and their ends; that the last value of a
-//! parameter counts, and that `-` and `_` are the same in names, shows a parameter of Linux that can be read back.
-//! It cannot tell what programs of the guest make of the line.
+//! Parameters that Linux does not know go to init: those with a value into its environment, others,
+//! and all behind `--`, to its arguments, each as the kernel has taken it apart. That shows words
+//! and their ends; that the last value of a parameter counts, and that `-` and `_` are the same in
+//! names, shows a parameter of Linux that can be read back. It cannot tell what programs of the
+//! guest make of the line.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
@@ -37,7 +38,8 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).trim_end_matches('\n').to_owned()
 }
 
-/// Texts that end with a zero each, written as the policy writes words: with `_` for `-` in their names.
+/// Texts that end with a zero each, written as the policy writes words: with `_` for `-` in their
+/// names.
 fn texts(bytes: &[u8]) -> Vec<String> {
     let all = bytes.strip_suffix(b"\0").unwrap_or(bytes);
     let canonical = |word: &[u8]| {

@@ -1,4 +1,5 @@
-//! Page states on a KVM with private memory: the hypervisor's own test program in the virtual hosts.
+//! Page states on a KVM with private memory: the hypervisor's own test program in the virtual
+//! hosts.
 
 use casemate_e2e::run_test_program;
 use casemate_test_host::Kind;

@@ -6,7 +6,8 @@ use casemate_test_host::Host;
 static BOOT: Boot = Boot::new("smp", two_processors);
 static ELF: Boot = Boot::new("elf", Host::vmlinux);
 
-/// Two processors, and a program that loads FPU states on both: what once broke guests beside it (`tests/host/run`).
+/// Two processors, and a program that loads FPU states on both: what once broke guests beside it
+/// (`tests/host/run`).
 #[allow(clippy::expect_used, reason = "tests fail by panics")]
 fn two_processors(host: Host) -> Host {
     host.cpus(2).file(c_program("x87").expect("a compiler"), "/bin/x87")

@@ -1,4 +1,5 @@
-//! The SEV-SNP launch of the unmodified program in the virtual SNP host, whose processor and firmware are a MODEL.
+//! The SEV-SNP launch of the unmodified program in the virtual SNP host, whose processor and
+//! firmware are a MODEL.
 #![allow(clippy::expect_used, reason = "test code")]
 
 use casemate_e2e::{on_kernel_7, static_programs};

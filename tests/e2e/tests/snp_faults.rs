@@ -1,6 +1,7 @@
-//! The boot code against a malicious host: the faults of the virtual SNP host, a MODEL, with a kernel of a few instructions that
-//! ends the guest with a code of its own. Every fault ends with the boot code's sentence, a stop that the processor forces, or,
-//! where it can do no harm, with the kernel and all of its memory accepted; always within the time that the user gave.
+//! The boot code against a malicious host: the faults of the virtual SNP host, a MODEL, with a
+//! kernel of a few instructions that ends the guest with a code of its own. Every fault ends with
+//! the boot code's sentence, a stop that the processor forces, or, where it can do no harm, with
+//! the kernel and all of its memory accepted; always within the time that the user gave.
 #![allow(clippy::expect_used, clippy::unwrap_used, clippy::indexing_slicing, reason = "test code")]
 
 use casemate_e2e::{on_kernel_7, place, static_programs};
@@ -20,8 +21,9 @@ fn kernel() -> Vec<u8> {
 const KERNEL_REACHED: &str = "GHCB reason set 2, code 0x2a";
 const LIMIT: &str = "30s";
 const ENDED: &str = "did not end within 30s and was ended";
-/// Linux 7 looks at a private page's owner at each of its faults (`kvm_gmem_prepare_folio`), 6.12 at the first alone: a
-/// change that was not made stays so there, and is made by the next fault here.
+/// Linux 7 looks at a private page's owner at each of its faults (`kvm_gmem_prepare_folio`), 6.12
+/// at the first alone: a change that was not made stays so there, and is made by the next fault
+/// here.
 const MADE_UP_BY_LINUX_7: &[&str] = &["psc-drop:1", "psc-drop:3000", "psc-reorder:5"];
 const REPLACED: &[&str] = &["took away or replaced a page", "triple-faulted"];
 const BAD_ANSWER: &str = "answered a GHCB request with something else";
@@ -29,7 +31,8 @@ const BAD_ANSWER: &str = "answered a GHCB request with something else";
 /// What the guest or the program may say at the end, for each fault.
 const FAULTS: &[(&str, &[&str])] = &[
     ("", &[KERNEL_REACHED]),
-    // KVM believes that the page is the guest's and runs it in vain: the host denies service, and time ends it.
+    // KVM believes that the page is the guest's and runs it in vain: the host denies service, and
+    // time ends it.
     ("psc-drop:1", &[ENDED]),
     ("psc-drop:3000", &[ENDED]),
     ("psc-drop:1+", &[ENDED]),
@@ -38,13 +41,15 @@ const FAULTS: &[(&str, &[&str])] = &[
     ("psc-shared-drop:1+", &[KERNEL_REACHED]),
     // The change that a later one waits for never comes.
     ("psc-reorder:5", &[ENDED]),
-    // A page that is made private again is not valid any more; the first requests are marks, which change nothing.
+    // A page that is made private again is not valid any more; the first requests are marks, which
+    // change nothing.
     ("psc-repeat:1", REPLACED),
     ("psc-repeat:5", REPLACED),
     ("psc-lie:1", &[KERNEL_REACHED]),
     ("psc-lie:5", &["refused to make a staging page private", BAD_ANSWER]),
     ("psc-lie:1+", &["refused to make a staging page private", BAD_ANSWER]),
-    // The page that came instead is not valid, which raises #VC; where it is the boot code's stack, a triple fault.
+    // The page that came instead is not valid, which raises #VC; where it is the boot code's stack,
+    // a triple fault.
     ("remap:1", REPLACED),
     ("remap:5", REPLACED),
     ("remap:4000", REPLACED),
@@ -53,14 +58,17 @@ const FAULTS: &[(&str, &[&str])] = &[
     // The RMP does not let the page be used at another address; KVM maps the right one then.
     ("alias:5", &[KERNEL_REACHED]),
     ("alias:4000+", &[ENDED, "took away or replaced", "cannot be served"]),
-    // What the page says is not measured, but the firmware's; the boot code and Linux take less, never more, from it.
+    // What the page says is not measured, but the firmware's; the boot code and Linux take less,
+    // never more, from it.
     ("cpuid-page:1", &[KERNEL_REACHED]),
     ("ghcb:1", &[BAD_ANSWER, "refused to make a staging page private"]),
     ("ghcb:1+", &[BAD_ANSWER, "refused to make a staging page private"]),
-    // The first read says that the request was understood, the next that it was refused; pages are never taken on trust.
+    // The first read says that the request was understood, the next that it was refused; pages are
+    // never taken on trust.
     ("ghcb-late:1", &["refused to make a staging page private"]),
     ("ghcb-late:1+", &["refused to make a staging page private"]),
-    // The first three answers are those to marks, which mean nothing; the fourth registers the GHCB.
+    // The first three answers are those to marks, which mean nothing; the fourth registers the
+    // GHCB.
     ("ghcb-msr:1", &[KERNEL_REACHED]),
     ("ghcb-msr:4", &[BAD_ANSWER]),
     ("ghcb-msr:5", &[BAD_ANSWER, "refused to make a staging page private"]),

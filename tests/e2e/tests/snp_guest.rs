@@ -1,5 +1,6 @@
-//! A stock Linux as an SEV-SNP guest of the unmodified program, in the virtual SNP host, whose processor and firmware are a
-//! MODEL: two and four processors, 2 GiB, and a report that says what was measured before.
+//! A stock Linux as an SEV-SNP guest of the unmodified program, in the virtual SNP host, whose
+//! processor and firmware are a MODEL: two and four processors, 2 GiB, and a report that says what
+//! was measured before.
 #![allow(clippy::expect_used, clippy::unwrap_used, clippy::indexing_slicing, reason = "test code")]
 
 use casemate_e2e::{initrd, kernel, place, static_programs};
@@ -11,8 +12,8 @@ use std::time::Duration;
 /// Seconds: accepting 2 GiB page by page takes the MODEL minutes on a busy machine.
 const GUEST_LIMIT: u64 = 900;
 const HOST_DATA: &str = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
-/// What sev-guest needs: AES-GCM for its messages, configfs for its reports. What a kernel does not have as a module is left
-/// out: Linux 7 has other names and other cryptography.
+/// What sev-guest needs: AES-GCM for its messages, configfs for its reports. What a kernel does not
+/// have as a module is left out: Linux 7 has other names and other cryptography.
 const MODULES: [&str; 8] = [
     "crypto/crypto_null",
     "lib/crypto/gf128mul",
@@ -75,8 +76,9 @@ fn run(prepared: &Prepared, vcpus: u32, memory: &str, digest: &str) -> Output {
         .expect("the virtual SNP host runs")
 }
 
-/// The report that the guest printed: lines of `report` and bytes. The console is the kernel's, too, so a
-/// line with anything else in it is none of the report, whose length then tells that one is missing.
+/// The report that the guest printed: lines of `report` and bytes. The console is the kernel's,
+/// too, so a line with anything else in it is none of the report, whose length then tells that one
+/// is missing.
 fn report(output: &str) -> Vec<u8> {
     let bytes = |line: &str| {
         let words = line.strip_prefix("report")?.split_whitespace();
@@ -98,7 +100,8 @@ fn assert_guest(vcpus: u32, memory: &str) -> Output {
     assert_eq!(output.status, 0, "{all}");
     assert!(output.stdout.contains("AMD SEV SEV-ES SEV-SNP"), "{all}");
     assert!(output.stdout.contains(&format!("guest: {vcpus} processors")), "{all}");
-    // ATTESTATION_REPORT (AMD 56860, table 23): report data at 0x50, measurement at 0x90, host data at 0xc0.
+    // ATTESTATION_REPORT (AMD 56860, table 23): report data at 0x50, measurement at 0x90, host data
+    // at 0xc0.
     let report = report(&output.stdout);
     assert_eq!(report.len(), 1184, "{all}");
     assert_eq!(hex(&report[0x90..0xc0]), digest, "the measurement in the report");

@@ -1,4 +1,5 @@
-//! The lock of a confidential VM's vmm process: the hypervisor's own test program in the virtual SNP host.
+//! The lock of a confidential VM's vmm process: the hypervisor's own test program in the virtual
+//! SNP host.
 
 use casemate_e2e::run_test_program;
 use casemate_test_host::Kind;

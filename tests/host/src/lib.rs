@@ -1,8 +1,9 @@
 //! The virtual host, for tests: a small Linux with KVM in QEMU, in which a test runs one command.
 //!
-//! A thin, typed front of the script `tests/host/run`, which documents what the host is. Each run starts a fresh host
-//! (about three seconds) and removes it; nothing is shared between runs, and runs may be concurrent. `CASEMATE_HOST_KERNEL=7` in the
-//! environment runs every host on the second kernel instead of the usual one.
+//! A thin, typed front of the script `tests/host/run`, which documents what the host is. Each run
+//! starts a fresh host (about three seconds) and removes it; nothing is shared between runs, and
+//! runs may be concurrent. `CASEMATE_HOST_KERNEL=7` in the environment runs every host on the
+//! second kernel instead of the usual one.
 //!
 //! ```no_run
 //! use casemate_test_host::{Host, Kind};
@@ -98,8 +99,8 @@ pub struct Host {
 }
 
 impl Host {
-    /// Prepares a host of this kind, building it when that has not been done (the first time takes minutes for the kinds
-    /// other than [`Kind::Plain`]).
+    /// Prepares a host of this kind, building it when that has not been done (the first time takes
+    /// minutes for the kinds other than [`Kind::Plain`]).
     ///
     /// # Errors
     /// [`Error::Unavailable`] names what is missing, [`Error::Start`] a missing shell or script.
@@ -109,7 +110,8 @@ impl Host {
         Ok(Self { arguments, limit: Duration::from_secs(120) })
     }
 
-    /// Why a host of this kind cannot be started now without building or installing anything, or `None` if it can.
+    /// Why a host of this kind cannot be started now without building or installing anything, or
+    /// `None` if it can.
     #[must_use]
     pub fn unavailable(kind: Kind) -> Option<String> {
         build(kind, &["--check"]).err().map(|error| error.to_string())
@@ -155,7 +157,8 @@ impl Host {
         self.option("--mem", mib.to_string())
     }
 
-    /// Processors of the host for its programs and guests (1 when not said, which is the fastest for most runs).
+    /// Processors of the host for its programs and guests (1 when not said, which is the fastest
+    /// for most runs).
     #[must_use]
     pub fn cpus(self, count: u32) -> Self {
         self.option("--cpus", count.to_string())
@@ -180,7 +183,8 @@ impl Host {
         self.option("--faults", specification)
     }
 
-    /// When everything is killed, in whole seconds (120 when not said). Includes the start of the host.
+    /// When everything is killed, in whole seconds (120 when not said). Includes the start of the
+    /// host.
     #[must_use]
     pub fn timeout(mut self, limit: Duration) -> Self {
         self.limit = Duration::from_secs(limit.as_secs().max(1));
@@ -190,8 +194,8 @@ impl Host {
     /// Runs one shell command in a fresh host and waits for its end.
     ///
     /// # Errors
-    /// When the command has no exit status: out of time, or the host failed. A command that fails is not an error here; see
-    /// [`Output::status`].
+    /// When the command has no exit status: out of time, or the host failed. A command that fails
+    /// is not an error here; see [`Output::status`].
     pub fn run(&self, command: &str) -> Result<Output, Error> {
         static RUNS: AtomicU64 = AtomicU64::new(0);
         let run = RUNS.fetch_add(1, Ordering::Relaxed);

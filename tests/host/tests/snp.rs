@@ -1,4 +1,5 @@
-//! The virtual SNP host's semantics: the RMP's rules by tables, and the platform through KVM's SNP interface.
+//! The virtual SNP host's semantics: the RMP's rules by tables, and the platform through KVM's SNP
+//! interface.
 //!
 //! The programs are in `snp/test`; each prints one line a check and fails when one did.
 

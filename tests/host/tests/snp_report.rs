@@ -1,5 +1,6 @@
-//! Reports and ID blocks in the virtual SNP host: a stock Linux guest takes reports in both ways that it has, and verifiers
-//! other than the one that signed them judge them. All of it is a MODEL: the chain ends at a MODEL root.
+//! Reports and ID blocks in the virtual SNP host: a stock Linux guest takes reports in both ways
+//! that it has, and verifiers other than the one that signed them judge them. All of it is a MODEL:
+//! the chain ends at a MODEL root.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

@@ -117,7 +117,8 @@ fn resolve(path: &[String], file: &File) -> Option<Named> {
     Some(Named { other: None, path: own })
 }
 
-/// Where each name that a folder's `mod.rs` passes on comes from: folder and name, to the module's path.
+/// Where each name that a folder's `mod.rs` passes on comes from: folder and name, to the module's
+/// path.
 #[derive(Debug)]
 pub struct PassedOn(BTreeMap<(Vec<String>, String), Vec<String>>);
 

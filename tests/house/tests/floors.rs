@@ -1,5 +1,6 @@
-//! Arrows run one way. Protects: that a crate or module imports only what ARCHITECTURE.md's table lets it, and that no
-//! folder has a circle. Cannot tell: whether the table is wise, and what a trait object does at run time.
+//! Arrows run one way. Protects: that a crate or module imports only what ARCHITECTURE.md's table
+//! lets it, and that no folder has a circle. Cannot tell: whether the table is wise, and what a
+//! trait object does at run time.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use casemate_house::graph::{Graph, circle};
@@ -102,8 +103,9 @@ fn graph(arrows: &Arrows) -> Graph {
     graph
 }
 
-/// `cargo test -p casemate-house -- --ignored --nocapture print_arrows`: what the tables would say of the code as it is.
-/// Look at what is new before you write it into ARCHITECTURE.md: an arrow may only point down.
+/// `cargo test -p casemate-house -- --ignored --nocapture print_arrows`: what the tables would say
+/// of the code as it is. Look at what is new before you write it into ARCHITECTURE.md: an arrow may
+/// only point down.
 #[test]
 #[ignore = "prints, and checks nothing"]
 fn print_arrows() {
@@ -163,7 +165,8 @@ fn no_folder_has_a_circle() {
             folders.extend((0..file.module.len()).map(|n| file.module[..n].to_vec()));
         }
         for folder in folders {
-            // A folder's own file stands for the folder: it may pass on and use what its children are.
+            // A folder's own file stands for the folder: it may pass on and use what its children
+            // are.
             let mut arrows = between_modules(&house, &folder);
             arrows.retain(|(from, _), _| from != "mod");
             if let Some(circle) = circle(&graph(&arrows)) {

@@ -1,5 +1,6 @@
-//! SECURITY.md names the test that holds each promise. Protects: that every test which is named there exists, and that no
-//! row of a table of promises names none. Cannot tell: whether the test holds what the row says.
+//! SECURITY.md names the test that holds each promise. Protects: that every test which is named
+//! there exists, and that no row of a table of promises names none. Cannot tell: whether the test
+//! holds what the row says.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use std::collections::BTreeSet;

@@ -1,5 +1,6 @@
-//! The verifier is for any Linux. Protects: that `casemate` with the features of a relying party's laptop links nothing
-//! that needs KVM, seccomp or landlock. Cannot tell: whether it runs there; `tests/lint` compiles it for this machine.
+//! The verifier is for any Linux. Protects: that `casemate` with the features of a relying party's
+//! laptop links nothing that needs KVM, seccomp or landlock. Cannot tell: whether it runs there;
+//! `tests/lint` compiles it for this machine.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use std::process::Command;

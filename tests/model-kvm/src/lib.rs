@@ -1,7 +1,9 @@
-//! A MODEL of KVM and of the security processor, behind libc's `ioctl`, which this file replaces in its test program.
+//! A MODEL of KVM and of the security processor, behind libc's `ioctl`, which this file replaces in
+//! its test program.
 //!
-//! It writes down every call, field by field, answers as Linux 6.12 does where a launch depends on the answer, and fails
-//! where a test says so. No guest runs in it. Descriptors are memory files, so what a launch leaves open is seen in /proc.
+//! It writes down every call, field by field, answers as Linux 6.12 does where a launch depends on
+//! the answer, and fails where a test says so. No guest runs in it. Descriptors are memory files,
+//! so what a launch leaves open is seen in /proc.
 #![allow(
     unsafe_code,
     clippy::unwrap_used,
@@ -29,7 +31,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 macro_rules! requests {
     ($($name:ident = $number:literal),* $(,)?) => {
         $(const $name: u32 = $number;)*
-        /// Every request that a launch and a running confidential VM make. `kvm_abi` compares them with the kernel's headers.
+        /// Every request that a launch and a running confidential VM make. `kvm_abi` compares them
+        /// with the kernel's headers.
         pub const REQUESTS: &[(&str, u32)] = &[$((stringify!($name), $name)),*];
     };
 }
@@ -201,7 +204,8 @@ pub unsafe extern "C" fn ioctl(fd: c_int, request: c_ulong, argument: *mut c_voi
 
 /// What the caller points to.
 fn at<'a, T>(argument: *mut c_void) -> &'a mut T {
-    // SAFETY: requests are answered by number, and their argument has the type that the kernel's header gives it.
+    // SAFETY: requests are answered by number, and their argument has the type that the kernel's
+    // header gives it.
     unsafe { &mut *argument.cast::<T>() }
 }
 
@@ -276,7 +280,8 @@ impl Model {
                 assert_eq!(request, KVM_MEMORY_ENCRYPT_OP, "only these ask the firmware");
                 let command = at::<kvm::kvm_sev_cmd>(argument);
                 command.error = status;
-                // Linux puts the table that the firmware would accept into the source (sev_gmem_post_populate).
+                // Linux puts the table that the firmware would accept into the source
+                // (sev_gmem_post_populate).
                 if let Some(table) = &self.cpuid_correction
                     && command.id == kvm::sev_cmd_id_KVM_SEV_SNP_LAUNCH_UPDATE
                 {
@@ -394,7 +399,8 @@ impl Model {
                 if !known || update.flags != 0 || update.len == 0 || update.uaddr & 0xfff != 0 {
                     return Err(libc::EINVAL);
                 }
-                // A page that is not private, or was launched before, fails inside kvm_gmem_populate.
+                // A page that is not private, or was launched before, fails inside
+                // kvm_gmem_populate.
                 if !self.is_private(gpa) || !self.launched.insert(gpa) {
                     return Err(libc::EIO);
                 }

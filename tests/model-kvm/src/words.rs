@@ -2,7 +2,8 @@
 
 use super::*;
 
-/// Where an address of this process lies: `guest-ram+0x1000`, or `process memory` and whether a page starts there.
+/// Where an address of this process lies: `guest-ram+0x1000`, or `process memory` and whether a
+/// page starts there.
 fn place(address: u64) -> String {
     let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
     for line in maps.lines().filter(|line| line.contains("memfd:guest-ram")) {

@@ -1,5 +1,5 @@
-//! What a process under an attacker's control would try, for tests: each attempt succeeds in an ordinary process
-//! of root and must fail in a locked one. No program uses this module.
+//! What a process under an attacker's control would try, for tests: each attempt succeeds in an
+//! ordinary process of root and must fail in a locked one. No program uses this module.
 
 use std::io;
 use std::os::linux::net::SocketAddrExt;
@@ -65,7 +65,8 @@ static PLACE: u8 = 0;
 /// A system call whose result is not negative when it succeeds.
 fn call(number: libc::c_long, args: [libc::c_long; 6]) -> io::Result<libc::c_long> {
     let [a, b, c, d, e, f] = args;
-    // SAFETY: callers pass numbers and addresses of live locals of the size that the call reads or writes.
+    // SAFETY: callers pass numbers and addresses of live locals of the size that the call reads or
+    // writes.
     let result = unsafe { libc::syscall(number, a, b, c, d, e, f) };
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
 }
@@ -108,7 +109,8 @@ impl Attack {
         (Self::Bpf, true),
     ];
 
-    /// Makes the attempt. `Exec` does not return when it succeeds: the process then ends with status 0.
+    /// Makes the attempt. `Exec` does not return when it succeeds: the process then ends with
+    /// status 0.
     ///
     /// # Errors
     /// The kernel's refusal, which is what is hoped for.

@@ -35,8 +35,8 @@ pub fn kernel() -> Vec<u8> {
     file
 }
 
-/// An ELF kernel of the same code with segments (flags, address, the code is in it) and so many headers of PT_NULL
-/// after each; it is entered where the code is.
+/// An ELF kernel of the same code with segments (flags, address, the code is in it) and so many
+/// headers of PT_NULL after each; it is entered where the code is.
 pub fn elf_of(segments: &[(u8, u64, bool)], nulls: usize) -> Vec<u8> {
     const START: usize = 0x1000;
     let code = [dx(0x604), out(STATUS), power_off()].concat();
@@ -94,7 +94,8 @@ fn config(memory: &str) -> VmConfig {
     raw.validate().unwrap()
 }
 
-/// The plan of the real program, with the hash in software: a KVM that emulates CPL 0 has no vector instructions.
+/// The plan of the real program, with the hash in software: a KVM that emulates CPL 0 has no vector
+/// instructions.
 pub fn good_plan(memory: &str, kernel: Vec<u8>) -> LaunchPlan {
     let initrd = Some((0..3000_u32).map(|index| (index % 255) as u8).collect());
     let plan = plan(&config(memory), Files { kernel, initrd }).unwrap();

@@ -1,6 +1,8 @@
-//! A kernel image for tests (Linux, Documentation/arch/x86/boot.rst): the header fields that a launch looks at.
+//! A kernel image for tests (Linux, Documentation/arch/x86/boot.rst): the header fields that a
+//! launch looks at.
 
-/// A bzImage with a 64-bit entry and an EFI stub, its fields then changed by `edits`; the code is zeros.
+/// A bzImage with a 64-bit entry and an EFI stub, its fields then changed by `edits`; the code is
+/// zeros.
 pub fn bzimage(edits: &[(usize, &[u8])]) -> Vec<u8> {
     let mut file = vec![0_u8; 0x2000];
     let good: [(usize, &[u8]); 10] = [

@@ -44,7 +44,8 @@ pub fn kvm() -> Option<File> {
     }
 }
 
-/// Page tables that map the first 4 GiB to themselves with 2 MiB pages (no 1 GiB pages: not every KVM has them).
+/// Page tables that map the first 4 GiB to themselves with 2 MiB pages (no 1 GiB pages: not every
+/// KVM has them).
 pub fn page_tables() -> Vec<u8> {
     let mut tables = vec![0_u64; 512 * 6];
     tables[0] = (TABLES + 0x1000) | 7;

@@ -1,5 +1,6 @@
-//! What tests of several crates share: kernels of a few instructions, guests without a kernel, a test harness with one
-//! thread, and what an attacker in a locked process would try. No program uses it.
+//! What tests of several crates share: kernels of a few instructions, guests without a kernel, a
+//! test harness with one thread, and what an attacker in a locked process would try. No program
+//! uses it.
 //!
 //! UNSAFETY: an attacker makes raw system calls.
 #![allow(unsafe_code, reason = "what an attacker would do has no safe wrapper")]

@@ -1,5 +1,6 @@
-//! What a holder of a name answers: a line for each process, the supervisor first. A line is `kind pid`, and behind
-//! another blank the names, with commas between, of the optional layers that the process runs without.
+//! What a holder of a name answers: a line for each process, the supervisor first. A line is `kind
+//! pid`, and behind another blank the names, with commas between, of the optional layers that the
+//! process runs without.
 
 use crate::vm::kind::ProcessKind;
 use casemate_sandbox::Layer;

@@ -44,7 +44,8 @@ pub fn compile(directory: &str, name: &str, arguments: &[&str]) -> PathBuf {
     program
 }
 
-/// Compiles the test VMM; the host must have been built, since it brings the kernel's interface along.
+/// Compiles the test VMM; the host must have been built, since it brings the kernel's interface
+/// along.
 pub fn compile_vmm(name: &str) -> PathBuf {
     let include = format!("-I{}", built().join("uapi").display());
     compile(

@@ -1,11 +1,13 @@
 //! MODEL of the SNP firmware: answers the commands that the virtual SNP host's module forwards.
 //!
-//! The module keeps what the processor itself does (RMP, page states, ASIDs); launch contexts, digests, ID blocks, guest messages and
-//! reports are `casemate_attestation::model`'s. Reports are signed under a MODEL root that verifiers refuse unless told otherwise.
+//! The module keeps what the processor itself does (RMP, page states, ASIDs); launch contexts,
+//! digests, ID blocks, guest messages and reports are `casemate_attestation::model`'s. Reports are
+//! signed under a MODEL root that verifiers refuse unless told otherwise.
 //!
-//! - `snp-firmware generate DIRECTORY` makes a root and a chip: `root.json`, `processor.json`, and for verifiers `ark-ask.pem`
-//!   and `vcek.der`.
-//! - `snp-firmware serve PROCESSOR.json` answers commands from `/dev/snp-firmware` until the device is closed.
+//! - `snp-firmware generate DIRECTORY` makes a root and a chip: `root.json`, `processor.json`, and
+//!   for verifiers `ark-ask.pem` and `vcek.der`.
+//! - `snp-firmware serve PROCESSOR.json` answers commands from `/dev/snp-firmware` until the device
+//!   is closed.
 
 mod protocol;
 mod service;

@@ -1,6 +1,8 @@
-//! The messages between the module and this process; `snpemu/firmware.c` is the other side. All numbers little-endian.
+//! The messages between the module and this process; `snpemu/firmware.c` is the other side. All
+//! numbers little-endian.
 //!
-//! Request: `u32 command, u32 length, u64 guest`, then `length` bytes. Reply: `u32 status, u32 length`, then `length` bytes.
+//! Request: `u32 command, u32 length, u64 guest`, then `length` bytes. Reply: `u32 status, u32
+//! length`, then `length` bytes.
 
 /// The largest request: LAUNCH_FINISH with ID block and ID authentication.
 pub const MESSAGE_MAX: usize = 16 + 40 + ID_BLOCK + ID_AUTH;
