@@ -19,7 +19,8 @@ const DOMAIN: &[u8] = b"casemate report data v1\0";
 ///
 /// ```
 /// let data = casemate_attestation::context::report_data("tls-key", b"0123456789abcdef").unwrap();
-/// assert_ne!(data, casemate_attestation::context::report_data("disk-key", b"0123456789abcdef").unwrap());
+/// let other = casemate_attestation::context::report_data("disk-key", b"0123456789abcdef");
+/// assert_ne!(data, other.unwrap());
 /// assert_eq!(casemate_attestation::context::report_data("", b"nonce"), None);
 /// ```
 #[must_use]

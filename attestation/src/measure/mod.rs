@@ -62,7 +62,8 @@ pub enum MeasureError {
 /// use casemate_attestation::digest::{PageKind, VcpuState};
 /// let code = [0x90u8; 8192];
 /// let secrets = [0u8; 4096];
-/// let pages = [(PageKind::Normal, 0x20_0000, &code[..]), (PageKind::Secrets, 0x1000, &secrets[..])];
+/// let code = (PageKind::Normal, 0x20_0000, &code[..]);
+/// let pages = [code, (PageKind::Secrets, 0x1000, &secrets[..])];
 /// let digest = casemate_attestation::measure::plan(pages, &[VcpuState::kvm_reset()], 1)?;
 /// assert_eq!(digest.len(), 48);
 /// # Ok::<(), casemate_attestation::digest::DigestError>(())

@@ -133,7 +133,8 @@ pub(crate) fn byte_string(text: &str, len: u8) -> Option<Bytes> {
     pad(bytes.as_slice(), len)
 }
 
-/// Bytes of the length of the field; chip identifiers of 8 bytes (Turin and later) are padded to 64.
+/// Bytes of the length of the field; chip identifiers of 8 bytes (Turin and later) are padded to
+/// 64.
 pub(crate) fn pad(bytes: &[u8], len: u8) -> Option<Bytes> {
     if len == 64 && bytes.len() == 8 {
         let mut padded = [0; 64];
