@@ -5,6 +5,7 @@ use crate::files::{print_json, read_at_most, write_file};
 use crate::out::outln;
 use crate::{Failure, Outcome};
 use casemate_boot_code::{BYTES, SHA256, recipe};
+use casemate_layout::PARAMS_VERSION;
 use clap::{Args, Subcommand};
 use serde_json::json;
 use std::path::{Path, PathBuf};
@@ -81,12 +82,13 @@ fn show(as_json: bool) -> Outcome {
             "address": recipe::LOAD_ADDRESS,
             "compiler": format!("rustc {}", recipe::COMPILER),
             "version": version,
+            "parameters": PARAMS_VERSION,
         }));
     } else {
         outln!("sha256    {SHA256}");
         outln!("size      {size} bytes, {pages} pages at {:#x}", recipe::LOAD_ADDRESS);
         outln!("compiler  rustc {}", recipe::COMPILER);
-        outln!("version   {version}");
+        outln!("version   casemate {version}, parameters of version {PARAMS_VERSION}");
     }
     Ok(())
 }

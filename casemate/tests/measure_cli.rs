@@ -163,3 +163,38 @@ fn what_would_have_no_effect_or_says_nothing_to_measure_is_refused() {
     refused(2, &["--ovmf", &config, "--initrd", &config], "go with --kernel");
     refused(2, &[&config, "--protection", "none"], "only a \"sev-snp\" guest");
 }
+
+/// Protects: that a digest can be computed for another release's boot code, and that its hash is named. Cannot tell:
+/// whether that release takes the same parameters.
+#[test]
+fn another_releases_boot_code_gives_another_digest_and_its_hash_is_named() {
+    let place = std::env::temp_dir().join(format!("casemate-boot-code-{}", std::process::id()));
+    std::fs::create_dir_all(&place).unwrap();
+    let file = |name: &str| place.join(name).to_str().unwrap().to_owned();
+    std::fs::write(file("kernel"), casemate_test_support::bzimage::bzimage(&[])).unwrap();
+    let run = |arguments: &[&str]| {
+        let program = env!("CARGO_BIN_EXE_casemate");
+        let output = std::process::Command::new(program).args(arguments).output().unwrap();
+        (output.status.code().unwrap(), String::from_utf8(output.stdout).unwrap())
+    };
+    let (kernel, code) = (file("kernel"), file("code"));
+    assert_eq!(run(&["boot-code", "export", &code]).0, 0);
+    let measure = |more: &[&str]| {
+        let (status, text) = run(&[&["measure", "--kernel", &kernel, "--json"], more].concat());
+        assert_eq!(status, 0, "{text}");
+        text
+    };
+    let own = measure(&[]);
+    assert_eq!(own, measure(&["--boot-code", &code]), "the exported bytes are this program's");
+    let shown = run(&["boot-code", "show"]).1;
+    let hash = shown.split_whitespace().nth(1).unwrap();
+    assert!(own.contains(hash), "{own}");
+    let mut bytes = std::fs::read(&code).unwrap();
+    bytes[0] ^= 1;
+    std::fs::write(&code, &bytes).unwrap();
+    let other = measure(&["--boot-code", &code]);
+    assert!(other != own && !other.contains(hash), "{other}");
+    std::fs::write(&code, vec![0; 0x4001]).unwrap();
+    assert_eq!(run(&["measure", "--kernel", &kernel, "--boot-code", &code]).0, 2);
+    std::fs::remove_dir_all(&place).unwrap();
+}

@@ -4,9 +4,10 @@ use super::{Counts, Launch, Measure};
 use crate::Failure;
 use crate::out::outln;
 use casemate_attestation::hex::encode;
-use casemate_hypervisor::launch::LaunchPlan;
+use casemate_boot_code::BYTES;
 use casemate_hypervisor::launch::linux::Image;
 use casemate_hypervisor::launch::measure::{Measured, measure};
+use casemate_hypervisor::launch::{LaunchPlan, Outline};
 use casemate_hypervisor::vm::open_outline;
 use serde_json::json;
 use std::path::Path;
@@ -28,11 +29,25 @@ pub(super) fn launches(args: &Measure) -> Result<Vec<Launch>, Failure> {
     if let (Some(file), [plan]) = (&args.save_plan, plans.as_slice()) {
         crate::files::write_file(file, &plan.to_bytes())?;
     }
+    // A kept plan has the pages of its boot code, but not where its bytes end.
+    let boot_code = match (&args.plan, boot_code(args)?) {
+        (Some(_), _) => None,
+        (None, given) => Some(encode(&Outline::of(given.as_deref().unwrap_or(BYTES)).sha256)),
+    };
+    if let (Some(hash), true, false) = (&boot_code, args.explain, args.json) {
+        outln!("boot code of casemate {}, sha256 {hash}", env!("CARGO_PKG_VERSION"));
+    }
     let mut launches = Vec::new();
     for plan in plans {
         let digest = digest(&plan, args.explain, args.json)?;
         let policy = plan.snp.as_ref().map(|launch| launch.policy);
-        launches.push(Launch { digest, what: "casemate guest", policy, vcpus: Some(plan.vcpus) });
+        launches.push(Launch {
+            digest,
+            what: "casemate guest",
+            policy,
+            vcpus: Some(plan.vcpus),
+            boot_code: boot_code.clone(),
+        });
     }
     if let (Some(expected), [launch]) = (&args.guest.expect_digest, launches.as_slice())
         && *expected.to_ascii_lowercase() != encode(&launch.digest)
@@ -64,8 +79,16 @@ fn plans(args: &Measure) -> Result<Vec<LaunchPlan>, Failure> {
         return Err(Failure::BadInput(format!("{flag} is for one number of vCPUs")));
     }
     let (kernel, initrd) = open_outline(&config).map_err(|e| bad(&e))?;
-    let image = Image::outline(&config, &kernel, initrd).map_err(|e| bad(&e))?;
+    let mut image = Image::outline(&config, &kernel, initrd).map_err(|e| bad(&e))?;
+    if let Some(code) = boot_code(args)? {
+        image = image.with_boot_code(code).map_err(|e| bad(&e))?;
+    }
     counts.each().map(|vcpus| image.measured(vcpus).map_err(|e| bad(&e))).collect()
+}
+
+/// The boot code to measure with, when it is not this program's.
+fn boot_code(args: &Measure) -> Result<Option<Vec<u8>>, Failure> {
+    args.boot_code.as_deref().map(super::read_image).transpose()
 }
 
 /// The plan that `--save-plan` kept.

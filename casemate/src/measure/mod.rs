@@ -73,6 +73,10 @@ pub struct Measure {
     /// A launch plan that --save-plan kept: no other file is needed.
     #[arg(long, value_name = "FILE")]
     plan: Option<PathBuf>,
+    /// Measure with this boot code instead of this program's: another release's, exported by its
+    /// `casemate boot-code export`, if it takes the same version of parameters.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["plan", "ovmf", "igvm", "digest", "check_id_block"])]
+    boot_code: Option<PathBuf>,
     /// A guest that starts in this OVMF image; --kernel, --initrd and --cmdline are those of a
     /// measured direct boot.
     #[arg(long, value_name = "FILE")]
@@ -156,6 +160,8 @@ fn row(launch: &Launch, files: Option<&id_block::Created>) -> serde_json::Value 
         "launch-digest": encode(&launch.digest),
         "of": launch.what,
         "vcpus": launch.vcpus,
+        "boot-code-sha256": launch.boot_code,
+        "version": launch.boot_code.as_ref().map(|_| env!("CARGO_PKG_VERSION")),
         "id-key-digest": files.map(|files| encode(&files.id_key_digest)),
         "author-key-digest": files.and_then(|files| files.author_key_digest).map(|d| encode(&d)),
     })
@@ -169,12 +175,16 @@ struct Launch {
     policy: Option<u64>,
     /// The number of vCPUs that it is the digest for, where that was asked.
     vcpus: Option<u32>,
+    /// SHA-256 of the boot code in it.
+    boot_code: Option<String>,
 }
 
 /// The launches of the given source, one for each number of vCPUs; none when an ID block is to be
 /// checked instead.
 fn launches(args: &Measure) -> Result<Option<Vec<Launch>>, Failure> {
-    let found = |digest, what| Ok(Some(vec![Launch { digest, what, policy: None, vcpus: None }]));
+    let found = |digest, what| {
+        Ok(Some(vec![Launch { digest, what, policy: None, vcpus: None, boot_code: None }]))
+    };
     refuse_idle_flags(args)?;
     if let Some(path) = &args.ovmf {
         let image = read_image(path)?;
@@ -182,7 +192,13 @@ fn launches(args: &Measure) -> Result<Option<Vec<Launch>>, Failure> {
         let counts = args.vcpus.unwrap_or(Counts::ONE);
         let launch = |vcpus| {
             let digest = other::ovmf(args, path, &image, vcpus)?;
-            Ok(Launch { digest, what: "OVMF guest", policy: None, vcpus: Some(vcpus) })
+            Ok(Launch {
+                digest,
+                what: "OVMF guest",
+                policy: None,
+                vcpus: Some(vcpus),
+                boot_code: None,
+            })
         };
         return counts.each().map(launch).collect::<Result<_, _>>().map(Some);
     }

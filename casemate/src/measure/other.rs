@@ -122,7 +122,7 @@ pub(super) fn igvm(path: &Path, with_pages: bool, as_json: bool) -> Result<Launc
         errln!("casemate: {}: its ID block names this digest, and is signed", path.display());
     }
     let policy = Some(launch.policy);
-    Ok(Launch { digest: launch.digest, what: "IGVM file", policy, vcpus: None })
+    Ok(Launch { digest: launch.digest, what: "IGVM file", policy, vcpus: None, boot_code: None })
 }
 
 /// One line for each page: address, kind, what it is, hash.

@@ -34,7 +34,7 @@ mod termination;
 
 pub use memory_map::{MAP_BYTES, MAX_RANGES, MapError, MemoryMap};
 pub use mode::{KernelKind, Mode};
-pub use params::{Blob, Params, ParamsError};
+pub use params::{Blob, Params, ParamsError, VERSION as PARAMS_VERSION};
 pub use places::{Place, Places};
 pub use range::{Range, Ranges, TooManyRanges};
 pub use termination::{TERMINATION_SET, Termination};

@@ -62,7 +62,7 @@ pub struct Params {
 }
 
 /// Version of the page's format.
-pub(crate) const VERSION: u32 = 2;
+pub const VERSION: u32 = 2;
 
 /// Why parameters are refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

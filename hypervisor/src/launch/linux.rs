@@ -18,6 +18,7 @@ use casemate_layout::{
     Blob, KernelKind, MapError, MemoryMap, Mode, Params, ParamsError, Place, Range, Ranges, map,
     paging, ports,
 };
+use std::borrow::Cow;
 
 /// The boot code: a flat image for [`map::BOOT_CODE`], entered at its first byte.
 pub const BOOT_CODE: &[u8] = casemate_boot_code::BYTES;
@@ -36,6 +37,14 @@ pub enum LaunchError {
         /// What is wrong.
         #[source]
         reason: KernelFault,
+    },
+    /// A file that is no boot code.
+    #[error("--boot-code: {len} bytes; a boot code has 1 to {most}")]
+    BootCode {
+        /// Bytes of the file.
+        len: usize,
+        /// Bytes of its place.
+        most: u64,
     },
     /// The kernel would cut the command line, and nobody would be told.
     #[error("`cmdline` is {len} bytes long: this kernel takes at most {most}")]
@@ -104,6 +113,7 @@ pub struct Image {
     kernel: KernelImage,
     kernel_blob: Blob,
     initrd_blob: Blob,
+    boot_code: Cow<'static, [u8]>,
 }
 
 impl Image {
@@ -134,7 +144,22 @@ impl Image {
             kernel: image,
             kernel_blob: blob(outline),
             initrd_blob: initrd.filter(|initrd| initrd.size > 0).map_or(Blob::default(), blob),
+            boot_code: BOOT_CODE.into(),
         })
+    }
+
+    /// The same with another release's boot code, to be measured: only this program's own is ever
+    /// launched. It must take the parameters of this release (`casemate boot-code show`).
+    ///
+    /// # Errors
+    /// [`LaunchError::BootCode`] when it cannot be a boot code.
+    pub fn with_boot_code(self, bytes: Vec<u8>) -> Result<Self, LaunchError> {
+        match bytes.len() {
+            len if len == 0 || len as u64 > map::BOOT_CODE.size => {
+                Err(LaunchError::BootCode { len, most: map::BOOT_CODE.size })
+            }
+            _ => Ok(Self { boot_code: bytes.into(), ..self }),
+        }
     }
 
     /// The same of files that were read only as far as measuring needs them.
@@ -200,7 +225,7 @@ impl Image {
         let mut plan = LaunchPlan::new(ram, vcpus, boot);
         plan.snp = self.config.snp.clone();
         let table = paging::boot_table(params.c_bit).to_vec();
-        let mut code = BOOT_CODE.to_vec();
+        let mut code = self.boot_code.to_vec();
         // The build refuses an image that is larger. Every page of its place is launched, so that
         // the boot code needs no word about its own size.
         code.resize(usize::try_from(map::BOOT_CODE.size).unwrap_or(0), 0);
