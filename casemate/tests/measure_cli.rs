@@ -164,8 +164,8 @@ fn what_would_have_no_effect_or_says_nothing_to_measure_is_refused() {
     refused(2, &[&config, "--protection", "none"], "only a \"sev-snp\" guest");
 }
 
-/// Protects: that a digest can be computed for another release's boot code, and that its hash is named. Cannot tell:
-/// whether that release takes the same parameters.
+/// Protects: that a digest can be computed for another release's boot code, and that its hash is
+/// named. Cannot tell: whether that release takes the same parameters.
 #[test]
 fn another_releases_boot_code_gives_another_digest_and_its_hash_is_named() {
     let place = std::env::temp_dir().join(format!("casemate-boot-code-{}", std::process::id()));
