@@ -16,6 +16,7 @@
 //! UNSAFETY: clone, unshare, prctl, close_range, seccomp, mallopt and ptrace have no safe wrapper.
 #![allow(unsafe_code, reason = "the calls that confine a process have no safe wrapper")]
 
+mod bytes;
 mod child;
 mod descriptors;
 mod error;

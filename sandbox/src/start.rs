@@ -2,6 +2,7 @@
 //! and bytes of its own. Encoded by the parent, decoded totally by the image, which believes its
 //! parent but not its own eyes: a packet that is not whole ends it.
 
+use super::bytes::Bytes;
 use super::identity::Ids;
 use super::kept::{MAX_KEPT, kept_in_image};
 use super::layer::{Layer, Need};
@@ -108,20 +109,7 @@ fn push_option(to: &mut Vec<u8>, value: Option<u64>) {
     to.extend(value.unwrap_or(0).to_le_bytes());
 }
 
-/// What is left of a packet.
-struct Bytes<'a>(&'a [u8]);
-
-impl<'a> Bytes<'a> {
-    fn take(&mut self, len: usize) -> Option<&'a [u8]> {
-        let (taken, rest) = self.0.split_at_checked(len)?;
-        self.0 = rest;
-        Some(taken)
-    }
-
-    fn byte(&mut self) -> Option<u8> {
-        self.take(1)?.first().copied()
-    }
-
+impl Bytes<'_> {
     fn flag(&mut self) -> Option<bool> {
         match self.byte()? {
             0 => Some(false),

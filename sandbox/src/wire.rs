@@ -8,6 +8,7 @@
 //! [`NoReport::Nonsense`]; texts are bounded and made fit to print.
 
 use super::SandboxError;
+use super::bytes::Bytes;
 use super::identity::Ids;
 use super::layer::{Layer, Report, State};
 use casemate_foreign_text::value;
@@ -156,20 +157,7 @@ fn push_text(bytes: &mut Vec<u8>, text: &str) {
     bytes.extend(text.as_bytes());
 }
 
-/// What is left of a packet.
-struct Bytes<'a>(&'a [u8]);
-
-impl<'a> Bytes<'a> {
-    fn take(&mut self, len: usize) -> Option<&'a [u8]> {
-        let (taken, rest) = self.0.split_at_checked(len)?;
-        self.0 = rest;
-        Some(taken)
-    }
-
-    fn byte(&mut self) -> Option<u8> {
-        self.take(1)?.first().copied()
-    }
-
+impl Bytes<'_> {
     fn text(&mut self) -> Option<String> {
         let len = usize::from(u16::from_le_bytes(*self.take(2)?.first_chunk()?));
         let bytes = self.take(Some(len).filter(|len| *len <= MAX_TEXT)?)?;
