@@ -5,13 +5,14 @@
 //! The key `point` names the decision point.
 
 use crate::document::{
-    LoadError, Node, Sink, Value, bit, byte_string, parse, suggest, time, tree::Entry,
+    LoadError, Node, Sink, Value, bit, byte_string, parse, suggest, tree::Entry,
 };
 use crate::fact::Fact;
 use crate::facts::{DeviceFact, DeviceKind, Facts, command_line, text_fact};
 use crate::fields::{Key, Kind, Point};
 use crate::lattice::{Choice, Endpoint, Protocol, Tcb, Usage};
 use crate::render;
+use crate::utc;
 
 /// A parsed input.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -219,9 +220,7 @@ fn read_one(key: Key, value: &Value) -> Result<Fact, String> {
         (Kind::Bits(_), Value::OtherNumber(text)) => {
             Fact::Number(text.parse().map_err(|_| refuse())?)
         }
-        (Kind::Window, Value::Text(text)) => {
-            Fact::Number(time::parse_utc(text).ok_or_else(refuse)?)
-        }
+        (Kind::Window, Value::Text(text)) => Fact::Number(utc::parse(text).ok_or_else(refuse)?),
         (Kind::Flag | Kind::FlagEach, Value::Bool(on)) => Fact::Number(u64::from(*on)),
         (Kind::BytesAllowed(len) | Kind::BytesDenied(len), Value::Text(text)) => {
             Fact::Bytes(byte_string(text, len).ok_or_else(refuse)?)

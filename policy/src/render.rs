@@ -3,8 +3,8 @@
 //! Rendering a rule and reading it again gives the same rule; so does a fact. The brief forms are
 //! for messages and leave members of long lists out.
 
+use crate::document::format_version;
 use crate::document::json::{quote, write_string};
-use crate::document::{format_version, time};
 use crate::fact::Fact;
 use crate::fields::view;
 use crate::fields::{BitNames, FLAG, Kind};
@@ -13,6 +13,7 @@ use crate::lattice::{
     TcbFloors, write_hex,
 };
 use crate::rule::Rule;
+use crate::utc;
 
 pub(crate) use crate::document::tree::shorten;
 
@@ -109,7 +110,7 @@ fn write_range(kind: Kind, range: &Range) -> String {
         quote(names.get(at).copied().unwrap_or("any"))
     };
     let moment = |seconds: u64, any: u64| {
-        if seconds == any { ANY.into() } else { quote(&time::format_utc(seconds)) }
+        if seconds == any { ANY.into() } else { quote(&utc::format(seconds)) }
     };
     match kind {
         Kind::Floor => range.min().to_string(),
@@ -221,7 +222,7 @@ pub(crate) fn append_fact(out: &mut String, kind: Kind, fact: &Fact) {
                 out.push_str(&write_number(kind, *n));
             }
             Kind::Flag | Kind::FlagEach => out.push_str(if *n == 0 { "false" } else { "true" }),
-            _ => time::write_padded(out, *n, 1),
+            _ => utc::write_padded(out, *n, 1),
         },
         Fact::Text(text) if kind != Kind::Roots => write_string(out, text),
         Fact::CommandLine(line) => write_string(out, line.line()),
@@ -323,7 +324,7 @@ fn write_number(kind: Kind, n: u64) -> String {
     };
     match kind {
         Kind::Version => quote(&format_version(n)),
-        Kind::Window => quote(&time::format_utc(n)),
+        Kind::Window => quote(&utc::format(n)),
         Kind::Choice(names) | Kind::Level(names) => name(names),
         Kind::Flag | Kind::FlagEach => (n != 0).to_string(),
         _ => n.to_string(),

@@ -14,7 +14,6 @@ mod members;
 mod notation;
 mod structured;
 pub(crate) mod suggest;
-pub(crate) mod time;
 mod toml;
 pub(crate) mod tree;
 mod values;

@@ -1,10 +1,11 @@
 //! Values of a document that are tables: bit masks, TCB floors, egress blocks, limits, intervals.
 
-use super::{MAX_BLOCKS, Node, Sink, Value, members, suggest, time, tree::Entry};
+use super::{MAX_BLOCKS, Node, Sink, Value, members, suggest, tree::Entry};
 use crate::fields::{BitNames, Kind};
 use crate::lattice::{
     Bits, EgressBlock, EgressSet, Lattice, Limit, Protocol, Range, Tcb, TcbFloors,
 };
+use crate::utc;
 use std::net::IpAddr;
 
 /// The entries of a table that has only the keys of `known`.
@@ -101,7 +102,7 @@ pub(super) fn window(node: &Node, path: &str, sink: &mut Sink<'_>) -> Option<Ran
         let node = need(node, entries, key, path, sink)?;
         match &node.value {
             Value::Text(text) if text == "any" => Some(otherwise),
-            Value::Text(text) if time::parse_utc(text).is_some() => time::parse_utc(text),
+            Value::Text(text) if utc::parse(text).is_some() => utc::parse(text),
             other => {
                 let found = other.describe();
                 let message =

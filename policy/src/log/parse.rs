@@ -3,9 +3,10 @@
 use super::decision::DecisionRecord;
 use super::record::{Entry, LogId, MAX_LINE, Record};
 use crate::decide::Verdict;
-use crate::document::{Sink, Value, json, time, tree::Entry as Pair};
+use crate::document::{Sink, Value, json, tree::Entry as Pair};
 use crate::fields::{Key, Point};
 use crate::lattice::Bytes;
+use crate::utc;
 
 /// Why a line is no record.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -90,7 +91,7 @@ fn read_decision(pairs: &[Pair]) -> Result<DecisionRecord, ParseError> {
 
 fn read_time(text: &str) -> Option<u64> {
     let (whole, fraction) = text.strip_suffix('Z')?.split_once('.')?;
-    let seconds = time::parse_utc(&format!("{whole}Z"))?;
+    let seconds = utc::parse(&format!("{whole}Z"))?;
     let micros: u64 = (fraction.len() == 6).then(|| fraction.parse().ok())??;
     seconds.checked_mul(1_000_000)?.checked_add(micros)
 }

@@ -4,8 +4,8 @@ use super::decision::DecisionRecord;
 use super::sign::PublicKey;
 use crate::canonical::sha256;
 use crate::document::json::write_string;
-use crate::document::time;
 use crate::lattice::write_hex;
+use crate::utc;
 
 /// Longest line in bytes, without its line feed. What a record can hold is bounded so that none is
 /// longer: see [`DecisionRecord`].
@@ -78,7 +78,7 @@ impl Record {
     /// Appends everything of the line before the signature of a head, or before the hash.
     fn write_body(&self, out: &mut String) {
         out.push_str("{\"seq\":");
-        time::write_padded(out, self.seq, 1);
+        utc::write_padded(out, self.seq, 1);
         out.push_str(",\"time\":\"");
         write_time(out, self.time);
         out.push_str("\",\"prev\":\"");
@@ -92,11 +92,11 @@ impl Record {
             Entry::Open => out.push_str(",\"kind\":\"open\""),
             Entry::Recovered { dropped } => {
                 out.push_str(",\"kind\":\"recovered\",\"dropped\":");
-                time::write_padded(out, *dropped, 1);
+                utc::write_padded(out, *dropped, 1);
             }
             Entry::Adopted { records } => {
                 out.push_str(",\"kind\":\"adopted\",\"records\":");
-                time::write_padded(out, *records, 1);
+                utc::write_padded(out, *records, 1);
             }
             Entry::Head { log, closed, key, .. } => {
                 out.push_str(",\"kind\":\"head\"");
@@ -174,7 +174,7 @@ fn write_decision(out: &mut String, decision: &DecisionRecord) {
     out.push_str(",\"reasons\":");
     write_list(out, decision.reasons.iter().map(String::as_str));
     out.push_str(",\"more_reasons\":");
-    time::write_padded(out, decision.more_reasons, 1);
+    utc::write_padded(out, decision.more_reasons, 1);
 }
 
 fn write_hex_field(out: &mut String, name: &str, bytes: &[u8]) {
@@ -197,8 +197,8 @@ fn write_list<'t>(out: &mut String, items: impl Iterator<Item = &'t str>) {
 }
 
 fn write_time(out: &mut String, micros: u64) {
-    time::write_utc(out, micros / 1_000_000);
+    utc::write(out, micros / 1_000_000);
     out.push('.');
-    time::write_padded(out, micros % 1_000_000, 6);
+    utc::write_padded(out, micros % 1_000_000, 6);
     out.push('Z');
 }
