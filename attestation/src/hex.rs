@@ -18,6 +18,7 @@ pub fn from_people(text: &str) -> Option<Vec<u8>> {
 
 /// Decodes an even number of hexadecimal digits, nothing else.
 #[must_use]
+// Bytes, not characters: a digit is one byte, and a character of several is refused as no digit.
 pub fn decode(text: &str) -> Option<Vec<u8>> {
     let (pairs, rest) = text.as_bytes().as_chunks::<2>();
     if !rest.is_empty() {
