@@ -25,6 +25,8 @@ pub const LAST: u64 = 253_402_300_799;
 pub fn parse(text: &str) -> Option<u64> {
     let bytes = text.as_bytes();
     let number = |from: usize, to: usize| -> Option<u64> {
+        // Every slice is taken by `get`: a text of 20 bytes may have characters of several, and a
+        // position within one.
         let part = text.get(from..to)?;
         part.bytes().all(|b| b.is_ascii_digit()).then(|| part.parse().ok())?
     };
@@ -108,6 +110,7 @@ pub(crate) fn write_padded(out: &mut String, number: u64, width: usize) {
     let mut rest = number;
     let mut used = 0;
     for slot in digits.iter_mut().rev() {
+        // At least one digit, at least `width`, and then as many as there are.
         if rest == 0 && used >= width.max(1) {
             break;
         }

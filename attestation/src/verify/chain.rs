@@ -306,8 +306,7 @@ impl Context<'_> {
                 format!("to contain {}", crate::time::format(self.at)),
             ),
         }
-        let serial: String =
-            links.intermediate.serial.iter().map(|byte| format!("{byte:02x}")).collect();
+        let serial = crate::hex::encode(&links.intermediate.serial);
         checks.require(
             Code::CrlRevoked,
             !crl.revokes(&links.intermediate.serial),
