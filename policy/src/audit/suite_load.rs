@@ -148,6 +148,11 @@ fn verdict(entry: &Entry, sink: &mut Sink<'_>) -> Option<Verdict> {
 fn facts(node: &Node, entries: &[Entry], base: Option<&Case>, sink: &mut Sink<'_>) -> Facts {
     let get = |key: &str| entries.iter().find(|entry| entry.key == key);
     let mut facts = base.map_or_else(Facts::new, |case| case.facts.clone());
+    // One of the two words for the same: the other would be looked at and not read.
+    if let (Some(_), Some(change)) = (get("input"), get("change")) {
+        let message = "stands beside `input`; write one or the other";
+        sink.error(change.offset, "case.change", message);
+    }
     // Errors inside the input go to the sink; contradictions are no errors here (see above).
     if let Some(entry) = get("input").or_else(|| get("change")) {
         let input = Input::read(&entry.node, sink);

@@ -1,7 +1,7 @@
 //! The blocks of `network.egress`: addresses, ports and a protocol each.
 
 use super::structured::{get, need, table};
-use super::{MAX_BLOCKS, Node, Sink, Value};
+use super::{MAX_BLOCKS, Node, Sink, Value, tree::Entry};
 use crate::fields::Kind;
 use crate::lattice::{EgressBlock, EgressSet, Protocol};
 use std::net::IpAddr;
@@ -54,15 +54,7 @@ fn block(node: &Node, path: &str, sink: &mut Sink<'_>) -> Option<EgressBlock> {
         }
         found.map(|(_, protocol)| protocol)
     });
-    // Either a CIDR or a first and last address; `first` decides which, and the other key then is
-    // missing or unread.
-    let addresses = match get(entries, "first") {
-        Some(first) => {
-            let last = need(node, entries, "last", path, sink);
-            span(first, last?, path, sink)
-        }
-        None => need(node, entries, "cidr", path, sink).and_then(|node| cidr(node, path, sink)),
-    };
+    let addresses = addresses(node, entries, path, sink);
     // ICMP has no ports, and everything else has to name them: "any" is written out.
     let ports = match (get(entries, "ports"), protocol) {
         (None, Some(Protocol::Icmp)) => Some((0, 0)),
@@ -75,6 +67,29 @@ fn block(node: &Node, path: &str, sink: &mut Sink<'_>) -> Option<EgressBlock> {
     };
     let ((first, last), ports, protocol) = (addresses?, ports?, protocol?);
     Some(EgressBlock { first, last, ports, protocol })
+}
+
+/// Either a CIDR or a first and last address. Both are refused: of two ways to say where a guest may
+/// connect to, one would be read and the other only looked at.
+fn addresses(node: &Node, entries: &[Entry], path: &str, sink: &mut Sink<'_>) -> Option<Addresses> {
+    let ends = ["first", "last"].map(|key| get(entries, key));
+    match (get(entries, "cidr"), ends) {
+        (Some(one), [None, None]) => cidr(one, path, sink),
+        (Some(one), _) => {
+            let message = "stands beside `first` or `last`; write one or the other";
+            sink.error(one.offset, &format!("{path}.cidr"), message);
+            None
+        }
+        (None, [None, None]) => {
+            need(node, entries, "cidr", path, sink);
+            None
+        }
+        (None, _) => {
+            let first = need(node, entries, "first", path, sink);
+            let last = need(node, entries, "last", path, sink);
+            span(first?, last?, path, sink)
+        }
+    }
 }
 
 fn ports(node: &Node, path: &str, sink: &mut Sink<'_>) -> Option<(u16, u16)> {
