@@ -120,7 +120,7 @@ impl From<toml::de::Error> for AppraisalError {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
 pub struct Appraisal {
-    /// Allowed generations.
+    /// Allowed generations; every one whose root is not broken when absent.
     pub generations: Option<Vec<Generation>>,
     /// Generations that are taken although their root is broken, see [`Generation::broken_root`].
     pub allow_broken_roots: Vec<Generation>,
@@ -159,7 +159,7 @@ pub struct Appraisal {
     pub image_ids: Option<Vec<Hex<16>>>,
     /// Least guest security version.
     pub min_guest_svn: Option<u32>,
-    /// Allowed launch digests.
+    /// Allowed launch digests, as MEASUREMENT carries them; any when absent.
     pub measurements: Option<Vec<Hex<48>>>,
     /// Allowed values of HOST_DATA.
     pub host_data: Option<Vec<Hex<32>>>,

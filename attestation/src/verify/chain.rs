@@ -78,7 +78,7 @@ pub(super) struct Context<'a> {
 }
 
 struct Links<'a> {
-    /// The root, pinned.
+    /// The root, pinned in `Context::roots` for the generation that the VEK's issuer names.
     ark: &'a Certificate,
     /// ASK or ASVK, the VEK's issuer.
     intermediate: &'a Certificate,

@@ -120,7 +120,7 @@ impl TcbPreset {
     }
 }
 
-/// Floors by generation.
+/// Floors under the TCB: by generation, and published ones by their bulletin.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
 #[allow(missing_docs, reason = "one entry for the generation of the same name")]
