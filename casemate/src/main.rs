@@ -13,6 +13,8 @@ mod files;
 mod guest_flags;
 #[cfg(feature = "vm")]
 mod host;
+#[cfg(feature = "image")]
+mod image;
 mod log;
 mod log_options;
 mod log_read;
@@ -92,6 +94,8 @@ enum Command {
     Measure(Box<measure::Measure>),
     #[cfg(feature = "vm")]
     BootCode(boot_code::BootCodeArgs),
+    #[cfg(feature = "image")]
+    Image(image::ImageArgs),
     Policy(policy::PolicyArgs),
     Log(log::LogArgs),
 }
@@ -126,6 +130,8 @@ fn main() -> ExitCode {
         Command::Sandbox(args) => sandbox::run(args),
         #[cfg(feature = "vm")]
         Command::BootCode(args) => boot_code::run(args),
+        #[cfg(feature = "image")]
+        Command::Image(args) => image::run(args),
         Command::Policy(args) => policy::run(args),
         Command::Log(args) => log::run(args),
     })
