@@ -18,5 +18,6 @@
 pub mod attack;
 pub mod boot_code;
 pub mod bzimage;
+pub mod captured;
 pub mod guests;
 pub mod sandbox;
