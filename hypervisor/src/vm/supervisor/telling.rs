@@ -248,7 +248,7 @@ fn confined(span: &Span, report: &Report) {
                 let details = Some(details).filter(|details| !details.is_empty()).map(line);
                 event_in!(
                     span,
-                    DEBUG,
+                    TRACE,
                     Sandbox,
                     "the layer is in force",
                     layer = layer,
