@@ -9,6 +9,7 @@
 mod attest;
 #[cfg(feature = "vm")]
 mod boot_code;
+mod diagnostics;
 mod files;
 mod guest_flags;
 #[cfg(feature = "vm")]
@@ -28,6 +29,8 @@ mod run;
 #[cfg(feature = "vm")]
 mod sandbox;
 
+use casemate_diagnostics::event;
+use casemate_foreign_text::line;
 use clap::{Parser, Subcommand};
 use out::errln;
 use std::process::ExitCode;
@@ -69,6 +72,8 @@ pub type Outcome = Result<(), Failure>;
 struct Cli {
     #[command(subcommand)]
     command: Command,
+    #[command(flatten)]
+    log: diagnostics::LogFlags,
 }
 
 const EXAMPLES: &str = "\
@@ -100,6 +105,25 @@ enum Command {
     Log(log::LogArgs),
 }
 
+impl Command {
+    const fn name(&self) -> &'static str {
+        match self {
+            #[cfg(feature = "vm")]
+            Self::Host(_) => "host",
+            #[cfg(feature = "vm")]
+            Self::Run(_) => "run",
+            #[cfg(feature = "vm")]
+            Self::Sandbox(_) => "sandbox",
+            Self::Attest(_) => "attest",
+            Self::Measure(_) => "measure",
+            #[cfg(feature = "vm")]
+            Self::BootCode(_) => "boot-code",
+            Self::Policy(_) => "policy",
+            Self::Log(_) => "log",
+        }
+    }
+}
+
 /// Parses the command line, runs the subcommand, reports its failure.
 fn main() -> ExitCode {
     // A file that grows beyond `ulimit -f` is an error with words, not the end of the process by
@@ -119,13 +143,26 @@ fn main() -> ExitCode {
             return ExitCode::SUCCESS;
         }
     };
+    let log = match cli.log.begin() {
+        Ok(log) => log,
+        Err(failure) => return report(Err(failure)),
+    };
+    #[cfg(not(feature = "vm"))]
+    let _ = &log;
+    event!(
+        DEBUG,
+        Program,
+        "a command begins",
+        version = env!("CARGO_PKG_VERSION"),
+        command = cli.command.name()
+    );
     report(match &cli.command {
         #[cfg(feature = "vm")]
         Command::Host(args) => host::run(args),
         Command::Attest(attest) => attest::run(attest),
         Command::Measure(measure) => measure::run(measure),
         #[cfg(feature = "vm")]
-        Command::Run(args) => run::run(args),
+        Command::Run(args) => run::run(args, &log),
         #[cfg(feature = "vm")]
         Command::Sandbox(args) => sandbox::run(args),
         #[cfg(feature = "vm")]
@@ -138,12 +175,15 @@ fn main() -> ExitCode {
 }
 
 fn report(outcome: Outcome) -> ExitCode {
-    match outcome.and_then(|()| out::finish()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(Failure::Status(status)) => ExitCode::from(status),
+    let status = match outcome.and_then(|()| out::finish()) {
+        Ok(()) => 0,
+        Err(Failure::Status(status)) => status,
         Err(failure) => {
             errln!("casemate: {failure}");
-            ExitCode::from(if matches!(failure, Failure::BadInput(_)) { 2 } else { 1 })
+            event!(ERROR, Program, "the command has failed", why = line(&failure));
+            if matches!(failure, Failure::BadInput(_)) { 2 } else { 1 }
         }
-    }
+    };
+    event!(DEBUG, Program, "the command ends", status = status);
+    ExitCode::from(status)
 }

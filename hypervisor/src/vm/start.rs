@@ -8,12 +8,14 @@ use super::kind::ProcessKind;
 use super::name::{Name, NameError};
 use super::open::{self, OpenError};
 use super::profile;
-use super::supervisor::{Event, GuestConsole, Happened, Member, RunningVm, Step, Times};
+use super::supervisor::{Event, GuestConsole, Happened, Member, Place, RunningVm, Step, Times};
 use super::vmm::VmmInput;
 use crate::config::{ConfigError, Protection, VmConfig};
 use crate::kvm::KvmError;
 use crate::launch::measure::measure;
 use crate::launch::{LaunchError, LaunchPlan, linux};
+use casemate_diagnostics::event;
+use casemate_foreign_text::value;
 use casemate_policy_log::LogFile;
 use casemate_sandbox::{Image, Layers, SandboxError};
 use rustix::io::Errno;
@@ -111,6 +113,7 @@ pub struct Prepared {
     host: HostFds,
     plan: LaunchPlan,
     events: VecDeque<Event>,
+    place: Place,
 }
 
 /// Prepares a VM: reads and checks what its configuration names, asks the policy, takes the name,
@@ -123,21 +126,38 @@ pub fn prepare(
     document: Option<&Path>,
     log: Option<LogFile>,
 ) -> Result<Prepared, VmError> {
+    let place = Place::of(&config.name, config.vcpus);
+    place.vm.within(|| prepare_at(&place, config, document, log))
+}
+
+fn prepare_at(
+    place: &Place,
+    config: &VmConfig,
+    document: Option<&Path>,
+    log: Option<LogFile>,
+) -> Result<Prepared, VmError> {
     let mut events = VecDeque::new();
     let mut happened = |what| events.push_back(Event { at: Instant::now(), what });
+    tell_configuration(config);
     let policy = policy_for(config, document)?;
     open::check_memory(config.memory)?;
-    let mut plan = linux::plan(config, open::files(config)?)?;
+    let files = open::files(config)?;
+    let sizes = (files.kernel.len(), files.initrd.as_ref().map(Vec::len));
+    event!(DEBUG, Plan, "the files are read", kernel_bytes = sizes.0, initrd_bytes = sizes.1);
+    let mut plan = linux::plan(config, files)?;
     if let Some(launch) = &mut plan.snp {
         launch.page_limits = policy.page_state_limits();
     }
     check_digest(&plan)?;
+    let (pages, is_confidential) =
+        (plan.pages().iter().map(|pages| pages.range.pages()).sum::<u64>(), plan.snp.is_some());
+    event!(INFO, Plan, "the launch is planned", pages = pages, confidential = is_confidential);
     happened(Happened::Reached(Step::Planned));
     if let Some(repair) = decide(&policy, config, &plan, log)? {
         happened(Happened::LogRepaired(repair));
     }
     happened(Happened::Reached(Step::Admitted(policy.name().to_string())));
-    Ok(Prepared { events, ..prepare_plan(config, plan)? })
+    Ok(Prepared { events, ..prepare_plan_at(place, config, plan)? })
 }
 
 /// The same from the plan on, which nobody has asked a policy about.
@@ -145,16 +165,28 @@ pub fn prepare(
 /// # Errors
 /// [`VmError`].
 pub fn prepare_plan(config: &VmConfig, plan: LaunchPlan) -> Result<Prepared, VmError> {
+    let place = Place::of(&config.name, plan.vcpus);
+    place.vm.within(|| prepare_plan_at(&place, config, plan))
+}
+
+fn prepare_plan_at(
+    place: &Place,
+    config: &VmConfig,
+    plan: LaunchPlan,
+) -> Result<Prepared, VmError> {
     let kind = if config.snp.is_some() { ProcessKind::VmmConfidential } else { ProcessKind::Vmm };
+    let name = Name::take(&config.name)?;
+    event!(DEBUG, Vm, "the name is taken");
     Ok(Prepared {
         kind,
         layers: layers(profile::vmm_layers(), config),
         own_layers: layers(Layers::for_this_process("supervisor"), config),
         times: Times { run: config.timeout, grace: config.grace },
-        name: Name::take(&config.name)?,
+        name,
         host: host_fds(config)?,
         plan,
         events: VecDeque::new(),
+        place: place.clone(),
     })
 }
 
@@ -165,15 +197,30 @@ impl Prepared {
     /// # Errors
     /// [`VmError`]; nothing is left then.
     pub fn start(self, vmm: &Image) -> Result<RunningVm, VmError> {
-        let Self { kind, layers, own_layers, times, name, host, plan, events } = self;
+        let Self { kind, layers, own_layers, times, name, host, plan, events, place } = self;
         let (control, vmm_control) = pair(SocketType::SEQPACKET)?;
         let (console, vmm_console) = pair(SocketType::STREAM)?;
         let input = VmmInput { host, control: vmm_control, console: vmm_console, plan };
         let vmm = handover::spawn(vmm, layers, &input, |_| ())?;
         let members = vec![Member::new(kind, vmm, control)];
         let console = GuestConsole::new(console);
-        Ok(RunningVm::new(members, console, name, times, events, own_layers))
+        Ok(RunningVm::new(members, console, name, times, events, own_layers, &place))
     }
+}
+
+/// What is asked for, but for the kernel's command line, which may hold secrets.
+fn tell_configuration(config: &VmConfig) {
+    event!(
+        INFO,
+        Config,
+        "a VM is asked for",
+        kernel = value(config.kernel.display()),
+        initrd = config.initrd.as_ref().map(|path| value(path.display())),
+        vcpus = config.vcpus,
+        memory_mib = config.memory >> 20,
+        protection = value(config.protection),
+        may_lack_layers = config.sandbox_optional.len()
+    );
 }
 
 /// Refuses a plan whose digest is not the expected one, or not that of its ID block, before
