@@ -78,8 +78,8 @@ fn kvm_calls() -> f64 {
     let dev_kvm = casemate_test_support::guests::kvm().unwrap().into();
     let calls = Calls::default();
     let vm = Arc::new(calls.time(|| Vm::create(dev_kvm, VmKind::Plain)).unwrap());
-    calls.time(|| vm.create_irqchip()).unwrap();
     calls.time(|| vm.add_memory(&ram)).unwrap();
+    calls.time(|| vm.create_irqchip()).unwrap();
     calls.time(|| vm.add_irqfd(&serial, SERIAL_GSI)).unwrap();
     calls.time(|| vm.add_irqfd(&button, POWER_BUTTON_GSI)).unwrap();
     let cpuid = vm.cpuid(0, 1).unwrap();
