@@ -18,9 +18,10 @@ const TEXT_SIZE: usize = MESSAGE_SIZE - 8;
 pub enum Phase {
     /// The process is in its namespaces.
     Born = 1,
-    /// Guest memory is mapped and has its contents.
+    /// Guest memory has its contents, the boot processor its registers.
     Memory = 2,
-    /// Every vCPU exists and has its registers.
+    /// The VM is set up: memory without contents, interrupt controllers, every vCPU. The process is
+    /// confined, but for its filter, and waits for the plan.
     Vcpus = 3,
     /// The process is locked.
     Locked = 4,
@@ -58,6 +59,8 @@ pub enum FromVmm {
 /// To the vmm process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ToVmm {
+    /// Launch the plan that was handed over: the first message, and sent once.
+    Launch,
     /// Press the power button.
     PowerButton,
 }
@@ -129,6 +132,7 @@ mod kind {
     pub(super) const FAILED: u8 = 6;
     pub(super) const LAUNCHED: u8 = 7;
     pub(super) const POWER_BUTTON: u8 = 65;
+    pub(super) const LAUNCH: u8 = 66;
 }
 
 /// A guest's number as a word of a message.
@@ -250,6 +254,7 @@ impl ToVmm {
     #[must_use]
     pub fn encode(self) -> [u8; MESSAGE_SIZE] {
         match self {
+            Self::Launch => Fields::new(kind::LAUNCH, 0).encode(),
             Self::PowerButton => Fields::new(kind::POWER_BUTTON, 0).encode(),
         }
     }
@@ -261,6 +266,7 @@ impl ToVmm {
     pub fn decode(packet: &[u8]) -> Result<Self, BadMessage> {
         match packet {
             [kind::POWER_BUTTON, ..] if packet.len() == MESSAGE_SIZE => Ok(Self::PowerButton),
+            [kind::LAUNCH, ..] if packet.len() == MESSAGE_SIZE => Ok(Self::Launch),
             _ => Err(BadMessage::of(packet)),
         }
     }
@@ -302,7 +308,9 @@ mod tests {
         for message in messages {
             assert_eq!(FromVmm::decode(&message.encode()), Ok(message));
         }
-        assert_eq!(ToVmm::decode(&ToVmm::PowerButton.encode()), Ok(ToVmm::PowerButton));
+        for message in [ToVmm::Launch, ToVmm::PowerButton] {
+            assert_eq!(ToVmm::decode(&message.encode()), Ok(message));
+        }
     }
 
     #[test]

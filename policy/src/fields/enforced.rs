@@ -25,7 +25,7 @@ pub const fn enforcer(point: Point, key: Key) -> Enforcer {
 }
 
 impl Point {
-    /// Whether `casemate run` asks at this point before it starts anything.
+    /// Whether `casemate run` asks at this point before there is a guest.
     #[must_use]
     pub const fn is_asked_at_start(self) -> bool {
         matches!(
