@@ -147,6 +147,64 @@ fn page_states_of(u: &mut Unstructured) -> Result<()> {
     Ok(())
 }
 
+/// Page states with several vCPUs that convert at once: whatever their order, what KVM believes, what
+/// the map says and what is held agree in the end, and the policy's count has every page once.
+pub fn page_states_at_once(data: &[u8]) {
+    let _ = page_states_at_once_of(&mut Unstructured::new(data));
+}
+
+fn page_states_at_once_of(u: &mut Unstructured) -> Result<()> {
+    let total = u.int_in_range(0..=2000_u64)?;
+    let text = format!(
+        "schema_version = 1\nmin_engine = \"0.1.0\"\n[runtime]\npage_state_changes = {{ per_second = \"any\", total = {total} }}\nshared_percent = \"any\"\n"
+    );
+    let limits = Policy::load(&text, "fuzz").expect("a policy").page_state_limits();
+    let all = PAGES as usize;
+    let model = Model(Mutex::new(Kernel {
+        private: vec![true; all],
+        held: [vec![false; all], vec![true; all]],
+        fail_attributes: false,
+        fail_punch: false,
+    }));
+    let map = PageMap::new(RamMap::new(PAGES * PAGE_SIZE).expect("RAM"), &[]);
+    let states = PrivateRam::new(&model, map, limits);
+    let mut vcpus = Vec::new();
+    for _ in 0..3 {
+        let mut requests = Vec::new();
+        for _ in 0..u.int_in_range(0..=12)? {
+            // Few pages, so that requests meet.
+            let (page, count) = (u.int_in_range(0..=24_u64)?, u.int_in_range(1..=8_u64)?);
+            let to = if u.arbitrary()? { Visibility::Private } else { Visibility::Shared };
+            requests.push((GpaRange::new(page * PAGE_SIZE, count * PAGE_SIZE).expect("pages"), to));
+        }
+        vcpus.push(requests);
+    }
+    let states = &states;
+    let admitted: u64 = std::thread::scope(|scope| {
+        let convert = |requests: Vec<(GpaRange, Visibility)>| {
+            let one = |(range, to): (GpaRange, Visibility)| match states.convert(range, to) {
+                Ok(_) => range.pages(),
+                Err(Refusal::Denied | Refusal::RateLimit | Refusal::Killed) => 0,
+                Err(other) => panic!("{other}"),
+            };
+            requests.into_iter().map(one).sum::<u64>()
+        };
+        let threads: Vec<_> =
+            vcpus.into_iter().map(|requests| scope.spawn(move || convert(requests))).collect();
+        threads.into_iter().map(|thread| thread.join().expect("no panic")).sum()
+    });
+    assert!(admitted <= total, "{admitted} changes of {total}");
+    let kernel = model.0.lock().unwrap();
+    let shared = kernel.private.iter().filter(|private| !**private).count() as u64;
+    assert_eq!(states.with_map(PageMap::shared), shared, "the map and KVM differ");
+    for (page, private) in kernel.private.iter().enumerate() {
+        assert!(!kernel.held[usize::from(!private)][page], "page {page} is held on both sides");
+        let at = GpaRange::new(page as u64 * PAGE_SIZE, PAGE_SIZE).expect("a page");
+        assert_eq!(states.with_map(|map| map.shared_in(at)) == 0, *private, "page {page}");
+    }
+    Ok(())
+}
+
 /// The CPUID page: never a 65th entry, nothing that the firmware is known to refuse, and the boot
 /// code reads what was meant.
 pub fn cpuid_page(data: &[u8]) {

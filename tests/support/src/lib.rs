@@ -17,6 +17,7 @@
 
 pub mod attack;
 pub mod boot_code;
+pub mod bpf;
 pub mod bzimage;
 pub mod guests;
 pub mod sandbox;

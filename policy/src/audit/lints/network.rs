@@ -1,7 +1,7 @@
 //! `[network]` and `[runtime]`: what a running guest may reach and do, and who may reach into it.
 
 use super::{Lint, lint};
-use crate::audit::Level::{Error, Warning};
+use crate::audit::Level::{Error, Note, Warning};
 use crate::audit::danger::{Ask, Bad, Witness};
 use crate::audit::strangers;
 use crate::fact::Fact;
@@ -91,8 +91,9 @@ pub(super) const LINTS: &[Lint] = &[
         RATE,
     ),
     lint(
+        // A note only: `any` is the one rule that can be kept today (CM095).
         "CM050",
-        Warning,
+        Note,
         "runtime.guest_requests",
         |ask| ask.own(strangers::rate_above(REQUESTS)),
         RATE,
