@@ -5,6 +5,7 @@ use crate::vm::kind::ProcessKind;
 use crate::vm::protocol::{BadMessage, FromVmm, MESSAGE_SIZE, ToVmm};
 use casemate_sandbox::{Child, Exit, Report, SandboxError};
 use rustix::event::PollFlags;
+use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
@@ -75,7 +76,14 @@ impl Member {
     /// served one message at a time, so it cannot keep its supervisor from anything else.
     pub(super) fn next_message(&self) -> Option<Result<Said, BadMessage>> {
         let mut packet = [0; MESSAGE_SIZE];
-        let (len, _) = recv(&self.control, &mut packet[..], RecvFlags::DONTWAIT).ok()?;
+        let mut take = || recv(&self.control, &mut packet[..], RecvFlags::DONTWAIT);
+        // A child that ended before it read all that it was sent: the kernel tells that once, in
+        // place of the next packet (unix(7), `unix_release_sock`). What the child said comes after.
+        let (len, _) = match take() {
+            Err(Errno::CONNRESET) => take(),
+            taken => taken,
+        }
+        .ok()?;
         let bytes = packet.get(..len)?;
         Some(match self.kind {
             _ if bytes.is_empty() => Ok(Said::Closed),
