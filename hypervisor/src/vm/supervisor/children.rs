@@ -5,6 +5,7 @@ use crate::vm::kind::ProcessKind;
 use crate::vm::protocol::{BadMessage, FromVmm, MESSAGE_SIZE, ToVmm};
 use casemate_sandbox::{Child, Exit, Report, SandboxError};
 use rustix::event::PollFlags;
+use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
@@ -75,7 +76,14 @@ impl Member {
     /// served one message at a time, so it cannot keep its supervisor from anything else.
     pub(super) fn next_message(&self) -> Option<Result<Said, BadMessage>> {
         let mut packet = [0; MESSAGE_SIZE];
-        let (len, _) = recv(&self.control, &mut packet[..], RecvFlags::DONTWAIT).ok()?;
+        let mut take = || recv(&self.control, &mut packet[..], RecvFlags::DONTWAIT);
+        // A child that ended before it read all that it was sent: the kernel tells that once, in
+        // place of the next packet (unix(7), `unix_release_sock`). What the child said comes after.
+        let (len, _) = match take() {
+            Err(Errno::CONNRESET) => take(),
+            taken => taken,
+        }
+        .ok()?;
         let bytes = packet.get(..len)?;
         Some(match self.kind {
             _ if bytes.is_empty() => Ok(Said::Closed),
@@ -154,19 +162,22 @@ impl Children {
     }
 
     /// Ends all of them; nothing of them is left. The end of one that died by itself is made exact.
-    pub(super) fn end(&mut self, end: End) -> End {
+    /// With it comes how each has ended, as far as that can be told.
+    pub(super) fn end(&mut self, end: End) -> (End, Vec<Option<Exit>>) {
         let ended = Instant::now();
         let mut exits = Vec::with_capacity(self.0.len());
         for member in &mut self.0 {
             exits.push((member.kind, member.end(ended)));
         }
-        let End::ProcessDied { kind, .. } = end else { return end };
+        let all = exits.iter().map(|(_, exit)| *exit).collect();
+        let End::ProcessDied { kind, .. } = end else { return (end, all) };
         let how = exits.iter().find(|(of, _)| *of == kind).and_then(|(_, exit)| *exit);
         // What failed before its body ran, it has told its parent's sandbox.
         let unborn = self.0.iter_mut().find(|m| m.kind == kind && !m.confined);
-        match unborn.map(|member| member.process.confined_within(REPORT).map(|_| ())) {
+        let end = match unborn.map(|member| member.process.confined_within(REPORT).map(|_| ())) {
             None | Some(Ok(()) | Err(SandboxError::Died { .. })) => End::ProcessDied { kind, how },
             Some(Err(e)) => End::LaunchFailed(e.to_string()),
-        }
+        };
+        (end, all)
     }
 }
