@@ -6,6 +6,7 @@ use crate::out::errln;
 use crate::{Failure, Outcome};
 use casemate_console::{Attended, Cause, ConsoleError, HostConsole, Signals, Timeline, attend};
 use casemate_hypervisor::config::{Protection, VmConfig};
+use casemate_hypervisor::vm::recorder::Logging;
 use casemate_hypervisor::vm::{self, End};
 use casemate_sandbox::{Exit as ProcessEnd, Image};
 use clap::{Args, ValueEnum};
@@ -137,8 +138,16 @@ fn start_and_attend(
             Failure::Failed(e.to_string())
         }
     };
-    let prepared =
-        vm::prepare(config, args.policy.as_deref(), args.log.file()?).map_err(failure)?;
+    let program = |name, bytes| Image::new(name, bytes).map_err(|e| Failure::Failed(e.to_string()));
+    let mut recorder = None;
+    let log = match args.log.place_and_key()? {
+        None => None,
+        Some((file, key)) => {
+            let image = recorder.insert(program("casemate-recorder", RECORDER)?);
+            Some(Logging { file, key, image })
+        }
+    };
+    let prepared = vm::prepare(config, args.policy.as_deref(), log).map_err(failure)?;
     // Until here a signal ends this program; from here on it ends the VM.
     let signals = Signals::take_over()
         .map_err(|e| Failure::Failed(format!("cannot take over signals: {e}")))?;
@@ -146,13 +155,13 @@ fn start_and_attend(
         ConsoleError::File { .. } => Failure::BadInput(e.to_string()),
         ConsoleError::Pty(_) | ConsoleError::Stdio(_) => Failure::Failed(e.to_string()),
     })?;
-    let image = Image::new("casemate-vmm", VMM).map_err(|e| Failure::Failed(e.to_string()))?;
-    let vm = prepared.start(&image).map_err(failure)?;
+    let vm = prepared.start(&program("casemate-vmm", VMM)?).map_err(failure)?;
     let mut say = |text: &str| errln!("casemate: {text}");
     Ok(attend(vm, console, &signals, timeline, config.grace, &mut say))
 }
 
-/// The program of the vmm process, which build.rs has built.
+/// The programs of confined processes, which build.rs has built.
+static RECORDER: &[u8] = include_bytes!(env!("CASEMATE_RECORDER_IMAGE"));
 static VMM: &[u8] = include_bytes!(env!("CASEMATE_VMM_IMAGE"));
 
 const GUEST_FAILED: u8 = 3;
@@ -206,6 +215,19 @@ fn outcome(end: End) -> Outcome {
         End::ProcessDied { kind, how } => {
             let how = how.map_or_else(|| "for an unknown reason".into(), |how| how.to_string());
             return Err(Failure::Failed(format!("the {kind} process ended without a word: {how}")));
+        }
+        End::NotLogged { why, end } => {
+            let text = format!("what the policy denies this VM cannot be logged: {why}");
+            return match end {
+                None => Err(Failure::Failed(format!("{text}; so the VM was ended"))),
+                Some(end) => {
+                    // What it would have been is said, too; the status is the log's.
+                    if let Err(Failure::Failed(how) | Failure::BadInput(how)) = outcome(*end) {
+                        errln!("casemate: {how}");
+                    }
+                    Err(Failure::Failed(text))
+                }
+            };
         }
         End::ProcessLied { kind, what } => {
             return Err(Failure::Failed(format!("the {kind} process was ended: {what}")));

@@ -4,7 +4,7 @@
 //! Guest-controlled numbers travel as data, never as formatted text. Sockets are SEQPACKET, so
 //! messages keep their borders.
 
-use crate::exits::{Note, Stop};
+use crate::exits::{Note, PageRule, Stop};
 use casemate_values::Shown;
 
 /// Bytes of every message.
@@ -49,10 +49,23 @@ pub enum FromVmm {
     Mark(u8),
     /// Something worth logging.
     Note(Note),
+    /// The policy denies the guest something, so often by now.
+    Denied(Denied),
     /// The VM has stopped; the process exits after this.
     Stopped(Stop),
     /// The launch failed; the process exits after this.
     Failed(String),
+}
+
+/// How often a rule of the policy has denied this VM something, since it was started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Denied {
+    /// The rule.
+    pub rule: PageRule,
+    /// Requests.
+    pub times: u64,
+    /// Pages of all these requests.
+    pub pages: u64,
 }
 
 /// To the vmm process.
@@ -125,6 +138,7 @@ mod kind {
     pub(super) const PHASE: u8 = 1;
     pub(super) const MARK: u8 = 2;
     pub(super) const NOTE: u8 = 3;
+    pub(super) const DENIED: u8 = 4;
     pub(super) const STOPPED: u8 = 5;
     pub(super) const FAILED: u8 = 6;
     pub(super) const LAUNCHED: u8 = 7;
@@ -138,6 +152,14 @@ const fn word(shown: Shown) -> u64 {
 
 const fn shown(word: u64) -> Shown {
     Shown::from_message(word.to_le_bytes())
+}
+
+/// The number of a rule in a message.
+pub(super) const fn rule_number(rule: PageRule) -> u8 {
+    match rule {
+        PageRule::Changes => 0,
+        PageRule::Shared => 1,
+    }
 }
 
 /// Marks "no status" beside the 256 statuses.
@@ -194,6 +216,9 @@ impl FromVmm {
             Self::Note(Note::UnknownHypercall { number }) => {
                 Fields::new(kind::NOTE, 1).words(word(*number), 0).encode()
             }
+            Self::Denied(Denied { rule, times, pages }) => {
+                Fields::new(kind::DENIED, rule_number(*rule)).words(*times, *pages).encode()
+            }
             Self::Stopped(stop) => stop_fields(*stop).encode(),
             Self::Failed(text) => {
                 let mut bytes = Fields::new(kind::FAILED, 0).encode();
@@ -231,6 +256,11 @@ impl FromVmm {
             (kind::NOTE, 1) => {
                 let number = shown(fields.words[0]);
                 Ok(Self::Note(Note::UnknownHypercall { number }))
+            }
+            (kind::DENIED, sub) => {
+                let [times, pages, _] = fields.words;
+                let rule = PageRule::ALL.into_iter().find(|rule| rule_number(*rule) == sub);
+                rule.map(|rule| Self::Denied(Denied { rule, times, pages })).ok_or(bad)
             }
             (kind::STOPPED, _) => stop_from(&fields).map(Self::Stopped).ok_or(bad),
             (kind::FAILED, _) => {
@@ -297,6 +327,7 @@ mod tests {
             FromVmm::Launched { pages: 15, micros: 15_000 },
             FromVmm::Note(Note::PageStateRefused { gpa: shown(1), pages: shown(u64::MAX) }),
             FromVmm::Note(Note::UnknownHypercall { number: shown(7) }),
+            FromVmm::Denied(Denied { rule: PageRule::Shared, times: u64::MAX, pages: 1 }),
             FromVmm::Failed("KVM_CREATE_VM failed (plain VM): no".into()),
         ]);
         for message in messages {

@@ -1,20 +1,20 @@
 //! Starting a VM: everything that can fail before there is a guest fails here, before anything is
 //! left behind.
 
-use super::decision::{DecisionError, decide, policy_for};
+use super::decision::{DecisionError, LogRepair, decide, policy_for};
 use super::engine::HostFds;
 use super::handover;
 use super::kind::ProcessKind;
 use super::name::{Name, NameError};
 use super::open::{self, OpenError};
 use super::profile;
+use super::recorder::{Logging, Recorder, Starting};
 use super::supervisor::{Event, GuestConsole, Happened, Member, RunningVm, Step, Times};
 use super::vmm::VmmInput;
 use crate::config::{ConfigError, Protection, VmConfig};
 use crate::kvm::KvmError;
 use crate::launch::measure::measure;
 use crate::launch::{LaunchError, LaunchPlan, linux};
-use casemate_policy_log::LogFile;
 use casemate_sandbox::{Image, Layers, SandboxError};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
@@ -110,6 +110,7 @@ pub struct Prepared {
     name: Name,
     host: HostFds,
     plan: LaunchPlan,
+    recorder: Option<Recorder>,
     events: VecDeque<Event>,
 }
 
@@ -121,7 +122,7 @@ pub struct Prepared {
 pub fn prepare(
     config: &VmConfig,
     document: Option<&Path>,
-    log: Option<LogFile>,
+    log: Option<Logging<'_>>,
 ) -> Result<Prepared, VmError> {
     let mut events = VecDeque::new();
     let mut happened = |what| events.push_back(Event { at: Instant::now(), what });
@@ -133,11 +134,26 @@ pub fn prepare(
     }
     check_digest(&plan)?;
     happened(Happened::Reached(Step::Planned));
-    if let Some(repair) = decide(&policy, config, &plan, log)? {
-        happened(Happened::LogRepaired(repair));
+    // Not before: while its recorder has the log, every other program that writes it waits.
+    let mut recorder = None;
+    if let Some((started, repair)) = log.map(|log| start_recorder(log, config)).transpose()? {
+        repair.into_iter().for_each(|repair| happened(Happened::LogRepaired(repair)));
+        recorder = Some(started);
     }
+    decide(&policy, config, &plan, recorder.as_mut())?;
     happened(Happened::Reached(Step::Admitted(policy.name().to_string())));
-    Ok(Prepared { events, ..prepare_plan(config, plan)? })
+    Ok(Prepared { events, recorder, ..prepare_plan(config, plan)? })
+}
+
+/// Starts the recorder of the decision log.
+fn start_recorder(
+    log: Logging<'_>,
+    config: &VmConfig,
+) -> Result<(Recorder, Option<LogRepair>), DecisionError> {
+    let path = log.file.path.clone();
+    let layers = layers(profile::recorder_layers(), config);
+    let (recorder, dropped) = Starting::new(log, layers, |_| ())?.opened()?;
+    Ok((recorder, (dropped > 0).then_some(LogRepair { path, dropped })))
 }
 
 /// The same from the plan on, which nobody has asked a policy about.
@@ -154,6 +170,7 @@ pub fn prepare_plan(config: &VmConfig, plan: LaunchPlan) -> Result<Prepared, VmE
         name: Name::take(&config.name)?,
         host: host_fds(config)?,
         plan,
+        recorder: None,
         events: VecDeque::new(),
     })
 }
@@ -165,12 +182,16 @@ impl Prepared {
     /// # Errors
     /// [`VmError`]; nothing is left then.
     pub fn start(self, vmm: &Image) -> Result<RunningVm, VmError> {
-        let Self { kind, layers, own_layers, times, name, host, plan, events } = self;
+        let Self { kind, layers, own_layers, times, name, host, plan, recorder, events } = self;
         let (control, vmm_control) = pair(SocketType::SEQPACKET)?;
         let (console, vmm_console) = pair(SocketType::STREAM)?;
         let input = VmmInput { host, control: vmm_control, console: vmm_console, plan };
         let vmm = handover::spawn(vmm, layers, &input, |_| ())?;
-        let members = vec![Member::new(kind, vmm, control)];
+        let mut members = vec![Member::new(kind, vmm, control)];
+        members.extend(recorder.map(|recorder| {
+            let (process, control) = recorder.into_parts();
+            Member::new(ProcessKind::Recorder, process, control)
+        }));
         let console = GuestConsole::new(console);
         Ok(RunningVm::new(members, console, name, times, events, own_layers))
     }
