@@ -20,8 +20,9 @@ const IMAGES: [(&str, &str); 2] =
     [("casemate-recorder", "CASEMATE_RECORDER_IMAGE"), ("casemate-vmm", "CASEMATE_VMM_IMAGE")];
 
 /// Folders whose change makes another image.
-const SOURCES: [&str; 12] = [
+const SOURCES: [&str; 13] = [
     "attestation/src",
+    "diagnostics/src",
     "files/src",
     "foreign-text/src",
     "guest",

@@ -374,3 +374,25 @@ fn the_committed_schema_is_the_generated_one_and_knows_every_field() {
         assert!(at["description"].is_string(), "{}", field.path);
     }
 }
+
+/// Protects who reads a policy from taking every line of it for kept. Cannot tell whether the parts
+/// that are there keep theirs.
+#[test]
+fn rules_that_nobody_keeps_yet_are_named_and_the_shipped_examples_have_none_that_refuses() {
+    let findings = |text: &str| {
+        let policy = Policy::load(text, "test").unwrap();
+        lint(&policy, None).into_iter().map(|f| (f.id, f.rule)).collect::<Vec<_>>()
+    };
+    for example in
+        [include_str!("../examples/production.toml"), include_str!("../examples/multi-tenant.toml")]
+    {
+        let found = findings(example);
+        assert!(!found.iter().any(|(id, _)| *id == "CM095"), "{found:?}");
+        assert!(found.contains(&("CM096", "policy".into())), "{found:?}");
+        let rate = "guest_requests = { per_second = 5, total = 9 }";
+        let limited = example.replace("guest_requests = \"any\"", rate);
+        assert_ne!(limited, example);
+        let found = findings(&limited);
+        assert!(found.contains(&("CM095", "runtime.guest_requests".into())), "{found:?}");
+    }
+}

@@ -18,6 +18,18 @@ pub trait Events: Send + Sync {
     /// A rule of the policy denied a page-state change of so many pages. Called for each one,
     /// however many a guest causes: who is told bounds what comes of it.
     fn denied(&self, rule: PageRule, pages: u64);
+    /// A vCPU has come to a step of its life, each once.
+    fn vcpu(&self, _index: u32, _step: VcpuStep) {}
+}
+
+/// What becomes of a vCPU that an operator wants to know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum VcpuStep {
+    /// It has left the guest for the first time, so it runs: another than the first one enters the
+    /// guest long before the guest starts it.
+    FirstExit,
+    /// It has ended the VM.
+    Stopped,
 }
 
 /// What a guest can cause to be logged.

@@ -9,7 +9,8 @@ use crate::host::{HostFacts, cgroup};
 use crate::launch::LaunchPlan;
 use crate::launch::measure::measure;
 use casemate_attestation::idblock;
-use casemate_foreign_text::line;
+use casemate_diagnostics::event;
+use casemate_foreign_text::{line, value};
 use casemate_policy::log::{DecisionRecord, DenialsRecord};
 use casemate_policy::{Decision, Fact, Facts, Key, PageRule, Point, Policy};
 use rustix::process::{Resource, getrlimit};
@@ -65,6 +66,7 @@ pub fn decide(
     plan: &LaunchPlan,
     mut recorder: Option<&mut Recorder>,
 ) -> Result<(), DecisionError> {
+    event!(DEBUG, Policy, "the policy is read", name = value(policy.name()));
     let mut denied = None;
     for point in Point::ALL.into_iter().filter(|point| point.is_asked_at_start()) {
         let Some(facts) = facts_at(point, config, plan) else { continue };
@@ -73,7 +75,10 @@ pub fn decide(
             let hash = policy.hash();
             recorder.decision(DecisionRecord::new(hash, point, &facts, &decision))?;
         }
+        let (point_name, verdict) = (point.name(), decision.verdict.name());
+        event!(DEBUG, Policy, "the policy decides", point = point_name, verdict = verdict);
         if !decision.is_allow() {
+            event!(WARN, Policy, "the policy denies the VM", why = line(&decision));
             denied = Some(DecisionError::Denied(denial(point, &decision)));
             break;
         }
@@ -83,6 +88,9 @@ pub fn decide(
             recorder.may_be_denied(DenialsRecord::none_yet(policy, rule, &config.name))?;
         }
         recorder.release()?;
+    }
+    if denied.is_none() {
+        event!(INFO, Policy, "the policy admits the VM", name = value(policy.name()));
     }
     denied.map_or(Ok(()), Err)
 }

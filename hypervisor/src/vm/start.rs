@@ -9,12 +9,14 @@ use super::name::{Name, NameError};
 use super::open::{self, OpenError};
 use super::profile;
 use super::recorder::{Logging, Recorder, Starting};
-use super::supervisor::{Event, GuestConsole, Happened, Member, RunningVm, Step, Times};
+use super::supervisor::{Event, GuestConsole, Happened, Member, Place, RunningVm, Step, Times};
 use super::vmm::VmmInput;
 use crate::config::{ConfigError, Protection, VmConfig};
 use crate::kvm::KvmError;
 use crate::launch::measure::measure;
 use crate::launch::{LaunchError, LaunchPlan, linux};
+use casemate_diagnostics::event;
+use casemate_foreign_text::value;
 use casemate_sandbox::{Image, Layers, SandboxError};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
@@ -112,6 +114,7 @@ pub struct Prepared {
     plan: LaunchPlan,
     recorder: Option<Recorder>,
     events: VecDeque<Event>,
+    place: Place,
 }
 
 /// Prepares a VM: reads and checks what its configuration names, asks the policy, takes the name,
@@ -124,15 +127,32 @@ pub fn prepare(
     document: Option<&Path>,
     log: Option<Logging<'_>>,
 ) -> Result<Prepared, VmError> {
+    let place = Place::of(&config.name, config.vcpus);
+    place.vm.within(|| prepare_at(&place, config, document, log))
+}
+
+fn prepare_at(
+    place: &Place,
+    config: &VmConfig,
+    document: Option<&Path>,
+    log: Option<Logging<'_>>,
+) -> Result<Prepared, VmError> {
     let mut events = VecDeque::new();
     let mut happened = |what| events.push_back(Event { at: Instant::now(), what });
+    tell_configuration(config);
     let policy = policy_for(config, document)?;
     open::check_memory(config.memory)?;
-    let mut plan = linux::plan(config, open::files(config)?)?;
+    let files = open::files(config)?;
+    let sizes = (files.kernel.len(), files.initrd.as_ref().map(Vec::len));
+    event!(DEBUG, Plan, "the files are read", kernel_bytes = sizes.0, initrd_bytes = sizes.1);
+    let mut plan = linux::plan(config, files)?;
     if let Some(launch) = &mut plan.snp {
         launch.page_limits = policy.page_state_limits();
     }
     check_digest(&plan)?;
+    let (pages, is_confidential) =
+        (plan.pages().iter().map(|pages| pages.range.pages()).sum::<u64>(), plan.snp.is_some());
+    event!(INFO, Plan, "the launch is planned", pages = pages, confidential = is_confidential);
     happened(Happened::Reached(Step::Planned));
     // Not before: while its recorder has the log, every other program that writes it waits.
     let mut recorder = None;
@@ -142,7 +162,7 @@ pub fn prepare(
     }
     decide(&policy, config, &plan, recorder.as_mut())?;
     happened(Happened::Reached(Step::Admitted(policy.name().to_string())));
-    Ok(Prepared { events, recorder, ..prepare_plan(config, plan)? })
+    Ok(Prepared { events, recorder, ..prepare_plan_at(place, config, plan)? })
 }
 
 /// Starts the recorder of the decision log.
@@ -153,6 +173,16 @@ fn start_recorder(
     let path = log.file.path.clone();
     let layers = layers(profile::recorder_layers(), config);
     let (recorder, dropped) = Starting::new(log, layers, |_| ())?.opened()?;
+    if dropped > 0 {
+        let shown = value(path.display());
+        event!(
+            WARN,
+            Policy,
+            "the decision log's torn end is removed",
+            path = shown,
+            bytes = dropped
+        );
+    }
     Ok((recorder, (dropped > 0).then_some(LogRepair { path, dropped })))
 }
 
@@ -161,17 +191,29 @@ fn start_recorder(
 /// # Errors
 /// [`VmError`].
 pub fn prepare_plan(config: &VmConfig, plan: LaunchPlan) -> Result<Prepared, VmError> {
+    let place = Place::of(&config.name, plan.vcpus);
+    place.vm.within(|| prepare_plan_at(&place, config, plan))
+}
+
+fn prepare_plan_at(
+    place: &Place,
+    config: &VmConfig,
+    plan: LaunchPlan,
+) -> Result<Prepared, VmError> {
     let kind = if config.snp.is_some() { ProcessKind::VmmConfidential } else { ProcessKind::Vmm };
+    let name = Name::take(&config.name)?;
+    event!(DEBUG, Vm, "the name is taken");
     Ok(Prepared {
         kind,
         layers: layers(profile::vmm_layers(), config),
         own_layers: layers(Layers::for_this_process("supervisor"), config),
         times: Times { run: config.timeout, grace: config.grace },
-        name: Name::take(&config.name)?,
+        name,
         host: host_fds(config)?,
         plan,
         recorder: None,
         events: VecDeque::new(),
+        place: place.clone(),
     })
 }
 
@@ -182,7 +224,8 @@ impl Prepared {
     /// # Errors
     /// [`VmError`]; nothing is left then.
     pub fn start(self, vmm: &Image) -> Result<RunningVm, VmError> {
-        let Self { kind, layers, own_layers, times, name, host, plan, recorder, events } = self;
+        let Self { kind, layers, own_layers, times, name, host, plan, recorder, events, place } =
+            self;
         let (control, vmm_control) = pair(SocketType::SEQPACKET)?;
         let (console, vmm_console) = pair(SocketType::STREAM)?;
         let input = VmmInput { host, control: vmm_control, console: vmm_console, plan };
@@ -193,8 +236,23 @@ impl Prepared {
             Member::new(ProcessKind::Recorder, process, control)
         }));
         let console = GuestConsole::new(console);
-        Ok(RunningVm::new(members, console, name, times, events, own_layers))
+        Ok(RunningVm::new(members, console, name, times, events, own_layers, &place))
     }
+}
+
+/// What is asked for, but for the kernel's command line, which may hold secrets.
+fn tell_configuration(config: &VmConfig) {
+    event!(
+        INFO,
+        Config,
+        "a VM is asked for",
+        kernel = value(config.kernel.display()),
+        initrd = config.initrd.as_ref().map(|path| value(path.display())),
+        vcpus = config.vcpus,
+        memory_mib = config.memory >> 20,
+        protection = value(config.protection),
+        may_lack_layers = config.sandbox_optional.len()
+    );
 }
 
 /// Refuses a plan whose digest is not the expected one, or not that of its ID block, before

@@ -9,7 +9,7 @@ use super::profile;
 use super::protocol::{FromVmm, MESSAGE_SIZE, Phase, ToVmm};
 use super::recorder::tally::Tally;
 use crate::event::Event;
-use crate::exits::{Events, Note, PageRule, Stop};
+use crate::exits::{Events, Note, PageRule, Stop, VcpuStep};
 use crate::launch::LaunchPlan;
 use casemate_sandbox::{Action, Born, FdTable, SandboxError, exit, freeze_heap};
 use rustix::event::{PollFd, PollFlags, poll};
@@ -69,6 +69,9 @@ impl Events for Control {
             self.tell(&FromVmm::Denied(denied));
         }
     }
+    fn vcpu(&self, index: u32, step: VcpuStep) {
+        self.tell(&FromVmm::Vcpu { index, step });
+    }
 }
 
 /// Why the process cannot run the guest.
@@ -105,9 +108,20 @@ pub fn body_with(input: VmmInput, born: Born, once_locked: impl FnOnce()) -> i32
     let stop = pump.until_stopped(&ready, &control, &input.console);
     if let Some(stop) = stop {
         control.denied.all().for_each(|denied| control.tell_surely(&FromVmm::Denied(denied)));
+        tell_totals(&ready, &control);
         control.tell_surely(&FromVmm::Stopped(stop));
     }
     exit(TOLD)
+}
+
+/// What was counted, for an operator's log: lost when it does not fit at once.
+fn tell_totals(ready: &Ready, control: &Control) {
+    for (vcpu, totals) in ready.exits() {
+        control.tell(&FromVmm::Exits { vcpu, totals });
+    }
+    if let Some(totals) = ready.page_states() {
+        control.tell(&FromVmm::PageStates(totals));
+    }
 }
 
 /// Heap beyond what is used when the process locks itself: steady state allocates next to nothing.

@@ -17,6 +17,8 @@
 
 pub mod attack;
 pub mod boot_code;
+pub mod bpf;
 pub mod bzimage;
+pub mod captured;
 pub mod guests;
 pub mod sandbox;
