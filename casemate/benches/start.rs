@@ -22,9 +22,9 @@ use casemate_hypervisor::vm::engine::{Engine, HostFds};
 use casemate_hypervisor::vm::handover;
 use casemate_hypervisor::vm::profile;
 use casemate_hypervisor::vm::protocol::{FromVmm, MESSAGE_SIZE, Phase};
-use casemate_hypervisor::vm::vmm::VmmInput;
 use casemate_sandbox::Image;
-use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType, recv, socketpair};
+use casemate_test_support::guests::Supervisor;
+use rustix::net::{RecvFlags, recv};
 use std::cell::Cell;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -78,8 +78,8 @@ fn kvm_calls() -> f64 {
     let dev_kvm = casemate_test_support::guests::kvm().unwrap().into();
     let calls = Calls::default();
     let vm = Arc::new(calls.time(|| Vm::create(dev_kvm, VmKind::Plain)).unwrap());
-    calls.time(|| vm.create_irqchip()).unwrap();
     calls.time(|| vm.add_memory(&ram)).unwrap();
+    calls.time(|| vm.create_irqchip()).unwrap();
     calls.time(|| vm.add_irqfd(&serial, SERIAL_GSI)).unwrap();
     calls.time(|| vm.add_irqfd(&button, POWER_BUTTON_GSI)).unwrap();
     let cpuid = vm.cpuid(0, 1).unwrap();
@@ -119,9 +119,10 @@ fn engine() -> f64 {
     let before = Instant::now();
     let host =
         HostFds { dev_kvm: casemate_test_support::guests::kvm().unwrap().into(), dev_sev: None };
-    let mut engine = Engine::with_memory(host, &plan, Box::new(Nobody)).unwrap();
-    engine.create_vcpus(&plan).unwrap();
-    before.elapsed().as_secs_f64() * 1e6
+    let engine = Engine::new(host, &plan, Box::new(Nobody)).unwrap();
+    let took = before.elapsed().as_secs_f64() * 1e6;
+    drop(engine);
+    took
 }
 
 fn median(mut values: Vec<f64>) -> f64 {
@@ -152,16 +153,13 @@ fn resident(pid: u32) -> (u64, u64) {
 
 /// Memory of a vmm process whose guest runs for ever.
 fn memory() -> (u64, u64) {
-    let pair = |kind| socketpair(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC, None).unwrap();
-    let (control, its_control) = pair(SocketType::SEQPACKET);
-    let (_console, its_console) = pair(SocketType::STREAM);
     let dev_kvm = casemate_test_support::guests::kvm().unwrap().into();
     // jmp to itself
     let plan = casemate_test_support::guests::plan_of(&[0xeb, 0xfe], 1, 128 << 20);
-    let host = HostFds { dev_kvm, dev_sev: None };
-    let input = VmmInput { host, control: its_control, console: its_console, plan };
+    let (supervisor, input) = Supervisor::of(HostFds { dev_kvm, dev_sev: None }, &plan);
     let image = Image::new("casemate-vmm", include_bytes!(env!("CASEMATE_VMM_IMAGE"))).unwrap();
     let child = handover::spawn(&image, profile::vmm_layers(), &input, |_| ()).unwrap();
+    let (control, _console) = supervisor.admit(&plan);
     let mut packet = [0; MESSAGE_SIZE];
     loop {
         let (len, _) = recv(&control, &mut packet[..], RecvFlags::empty()).unwrap();

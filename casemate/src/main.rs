@@ -118,6 +118,8 @@ impl Command {
             Self::Measure(_) => "measure",
             #[cfg(feature = "vm")]
             Self::BootCode(_) => "boot-code",
+            #[cfg(feature = "image")]
+            Self::Image(_) => "image",
             Self::Policy(_) => "policy",
             Self::Log(_) => "log",
         }

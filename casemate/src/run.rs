@@ -13,7 +13,7 @@ use casemate_foreign_text::line;
 use casemate_hypervisor::config::{Protection, VmConfig};
 use casemate_hypervisor::vm::recorder::Logging;
 use casemate_hypervisor::vm::{self, End};
-use casemate_sandbox::{Exit as ProcessEnd, Image};
+use casemate_sandbox::Exit as ProcessEnd;
 use clap::{Args, ValueEnum};
 use rustix::process::Signal;
 use std::path::PathBuf;
@@ -52,7 +52,7 @@ const HELP: &str = "\
 Exit status:
   0  the guest switched itself off, says nothing of a failure, and its whole console was written
   1  the host failed: KVM, the sandbox, this program, a console that cannot be written (full disk)
-  2  bad use, configuration or input; nothing was started
+  2  bad use, configuration or input; no guest was started
   3  the guest failed: its workload, a reset, a panic, a triple fault, the boot code's refusal, or
      a time-out
   4  ended by the user: the guest switched itself off as asked, or was ended
@@ -144,16 +144,9 @@ fn start_and_attend(
             Failure::Failed(e.to_string())
         }
     };
-    let program = |name, bytes| Image::new(name, bytes).map_err(|e| Failure::Failed(e.to_string()));
-    let mut recorder = None;
-    let log = match args.log.place_and_key()? {
-        None => None,
-        Some((file, key)) => {
-            let image = recorder.insert(program("casemate-recorder", RECORDER)?);
-            Some(Logging { file, key, image })
-        }
-    };
-    let prepared = vm::prepare(config, args.policy.as_deref(), log).map_err(failure)?;
+    let logging = args.log.place_and_key()?;
+    let logging = logging.map(|(file, key)| Logging { file, key, image: RECORDER });
+    let prepared = vm::prepare(config, args.policy.as_deref(), logging, VMM).map_err(failure)?;
     // Until here a signal ends this program; from here on it ends the VM.
     let signals = Signals::take_over()
         .map_err(|e| Failure::Failed(format!("cannot take over signals: {e}")))?;
@@ -161,7 +154,7 @@ fn start_and_attend(
         ConsoleError::File { .. } => Failure::BadInput(e.to_string()),
         ConsoleError::Pty(_) | ConsoleError::Stdio(_) => Failure::Failed(e.to_string()),
     })?;
-    let vm = prepared.start(&program("casemate-vmm", VMM)?).map_err(failure)?;
+    let vm = prepared.start().map_err(failure)?;
     let mut say = |text: &str| errln!("casemate: {text}");
     let messages = Messages { say: &mut say, log: log.fd() };
     Ok(attend(vm, console, &signals, timeline, config.grace, messages))

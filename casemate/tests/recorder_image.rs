@@ -19,7 +19,7 @@ use casemate_hypervisor::vm::{ProcessKind, name::Running};
 use casemate_policy::log::{DecisionRecord, DenialsRecord, Entry, Record, Verifier};
 use casemate_policy::{Facts, PageRule, Point, Policy};
 use casemate_policy_log::{LogFile, generate_key, open_key, read_head, read_key, read_public_key};
-use casemate_sandbox::{Child, Exit, Image, Layer, Observer, inspect};
+use casemate_sandbox::{Child, Exit, Layer, Observer, inspect};
 use casemate_test_support::guests::{echo, elf_kernel, kvm};
 use casemate_test_support::sandbox::{assert_least, memory_has};
 use rustix::net::{RecvFlags, SendFlags, recv, send};
@@ -82,9 +82,8 @@ impl Place {
         assert_eq!(report.last, Some(head));
     }
     fn start_with(&self, before: impl FnOnce(&Child)) -> Result<Starting, RecorderError> {
-        let image = Image::new("casemate-recorder", IMAGE).unwrap();
         let key = Some(open_key(&self.path("key")).unwrap());
-        let logging = Logging { file: self.file(), key, image: &image };
+        let logging = Logging { file: self.file(), key, image: IMAGE };
         Starting::new(logging, recorder_layers(), before)
     }
     fn start(&self) -> Result<Recorder, RecorderError> {

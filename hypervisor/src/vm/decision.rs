@@ -1,4 +1,4 @@
-//! What the policy says of a VM before anything of it is started: at every point that the policy's
+//! What the policy says of a VM before it has a guest: at every point that the policy's
 //! own table of who asks what gives to `casemate run`.
 //!
 //! An error is a denial. A fact that cannot be told is left out, which every rule but `any` denies.
@@ -26,7 +26,7 @@ pub enum DecisionError {
     #[error("the policy denies this VM: {}", line(.0))]
     Denied(String),
     /// A decision cannot be logged.
-    #[error("the policy's decision cannot be logged, so nothing is started: {0}")]
+    #[error("the policy's decision cannot be logged, so no guest is started: {0}")]
     Log(#[from] RecorderError),
 }
 

@@ -20,9 +20,10 @@ const _: () = assert!(HEAD + 8 * crate::exits::EXITS.len() <= MESSAGE_SIZE, "cou
 pub enum Phase {
     /// The process is in its namespaces.
     Born = 1,
-    /// Guest memory is mapped and has its contents.
+    /// Guest memory has its contents, the boot processor its registers.
     Memory = 2,
-    /// Every vCPU exists and has its registers.
+    /// The VM is set up: memory without contents, interrupt controllers, every vCPU. The process is
+    /// confined, but for its filter, and waits for the plan.
     Vcpus = 3,
     /// The process is locked.
     Locked = 4,
@@ -89,6 +90,8 @@ pub struct Denied {
 /// To the vmm process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ToVmm {
+    /// Launch the plan that was handed over: the first message, and sent once.
+    Launch,
     /// Press the power button.
     PowerButton,
 }
@@ -179,6 +182,7 @@ mod kind {
     pub(super) const EXITS: u8 = 9;
     pub(super) const PAGE_STATES: u8 = 10;
     pub(super) const POWER_BUTTON: u8 = 65;
+    pub(super) const LAUNCH: u8 = 66;
 }
 
 /// A guest's number as a word of a message.
@@ -340,6 +344,7 @@ impl ToVmm {
     #[must_use]
     pub fn encode(self) -> [u8; MESSAGE_SIZE] {
         match self {
+            Self::Launch => Fields::new(kind::LAUNCH, 0).encode(),
             Self::PowerButton => Fields::new(kind::POWER_BUTTON, 0).encode(),
         }
     }
@@ -351,6 +356,7 @@ impl ToVmm {
     pub fn decode(packet: &[u8]) -> Result<Self, BadMessage> {
         match packet {
             [kind::POWER_BUTTON, ..] if packet.len() == MESSAGE_SIZE => Ok(Self::PowerButton),
+            [kind::LAUNCH, ..] if packet.len() == MESSAGE_SIZE => Ok(Self::Launch),
             _ => Err(BadMessage::of(packet)),
         }
     }
@@ -397,7 +403,9 @@ mod tests {
         for message in messages {
             assert_eq!(FromVmm::decode(&message.encode()), Ok(message));
         }
-        assert_eq!(ToVmm::decode(&ToVmm::PowerButton.encode()), Ok(ToVmm::PowerButton));
+        for message in [ToVmm::Launch, ToVmm::PowerButton] {
+            assert_eq!(ToVmm::decode(&message.encode()), Ok(message));
+        }
     }
 
     #[test]

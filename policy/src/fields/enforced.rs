@@ -27,7 +27,7 @@ pub const fn enforcer(point: Point, key: Key) -> Enforcer {
 }
 
 impl Point {
-    /// Whether `casemate run` asks at this point before it starts anything.
+    /// Whether `casemate run` asks at this point before there is a guest.
     #[must_use]
     pub const fn is_asked_at_start(self) -> bool {
         // The point as a whole, by who keeps its settings; a fact with a keeper of its own (a

@@ -19,7 +19,7 @@ pub struct Logging<'a> {
     /// The file of the key, if there is one.
     pub key: Option<KeyFile>,
     /// The program of the recorder.
-    pub image: &'a Image,
+    pub image: &'a [u8],
 }
 
 /// A recorder that has opened its log.
@@ -93,8 +93,9 @@ impl Starting {
         before: impl FnOnce(&Child),
     ) -> Result<Self, RecorderError> {
         let Logging { file, key, image } = logging;
+        let image = Image::new("casemate-recorder", image)?;
         let files = file.files()?;
-        match spawn(image, layers, &files, key, before) {
+        match spawn(&image, layers, &files, key, before) {
             Ok(recorder) => Ok(Self { recorder, files }),
             Err(error) => {
                 files.give_up();
@@ -189,9 +190,13 @@ impl Recorder {
     /// What it says next; a failure is an error.
     fn answer(&mut self) -> Result<FromRecorder, RecorderError> {
         let mut packet = [0; LONGEST_ANSWER + 1];
+        let mut told = false;
         let len = loop {
             match recv(&self.control, &mut packet[..], RecvFlags::empty()) {
                 Err(Errno::INTR) => {}
+                // It ended before it read all that it was sent, which the kernel tells once, in
+                // place of the next packet. Its last words come after.
+                Err(Errno::CONNRESET) if !told => told = true,
                 Ok((len, _)) => break len,
                 Err(_) => break 0,
             }

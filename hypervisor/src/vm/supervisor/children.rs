@@ -7,6 +7,7 @@ use crate::vm::recorder::WRITTEN;
 use crate::vm::recorder::message::{FromRecorder, LONGEST_ANSWER, ToRecorder};
 use casemate_sandbox::{Child, Exit, Report, SandboxError};
 use rustix::event::PollFlags;
+use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
@@ -79,7 +80,14 @@ impl Member {
     pub(super) fn next_message(&self) -> Option<Result<Said, BadMessage>> {
         // Longer than any message of any kind.
         let mut packet = [0; LONGEST_ANSWER + 1];
-        let (len, _) = recv(&self.control, &mut packet[..], RecvFlags::DONTWAIT).ok()?;
+        let mut take = || recv(&self.control, &mut packet[..], RecvFlags::DONTWAIT);
+        // A child that ended before it read all that it was sent: the kernel tells that once, in
+        // place of the next packet (unix(7), `unix_release_sock`). What the child said comes after.
+        let (len, _) = match take() {
+            Err(Errno::CONNRESET) => take(),
+            taken => taken,
+        }
+        .ok()?;
         let bytes = packet.get(..len)?;
         Some(match self.kind {
             _ if bytes.is_empty() => Ok(Said::Closed),
