@@ -19,5 +19,6 @@ pub mod attack;
 pub mod boot_code;
 pub mod bpf;
 pub mod bzimage;
+pub mod first_run;
 pub mod guests;
 pub mod sandbox;
