@@ -1,10 +1,15 @@
 //! `casemate run`: start a VM and stay with it until it ends.
 
+use crate::diagnostics::Log;
 use crate::guest_flags::GuestFlags;
 use crate::log_options::LogOptions;
 use crate::out::errln;
 use crate::{Failure, Outcome};
-use casemate_console::{Attended, Cause, ConsoleError, HostConsole, Signals, Timeline, attend};
+use casemate_console::{
+    Attended, Cause, ConsoleError, HostConsole, Messages, Signals, Timeline, attend,
+};
+use casemate_diagnostics::event;
+use casemate_foreign_text::line;
 use casemate_hypervisor::config::{Protection, VmConfig};
 use casemate_hypervisor::vm::{self, End};
 use casemate_sandbox::Exit as ProcessEnd;
@@ -106,7 +111,7 @@ Examples:
 ///
 /// # Errors
 /// [`Failure`], with the exit status that `--help` documents.
-pub fn run(args: &RunArgs) -> Outcome {
+pub fn run(args: &RunArgs, log: &Log) -> Outcome {
     let mut timeline = Timeline::start();
     let config = args.guest.config(args.config.as_deref(), args.vcpus)?;
     let config = config.validate().map_err(|e| Failure::BadInput(e.to_string()))?;
@@ -116,7 +121,7 @@ pub fn run(args: &RunArgs) -> Outcome {
             "casemate: warning: protection = \"none\": the host can read and change this guest's memory"
         );
     }
-    let attended = start_and_attend(args, &config, &mut timeline)?;
+    let attended = start_and_attend(args, &config, &mut timeline, log)?;
     match args.timeline {
         Some(TimelineFormat::Text) => errln!("{}", timeline.to_text().trim_end()),
         Some(TimelineFormat::Json) => errln!("{}", timeline.to_json()),
@@ -129,6 +134,7 @@ fn start_and_attend(
     args: &RunArgs,
     config: &VmConfig,
     timeline: &mut Timeline,
+    log: &Log,
 ) -> Result<Attended, Failure> {
     let failure = |e: vm::VmError| {
         if e.is_bad_input() {
@@ -148,7 +154,8 @@ fn start_and_attend(
     })?;
     let vm = prepared.start().map_err(failure)?;
     let mut say = |text: &str| errln!("casemate: {text}");
-    Ok(attend(vm, console, &signals, timeline, config.grace, &mut say))
+    let messages = Messages { say: &mut say, log: log.fd() };
+    Ok(attend(vm, console, &signals, timeline, config.grace, messages))
 }
 
 /// The program of the vmm process, which build.rs has built.
@@ -165,6 +172,13 @@ fn report(attended: Attended) -> Outcome {
     let Attended { end, loss } = attended;
     if let Some(loss) = &loss {
         errln!("casemate: {loss}");
+        event!(
+            WARN,
+            Vm,
+            "bytes of the console are lost",
+            bytes = loss.bytes,
+            why = line(&loss.cause)
+        );
     }
     match (outcome(end), loss.map(|loss| loss.cause)) {
         (Ok(()), None) => Ok(()),

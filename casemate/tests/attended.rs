@@ -13,7 +13,7 @@
     reason = "tests fail by panicking"
 )]
 
-use casemate_console::{Cause, HostConsole, Signals, Timeline, attend};
+use casemate_console::{Cause, HostConsole, Messages, Signals, Timeline, attend};
 use casemate_hypervisor::config::{RawConfig, RawConsole};
 use casemate_hypervisor::vm::{End, prepare_plan};
 use casemate_sandbox::{Child, Exit, Layer, Layers, spawn};
@@ -183,7 +183,14 @@ fn stay_with(code: &[u8], raw: RawConfig) -> i32 {
         assert!(!(line.starts_with("keys:") && on_purpose), "on purpose");
         let _ = writeln!(std::io::stderr(), "casemate: {line}\r");
     };
-    let attended = attend(vm, console, &signals, &mut timeline, config.grace, &mut say);
+    let attended = attend(
+        vm,
+        console,
+        &signals,
+        &mut timeline,
+        config.grace,
+        Messages { say: &mut say, log: None },
+    );
     if let Some(loss) = attended.loss {
         let _ = writeln!(std::io::stderr(), "casemate: {loss}\r");
         return match loss.cause {

@@ -9,7 +9,7 @@
     reason = "tests fail by panicking"
 )]
 
-use casemate_console::{Attended, HostConsole, Signals, Timeline, attend};
+use casemate_console::{Attended, HostConsole, Messages, Signals, Timeline, attend};
 use casemate_hypervisor::config::{RawConfig, RawConsole};
 use casemate_hypervisor::vm::name::ask;
 use casemate_hypervisor::vm::profile::SUPERVISOR;
@@ -80,7 +80,14 @@ fn attended(terminal: &OwnedFd, code: &[u8], raw: RawConfig) -> Attended {
     let mut say = |line: &str| {
         let _ = writeln!(std::io::stderr(), "casemate: {line}");
     };
-    attend(vm, console, &signals, &mut timeline, config.grace, &mut say)
+    attend(
+        vm,
+        console,
+        &signals,
+        &mut timeline,
+        config.grace,
+        Messages { say: &mut say, log: None },
+    )
 }
 
 /// Runs a guest that prints `>`, waits for a key, and switches off.

@@ -7,6 +7,7 @@ use crate::lattice::{Lattice, Limit, Usage};
 use crate::policy::Policy;
 use crate::rule::Rule;
 
+/// Nanoseconds of a window.
 const SECOND: u64 = 1_000_000_000;
 
 /// What was used so far.
@@ -23,7 +24,7 @@ impl Counter {
         Self { window: 0, usage: Usage { in_second: 0, total: 0 } }
     }
 
-    /// What was used so far.
+    /// What was used so far, in this second and in all.
     #[must_use]
     pub const fn usage(&self) -> Usage {
         self.usage
@@ -34,6 +35,8 @@ impl Counter {
     #[must_use]
     pub const fn add(self, now: u64, amount: u64) -> Self {
         let window = now / SECOND;
+        // A window is a second by the clock's own count, not a second since the first use: two
+        // limits then have an exact meet (see `Limit`).
         let fresh = window > self.window;
         let in_second = if fresh { amount } else { self.usage.in_second.saturating_add(amount) };
         Self {
@@ -56,6 +59,8 @@ impl RequestLimit {
     #[must_use]
     #[inline]
     pub fn step(&self, counter: Counter, now: u64, amount: u64) -> (Verdict, Counter) {
+        // Added before it is judged: a usage includes the request. A refused one leaves the counter
+        // as it was, so that refused requests do not use up what others may have.
         let after = counter.add(now, amount);
         if self.limit.admits(&after.usage) {
             (Verdict::Allow, after)
@@ -98,6 +103,7 @@ impl PageStateLimits {
     #[must_use]
     pub fn from_bytes(bytes: &[u8; Self::BYTES]) -> Option<Self> {
         let [words @ .., denied] = bytes;
+        // 24 bytes are three words exactly; the last byte is the kind of denial.
         let mut words = words.as_chunks().0.iter().map(|word| u64::from_le_bytes(*word));
         let (per_second, total, shared_percent) = (words.next()?, words.next()?, words.next()?);
         let on_denied = *VERDICTS.get(usize::from(*denied))?;
@@ -129,10 +135,12 @@ impl PageStateLimits {
 }
 
 impl Policy {
-    /// The limits on page-state changes.
+    /// The limits on page-state changes, ready for a process without a policy.
     #[must_use]
     pub fn page_state_limits(&self) -> PageStateLimits {
         let shared_percent = match self.rule("runtime.shared_percent") {
+            // A rule of another kind, or one that admits nothing, is no sharing at all: the strict
+            // side.
             Some(Rule::Range(range)) if !range.is_empty() => range.max(),
             _ => 0,
         };
@@ -140,13 +148,13 @@ impl Policy {
         PageStateLimits { changes, shared_percent }
     }
 
-    /// The limit on requests to the security processor.
+    /// The limit on requests to the security processor, as [`Policy::page_state_limits`].
     #[must_use]
     pub fn guest_request_limit(&self) -> RequestLimit {
         self.limit(Point::GuestRequest, "runtime.guest_requests")
     }
 
-    /// The limit on new connections.
+    /// The limit on new connections, as [`Policy::page_state_limits`].
     #[must_use]
     pub fn connection_limit(&self) -> RequestLimit {
         self.limit(Point::EgressRate, "network.rate")

@@ -13,11 +13,11 @@ use std::collections::BTreeMap;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum BitRule {
-    /// Must be one.
+    /// The bit must be one.
     Set,
-    /// Must be zero.
+    /// The bit must be zero.
     Clear,
-    /// Either; shown.
+    /// The bit may be either; it is shown.
     Any,
 }
 
@@ -90,6 +90,8 @@ impl TcbFloor {
             "bootloader" => self.bootloader,
             "tee" => self.tee,
             "snp" => self.snp,
+            // Names come from `tcb_layout` and from the list below only, so what is left is the
+            // microcode.
             _ => self.microcode,
         }
     }
@@ -104,6 +106,7 @@ impl TcbFloor {
     }
 
     /// Whether any report could be below this floor.
+    // A floor of zeros is under every report, and so proves nothing (`super::proven`).
     pub(super) fn is_above_zero(&self, generation: Generation) -> bool {
         self.first_below(Tcb::default(), generation).is_some()
     }
@@ -111,6 +114,8 @@ impl TcbFloor {
     /// A component that is constrained but does not exist on this generation.
     #[must_use]
     pub fn missing_component(&self, generation: Generation) -> Option<&'static str> {
+        // Told as an error: a floor for a part that the generation has not would hold of every
+        // report.
         ["fmc", "bootloader", "tee", "snp", "microcode"].into_iter().find(|name| {
             self.component(name).is_some()
                 && !generation.tcb_layout().into_iter().flatten().any(|known| known == *name)
@@ -266,7 +271,7 @@ pub struct Appraisal {
     pub chip_ids: Option<Vec<Hex<64>>>,
     /// Accept a report whose chip identifier is masked (all zero) under a VCEK.
     pub allow_masked_chip_id: bool,
-    /// Allowed endorsement keys.
+    /// Allowed kinds of endorsement key: VCEK, VLEK.
     pub key_kinds: Option<Vec<KeyKind>>,
     /// Allowed cloud providers, by the exact identifier in the VLEK certificate.
     pub csp_ids: Option<Vec<String>>,
@@ -274,33 +279,33 @@ pub struct Appraisal {
     pub require_crl: bool,
     /// Allowed privilege levels; VMPL 0 when absent.
     pub vmpl: Option<Vec<u32>>,
-    /// Guest policy.
+    /// Rules for the bits of the guest policy, and its least ABI version.
     pub guest_policy: GuestPolicyRules,
-    /// Platform information.
+    /// Rules for the bits of PLATFORM_INFO.
     pub platform: PlatformRules,
     /// Mitigations that must be in force at launch, as a mask.
     pub launch_mitigations: u64,
     /// Mitigations that must be in force now, as a mask.
     pub current_mitigations: u64,
-    /// TCB floors.
+    /// Floors under the four TCB fields, by generation.
     pub tcb: TcbRules,
     /// Least committed firmware version: major, minor, build.
     pub min_firmware: Option<(u8, u8, u8)>,
-    /// Allowed ID key digests.
+    /// Allowed ID keys, by the SHA-384 that reports carry.
     pub id_key_digests: Option<Vec<Hex<48>>>,
-    /// Allowed author key digests.
+    /// Allowed author keys, by the SHA-384 that reports carry.
     pub author_key_digests: Option<Vec<Hex<48>>>,
-    /// Allowed family identifiers.
+    /// Allowed family identifiers of ID blocks.
     pub family_ids: Option<Vec<Hex<16>>>,
-    /// Allowed image identifiers.
+    /// Allowed image identifiers of ID blocks.
     pub image_ids: Option<Vec<Hex<16>>>,
     /// Least guest security version.
     pub min_guest_svn: Option<u32>,
-    /// Allowed measurements.
+    /// Allowed launch digests.
     pub measurements: Option<Vec<Hex<48>>>,
-    /// Allowed host data.
+    /// Allowed values of HOST_DATA.
     pub host_data: Option<Vec<Hex<32>>>,
-    /// Allowed report identifiers.
+    /// Allowed guests, by REPORT_ID.
     pub report_ids: Option<Vec<Hex<32>>>,
     /// The report data, all 64 bytes.
     pub report_data: Option<Hex<64>>,
@@ -312,6 +317,8 @@ pub struct Appraisal {
 /// report zeros follow these.
 fn chip_ids<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Vec<Hex<64>>>, D::Error> {
     let padded = |text: &String| {
+        // Only two lengths are identifiers; padding anything shorter would let a cut-off one match
+        // none, or one that nobody meant.
         let mut id = crate::hex::from_people(text).filter(|id| matches!(id.len(), 8 | 64))?;
         id.resize(64, 0);
         id.try_into().ok().map(Hex)
@@ -328,11 +335,16 @@ impl Appraisal {
     /// [`AppraisalError`]; a document without any rule is one, too: what was cut off, or never
     /// written, must not look like a decision to demand nothing.
     pub fn from_toml(text: &str) -> Result<Self, AppraisalError> {
+        // Twice, as a table and as an appraisal: every member of an appraisal has a default, so
+        // that from the result alone an empty document cannot be told from one that writes the
+        // defaults out.
         let table: toml::Table = toml::from_str(text)?;
         if !table.values().any(has_value) {
             return Err(AppraisalError::SaysNothing);
         }
         let appraisal: Self = toml::from_str(text)?;
+        // As a report's registers are counted: decimal, no sign, no leading zero. A key that names
+        // no register would be a rule that nothing ever meets, or that looks as if it did.
         let bad = appraisal.azure.pcrs.keys().find(|index| {
             !index.parse::<u32>().is_ok_and(|number| number < 24 && number.to_string() == **index)
         });
@@ -357,6 +369,8 @@ impl Appraisal {
     ) -> [(super::Code, Tcb, Floors); 4] {
         use super::Code;
         let own = self.tcb.floors(generation);
+        // A preset without a number for this processor is kept as unknown, never dropped: it was
+        // demanded.
         let (mut known, mut unknown) = (Vec::new(), Vec::new());
         for preset in &self.tcb.presets {
             match preset.floor(generation, fields.cpuid) {
@@ -369,6 +383,8 @@ impl Appraisal {
             unknown: if own.is_some() { Vec::new() } else { unknown.clone() },
             floors: known.iter().copied().chain(own).collect(),
         };
+        // Presets are not applied to the current TCB: firmware that is not committed may be taken
+        // back.
         let current = Floors { floors: own.current.into_iter().collect(), unknown: Vec::new() };
         [
             (Code::TcbFloorReported, fields.reported_tcb, with(own.reported)),
@@ -390,7 +406,7 @@ fn has_value(value: &toml::Value) -> bool {
 /// What one TCB field must be above.
 #[derive(Debug)]
 pub(super) struct Floors {
-    /// Every floor that holds.
+    /// Every floor that holds; all of them have to be met.
     pub(super) floors: Vec<TcbFloor>,
     /// Presets without a number for this processor.
     pub(super) unknown: Vec<&'static str>,

@@ -14,9 +14,9 @@ const OF_TIME: [Code; 3] = [Code::ArkValidity, Code::IntermediateValidity, Code:
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("not genuine: {what}: {saw}, wanted {wanted}")]
 pub struct NotGenuine {
-    /// What was checked.
+    /// What was checked, in the words of [`Code::title`].
     pub what: &'static str,
-    /// What was seen.
+    /// What was seen, escaped where it is foreign.
     pub saw: Text,
     /// What would have been right.
     pub wanted: Text,
@@ -50,6 +50,8 @@ impl Verifier {
         let mut checks = Checks::default();
         match role {
             Role::Vcek | Role::Vlek => {
+                // Lists are left out: one that revokes the issuer makes a chain untrusted, and not
+                // less genuine.
                 let context = chain::Context { crls: &[], vlek_crls: &[], ..self.context() };
                 context.verify(certificate.der(), &mut checks);
             }
@@ -58,6 +60,7 @@ impl Verifier {
                 self.genuine_intermediate(certificate, authority, generation)?;
             }
         }
+        // Dates are failures of the ordinary verification, and not of this question.
         let failed = checks
             .into_sorted()
             .into_iter()
@@ -79,6 +82,8 @@ impl Verifier {
         if !pinned {
             return Err(NotGenuine::new("root key", "another key", "the one that is built in"));
         }
+        // Pinned is only the key. The certificate around it could be altered, and its dates and
+        // usage with it, if it did not have to be signed by that key.
         if ark.issuer != ark.subject || !chain::signs(self.backend, ark, ark) {
             return Err(NotGenuine::new("root certificate", "altered", "signed by itself"));
         }
@@ -105,6 +110,8 @@ impl Verifier {
     /// # Errors
     /// [`NotGenuine`] when no trusted root did.
     pub fn authentic_list(&self, crl: &Crl) -> Result<(Authority, Generation), NotGenuine> {
+        // The issuer's name says which root has to have signed; only a root's name is possible, so
+        // a list of an ASK is refused here.
         let Some((authority, Role::Ark(generation))) = recognise_name(&crl.issuer) else {
             let what = "issuer of the revocation list";
             return Err(NotGenuine::new(what, "no root key", "the ARK of a generation"));

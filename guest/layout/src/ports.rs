@@ -2,7 +2,7 @@
 
 /// One byte: [`RESET_VALUE`] resets, as the FADT says.
 pub const RESET_PORT: u16 = 0x602;
-/// The value that resets.
+/// The value that resets; others are ignored.
 pub const RESET_VALUE: u8 = 1;
 /// One byte: a step of the boot, one of [`mark`].
 pub const MARK_PORT: u16 = 0x603;

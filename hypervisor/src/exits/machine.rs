@@ -14,6 +14,18 @@ pub trait Events: Send + Sync {
     fn mark(&self, step: u8);
     /// A line worth logging that a guest can cause; the caller has bounded how many.
     fn note(&self, note: Note);
+    /// A vCPU has come to a step of its life, each once.
+    fn vcpu(&self, _index: u32, _step: VcpuStep) {}
+}
+
+/// What becomes of a vCPU that an operator wants to know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum VcpuStep {
+    /// It has left the guest for the first time, so it runs: another than the first one enters the
+    /// guest long before the guest starts it.
+    FirstExit,
+    /// It has ended the VM.
+    Stopped,
 }
 
 /// What a guest can cause to be logged.

@@ -11,7 +11,7 @@ pub use casemate_values::{
     GpaRange, HOLE_END, HOLE_START, PAGE_BYTES, PAGE_SIZE, RamMap, RangeError,
 };
 pub use page_map::PageMap;
-pub use page_state::{PageStates, Refusal, Visibility};
+pub use page_state::{PageStateTotals, PageStates, Refusal, Visibility};
 pub use private_ram::{PrivateRam, Sides};
 pub use ram::{GuestRam, RamError};
 pub use sealed::SealedBytes;

@@ -37,6 +37,28 @@ pub enum Refusal {
     Kernel(i32),
 }
 
+/// How often a guest has changed its pages so far.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct PageStateTotals {
+    /// Pages that became private.
+    pub to_private: u64,
+    /// Pages that became shared.
+    pub to_shared: u64,
+    /// Requests that were refused.
+    pub refused: u64,
+}
+
+impl PageStateTotals {
+    pub(super) fn count(&mut self, to: Visibility, changed: Result<u64, Refusal>) {
+        let (total, pages) = match (changed, to) {
+            (Ok(pages), Visibility::Private) => (&mut self.to_private, pages),
+            (Ok(pages), Visibility::Shared) => (&mut self.to_shared, pages),
+            (Err(_), _) => (&mut self.refused, 1),
+        };
+        *total = total.saturating_add(pages);
+    }
+}
+
 /// The page states of one VM.
 pub trait PageStates: Send + Sync {
     /// Makes every page of `range` `to`, and gives the number of pages that were not. All is
@@ -51,6 +73,11 @@ pub trait PageStates: Send + Sync {
     /// # Errors
     /// [`Refusal`].
     fn write_shared(&self, gpa: u64, bytes: &[u8]) -> Result<(), Refusal>;
+
+    /// What was changed so far; None where nothing can be.
+    fn totals(&self) -> Option<PageStateTotals> {
+        None
+    }
 }
 
 /// The page states of a VM without protection: everything is shared, for ever.

@@ -6,7 +6,9 @@
 //! the policy asked, before its first page changes. One conversion at a time: two of the same page
 //! could give up both sides.
 
-use super::{GpaRange, PAGE_BYTES, PAGE_SIZE, PageMap, PageStates, Refusal, Visibility};
+use super::{
+    GpaRange, PAGE_BYTES, PAGE_SIZE, PageMap, PageStateTotals, PageStates, Refusal, Visibility,
+};
 use casemate_policy::{Counter, PageStateLimits, Verdict};
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
@@ -40,13 +42,15 @@ pub struct PrivateRam<S> {
 struct State {
     map: PageMap,
     used: Counter,
+    totals: PageStateTotals,
 }
 
 impl<S: Sides> PrivateRam<S> {
     /// The states in `map`, of what `sides` changes, within the policy's `limits`.
     #[must_use]
     pub fn new(sides: S, map: PageMap, limits: PageStateLimits) -> Self {
-        let state = Mutex::new(State { map, used: Counter::new() });
+        let state =
+            Mutex::new(State { map, used: Counter::new(), totals: PageStateTotals::default() });
         Self { sides, limits, start: Instant::now(), state }
     }
 
@@ -86,14 +90,18 @@ fn admit(
     }
 }
 
-impl<S: Sides> PageStates for PrivateRam<S> {
-    fn convert(&self, range: GpaRange, to: Visibility) -> Result<u64, Refusal> {
-        let now = u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX);
-        let mut state = self.state();
+impl<S: Sides> PrivateRam<S> {
+    fn change(
+        &self,
+        state: &mut State,
+        now: u64,
+        range: GpaRange,
+        to: Visibility,
+    ) -> Result<u64, Refusal> {
         if !state.map.covers(range) {
             return Err(Refusal::NotRam);
         }
-        admit(&mut state, &self.limits, now, range, to)?;
+        admit(state, &self.limits, now, range, to)?;
         let private = to == Visibility::Private;
         self.sides.set_private(range, private).map_err(Refusal::Kernel)?;
         let given_up = if private { Visibility::Shared } else { Visibility::Private };
@@ -110,6 +118,16 @@ impl<S: Sides> PageStates for PrivateRam<S> {
         })?;
         Ok(state.map.set(range, to))
     }
+}
+
+impl<S: Sides> PageStates for PrivateRam<S> {
+    fn convert(&self, range: GpaRange, to: Visibility) -> Result<u64, Refusal> {
+        let now = u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        let mut state = self.state();
+        let changed = self.change(&mut state, now, range, to);
+        state.totals.count(to, changed);
+        changed
+    }
 
     fn write_shared(&self, gpa: u64, bytes: &[u8]) -> Result<(), Refusal> {
         let state = self.state();
@@ -123,6 +141,10 @@ impl<S: Sides> PageStates for PrivateRam<S> {
             return Err(Refusal::NotShared);
         }
         if self.sides.write(gpa, bytes) { Ok(()) } else { Err(Refusal::NotRam) }
+    }
+
+    fn totals(&self) -> Option<PageStateTotals> {
+        Some(self.state().totals)
     }
 }
 
@@ -198,6 +220,8 @@ mod tests {
             3,
             "nothing of a refused range changes"
         );
+        let totals = PageStateTotals { to_private: 1, to_shared: 6, refused: 1 };
+        assert_eq!(states.totals(), Some(totals));
     }
 
     #[test]

@@ -8,7 +8,8 @@ use crate::host::{HostFacts, cgroup};
 use crate::launch::LaunchPlan;
 use crate::launch::measure::measure;
 use casemate_attestation::idblock;
-use casemate_foreign_text::line;
+use casemate_diagnostics::event;
+use casemate_foreign_text::{line, value};
 use casemate_policy::{Decision, Fact, Facts, Key, Point, Policy};
 use casemate_policy_log::{DecisionLog, LogError, LogFile};
 use rustix::process::{Resource, getrlimit};
@@ -63,6 +64,7 @@ pub fn decide(
     plan: &LaunchPlan,
     log: Option<LogFile>,
 ) -> Result<Option<LogRepair>, DecisionError> {
+    event!(DEBUG, Policy, "the policy is read", name = value(policy.name()));
     // Not before: while this program has the log, every other that writes it waits.
     let (mut log, repair) = match log.map(open_log).transpose()? {
         Some((log, repair)) => (Some(log), repair),
@@ -75,12 +77,18 @@ pub fn decide(
         if let Some(log) = &mut log {
             log.decision(policy.hash(), point, &facts, &decision)?;
         }
+        let (point_name, verdict) = (point.name(), decision.verdict.name());
+        event!(DEBUG, Policy, "the policy decides", point = point_name, verdict = verdict);
         if !decision.is_allow() {
+            event!(WARN, Policy, "the policy denies the VM", why = line(&decision));
             denied = Some(DecisionError::Denied(denial(point, &decision)));
             break;
         }
     }
     log.map_or(Ok(()), DecisionLog::close)?;
+    if denied.is_none() {
+        event!(INFO, Policy, "the policy admits the VM", name = value(policy.name()));
+    }
     denied.map_or(Ok(repair), Err)
 }
 
@@ -141,6 +149,10 @@ pub struct LogRepair {
 fn open_log(file: LogFile) -> Result<(DecisionLog, Option<LogRepair>), LogError> {
     let path = file.path.clone();
     let (log, found) = file.open()?;
+    if found.dropped > 0 {
+        let (path, bytes) = (value(path.display()), found.dropped);
+        event!(WARN, Policy, "the decision log's torn end is removed", path = path, bytes = bytes);
+    }
     let repair = (found.dropped > 0).then_some(LogRepair { path, dropped: found.dropped });
     Ok((log, repair))
 }

@@ -8,13 +8,15 @@ use crate::devices::{
     ConsoleQueue, POWER_BUTTON_GSI, PciRoot, PlatformRegisters, SERIAL_GSI, SERIAL_PORT, Uart,
 };
 use crate::event::Event;
-use crate::exits::{Events, Guard, Machine, Outcome, Progress, Stop};
+use crate::exits::{
+    Events, Exit, ExitCounts, ExitTotals, Guard, Machine, Outcome, Progress, Stop, VcpuStep,
+};
 use crate::kvm::{KernelSides, KvmError, PrivateMemory, SnpError, SnpVm, Vcpu, Vm, VmKind};
 use crate::launch::cpuid_page::{CpuidTable, TooManyLeaves};
 use crate::launch::issue::issue;
 use crate::launch::{LaunchPlan, Shape, SnpShape};
 use crate::memory::page_state::AllShared;
-use crate::memory::{GuestRam, PageMap, PageStates, PrivateRam, RamError};
+use crate::memory::{GuestRam, PageMap, PageStateTotals, PageStates, PrivateRam, RamError};
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::sync::{Arc, Barrier, Mutex, PoisonError};
@@ -309,7 +311,8 @@ impl Engine {
     pub fn start_threads(self) -> Result<Ready, EngineError> {
         let count = self.vcpus.len();
         let (ready, go) = (Arc::new(Barrier::new(count + 1)), Arc::new(Barrier::new(count + 1)));
-        for (id, vcpu) in (0..).zip(self.vcpus) {
+        let counts: Vec<Arc<ExitCounts>> = self.vcpus.iter().map(|_| Arc::default()).collect();
+        for ((id, vcpu), counts) in (0..).zip(self.vcpus).zip(counts.iter().cloned()) {
             let (machine, stop) = (self.machine.clone(), self.stop.clone());
             let console = self.ends.console.clone();
             let (ready, go) = (ready.clone(), go.clone());
@@ -320,7 +323,9 @@ impl Engine {
                     let mut vcpu = vcpu;
                     ready.wait();
                     go.wait();
-                    stop.set(run(&mut vcpu, &machine, &console));
+                    let reason = run(id, &mut vcpu, &machine, &console, &counts);
+                    machine.events.vcpu(id, VcpuStep::Stopped);
+                    stop.set(reason);
                     // The lock forbids what the end of a thread and of its vCPU would do: close,
                     // munmap.
                     loop {
@@ -330,8 +335,8 @@ impl Engine {
                 .map_err(|source| EngineError::Thread { id, source })?;
         }
         ready.wait();
-        let (stop, ends) = (self.stop, self.ends);
-        Ok(Ready { go, stop, ends, _vm: self.vm, _snp: self.snp, _ram: self.ram })
+        let (stop, ends, machine) = (self.stop, self.ends, self.machine);
+        Ok(Ready { go, stop, ends, machine, counts, _vm: self.vm, _snp: self.snp, _ram: self.ram })
     }
 }
 
@@ -347,10 +352,23 @@ fn buses(uart: &Arc<Mutex<Uart>>) -> Result<(Bus, Bus), BusError> {
     Ok((pio, mmio))
 }
 
-fn run(vcpu: &mut Vcpu, machine: &Machine, console: &ConsoleQueue) -> Stop {
+fn run(
+    id: u32,
+    vcpu: &mut Vcpu,
+    machine: &Machine,
+    console: &ConsoleQueue,
+    counts: &ExitCounts,
+) -> Stop {
     let mut progress = Progress::default();
+    let mut is_new = true;
     loop {
         let exit = vcpu.run();
+        counts.count(&exit);
+        // A vCPU that waits for its start can be interrupted all the same.
+        if is_new && !matches!(exit, Exit::Intr(_)) {
+            is_new = false;
+            machine.events.vcpu(id, VcpuStep::FirstExit);
+        }
         if let Outcome::Stop(stop) = progress.after(&exit) {
             return stop;
         }
@@ -378,6 +396,8 @@ pub struct Ready {
     stop: Arc<StopSlot>,
     /// The host's ends.
     pub ends: Ends,
+    machine: Arc<Machine>,
+    counts: Vec<Arc<ExitCounts>>,
     // KVM refers to the mappings, and to /dev/sev, as long as the process lives.
     _vm: Arc<Vm>,
     _snp: Option<Snp>,
@@ -388,6 +408,17 @@ impl Ready {
     /// Lets every vCPU enter the guest.
     pub fn go(&self) {
         self.go.wait();
+    }
+
+    /// How often each vCPU has left the guest so far, by its index.
+    pub fn exits(&self) -> impl Iterator<Item = (u32, ExitTotals)> {
+        (0..).zip(self.counts.iter().map(|counts| counts.totals()))
+    }
+
+    /// How the guest has changed its pages so far; None where it cannot.
+    #[must_use]
+    pub fn page_states(&self) -> Option<PageStateTotals> {
+        self.machine.pages.totals()
     }
 
     /// Why the VM stopped, once it has.

@@ -6,10 +6,12 @@ use super::decision::{decide, policy_for};
 use super::error::VmError;
 use super::name::Name;
 use super::open;
-use super::supervisor::{Event, GuestConsole, Happened, Member, RunningVm, Step, Times};
+use super::supervisor::{Event, GuestConsole, Happened, Member, Place, RunningVm, Step, Times};
 use crate::config::VmConfig;
 use crate::launch::measure::measure;
 use crate::launch::{LaunchPlan, linux};
+use casemate_diagnostics::event;
+use casemate_foreign_text::value;
 use casemate_policy_log::LogFile;
 use casemate_sandbox::Layers;
 use std::collections::VecDeque;
@@ -26,6 +28,7 @@ pub struct Prepared {
     name: Name,
     plan: LaunchPlan,
     events: VecDeque<Event>,
+    place: Place,
 }
 
 /// Prepares a VM: starts the process that sets it up, from the program `vmm`; meanwhile reads and
@@ -43,22 +46,40 @@ pub fn prepare(
     log: Option<LogFile>,
     vmm: &[u8],
 ) -> Result<Prepared, VmError> {
+    let place = Place::of(&config.name, config.vcpus);
+    place.vm.within(|| prepare_at(&place, config, document, log, vmm))
+}
+
+fn prepare_at(
+    place: &Place,
+    config: &VmConfig,
+    document: Option<&Path>,
+    log: Option<LogFile>,
+    vmm: &[u8],
+) -> Result<Prepared, VmError> {
     let begun = Begun::new(config, vmm);
     let mut events = VecDeque::new();
     let mut happened = |what| events.push_back(Event { at: Instant::now(), what });
+    tell_configuration(config);
     let policy = policy_for(config, document)?;
     open::check_memory(config.memory)?;
-    let mut plan = linux::plan(config, open::files(config)?)?;
+    let files = open::files(config)?;
+    let sizes = (files.kernel.len(), files.initrd.as_ref().map(Vec::len));
+    event!(DEBUG, Plan, "the files are read", kernel_bytes = sizes.0, initrd_bytes = sizes.1);
+    let mut plan = linux::plan(config, files)?;
     if let Some(launch) = &mut plan.snp {
         launch.page_limits = policy.page_state_limits();
     }
     check_digest(&plan)?;
+    let (pages, is_confidential) =
+        (plan.pages().iter().map(|pages| pages.range.pages()).sum::<u64>(), plan.snp.is_some());
+    event!(INFO, Plan, "the launch is planned", pages = pages, confidential = is_confidential);
     happened(Happened::Reached(Step::Planned));
     if let Some(repair) = decide(&policy, config, &plan, log)? {
         happened(Happened::LogRepaired(repair));
     }
     happened(Happened::Reached(Step::Admitted(policy.name().to_string())));
-    Ok(Prepared { events, ..prepared(config, plan, begun)? })
+    Ok(Prepared { events, ..prepared(place, config, plan, begun)? })
 }
 
 /// The same with a plan that is there already, and which nobody has asked a policy about.
@@ -66,18 +87,29 @@ pub fn prepare(
 /// # Errors
 /// [`VmError`].
 pub fn prepare_plan(config: &VmConfig, plan: LaunchPlan, vmm: &[u8]) -> Result<Prepared, VmError> {
-    let begun = Begun::of_shape(config, &plan.shape(), vmm);
-    prepared(config, plan, begun)
+    let place = Place::of(&config.name, plan.vcpus);
+    place.vm.within(|| {
+        let begun = Begun::of_shape(config, &plan.shape(), vmm);
+        prepared(&place, config, plan, begun)
+    })
 }
 
-fn prepared(config: &VmConfig, plan: LaunchPlan, begun: Begun) -> Result<Prepared, VmError> {
+fn prepared(
+    place: &Place,
+    config: &VmConfig,
+    plan: LaunchPlan,
+    begun: Begun,
+) -> Result<Prepared, VmError> {
+    let name = Name::take(&config.name)?;
+    event!(DEBUG, Vm, "the name is taken");
     Ok(Prepared {
-        name: Name::take(&config.name)?,
+        name,
         vmm: begun.on_this_host()?,
         own_layers: layers(Layers::for_this_process("supervisor"), config),
         times: Times { run: config.timeout, grace: config.grace },
         plan,
         events: VecDeque::new(),
+        place: place.clone(),
     })
 }
 
@@ -88,13 +120,28 @@ impl Prepared {
     /// # Errors
     /// [`VmError`]; nothing is left then.
     pub fn start(self) -> Result<RunningVm, VmError> {
-        let Self { vmm, own_layers, times, name, plan, events } = self;
+        let Self { vmm, own_layers, times, name, plan, events, place } = self;
         let Waiting { kind, process, control, console, file } = vmm?;
         file.hand_over(&plan, &control)?;
         let members = vec![Member::new(kind, process, control)];
         let console = GuestConsole::new(console);
-        Ok(RunningVm::new(members, console, name, times, events, own_layers))
+        Ok(RunningVm::new(members, console, name, times, events, own_layers, &place))
     }
+}
+
+/// What is asked for, but for the kernel's command line, which may hold secrets.
+fn tell_configuration(config: &VmConfig) {
+    event!(
+        INFO,
+        Config,
+        "a VM is asked for",
+        kernel = value(config.kernel.display()),
+        initrd = config.initrd.as_ref().map(|path| value(path.display())),
+        vcpus = config.vcpus,
+        memory_mib = config.memory >> 20,
+        protection = value(config.protection),
+        may_lack_layers = config.sandbox_optional.len()
+    );
 }
 
 /// Refuses a plan whose digest is not the expected one, or not that of its ID block, before

@@ -11,7 +11,7 @@ use super::handover::{Wish, wait};
 use super::profile;
 use super::protocol::{FromVmm, MESSAGE_SIZE, Phase, ToVmm};
 use crate::event::Event;
-use crate::exits::{Events, Note, Stop};
+use crate::exits::{Events, Note, Stop, VcpuStep};
 use crate::launch::{LaunchPlan, Shape};
 use casemate_sandbox::{Action, Born, FdTable, SandboxError, Setup, exit, freeze_heap};
 use rustix::event::{PollFd, PollFlags, poll};
@@ -48,6 +48,9 @@ impl Events for Control {
     }
     fn note(&self, note: Note) {
         self.tell(&FromVmm::Note(note));
+    }
+    fn vcpu(&self, index: u32, step: VcpuStep) {
+        self.tell(&FromVmm::Vcpu { index, step });
     }
 }
 
@@ -90,9 +93,20 @@ pub fn body_with(input: VmmInput, born: Born, once_locked: impl FnOnce()) -> i32
     ready.go();
     let stop = pump.until_stopped(&ready, &control, &console);
     if let Some(stop) = stop {
+        tell_totals(&ready, &control);
         control.tell_surely(&FromVmm::Stopped(stop));
     }
     exit(TOLD)
+}
+
+/// What was counted, for an operator's log: lost when it does not fit at once.
+fn tell_totals(ready: &Ready, control: &Control) {
+    for (vcpu, totals) in ready.exits() {
+        control.tell(&FromVmm::Exits { vcpu, totals });
+    }
+    if let Some(totals) = ready.page_states() {
+        control.tell(&FromVmm::PageStates(totals));
+    }
 }
 
 /// Heap beyond what is used when the process locks itself: steady state allocates next to nothing.

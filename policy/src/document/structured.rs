@@ -1,10 +1,11 @@
 //! Values of a document that are tables: bit masks, TCB floors, egress blocks, limits, intervals.
 
-use super::{MAX_BLOCKS, Node, Sink, Value, members, suggest, time, tree::Entry};
+use super::{MAX_BLOCKS, Node, Sink, Value, members, suggest, tree::Entry};
 use crate::fields::{BitNames, Kind};
 use crate::lattice::{
     Bits, EgressBlock, EgressSet, Lattice, Limit, Protocol, Range, Tcb, TcbFloors,
 };
+use crate::utc;
 use std::net::IpAddr;
 
 /// The entries of a table that has only the keys of `known`.
@@ -22,6 +23,7 @@ fn table<'n>(
     };
     let mut good = true;
     for entry in entries {
+        // All keys that are not known are told before any known one is read.
         if !known.contains(&entry.key.as_str()) {
             good = false;
             let key = format!("{path}.{}", entry.key);
@@ -67,10 +69,12 @@ fn number_or_any(node: &Node, otherwise: u64, path: &str, sink: &mut Sink<'_>) -
 }
 
 pub(super) fn interval(node: &Node, path: &str, sink: &mut Sink<'_>) -> Option<Range> {
+    // A number alone is the interval of itself.
     if let Value::Number(n) = node.value {
         return Some(Range::new(n, n));
     }
     let entries = table(node, &["min", "max"], Kind::Interval, path, sink)?;
+    // Both ends are asked for before either is read, so that both may be told missing.
     let min = need(node, entries, "min", path, sink);
     let max = need(node, entries, "max", path, sink);
     let min = number_or_any(min?, 0, &format!("{path}.min"), sink);
@@ -86,6 +90,8 @@ fn checked_range(
     sink: &mut Sink<'_>,
 ) -> Option<Range> {
     let range = Range::new(min, max);
+    // An interval the wrong way round admits nothing: a mistake in all likelihood, and there is a
+    // word for who means it.
     if range.is_empty() {
         let message = "the lower end is above the upper end: nothing is admitted";
         let help = Some("write \"nothing\" if that is meant".to_owned());
@@ -97,11 +103,13 @@ fn checked_range(
 
 pub(super) fn window(node: &Node, path: &str, sink: &mut Sink<'_>) -> Option<Range> {
     let entries = table(node, &["from", "until"], Kind::Window, path, sink)?;
+    // Times are seconds inside, UTC to the second in the document; "any" is the end of time on its
+    // side.
     let mut end = |key: &str, otherwise: u64| {
         let node = need(node, entries, key, path, sink)?;
         match &node.value {
             Value::Text(text) if text == "any" => Some(otherwise),
-            Value::Text(text) if time::parse_utc(text).is_some() => time::parse_utc(text),
+            Value::Text(text) if utc::parse(text).is_some() => utc::parse(text),
             other => {
                 let found = other.describe();
                 let message =
@@ -126,6 +134,8 @@ pub(super) fn limit(node: &Node, path: &str, sink: &mut Sink<'_>) -> Option<Limi
 
 /// The mask of one bit, by its name or as `bitN`.
 pub(crate) fn bit(text: &str, names: &BitNames) -> Option<u64> {
+    // Bits without a name are written `bitN`. What the field ignores (the ABI version, bit 17) is
+    // no bit of a mask.
     let named = names.names.iter().find(|(_, name)| *name == text).map(|(bit, _)| *bit);
     let digits = || text.strip_prefix("bit").filter(|d| d.bytes().all(|b| b.is_ascii_digit()));
     let number = named.or_else(|| digits()?.parse().ok())?;
@@ -161,11 +171,14 @@ pub(super) fn bits(
         Some(node) => mask(node, names, &format!("{path}.{key}"), sink),
         None => Some(0),
     };
+    // `may = "any"` stands for every bit that is not named otherwise; then `must_not` is an
+    // exception from it and no contradiction.
     let may_any =
         matches!(get(entries, "may"), Some(Node { value: Value::Text(t), .. }) if t == "any");
     let (must, must_not) = (optional("must"), optional("must_not"));
     let may = if may_any { Some(!0) } else { optional("may") };
     let (must, must_not, may) = (must?, must_not?, may?);
+    // One bit in two lists has no meaning that both readers of it would agree on.
     if must & must_not != 0 || (!may_any && may & must_not != 0) {
         sink.error(
             node.offset,
@@ -174,6 +187,7 @@ pub(super) fn bits(
         );
         return None;
     }
+    // A bit that is in no list must not be set: what a document does not mention it does not admit.
     Some(Bits::new(must, (must_not | !(must | may)) & !names.ignore))
 }
 
@@ -189,6 +203,7 @@ fn parts(generation: &str) -> (&'static [&'static str], &'static [&'static str])
 
 pub(super) fn tcb(node: &Node, path: &str, sink: &mut Sink<'_>) -> Option<TcbFloors> {
     let entries = table(node, &Tcb::GENERATIONS, Kind::Tcb, path, sink)?;
+    // From "no generation": what is not listed is not admitted.
     let mut floors = Some(TcbFloors::bottom());
     for entry in entries {
         let path = format!("{path}.{}", entry.key);
@@ -208,6 +223,8 @@ fn floor(node: &Node, generation: &str, path: &str, sink: &mut Sink<'_>) -> Opti
     let entries = table(node, &known, Kind::Tcb, path, sink)?;
     let mut good = true;
     let mut out = [0; 5];
+    // In the order of the TCB's parts, whatever the order of the document; what the generation does
+    // not have is 0.
     for (slot, part) in out.iter_mut().zip(Tcb::PARTS) {
         let Some(node) = get(entries, part) else {
             if required.contains(&part) {
@@ -247,6 +264,8 @@ pub(super) fn egress(node: &Node, path: &str, sink: &mut Sink<'_>) -> Option<Egr
         .map(|(index, item)| block(item, &format!("{path}[{index}]"), sink))
         .collect();
     let blocks: Option<Vec<EgressBlock>> = blocks.into_iter().collect();
+    // The set puts blocks into canonical form, in which overlapping ones are taken apart. That can
+    // be more blocks than were written.
     let set = EgressSet::new(&blocks?);
     let written = set.blocks().count();
     if written > MAX_BLOCKS {
@@ -276,6 +295,8 @@ fn block(node: &Node, path: &str, sink: &mut Sink<'_>) -> Option<EgressBlock> {
         }
         found.map(|(_, protocol)| protocol)
     });
+    // Either a CIDR or a first and last address; `first` decides which, and the other key then is
+    // missing or unread.
     let addresses = match get(entries, "first") {
         Some(first) => {
             let last = need(node, entries, "last", path, sink);
@@ -283,6 +304,7 @@ fn block(node: &Node, path: &str, sink: &mut Sink<'_>) -> Option<EgressBlock> {
         }
         None => need(node, entries, "cidr", path, sink).and_then(|node| cidr(node, path, sink)),
     };
+    // ICMP has no ports, and everything else has to name them: "any" is written out.
     let ports = match (get(entries, "ports"), protocol) {
         (None, Some(Protocol::Icmp)) => Some((0, 0)),
         (Some(node), Some(Protocol::Icmp)) => {
@@ -339,6 +361,8 @@ fn cidr(node: &Node, path: &str, sink: &mut Sink<'_>) -> Option<Addresses> {
 fn span(first: &Node, last: &Node, path: &str, sink: &mut Sink<'_>) -> Option<Addresses> {
     let mut parse = |node: &Node| {
         let parsed = match &node.value {
+            // An IPv4 address written as IPv6 (`::ffff:1.2.3.4`) would be another address to a rule
+            // and the same to a socket.
             Value::Text(text) => text.parse::<IpAddr>().ok().filter(|a| a.to_canonical() == *a),
             _ => None,
         };
@@ -350,6 +374,7 @@ fn span(first: &Node, last: &Node, path: &str, sink: &mut Sink<'_>) -> Option<Ad
     };
     let (from, to) = (parse(first), parse(last));
     let (from, to) = (from?, to?);
+    // `IpAddr` orders IPv4 below IPv6, so the family is compared first.
     if from.is_ipv4() != to.is_ipv4() || from > to {
         sink.error(
             first.offset,
@@ -367,6 +392,7 @@ fn parse_cidr(text: &str) -> Result<Addresses, String> {
         || format!("expected a CIDR such as \"10.0.0.0/8\" or \"2001:db8::/32\", found {text:?}");
     let (base, length) = text.split_once('/').ok_or_else(refuse)?;
     let base: IpAddr = base.parse().map_err(|_| refuse())?;
+    // Digits only: the standard parser would take a `+`.
     let digits = !length.is_empty() && length.bytes().all(|b| b.is_ascii_digit());
     let length: u32 = length.parse().ok().filter(|_| digits).ok_or_else(refuse)?;
     if base.to_canonical() != base {
@@ -374,6 +400,8 @@ fn parse_cidr(text: &str) -> Result<Addresses, String> {
     }
     match base {
         IpAddr::V4(v4) if length <= 32 => {
+            // A shift by the full width is none in Rust, and 0 is what it should give: /32 has no
+            // host bits.
             let host = u32::MAX.checked_shr(length).unwrap_or(0);
             if v4.to_bits() & host != 0 {
                 let network = std::net::Ipv4Addr::from_bits(v4.to_bits() & !host);

@@ -3,9 +3,10 @@
 use super::decision::DecisionRecord;
 use super::record::{Entry, LogId, MAX_LINE, Record};
 use crate::decide::Verdict;
-use crate::document::{Sink, Value, json, time, tree::Entry as Pair};
+use crate::document::{Sink, Value, json, tree::Entry as Pair};
 use crate::fields::{Key, Point};
 use crate::lattice::Bytes;
+use crate::utc;
 
 /// Why a line is no record.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -34,6 +35,7 @@ impl Record {
     /// # Errors
     /// When the line is not exactly what [`Record::line`] writes.
     pub fn parse(line: &[u8]) -> Result<(Self, [u8; 32]), ParseError> {
+        // The length before anything is decoded: what follows keeps several copies.
         if line.len() > MAX_LINE {
             return Err(ParseError::TooLong);
         }
@@ -44,12 +46,15 @@ impl Record {
         let Some(Value::Table(pairs)) = root.map(|root| root.value) else {
             return Err(ParseError::Field("seq"));
         };
+        // Read first, then compared with what it would be written as. Whatever the reader was
+        // lenient about, the order of keys or a blank, shows here.
         let record = read(&pairs)?;
         let (canonical, hash) = record.line();
         if canonical == text { Ok((record, hash)) } else { Err(ParseError::Changed) }
     }
 }
 
+/// The record that a line's members say; the comparison with the canonical line is the caller's.
 fn read(pairs: &[Pair]) -> Result<Record, ParseError> {
     let entry = match text(pairs, "kind")? {
         "begin" => Entry::Begin { log: LogId(bytes(pairs, "log")?) },
@@ -89,8 +94,9 @@ fn read_decision(pairs: &[Pair]) -> Result<DecisionRecord, ParseError> {
 }
 
 fn read_time(text: &str) -> Option<u64> {
+    // Exactly six digits of a second; `parse` alone would take a sign.
     let (whole, fraction) = text.strip_suffix('Z')?.split_once('.')?;
-    let seconds = time::parse_utc(&format!("{whole}Z"))?;
+    let seconds = utc::parse(&format!("{whole}Z"))?;
     let micros: u64 = (fraction.len() == 6).then(|| fraction.parse().ok())??;
     seconds.checked_mul(1_000_000)?.checked_add(micros)
 }
@@ -122,6 +128,7 @@ fn flag(pairs: &[Pair], key: &'static str) -> Result<bool, ParseError> {
 }
 
 fn bytes<const N: usize>(pairs: &[Pair], key: &'static str) -> Result<[u8; N], ParseError> {
+    // Upper-case digits are read here and refused by the comparison with the canonical line.
     let parsed = Bytes::from_hex(text(pairs, key)?).ok_or(ParseError::Field(key))?;
     parsed.as_slice().try_into().map_err(|_| ParseError::Field(key))
 }

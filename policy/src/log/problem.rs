@@ -2,7 +2,7 @@
 
 use super::parse::ParseError;
 
-/// What is wrong with a line.
+/// What is wrong with a line, or with the log as a whole.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ProblemKind {
     /// The line is no record, or was edited.
@@ -15,14 +15,14 @@ pub enum ProblemKind {
     Missing {
         /// The number that should have come.
         expected: u64,
-        /// The number that came.
+        /// The number that came instead.
         found: u64,
     },
     /// The record was there before: repeated or moved.
     Repeated {
         /// The number that should have come.
         expected: u64,
-        /// The number that came.
+        /// The number that came instead.
         found: u64,
     },
     /// The number is right, but the record does not follow from the one before.
@@ -89,12 +89,12 @@ impl std::fmt::Display for ProblemKind {
     }
 }
 
-/// One problem.
+/// One problem, with its place.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
     /// Line number, from 1.
     pub line: u64,
-    /// What is wrong.
+    /// What is wrong there.
     pub kind: ProblemKind,
 }
 

@@ -162,19 +162,22 @@ impl Children {
     }
 
     /// Ends all of them; nothing of them is left. The end of one that died by itself is made exact.
-    pub(super) fn end(&mut self, end: End) -> End {
+    /// With it comes how each has ended, as far as that can be told.
+    pub(super) fn end(&mut self, end: End) -> (End, Vec<Option<Exit>>) {
         let ended = Instant::now();
         let mut exits = Vec::with_capacity(self.0.len());
         for member in &mut self.0 {
             exits.push((member.kind, member.end(ended)));
         }
-        let End::ProcessDied { kind, .. } = end else { return end };
+        let all = exits.iter().map(|(_, exit)| *exit).collect();
+        let End::ProcessDied { kind, .. } = end else { return (end, all) };
         let how = exits.iter().find(|(of, _)| *of == kind).and_then(|(_, exit)| *exit);
         // What failed before its body ran, it has told its parent's sandbox.
         let unborn = self.0.iter_mut().find(|m| m.kind == kind && !m.confined);
-        match unborn.map(|member| member.process.confined_within(REPORT).map(|_| ())) {
+        let end = match unborn.map(|member| member.process.confined_within(REPORT).map(|_| ())) {
             None | Some(Ok(()) | Err(SandboxError::Died { .. })) => End::ProcessDied { kind, how },
             Some(Err(e)) => End::LaunchFailed(e.to_string()),
-        }
+        };
+        (end, all)
     }
 }
