@@ -14,6 +14,8 @@ mod files;
 mod guest_flags;
 #[cfg(feature = "vm")]
 mod host;
+#[cfg(feature = "image")]
+mod image;
 mod log;
 mod log_options;
 mod log_read;
@@ -96,6 +98,8 @@ enum Command {
     Measure(Box<measure::Measure>),
     #[cfg(feature = "vm")]
     BootCode(boot_code::BootCodeArgs),
+    #[cfg(feature = "image")]
+    Image(image::ImageArgs),
     Policy(policy::PolicyArgs),
     Log(log::LogArgs),
 }
@@ -113,6 +117,8 @@ impl Command {
             Self::Measure(_) => "measure",
             #[cfg(feature = "vm")]
             Self::BootCode(_) => "boot-code",
+            #[cfg(feature = "image")]
+            Self::Image(_) => "image",
             Self::Policy(_) => "policy",
             Self::Log(_) => "log",
         }
@@ -162,6 +168,8 @@ fn main() -> ExitCode {
         Command::Sandbox(args) => sandbox::run(args),
         #[cfg(feature = "vm")]
         Command::BootCode(args) => boot_code::run(args),
+        #[cfg(feature = "image")]
+        Command::Image(args) => image::run(args),
         Command::Policy(args) => policy::run(args),
         Command::Log(args) => log::run(args),
     })

@@ -11,8 +11,9 @@ use casemate_console::{
 use casemate_diagnostics::event;
 use casemate_foreign_text::line;
 use casemate_hypervisor::config::{Protection, VmConfig};
+use casemate_hypervisor::vm::recorder::Logging;
 use casemate_hypervisor::vm::{self, End};
-use casemate_sandbox::{Exit as ProcessEnd, Image};
+use casemate_sandbox::Exit as ProcessEnd;
 use clap::{Args, ValueEnum};
 use rustix::process::Signal;
 use std::path::PathBuf;
@@ -51,7 +52,7 @@ const HELP: &str = "\
 Exit status:
   0  the guest switched itself off, says nothing of a failure, and its whole console was written
   1  the host failed: KVM, the sandbox, this program, a console that cannot be written (full disk)
-  2  bad use, configuration or input; nothing was started
+  2  bad use, configuration or input; no guest was started
   3  the guest failed: its workload, a reset, a panic, a triple fault, the boot code's refusal, or
      a time-out
   4  ended by the user: the guest switched itself off as asked, or was ended
@@ -143,8 +144,9 @@ fn start_and_attend(
             Failure::Failed(e.to_string())
         }
     };
-    let prepared =
-        vm::prepare(config, args.policy.as_deref(), args.log.file()?).map_err(failure)?;
+    let logging = args.log.place_and_key()?;
+    let logging = logging.map(|(file, key)| Logging { file, key, image: RECORDER });
+    let prepared = vm::prepare(config, args.policy.as_deref(), logging, VMM).map_err(failure)?;
     // Until here a signal ends this program; from here on it ends the VM.
     let signals = Signals::take_over()
         .map_err(|e| Failure::Failed(format!("cannot take over signals: {e}")))?;
@@ -152,14 +154,14 @@ fn start_and_attend(
         ConsoleError::File { .. } => Failure::BadInput(e.to_string()),
         ConsoleError::Pty(_) | ConsoleError::Stdio(_) => Failure::Failed(e.to_string()),
     })?;
-    let image = Image::new("casemate-vmm", VMM).map_err(|e| Failure::Failed(e.to_string()))?;
-    let vm = prepared.start(&image).map_err(failure)?;
+    let vm = prepared.start().map_err(failure)?;
     let mut say = |text: &str| errln!("casemate: {text}");
     let messages = Messages { say: &mut say, log: log.fd() };
     Ok(attend(vm, console, &signals, timeline, config.grace, messages))
 }
 
-/// The program of the vmm process, which build.rs has built.
+/// The programs of confined processes, which build.rs has built.
+static RECORDER: &[u8] = include_bytes!(env!("CASEMATE_RECORDER_IMAGE"));
 static VMM: &[u8] = include_bytes!(env!("CASEMATE_VMM_IMAGE"));
 
 const GUEST_FAILED: u8 = 3;
@@ -220,6 +222,19 @@ fn outcome(end: End) -> Outcome {
         End::ProcessDied { kind, how } => {
             let how = how.map_or_else(|| "for an unknown reason".into(), |how| how.to_string());
             return Err(Failure::Failed(format!("the {kind} process ended without a word: {how}")));
+        }
+        End::NotLogged { why, end } => {
+            let text = format!("what the policy denies this VM cannot be logged: {why}");
+            return match end {
+                None => Err(Failure::Failed(format!("{text}; so the VM was ended"))),
+                Some(end) => {
+                    // What it would have been is said, too; the status is the log's.
+                    if let Err(Failure::Failed(how) | Failure::BadInput(how)) = outcome(*end) {
+                        errln!("casemate: {how}");
+                    }
+                    Err(Failure::Failed(text))
+                }
+            };
         }
         End::ProcessLied { kind, what } => {
             return Err(Failure::Failed(format!("the {kind} process was ended: {what}")));

@@ -18,6 +18,7 @@ pub mod azure;
 pub mod boot;
 pub mod exits;
 pub mod host;
+pub mod image;
 pub mod launch;
 pub mod policy;
 pub mod policy_log;
@@ -95,6 +96,8 @@ pub const TARGETS: &[(&str, Body)] = &[
     ("policy_log", policy::log),
     ("policy_log_open", policy_log::open),
     ("sandbox_packet", sandbox::packet),
+    ("image_archive", image::archive),
+    ("image_layer", image::layer),
     ("init_workload", host::workload_file),
     ("vm_config", vm::config),
     ("vm_message", vm::message),

@@ -4,7 +4,7 @@
 //! Guest-controlled numbers travel as data, never as formatted text. Sockets are SEQPACKET, so
 //! messages keep their borders.
 
-use crate::exits::{ExitTotals, Note, Stop, VcpuStep};
+use crate::exits::{ExitTotals, Note, PageRule, Stop, VcpuStep};
 use crate::memory::PageStateTotals;
 use casemate_values::Shown;
 
@@ -20,9 +20,10 @@ const _: () = assert!(HEAD + 8 * crate::exits::EXITS.len() <= MESSAGE_SIZE, "cou
 pub enum Phase {
     /// The process is in its namespaces.
     Born = 1,
-    /// Guest memory is mapped and has its contents.
+    /// Guest memory has its contents, the boot processor its registers.
     Memory = 2,
-    /// Every vCPU exists and has its registers.
+    /// The VM is set up: memory without contents, interrupt controllers, every vCPU. The process is
+    /// confined, but for its filter, and waits for the plan.
     Vcpus = 3,
     /// The process is locked.
     Locked = 4,
@@ -51,6 +52,8 @@ pub enum FromVmm {
     Mark(u8),
     /// Something worth logging.
     Note(Note),
+    /// The policy denies the guest something, so often by now.
+    Denied(Denied),
     /// A vCPU has come to a step of its life.
     Vcpu {
         /// Which.
@@ -73,9 +76,22 @@ pub enum FromVmm {
     Failed(String),
 }
 
+/// How often a rule of the policy has denied this VM something, since it was started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Denied {
+    /// The rule.
+    pub rule: PageRule,
+    /// Requests.
+    pub times: u64,
+    /// Pages of all these requests.
+    pub pages: u64,
+}
+
 /// To the vmm process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ToVmm {
+    /// Launch the plan that was handed over: the first message, and sent once.
+    Launch,
     /// Press the power button.
     PowerButton,
 }
@@ -158,6 +174,7 @@ mod kind {
     pub(super) const PHASE: u8 = 1;
     pub(super) const MARK: u8 = 2;
     pub(super) const NOTE: u8 = 3;
+    pub(super) const DENIED: u8 = 4;
     pub(super) const STOPPED: u8 = 5;
     pub(super) const FAILED: u8 = 6;
     pub(super) const LAUNCHED: u8 = 7;
@@ -165,6 +182,7 @@ mod kind {
     pub(super) const EXITS: u8 = 9;
     pub(super) const PAGE_STATES: u8 = 10;
     pub(super) const POWER_BUTTON: u8 = 65;
+    pub(super) const LAUNCH: u8 = 66;
 }
 
 /// A guest's number as a word of a message.
@@ -174,6 +192,14 @@ const fn word(shown: Shown) -> u64 {
 
 const fn shown(word: u64) -> Shown {
     Shown::from_message(word.to_le_bytes())
+}
+
+/// The number of a rule in a message.
+pub(super) const fn rule_number(rule: PageRule) -> u8 {
+    match rule {
+        PageRule::Changes => 0,
+        PageRule::Shared => 1,
+    }
 }
 
 /// Marks "no status" beside the 256 statuses.
@@ -230,6 +256,9 @@ impl FromVmm {
             Self::Note(Note::UnknownHypercall { number }) => {
                 Fields::new(kind::NOTE, 1).words(word(*number), 0).encode()
             }
+            Self::Denied(Denied { rule, times, pages }) => {
+                Fields::new(kind::DENIED, rule_number(*rule)).words(*times, *pages).encode()
+            }
             Self::Vcpu { index, step: VcpuStep::FirstExit } => {
                 Fields::new(kind::VCPU, 0).small(*index).encode()
             }
@@ -277,6 +306,11 @@ impl FromVmm {
                 let number = shown(fields.words[0]);
                 Ok(Self::Note(Note::UnknownHypercall { number }))
             }
+            (kind::DENIED, sub) => {
+                let [times, pages, _] = fields.words;
+                let rule = PageRule::ALL.into_iter().find(|rule| rule_number(*rule) == sub);
+                rule.map(|rule| Self::Denied(Denied { rule, times, pages })).ok_or(bad)
+            }
             (kind::VCPU, sub) => {
                 let step = match sub {
                     0 => VcpuStep::FirstExit,
@@ -310,6 +344,7 @@ impl ToVmm {
     #[must_use]
     pub fn encode(self) -> [u8; MESSAGE_SIZE] {
         match self {
+            Self::Launch => Fields::new(kind::LAUNCH, 0).encode(),
             Self::PowerButton => Fields::new(kind::POWER_BUTTON, 0).encode(),
         }
     }
@@ -321,6 +356,7 @@ impl ToVmm {
     pub fn decode(packet: &[u8]) -> Result<Self, BadMessage> {
         match packet {
             [kind::POWER_BUTTON, ..] if packet.len() == MESSAGE_SIZE => Ok(Self::PowerButton),
+            [kind::LAUNCH, ..] if packet.len() == MESSAGE_SIZE => Ok(Self::Launch),
             _ => Err(BadMessage::of(packet)),
         }
     }
@@ -361,12 +397,15 @@ mod tests {
             FromVmm::Launched { pages: 15, micros: 15_000 },
             FromVmm::Note(Note::PageStateRefused { gpa: shown(1), pages: shown(u64::MAX) }),
             FromVmm::Note(Note::UnknownHypercall { number: shown(7) }),
+            FromVmm::Denied(Denied { rule: PageRule::Shared, times: u64::MAX, pages: 1 }),
             FromVmm::Failed("KVM_CREATE_VM failed (plain VM): no".into()),
         ]);
         for message in messages {
             assert_eq!(FromVmm::decode(&message.encode()), Ok(message));
         }
-        assert_eq!(ToVmm::decode(&ToVmm::PowerButton.encode()), Ok(ToVmm::PowerButton));
+        for message in [ToVmm::Launch, ToVmm::PowerButton] {
+            assert_eq!(ToVmm::decode(&message.encode()), Ok(message));
+        }
     }
 
     #[test]

@@ -28,6 +28,8 @@ pub fn all() -> impl Iterator<Item = &'static Lint> {
 #[must_use]
 pub fn lint(policy: &Policy, tests: Option<&SuiteReport>) -> Vec<Finding> {
     let mut out = Vec::new();
+    // Protection is a choice of which index 0 is SNP. Only where it can be chosen do rules about
+    // the host's honesty matter.
     let protected =
         matches!(policy.rule("launch.protection"), Some(Rule::Choice(c)) if c.admits(0));
     for lint in lints::fields() {
@@ -41,6 +43,8 @@ pub fn lint(policy: &Policy, tests: Option<&SuiteReport>) -> Vec<Finding> {
             out.push(finding(lint, lint.field.into(), origin, witness));
         }
     }
+    // Grants have rules of their own; a rule that a grant does not state has the grant's place as
+    // its origin.
     for grant in policy.grants() {
         for (field, _, origin) in grant.rules() {
             for lint in lints::grants().filter(|lint| lint.field == field.path) {
@@ -53,6 +57,7 @@ pub fn lint(policy: &Policy, tests: Option<&SuiteReport>) -> Vec<Finding> {
         }
         out.extend(several_repositories(grant));
     }
+    // Untested rules are known only where a suite ran.
     for mutant in tests.iter().flat_map(|report| &report.mutants).filter(|mutant| !mutant.noticed) {
         out.push(Finding {
             id: "CM090",

@@ -1,5 +1,5 @@
-//! A program that nobody listens to. Protects: an event costs it next to nothing. In a process of
-//! its own, since one listener anywhere in a process makes its events be made.
+//! Protects the cost of a log that nobody asked for. A process of its own: a listener of any thread
+//! raises the level of all.
 
 use casemate_diagnostics::event;
 
