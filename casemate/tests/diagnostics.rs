@@ -125,7 +125,7 @@ fn events_stand_in_the_spans_of_the_vm_its_processes_and_its_vcpus() {
     for text in ["a VM is asked for", "the launch is planned", "the policy admits the VM"] {
         assert_eq!(of(text, &["vm"]).len(), 1, "{text}: {}", ran.err);
     }
-    let started = of("the process has started", &["vm", "process"]);
+    let started = of("the process serves the VM", &["vm", "process"]);
     let kinds: Vec<_> = started.iter().map(|event| event["spans"][1]["kind"].clone()).collect();
     assert_eq!(kinds, ["supervisor", "vmm"]);
     let pid = &started[1]["spans"][1]["pid"];
