@@ -21,7 +21,7 @@
 
 use casemate_hypervisor::devices::{POWER_BUTTON_GSI, SERIAL_GSI};
 use casemate_hypervisor::event::Event;
-use casemate_hypervisor::exits::{Events, Note};
+use casemate_hypervisor::exits::{Events, Note, PageRule};
 use casemate_hypervisor::kvm::{Vm, VmKind};
 use casemate_hypervisor::memory::GuestRam;
 use casemate_hypervisor::vm::engine::{Engine, HostFds};
@@ -192,6 +192,7 @@ struct Nobody;
 impl Events for Nobody {
     fn mark(&self, _: u8) {}
     fn note(&self, _: Note) {}
+    fn denied(&self, _: PageRule, _: u64) {}
 }
 
 /// Microseconds of our engine with the same guest, KVM's calls included.

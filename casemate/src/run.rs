@@ -11,6 +11,7 @@ use casemate_console::{
 use casemate_diagnostics::event;
 use casemate_foreign_text::line;
 use casemate_hypervisor::config::{Protection, VmConfig};
+use casemate_hypervisor::vm::recorder::Logging;
 use casemate_hypervisor::vm::{self, End};
 use casemate_sandbox::Exit as ProcessEnd;
 use clap::{Args, ValueEnum};
@@ -143,8 +144,9 @@ fn start_and_attend(
             Failure::Failed(e.to_string())
         }
     };
-    let prepared =
-        vm::prepare(config, args.policy.as_deref(), args.log.file()?, VMM).map_err(failure)?;
+    let logging = args.log.place_and_key()?;
+    let logging = logging.map(|(file, key)| Logging { file, key, image: RECORDER });
+    let prepared = vm::prepare(config, args.policy.as_deref(), logging, VMM).map_err(failure)?;
     // Until here a signal ends this program; from here on it ends the VM.
     let signals = Signals::take_over()
         .map_err(|e| Failure::Failed(format!("cannot take over signals: {e}")))?;
@@ -158,7 +160,8 @@ fn start_and_attend(
     Ok(attend(vm, console, &signals, timeline, config.grace, messages))
 }
 
-/// The program of the vmm process, which build.rs has built.
+/// The programs of confined processes, which build.rs has built.
+static RECORDER: &[u8] = include_bytes!(env!("CASEMATE_RECORDER_IMAGE"));
 static VMM: &[u8] = include_bytes!(env!("CASEMATE_VMM_IMAGE"));
 
 const GUEST_FAILED: u8 = 3;
@@ -219,6 +222,19 @@ fn outcome(end: End) -> Outcome {
         End::ProcessDied { kind, how } => {
             let how = how.map_or_else(|| "for an unknown reason".into(), |how| how.to_string());
             return Err(Failure::Failed(format!("the {kind} process ended without a word: {how}")));
+        }
+        End::NotLogged { why, end } => {
+            let text = format!("what the policy denies this VM cannot be logged: {why}");
+            return match end {
+                None => Err(Failure::Failed(format!("{text}; so the VM was ended"))),
+                Some(end) => {
+                    // What it would have been is said, too; the status is the log's.
+                    if let Err(Failure::Failed(how) | Failure::BadInput(how)) = outcome(*end) {
+                        errln!("casemate: {how}");
+                    }
+                    Err(Failure::Failed(text))
+                }
+            };
         }
         End::ProcessLied { kind, what } => {
             return Err(Failure::Failed(format!("the {kind} process was ended: {what}")));

@@ -18,11 +18,11 @@ use casemate_hypervisor::vm::protocol::{FromVmm, MESSAGE_SIZE, Phase, ToVmm};
 use casemate_hypervisor::vm::vmm::{FAILED, TOLD};
 use casemate_sandbox::{Child, Exit, Image, Layer, Observer, inspect};
 use casemate_test_support::guests::{Supervisor, dx, kvm, out, plan, power_off};
-use casemate_test_support::sandbox::assert_least;
+use casemate_test_support::sandbox::{assert_least, memory_has};
 use rustix::net::{RecvFlags, SendFlags, recv, send};
-use std::fs::{File, metadata, read, read_dir, read_link, read_to_string};
+use std::fs::{metadata, read, read_dir, read_link, read_to_string};
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::os::unix::fs::MetadataExt;
 use std::process::ExitCode;
 
 static IMAGE: &[u8] = include_bytes!(env!("CASEMATE_VMM_IMAGE"));
@@ -80,26 +80,6 @@ fn finish(mut vmm: Vmm, running: impl FnMut()) {
     assert_eq!(vmm.child.wait().unwrap(), Exit::Code(TOLD));
 }
 
-/// Whether the readable memory of a process has these bytes.
-fn has(pid: u32, bytes: &[u8]) -> bool {
-    let memory = File::open(format!("/proc/{pid}/mem")).unwrap();
-    let maps = read_to_string(format!("/proc/{pid}/maps")).unwrap();
-    let mut seen = 0;
-    let found = maps.lines().filter(|line| !line.contains("[v")).any(|line| {
-        let (from, to) = line.split(' ').next().unwrap().split_once('-').unwrap();
-        let address = |text: &str| u64::from_str_radix(text, 16).unwrap();
-        let (from, to) = (address(from), address(to));
-        let mut part = vec![0; usize::try_from(to - from).unwrap()];
-        if memory.read_exact_at(&mut part, from).is_err() {
-            return false;
-        }
-        seen += part.len();
-        part.windows(bytes.len()).any(|window| window == bytes)
-    });
-    assert!(found || seen > 500_000, "only {seen} bytes were looked at");
-    found
-}
-
 /// Protects the user's secrets, and the addresses of their program, from who takes over a vmm
 /// process. Cannot tell of what the kernel keeps.
 fn vmm_process_has_nothing_of_its_supervisor_but_what_it_was_given() {
@@ -109,8 +89,8 @@ fn vmm_process_has_nothing_of_its_supervisor_but_what_it_was_given() {
     let Some(vmm) = vmm(|_| ()) else { return };
     let pid = vmm.child.pid();
     finish(vmm, || {
-        assert!(has(std::process::id(), &kept), "else this could not tell");
-        assert!(!has(pid, &secret));
+        assert!(memory_has(std::process::id(), &kept), "else this could not tell");
+        assert!(!memory_has(pid, &secret));
         assert_eq!(read(format!("/proc/{pid}/environ")).unwrap(), b"");
         let program = read_link(format!("/proc/{pid}/exe")).unwrap();
         assert!(program.to_string_lossy().contains("memfd:casemate-vmm"), "{program:?}");

@@ -12,7 +12,7 @@ use casemate_hypervisor::launch::{LaunchPlan, PageKind};
 use casemate_hypervisor::memory::{
     GpaRange, PAGE_SIZE, PageMap, PageStates, PrivateRam, RamMap, Refusal, Sides, Visibility,
 };
-use casemate_policy::Policy;
+use casemate_policy::{PageRule, Policy};
 use kvm_bindings::{CpuId, kvm_cpuid_entry2};
 use std::sync::{Mutex, OnceLock};
 
@@ -124,11 +124,13 @@ fn page_states_of(u: &mut Unstructured) -> Result<()> {
                 match refusal {
                     Refusal::NotRam => assert!(!inside),
                     Refusal::Kernel(_) => used += count,
-                    Refusal::Denied | Refusal::RateLimit | Refusal::Killed => {
+                    Refusal::Denied(rule) | Refusal::RateLimit(rule) | Refusal::Killed(rule) => {
                         let after = before.iter().enumerate();
                         let after = after.filter(|(at, p)| !**p || pages.contains(at)).count();
                         let over = after as u64 * 100 > PAGES * percent;
-                        assert!(used + count > total || (to == Visibility::Shared && over));
+                        let over = to == Visibility::Shared && over;
+                        assert!(used + count > total || over);
+                        assert_eq!(rule == PageRule::Shared, over, "the rule that is named");
                     }
                     other => panic!("{other}"),
                 }
@@ -184,7 +186,7 @@ fn page_states_at_once_of(u: &mut Unstructured) -> Result<()> {
         let convert = |requests: Vec<(GpaRange, Visibility)>| {
             let one = |(range, to): (GpaRange, Visibility)| match states.convert(range, to) {
                 Ok(_) => range.pages(),
-                Err(Refusal::Denied | Refusal::RateLimit | Refusal::Killed) => 0,
+                Err(Refusal::Denied(_) | Refusal::RateLimit(_) | Refusal::Killed(_)) => 0,
                 Err(other) => panic!("{other}"),
             };
             requests.into_iter().map(one).sum::<u64>()

@@ -13,7 +13,7 @@
 )]
 
 use casemate_hypervisor::bus::{Bus, BusDevice, Effect};
-use casemate_hypervisor::exits::{Events, Guard, Machine, Note, Outcome, Stop};
+use casemate_hypervisor::exits::{Events, Guard, Machine, Note, Outcome, PageRule, Stop};
 use casemate_hypervisor::kvm::{KernelSides, PrivateMemory, Vm, VmKind};
 use casemate_hypervisor::launch::BootState;
 use casemate_hypervisor::launch::{LaunchPlan, PageKind};
@@ -237,6 +237,7 @@ struct Quiet;
 impl Events for Quiet {
     fn mark(&self, _: u8) {}
     fn note(&self, _: Note) {}
+    fn denied(&self, _: PageRule, _: u64) {}
 }
 
 /// Pages of `size` bytes of a file that the kernel holds: cachestat(2), Linux 6.5.

@@ -259,6 +259,10 @@ fn every_kind_of_process_has_a_test_that_its_profile_is_the_least() {
                 "confidential_profile_allows_what_is_used_and_nothing_else",
                 include_str!("vmm_snp_lock.rs"),
             ),
+            ProcessKind::Recorder => (
+                "image_of_the_recorder_uses_every_rule_of_its_profile_and_makes_no_other_call",
+                include_str!("../../casemate/tests/recorder_image.rs"),
+            ),
         };
         assert!(source.contains(&format!("fn {test}() {{")), "{kind}: {test}");
     }

@@ -15,7 +15,7 @@ use casemate_attestation::digest::{LaunchDigest, PageKind as Kind};
 use casemate_attestation::evidence::GuestCertTable;
 use casemate_hypervisor::config::RawConfig;
 use casemate_hypervisor::config::{IdBlock, SnpLaunch};
-use casemate_hypervisor::exits::{Events, Note};
+use casemate_hypervisor::exits::{Events, Note, PageRule};
 use casemate_hypervisor::kvm::{KernelSides, PrivateMemory, Vm, VmKind};
 use casemate_hypervisor::launch::BootState;
 use casemate_hypervisor::launch::linux::{Files, plan as linux_plan};
@@ -35,6 +35,7 @@ struct Quiet;
 impl Events for Quiet {
     fn mark(&self, _: u8) {}
     fn note(&self, _: Note) {}
+    fn denied(&self, _: PageRule, _: u64) {}
 }
 
 /// A launch with a page of every kind, two vCPUs and everything that LAUNCH_FINISH can carry.

@@ -65,7 +65,7 @@ pub use facts::{DeviceFact, DeviceKind, Facts};
 pub use fields::{Field, Key, Kind, Point};
 pub use input::Input;
 pub use lattice::{hex, hex_digit};
-pub use limits::{Counter, PageStateLimits, RequestLimit};
+pub use limits::{Counter, PageRule, PageStateLimits, RequestLimit};
 pub use merge::LostGrant;
 pub use policy::Policy;
 pub use reference::reference;

@@ -18,7 +18,7 @@ pub struct Counter {
 }
 
 impl Counter {
-    /// Nothing used yet.
+    /// A counter of which nothing is used, in the first second of its clock.
     #[must_use]
     pub const fn new() -> Self {
         Self { window: 0, usage: Usage { in_second: 0, total: 0 } }
@@ -73,6 +73,29 @@ impl RequestLimit {
 /// What a denial can be, in the order of [`PageStateLimits::to_bytes`].
 const VERDICTS: [Verdict; 3] = [Verdict::Deny, Verdict::Throttle, Verdict::Kill];
 
+/// The rules on page-state changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PageRule {
+    /// How many pages change.
+    Changes,
+    /// How much memory is shared.
+    Shared,
+}
+
+impl PageRule {
+    /// Every rule.
+    pub const ALL: [Self; 2] = [Self::Changes, Self::Shared];
+
+    /// The path of its field: the id of the rule.
+    #[must_use]
+    pub const fn path(self) -> &'static str {
+        match self {
+            Self::Changes => "runtime.page_state_changes",
+            Self::Shared => "runtime.shared_percent",
+        }
+    }
+}
+
 /// The limits on page-state changes, ready for the vCPU loop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PageStateLimits {
@@ -126,11 +149,21 @@ impl PageStateLimits {
         shared: u64,
         all: u64,
     ) -> (Verdict, Counter) {
-        // shared / all <= percent / 100, in numbers that cannot overflow.
-        if u128::from(shared) * 100 > u128::from(all) * u128::from(self.shared_percent) {
+        if self.is_over_share(shared, all) {
             return (self.changes.on_denied, counter);
         }
         self.changes.step(counter, now, pages)
+    }
+
+    /// The rule that denies what [`PageStateLimits::step`] does not allow with these numbers.
+    #[must_use]
+    pub fn denied_by(&self, shared: u64, all: u64) -> PageRule {
+        if self.is_over_share(shared, all) { PageRule::Shared } else { PageRule::Changes }
+    }
+
+    /// Not shared / all <= percent / 100, in numbers that cannot overflow.
+    fn is_over_share(&self, shared: u64, all: u64) -> bool {
+        u128::from(shared) * 100 > u128::from(all) * u128::from(self.shared_percent)
     }
 }
 
@@ -138,13 +171,13 @@ impl Policy {
     /// The limits on page-state changes, ready for a process without a policy.
     #[must_use]
     pub fn page_state_limits(&self) -> PageStateLimits {
-        let shared_percent = match self.rule("runtime.shared_percent") {
+        let shared_percent = match self.rule(PageRule::Shared.path()) {
             // A rule of another kind, or one that admits nothing, is no sharing at all: the strict
             // side.
             Some(Rule::Range(range)) if !range.is_empty() => range.max(),
             _ => 0,
         };
-        let changes = self.limit(Point::PageState, "runtime.page_state_changes");
+        let changes = self.limit(Point::PageState, PageRule::Changes.path());
         PageStateLimits { changes, shared_percent }
     }
 

@@ -33,6 +33,7 @@ pub mod system_event;
 pub mod unknown;
 pub mod wrmsr;
 
+pub use casemate_policy::PageRule;
 pub use count::{ExitCounts, ExitTotals};
 pub use exit::{Exit, RUN_HEAD, RunArea};
 pub use machine::{Events, Guard, Machine, Note, VcpuStep};

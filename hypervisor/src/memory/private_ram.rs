@@ -78,15 +78,17 @@ fn admit(
         Visibility::Private => 0,
         Visibility::Shared => state.map.shared() + pages - state.map.shared_in(range),
     };
-    let (verdict, used) = limits.step(state.used, now, pages, shared_after, state.map.pages());
+    let all = state.map.pages();
+    let (verdict, used) = limits.step(state.used, now, pages, shared_after, all);
+    let rule = limits.denied_by(shared_after, all);
     match verdict {
         Verdict::Allow => {
             state.used = used;
             Ok(())
         }
-        Verdict::Throttle => Err(Refusal::RateLimit),
-        Verdict::Deny => Err(Refusal::Denied),
-        Verdict::Kill => Err(Refusal::Killed),
+        Verdict::Throttle => Err(Refusal::RateLimit(rule)),
+        Verdict::Deny => Err(Refusal::Denied(rule)),
+        Verdict::Kill => Err(Refusal::Killed(rule)),
     }
 }
 
@@ -152,7 +154,7 @@ impl<S: Sides> PageStates for PrivateRam<S> {
 mod tests {
     use super::*;
     use crate::memory::RamMap;
-    use casemate_policy::Policy;
+    use casemate_policy::{PageRule, Policy};
     use std::sync::atomic::{AtomicI32, Ordering};
 
     /// What KVM would hold: the attribute of each page.
@@ -239,20 +241,24 @@ mod tests {
 
     #[test]
     fn the_policy_says_how_many_changes_how_much_is_shared_and_what_happens_beyond() {
-        for (action, refusal) in
-            [("deny", Refusal::Denied), ("throttle", Refusal::RateLimit), ("kill", Refusal::Killed)]
-        {
+        let actions: [(&str, fn(PageRule) -> Refusal); 3] = [
+            ("deny", Refusal::Denied),
+            ("throttle", Refusal::RateLimit),
+            ("kill", Refusal::Killed),
+        ];
+        for (action, refusal) in actions {
             let recorder = recorder();
             let runtime = format!(
                 "page_state_changes = {{ per_second = \"any\", total = 40 }}\nshared_percent = 25\non_page_state = \"{action}\""
             );
             let states = states(&recorder, &runtime);
+            let (ceiling, total) = (refusal(PageRule::Shared), refusal(PageRule::Changes));
             assert_eq!(states.convert(range(0, 16), Visibility::Shared), Ok(16));
-            assert_eq!(states.convert(range(16, 1), Visibility::Shared), Err(refusal), "ceiling");
+            assert_eq!(states.convert(range(16, 1), Visibility::Shared), Err(ceiling), "ceiling");
             // Again what is shared already is no more than before.
             assert_eq!(states.convert(range(0, 16), Visibility::Shared), Ok(0));
             assert_eq!(states.convert(range(0, 8), Visibility::Private), Ok(8), "less is shared");
-            assert_eq!(states.convert(range(0, 1), Visibility::Private), Err(refusal), "total");
+            assert_eq!(states.convert(range(0, 1), Visibility::Private), Err(total), "total");
         }
     }
 

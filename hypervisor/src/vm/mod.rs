@@ -15,6 +15,7 @@ pub mod kind;
 pub mod name;
 pub mod profile;
 pub mod protocol;
+pub mod recorder;
 pub mod supervisor;
 pub mod vmm;
 

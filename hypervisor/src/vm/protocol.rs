@@ -4,7 +4,7 @@
 //! Guest-controlled numbers travel as data, never as formatted text. Sockets are SEQPACKET, so
 //! messages keep their borders.
 
-use crate::exits::{ExitTotals, Note, Stop, VcpuStep};
+use crate::exits::{ExitTotals, Note, PageRule, Stop, VcpuStep};
 use crate::memory::PageStateTotals;
 use casemate_values::Shown;
 
@@ -52,6 +52,8 @@ pub enum FromVmm {
     Mark(u8),
     /// Something worth logging.
     Note(Note),
+    /// The policy denies the guest something, so often by now.
+    Denied(Denied),
     /// A vCPU has come to a step of its life.
     Vcpu {
         /// Which.
@@ -72,6 +74,17 @@ pub enum FromVmm {
     Stopped(Stop),
     /// The launch failed; the process exits after this.
     Failed(String),
+}
+
+/// How often a rule of the policy has denied this VM something, since it was started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Denied {
+    /// The rule.
+    pub rule: PageRule,
+    /// Requests.
+    pub times: u64,
+    /// Pages of all these requests.
+    pub pages: u64,
 }
 
 /// To the vmm process.
@@ -161,6 +174,7 @@ mod kind {
     pub(super) const PHASE: u8 = 1;
     pub(super) const MARK: u8 = 2;
     pub(super) const NOTE: u8 = 3;
+    pub(super) const DENIED: u8 = 4;
     pub(super) const STOPPED: u8 = 5;
     pub(super) const FAILED: u8 = 6;
     pub(super) const LAUNCHED: u8 = 7;
@@ -178,6 +192,14 @@ const fn word(shown: Shown) -> u64 {
 
 const fn shown(word: u64) -> Shown {
     Shown::from_message(word.to_le_bytes())
+}
+
+/// The number of a rule in a message.
+pub(super) const fn rule_number(rule: PageRule) -> u8 {
+    match rule {
+        PageRule::Changes => 0,
+        PageRule::Shared => 1,
+    }
 }
 
 /// Marks "no status" beside the 256 statuses.
@@ -234,6 +256,9 @@ impl FromVmm {
             Self::Note(Note::UnknownHypercall { number }) => {
                 Fields::new(kind::NOTE, 1).words(word(*number), 0).encode()
             }
+            Self::Denied(Denied { rule, times, pages }) => {
+                Fields::new(kind::DENIED, rule_number(*rule)).words(*times, *pages).encode()
+            }
             Self::Vcpu { index, step: VcpuStep::FirstExit } => {
                 Fields::new(kind::VCPU, 0).small(*index).encode()
             }
@@ -280,6 +305,11 @@ impl FromVmm {
             (kind::NOTE, 1) => {
                 let number = shown(fields.words[0]);
                 Ok(Self::Note(Note::UnknownHypercall { number }))
+            }
+            (kind::DENIED, sub) => {
+                let [times, pages, _] = fields.words;
+                let rule = PageRule::ALL.into_iter().find(|rule| rule_number(*rule) == sub);
+                rule.map(|rule| Self::Denied(Denied { rule, times, pages })).ok_or(bad)
             }
             (kind::VCPU, sub) => {
                 let step = match sub {
@@ -367,6 +397,7 @@ mod tests {
             FromVmm::Launched { pages: 15, micros: 15_000 },
             FromVmm::Note(Note::PageStateRefused { gpa: shown(1), pages: shown(u64::MAX) }),
             FromVmm::Note(Note::UnknownHypercall { number: shown(7) }),
+            FromVmm::Denied(Denied { rule: PageRule::Shared, times: u64::MAX, pages: 1 }),
             FromVmm::Failed("KVM_CREATE_VM failed (plain VM): no".into()),
         ]);
         for message in messages {

@@ -2,17 +2,19 @@
 //! left behind.
 
 use super::begun::{Begun, Waiting, layers};
-use super::decision::{decide, policy_for};
+use super::decision::{DecisionError, LogRepair, decide, policy_for};
 use super::error::VmError;
+use super::kind::ProcessKind;
 use super::name::Name;
 use super::open;
+use super::profile;
+use super::recorder::{Logging, Recorder, Starting};
 use super::supervisor::{Event, GuestConsole, Happened, Member, Place, RunningVm, Step, Times};
 use crate::config::VmConfig;
 use crate::launch::measure::measure;
 use crate::launch::{LaunchPlan, linux};
 use casemate_diagnostics::event;
 use casemate_foreign_text::value;
-use casemate_policy_log::LogFile;
 use casemate_sandbox::Layers;
 use std::collections::VecDeque;
 use std::path::Path;
@@ -27,6 +29,7 @@ pub struct Prepared {
     times: Times,
     name: Name,
     plan: LaunchPlan,
+    recorder: Option<Recorder>,
     events: VecDeque<Event>,
     place: Place,
 }
@@ -43,7 +46,7 @@ pub struct Prepared {
 pub fn prepare(
     config: &VmConfig,
     document: Option<&Path>,
-    log: Option<LogFile>,
+    log: Option<Logging<'_>>,
     vmm: &[u8],
 ) -> Result<Prepared, VmError> {
     let place = Place::of(&config.name, config.vcpus);
@@ -54,7 +57,7 @@ fn prepare_at(
     place: &Place,
     config: &VmConfig,
     document: Option<&Path>,
-    log: Option<LogFile>,
+    log: Option<Logging<'_>>,
     vmm: &[u8],
 ) -> Result<Prepared, VmError> {
     let begun = Begun::new(config, vmm);
@@ -75,11 +78,36 @@ fn prepare_at(
         (plan.pages().iter().map(|pages| pages.range.pages()).sum::<u64>(), plan.snp.is_some());
     event!(INFO, Plan, "the launch is planned", pages = pages, confidential = is_confidential);
     happened(Happened::Reached(Step::Planned));
-    if let Some(repair) = decide(&policy, config, &plan, log)? {
-        happened(Happened::LogRepaired(repair));
+    // Not before: while its recorder has the log, every other program that writes it waits.
+    let mut recorder = None;
+    if let Some((started, repair)) = log.map(|log| start_recorder(log, config)).transpose()? {
+        repair.into_iter().for_each(|repair| happened(Happened::LogRepaired(repair)));
+        recorder = Some(started);
     }
+    decide(&policy, config, &plan, recorder.as_mut())?;
     happened(Happened::Reached(Step::Admitted(policy.name().to_string())));
-    Ok(Prepared { events, ..prepared(place, config, plan, begun)? })
+    Ok(Prepared { events, recorder, ..prepared(place, config, plan, begun)? })
+}
+
+/// Starts the recorder of the decision log.
+fn start_recorder(
+    log: Logging<'_>,
+    config: &VmConfig,
+) -> Result<(Recorder, Option<LogRepair>), DecisionError> {
+    let path = log.file.path.clone();
+    let layers = layers(profile::recorder_layers(), config);
+    let (recorder, dropped) = Starting::new(log, layers, |_| ())?.opened()?;
+    if dropped > 0 {
+        let shown = value(path.display());
+        event!(
+            WARN,
+            Policy,
+            "the decision log's torn end is removed",
+            path = shown,
+            bytes = dropped
+        );
+    }
+    Ok((recorder, (dropped > 0).then_some(LogRepair { path, dropped })))
 }
 
 /// The same with a plan that is there already, and which nobody has asked a policy about.
@@ -108,6 +136,7 @@ fn prepared(
         own_layers: layers(Layers::for_this_process("supervisor"), config),
         times: Times { run: config.timeout, grace: config.grace },
         plan,
+        recorder: None,
         events: VecDeque::new(),
         place: place.clone(),
     })
@@ -120,10 +149,14 @@ impl Prepared {
     /// # Errors
     /// [`VmError`]; nothing is left then.
     pub fn start(self) -> Result<RunningVm, VmError> {
-        let Self { vmm, own_layers, times, name, plan, events, place } = self;
+        let Self { vmm, own_layers, times, name, plan, recorder, events, place } = self;
         let Waiting { kind, process, control, console, file } = vmm?;
         file.hand_over(&plan, &control)?;
-        let members = vec![Member::new(kind, process, control)];
+        let mut members = vec![Member::new(kind, process, control)];
+        members.extend(recorder.map(|recorder| {
+            let (process, control) = recorder.into_parts();
+            Member::new(ProcessKind::Recorder, process, control)
+        }));
         let console = GuestConsole::new(console);
         Ok(RunningVm::new(members, console, name, times, events, own_layers, &place))
     }

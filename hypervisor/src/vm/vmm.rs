@@ -10,8 +10,9 @@ pub use super::handover::VmmInput;
 use super::handover::{Wish, wait};
 use super::profile;
 use super::protocol::{FromVmm, MESSAGE_SIZE, Phase, ToVmm};
+use super::recorder::tally::Tally;
 use crate::event::Event;
-use crate::exits::{Events, Note, Stop, VcpuStep};
+use crate::exits::{Events, Note, PageRule, Stop, VcpuStep};
 use crate::launch::{LaunchPlan, Shape};
 use casemate_sandbox::{Action, Born, FdTable, SandboxError, Setup, exit, freeze_heap};
 use rustix::event::{PollFd, PollFlags, poll};
@@ -29,16 +30,20 @@ pub const FAILED: i32 = 1;
 /// Sends messages; shared by all threads. A packet that does not fit at once is lost: a vCPU never
 /// waits.
 #[derive(Debug, Clone)]
-struct Control(Arc<OwnedFd>);
+struct Control {
+    socket: Arc<OwnedFd>,
+    /// What the policy denied so far. A message of it that is lost is made good by the next one.
+    denied: Arc<Tally>,
+}
 
 impl Control {
     fn tell(&self, message: &FromVmm) {
-        let _ = send(&self.0, &message.encode(), SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
+        let _ = send(&self.socket, &message.encode(), SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
     }
 
     /// Waits for room: for the last words only, when no vCPU runs.
     fn tell_surely(&self, message: &FromVmm) {
-        while send(&self.0, &message.encode(), SendFlags::NOSIGNAL) == Err(Errno::INTR) {}
+        while send(&self.socket, &message.encode(), SendFlags::NOSIGNAL) == Err(Errno::INTR) {}
     }
 }
 
@@ -48,6 +53,11 @@ impl Events for Control {
     }
     fn note(&self, note: Note) {
         self.tell(&FromVmm::Note(note));
+    }
+    fn denied(&self, rule: PageRule, pages: u64) {
+        if let Some(denied) = self.denied.add(rule, pages) {
+            self.tell(&FromVmm::Denied(denied));
+        }
     }
     fn vcpu(&self, index: u32, step: VcpuStep) {
         self.tell(&FromVmm::Vcpu { index, step });
@@ -75,7 +85,7 @@ pub fn body(input: VmmInput, born: Born) -> i32 {
 /// For tests: what an attacker who took over the process would try.
 pub fn body_with(input: VmmInput, born: Born, once_locked: impl FnOnce()) -> i32 {
     let VmmInput { host, control, console, shape, plan } = input;
-    let control = Control(Arc::new(control));
+    let control = Control { socket: Arc::new(control), denied: Arc::default() };
     control.tell(&FromVmm::Phase(Phase::Born));
     let ready = match prepare(host, &shape, plan, &control, &console, born) {
         Ok(Some(ready)) => ready,
@@ -93,6 +103,7 @@ pub fn body_with(input: VmmInput, born: Born, once_locked: impl FnOnce()) -> i32
     ready.go();
     let stop = pump.until_stopped(&ready, &control, &console);
     if let Some(stop) = stop {
+        control.denied.all().for_each(|denied| control.tell_surely(&FromVmm::Denied(denied)));
         tell_totals(&ready, &control);
         control.tell_surely(&FromVmm::Stopped(stop));
     }
@@ -129,7 +140,7 @@ fn prepare(
     let set_up = SetUp::new(host, shape)?;
     let setup = born.confine()?;
     control.tell(&FromVmm::Phase(Phase::Vcpus));
-    let plan = match wait(&control.0, plan) {
+    let plan = match wait(&control.socket, plan) {
         Wish::Launch(plan) => *plan,
         Wish::End => return Ok(None),
         Wish::Nonsense => return Err(VmmError::Nonsense),
@@ -165,7 +176,7 @@ fn launch(
     let events = ready.ends.all_events().map(|event| event.as_fd().as_raw_fd());
     let (vm, memory) = page_state_fds;
     let profile = if vm.is_empty() { &profile::VMM } else { &profile::VMM_SNP };
-    let sockets = [control.0.as_raw_fd(), console.as_raw_fd()];
+    let sockets = [control.socket.as_raw_fd(), console.as_raw_fd()];
     let fds = FdTable::new()
         .with_raw(profile::VCPUS, vcpus)
         .with_raw(profile::EVENTS, events)
@@ -231,7 +242,7 @@ impl Pump {
         let ends = &ready.ends;
         loop {
             let blocked = !self.flush(ends, console.as_fd(), SendFlags::DONTWAIT);
-            let woken = self.wait(ends, control.0.as_fd(), console.as_fd(), blocked)?;
+            let woken = self.wait(ends, control.socket.as_fd(), console.as_fd(), blocked)?;
             if woken.stopped {
                 let _ = ends.stopped.take();
                 // Only what was written before the end is sent, however long that takes: the
@@ -334,7 +345,7 @@ impl Pump {
 /// Serves one control message; None when the supervisor is gone or talks nonsense.
 fn serve(ends: &Ends, control: &Control) -> Option<()> {
     let mut packet = [0; MESSAGE_SIZE];
-    match recv(&control.0, &mut packet[..], RecvFlags::DONTWAIT) {
+    match recv(&control.socket, &mut packet[..], RecvFlags::DONTWAIT) {
         Ok((len, _)) if len > 0 => {
             match ToVmm::decode(packet.get(..len)?).ok()? {
                 ToVmm::PowerButton => ends.power_button.signal(),

@@ -135,7 +135,7 @@ fn redacted_reason(reason: &Reason, redacted: &[Key], facts: &Facts) -> String {
     Reason { found, ..reason.clone() }.to_string()
 }
 
-fn shorten(text: &str) -> String {
+pub(super) fn shorten(text: &str) -> String {
     // What JSON writes in more than two bytes for one is not worth keeping in a message.
     let text: String = text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
     let end = (0..=MAX_REASON.min(text.len())).rev().find(|at| text.is_char_boundary(*at));

@@ -1,6 +1,7 @@
 //! A line of the log back to the record it was made of.
 
 use super::decision::DecisionRecord;
+use super::denials::DenialsRecord;
 use super::record::{Entry, LogId, MAX_LINE, Record};
 use crate::decide::Verdict;
 use crate::document::{Sink, Value, json, tree::Entry as Pair};
@@ -68,6 +69,7 @@ fn read(pairs: &[Pair]) -> Result<Record, ParseError> {
             signature: bytes(pairs, "signature")?,
         },
         "decision" => Entry::Decision(read_decision(pairs)?),
+        "denials" => Entry::Denials(read_denials(pairs)?),
         _ => return Err(ParseError::Field("kind")),
     };
     Ok(Record {
@@ -90,6 +92,22 @@ fn read_decision(pairs: &[Pair]) -> Result<DecisionRecord, ParseError> {
         rules: texts(pairs, "rules")?,
         reasons: texts(pairs, "reasons")?,
         more_reasons: number(pairs, "more_reasons")?,
+    })
+}
+
+fn read_denials(pairs: &[Pair]) -> Result<DenialsRecord, ParseError> {
+    let verdict = Verdict::from_name(text(pairs, "verdict")?).filter(|verdict| !verdict.is_allow());
+    Ok(DenialsRecord {
+        vm: text(pairs, "vm")?.to_owned(),
+        start: number(pairs, "start")?,
+        policy: bytes(pairs, "policy")?,
+        point: Point::from_name(text(pairs, "point")?).ok_or(ParseError::Field("point"))?,
+        rule: text(pairs, "rule")?.to_owned(),
+        limits: texts(pairs, "limits")?,
+        verdict: verdict.ok_or(ParseError::Field("verdict"))?,
+        times: number(pairs, "times")?,
+        amount: number(pairs, "amount")?,
+        ended: flag(pairs, "ended")?,
     })
 }
 

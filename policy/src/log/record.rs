@@ -1,6 +1,7 @@
 //! One record, and the one line that it is written as.
 
 use super::decision::DecisionRecord;
+use super::denials::DenialsRecord;
 use super::sign::PublicKey;
 use crate::canonical::sha256;
 use crate::document::json::write_string;
@@ -34,6 +35,8 @@ pub enum Entry {
     Open,
     /// A decision with its input and its reasons.
     Decision(DecisionRecord),
+    /// What a running guest was denied so far.
+    Denials(DenialsRecord),
     /// A program found a torn last line of so many bytes, and removed it.
     Recovered {
         /// Bytes that were removed, of one torn line.
@@ -53,7 +56,7 @@ pub enum Entry {
         closed: bool,
         /// The public key that the signature is verified with.
         key: [u8; 32],
-        /// Ed25519 over [`Record::signed_message`].
+        /// Ed25519 (RFC 8032) over [`Record::signed_message`], with `key`.
         signature: [u8; 64],
     },
 }
@@ -107,6 +110,7 @@ impl Record {
                 write_hex_field(out, "key", key);
             }
             Entry::Decision(decision) => write_decision(out, decision),
+            Entry::Denials(denials) => write_denials(out, denials),
         }
     }
 
@@ -180,6 +184,31 @@ fn write_decision(out: &mut String, decision: &DecisionRecord) {
     write_list(out, decision.reasons.iter().map(String::as_str));
     out.push_str(",\"more_reasons\":");
     utc::write_padded(out, decision.more_reasons, 1);
+}
+
+/// The largest number that a line can say and be read. What a guest was counted to have done is not
+/// to make a line that nobody can read.
+const MAX_NUMBER: u64 = i64::MAX.cast_unsigned();
+
+fn write_denials(out: &mut String, denials: &DenialsRecord) {
+    out.push_str(",\"kind\":\"denials\",\"vm\":");
+    write_string(out, &denials.vm);
+    out.push_str(",\"start\":");
+    utc::write_padded(out, denials.start, 1);
+    write_hex_field(out, "policy", &denials.policy);
+    out.push_str(",\"point\":\"");
+    out.push_str(denials.point.name());
+    out.push_str("\",\"rule\":");
+    write_string(out, &denials.rule);
+    out.push_str(",\"limits\":");
+    write_list(out, denials.limits.iter().map(String::as_str));
+    out.push_str(",\"verdict\":\"");
+    out.push_str(denials.verdict.name());
+    out.push_str("\",\"times\":");
+    utc::write_padded(out, denials.times.min(MAX_NUMBER), 1);
+    out.push_str(",\"amount\":");
+    utc::write_padded(out, denials.amount.min(MAX_NUMBER), 1);
+    out.push_str(if denials.ended { ",\"ended\":true" } else { ",\"ended\":false" });
 }
 
 fn write_hex_field(out: &mut String, name: &str, bytes: &[u8]) {

@@ -39,6 +39,8 @@ pub struct LogReport {
     pub records: u64,
     /// Decisions among the good records.
     pub decisions: u64,
+    /// Records of what running guests were denied.
+    pub denials: u64,
     /// Good heads among the good records.
     pub heads: u64,
     /// The number of the last good head, and its hash.
@@ -174,6 +176,7 @@ impl Verifier {
                 self.report.log.get_or_insert(*log);
             }
             Entry::Decision(_) => self.report.decisions = self.report.decisions.saturating_add(1),
+            Entry::Denials(_) => self.report.denials = self.report.denials.saturating_add(1),
             Entry::Recovered { .. } => {
                 self.report.recovered = self.report.recovered.saturating_add(1);
             }
@@ -215,6 +218,9 @@ impl Verifier {
     /// Takes the end of the file: `rest` is what follows the last line feed.
     #[must_use]
     pub fn finish(mut self, rest: &[u8]) -> LogReport {
+        if self.report.lines == 0 && rest.is_empty() {
+            self.problem(ProblemKind::Empty);
+        }
         // An expected key means that the log was to be signed at all. With the last head everything
         // before it is vouched for; what follows it is not.
         if self.report.heads == 0 && self.key_expected {

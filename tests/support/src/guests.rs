@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "test code")]
 #![allow(dead_code, reason = "each test file uses its part")]
 
-use casemate_hypervisor::exits::{Events, Note, Stop};
+use casemate_hypervisor::exits::{Events, Note, PageRule, Stop};
 use casemate_hypervisor::launch::BootState;
 use casemate_hypervisor::launch::{LaunchPlan, PageKind};
 use casemate_hypervisor::memory::RamMap;
@@ -34,6 +34,7 @@ impl Events for Marks {
         self.0.lock().unwrap().push(step);
     }
     fn note(&self, _: Note) {}
+    fn denied(&self, _: PageRule, _: u64) {}
 }
 
 /// /dev/kvm, or a line that says the test was skipped.

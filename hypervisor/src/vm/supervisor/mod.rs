@@ -24,6 +24,7 @@ pub(in crate::vm) use telling::Place;
 use super::kind::ProcessKind;
 use super::name::{Name, Told};
 use super::protocol::{FromVmm, Phase, ToVmm};
+use super::recorder::message::FromRecorder;
 use crate::exits::{Note, Stop};
 use casemate_sandbox::{Layers, Report, SandboxError};
 use children::{Children, POLLED, Said, Stirred};
@@ -97,7 +98,7 @@ impl RunningVm {
         let own = told(ProcessKind::Supervisor, std::process::id());
         let children = members.iter().map(|member| told(member.kind(), member.pid()));
         let processes = std::iter::once(own).chain(children).collect();
-        Self {
+        let mut vm = Self {
             children: Children::new(members),
             console,
             name,
@@ -112,6 +113,18 @@ impl RunningVm {
             marks_left: MARKS,
             steps: 0,
             ended: false,
+        };
+        vm.take_early_reports();
+        vm
+    }
+
+    /// Recorders are confined before the policy is asked.
+    fn take_early_reports(&mut self) {
+        let kinds: Vec<ProcessKind> = self.children.iter().map(Member::kind).collect();
+        for (index, kind) in kinds.into_iter().enumerate() {
+            if kind == ProcessKind::Recorder {
+                self.take_report(index, kind);
+            }
         }
     }
 
@@ -236,6 +249,14 @@ impl RunningVm {
                     None if stirred.died => return self.end(End::ProcessDied { kind, how: None }),
                     None => return,
                     Some(Ok(Said::Vmm(message))) => self.take(index, kind, message),
+                    // By rule: a VM that is to be logged does not run unlogged.
+                    Some(Ok(Said::Recorder(FromRecorder::Failed { text, .. }))) => {
+                        self.end(End::NotLogged { why: text, end: None });
+                    }
+                    Some(Ok(Said::Recorder(_))) => {
+                        let what = "it answered what nobody had asked".to_owned();
+                        self.end(End::ProcessLied { kind, what });
+                    }
                     // It cannot say how the VM ends any more, so it is not left running.
                     Some(Ok(Said::Closed)) if member.is_ending() => {
                         return self.end(End::ProcessDied { kind, how: None });
@@ -281,6 +302,7 @@ impl RunningVm {
                 }
             }
             FromVmm::Note(note) => self.note(kind, note),
+            FromVmm::Denied(denied) => self.children.log(denied),
             // For an operator's log only.
             FromVmm::Vcpu { .. } | FromVmm::Exits { .. } | FromVmm::PageStates(_) => {}
             // The workload was told to end: its status says nothing about it.

@@ -11,7 +11,7 @@ use super::{End, GuestMark, Happened};
 use crate::exits::{ExitTotals, Note, VcpuStep};
 use crate::memory::PageStateTotals;
 use crate::vm::kind::ProcessKind;
-use crate::vm::protocol::{FromVmm, Phase};
+use crate::vm::protocol::{Denied, FromVmm, Phase};
 use casemate_diagnostics::{Span, event_in, span_in};
 use casemate_foreign_text::{line, value};
 use casemate_sandbox::{Exit, Report, State};
@@ -169,6 +169,18 @@ fn tell(span: &Span, message: &FromVmm) {
         FromVmm::Note(Note::UnknownHypercall { number }) => {
             event_in!(span, INFO, Vm, "a hypercall was refused", number = value(number));
         }
+        FromVmm::Denied(Denied { rule, times, pages }) => {
+            let (rule, times, pages) = (rule.path(), *times, *pages);
+            event_in!(
+                span,
+                WARN,
+                Policy,
+                "the policy denies the guest something",
+                rule = rule,
+                times = times,
+                pages = pages
+            );
+        }
         FromVmm::Vcpu { step: VcpuStep::FirstExit, .. } => {
             event_in!(span, DEBUG, Vcpu, "the vCPU runs");
         }
@@ -307,6 +319,12 @@ fn ended(vm: &Span, end: &End) {
                 kind = kind.name(),
                 how = how.map(value)
             );
+        }
+        End::NotLogged { why, end } => {
+            event_in!(vm, ERROR, Vm, "the VM has ended", end = "not-logged", why = line(why));
+            if let Some(end) = end {
+                ended(vm, end);
+            }
         }
         End::ProcessLied { kind, what } => {
             event_in!(
