@@ -15,8 +15,8 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 pub(crate) enum Ring {
     Negotiating(Negotiating),
     Active(Active),
-    /// The driver broke it. It stays so until the front end stops it.
-    Broken(Negotiating),
+    /// The driver broke it, at this place. It stays so until the front end stops it.
+    Broken(u16),
 }
 
 /// What the lane's lock guards.
@@ -117,23 +117,21 @@ impl State {
         Ok(())
     }
 
-    /// Stops the ring; where it is to go on.
+    /// Stops the ring; where it is to go on. Everything else must be set again, whatever the state.
     pub(crate) fn stop(&mut self) -> u16 {
-        let before = Ring::Negotiating(Negotiating::default());
-        let stopped = match std::mem::replace(&mut self.ring, before) {
-            Ring::Active(active) => Negotiating::stopped(active),
-            Ring::Negotiating(ring) | Ring::Broken(ring) => ring,
-        };
+        let mut stopped = Negotiating::default();
+        stopped.set_next(match &self.ring {
+            Ring::Active(active) => active.answered(),
+            Ring::Negotiating(ring) => ring.next(),
+            Ring::Broken(next) => *next,
+        });
         self.ring = Ring::Negotiating(stopped);
         stopped.next()
     }
 
     /// The ring is of no use any more: the front end is told, and the rest is its.
     pub(crate) fn broken(&mut self) {
-        self.stop();
-        if let Ring::Negotiating(stopped) = self.ring {
-            self.ring = Ring::Broken(stopped);
-        }
+        self.ring = Ring::Broken(self.stop());
         self.err.iter().for_each(signal);
     }
 

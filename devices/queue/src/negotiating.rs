@@ -31,8 +31,9 @@ impl Negotiating {
         self.rings = Some(rings);
     }
 
-    /// Sets where to begin: the index of the first entry that was not answered. Requests are
-    /// answered in order, so one number says which are done.
+    /// Sets where to begin: the index of the first entry that was not answered
+    /// ([`Active::answered`] of a queue that ran). Requests are answered in order, so one number
+    /// says which are done; what was taken and not answered is taken again.
     pub const fn set_next(&mut self, next: u16) {
         self.next = next;
     }
@@ -53,13 +54,5 @@ impl Negotiating {
         };
         check_rings(rings, size, memory)?;
         Ok(Active::new(size, rings, self.next))
-    }
-
-    /// What a queue becomes that ran: its place in the ring stays, everything else must be set
-    /// again. What was taken and not answered is taken again when it runs again.
-    #[must_use]
-    #[allow(clippy::needless_pass_by_value, reason = "what is stopped takes nothing any more")]
-    pub fn stopped(queue: Active) -> Self {
-        Self { size: None, rings: None, next: queue.answered() }
     }
 }

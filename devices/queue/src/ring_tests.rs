@@ -119,9 +119,13 @@ fn indices_wrap_and_the_place_survives_a_stop() {
     ring.offer(0);
     assert!(matches!(queue.take(&ring.memory), Ok(Some(_))));
     // Taken and not answered: to be taken again.
-    let stopped = Negotiating::stopped(queue);
-    assert_eq!(stopped.next(), 1);
-    assert_eq!(stopped.activate(&ring.memory).unwrap_err(), RingError::Unset);
+    assert_eq!(queue.answered(), 1);
+    let mut again = TestRing::negotiating();
+    again.set_next(queue.answered());
+    let mut again = again.activate(&ring.memory).unwrap();
+    assert!(matches!(again.take(&ring.memory), Ok(Some(_))));
+    let unset = Negotiating::default().activate(&ring.memory);
+    assert!(matches!(unset, Err(RingError::Unset)));
 }
 
 #[test]
