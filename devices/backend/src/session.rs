@@ -8,7 +8,7 @@ use rustix::process::{Resource, Rlimit, setrlimit};
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::net::UnixStream;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Barrier, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use vhost::vhost_user::{BackendReqHandler, Error};
 
@@ -134,19 +134,28 @@ impl<D: Device> Session<D> {
         if mode == Mode::Ours && !session.front().is_complete() {
             return Err(SetUpError::Incomplete);
         }
-        for lane in &session.lanes {
-            let (lane, device) = (lane.clone(), device.clone());
-            let kept = device.lane();
-            let thread = std::thread::Builder::new()
-                .stack_size(STACK)
-                .spawn(move || lane.serve(device.as_ref(), kept))
-                .map_err(system("a queue's thread"))?;
-            session.threads.push(thread);
-        }
+        session.begin_threads(&device).map_err(system("a queue's thread"))?;
         if mode == Mode::Ours {
             no_more_descriptors().map_err(system("setrlimit(RLIMIT_NOFILE)"))?;
         }
         Ok(session)
+    }
+
+    /// Makes the threads, and waits until each has begun: a thread's first steps need calls that the
+    /// steady filter does not have.
+    fn begin_threads(&mut self, device: &Arc<D>) -> io::Result<()> {
+        let begun = Arc::new(Barrier::new(self.lanes.len().saturating_add(1)));
+        for lane in &self.lanes {
+            let (lane, device, begun) = (lane.clone(), device.clone(), begun.clone());
+            let kept = device.lane();
+            let thread = std::thread::Builder::new().stack_size(STACK).spawn(move || {
+                begun.wait();
+                lane.serve(device.as_ref(), kept);
+            })?;
+            self.threads.push(thread);
+        }
+        begun.wait();
+        Ok(())
     }
 
     /// What a filter must let it use.

@@ -20,6 +20,12 @@ const DSYNC: u32 = 2;
 /// `PROT_NONE`, `PROT_READ | PROT_WRITE`: never executable.
 const PROTECTIONS: [u32; 2] = [0, 3];
 
+/// Which descriptor is in which slot while the front end has not sent its events.
+#[must_use]
+pub fn set_up_slots(socket: RawFd, image: RawFd) -> FdTable {
+    FdTable::new().with_raw(SOCKET, [socket]).with_raw(IMAGE, [image])
+}
+
 /// Which descriptor is in which slot.
 #[must_use]
 pub fn slots(session: &Descriptors, image: RawFd) -> FdTable {
@@ -90,12 +96,11 @@ pub const FOREIGN: Profile = Profile {
 /// `MAP_SHARED | MAP_NORESERVE`.
 const MAP_SHARED_NORESERVE: u32 = 0x4001;
 
-/// Either, until the front end has sent what the lock needs.
+/// Either, until the front end has sent what the lock needs. A filter can only be narrowed, so what
+/// comes later is in it, too.
 pub const SET_UP: Profile = Profile {
     name: "block, set-up",
-    rules: &[
-        Rule::new(sys("recvmsg"), &[], "messages of the front end, descriptors with them"),
-        Rule::new(sys("sendmsg"), &[], "answers to them"),
+    rules: steady_rules![
         Rule::new(sys("ppoll"), &[], "threads begin to wait"),
         Rule::new(sys("read"), &[], "events"),
         Rule::new(sys("write"), &[], "events"),
@@ -117,6 +122,7 @@ pub const SET_UP: Profile = Profile {
         Rule::new(sys("clone3"), &[], "a thread for each queue"),
         Rule::new(sys("set_robust_list"), &[], "a thread begins"),
         Rule::new(sys("rseq"), &[], "a thread begins"),
+        Rule::new(sys("rt_sigaction"), &[], "the C library, before its first thread"),
         Rule::new(sys("rt_sigprocmask"), &[], "a thread begins"),
         Rule::new(sys("sigaltstack"), &[], "a thread begins"),
         Rule::new(sys("sched_getaffinity"), &[], "where a thread's stack is"),
@@ -127,9 +133,7 @@ pub const SET_UP: Profile = Profile {
         Rule::new(sys("prlimit64"), &[], "no more descriptors; a thread's stack"),
         Rule::new(sys("close"), &[], "memory files, once mapped"),
         Rule::new(sys("fcntl"), &[], "the standard library's checks of descriptors"),
-        Rule::new(sys("futex"), &[Pin::IntIn(1, &FUTEX)], "locks"),
-        NARROW,
-        Rule::new(sys("exit_group"), &[], "end"),
+        NARROW
     ],
 };
 

@@ -41,7 +41,7 @@ fn main() {
         (Mode::Foreign, &profile::FOREIGN)
     };
     let image = file.as_raw_fd();
-    let locked = has("lock").then(|| lock(&profile::SET_UP));
+    let locked = has("lock").then(|| lock(&profile::set_up_slots(stream.as_raw_fd(), image)));
     let session = Session::set_up(stream, Block::new(file, facts), mode, Box::new(|_, _| Ok(())));
     let mut session = match session {
         Ok(session) => session,
@@ -58,8 +58,8 @@ fn main() {
     exit(session.serve().status())
 }
 
-fn lock(set_up: &casemate_sandbox::Profile) -> Locked {
+fn lock(slots: &FdTable) -> Locked {
     let born = Born::here(Layers::for_this_process("block"));
     let setup = born.confine().expect("the layers");
-    setup.lock(set_up, &FdTable::new(), Action::Kill).expect("the set-up filter")
+    setup.lock(&profile::SET_UP, slots, Action::Kill).expect("the set-up filter")
 }
