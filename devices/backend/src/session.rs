@@ -141,8 +141,8 @@ impl<D: Device> Session<D> {
         Ok(session)
     }
 
-    /// Makes the threads, and waits until each has begun: a thread's first steps need calls that the
-    /// steady filter does not have.
+    /// Makes the threads, and waits until each has begun: a thread's first steps need calls that
+    /// the steady filter does not have.
     fn begin_threads(&mut self, device: &Arc<D>) -> io::Result<()> {
         let begun = Arc::new(Barrier::new(self.lanes.len().saturating_add(1)));
         for lane in &self.lanes {

@@ -5,8 +5,8 @@ use crate::lock::lock;
 use casemate_foreign_text as foreign;
 use casemate_sandbox::{Layers, Limits};
 use rustix::fs::{
-    AtFlags, FallocateFlags, FileType, Mode, OFlags, Stat, StatxFlags, fallocate, fstat, open,
-    seek, statx,
+    AtFlags, FallocateFlags, FileType, Mode, OFlags, Stat, StatxFlags, fallocate, fstat, ftruncate,
+    open, seek, statx,
 };
 use rustix::io::Errno;
 use std::io;
@@ -285,12 +285,13 @@ fn serial(text: &str) -> Option<[u8; SERIAL]> {
     Some(serial)
 }
 
-/// Whether a file can do it: tried just behind its end, where there is nothing to lose, and undone.
+/// Whether a file can do it: tried just behind its end, where there is nothing to lose. Zeros leave
+/// a block there, which setting the size that it has gives back; a hole would not, since ext4 makes
+/// none behind the end (`ext4_punch_hole`).
 fn can(file: &OwnedFd, bytes: u64, what: FallocateFlags) -> bool {
-    let behind = bytes.next_multiple_of(4096);
-    let able = fallocate(file, what, behind, 4096).is_ok();
-    if able {
-        let _ = fallocate(file, PUNCH, behind, 4096);
+    let able = fallocate(file, what, bytes.next_multiple_of(4096), 4096).is_ok();
+    if able && what == ZERO {
+        let _ = ftruncate(file, bytes);
     }
     able
 }

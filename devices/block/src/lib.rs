@@ -31,6 +31,3 @@ pub use device::Block;
 pub use facts::{Facts, SERIAL};
 pub use image::{Image, ImageError, Options, layers};
 pub use request::MAX_SECTORS;
-
-#[cfg(test)]
-mod tests;

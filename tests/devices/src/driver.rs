@@ -83,8 +83,29 @@ impl Driver {
     /// Where the back end refuses.
     #[must_use]
     pub fn negotiate(socket: UnixStream, queues: u16, ram: GuestRam) -> Self {
+        let queues = (0..queues).map(|index| Queue {
+            kick: EventFd::new(0).unwrap(),
+            call: EventFd::new(0).unwrap(),
+            err: EventFd::new(0).unwrap(),
+            base: u64::from(index) * RINGS,
+            available: 0,
+            used: 0,
+        });
+        Self::connect(socket, queues.collect(), ram)
+    }
+
+    /// Connects another device to the same rings, whatever is in them.
+    ///
+    /// # Panics
+    /// Where the back end refuses.
+    #[must_use]
+    pub fn reconnect(self, socket: UnixStream) -> Self {
+        Self::connect(socket, self.queues, self.ram)
+    }
+
+    fn connect(socket: UnixStream, queues: Vec<Queue>, ram: GuestRam) -> Self {
         socket.set_read_timeout(Some(Duration::from_secs(PATIENCE as u64))).unwrap();
-        let mut front = Frontend::from_stream(socket, queues.into());
+        let mut front = Frontend::from_stream(socket, queues.len() as u64);
         front.set_owner().unwrap();
         let offered = front.get_features().unwrap();
         front.set_features(NEEDED).unwrap();
@@ -96,15 +117,7 @@ impl Driver {
         if protocol.contains(VhostUserProtocolFeatures::REPLY_ACK) {
             front.set_hdr_flags(VhostUserHeaderFlag::NEED_REPLY);
         }
-        let queues = (0..queues).map(|index| Queue {
-            kick: EventFd::new(0).unwrap(),
-            call: EventFd::new(0).unwrap(),
-            err: EventFd::new(0).unwrap(),
-            base: u64::from(index) * RINGS,
-            available: 0,
-            used: 0,
-        });
-        let driver = Self { front, ram, offered, queues: queues.collect() };
+        let driver = Self { front, ram, offered, queues };
         driver.send_memory();
         for (index, queue) in driver.queues.iter().enumerate() {
             driver.front.set_vring_kick(index, &queue.kick).unwrap();
@@ -158,7 +171,8 @@ impl Driver {
         for index in 0..self.queues.len() {
             self.front.set_vring_num(index, SIZE).unwrap();
             self.front.set_vring_addr(index, &self.rings(index)).unwrap();
-            self.front.set_vring_base(index, self.queues[index].used).unwrap();
+            let place = self.ram.load(self.queues[index].base + 0x2002);
+            self.front.set_vring_base(index, place).unwrap();
             self.front.set_vring_enable(index, true).unwrap();
         }
     }
