@@ -17,6 +17,8 @@ const FUTEX: [u32; 3] = [128, 129, 137];
 const FALLOCATE: [u32; 2] = [0x3, 0x11];
 /// `RWF_DSYNC`.
 const DSYNC: u32 = 2;
+#[cfg(debug_assertions)]
+const F_GETFD: u32 = 1;
 /// `PROT_NONE`, `PROT_READ | PROT_WRITE`: never executable.
 const PROTECTIONS: [u32; 2] = [0, 3];
 
@@ -36,7 +38,7 @@ pub fn slots(session: &Descriptors, image: RawFd) -> FdTable {
 }
 
 macro_rules! steady_rules {
-    ($($more:expr),*) => {
+    ($($more:tt)*) => {
         &[
             Rule::new(sys("recvmsg"), &[Pin::Fd(0, SOCKET)], "messages of the front end"),
             Rule::new(sys("sendmsg"), &[Pin::Fd(0, SOCKET)], "answers to them"),
@@ -59,7 +61,7 @@ macro_rules! steady_rules {
                 "a queue's lock, between its thread and the control thread"
             ),
             Rule::new(sys("exit_group"), &[], "end"),
-            $($more),*
+            $($more)*
         ]
     };
 }
@@ -89,7 +91,10 @@ pub const FOREIGN: Profile = Profile {
             "guest memory, whenever the front end sends it; never executable"
         ),
         Rule::new(sys("munmap"), &[], "guest memory that was replaced"),
-        Rule::new(sys("close"), &[], "memory files, events that were replaced")
+        Rule::new(sys("close"), &[], "memory files, events that were replaced"),
+        // The standard library's debug builds check every descriptor that they close.
+        #[cfg(debug_assertions)]
+        Rule::new(sys("fcntl"), &[Pin::Int(1, F_GETFD)], "debug build: check before close")
     ],
 };
 
@@ -132,7 +137,8 @@ pub const SET_UP: Profile = Profile {
         Rule::new(sys("dup"), &[], "which descriptor number is free"),
         Rule::new(sys("prlimit64"), &[], "no more descriptors; a thread's stack"),
         Rule::new(sys("close"), &[], "memory files, once mapped"),
-        Rule::new(sys("fcntl"), &[], "the standard library's checks of descriptors"),
+        #[cfg(debug_assertions)]
+        Rule::new(sys("fcntl"), &[Pin::Int(1, F_GETFD)], "debug build: check before close"),
         NARROW
     ],
 };
