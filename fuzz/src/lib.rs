@@ -16,12 +16,14 @@
 pub mod attest;
 pub mod azure;
 pub mod boot;
+pub mod devices;
 pub mod exits;
 pub mod launch;
 pub mod policy;
 pub mod policy_log;
 pub mod run_bytes;
 pub mod sandbox;
+pub mod shifting;
 pub mod vm;
 pub mod world;
 
@@ -49,6 +51,8 @@ pub const TARGETS: &[(&str, Body)] = &[
     ("attest_store", attest::store),
     ("attest_x509", attest::x509),
     ("console_filter", vm::console_filter),
+    ("device_block", devices::block),
+    ("device_queue", devices::queue),
     ("exit_debug", exits::debug),
     ("exit_errno", exits::errno),
     ("exit_fail_entry", exits::fail_entry),

@@ -27,6 +27,12 @@ impl<D: Disk> Block<D> {
         Self { disk, facts, config: config::space(&facts) }
     }
 
+    /// What holds its bytes.
+    #[must_use]
+    pub const fn disk(&self) -> &D {
+        &self.disk
+    }
+
     /// Does what is asked: how many bytes were written before the status.
     fn perform<M: GuestMemory>(
         &self,

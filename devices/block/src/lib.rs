@@ -30,4 +30,4 @@ pub use backend::Disk;
 pub use device::Block;
 pub use facts::{Facts, SERIAL};
 pub use image::{Image, ImageError, Options, layers};
-pub use request::MAX_SECTORS;
+pub use request::{Extent, MAX_SECTORS};

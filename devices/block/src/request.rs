@@ -31,12 +31,15 @@ pub struct Extent {
 
 impl Extent {
     /// The first byte.
-    pub(crate) const fn offset(self) -> u64 {
+    #[must_use]
+    pub const fn offset(self) -> u64 {
         self.offset
     }
 
-    /// How many.
-    pub(crate) const fn len(self) -> u64 {
+    /// How many; never 0.
+    #[must_use]
+    #[allow(clippy::len_without_is_empty, reason = "an extent is never empty")]
+    pub const fn len(self) -> u64 {
         self.len
     }
 

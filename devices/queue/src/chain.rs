@@ -1,6 +1,7 @@
 //! A chain of descriptors: where a request's bytes are.
 
 use crate::memory::{GuestMemory, Segment, Unreachable};
+use crate::rings::MAX_SIZE;
 use casemate_values::Guest;
 
 /// The chain goes on at `next`.
@@ -18,9 +19,9 @@ pub enum Malformed {
     /// It begins or goes on at an entry that the table does not have.
     #[error("a descriptor's number is beyond the table")]
     NoSuchDescriptor,
-    /// It has more descriptors than the table, so one of them twice.
-    #[error("the chain is longer than its table, or a loop")]
-    TooLong,
+    /// It comes back to a descriptor; a chain that is longer than its table does, too.
+    #[error("the chain is a loop")]
+    Loop,
     /// A descriptor's bytes are not in guest memory, or wrap.
     #[error("a descriptor names bytes that are not in guest memory")]
     Outside,
@@ -61,6 +62,22 @@ impl Descriptor {
     }
 }
 
+/// Which descriptors of a table were read.
+#[derive(Debug, Default)]
+struct Visited([u64; MAX_SIZE as usize / 64]);
+
+impl Visited {
+    /// Whether it was read before; from now on it was.
+    fn again(&mut self, index: u64) -> bool {
+        let word = usize::try_from(index / 64).ok().and_then(|word| self.0.get_mut(word));
+        let Some(word) = word else { return true };
+        let bit = 1 << (index % 64);
+        let again = *word & bit != 0;
+        *word |= bit;
+        again
+    }
+}
+
 /// Where the bytes of one request are: first those to read, then those to write. Reused from
 /// request to request, so that nothing is allocated.
 #[derive(Debug)]
@@ -82,7 +99,7 @@ impl Chain {
     }
 
     /// Follows the chain that begins at `head`, in a table of `size` entries. Work is bounded by
-    /// the size: each step reads one descriptor, and there are no more steps than descriptors.
+    /// the size: each descriptor is read once at most.
     ///
     /// # Errors
     /// The inner: what is wrong with the chain. The outer: the table itself is gone.
@@ -95,11 +112,15 @@ impl Chain {
     ) -> Result<Result<(), Malformed>, Unreachable> {
         self.segments.clear();
         self.readable = 0;
-        let (mut at, mut total) = (head, 0_u32);
-        for _ in 0..size {
+        let (mut at, mut total, mut visited) = (head, 0_u32, Visited::default());
+        loop {
             let Ok(index) = at.at_most(u64::from(size) - 1, "the descriptor table") else {
                 return Ok(Err(Malformed::NoSuchDescriptor));
             };
+            // Each is read once: what is there the second time may be something else.
+            if visited.again(index) {
+                return Ok(Err(Malformed::Loop));
+            }
             // The table was found in memory as a whole, so its addresses do not wrap.
             let gpa = table.wrapping_add(index.wrapping_mul(BYTES));
             let descriptor = Descriptor::read(memory, gpa)?;
@@ -111,7 +132,6 @@ impl Chain {
             }
             at = descriptor.next;
         }
-        Ok(Err(Malformed::TooLong))
     }
 
     fn add(

@@ -24,6 +24,12 @@ impl<'a, M: GuestMemory> Request<'a, M> {
         }
     }
 
+    /// How many descriptors it was cut into.
+    #[must_use]
+    pub const fn descriptors(&self) -> usize {
+        self.readable.span.segments.len() + self.writable.span.segments.len()
+    }
+
     /// The segments, for tests.
     #[cfg(test)]
     pub(crate) const fn segments(&self) -> (&'a [Segment], &'a [Segment]) {
@@ -136,6 +142,13 @@ impl<'a, M: GuestMemory> Writable<'a, M> {
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.span.len == 0
+    }
+
+    /// The address of the last one.
+    #[must_use]
+    pub fn last(&self) -> Option<u64> {
+        let last = self.span.parts().last()?;
+        last.gpa.checked_add(u64::from(last.len).checked_sub(1)?)
     }
 
     /// Cuts off the last `len` bytes; None where there are fewer.

@@ -51,6 +51,12 @@ pub struct Pieces<'m> {
 }
 
 impl Pieces<'_> {
+    /// How many bytes they are.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.list.iter().map(|piece| piece.iov_len as u64).sum()
+    }
+
     /// Steps over the first `done` bytes.
     fn advance(&mut self, mut done: usize) {
         let mut list = std::mem::take(&mut self.list);

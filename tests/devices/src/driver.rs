@@ -91,7 +91,33 @@ impl Driver {
             available: 0,
             used: 0,
         });
-        Self::connect(socket, queues.collect(), ram)
+        let driver = Self::connect(socket, queues.collect(), ram);
+        driver.send_events();
+        driver
+    }
+
+    /// The same up to the memory: for back ends that want the events last.
+    ///
+    /// # Panics
+    /// Where the back end refuses.
+    #[must_use]
+    pub fn without_events(socket: UnixStream, ram: GuestRam) -> Self {
+        let event = || EventFd::new(0).unwrap();
+        let (kick, call, err) = (event(), event(), event());
+        let queue = Queue { kick, call, err, base: 0, available: 0, used: 0 };
+        Self::connect(socket, vec![queue], ram)
+    }
+
+    /// Sends every queue's events.
+    ///
+    /// # Panics
+    /// Where they are refused.
+    pub fn send_events(&self) {
+        for (index, queue) in self.queues.iter().enumerate() {
+            self.front.set_vring_kick(index, &queue.kick).unwrap();
+            self.front.set_vring_call(index, &queue.call).unwrap();
+            self.front.set_vring_err(index, &queue.err).unwrap();
+        }
     }
 
     /// Connects another device to the same rings, whatever is in them.
@@ -100,7 +126,9 @@ impl Driver {
     /// Where the back end refuses.
     #[must_use]
     pub fn reconnect(self, socket: UnixStream) -> Self {
-        Self::connect(socket, self.queues, self.ram)
+        let driver = Self::connect(socket, self.queues, self.ram);
+        driver.send_events();
+        driver
     }
 
     fn connect(socket: UnixStream, queues: Vec<Queue>, ram: GuestRam) -> Self {
@@ -119,11 +147,6 @@ impl Driver {
         }
         let driver = Self { front, ram, offered, queues };
         driver.send_memory();
-        for (index, queue) in driver.queues.iter().enumerate() {
-            driver.front.set_vring_kick(index, &queue.kick).unwrap();
-            driver.front.set_vring_call(index, &queue.call).unwrap();
-            driver.front.set_vring_err(index, &queue.err).unwrap();
-        }
         driver
     }
 
@@ -167,13 +190,23 @@ impl Driver {
     /// # Panics
     /// Where it is refused.
     pub fn activate(&mut self, features: u64) {
+        self.place_rings(features);
+        for index in 0..self.queues.len() {
+            self.front.set_vring_enable(index, true).unwrap();
+        }
+    }
+
+    /// The same up to enabling.
+    ///
+    /// # Panics
+    /// Where it is refused.
+    pub fn place_rings(&mut self, features: u64) {
         self.front.set_features(features | NEEDED).unwrap();
         for index in 0..self.queues.len() {
             self.front.set_vring_num(index, SIZE).unwrap();
-            self.front.set_vring_addr(index, &self.rings(index)).unwrap();
             let place = self.ram.load(self.queues[index].base + 0x2002);
             self.front.set_vring_base(index, place).unwrap();
-            self.front.set_vring_enable(index, true).unwrap();
+            self.front.set_vring_addr(index, &self.rings(index)).unwrap();
         }
     }
 

@@ -19,6 +19,8 @@ impl Process {
     /// Where it does not.
     #[must_use]
     pub fn start(program: &str, socket: &Path, arguments: &[&str]) -> Self {
+        // Of a process before, which leaves it.
+        let _ = std::fs::remove_file(socket);
         let mut command = Command::new(program);
         command.arg(socket).args(arguments).stdout(Stdio::piped());
         let mut child = command.spawn().unwrap();

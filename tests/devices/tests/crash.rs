@@ -133,7 +133,6 @@ fn a_killed_process_loses_nothing_and_the_next_one_goes_on_where_it_was() {
         journal.collect(&mut driver);
         journal.check(&image);
         // The next process: the same rings, from the used index on. Nothing was told to the driver.
-        let _ = std::fs::remove_file(scratch.path("socket"));
         process = start();
         driver = driver.reconnect(process.connect());
         driver.activate(FLUSH);

@@ -5,7 +5,7 @@
 
 use casemate_device_backend::{Mode, Session};
 use casemate_device_block::{Block, Image, Options, profile};
-use casemate_sandbox::{Action, Born, FdTable, Layers, Locked, exit};
+use casemate_sandbox::{Action, Born, Layers, Setup, exit};
 use std::io::Write;
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixListener;
@@ -31,17 +31,21 @@ fn main() {
     };
     let (file, facts) = image.into_parts();
     let listener = UnixListener::bind(socket).expect("a socket");
+    // Every layer but the filter, which names the socket that is accepted.
+    let born = || Born::here(Layers::for_this_process("block"));
+    let confined = has("lock").then(|| born().confine().expect("the layers"));
     writeln!(std::io::stdout(), "listening").expect("standard output");
     let (stream, _) = listener.accept().expect("a front end");
     drop(listener);
-    let _ = std::fs::remove_file(socket);
     let (mode, steady) = if has("ours") {
         (Mode::Ours, &profile::STEADY)
     } else {
         (Mode::Foreign, &profile::FOREIGN)
     };
     let image = file.as_raw_fd();
-    let locked = has("lock").then(|| lock(&profile::set_up_slots(stream.as_raw_fd(), image)));
+    let slots = profile::set_up_slots(stream.as_raw_fd(), image);
+    let lock = |setup: Setup| setup.lock(&profile::SET_UP, &slots, Action::Kill);
+    let locked = confined.map(|setup| lock(setup).expect("the set-up filter"));
     let session = Session::set_up(stream, Block::new(file, facts), mode, Box::new(|_, _| Ok(())));
     let mut session = match session {
         Ok(session) => session,
@@ -56,10 +60,4 @@ fn main() {
         std::mem::forget(narrowed.expect("the steady filter"));
     }
     exit(session.serve().status())
-}
-
-fn lock(slots: &FdTable) -> Locked {
-    let born = Born::here(Layers::for_this_process("block"));
-    let setup = born.confine().expect("the layers");
-    setup.lock(&profile::SET_UP, slots, Action::Kill).expect("the set-up filter")
 }
