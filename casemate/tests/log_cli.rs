@@ -205,7 +205,7 @@ fn a_full_disk_takes_nothing_back_and_leaves_nothing_behind() {
     let before = names(&place);
     let (status, text) = limited(SIGNED);
     assert_eq!(status, 1, "{text}");
-    assert!(text.contains("cannot be logged, so nothing is started"), "{text}");
+    assert!(text.contains("cannot be logged, so no guest is started"), "{text}");
     assert_eq!(names(&place), before);
     let report = place.verify(&["--key", "key.pub", "--head-file", "head"]);
     assert_eq!(report.0, 0, "whole lines only: {}", report.1);

@@ -9,12 +9,12 @@
     reason = "tests fail by panicking"
 )]
 
-use casemate_console::{Attended, HostConsole, Signals, Timeline, attend};
+use casemate_console::{Attended, HostConsole, Messages, Signals, Timeline, attend};
 use casemate_hypervisor::config::{RawConfig, RawConsole};
 use casemate_hypervisor::vm::name::ask;
 use casemate_hypervisor::vm::profile::SUPERVISOR;
 use casemate_hypervisor::vm::{End, ProcessKind, prepare_plan};
-use casemate_sandbox::{Exit, Image, Layer, Layers, Observed, Observer, spawn};
+use casemate_sandbox::{Exit, Layer, Layers, Observed, Observer, spawn};
 use casemate_test_support::guests::{dx, power_off};
 use casemate_test_support::sandbox::assert_least;
 use rustix::process::{Pid, Signal, kill_process};
@@ -25,6 +25,8 @@ use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, ExitCode};
+
+static IMAGE: &[u8] = include_bytes!(env!("CASEMATE_VMM_IMAGE"));
 
 /// A new terminal: the user's side and the program's side.
 fn terminal() -> (File, OwnedFd) {
@@ -70,15 +72,22 @@ fn attended(terminal: &OwnedFd, code: &[u8], raw: RawConfig) -> Attended {
         ..raw
     };
     let config = raw.validate().unwrap();
-    let prepared = prepare_plan(&config, casemate_test_support::guests::plan(code, 1)).unwrap();
+    let prepared =
+        prepare_plan(&config, casemate_test_support::guests::plan(code, 1), IMAGE).unwrap();
     let (signals, mut timeline) = (Signals::take_over().unwrap(), Timeline::start());
     let console = HostConsole::open(&config.console).unwrap();
-    let image = include_bytes!(env!("CASEMATE_VMM_IMAGE"));
-    let vm = prepared.start(&Image::new("casemate-vmm", image).unwrap()).unwrap();
+    let vm = prepared.start().unwrap();
     let mut say = |line: &str| {
         let _ = writeln!(std::io::stderr(), "casemate: {line}");
     };
-    attend(vm, console, &signals, &mut timeline, config.grace, &mut say)
+    attend(
+        vm,
+        console,
+        &signals,
+        &mut timeline,
+        config.grace,
+        Messages { say: &mut say, log: None },
+    )
 }
 
 /// Runs a guest that prints `>`, waits for a key, and switches off.

@@ -46,6 +46,8 @@ pub(super) fn check(
     if let Some(context) = context {
         let by = format!("context {}", context.label);
         match context.report_data() {
+            // A context that has no report data cannot be met, and must not be passed over: it was
+            // demanded.
             None => checks.fail(Code::ReportData, "no label or nonce to compare with", "both"),
             Some(value) => all.push(Demand { by, value }),
         }
@@ -55,12 +57,17 @@ pub(super) fn check(
             .skip_missing(&[Code::ReportData], "no expected value given: freshness is not proven");
         return Freshness::Open;
     };
+    // Before anything is compared with the report: of two values one could be met by chance of
+    // order, and the other be forgotten.
     if let Some(other) = all.iter().find(|other| other.value != first.value) {
         let saw = format!("two values are demanded: {} by {}", short(&first.value), first.by);
         let wanted = format!("one; {} demands {}", other.by, short(&other.value));
         checks.fail(Code::ReportData, saw, wanted);
         return Freshness::Open;
     }
+    // On Azure freshness is asked of the data that a nonce goes into. REPORT_DATA itself is
+    // compared as well, for callers who demand the hash of the claims, and then proves nothing
+    // about freshness.
     let fresh = azure.map_or(Some(f.report_data), Bound::fresh_data);
     let is_fresh = fresh.is_some_and(|fresh| constant_time_equal(&fresh, &first.value));
     let holds = is_fresh || constant_time_equal(&f.report_data, &first.value);
@@ -71,6 +78,8 @@ pub(super) fn check(
     if !holds {
         checks.fail(Code::ReportData, saw, format!("{} ({})", hex::encode(&first.value), first.by));
     } else if first.value == [0; 64] {
+        // A guest that was asked nothing leaves zeros: a demand of zeros is met by every such
+        // report.
         checks.warn(
             Code::ReportData,
             "all zero, as demanded: what a guest says that was asked nothing",
@@ -91,7 +100,8 @@ fn short(value: &[u8; 64]) -> String {
     format!("{}…", hex::encode(head))
 }
 
-/// Compares all 64 bytes, whatever differs first.
+/// Compares all 64 bytes, whatever differs first: how long it takes says nothing about a value that
+/// a caller may want to keep secret.
 fn constant_time_equal(a: &[u8; 64], b: &[u8; 64]) -> bool {
     let difference = a.iter().zip(b).fold(0u8, |sum, (a, b)| sum | (a ^ b));
     std::hint::black_box(difference) == 0

@@ -14,6 +14,8 @@ use crate::search::keys;
 #[must_use]
 pub fn rego_input(input: &Input) -> String {
     let mut parts = Vec::new();
+    // Facts of other points may stand beside and be anything: only what this point looks at makes
+    // its request invalid.
     let valid = |point: &Point| {
         let fields = if *point == Point::Secrets { GRANT_FIELDS } else { point.fields() };
         let resource = (*point == Point::Secrets).then_some(Key::SecretResource);
@@ -31,6 +33,8 @@ pub fn rego_input(input: &Input) -> String {
             }
             continue;
         }
+        // What has no form here is left out, and a missing fact is denied by every rule that looks
+        // at it.
         if let Some(value) = value(key.kind(), fact) {
             parts.push(format!("\"{}\":{value}", key.path()));
         }
