@@ -243,3 +243,25 @@ fn an_index_that_jumps_stops_the_ring_tells_of_it_and_a_reset_mends_it() {
     assert_eq!(driver.block(0, &read).0, 0);
     ends(thread, driver);
 }
+
+#[test]
+fn memory_that_is_taken_away_stops_the_rings_in_it_and_they_run_again_when_it_is_back() {
+    let scratch = Scratch::new();
+    let (thread, mut driver) = served(&scratch.image("disk", 64), &Options::default());
+    driver.activate(FLUSH);
+    let read = Block { sector: 2, back: 512, ..Block::default() };
+    assert_eq!(driver.block(0, &read).0, 0);
+    let mut rest = driver.region();
+    (rest.guest_phys_addr, rest.mmap_offset) = (DATA, DATA);
+    rest.userspace_addr += DATA;
+    rest.memory_size -= DATA;
+    driver.front.set_mem_table(&[rest]).unwrap();
+    assert!(readable(&driver.queues[0].err));
+    driver.send_memory();
+    driver.stop(0);
+    let kick = driver.queues[0].kick.try_clone().unwrap();
+    driver.front.set_vring_kick(0, &kick).unwrap();
+    driver.activate(FLUSH);
+    assert_eq!(driver.block(0, &read).0, 0);
+    ends(thread, driver);
+}
