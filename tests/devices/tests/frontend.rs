@@ -265,3 +265,63 @@ fn memory_that_is_taken_away_stops_the_rings_in_it_and_they_run_again_when_it_is
     assert_eq!(driver.block(0, &read).0, 0);
     ends(thread, driver);
 }
+
+#[test]
+fn what_was_not_offered_is_refused_and_the_session_goes_on() {
+    use casemate_test_devices::driver::NEEDED;
+    use vhost::vhost_user::VhostUserProtocolFeatures;
+    let scratch = Scratch::new();
+    let (thread, mut driver) = served(&scratch.image("disk", 64), &Options::default());
+    driver.activate(FLUSH);
+    driver.stop(0);
+    for features in [NEEDED | 1 << 33, NEEDED | 1 << 28, NEEDED | 1 << 60, 1 << 32, 1 << 30, 0] {
+        assert!(driver.front.set_features(features).is_err(), "{features:#x}");
+    }
+    let more = VhostUserProtocolFeatures::INFLIGHT_SHMFD | VhostUserProtocolFeatures::REPLY_ACK;
+    assert!(driver.front.set_protocol_features(more).is_err());
+    assert!(driver.front.reset_owner().is_err());
+    let kick = driver.queues[0].kick.try_clone().unwrap();
+    driver.front.set_vring_kick(0, &kick).unwrap();
+    driver.activate(FLUSH);
+    assert_eq!(driver.block(0, &Block { sector: 2, back: 512, ..Block::default() }).0, 0);
+    ends(thread, driver);
+}
+
+#[test]
+fn a_device_without_a_thread_for_each_queue_is_none() {
+    let scratch = Scratch::new();
+    for queues in [0, casemate_device_backend::MAX_QUEUES + 1] {
+        let options = Options { queues, ..Options::default() };
+        let image = Image::open(&scratch.image("disk", 64), &options).unwrap();
+        let (file, facts) = image.into_parts();
+        let (_ours, theirs) = UnixStream::pair().unwrap();
+        let device = Device::new(file, facts);
+        let none = Session::set_up(theirs, device, Mode::Foreign, Box::new(|_, _| Ok(())));
+        assert!(matches!(none, Err(SetUpError::Queues { .. })));
+    }
+}
+
+#[test]
+fn memory_that_cannot_be_guarded_is_not_used() {
+    let scratch = Scratch::new();
+    let image = Image::open(&scratch.image("disk", 64), &Options::default()).unwrap();
+    let (file, facts) = image.into_parts();
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    let thread = std::thread::spawn(move || {
+        let device = Device::new(file, facts);
+        let mut left = 1;
+        let guard = move |_, _| {
+            left -= 1;
+            if left < 0 { Err(std::io::ErrorKind::Unsupported.into()) } else { Ok(()) }
+        };
+        let session = Session::set_up(theirs, device, Mode::Foreign, Box::new(guard));
+        session.map(|mut session| session.serve())
+    });
+    let mut driver = Driver::negotiate(ours, 1, GuestRam::new(4 << 20));
+    // The first table was guarded; the next cannot be, and the device stays with what it has.
+    assert!(driver.front.set_mem_table(&[driver.region()]).is_err());
+    driver.activate(FLUSH);
+    assert_eq!(driver.block(0, &Block { sector: 2, back: 512, ..Block::default() }).0, 0);
+    drop(driver);
+    assert_eq!(thread.join().unwrap().unwrap(), Ended::FrontEndGone);
+}

@@ -4,6 +4,8 @@
 //! its own, which harms itself.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
+use casemate_device_backend::{Mode, Session};
+use casemate_device_block::{Block as Device, Image, Options};
 use casemate_test_devices::driver::{Block, Driver};
 use casemate_test_devices::memory::GuestRam;
 use casemate_test_devices::process::Process;
@@ -66,7 +68,22 @@ fn broken_messages_end_the_process_with_a_status() {
         assert!(is_there(&socket));
         send(&socket, &bytes);
         assert_eq!(backend.process.wait().code(), Some(1), "{what}");
+        let said = in_this_process(&bytes);
+        assert!(said.contains("broke the protocol") && said.lines().count() == 1, "{what}: {said}");
     }
+}
+
+/// What a back end in this process says to the bytes, in set-up.
+fn in_this_process(bytes: &[u8]) -> String {
+    let scratch = Scratch::new();
+    let image = Image::open(&scratch.image("disk", 64), &Options::default()).unwrap();
+    let (file, facts) = image.into_parts();
+    let (ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
+    let device = Device::new(file, facts);
+    let serve = || Session::set_up(theirs, device, Mode::Foreign, Box::new(|_, _| Ok(())));
+    let thread = std::thread::spawn(move || serve().map(drop).unwrap_err().to_string());
+    send(&ours, bytes);
+    thread.join().unwrap()
 }
 
 #[test]
