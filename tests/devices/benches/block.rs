@@ -158,6 +158,13 @@ fn rate(driver: &mut Driver, load: &Load, time: Duration, seed: u64) -> f64 {
     rate
 }
 
+/// Memory that a process shares with nobody and no file is behind.
+fn private_kib(pid: u32) -> u64 {
+    let rollup = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap_or_default();
+    let line = rollup.lines().find_map(|line| line.strip_prefix("Pss_Anon:"));
+    line.and_then(|rest| rest.trim().trim_end_matches(" kB").parse().ok()).unwrap_or(0)
+}
+
 fn median(mut numbers: Vec<f64>) -> f64 {
     numbers.sort_by(f64::total_cmp);
     numbers.get(numbers.len() / 2).copied().unwrap_or(0.0)
@@ -181,6 +188,12 @@ fn table(scratch: &Scratch, image: &Path, direct: bool, rounds: u64, time: Durat
         "connect to ready: ours {:.2} ms, qemu-storage-daemon {}",
         ready(0).unwrap_or(0.0),
         ready(1).map_or("not there".into(), |ms| format!("{ms:.2} ms"))
+    );
+    let memory = |server: &Server| private_kib(server.0.id());
+    println!(
+        "private memory: ours {} KiB, qemu-storage-daemon {}",
+        memory(&first),
+        second.as_ref().map_or("not there".into(), |server| format!("{} KiB", memory(server)))
     );
     for load in LOADS.iter().filter(|load| !direct || load.random) {
         let mut rates = [Vec::new(), Vec::new()];
