@@ -53,6 +53,15 @@ fn every_request(driver: &mut Driver, features: u64) {
 }
 
 #[test]
+fn the_steady_profile_is_the_frame_and_what_an_image_needs_in_twelve_calls() {
+    let calls = casemate_device_block::profile::STEADY.syscalls();
+    assert!(calls.len() <= 12, "{calls:?}");
+    for (call, _) in casemate_device_backend::STEADY {
+        assert!(calls.contains(&call), "{call}");
+    }
+}
+
+#[test]
 fn every_request_is_answered_under_the_steady_filter_by_one_driver_after_another() {
     for (words, queues) in [(&[][..], 1), (&["queues=4"][..], 4)] {
         let scratch = Scratch::new();
