@@ -146,12 +146,14 @@ fn image_of_the_recorder_uses_every_rule_of_its_profile_and_makes_no_other_call(
         let sleeps = || read_to_string(&call).is_ok_and(|now| now.starts_with(CLOCK_NANOSLEEP));
         while !sleeps() && process.wait_at_most(1).unwrap().is_none() {}
         log.unlock().unwrap();
-        (end((process, control)), dropped)
+        drop(control);
+        // Not waited for here: this thread would take the stops that the observer waits for.
+        (process, dropped)
     });
     let observed = observer.unwrap().finish().unwrap();
-    let ended = user.join().unwrap();
+    let (mut process, dropped) = user.join().unwrap();
     assert_least(&observed, &RECORDER);
-    assert_eq!(ended, (Exit::Code(WRITTEN), 7));
+    assert_eq!((process.wait().unwrap(), dropped), (Exit::Code(WRITTEN), 7));
     place.assert_good();
     assert_eq!(place.denials().len(), 2, "the first, and the end");
 }
