@@ -7,7 +7,7 @@ use crate::cert::{Certificate, KeyKind};
 use crate::hex;
 use crate::report::{Fields, Generation, SigningKey};
 
-/// AMD's key server.
+/// AMD's key server, without a slash behind it: the paths below begin with one.
 pub const KEY_SERVER: &str = "https://kdsintf.amd.com";
 
 /// Where the VCEK of a report can be: the generation, and the path on a key server.

@@ -271,14 +271,14 @@ fn denials_of_a_running_guest_are_verified_shown_and_replayed() {
     assert_eq!(text.lines().count(), 4, "{text}");
     assert!(text.contains("started by record 4: 9 times, 4608 pages in all, until its end"));
     assert!(text.contains("runtime.shared_percent") && !text.contains('\u{1b}'), "{text}");
-    assert_eq!(show(&["--rule", "runtime.shared", "--verdict", "deny"]), text);
+    assert_eq!(show(&["--rule", "runtime.shared", "--verdict", "kill"]), text);
     assert_eq!(show(&["--rule", "runtime.page_state_changes"]), "");
     let replay = |policy: &str| {
         let output = place.casemate(&["log", "replay", "log", "--policy", policy]);
         (output.status.code().unwrap_or(-1), String::from_utf8(output.stdout).unwrap())
     };
     let (_, text) = replay("builtin:permissive");
-    assert_eq!(text.matches("page-state: deny -> allow").count(), 2, "{text}");
+    assert_eq!(text.matches("page-state: kill -> allow").count(), 2, "{text}");
     let (_, text) = replay("builtin:strict");
     assert!(!text.contains("page-state"), "{text}");
 }

@@ -45,18 +45,3 @@ fn events_have_level_area_spans_and_typed_fields() {
         ]
     );
 }
-
-#[test]
-fn without_a_listener_no_field_is_made() {
-    let mut made = false;
-    event!(
-        ERROR,
-        Program,
-        "nobody listens",
-        of = {
-            made = true;
-            1_u64
-        }
-    );
-    assert!(!made);
-}

@@ -40,19 +40,19 @@ pub enum FileError {
     /// The system refused to do it, with its reason.
     #[error("cannot {doing} {}: {source}", path_text(path))]
     Io {
-        /// `read`, `write`, …
+        /// What was tried, as a verb behind "cannot": `read`, `write`.
         doing: &'static str,
-        /// On which path.
+        /// The path as the caller gave it, or one below it.
         path: PathBuf,
-        /// The system's reason.
+        /// The error of the system call, which knows no path.
         source: std::io::Error,
     },
     /// The path leads to something else than what can be used here.
     #[error("cannot {doing} {}: it is {found}, not {wanted}", path_text(path))]
     Unfit {
-        /// `read`, `write`, …
+        /// What was tried, as a verb behind "cannot": `read`, `write`.
         doing: &'static str,
-        /// On which path.
+        /// The path that leads to it.
         path: PathBuf,
         /// What it is there.
         found: Kind,
@@ -62,7 +62,7 @@ pub enum FileError {
     /// More bytes than may be read.
     #[error("cannot read {}: larger than {}", path_text(path), Size(*limit))]
     TooLarge {
-        /// Which file.
+        /// The file, of which no more than `limit` and one byte was read.
         path: PathBuf,
         /// Bytes that it may have.
         limit: u64,
@@ -70,7 +70,7 @@ pub enum FileError {
     /// Bytes that are not UTF-8 where text is read.
     #[error("cannot read {}: not UTF-8: {source}", path_text(path))]
     NotText {
-        /// Which file.
+        /// The file, which was read to its end.
         path: PathBuf,
         /// Where it breaks the rules.
         source: std::string::FromUtf8Error,

@@ -6,6 +6,7 @@ use casemate_console::Filter;
 use casemate_hypervisor::config::RawConfig;
 use casemate_hypervisor::devices::ConsoleQueue;
 use casemate_hypervisor::event::Event;
+use casemate_hypervisor::launch::Shape;
 use casemate_hypervisor::vm::name::parse;
 use casemate_hypervisor::vm::protocol::{FromVmm, ToVmm};
 use casemate_hypervisor::vm::recorder::message::{FromRecorder, ToRecorder};
@@ -38,6 +39,14 @@ pub fn message(data: &[u8]) {
     }
     if let Ok(FromRecorder::Failed { text, .. }) = FromRecorder::decode(data) {
         assert!(!text.chars().any(char::is_control), "a failure drives a terminal");
+    }
+    shape(data);
+}
+
+/// What the vmm process is told at its start is a VM's shape or nothing, and each has one spelling.
+fn shape(data: &[u8]) {
+    if let Some((bytes, Some(shape))) = data.first_chunk().map(|b| (b, Shape::from_bytes(b))) {
+        assert_eq!(shape.to_bytes(), *bytes);
     }
 }
 

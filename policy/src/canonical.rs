@@ -68,7 +68,7 @@ pub(crate) fn sha256(bytes: &[u8]) -> [u8; 32] {
     digest.as_ref().try_into().unwrap_or([0; 32])
 }
 
-/// SHA-256 as [`Bytes`].
+/// SHA-256 as the value of a fact or rule, 32 [`Bytes`].
 #[must_use]
 pub fn digest(bytes: &[u8]) -> Bytes {
     Bytes::new(&sha256(bytes)).unwrap_or_else(|| Bytes::zero(32))

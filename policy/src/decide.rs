@@ -15,7 +15,7 @@ use crate::rules::{Grant, Origin, Rules};
 /// The answer to a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Verdict {
-    /// Go ahead.
+    /// Go ahead; no rule of the point has a reason against it.
     Allow,
     /// Not now: repeat later.
     Throttle,
@@ -76,11 +76,11 @@ pub struct Reason {
     pub rule: String,
     /// Where the rule is stated.
     pub origin: Origin,
-    /// Why it denies.
+    /// Why it denies: the fact is outside the rule, missing or invalid, or no grant covers it.
     pub cause: Cause,
     /// What the rule admits, shortened, after the word that says how.
     pub admits: String,
-    /// The fact, shortened.
+    /// The fact that was asked about, as documents write it, shortened.
     pub found: String,
 }
 
@@ -162,7 +162,7 @@ fn admits(rules: &Rules, fields: &'static [Field], facts: &Facts) -> bool {
 }
 
 impl Policy {
-    /// Decides one request.
+    /// Decides one request: allowed if every rule of the point admits its fact.
     #[must_use]
     pub fn decide(&self, point: Point, facts: &Facts) -> Decision {
         if point == Point::Secrets {

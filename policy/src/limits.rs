@@ -18,7 +18,7 @@ pub struct Counter {
 }
 
 impl Counter {
-    /// Nothing used yet.
+    /// A counter of which nothing is used, in the first second of its clock.
     #[must_use]
     pub const fn new() -> Self {
         Self { window: 0, usage: Usage { in_second: 0, total: 0 } }

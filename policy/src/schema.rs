@@ -62,38 +62,42 @@ fn kind_schema(kind: Kind) -> String {
         Kind::NamesRequired => list("{\"type\":\"string\",\"maxLength\":4096}"),
         Kind::Roots => list("{\"type\":\"string\",\"maxLength\":4096,\"pattern\":\"^/\"}"),
         Kind::Bits(bits) => bits_schema(bits),
-        Kind::Tcb => {
-            let level = "{\"type\":\"integer\",\"minimum\":0,\"maximum\":255}";
-            let parts = Tcb::PARTS.map(|part| (part, level.to_owned()));
-            // Which parts a floor has to state depends on the generation; the two that all have are
-            // demanded here, the rest by the loader.
-            let floor = table(&parts, &["tee", "snp"]);
-            table(&Tcb::GENERATIONS.map(|generation| (generation, floor.clone())), &[])
-        }
-        Kind::Egress => {
-            let port = "{\"type\":\"integer\",\"minimum\":0,\"maximum\":65535}";
-            let ports = format!(
-                "{{\"anyOf\":[{port},{{\"const\":\"any\"}},{{\"type\":\"array\",\"items\":{port},\"minItems\":2,\"maxItems\":2}}]}}"
-            );
-            let protocol = "{\"enum\":[\"tcp\",\"udp\",\"icmp\"]}".to_owned();
-            let text = TEXT.to_owned();
-            list(&table(
-                &[
-                    ("cidr", text.clone()),
-                    ("first", text.clone()),
-                    ("last", text),
-                    ("ports", ports),
-                    ("protocol", protocol),
-                ],
-                &["protocol"],
-            ))
-        }
+        Kind::Tcb => tcb_schema(),
+        Kind::Egress => egress_schema(),
         Kind::Limit => table(
             &[("per_second", NUMBER_OR_ANY.into()), ("total", NUMBER_OR_ANY.into())],
             &["per_second", "total"],
         ),
     };
     format!("\"anyOf\":[{{\"enum\":[\"any\",\"nothing\"]}},{own}]")
+}
+
+fn tcb_schema() -> String {
+    let level = "{\"type\":\"integer\",\"minimum\":0,\"maximum\":255}";
+    let parts = Tcb::PARTS.map(|part| (part, level.to_owned()));
+    // Which parts a floor has to state depends on the generation; the two that all have are
+    // demanded here, the rest by the loader.
+    let floor = table(&parts, &["tee", "snp"]);
+    table(&Tcb::GENERATIONS.map(|generation| (generation, floor.clone())), &[])
+}
+
+fn egress_schema() -> String {
+    let port = "{\"type\":\"integer\",\"minimum\":0,\"maximum\":65535}";
+    let ports = format!(
+        "{{\"anyOf\":[{port},{{\"const\":\"any\"}},{{\"type\":\"array\",\"items\":{port},\"minItems\":2,\"maxItems\":2}}]}}"
+    );
+    let protocol = "{\"enum\":[\"tcp\",\"udp\",\"icmp\"]}".to_owned();
+    let text = TEXT.to_owned();
+    list(&table(
+        &[
+            ("cidr", text.clone()),
+            ("first", text.clone()),
+            ("last", text),
+            ("ports", ports),
+            ("protocol", protocol),
+        ],
+        &["protocol"],
+    ))
 }
 
 fn bits_schema(bits: &BitNames) -> String {

@@ -105,6 +105,7 @@ fn a_case_that_does_not_hold_fails_and_bad_documents_are_refused() {
         "[[case]]\nname = \"x\"\npoint = \"launch\"\nexpect = \"deny\"\nbecause = [1]\n",
         "[[case]]\nname = \"x\"\npoint = \"launch\"\nexpect = \"deny\"\nremove = [\"launch.tenat\"]\n",
         "[[case]]\nname = \"x\"\npoint = \"launch\"\nexpect = \"deny\"\ninput.launch.tenat = 1\n",
+        "[[case]]\nname = \"x\"\npoint = \"launch\"\nexpect = \"deny\"\ninput.launch.vcpus = 1\nchange.launch.vcpus = 2\n",
     ] {
         assert!(Suite::load(bad, "c").is_err(), "{bad}");
     }

@@ -25,7 +25,7 @@ pub struct Crl {
     pub next_update: Option<u64>,
     /// Revoked serials, big-endian, without leading zeros.
     pub revoked: Vec<Vec<u8>>,
-    /// Signature bytes.
+    /// The bytes of signatureValue; who signed is not asked here.
     pub signature: Vec<u8>,
 }
 

@@ -75,7 +75,7 @@ pub enum DigestError {
     PartialPage {
         /// First guest physical address of the range.
         gpa: u64,
-        /// Bytes given.
+        /// Bytes that were given for it, no multiple of 4096.
         length: usize,
     },
     /// The first address is not on a page boundary.

@@ -67,7 +67,7 @@ pub struct VcpuState {
     pub rsi: u64,
     pub rdi: u64,
     pub rbp: u64,
-    /// R8 to R15.
+    /// R8 to R15, in this order; they are one after another in the VMSA too.
     pub r8_15: [u64; 8],
     pub star: u64,
     pub lstar: u64,

@@ -204,10 +204,15 @@ fn assemble(f: &Fields) -> Result<Vec<u8>, EvidenceError> {
     // what was signed.
     let old =
         old.into_iter().filter_map(|(at, length, name, bytes)| Some((at, length, name, bytes?)));
+    put_together(parts.into_iter().chain(old))
+}
+
+/// A report of these parts, later ones over earlier ones; zeros where no part is.
+fn put_together<'a>(parts: impl Iterator<Item = Part<'a>>) -> Result<Vec<u8>, EvidenceError> {
     let mut report = vec![0; REPORT_SIZE];
     // Each length is checked before a byte is written: a field too short would leave a neighbour's
     // bytes to be taken for it, and the signature's failure would tell nobody why.
-    for (offset, length, name, bytes) in parts.into_iter().chain(old) {
+    for (offset, length, name, bytes) in parts {
         if bytes.len() != length {
             let found = bytes.len();
             return Err(EvidenceError::Json(format!("`{name}` has {found} bytes, not {length}")));

@@ -10,12 +10,12 @@
 use super::{EvidenceError, json_error};
 use serde_json::Value;
 
-/// Wrappers inside wrappers.
+/// Most wrappers inside wrappers that are taken off; anything deeper is refused.
 const MAX_DEPTH: usize = 8;
 /// Keys that hold what is wrapped.
 const KEYS: [&str; 4] = ["verification_requests", "tee-evidence", "primary_evidence", "evidence"];
 
-/// What was wrapped.
+/// What is inside once every wrapper is off.
 pub(super) enum Inside {
     Json(Value),
     /// Bytes in base64 that are not JSON: another form of evidence.

@@ -227,19 +227,7 @@ impl<'a> Walk<'a, '_> {
                 self.page(long(0)?, word(12)?, word(16)?, data_type, offset)?;
             }
             PARAMETER_INSERT if self.ours(word(8)?, offset)? => {
-                // An area is memory that the loader fills, described by one header and placed by
-                // another. Its pages are part of the launch, their contents are not measured.
-                let size = self.areas.get(&word(12)?).copied();
-                let size = size.ok_or(fault(offset, "no such parameter area"))?;
-                let pages = size.div_ceil(4096);
-                // Bounded over the whole file: one header of 40 bytes could ask for any number of
-                // folds.
-                self.blank = self.blank.saturating_add(pages);
-                if self.blank > MAX_BLANK_PAGES {
-                    return Err(fault(offset, "parameter areas are larger than 4 GiB"));
-                }
-                self.kvm.page();
-                self.digest.blank_pages(PageKind::Unmeasured, long(0)?, pages)?;
+                self.parameters(word(12)?, long(0)?, offset)?;
             }
             VP_CONTEXT if self.ours(word(8)?, offset)? => {
                 let page = self.file_page(word(12)?, offset)?;
@@ -260,6 +248,21 @@ impl<'a> Walk<'a, '_> {
             _ => {}
         }
         Ok(())
+    }
+
+    /// An area is memory that the loader fills, described by one header and placed at `gpa` by
+    /// another. Its pages are part of the launch, their contents are not measured.
+    fn parameters(&mut self, area: u32, gpa: u64, offset: usize) -> Result<(), MeasureError> {
+        let size = self.areas.get(&area).copied();
+        let size = size.ok_or(fault(offset, "no such parameter area"))?;
+        let pages = size.div_ceil(4096);
+        // Bounded over the whole file: one header of 40 bytes could ask for any number of folds.
+        self.blank = self.blank.saturating_add(pages);
+        if self.blank > MAX_BLANK_PAGES {
+            return Err(fault(offset, "parameter areas are larger than 4 GiB"));
+        }
+        self.kvm.page();
+        Ok(self.digest.blank_pages(PageKind::Unmeasured, gpa, pages)?)
     }
 
     /// Whether a header with this mask is for SEV-SNP.

@@ -8,7 +8,7 @@ use super::ovmf::{Ovmf, SectionKind};
 use super::{KernelHashes, MAX_VCPUS, MeasureError};
 use crate::digest::{Digest384, LaunchDigest, PageKind, Segment, VcpuState};
 
-/// Which VMM launches.
+/// Which VMM launches: what it measures, and in which order, is its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Vmm {
     /// QEMU with KVM; its launch code is target/i386/sev.c.

@@ -4,7 +4,7 @@ use super::message::{Header, MessageType, put};
 use super::{GuestState, Processor, Status};
 use ring::hmac;
 
-/// MSG_REPORT_REQ.
+/// MSG_REPORT_REQ: asks for an attestation report about the guest itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ReportRequest {
     /// REPORT_DATA of the report, the guest's choice.
@@ -41,7 +41,7 @@ impl ReportRequest {
     }
 }
 
-/// MSG_KEY_REQ.
+/// MSG_KEY_REQ: asks for a key that only this guest, or one like it, can get again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct KeyRequest {
     /// Bit 0: 0 derives from the VCEK, 1 from the migration root key; bits 2:1 as `key_select` of a

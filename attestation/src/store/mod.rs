@@ -37,7 +37,7 @@ pub enum StoreError {
     /// A file is no certificate or revocation list.
     #[error("{path}: {source}")]
     Content {
-        /// Which file.
+        /// The file that was read; `certificate` for one that was inside evidence.
         path: PathBuf,
         /// Why it is neither.
         source: CertError,

@@ -51,6 +51,32 @@ pub(super) fn appraise(
 }
 
 fn platform_identity(f: &Fields, vek: &VerifiedVek, rules: &Appraisal, checks: &mut Checks) {
+    generation(vek, rules, checks);
+    one_of(Code::ChipAllowed, &f.chip_id, rules.chip_ids.as_deref(), checks);
+    let kind = match vek.extensions.kind {
+        VekKind::Vcek { .. } => KeyKind::Vcek,
+        VekKind::Vlek { .. } => KeyKind::Vlek,
+    };
+    match &rules.key_kinds {
+        None => checks.skip(Code::KeyKindAllowed, "no rule given"),
+        Some(allowed) => {
+            let saw = vek.extensions.kind.name();
+            let wanted = listed(allowed.iter().map(|allowed| allowed.name()));
+            checks.require(Code::KeyKindAllowed, allowed.contains(&kind), saw, wanted);
+        }
+    }
+    provider(&vek.extensions.kind, rules, checks);
+    // Here "checked" is what the chain says; the verdict's property asks the same.
+    let saw = if vek.crl_checked { "checked" } else { "none checked" };
+    if rules.require_crl {
+        checks.require(Code::CrlRequired, vek.crl_checked, saw, "one");
+    } else {
+        checks.skip(Code::CrlRequired, "not required");
+    }
+}
+
+/// The generation is allowed, and its root is not broken or was allowed by name.
+fn generation(vek: &VerifiedVek, rules: &Appraisal, checks: &mut Checks) {
     let generation = vek.generation;
     match &rules.generations {
         Some(allowed) if !allowed.contains(&generation) => {
@@ -77,20 +103,11 @@ fn platform_identity(f: &Fields, vek: &VerifiedVek, rules: &Appraisal, checks: &
             ),
         },
     }
-    one_of(Code::ChipAllowed, &f.chip_id, rules.chip_ids.as_deref(), checks);
-    let kind = match vek.extensions.kind {
-        VekKind::Vcek { .. } => KeyKind::Vcek,
-        VekKind::Vlek { .. } => KeyKind::Vlek,
-    };
-    match &rules.key_kinds {
-        None => checks.skip(Code::KeyKindAllowed, "no rule given"),
-        Some(allowed) => {
-            let saw = vek.extensions.kind.name();
-            let wanted = listed(allowed.iter().map(|allowed| allowed.name()));
-            checks.require(Code::KeyKindAllowed, allowed.contains(&kind), saw, wanted);
-        }
-    }
-    match (&rules.csp_ids, &vek.extensions.kind) {
+}
+
+/// The cloud provider that a VLEK's certificate names.
+fn provider(kind: &VekKind, rules: &Appraisal, checks: &mut Checks) {
+    match (&rules.csp_ids, kind) {
         (None, VekKind::Vlek { csp_id }) => {
             checks.skip(Code::CspAllowed, format!("no rule given; it is {csp_id}"));
         }
@@ -104,13 +121,6 @@ fn platform_identity(f: &Fields, vek: &VerifiedVek, rules: &Appraisal, checks: &
         (Some(allowed), VekKind::Vcek { .. }) => {
             checks.fail(Code::CspAllowed, "a VCEK names no provider", listed(allowed));
         }
-    }
-    // Here "checked" is what the chain says; the verdict's property asks the same.
-    let saw = if vek.crl_checked { "checked" } else { "none checked" };
-    if rules.require_crl {
-        checks.require(Code::CrlRequired, vek.crl_checked, saw, "one");
-    } else {
-        checks.skip(Code::CrlRequired, "not required");
     }
 }
 

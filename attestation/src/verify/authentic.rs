@@ -3,7 +3,7 @@
 //! What a store asks before it keeps something, and again when it reads it. An old certificate is
 //! genuine and may be needed to judge an old report, so its dates are left to the verifier.
 
-use super::{Check, Checks, Code, Status, Text, Verifier, chain};
+use super::{Check, Checks, Code, Status, Text, Verifier, ca, chain};
 use crate::cert::{Authority, Certificate, Crl, Role, recognise_name};
 use crate::report::Generation;
 
@@ -101,7 +101,7 @@ impl Verifier {
         if certificate.issuer != ark.subject || !chain::signs(self.backend, ark, certificate) {
             return Err(NotGenuine::new(what, "not signed by the root", "its signature"));
         }
-        let may = chain::ca(certificate, 0);
+        let may = ca::may_sign(certificate, 0);
         may.map_err(|fault| NotGenuine::new(Code::KeyUsage.title(), fault, "a signing CA"))
     }
 

@@ -26,7 +26,7 @@ pub enum Status {
 pub struct Check {
     /// Which check it is.
     pub code: Code,
-    /// How it ended.
+    /// Whether it was made, and whether it holds.
     pub status: Status,
     /// The value seen, or why the check was not made.
     pub saw: Text,

@@ -11,6 +11,7 @@ mod appraisal;
 mod appraise;
 mod authentic;
 mod azure;
+mod ca;
 mod chain;
 mod check;
 mod code;
@@ -19,11 +20,11 @@ mod isolation;
 mod kept;
 mod proven;
 mod structure;
+mod tcb_floor;
 mod verdict;
 
 pub use appraisal::{
-    Appraisal, AppraisalError, AzureRules, BitRule, GuestPolicyRules, PlatformRules, TcbFloor,
-    TcbFloors, TcbPreset, TcbRules,
+    Appraisal, AppraisalError, AzureRules, BitRule, GuestPolicyRules, PlatformRules,
 };
 pub use authentic::NotGenuine;
 pub use azure::{Bound, BoundQuote};
@@ -32,6 +33,7 @@ pub use check::{Check, Checks, Status, Text};
 pub use code::Code;
 pub use freshness::Demand;
 pub use isolation::{PolicyDecision, facts, levels};
+pub use tcb_floor::{TcbFloor, TcbFloors, TcbPreset, TcbRules};
 pub use verdict::{Conclusion, Property, Seen, Verdict};
 
 pub use crate::cert::KeyKind;

@@ -88,7 +88,7 @@ unsafe extern "C" {
 
 /// Exceptions of the processor, vectors 0 to 31.
 const VECTORS: usize = 32;
-/// Present, interrupt gate.
+/// Bits 47:32 of a gate: present, for privilege level 0, a 64-bit interrupt gate, no IST.
 const GATE: u64 = 0x8e00;
 
 /// Interrupt gates, as two words each (AMD64 APM volume 2, "Interrupt-Gate and Trap-Gate
@@ -119,7 +119,7 @@ pub fn catch_exceptions() {
     }
 }
 
-/// `__BOOT_CS`.
+/// `__BOOT_CS`: the selector of the third segment below.
 const CODE: u64 = 0x10;
 
 /// The segments that the 64-bit boot protocol asks for: `__BOOT_CS` 0x10, `__BOOT_DS` 0x18, flat.

@@ -40,7 +40,7 @@ pub struct Place {
     pub target: Range,
 }
 
-/// Where everything goes.
+/// Where the kernel, the initrd and what Linux needs to know of them go, from the parameters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Places {
     /// The window of shared memory that everything is staged in.

@@ -44,7 +44,7 @@ pub mod mark {
         None
     }
 
-    /// PID 1 runs.
+    /// PID 1 runs, with its file systems mounted and its modules loaded.
     pub const INIT: u8 = 5;
     /// The workload is about to be executed.
     pub const WORKLOAD: u8 = 6;

@@ -18,7 +18,7 @@ use crate::search::{self, Wanted};
 pub(super) enum Bad {
     /// All that this rule admits.
     Within(Rule),
-    /// Each of these.
+    /// These facts, each asked about by itself.
     One(Vec<Fact>),
 }
 

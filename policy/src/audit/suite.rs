@@ -15,7 +15,7 @@ use crate::policy::Policy;
 use crate::rules::Origin;
 use crate::{render, search};
 
-/// One test case.
+/// One test case: an input, and what the policy has to say about it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Case {
     /// What it shows, in the words of the document.

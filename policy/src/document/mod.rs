@@ -7,6 +7,7 @@
 
 mod defaults;
 mod diagnostic;
+mod egress;
 mod header;
 pub(crate) mod json;
 mod load;

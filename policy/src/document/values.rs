@@ -1,6 +1,6 @@
 //! One field of a document to its rule.
 
-use super::{MAX_TEXT, Node, Sink, Value, members, structured, suggest};
+use super::{MAX_TEXT, Node, Sink, Value, egress, members, structured, suggest};
 use crate::cmdline;
 use crate::fields::Kind;
 use crate::lattice::{ByteSet, Choice, Forbidden, Pattern, Patterns, Range, Required};
@@ -80,19 +80,21 @@ pub(crate) fn parse_rule(kind: Kind, node: &Node, path: &str, sink: &mut Sink<'_
             let patterns = members::patterns(node, path, &expected, sink)?;
             Rule::Forbidden(Forbidden::new(of_field(path, patterns)))
         }
-        Kind::NamesRequired => {
-            let texts = members::texts(node, path, &expected, sink)?;
-            let word = |text: &str| match is_of_words(path) {
-                true => cmdline::word(text),
-                false => text.into(),
-            };
-            Rule::Required(Required::all(texts.into_iter().map(|(_, text)| word(text))))
-        }
+        Kind::NamesRequired => Rule::Required(required(node, path, &expected, sink)?),
         Kind::Bits(names) => Rule::Bits(structured::bits(node, names, path, sink)?),
         Kind::Tcb => Rule::Tcb(structured::tcb(node, path, sink)?),
-        Kind::Egress => Rule::Egress(structured::egress(node, path, sink)?),
+        Kind::Egress => Rule::Egress(egress::egress(node, path, sink)?),
         Kind::Limit => Rule::Limit(structured::limit(node, path, sink)?),
     })
+}
+
+fn required(node: &Node, path: &str, expected: &str, sink: &mut Sink<'_>) -> Option<Required> {
+    let texts = members::texts(node, path, expected, sink)?;
+    let word = |text: &str| match is_of_words(path) {
+        true => cmdline::word(text),
+        false => text.into(),
+    };
+    Some(Required::all(texts.into_iter().map(|(_, text)| word(text))))
 }
 
 /// Only what is said of the kernel's command line is written as the kernel reads it: elsewhere

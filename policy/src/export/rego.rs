@@ -11,7 +11,9 @@
 use super::{bit_list, choice_name};
 use crate::document::json::quote;
 use crate::fields::{Field, GRANT_FIELDS, Key, Kind, Point};
-use crate::lattice::{Bits, Choice, EgressSet, Lattice, Pattern, Patterns, Protocol, Tcb};
+use crate::lattice::{
+    Bits, Choice, EgressSet, Lattice, Pattern, Patterns, Protocol, Range, Tcb, TcbFloors,
+};
 use crate::policy::Policy;
 use crate::rule::Rule;
 use std::net::IpAddr;
@@ -82,27 +84,7 @@ fn write_rule(name: &str, field: &Field, rule: &Rule) -> String {
         return format!("{head}{name} if false\n");
     }
     match rule {
-        Rule::Range(range) => {
-            let ends = |x: &str| {
-                let mut all = vec![format!("is_number({x})")];
-                if range.min() > 0 {
-                    all.push(format!("{x} >= {}", range.min()));
-                }
-                if range.max() < u64::MAX {
-                    all.push(format!("{x} <= {}", range.max()));
-                }
-                all
-            };
-            // A list is judged element by element: all of them, or none at all where nothing is
-            // admitted.
-            if !field.kind.is_list() {
-                single(&ends("x").join("\n\t"))
-            } else if range.is_empty() {
-                single(&none_at_all())
-            } else {
-                single(&each(&ends("e").join("; ")))
-            }
-        }
+        Rule::Range(range) => single(&range_condition(*range, field.kind)),
         Rule::Bytes(set) => {
             let members = set_of(set.members().iter().map(crate::lattice::Bytes::to_hex));
             // Sets are intersected, and the number of what is common compared: with `x` as the only
@@ -125,18 +107,7 @@ fn write_rule(name: &str, field: &Field, rule: &Rule) -> String {
         },
         Rule::Bits(bits) => single(&bits_condition(*bits, field.kind)),
         Rule::Choice(choice) => write_choice(*choice, field.kind, single),
-        // Each generation with a floor is a rule of the same name; in Rego these are alternatives.
-        Rule::Tcb(floors) => Tcb::GENERATIONS
-            .iter()
-            .zip(floors.floors())
-            .filter_map(|(generation, floor)| {
-                let levels = Tcb::PARTS.iter().zip((*floor)?);
-                let levels: String = levels
-                    .map(|(part, level)| format!("\n\tis_number(x.{part})\n\tx.{part} >= {level}"))
-                    .collect();
-                Some(single(&format!("x.generation == \"{generation}\"{levels}")))
-            })
-            .collect(),
+        Rule::Tcb(floors) => write_tcb(floors, single),
         Rule::Egress(set) => write_egress(name, set, single),
         Rule::Limit(limit) => single(&format!(
             "{}\n\t{}",
@@ -144,6 +115,40 @@ fn write_rule(name: &str, field: &Field, rule: &Rule) -> String {
             at_most("x.total", limit.total())
         )),
     }
+}
+
+/// That the number `x`, or each number of the list `x`, lies in the range.
+fn range_condition(range: Range, kind: Kind) -> String {
+    let ends = |x: &str| {
+        let mut all = vec![format!("is_number({x})")];
+        if range.min() > 0 {
+            all.push(format!("{x} >= {}", range.min()));
+        }
+        if range.max() < u64::MAX {
+            all.push(format!("{x} <= {}", range.max()));
+        }
+        all
+    };
+    // A list is judged element by element: all of them, or none at all where nothing is admitted.
+    if !kind.is_list() {
+        ends("x").join("\n\t")
+    } else if range.is_empty() {
+        none_at_all()
+    } else {
+        each(&ends("e").join("; "))
+    }
+}
+
+/// Each generation with a floor is a rule of the same name; in Rego these are alternatives.
+fn write_tcb(floors: &TcbFloors, single: impl Fn(&str) -> String) -> String {
+    let one = |(generation, floor): (&&str, &Option<[u8; 5]>)| {
+        let levels = Tcb::PARTS.iter().zip((*floor)?);
+        let levels: String = levels
+            .map(|(part, level)| format!("\n\tis_number(x.{part})\n\tx.{part} >= {level}"))
+            .collect();
+        Some(single(&format!("x.generation == \"{generation}\"{levels}")))
+    };
+    Tcb::GENERATIONS.iter().zip(floors.floors()).filter_map(one).collect()
 }
 
 fn at_most(x: &str, most: u64) -> String {

@@ -49,7 +49,7 @@ pub struct Endpoint {
     pub address: IpAddr,
     /// Port, zero for ICMP.
     pub port: u16,
-    /// Transport protocol.
+    /// Transport protocol, which decides whether `port` means anything.
     pub protocol: Protocol,
 }
 

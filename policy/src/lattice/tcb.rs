@@ -72,7 +72,7 @@ impl TcbFloors {
         }
     }
 
-    /// An admitted TCB.
+    /// A TCB that is admitted: the floor of the oldest generation that has one; none if none has.
     #[must_use]
     pub fn sample(&self) -> Option<Tcb> {
         (0..4u8)

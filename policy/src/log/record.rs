@@ -56,7 +56,7 @@ pub enum Entry {
         closed: bool,
         /// The public key that the signature is verified with.
         key: [u8; 32],
-        /// Ed25519 over [`Record::signed_message`].
+        /// Ed25519 (RFC 8032) over [`Record::signed_message`], with `key`.
         signature: [u8; 64],
     },
 }

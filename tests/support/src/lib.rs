@@ -20,5 +20,6 @@ pub mod boot_code;
 pub mod bpf;
 pub mod bzimage;
 pub mod captured;
+pub mod first_run;
 pub mod guests;
 pub mod sandbox;
