@@ -86,7 +86,11 @@ fn prepare_at(
     }
     decide(&policy, config, &plan, recorder.as_mut())?;
     happened(Happened::Reached(Step::Admitted(policy.name().to_string())));
-    Ok(Prepared { events, recorder, ..prepared(place, config, plan, begun)? })
+    let prepared = Prepared { events, ..prepared(place, config, plan, begun)? };
+    Ok(match recorder {
+        None => prepared,
+        Some(recorder) => prepared.logged_by(recorder),
+    })
 }
 
 /// Starts the recorder of the decision log.
@@ -144,6 +148,12 @@ fn prepared(
 }
 
 impl Prepared {
+    /// Has a recorder, which was told of the start, log what the policy denies the running guest.
+    #[must_use]
+    pub fn logged_by(self, recorder: Recorder) -> Self {
+        Self { recorder: Some(recorder), ..self }
+    }
+
     /// Hands the plan over to the process that waits for it. The calling process, which must have
     /// one thread, is the VM's supervisor from then on, by the handle that it gets.
     ///
