@@ -6,9 +6,16 @@ use casemate_e2e::{initrd, place, static_programs};
 use casemate_test_host::{Host, Kind};
 use std::time::Duration;
 
-const CONFIG: &str = "kernel = \"/k/vmlinuz\"\ninitrd = \"/e2e/initrd\"\nvcpus = 2\nmemory = \"192M\"\n\
-    protection = \"sev-snp\"\n\
-    cmdline = \"console=ttyS0 reboot=acpi panic=-1 quiet loglevel=4 task=cpus\"\n[snp]\nc_bit = 39\n";
+const CONFIG: &str = r#"
+kernel = "/k/vmlinuz"
+initrd = "/e2e/initrd"
+vcpus = 2
+memory = "192M"
+protection = "sev-snp"
+cmdline = "console=ttyS0 reboot=acpi panic=-1 quiet loglevel=4 task=cpus"
+[snp]
+c_bit = 39
+"#;
 
 /// The launched state of the second vCPU is run, with every event and with none, while Linux boots,
 /// before and after it has started its second processor with a state of its own; each time the
@@ -28,7 +35,8 @@ fn no_event_reaches_a_vcpu_that_linux_did_not_start() {
         .faults("inject:1+,ap-run:1+")
         .timeout(Duration::from_secs(900))
         .run(&format!(
-            "casemate run /vm.toml --policy /policy.toml >/tmp/out; s=$?; cat {FILES}/trials; grep -a guest: /tmp/out; exit $s"
+            "casemate run /vm.toml --policy /policy.toml >/tmp/out; s=$?; \
+             cat {FILES}/trials; grep -a guest: /tmp/out; exit $s"
         ))
         .expect("the virtual SNP host runs");
     let _ = std::fs::remove_dir_all(&directory);

@@ -1,6 +1,6 @@
-//! Faults of the memory map, the one thing that the boot code believes of the host at all: each rule
-//! broken singly, and a map that changes after it was read. That no address from it is followed
-//! before it is checked shows in every guest ending with the code of its own rule.
+//! Faults of the memory map, the one thing that the boot code believes of the host at all: each
+//! rule broken singly, and a map that changes after it was read. That no address from it is
+//! followed before it is checked shows in every guest ending with the code of its own rule.
 
 use crate::session::{Guest, KERNEL_REACHED, session};
 use casemate_layout::Termination::{

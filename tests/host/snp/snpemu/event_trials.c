@@ -204,12 +204,12 @@ void try_launched_state(struct world *w, const void *vmsa)
 	try_next(&parked, w, vmsa);
 }
 
-/* ... and as it is. True: it shut down. */
-bool run_launched_state(struct world *w, const void *vmsa)
+/* ... and as it is: whether it shut down, which -EINTR leaves open: the host's own interrupts disturbed. */
+int run_launched_state(struct world *w, const void *vmsa)
 {
 	asked.event = NOTHING;
 	try(&parked_run, w, vmsa, run_event);
-	return asked.outcome == SHUT_DOWN;
+	return asked.outcome == INTERRUPTED ? -EINTR : asked.outcome == SHUT_DOWN;
 }
 
 int event_trials_init(void)

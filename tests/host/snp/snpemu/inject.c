@@ -38,6 +38,7 @@ static struct { u32 count; u64 pfn[STATES]; } launched[ASIDS + 1];
 static unsigned int steps_left;
 static u64 occasions;
 static bool stepping;
+static bool run_once;	/* ap-run:N is due */
 
 static struct {
 	bool pending;
@@ -52,6 +53,7 @@ void inject_new_guest(u32 asid)
 		launched[asid].count = 0;
 	steps_left = STEPS;
 	occasions = 0;
+	run_once = false;
 }
 
 /* The first is the boot vCPU's. */
@@ -119,11 +121,12 @@ static bool run_launched_states(struct world *w)
 {
 	bool events = fault_planned(FAULT_INJECT, true), run = fault_planned(FAULT_AP_RUN, true);
 	bool once = fault_planned(FAULT_AP_RUN, false);
+	int ended;
 	u32 n;
 
 	if (!(events || run || once) || w->asid > ASIDS || (!once && !often_enough()))
 		return false;
-	once = once && fault_due(FAULT_AP_RUN);
+	run_once |= once && fault_due(FAULT_AP_RUN);
 	run = run && fault_due(FAULT_AP_RUN);
 	for (n = 1; n < launched[w->asid].count; n++) {
 		u64 pfn = launched[w->asid].pfn[n];
@@ -133,8 +136,13 @@ static bool run_launched_states(struct world *w)
 			continue;
 		if (events)
 			try_launched_state(w, memory_at(pfn << PAGE_SHIFT));
-		if ((run || once) && run_launched_state(w, memory_at(pfn << PAGE_SHIFT)) && once)
-			return true;
+		if (!run && !run_once)
+			continue;
+		ended = run_launched_state(w, memory_at(pfn << PAGE_SHIFT));
+		if (run_once && ended != -EINTR) { /* else at the next occasion */
+			run_once = false;
+			return ended;
+		}
 	}
 	return false;
 }

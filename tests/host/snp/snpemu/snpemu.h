@@ -208,7 +208,7 @@ void trial_undo(struct trial *t);
 /* ---- event_trials.c: what would come of each event ---- */
 void try_boot_vcpu(struct world *w);
 void try_launched_state(struct world *w, const void *vmsa);
-bool run_launched_state(struct world *w, const void *vmsa);
+int run_launched_state(struct world *w, const void *vmsa);
 int event_trials_init(void);
 void event_trials_exit(void);
 void event_trials_files(struct dentry *directory);
