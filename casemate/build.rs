@@ -1,23 +1,28 @@
-//! Builds the images of confined processes and names them to the compiler:
-//! `include_bytes!(env!("CASEMATE_VMM_IMAGE"))`.
+//! Builds the images of confined processes and names them to the compiler, each by a variable of
+//! its own: `include_bytes!(env!("CASEMATE_VMM_IMAGE"))`.
 //!
 //! An image is a program of its own, linked statically whatever the program around it is, so it
 //! takes a build of its own, into a folder of its own (cargo locks folders, so it cannot wait for
 //! itself): `images` in the outer build's target folder, which debug and release builds, tests and
 //! lints share. What wraps or instruments the outer build, such as clippy, coverage or a sanitizer,
-//! is no part of an image. `CASEMATE_VMM_IMAGE` in the environment names an image that was built
+//! is no part of an image. The same variable in the environment names an image that was built
 //! before.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 const TARGET: &str = "x86_64-unknown-linux-gnu";
 /// Largest image, bytes: each VM maps its own.
 const LARGEST: u64 = 1536 * 1024;
 
+/// Each image: its package, and the variable that names it.
+const IMAGES: [(&str, &str); 2] =
+    [("casemate-recorder", "CASEMATE_RECORDER_IMAGE"), ("casemate-vmm", "CASEMATE_VMM_IMAGE")];
+
 /// Folders whose change makes another image.
-const SOURCES: [&str; 12] = [
+const SOURCES: [&str; 13] = [
     "attestation/src",
+    "diagnostics/src",
     "files/src",
     "foreign-text/src",
     "guest",
@@ -56,21 +61,36 @@ const OURS_BEGIN: [&str; 6] =
     ["CARGO_CFG_", "CARGO_FEATURE_", "CARGO_MANIFEST_", "CARGO_PKG_", "CARGO_PROFILE_", "DEP_"];
 
 fn main() -> Result<(), String> {
-    println!("cargo:rerun-if-env-changed=CASEMATE_VMM_IMAGE");
+    for (_, variable) in IMAGES {
+        println!("cargo:rerun-if-env-changed={variable}");
+    }
     if std::env::var_os("CARGO_FEATURE_VM").is_none() {
         return Ok(());
     }
-    let image = match std::env::var_os("CASEMATE_VMM_IMAGE") {
-        Some(image) => PathBuf::from(image),
-        None => build("casemate-vmm")?,
-    };
-    println!("cargo:rerun-if-changed={}", image.display());
-    println!("cargo:rustc-env=CASEMATE_VMM_IMAGE={}", image.display());
+    let is_there = |variable: &str| std::env::var_os(variable).is_some();
+    let missing = IMAGES.into_iter().filter(|(_, variable)| !is_there(variable));
+    let missing: Vec<&str> = missing.map(|(package, _)| package).collect();
+    let folder = if missing.is_empty() { PathBuf::new() } else { build(&missing)? };
+    for (package, variable) in IMAGES {
+        let image = std::env::var_os(variable).map_or_else(|| folder.join(package), PathBuf::from);
+        check_size(&image)?;
+        println!("cargo:rerun-if-changed={}", image.display());
+        println!("cargo:rustc-env={variable}={}", image.display());
+    }
     Ok(())
 }
 
-/// Builds a package of this workspace as an image.
-fn build(package: &str) -> Result<PathBuf, String> {
+fn check_size(image: &Path) -> Result<(), String> {
+    let size = image.metadata().map_err(|e| format!("{}: {e}", image.display()))?.len();
+    if size > LARGEST {
+        let image = image.display();
+        return Err(format!("{image} has {size} bytes; at most {LARGEST} are allowed"));
+    }
+    Ok(())
+}
+
+/// Builds packages of this workspace as images, by one run of cargo. Gives the folder with them.
+fn build(packages: &[&str]) -> Result<PathBuf, String> {
     let variable = |name| std::env::var_os(name).ok_or(format!("{name} is not set"));
     let root = PathBuf::from(variable("CARGO_MANIFEST_DIR")?).join("..");
     let root = root.canonicalize().map_err(|e| format!("{}: {e}", root.display()))?;
@@ -96,8 +116,9 @@ fn build(package: &str) -> Result<PathBuf, String> {
     cargo
         .current_dir(&root)
         .args(["build", "--quiet", "--frozen", "--profile", "image", "--target", TARGET])
-        .args(["--package", package, "--target-dir"])
+        .arg("--target-dir")
         .arg(&folder)
+        .args(packages.iter().flat_map(|package| ["--package", package]))
         .env("CARGO_ENCODED_RUSTFLAGS", flags.join("\u{1f}"));
     // Cargo's own words to this script would be taken for the user's, and make one image differ
     // from the next.
@@ -109,12 +130,7 @@ fn build(package: &str) -> Result<PathBuf, String> {
     }
     let status = cargo.status().map_err(|e| format!("cargo cannot be run: {e}"))?;
     if !status.success() {
-        return Err(format!("the image {package} cannot be built ({status})"));
+        return Err(format!("the images {} cannot be built ({status})", packages.join(", ")));
     }
-    let image = folder.join(TARGET).join("image").join(package);
-    let size = image.metadata().map_err(|e| format!("{}: {e}", image.display()))?.len();
-    if size > LARGEST {
-        return Err(format!("the image {package} has {size} bytes; at most {LARGEST} are allowed"));
-    }
-    Ok(image)
+    Ok(folder.join(TARGET).join("image"))
 }

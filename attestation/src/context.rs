@@ -25,19 +25,23 @@ const DOMAIN: &[u8] = b"casemate report data v1\0";
 /// ```
 #[must_use]
 pub fn report_data(label: &str, nonce: &[u8]) -> Option<[u8; 64]> {
+    // The label's length is hashed before it, so that no two pairs of label and nonce run together
+    // into the same bytes; one byte of it is what limits a label to 255.
     let length = u8::try_from(label.len()).ok().filter(|length| *length > 0)?;
     if nonce.is_empty() || nonce.len() > MAX_NONCE {
         return None;
     }
+    // SHA-512 because REPORT_DATA has 64 bytes: the whole field is the digest, with nothing left to
+    // choose.
     Some(sha512(&[DOMAIN, &[length], label.as_bytes(), nonce].concat()))
 }
 
 /// What a report must have been made for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Context {
-    /// The purpose.
+    /// The purpose, 1 to 255 bytes of text.
     pub label: String,
-    /// The nonce that the verifier gave.
+    /// The nonce that the verifier gave, 1 byte to 64 KiB.
     pub nonce: Vec<u8>,
 }
 

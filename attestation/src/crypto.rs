@@ -11,9 +11,9 @@ pub struct BadSignature;
 
 /// A provider of SHA-384 and of the verification of ECDSA P-384, RSA-PSS and RSA PKCS#1 signatures.
 pub trait Backend: Debug + Send + Sync {
-    /// The provider's crate name.
+    /// Name of the crate that provides it, for records and benchmarks.
     fn name(&self) -> &'static str;
-    /// SHA-384.
+    /// SHA-384 of the whole message at once (FIPS 180-4).
     fn sha384(&self, message: &[u8]) -> [u8; 48];
     /// ECDSA P-384 with SHA-384. `key`: uncompressed SEC1 point; `signature`: r and s, big-endian.
     ///
@@ -85,7 +85,7 @@ macro_rules! backend {
 }
 
 backend!(
-    /// The `ring` back end.
+    /// The `ring` back end, always there.
     Ring,
     ring,
     "ring"

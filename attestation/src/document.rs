@@ -11,9 +11,9 @@ use crate::verify::{Appraisal, AppraisalError};
 /// A document that says what a report must show.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Document {
-    /// The policy engine's, not parsed.
+    /// The policy engine's document, not parsed here.
     Isolation(PolicyText),
-    /// An appraisal.
+    /// An appraisal: rules for the fields of a report, in TOML.
     Appraisal(Box<Appraisal>),
 }
 
@@ -33,6 +33,8 @@ impl Document {
         if text.trim_start().starts_with('{') {
             return Ok(isolation());
         }
+        // Parsed as a table before it is parsed as an appraisal, so that the question what it is
+        // has one answer, and that does not depend on which keys an appraisal knows.
         let table: toml::Table = toml::from_str(text)?;
         if ISOLATION.iter().any(|key| table.contains_key(*key)) {
             return Ok(isolation());

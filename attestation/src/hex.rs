@@ -3,13 +3,10 @@
 use casemate_policy::hex_digit;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-/// Lower-case hexadecimal.
+/// Two lower-case digits a byte, nothing between or before them.
 #[must_use]
 pub fn encode(bytes: &[u8]) -> String {
-    const DIGITS: [char; 16] =
-        ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f'];
-    let digit = |value: u8| DIGITS.get(usize::from(value)).copied().unwrap_or('?');
-    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
+    casemate_policy::hex(bytes)
 }
 
 /// Decodes hexadecimal as people hold it: `0x` before it or not, blanks and line ends anywhere.
@@ -21,6 +18,7 @@ pub fn from_people(text: &str) -> Option<Vec<u8>> {
 
 /// Decodes an even number of hexadecimal digits, nothing else.
 #[must_use]
+// Bytes, not characters: a digit is one byte, and a character of several is refused as no digit.
 pub fn decode(text: &str) -> Option<Vec<u8>> {
     let (pairs, rest) = text.as_bytes().as_chunks::<2>();
     if !rest.is_empty() {

@@ -15,7 +15,7 @@ use ring::signature::{ECDSA_P384_SHA384_FIXED, UnparsedPublicKey};
 pub const ID_BLOCK_SIZE: usize = 96;
 /// Bytes of an ID authentication structure.
 pub const ID_AUTH_SIZE: usize = 4096;
-/// Bytes of a public key in it.
+/// Bytes of a public key in it: curve in 4, x and y in 72 each, the rest zero.
 pub const PUBLIC_KEY_SIZE: usize = 1028;
 /// Algorithm and curve: ECDSA P-384 with SHA-384.
 const ALGORITHM_P384: u32 = 1;
@@ -29,12 +29,12 @@ const AUTHOR_KEY: usize = 0x880;
 /// Why an ID block or its authentication is not good.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum IdError {
-    /// Wrong length.
+    /// A structure has another length than the only one it can have.
     #[error("{what} has {expected} bytes")]
     Length {
-        /// Which structure.
+        /// Which structure, with its article.
         what: &'static str,
-        /// Its size.
+        /// Bytes that it has to have.
         expected: usize,
     },
     /// A version other than 1.
@@ -71,25 +71,27 @@ pub fn from_file(bytes: Vec<u8>, size: usize) -> Vec<u8> {
     decoded.filter(|decoded| decoded.len() == size).unwrap_or(bytes)
 }
 
-/// The ID block.
+/// The ID block: what its signer says a launch has to be, and the names it gives to the guest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct IdBlock {
     /// The launch digest that the guest must have.
     pub launch_digest: Digest384,
-    /// Family identifier.
+    /// Family identifier, the signer's own choice; reports repeat it.
     pub family_id: [u8; 16],
-    /// Image identifier.
+    /// Image identifier, the signer's own choice; reports repeat it.
     pub image_id: [u8; 16],
-    /// Security version of the guest.
+    /// Security version of the guest, the signer's own count; reports repeat it.
     pub guest_svn: u32,
     /// The policy that the guest must be launched with.
     pub policy: u64,
 }
 
 impl IdBlock {
-    /// The 96 bytes.
+    /// The 96 bytes of the structure, little-endian, version 1.
     #[must_use]
     pub fn to_bytes(&self) -> [u8; ID_BLOCK_SIZE] {
+        // In the order of ID_BLOCK: LD, FAMILY_ID, IMAGE_ID, VERSION, GUEST_SVN, POLICY. The parts
+        // fill the structure exactly.
         let parts: [&[u8]; 6] = [
             &self.launch_digest,
             &self.family_id,
@@ -138,10 +140,14 @@ pub fn authenticate(
 ) -> Result<[u8; ID_AUTH_SIZE], IdError> {
     let mut out = [0; ID_AUTH_SIZE];
     let public = id_key.public_key();
+    // The structure is zeros but for what is written: reserved fields have to be, and so does an
+    // author key that is not there.
     put(&mut out, 0, &ALGORITHM_P384.to_le_bytes());
     put(&mut out, BLOCK_SIGNATURE, &id_key.sign(&block.to_bytes())?);
     put(&mut out, ID_KEY, &public);
     if let Some(author) = author {
+        // The author signs the ID key, so that an owner can give out a key a release and hold the
+        // one that vouches for them.
         put(&mut out, 4, &ALGORITHM_P384.to_le_bytes());
         put(&mut out, KEY_SIGNATURE, &author.sign(&public)?);
         put(&mut out, AUTHOR_KEY, &author.public_key());
@@ -180,6 +186,8 @@ pub struct KeyDigests {
 /// # Errors
 /// [`IdError`] naming the structure that does not hold.
 pub fn check(block: &[u8], auth: &[u8], author_enabled: bool) -> Result<KeyDigests, IdError> {
+    // The structure first, then the block's signature, then the ID key's: of several faults the
+    // first in this order is told.
     IdBlock::parse(block)?;
     let auth: &[u8; ID_AUTH_SIZE] = auth
         .try_into()
@@ -192,6 +200,8 @@ pub fn check(block: &[u8], auth: &[u8], author_enabled: bool) -> Result<KeyDiges
         return Err(IdError::Algorithm("ID key algorithm"));
     }
     verify(&id_key, block, &at(auth, BLOCK_SIGNATURE), "the signature of the ID block")?;
+    // Whether there is an author key is said by the launch command, not by the structure. One that
+    // lies there without the flag is neither checked nor put into a report.
     let author_key = if author_enabled {
         if u32::from_le_bytes(at(auth, 4)) != ALGORITHM_P384 {
             return Err(IdError::Algorithm("author key algorithm"));
@@ -206,6 +216,8 @@ pub fn check(block: &[u8], auth: &[u8], author_enabled: bool) -> Result<KeyDiges
 }
 
 fn first_reserved(auth: &[u8; ID_AUTH_SIZE]) -> Option<usize> {
+    // Between the algorithms and the signature, behind the ID key and behind the author key, to the
+    // end of the page.
     [0x08..0x40, 0x644..0x680, 0xC84..0x1000]
         .into_iter()
         .flatten()
@@ -221,6 +233,9 @@ fn verify(
     if u32::from_le_bytes(at(key, 0)) != CURVE_P384 {
         return Err(IdError::Algorithm("public key curve"));
     }
+    // Numbers are little-endian in 72 bytes, of which P-384 needs 48. What is above, and what is
+    // behind both numbers, has to be zero: two structures that differ there would be one signature
+    // with two digests.
     let low: [[u8; 72]; 4] = [at(key, 4), at(key, 76), at(signature, 0), at(signature, 72)];
     let overlong = low.iter().any(|n| n.iter().skip(48).any(|byte| *byte != 0));
     let rest = key.iter().skip(148).chain(signature.iter().skip(144));
@@ -228,6 +243,7 @@ fn verify(
         return Err(IdError::Signature(what));
     }
     let [x, y, r, s] = low.map(|number| reversed(number.get(..48).unwrap_or_default()));
+    // From the firmware's form to SEC1's: tag 4, big-endian coordinates.
     let point = [&[4][..], &x, &y].concat();
     UnparsedPublicKey::new(&ECDSA_P384_SHA384_FIXED, point)
         .verify(message, &[r, s].concat())

@@ -7,7 +7,7 @@ use crate::cert::{Certificate, KeyKind};
 use crate::hex;
 use crate::report::{Fields, Generation, SigningKey};
 
-/// AMD's key server.
+/// AMD's key server, without a slash behind it: the paths below begin with one.
 pub const KEY_SERVER: &str = "https://kdsintf.amd.com";
 
 /// Where the VCEK of a report can be: the generation, and the path on a key server.
@@ -17,6 +17,8 @@ pub const KEY_SERVER: &str = "https://kdsintf.amd.com";
 /// processor.
 #[must_use]
 pub fn vcek_paths(report: &Fields) -> Vec<(Generation, String)> {
+    // A masked chip identifier is all zeros, and no server can be asked for it. A VLEK is handed to
+    // a provider and is on no public server.
     let masked = report.chip_id.iter().all(|byte| *byte == 0);
     if masked || report.signing_key() != SigningKey::Vcek {
         return Vec::new();
@@ -33,7 +35,11 @@ pub fn vcek_paths(report: &Fields) -> Vec<(Generation, String)> {
 }
 
 fn vcek_path(report: &Fields, generation: Generation) -> Option<String> {
+    // The server wants as many bytes of the identifier as the certificate has: on Turin 8 of the
+    // 64.
     let hwid = report.chip_id.get(..generation.hwid_length())?;
+    // REPORTED_TCB is the one the key is derived for, among the four of a report. Its components go
+    // into the query in the order of the layout, with two digits at least (57230).
     let query: Vec<_> = report
         .reported_tcb
         .components(generation)
@@ -69,8 +75,11 @@ pub fn crl_path(generation: Generation, kind: KeyKind) -> String {
 /// elsewhere.
 #[must_use]
 pub fn crl_path_of(certificate: &Certificate, generation: Generation, kind: KeyKind) -> String {
+    // Another server's address is not followed: what is fetched is from the one server that was
+    // named, and a path is all that is taken over.
     let own = certificate.distribution_point();
     let path = own.as_deref().and_then(|uri| uri.strip_prefix(KEY_SERVER));
+    // Nothing that could end the request line early or begin another header.
     let plain = |path: &&str| path.starts_with('/') && path.bytes().all(|b| b.is_ascii_graphic());
     path.filter(plain).map_or_else(|| crl_path(generation, kind), ToOwned::to_owned)
 }

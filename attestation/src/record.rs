@@ -23,11 +23,11 @@ const FORMAT: u32 = 2;
 /// Everything a verification depends on.
 #[derive(Debug, Clone, Default)]
 pub struct Inputs {
-    /// The report.
+    /// The report's bytes, as received.
     pub report: Vec<u8>,
-    /// Claims and quote of Azure evidence.
+    /// Claims and quote of Azure evidence, when the evidence has them.
     pub azure: Option<Azure>,
-    /// The VEK certificate, DER.
+    /// The VEK certificate, DER, when there is one.
     pub vek: Option<Vec<u8>>,
     /// Revocation lists of VCEK chains, DER.
     pub crls: Vec<Vec<u8>>,
@@ -39,9 +39,9 @@ pub struct Inputs {
     pub model_roots: Vec<Vec<u8>>,
     /// Time of judgement, seconds since 1970.
     pub at: u64,
-    /// Accept newer report versions.
+    /// Accept report versions that this program does not know.
     pub allow_newer: bool,
-    /// What the report must say.
+    /// What the report must say, field by field.
     pub appraisal: Appraisal,
     /// The isolation policy that must admit it.
     pub policy: Option<PolicyText>,
@@ -57,7 +57,7 @@ pub struct Inputs {
 pub struct PolicyText {
     /// Name of its file, for messages.
     pub name: String,
-    /// The document.
+    /// The whole document, in TOML or JSON.
     pub text: String,
 }
 
@@ -89,6 +89,8 @@ impl Inputs {
     /// As [`Inputs::verify`].
     pub fn verifier(&self) -> Result<Verifier, InputError> {
         let mut verifier = Verifier::new(self.at);
+        // The built-in roots are set anew, never taken from a record: what is trusted is this
+        // program's word and, for a model, that of whoever asked.
         verifier.roots = builtin();
         for der in &self.intermediates {
             verifier.roots.add_intermediate(Certificate::from_der(der)?);
@@ -128,6 +130,7 @@ impl Blob {
     }
 
     fn open(&self) -> Result<Vec<u8>, RecordError> {
+        // The digest is over the bytes that are used, not over their text.
         let bytes = Base64::decode_vec(&self.base64).map_err(|_| RecordError::Damaged("base64"))?;
         if sha256(&bytes) == self.sha256 { Ok(bytes) } else { Err(RecordError::Damaged("digest")) }
     }
@@ -140,15 +143,15 @@ fn sha256(bytes: &[u8]) -> String {
 /// Why a record cannot be read or replayed.
 #[derive(Debug, thiserror::Error)]
 pub enum RecordError {
-    /// Not a record.
+    /// The bytes are no record, by what the JSON reader says of them.
     #[error("not an evidence record: {}", casemate_foreign_text::line(.0))]
     Json(#[from] serde_json::Error),
-    /// Of another format version.
+    /// A record of another format version.
     #[error(
         "evidence record of format {0}, this program reads format 2: verify the evidence again"
     )]
     Format(u32),
-    /// Altered since it was written.
+    /// A part was altered since it was written; which one is named.
     #[error("evidence record was altered: {0} does not fit")]
     Damaged(&'static str),
     /// An input is not what it is recorded as.
@@ -279,6 +282,7 @@ impl Record {
     /// # Errors
     /// When a check cannot be written as JSON, which no check's text prevents.
     pub fn new(inputs: &Inputs, verdict: &Verdict) -> Result<Self, serde_json::Error> {
+        // Every input as it went in, with its digest: the record has to be enough by itself.
         let blobs = |list: &[Vec<u8>]| list.iter().map(|bytes| Blob::new(bytes)).collect();
         Ok(Self {
             format: FORMAT,
@@ -322,6 +326,8 @@ impl Record {
     /// # Errors
     /// [`RecordError`] when it is not one of this format.
     pub fn from_json(bytes: &[u8]) -> Result<Self, RecordError> {
+        // Read whole before the format is looked at: an unknown member is an error too, so that
+        // nothing in a record is passed over.
         let record: Self = serde_json::from_slice(bytes)?;
         if record.format == FORMAT { Ok(record) } else { Err(RecordError::Format(record.format)) }
     }
@@ -338,6 +344,8 @@ impl Record {
         terms.azure = self.azure.as_ref().map(RecordedAzure::open).transpose()?;
         terms.vek = self.vek.as_ref().map(Blob::open).transpose()?;
         terms.intermediates.extend(open_all(&self.intermediates)?);
+        // The caller's lists are newer than any in a record. Both kinds are replaced together, so
+        // that one set of lists is judged by, not a mixture of two.
         if terms.crls.is_empty() && terms.vlek_crls.is_empty() {
             terms.crls = open_all(&self.crls)?;
             terms.vlek_crls = open_all(&self.vlek_crls)?;
@@ -350,6 +358,7 @@ impl Record {
     /// # Errors
     /// [`RecordError`] when an input does not fit its digest or is not what it should be.
     pub fn repeat(&self) -> Result<Replay, RecordError> {
+        // The record's own terms, all of them: what is repeated is the verification as it was made.
         let demand = |one: &RecordedDemand| Demand { by: one.by.clone(), value: one.value.0 };
         let inputs = self.evidence(Inputs {
             model_roots: open_all(&self.model_roots)?,
@@ -362,6 +371,8 @@ impl Record {
             ..Inputs::default()
         })?;
         let verdict = inputs.verify()?;
+        // All outcomes are compared, not only the verdict: two refusals for different reasons are
+        // not the same verification.
         let same = verdict.conclusion() == self.conclusion
             && verdict.not_proven() == self.not_proven
             && verdict.is_model() == self.model

@@ -13,6 +13,8 @@ use crate::record::{InputError, Inputs};
 use crate::report::{Fields, Generation, Report, SigningKey};
 use crate::store::{Store, StoreError, fits};
 use crate::verify::{Code, Seen, Status, Verdict};
+use casemate_diagnostics::event;
+use casemate_foreign_text::value;
 
 /// Why inputs cannot be put together.
 #[derive(Debug, thiserror::Error)]
@@ -39,9 +41,12 @@ pub fn complete(
     evidence: &Evidence,
     store: Option<&Store>,
 ) -> Result<(), ResolveError> {
+    // The evidence's parts replace what the inputs held; nothing in it names roots, time or rules.
     inputs.report.clone_from(&evidence.report);
     inputs.azure.clone_from(&evidence.azure);
     let mut candidates: Vec<Vec<u8>> = Vec::new();
+    // Bounded for each source by itself, so that evidence full of certificates leaves the caller's
+    // and the store's their turn.
     let mut add = |all: &mut dyn Iterator<Item = Vec<u8>>| {
         for der in all.take(MAX_VEKS) {
             if !candidates.contains(&der) {
@@ -57,16 +62,30 @@ pub fn complete(
         let intermediates = store.intermediates()?;
         inputs.intermediates.extend(intermediates.iter().map(|one| one.der().to_vec()));
     }
+    let count = candidates.len();
     inputs.vek = choose(inputs, candidates)?;
+    let vek = inputs.vek.as_ref().and_then(|der| Certificate::from_der(der).ok());
+    let issuer = vek.and_then(|vek| recognise_name(&vek.issuer));
+    let issuer = issuer.map(|(authority, role)| role.common_name(authority));
+    event!(
+        DEBUG,
+        Evidence,
+        "an endorsement certificate is chosen",
+        candidates = count,
+        issuer = issuer.as_ref().map(value)
+    );
     if let Some(store) = store {
         lists(inputs, store)?;
     }
+    let (vcek, vlek) = (inputs.crls.len(), inputs.vlek_crls.len());
+    event!(DEBUG, Evidence, "revocation lists are chosen", vcek = vcek, vlek = vlek);
     Ok(())
 }
 
 /// The first certificate under which the report's signature and the chain hold, else the one that
 /// comes nearest to it, whose faults then say what is wrong.
 fn choose(inputs: &Inputs, candidates: Vec<Vec<u8>>) -> Result<Option<Vec<u8>>, InputError> {
+    // Nothing to choose from one; whether it fits is the verification's to say, with reasons.
     if candidates.len() < 2 {
         return Ok(candidates.into_iter().next());
     }
@@ -88,6 +107,8 @@ fn choose(inputs: &Inputs, candidates: Vec<Vec<u8>>) -> Result<Option<Vec<u8>>, 
         if matches!(verdict.report(), Seen::Verified(_)) {
             return Ok(Some(der));
         }
+        // Nearest: names this chip and TCB, then has more checks that hold. The faults that people
+        // see are then those of the certificate they meant, not of a stranger's beside it.
         let passed = verdict.checks().iter().filter(|check| check.status == Status::Passed);
         let near = (named(&der), passed.count());
         if nearest.as_ref().is_none_or(|(nearest, _)| near > *nearest) {
@@ -104,6 +125,8 @@ fn lists(inputs: &mut Inputs, store: &Store) -> Result<(), StoreError> {
     // The issuer names the generation; a report of version 2 does not.
     let issuer = vek.and_then(|vek| recognise_name(&vek.issuer));
     let Some(generation) = issuer.and_then(|(_, role)| role.generation()) else { return Ok(()) };
+    // Lists that the caller brought count alone for their kind: an old one that is asked about on
+    // purpose is not outdone by the store's.
     for (kind, lists) in [(KeyKind::Vcek, &mut inputs.crls), (KeyKind::Vlek, &mut inputs.vlek_crls)]
     {
         if lists.is_empty() {
@@ -116,7 +139,7 @@ fn lists(inputs: &mut Inputs, store: &Store) -> Result<(), StoreError> {
 /// What a report needs beside itself, and whether a store has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Needs {
-    /// The endorsement certificate.
+    /// The endorsement certificate, and where it is when it is not at hand.
     pub vek: VekNeed,
     /// The revocation list of each generation that the report can be of.
     pub lists: Vec<ListNeed>,
@@ -139,16 +162,16 @@ pub enum VekNeed {
     At(Vec<(Generation, String)>),
 }
 
-/// A revocation list.
+/// A revocation list that a report is judged with.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ListNeed {
-    /// Of which generation.
+    /// The generation whose root issued it.
     pub generation: Generation,
-    /// For which kind of chain.
+    /// The kind of chain it is for.
     pub kind: KeyKind,
     /// Its path on the key server.
     pub path: String,
-    /// The newest at hand.
+    /// The newest at hand, genuine but not necessarily current.
     pub kept: Option<Crl>,
 }
 
@@ -163,6 +186,8 @@ impl ListNeed {
 /// Whether a time lies between a list's dates.
 #[must_use]
 pub fn is_current(crl: &Crl, at: u64) -> bool {
+    // A list without a next update is never current: nothing says until when it speaks for the root
+    // (RFC 5280, section 5.1.2.5, wants one in every list).
     crl.this_update <= at && crl.next_update.is_some_and(|next| at <= next)
 }
 
@@ -178,6 +203,7 @@ pub fn needs(store: &Store, report: &Fields) -> Result<Needs, StoreError> {
     let generations = match (report.generation(), issuers.first()) {
         (Some(generation), _) => vec![generation],
         (None, Some((_, role))) => role.generation().into_iter().collect(),
+        // Not Venice: no root of it is published, so no server has its lists.
         (None, None) => vec![Generation::Milan, Generation::Genoa, Generation::Turin],
     };
     let mut lists = Vec::new();
@@ -192,6 +218,7 @@ fn vek_need(report: &Fields, found: Vec<Certificate>) -> VekNeed {
     if !found.is_empty() {
         return VekNeed::AtHand(found);
     }
+    // From what makes asking pointless to what can be asked for.
     match report.signing_key() {
         SigningKey::Vlek => return VekNeed::FromProvider,
         SigningKey::None | SigningKey::Reserved(_) => return VekNeed::NotSigned,
@@ -213,6 +240,7 @@ fn list_path(store: &Store, generation: Generation, kind: KeyKind) -> Result<Str
         KeyKind::Vlek => Role::Asvk(generation),
     };
     let mut roots = builtin();
+    // The certificate at hand says where its list is; a newer one may say otherwise than an older.
     for one in store.intermediates()? {
         roots.add_intermediate(one);
     }
@@ -237,6 +265,7 @@ pub fn addresses(verdict: &Verdict, report: &[u8]) -> Vec<String> {
         |generation| vec![generation],
     );
     let mut all: Vec<String> = Vec::new();
+    // In the order of the failed checks, each address once.
     for wanted in verdict.failures().filter_map(|check| wanted(check.code)) {
         let paths: Vec<String> = match wanted {
             Wanted::Vek => vcek_paths(fields).into_iter().map(|(_, path)| path).collect(),
@@ -262,6 +291,7 @@ enum Wanted {
 
 const fn wanted(code: Code) -> Option<Wanted> {
     match code {
+        // The remedies of these checks say "the address shown": this is it.
         Code::VekPresent
         | Code::VekParse
         | Code::VekName

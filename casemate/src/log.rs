@@ -7,7 +7,9 @@ use crate::out::outln;
 use crate::{Failure, Outcome};
 use casemate_foreign_text::{line, value};
 use casemate_policy::lattice::hex;
-use casemate_policy::log::{Entry, KnownHead, LogReport, PublicKey, Record, Verifier};
+use casemate_policy::log::{
+    DenialsRecord, Entry, KnownHead, LogReport, PublicKey, Record, Verifier,
+};
 use casemate_policy::{Point, Verdict, digest};
 use casemate_policy_log::{generate_key, read_head};
 use clap::{Args, Subcommand};
@@ -105,7 +107,11 @@ fn verify(args: &VerifyArgs) -> Outcome {
 /// Who vouches for what of a log, and what is to be known of it without being wrong.
 fn print_vouching(report: &LogReport, key: Option<PublicKey>, head: Option<KnownHead>) {
     let (records, decisions, heads) = (report.records, report.decisions, report.heads);
-    outln!("{records} records, {decisions} decisions, {heads} signed heads");
+    let denials = report.denials;
+    outln!(
+        "{records} records, {decisions} decisions, {denials} of denials while VMs ran, {heads} signed \
+         heads"
+    );
     if let Some(log) = report.log {
         outln!("log {log}");
     }
@@ -159,6 +165,12 @@ fn print_vouching(report: &LogReport, key: Option<PublicKey>, head: Option<Known
 fn show(args: &ShowArgs) -> Outcome {
     let verdict = parse(args.verdict.as_deref(), "--verdict", Verdict::from_name)?;
     let point = parse(args.point.as_deref(), "--point", Point::from_name)?;
+    let wanted = |found: Verdict, at: Point, rules: &[String]| {
+        let begins = |begin: &String| rules.iter().any(|rule| rule.starts_with(begin));
+        verdict.is_none_or(|verdict| found == verdict)
+            && point.is_none_or(|point| at == point)
+            && args.rule.as_ref().is_none_or(begins)
+    };
     let mut left = args.count;
     let report = read(&args.file, Verifier::new(None, None), |record, line| {
         if record.seq < args.from || left == 0 {
@@ -166,14 +178,8 @@ fn show(args: &ShowArgs) -> Outcome {
         }
         let filtered = verdict.is_some() || point.is_some() || args.rule.is_some();
         let shown = match &record.entry {
-            Entry::Decision(d) => {
-                verdict.is_none_or(|v| d.verdict == v)
-                    && point.is_none_or(|p| d.point == p)
-                    && args
-                        .rule
-                        .as_ref()
-                        .is_none_or(|r| d.rules.iter().any(|rule| rule.starts_with(r)))
-            }
+            Entry::Decision(d) => wanted(d.verdict, d.point, &d.rules),
+            Entry::Denials(d) => wanted(d.verdict, d.point, std::slice::from_ref(&d.rule)),
             _ => !filtered,
         };
         if shown {
@@ -215,6 +221,7 @@ fn print_record(record: &Record, text: &str) {
             let what = if *closed { "signed head, closed" } else { "signed head" };
             outln!("{:>8} {time} {what}", record.seq);
         }
+        Entry::Denials(d) => print_denials(record.seq, time, d),
         Entry::Decision(d) => {
             let input = digest(d.input.as_bytes()).to_hex();
             outln!(
@@ -233,6 +240,23 @@ fn print_record(record: &Record, text: &str) {
             }
         }
     }
+}
+
+/// What a running VM was denied. Its name comes from a configuration, its rules from a policy.
+fn print_denials(seq: u64, time: &str, d: &DenialsRecord) {
+    outln!(
+        "{seq:>8} {time} {} {} while VM {} ran, started by record {}: {} times, {} pages in all{} \
+         (policy {:.12})",
+        d.point,
+        d.verdict,
+        value(&d.vm),
+        d.start,
+        d.times,
+        d.amount,
+        if d.ended { ", until its end" } else { "" },
+        hex(&d.policy)
+    );
+    outln!("           {}, with {}", value(&d.rule), line(d.limits.join(", ")));
 }
 
 fn key(args: &KeyArgs) -> Outcome {

@@ -5,13 +5,16 @@ use crate::log_read::failure;
 use crate::out::errln;
 use casemate_foreign_text::value;
 use casemate_policy_log::{DecisionLog, LogFile, read_key};
+#[cfg(feature = "vm")]
+use casemate_policy_log::{KeyFile, open_key};
 use clap::Args;
 use std::path::PathBuf;
 
 /// Options about the log of a policy's decisions.
 #[derive(Debug, Args)]
 pub struct LogOptions {
-    /// Log the policy's decisions to this file, see `casemate log`
+    /// Log the policy's decisions to this file, see `casemate log`. What cannot be logged is not done:
+    /// a VM is not started, or ends
     #[arg(long, value_name = "FILE")]
     pub decision_log: Option<PathBuf>,
     /// Sign each record of the decision log with this key, see `casemate log key`
@@ -28,19 +31,30 @@ pub struct LogOptions {
 }
 
 impl LogOptions {
+    /// The log as it was asked for, and the file of its key, which is not read: for a recorder.
+    ///
+    /// # Errors
+    /// When the key cannot be used.
+    #[cfg(feature = "vm")]
+    pub fn place_and_key(&self) -> Result<Option<(LogFile, Option<KeyFile>)>, Failure> {
+        let key = self.log_key.as_deref().map(open_key).transpose();
+        let key = key.map_err(|error| failure(&error))?;
+        Ok(self.place().map(|place| (place, key)))
+    }
+
+    fn place(&self) -> Option<LogFile> {
+        let path = self.decision_log.as_deref()?;
+        Some(LogFile { head: self.log_head.clone(), adopt: self.adopt, ..LogFile::new(path) })
+    }
+
     /// The log as it was asked for, not opened: others wait for it while it is open. Reads the key.
     ///
     /// # Errors
     /// When the key cannot be used.
     pub fn file(&self) -> Result<Option<LogFile>, Failure> {
-        let Some(path) = &self.decision_log else { return Ok(None) };
+        let Some(place) = self.place() else { return Ok(None) };
         let key = self.log_key.as_deref().map(read_key).transpose();
-        Ok(Some(LogFile {
-            key: key.map_err(|error| failure(&error))?,
-            head: self.log_head.clone(),
-            adopt: self.adopt,
-            ..LogFile::new(path)
-        }))
+        Ok(Some(LogFile { key: key.map_err(|error| failure(&error))?, ..place }))
     }
 }
 

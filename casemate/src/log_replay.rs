@@ -6,8 +6,8 @@ use crate::out::outln;
 use crate::policy::files::{json, read_policy};
 use crate::{Failure, Outcome};
 use casemate_foreign_text::line;
-use casemate_policy::log::{DecisionRecord, Entry, Replayed, Verifier};
-use casemate_policy::{Policy, Verdict};
+use casemate_policy::log::{Entry, Replayed, Verifier};
+use casemate_policy::{Point, Verdict};
 use clap::Args;
 use std::path::PathBuf;
 
@@ -20,7 +20,8 @@ const UNDECIDABLE: u8 = 3;
 /// without `=` is kept, and one with `=` whose name is in a list of kernel parameters that hold no
 /// secret; of any other word with `=` the name is kept, and of what follows `--` nothing; facts
 /// that make an input longer than 12 KiB are left out. Where the new policy's answer hangs on what
-/// is not kept, the decision is undecidable.
+/// is not kept, the decision is undecidable. Denials of a running guest were counted: they stay
+/// where the limits stay, are allowed where there are none, and are undecidable otherwise.
 ///
 /// Exit status: 0 no decision changes, 1 some do, or the log is not whole, 2 bad input, 3 none
 /// changes for certain, but some are undecidable.
@@ -56,9 +57,24 @@ pub fn run(args: &ReplayArgs) -> Outcome {
     let key = public_key(args.key.as_deref())?;
     let mut count = Count::default();
     let report = read(&args.file, Verifier::new(key, None), |record, _| {
-        if let Entry::Decision(logged) = &record.entry {
-            replay(record.seq, logged, &policy, args.json, &mut count);
-        }
+        let logged = match &record.entry {
+            Entry::Decision(logged) => Logged {
+                seq: record.seq,
+                point: logged.point,
+                verdict: logged.verdict,
+                reasons: logged.reasons.clone(),
+                now: logged.replay(&policy),
+            },
+            Entry::Denials(logged) => Logged {
+                seq: record.seq,
+                point: logged.point,
+                verdict: logged.verdict,
+                reasons: logged.limits.clone(),
+                now: logged.replay(&policy),
+            },
+            _ => return,
+        };
+        tell(logged, args.json, &mut count);
     })?;
     let Count { same, changed, undecidable } = count;
     if args.json {
@@ -82,8 +98,19 @@ pub fn run(args: &ReplayArgs) -> Outcome {
     }
 }
 
-fn replay(seq: u64, logged: &DecisionRecord, policy: &Policy, as_json: bool, count: &mut Count) {
-    let (new, why): (&str, Vec<String>) = match logged.replay(policy) {
+/// A decision, or the denials of a running guest, and what becomes of it.
+struct Logged {
+    seq: u64,
+    point: Point,
+    verdict: Verdict,
+    /// What was against it, as it was logged.
+    reasons: Vec<String>,
+    now: Replayed,
+}
+
+fn tell(logged: Logged, as_json: bool, count: &mut Count) {
+    let Logged { seq, point, verdict, reasons, now } = logged;
+    let (new, why): (&str, Vec<String>) = match now {
         Replayed::Same => {
             count.same = count.same.saturating_add(1);
             return;
@@ -101,18 +128,18 @@ fn replay(seq: u64, logged: &DecisionRecord, policy: &Policy, as_json: bool, cou
     // What is allowed now has no rules against it; then the rules that were against it are the
     // reason.
     let admitted = new == Verdict::Allow.name();
-    let why = if admitted { logged.reasons.clone() } else { why };
+    let why = if admitted { reasons } else { why };
     if as_json {
         let why: Vec<String> = why.iter().map(|text| json(text)).collect();
         outln!(
             "{{\"seq\":{seq},\"point\":\"{}\",\"logged\":\"{}\",\"now\":\"{new}\",\"because\":[{}]}}",
-            logged.point,
-            logged.verdict,
+            point,
+            verdict,
             why.join(",")
         );
         return;
     }
-    outln!("{seq:>8} {}: {} -> {new}", logged.point, logged.verdict);
+    outln!("{seq:>8} {point}: {verdict} -> {new}");
     for text in why {
         let word = if admitted { "no longer: " } else { "" };
         outln!("           {word}{}", line(text));

@@ -9,10 +9,13 @@
 mod attest;
 #[cfg(feature = "vm")]
 mod boot_code;
+mod diagnostics;
 mod files;
 mod guest_flags;
 #[cfg(feature = "vm")]
 mod host;
+#[cfg(feature = "image")]
+mod image;
 mod log;
 mod log_options;
 mod log_read;
@@ -26,6 +29,7 @@ mod run;
 #[cfg(feature = "vm")]
 mod sandbox;
 
+use casemate_diagnostics::event;
 use clap::{Parser, Subcommand};
 use out::errln;
 use std::process::ExitCode;
@@ -67,6 +71,8 @@ pub type Outcome = Result<(), Failure>;
 struct Cli {
     #[command(subcommand)]
     command: Command,
+    #[command(flatten)]
+    log: diagnostics::LogFlags,
 }
 
 const EXAMPLES: &str = "\
@@ -92,8 +98,31 @@ enum Command {
     Measure(Box<measure::Measure>),
     #[cfg(feature = "vm")]
     BootCode(boot_code::BootCodeArgs),
+    #[cfg(feature = "image")]
+    Image(image::ImageArgs),
     Policy(policy::PolicyArgs),
     Log(log::LogArgs),
+}
+
+impl Command {
+    const fn name(&self) -> &'static str {
+        match self {
+            #[cfg(feature = "vm")]
+            Self::Host(_) => "host",
+            #[cfg(feature = "vm")]
+            Self::Run(_) => "run",
+            #[cfg(feature = "vm")]
+            Self::Sandbox(_) => "sandbox",
+            Self::Attest(_) => "attest",
+            Self::Measure(_) => "measure",
+            #[cfg(feature = "vm")]
+            Self::BootCode(_) => "boot-code",
+            #[cfg(feature = "image")]
+            Self::Image(_) => "image",
+            Self::Policy(_) => "policy",
+            Self::Log(_) => "log",
+        }
+    }
 }
 
 /// Parses the command line, runs the subcommand, reports its failure.
@@ -115,29 +144,48 @@ fn main() -> ExitCode {
             return ExitCode::SUCCESS;
         }
     };
+    let log = match cli.log.begin() {
+        Ok(log) => log,
+        Err(failure) => return report(Err(failure)),
+    };
+    #[cfg(not(feature = "vm"))]
+    let _ = &log;
+    event!(
+        DEBUG,
+        Program,
+        "a command begins",
+        version = env!("CARGO_PKG_VERSION"),
+        command = cli.command.name()
+    );
     report(match &cli.command {
         #[cfg(feature = "vm")]
         Command::Host(args) => host::run(args),
         Command::Attest(attest) => attest::run(attest),
         Command::Measure(measure) => measure::run(measure),
         #[cfg(feature = "vm")]
-        Command::Run(args) => run::run(args),
+        Command::Run(args) => run::run(args, &log),
         #[cfg(feature = "vm")]
         Command::Sandbox(args) => sandbox::run(args),
         #[cfg(feature = "vm")]
         Command::BootCode(args) => boot_code::run(args),
+        #[cfg(feature = "image")]
+        Command::Image(args) => image::run(args),
         Command::Policy(args) => policy::run(args),
         Command::Log(args) => log::run(args),
     })
 }
 
 fn report(outcome: Outcome) -> ExitCode {
-    match outcome.and_then(|()| out::finish()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(Failure::Status(status)) => ExitCode::from(status),
+    let status = match outcome.and_then(|()| out::finish()) {
+        Ok(()) => 0,
+        Err(Failure::Status(status)) => status,
         Err(failure) => {
             errln!("casemate: {failure}");
-            ExitCode::from(if matches!(failure, Failure::BadInput(_)) { 2 } else { 1 })
+            // Why is for the user: a message may quote a configuration, in which there are secrets.
+            event!(ERROR, Program, "the command has failed: standard error says why");
+            if matches!(failure, Failure::BadInput(_)) { 2 } else { 1 }
         }
-    }
+    };
+    event!(DEBUG, Program, "the command ends", status = status);
+    ExitCode::from(status)
 }

@@ -1,13 +1,19 @@
 //! `casemate run`: start a VM and stay with it until it ends.
 
+use crate::diagnostics::Log;
 use crate::guest_flags::GuestFlags;
 use crate::log_options::LogOptions;
 use crate::out::errln;
 use crate::{Failure, Outcome};
-use casemate_console::{Attended, Cause, ConsoleError, HostConsole, Signals, Timeline, attend};
+use casemate_console::{
+    Attended, Cause, ConsoleError, HostConsole, Messages, Signals, Timeline, attend,
+};
+use casemate_diagnostics::event;
+use casemate_foreign_text::line;
 use casemate_hypervisor::config::{Protection, VmConfig};
+use casemate_hypervisor::vm::recorder::Logging;
 use casemate_hypervisor::vm::{self, End};
-use casemate_sandbox::{Exit as ProcessEnd, Image};
+use casemate_sandbox::Exit as ProcessEnd;
 use clap::{Args, ValueEnum};
 use rustix::process::Signal;
 use std::path::PathBuf;
@@ -46,7 +52,7 @@ const HELP: &str = "\
 Exit status:
   0  the guest switched itself off, says nothing of a failure, and its whole console was written
   1  the host failed: KVM, the sandbox, this program, a console that cannot be written (full disk)
-  2  bad use, configuration or input; nothing was started
+  2  bad use, configuration or input; no guest was started
   3  the guest failed: its workload, a reset, a panic, a triple fault, the boot code's refusal, or
      a time-out
   4  ended by the user: the guest switched itself off as asked, or was ended
@@ -106,7 +112,7 @@ Examples:
 ///
 /// # Errors
 /// [`Failure`], with the exit status that `--help` documents.
-pub fn run(args: &RunArgs) -> Outcome {
+pub fn run(args: &RunArgs, log: &Log) -> Outcome {
     let mut timeline = Timeline::start();
     let config = args.guest.config(args.config.as_deref(), args.vcpus)?;
     let config = config.validate().map_err(|e| Failure::BadInput(e.to_string()))?;
@@ -116,7 +122,7 @@ pub fn run(args: &RunArgs) -> Outcome {
             "casemate: warning: protection = \"none\": the host can read and change this guest's memory"
         );
     }
-    let attended = start_and_attend(args, &config, &mut timeline)?;
+    let attended = start_and_attend(args, &config, &mut timeline, log)?;
     match args.timeline {
         Some(TimelineFormat::Text) => errln!("{}", timeline.to_text().trim_end()),
         Some(TimelineFormat::Json) => errln!("{}", timeline.to_json()),
@@ -129,6 +135,7 @@ fn start_and_attend(
     args: &RunArgs,
     config: &VmConfig,
     timeline: &mut Timeline,
+    log: &Log,
 ) -> Result<Attended, Failure> {
     let failure = |e: vm::VmError| {
         if e.is_bad_input() {
@@ -137,8 +144,9 @@ fn start_and_attend(
             Failure::Failed(e.to_string())
         }
     };
-    let prepared =
-        vm::prepare(config, args.policy.as_deref(), args.log.file()?).map_err(failure)?;
+    let logging = args.log.place_and_key()?;
+    let logging = logging.map(|(file, key)| Logging { file, key, image: RECORDER });
+    let prepared = vm::prepare(config, args.policy.as_deref(), logging, VMM).map_err(failure)?;
     // Until here a signal ends this program; from here on it ends the VM.
     let signals = Signals::take_over()
         .map_err(|e| Failure::Failed(format!("cannot take over signals: {e}")))?;
@@ -146,13 +154,14 @@ fn start_and_attend(
         ConsoleError::File { .. } => Failure::BadInput(e.to_string()),
         ConsoleError::Pty(_) | ConsoleError::Stdio(_) => Failure::Failed(e.to_string()),
     })?;
-    let image = Image::new("casemate-vmm", VMM).map_err(|e| Failure::Failed(e.to_string()))?;
-    let vm = prepared.start(&image).map_err(failure)?;
+    let vm = prepared.start().map_err(failure)?;
     let mut say = |text: &str| errln!("casemate: {text}");
-    Ok(attend(vm, console, &signals, timeline, config.grace, &mut say))
+    let messages = Messages { say: &mut say, log: log.fd() };
+    Ok(attend(vm, console, &signals, timeline, config.grace, messages))
 }
 
-/// The program of the vmm process, which build.rs has built.
+/// The programs of confined processes, which build.rs has built.
+static RECORDER: &[u8] = include_bytes!(env!("CASEMATE_RECORDER_IMAGE"));
 static VMM: &[u8] = include_bytes!(env!("CASEMATE_VMM_IMAGE"));
 
 const GUEST_FAILED: u8 = 3;
@@ -166,6 +175,13 @@ fn report(attended: Attended) -> Outcome {
     let Attended { end, loss } = attended;
     if let Some(loss) = &loss {
         errln!("casemate: {loss}");
+        event!(
+            WARN,
+            Vm,
+            "bytes of the console are lost",
+            bytes = loss.bytes,
+            why = line(&loss.cause)
+        );
     }
     match (outcome(end), loss.map(|loss| loss.cause)) {
         (Ok(()), None) => Ok(()),
@@ -206,6 +222,19 @@ fn outcome(end: End) -> Outcome {
         End::ProcessDied { kind, how } => {
             let how = how.map_or_else(|| "for an unknown reason".into(), |how| how.to_string());
             return Err(Failure::Failed(format!("the {kind} process ended without a word: {how}")));
+        }
+        End::NotLogged { why, end } => {
+            let text = format!("what the policy denies this VM cannot be logged: {why}");
+            return match end {
+                None => Err(Failure::Failed(format!("{text}; so the VM was ended"))),
+                Some(end) => {
+                    // What it would have been is said, too; the status is the log's.
+                    if let Err(Failure::Failed(how) | Failure::BadInput(how)) = outcome(*end) {
+                        errln!("casemate: {how}");
+                    }
+                    Err(Failure::Failed(text))
+                }
+            };
         }
         End::ProcessLied { kind, what } => {
             return Err(Failure::Failed(format!("the {kind} process was ended: {what}")));

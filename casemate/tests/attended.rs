@@ -13,10 +13,10 @@
     reason = "tests fail by panicking"
 )]
 
-use casemate_console::{Cause, HostConsole, Signals, Timeline, attend};
+use casemate_console::{Cause, HostConsole, Messages, Signals, Timeline, attend};
 use casemate_hypervisor::config::{RawConfig, RawConsole};
 use casemate_hypervisor::vm::{End, prepare_plan};
-use casemate_sandbox::{Child, Exit, Image, Layer, Layers, spawn};
+use casemate_sandbox::{Child, Exit, Layer, Layers, spawn};
 use casemate_test_support::guests::{DATA, dx, kvm, out, plan, power_off};
 use rustix::process::{Pid, Signal, kill_process};
 use rustix::pty::{OpenptFlags, openpt, ptsname, unlockpt};
@@ -25,6 +25,8 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
 use std::process::ExitCode;
+
+static IMAGE: &[u8] = include_bytes!(env!("CASEMATE_VMM_IMAGE"));
 
 /// What the session's process ends with, so that a test can tell.
 const SUCCESS: i32 = 0;
@@ -171,18 +173,24 @@ fn stay_with(code: &[u8], raw: RawConfig) -> i32 {
         ..raw
     };
     let config = raw.validate().unwrap();
-    let prepared = prepare_plan(&config, plan(code, 1)).unwrap();
+    let prepared = prepare_plan(&config, plan(code, 1), IMAGE).unwrap();
     let (signals, mut timeline) = (Signals::take_over().unwrap(), Timeline::start());
     let console = HostConsole::open(&config.console).unwrap();
-    let image = Image::new("casemate-vmm", include_bytes!(env!("CASEMATE_VMM_IMAGE"))).unwrap();
-    let vm = prepared.start(&image).unwrap();
+    let vm = prepared.start().unwrap();
     let mut say = |line: &str| {
         // A panic on purpose, in the locked process.
         let on_purpose = PANIC.load(std::sync::atomic::Ordering::Relaxed);
         assert!(!(line.starts_with("keys:") && on_purpose), "on purpose");
         let _ = writeln!(std::io::stderr(), "casemate: {line}\r");
     };
-    let attended = attend(vm, console, &signals, &mut timeline, config.grace, &mut say);
+    let attended = attend(
+        vm,
+        console,
+        &signals,
+        &mut timeline,
+        config.grace,
+        Messages { say: &mut say, log: None },
+    );
     if let Some(loss) = attended.loss {
         let _ = writeln!(std::io::stderr(), "casemate: {loss}\r");
         return match loss.cause {

@@ -635,3 +635,44 @@ fn refusals_leave_no_file_and_no_name() {
     let names = std::fs::read_to_string("/proc/net/unix").unwrap_or_default();
     assert!(!names.contains(&name), "a refused run holds its name");
 }
+
+/// Protects whoever reads the answer: what is wrong with the input is said first, then what the
+/// policy says, then what the host lacks, though the host is tried first and fails at once.
+#[test]
+fn wrong_input_is_answered_before_a_denial_and_a_denial_before_what_the_host_lacks() {
+    let place = Place::new("order");
+    place.write("kernel", &bzimage(&[]));
+    let strict = "--policy builtin:strict";
+    // Without files of any size there is no memory for the program of the vmm process.
+    for _ in 0..5 {
+        for (flags, status, words) in [
+            (format!("--kernel missing {strict}"), 2, "`kernel`"),
+            (format!("--kernel kernel --memory 999999G {strict}"), 2, "`memory`"),
+            ("--kernel kernel --policy missing".into(), 2, "--policy"),
+            (format!("--kernel kernel {strict}"), 1, "the policy denies this VM"),
+        ] {
+            let line = format!("ulimit -f 0; exec \"$0\" run --protection none {flags}");
+            let mut command = Command::new("sh");
+            command.args(["-c", &line, PROGRAM]).current_dir(&place.0);
+            assert_refused(&mut command, status, &[words]);
+        }
+    }
+}
+
+/// Protects the reason that a vmm process gives when it fails: it is told whether the process ended
+/// before or after its supervisor had handed the plan over.
+#[test]
+fn what_the_vmm_process_failed_with_is_told_whenever_it_failed() {
+    if !Path::new("/dev/kvm").exists() {
+        println!("SKIPPED: no /dev/kvm");
+        return;
+    }
+    let place = Place::new("last-words");
+    // Room for the process's program, and not for guest memory, which is a file, too.
+    let line = "ulimit -f 20000; exec \"$0\" run --protection none --kernel kernel --memory 64M";
+    for _ in 0..20 {
+        let mut command = Command::new("sh");
+        command.args(["-c", line, PROGRAM]).current_dir(&place.0);
+        assert_refused(&mut command, 1, &["guest RAM", "ulimit -f unlimited"]);
+    }
+}

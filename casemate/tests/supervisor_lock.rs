@@ -9,12 +9,12 @@
     reason = "tests fail by panicking"
 )]
 
-use casemate_console::{Attended, HostConsole, Signals, Timeline, attend};
+use casemate_console::{Attended, HostConsole, Messages, Signals, Timeline, attend};
 use casemate_hypervisor::config::{RawConfig, RawConsole};
 use casemate_hypervisor::vm::name::ask;
 use casemate_hypervisor::vm::profile::SUPERVISOR;
 use casemate_hypervisor::vm::{End, ProcessKind, prepare_plan};
-use casemate_sandbox::{Exit, Image, Layer, Layers, Observed, Observer, spawn};
+use casemate_sandbox::{Exit, Layer, Layers, Observed, Observer, spawn};
 use casemate_test_support::guests::{dx, power_off};
 use casemate_test_support::sandbox::assert_least;
 use rustix::process::{Pid, Signal, kill_process};
@@ -25,6 +25,8 @@ use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, ExitCode};
+
+static IMAGE: &[u8] = include_bytes!(env!("CASEMATE_VMM_IMAGE"));
 
 /// A new terminal: the user's side and the program's side.
 fn terminal() -> (File, OwnedFd) {
@@ -37,7 +39,7 @@ fn terminal() -> (File, OwnedFd) {
 
 /// Replaces the process by `casemate run` in the foreground of `terminal`: the whole life of the
 /// program. The guest may end as it likes.
-fn whole_program(terminal: &OwnedFd, name: &str) -> i32 {
+fn whole_program(terminal: &OwnedFd, name: &str, log: &[&str]) -> i32 {
     let kernel = std::env::temp_dir().join(format!("casemate-{name}"));
     std::fs::write(
         &kernel,
@@ -49,6 +51,7 @@ fn whole_program(terminal: &OwnedFd, name: &str) -> i32 {
         .args(["run", "--protection", "none", "--memory", "64M", "--timeout", "1m"])
         .args(["--timeline", "--name", name, "--kernel"])
         .arg(kernel)
+        .args(log)
         .stdin(side())
         .stdout(side())
         .stderr(side())
@@ -70,15 +73,22 @@ fn attended(terminal: &OwnedFd, code: &[u8], raw: RawConfig) -> Attended {
         ..raw
     };
     let config = raw.validate().unwrap();
-    let prepared = prepare_plan(&config, casemate_test_support::guests::plan(code, 1)).unwrap();
+    let prepared =
+        prepare_plan(&config, casemate_test_support::guests::plan(code, 1), IMAGE).unwrap();
     let (signals, mut timeline) = (Signals::take_over().unwrap(), Timeline::start());
     let console = HostConsole::open(&config.console).unwrap();
-    let image = include_bytes!(env!("CASEMATE_VMM_IMAGE"));
-    let vm = prepared.start(&Image::new("casemate-vmm", image).unwrap()).unwrap();
+    let vm = prepared.start().unwrap();
     let mut say = |line: &str| {
         let _ = writeln!(std::io::stderr(), "casemate: {line}");
     };
-    attend(vm, console, &signals, &mut timeline, config.grace, &mut say)
+    attend(
+        vm,
+        console,
+        &signals,
+        &mut timeline,
+        config.grace,
+        Messages { say: &mut say, log: None },
+    )
 }
 
 /// Runs a guest that prints `>`, waits for a key, and switches off.
@@ -183,11 +193,23 @@ fn supervisor_profile_allows_what_is_used_and_nothing_else() {
         return;
     }
     let name = format!("observed-{}", std::process::id());
+    let place = std::env::temp_dir().join(format!("casemate-{name}"));
     let (mut observed, end, seen) =
-        observe(|side| whole_program(side, &name), |terminal, _| rest(terminal));
-    let _ = std::fs::remove_file(std::env::temp_dir().join(format!("casemate-{name}")));
+        observe(|side| whole_program(side, &name, &[]), |terminal, _| rest(terminal));
     // Bad input would end it before its lock.
     assert!(matches!(end, Exit::Code(status) if status != 2), "{end:?}: {seen}");
+    // With all that can be logged, to the terminal and to a file: no other call.
+    let log = place.with_extension("log");
+    for more in [&[][..], &["--log-file", log.to_str().unwrap(), "--log-format", "json"]] {
+        let arguments = [&["--log", "trace"], more].concat();
+        let (more, end, seen) =
+            observe(|side| whole_program(side, &name, &arguments), |at, _| rest(at));
+        assert!(matches!(end, Exit::Code(status) if status != 2), "{end:?}: {seen}");
+        observed.merge(more);
+    }
+    let logged = std::fs::read_to_string(&log).unwrap();
+    assert!(logged.contains("the VM has ended"), "{logged}");
+    [&place, &log].into_iter().for_each(|file| std::fs::remove_file(file).unwrap());
     let asker = name.clone();
     let (more, end, seen) =
         observe(|side| echo(side, &name), move |terminal, pid| use_it(terminal, &asker, pid));

@@ -10,19 +10,19 @@
 )]
 
 use casemate_hypervisor::exits::Stop;
+use casemate_hypervisor::launch::LaunchPlan;
 use casemate_hypervisor::vm::engine::HostFds;
 use casemate_hypervisor::vm::handover;
 use casemate_hypervisor::vm::profile::{VMM, vmm_layers};
 use casemate_hypervisor::vm::protocol::{FromVmm, MESSAGE_SIZE, Phase, ToVmm};
-use casemate_hypervisor::vm::vmm::{TOLD, VmmInput};
+use casemate_hypervisor::vm::vmm::{FAILED, TOLD};
 use casemate_sandbox::{Child, Exit, Image, Layer, Observer, inspect};
-use casemate_test_support::guests::{dx, kvm, out, plan, power_off};
-use casemate_test_support::sandbox::assert_least;
-use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
-use rustix::net::{recv, send, socketpair};
-use std::fs::{File, read, read_link, read_to_string};
+use casemate_test_support::guests::{Supervisor, dx, kvm, out, plan, power_off};
+use casemate_test_support::sandbox::{assert_least, memory_has};
+use rustix::net::{RecvFlags, SendFlags, recv, send};
+use std::fs::{metadata, read, read_dir, read_link, read_to_string};
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::MetadataExt;
 use std::process::ExitCode;
 
 static IMAGE: &[u8] = include_bytes!(env!("CASEMATE_VMM_IMAGE"));
@@ -41,15 +41,18 @@ fn guest() -> Vec<u8> {
     [dx(0x3f8), out(b'h'), dx(0x3fd), wait_for_input, dx(0x603), out(9), power_off()].concat()
 }
 
-fn vmm(before: impl FnOnce(&Child)) -> Option<Vmm> {
-    let pair = |kind| socketpair(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC, None).unwrap();
+/// A vmm process for the VM of `plan`, which it does not have yet.
+fn waiting(plan: &LaunchPlan, before: impl FnOnce(&Child)) -> Option<(Child, Supervisor)> {
     let host = HostFds { dev_kvm: kvm()?.into(), dev_sev: None };
-    let (control, its_control) = pair(SocketType::SEQPACKET);
-    let (console, its_console) = pair(SocketType::STREAM);
-    let plan = plan(&guest(), 1);
-    let input = VmmInput { host, control: its_control, console: its_console, plan };
+    let (supervisor, input) = Supervisor::of(host, plan);
     let image = Image::new("casemate-vmm", IMAGE).unwrap();
-    let child = handover::spawn(&image, vmm_layers(), &input, before).unwrap();
+    Some((handover::spawn(&image, vmm_layers(), &input, before).unwrap(), supervisor))
+}
+
+fn vmm(before: impl FnOnce(&Child)) -> Option<Vmm> {
+    let plan = plan(&guest(), 1);
+    let (child, supervisor) = waiting(&plan, before)?;
+    let (control, console) = supervisor.admit(&plan);
     Some(Vmm { child, control, console })
 }
 
@@ -77,26 +80,6 @@ fn finish(mut vmm: Vmm, running: impl FnMut()) {
     assert_eq!(vmm.child.wait().unwrap(), Exit::Code(TOLD));
 }
 
-/// Whether the readable memory of a process has these bytes.
-fn has(pid: u32, bytes: &[u8]) -> bool {
-    let memory = File::open(format!("/proc/{pid}/mem")).unwrap();
-    let maps = read_to_string(format!("/proc/{pid}/maps")).unwrap();
-    let mut seen = 0;
-    let found = maps.lines().filter(|line| !line.contains("[v")).any(|line| {
-        let (from, to) = line.split(' ').next().unwrap().split_once('-').unwrap();
-        let address = |text: &str| u64::from_str_radix(text, 16).unwrap();
-        let (from, to) = (address(from), address(to));
-        let mut part = vec![0; usize::try_from(to - from).unwrap()];
-        if memory.read_exact_at(&mut part, from).is_err() {
-            return false;
-        }
-        seen += part.len();
-        part.windows(bytes.len()).any(|window| window == bytes)
-    });
-    assert!(found || seen > 500_000, "only {seen} bytes were looked at");
-    found
-}
-
 /// Protects the user's secrets, and the addresses of their program, from who takes over a vmm
 /// process. Cannot tell of what the kernel keeps.
 fn vmm_process_has_nothing_of_its_supervisor_but_what_it_was_given() {
@@ -106,8 +89,8 @@ fn vmm_process_has_nothing_of_its_supervisor_but_what_it_was_given() {
     let Some(vmm) = vmm(|_| ()) else { return };
     let pid = vmm.child.pid();
     finish(vmm, || {
-        assert!(has(std::process::id(), &kept), "else this could not tell");
-        assert!(!has(pid, &secret));
+        assert!(memory_has(std::process::id(), &kept), "else this could not tell");
+        assert!(!memory_has(pid, &secret));
         assert_eq!(read(format!("/proc/{pid}/environ")).unwrap(), b"");
         let program = read_link(format!("/proc/{pid}/exe")).unwrap();
         assert!(program.to_string_lossy().contains("memfd:casemate-vmm"), "{program:?}");
@@ -161,6 +144,63 @@ fn vmm_process_ends_with_its_supervisor() {
     assert_eq!(exit, Exit::Code(TOLD));
 }
 
+/// Descriptors of a process that lead to a memory file of this name: its size and what is in use.
+fn memory_files(pid: u32, name: &str) -> Vec<(u64, u64)> {
+    let all = read_dir(format!("/proc/{pid}/fd")).unwrap().flatten();
+    let named = all.filter(|fd| {
+        read_link(fd.path()).is_ok_and(|to| to.to_string_lossy().contains(&format!("memfd:{name}")))
+    });
+    let told = named.map(|fd| metadata(fd.path()).unwrap());
+    told.map(|file| (file.len(), file.blocks())).collect()
+}
+
+/// The next message of a vmm process.
+fn message(control: &OwnedFd) -> Option<FromVmm> {
+    let mut packet = [0; MESSAGE_SIZE];
+    match recv(control, &mut packet[..], RecvFlags::empty()) {
+        Ok((len @ 1.., _)) => Some(FromVmm::decode(&packet[..len]).unwrap()),
+        _ => None,
+    }
+}
+
+/// Protects what the policy says: until it has admitted the VM, the process that set the VM up has
+/// no byte of a guest, and it is confined but for its filter. Then a denial, which drops its ends,
+/// ends it. Cannot tell of SEV-SNP; `hypervisor/tests/snp_launch_calls.rs` does.
+fn vmm_process_that_waits_is_confined_holds_no_byte_of_a_guest_and_ends_when_denied() {
+    let plan = plan(&guest(), 2);
+    let Some((mut child, supervisor)) = waiting(&plan, |_| ()) else { return };
+    let report = child.confined().unwrap().clone();
+    for layer in Layer::ALL {
+        assert_eq!(report.is_applied(layer), layer != Layer::NetworkNamespace, "{layer}\n{report}");
+    }
+    assert_eq!(message(&supervisor.control), Some(FromVmm::Phase(Phase::Born)));
+    assert_eq!(message(&supervisor.control), Some(FromVmm::Phase(Phase::Vcpus)));
+    let pid = child.pid();
+    let told = inspect(pid).unwrap();
+    assert!(told.no_new_privs && told.uid == 65534 && told.threads == 1, "{told}");
+    assert!(told.capabilities.values().all(|set| *set == 0), "{told}");
+    assert_eq!(told.root.as_deref(), Some(&[][..]), "{told}");
+    // The VM is there, with memory of the right size of which no page was touched; the plan's file
+    // is empty.
+    let open = told.descriptors.as_ref().unwrap();
+    let vcpus = open.values().filter(|what| what.contains("kvm-vcpu")).count();
+    assert_eq!(vcpus, 2, "{told}");
+    assert_eq!(memory_files(pid, "guest-ram"), [(plan.ram.size(), 0)]);
+    assert_eq!(memory_files(pid, "plan"), [(0, 0)]);
+    drop(supervisor);
+    assert_eq!(child.wait().unwrap(), Exit::Code(TOLD));
+}
+
+/// Protects the guest from a mix-up, and the policy's answer: what it was asked about is what is
+/// loaded.
+fn plan_for_another_vm_than_was_set_up_is_refused() {
+    let Some((mut child, supervisor)) = waiting(&plan(&guest(), 1), |_| ()) else { return };
+    let (control, _console) = supervisor.admit(&plan(&guest(), 2));
+    let told = std::iter::from_fn(|| message(&control)).last();
+    assert!(matches!(&told, Some(FromVmm::Failed(why)) if why.contains("another VM")), "{told:?}");
+    assert_eq!(child.wait().unwrap(), Exit::Code(FAILED));
+}
+
 fn main() -> ExitCode {
     macro_rules! tests {
         ($($name:ident),* $(,)?) => { [$((stringify!($name), $name as fn())),*] };
@@ -170,5 +210,7 @@ fn main() -> ExitCode {
         vmm_process_from_its_image_is_locked_as_the_kernel_tells,
         image_of_the_vmm_process_uses_every_rule_of_its_profile_and_makes_no_other_call,
         vmm_process_ends_with_its_supervisor,
+        vmm_process_that_waits_is_confined_holds_no_byte_of_a_guest_and_ends_when_denied,
+        plan_for_another_vm_than_was_set_up_is_refused,
     ])
 }

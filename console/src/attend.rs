@@ -1,6 +1,6 @@
 //! Stays with a running VM until it has ended: console, signals, keys, messages, timeline.
 
-use super::host::HostConsole;
+use super::host::{HostConsole, is_regular};
 use super::keys::Command;
 use super::loss::Loss;
 use super::signals::{Request, Signals};
@@ -12,7 +12,8 @@ use casemate_hypervisor::vm::decision::LogRepair;
 use casemate_hypervisor::vm::{End, Event, Happened, ProcessKind, RunningVm};
 use rustix::event::PollFlags;
 use rustix::process::{Pid, getpid};
-use std::os::fd::AsFd;
+use std::fmt;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
 /// What came of a VM.
@@ -24,12 +25,27 @@ pub struct Attended {
     pub loss: Option<Loss>,
 }
 
+/// Where this program's own messages go.
+pub struct Messages<'a> {
+    /// Gets lines for the user, without a line end; they go to standard error.
+    pub say: &'a mut dyn FnMut(&str),
+    /// The descriptor of an operator's log, which is written to by whoever listens to events.
+    pub log: Option<BorrowedFd<'a>>,
+}
+
+impl fmt::Debug for Messages<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Messages").field("log", &self.log).finish_non_exhaustive()
+    }
+}
+
 struct Attending<'a> {
     vm: RunningVm,
     console: HostConsole,
     signals: &'a Signals,
     timeline: &'a mut Timeline,
     say: &'a mut dyn FnMut(&str),
+    log: Option<BorrowedFd<'a>>,
     grace: Duration,
     asked: bool,
     /// Nobody waits for a reader any more.
@@ -40,22 +56,24 @@ struct Attending<'a> {
     end: Option<End>,
 }
 
-/// Stays with `vm` until it has ended and its output is where it belongs, or lost. `say` gets lines
-/// for the user, without a line end. The process locks itself as soon as the VM's processes have.
+/// Stays with `vm` until it has ended and its output is where it belongs, or lost. The process
+/// locks itself as soon as the VM's processes have.
 pub fn attend(
     vm: RunningVm,
     console: HostConsole,
     signals: &Signals,
     timeline: &mut Timeline,
     grace: Duration,
-    say: &mut dyn FnMut(&str),
+    messages: Messages<'_>,
 ) -> Attended {
+    let Messages { say, log } = messages;
     let mut attending = Attending {
         vm,
         console,
         signals,
         timeline,
         say,
+        log,
         grace,
         asked: false,
         at_once: false,
@@ -207,6 +225,14 @@ impl Attending<'_> {
         let mut outside = self.console.outside();
         outside.inputs.push(self.signals.as_fd());
         outside.outputs.push(rustix::stdio::stderr());
+        if let Some(log) = self.log {
+            outside.outputs.push(log);
+            // Several VMs may append to one file, whose size is then not this one's doing. What one
+            // VM can cause to be logged has a bound of its own.
+            if is_regular(log) {
+                outside.file_size = None;
+            }
+        }
         let locked = self.vm.lock_this_process(&outside);
         if let Err(e) = locked {
             self.at_once = true;

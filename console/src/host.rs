@@ -166,8 +166,7 @@ impl HostConsole {
     fn file_size(&self) -> Option<u64> {
         let file = |fd: BorrowedFd<'_>| {
             let stat = rustix::fs::fstat(fd).ok()?;
-            let regular = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
-            regular.then(|| u64::try_from(stat.st_size).unwrap_or(0))
+            is_regular(fd).then(|| u64::try_from(stat.st_size).unwrap_or(0))
         };
         let limit = match &self.output {
             Output::File(file) => file.limit(),
@@ -331,6 +330,12 @@ impl HostConsole {
             }
         }
     }
+}
+
+/// Whether a descriptor is that of a regular file, which grows by what is written.
+pub(crate) fn is_regular(fd: BorrowedFd<'_>) -> bool {
+    rustix::fs::fstat(fd)
+        .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile)
 }
 
 /// Our own messages that a file as standard error can take after the lock.

@@ -23,7 +23,7 @@ mod signals;
 mod terminal;
 mod timeline;
 
-pub use attend::{Attended, attend};
+pub use attend::{Attended, Messages, attend};
 pub use error::ConsoleError;
 pub use file::BoundedFile;
 pub use filter::Filter;

@@ -7,15 +7,15 @@ use std::path::{Path, PathBuf};
 /// What a path leads to, in the words of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// A regular file.
+    /// A regular file, the only kind that is read twice.
     File,
-    /// A directory.
+    /// A directory, which is listed and never read as a file.
     Directory,
     /// A symbolic link; only where links are not followed.
     Link,
-    /// A pipe, named or not.
+    /// A pipe, named (FIFO) or made by a shell.
     Pipe,
-    /// A socket.
+    /// A socket in the file system.
     Socket,
     /// A character or block device.
     Device,
@@ -37,24 +37,24 @@ impl fmt::Display for Kind {
 /// Why a file could not be read or written. Every message is one line that names the path.
 #[derive(Debug, thiserror::Error)]
 pub enum FileError {
-    /// The system refused.
+    /// The system refused to do it, with its reason.
     #[error("cannot {doing} {}: {source}", path_text(path))]
     Io {
-        /// `read`, `write`, …
+        /// What was tried, as a verb behind "cannot": `read`, `write`.
         doing: &'static str,
-        /// On what.
+        /// The path as the caller gave it, or one below it.
         path: PathBuf,
-        /// Why.
+        /// The error of the system call, which knows no path.
         source: std::io::Error,
     },
     /// The path leads to something else than what can be used here.
     #[error("cannot {doing} {}: it is {found}, not {wanted}", path_text(path))]
     Unfit {
-        /// `read`, `write`, …
+        /// What was tried, as a verb behind "cannot": `read`, `write`.
         doing: &'static str,
-        /// On what.
+        /// The path that leads to it.
         path: PathBuf,
-        /// What it is.
+        /// What it is there.
         found: Kind,
         /// What it must be.
         wanted: Kind,
@@ -62,15 +62,15 @@ pub enum FileError {
     /// More bytes than may be read.
     #[error("cannot read {}: larger than {}", path_text(path), Size(*limit))]
     TooLarge {
-        /// What.
+        /// The file, of which no more than `limit` and one byte was read.
         path: PathBuf,
         /// Bytes that it may have.
         limit: u64,
     },
-    /// Not text.
+    /// Bytes that are not UTF-8 where text is read.
     #[error("cannot read {}: not UTF-8: {source}", path_text(path))]
     NotText {
-        /// What.
+        /// The file, which was read to its end.
         path: PathBuf,
         /// Where it breaks the rules.
         source: std::string::FromUtf8Error,
@@ -78,7 +78,7 @@ pub enum FileError {
     /// More files than may be looked at, or deeper.
     #[error("cannot read {}: more than {limit} {what} in it", path_text(path))]
     TooMany {
-        /// The folder.
+        /// The folder that was named, not the one below it where the count ended.
         path: PathBuf,
         /// `files` or `levels of folders`.
         what: &'static str,

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 pub struct Bounds {
     /// Entries in all, folders and what is no file included.
     pub files: usize,
-    /// Folders below the first.
+    /// Levels of folders below the first.
     pub depth: usize,
 }
 
@@ -30,6 +30,8 @@ pub fn walk(folder: &Path, bounds: Bounds) -> Result<Vec<PathBuf>, FileError> {
     let mut files = Vec::new();
     let mut left = bounds.files;
     let mut level = vec![folder.to_owned()];
+    // Level by level, not by recursion: the depth is bounded by the loop, and the stack does not
+    // grow with it.
     for depth in 0..=bounds.depth {
         let mut deeper = Vec::new();
         for folder_here in &level {
@@ -37,12 +39,16 @@ pub fn walk(folder: &Path, bounds: Bounds) -> Result<Vec<PathBuf>, FileError> {
                 std::fs::read_dir(folder_here).map_err(FileError::io("read", folder_here))?;
             for entry in entries {
                 let entry = entry.map_err(FileError::io("read", folder_here))?;
+                // Counted before it is looked at, whatever it is: a folder of a million sockets
+                // ends here as well.
                 left = left.checked_sub(1).ok_or_else(|| FileError::TooMany {
                     path: folder.to_owned(),
                     what: "files",
                     limit: bounds.files,
                 })?;
                 let path = entry.path();
+                // By lstat, and only a link to a file is followed. What cannot be looked at, or
+                // went away meanwhile, is no file.
                 match look(&path) {
                     Some(Kind::File) => files.push(path),
                     Some(Kind::Directory) => deeper.push(path),
@@ -50,12 +56,15 @@ pub fn walk(folder: &Path, bounds: Bounds) -> Result<Vec<PathBuf>, FileError> {
                 }
             }
         }
+        // With a depth of 0 only one folder was asked for, and those in it are none of its files.
         if depth == bounds.depth && depth > 0 && !deeper.is_empty() {
             let (path, limit) = (folder.to_owned(), bounds.depth);
             return Err(FileError::TooMany { path, what: "levels of folders", limit });
         }
         level = deeper;
     }
+    // The system's order is that of the disk: sorted, so that the same folder gives the same result
+    // everywhere.
     files.sort();
     Ok(files)
 }

@@ -10,17 +10,19 @@
 //!   user names on a command line, where `-` is standard input and a pipe that the shell made is
 //!   meant.
 //! - [`replace`], [`create`]: a file of this content under this name; [`write_output`]: what a user
-//!   names for output.
+//!   names for output; [`append`]: a file that a log is added to.
 //! - [`list`], [`walk`]: the files of a folder, sorted, within a bound.
 //!
 //! Limit: a pipe or a terminal that is meant is waited for as long as its writer takes.
 #![forbid(unsafe_code)]
 
+mod append;
 mod error;
 mod folder;
 mod read;
 mod replace;
 
+pub use append::append;
 pub use error::{FileError, Kind};
 pub use folder::{Bounds, list, make as make_folder, walk};
 pub use read::{open, read, read_input, read_input_text, read_text};

@@ -10,11 +10,11 @@ use std::path::Path;
 /// What may be found under a path besides a regular file.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Meant {
-    /// Nothing.
+    /// A regular file and nothing else.
     File,
-    /// `/dev/null`.
+    /// A regular file, or `/dev/null`.
     Input,
-    /// That, or a pipe.
+    /// Either of these, or a pipe.
     Descriptor,
 }
 
@@ -98,6 +98,8 @@ fn open_as(path: &Path, meant: Meant) -> Result<File, FileError> {
     Ok(File::from(opened))
 }
 
+/// What a mode of stat(2) says that there is. Character and block devices are one kind: neither is
+/// read here.
 pub(crate) fn kind(mode: u32) -> Kind {
     match FileType::from_raw_mode(mode) {
         FileType::RegularFile => Kind::File,
@@ -111,6 +113,9 @@ pub(crate) fn kind(mode: u32) -> Kind {
 
 fn whole(from: impl Read, path: &Path, limit: u64) -> Result<Vec<u8>, FileError> {
     let mut bytes = Vec::new();
+    // One byte more than is allowed tells a file of exactly the limit from a longer one, and a file
+    // that grows, or a device, never fills the memory. Its size is not asked for: it may be another
+    // by the time it is read.
     from.take(limit.saturating_add(1))
         .read_to_end(&mut bytes)
         .map_err(FileError::io("read", path))?;

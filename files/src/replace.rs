@@ -31,6 +31,9 @@ pub enum Access {
 /// followed and not replaced.
 pub fn replace(path: &Path, bytes: &[u8], access: Access) -> Result<(), FileError> {
     let folder = Folder::of(path)?;
+    // A file that is replaced keeps its permissions; anything else with the name is refused. This
+    // look decides only which permissions, and which message: the rename below replaces whatever
+    // has the name by then, never through it.
     let new = match folder.there()? {
         None => New { bytes, mode: access.mode(), exact: false },
         Some((Kind::File, mode)) => New { bytes, mode, exact: true },
@@ -38,6 +41,7 @@ pub fn replace(path: &Path, bytes: &[u8], access: Access) -> Result<(), FileErro
     };
     let file = folder.nameless(&new)?;
     let temporary = folder.named(file.as_ref(), &new)?;
+    // One step for every reader: rename(2) replaces the name atomically, and not through a link.
     let done = rustix::fs::renameat(&folder.open, &temporary, &folder.open, &folder.name);
     done.map_err(|error| {
         folder.remove(&temporary);
@@ -77,10 +81,14 @@ pub fn write_output(path: &Path, bytes: &[u8], access: Access) -> Result<(), Fil
         let mut out = std::io::stdout().lock();
         return out.write_all(bytes).and_then(|()| out.flush()).map_err(fault);
     }
+    // Of a descriptor that was given, what it leads to counts; of any other name, the name itself,
+    // so that a link is left to `replace`, which refuses it.
     let given = names_descriptor(path) || path == Path::new("/dev/stderr");
     let there = if given { rustix::fs::stat(path) } else { rustix::fs::lstat(path) };
     match there.map(|there| kind(there.st_mode)) {
         Ok(Kind::Pipe | Kind::Device) => {}
+        // A file that the shell opened for us (`>(…)`, `3>file`) is written where it stands: a new
+        // file beside it would be another than the one that was opened.
         Ok(Kind::File) if given => {}
         _ => return replace(path, bytes, access),
     }
@@ -133,6 +141,8 @@ impl<'a> Folder<'a> {
     /// What has the name now, links not followed, and its permissions.
     fn there(&self) -> Result<Option<(Kind, Mode)>, FileError> {
         match rustix::fs::statat(&self.open, &self.name, AtFlags::SYMLINK_NOFOLLOW) {
+            // Only the nine bits that say who may read and write: set-user-ID and the like are not
+            // carried over.
             Ok(there) => {
                 let permissions = Mode::from_raw_mode(there.st_mode & 0o777);
                 Ok(Some((kind(there.st_mode), permissions)))
@@ -158,6 +168,8 @@ impl<'a> Folder<'a> {
     /// Gives the bytes a temporary name, and returns it.
     fn named(&self, nameless: Option<&File>, new: &New<'_>) -> Result<PathBuf, FileError> {
         let mut last = Errno::EXIST;
+        // A name that is taken is no error but the next try: somebody else's temporary file is left
+        // alone.
         for _ in 0..TRIES {
             let name = temporary_name().map_err(|e| self.refused(e))?;
             let done = match nameless {
@@ -182,6 +194,8 @@ impl<'a> Folder<'a> {
     }
 
     fn link(&self, file: &File, name: &Path) -> Result<(), Errno> {
+        // The way by /proc needs no privilege, where AT_EMPTY_PATH wants CAP_DAC_READ_SEARCH
+        // (open(2), O_TMPFILE).
         let from = format!("/proc/self/fd/{}", file.as_raw_fd());
         rustix::fs::linkat(CWD, from, &self.open, name, AtFlags::SYMLINK_FOLLOW)
     }
@@ -194,6 +208,8 @@ impl<'a> Folder<'a> {
 
     fn fill(&self, opened: OwnedFd, new: &New<'_>) -> Result<File, FileError> {
         let mut file = File::from(opened);
+        // The umask has had its say when the file was made; permissions that are to be kept are set
+        // again, whatever it was, and before a byte is in the file.
         if new.exact {
             rustix::fs::fchmod(&file, new.mode).map_err(|e| self.refused(e))?;
         }

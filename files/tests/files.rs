@@ -5,8 +5,8 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "test code")]
 
 use casemate_files::{
-    Access, Bounds, FileError, Kind, create, list, open, read, read_input, read_text, replace,
-    walk, write_output,
+    Access, Bounds, FileError, Kind, append, create, list, open, read, read_input, read_text,
+    replace, walk, write_output,
 };
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 use std::fs;
@@ -178,6 +178,27 @@ fn a_device_or_pipe_named_for_output_is_written_to_and_stays() {
     let mut text = String::new();
     std::io::Read::read_to_string(&mut reader, &mut text).unwrap();
     assert_eq!(text, "out");
+}
+
+#[test]
+fn a_log_is_added_to_and_nothing_but_a_regular_file_is_one() {
+    let folder = Folder::new("append");
+    let log = folder.join("log");
+    for line in ["one\n", "two\n"] {
+        append(&log).unwrap().write_all(line.as_bytes()).unwrap();
+    }
+    assert_eq!(fs::read_to_string(&log).unwrap(), "one\ntwo\n");
+    assert_eq!(fs::metadata(&log).unwrap().permissions().mode() & 0o777, 0o600);
+    fifo(&folder.join("fifo"));
+    symlink(&log, folder.join("link")).unwrap();
+    let unfit = |path: &Path| match append(path) {
+        Err(FileError::Unfit { found, .. }) => found,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(unfit(&folder.join("fifo")), Kind::Pipe);
+    assert_eq!(unfit(&folder.join("link")), Kind::Link);
+    assert_eq!(unfit(&folder.0), Kind::Directory);
+    assert_eq!(unfit(Path::new("/dev/null")), Kind::Device);
 }
 
 #[test]

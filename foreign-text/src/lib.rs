@@ -137,6 +137,7 @@ struct Escaping<'a, 'b> {
 impl Write for Escaping<'_, '_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         for c in text.chars() {
+            // Counted on after the limit, not stopped: the message says how much was left out.
             let Some(left) = self.left.checked_sub(1) else {
                 self.cut = self.cut.saturating_add(1);
                 continue;
@@ -148,6 +149,8 @@ impl Write for Escaping<'_, '_> {
                 '\n' => self.to.write_str("\\n")?,
                 '\r' => self.to.write_str("\\r")?,
                 '\t' => self.to.write_str("\\t")?,
+                // The escapes come from the same two lines for everything that is not plain: a byte
+                // that was no UTF-8 as `\xNN`, any other character as `\u{…}`.
                 c if is_plain(c) => self.to.write_char(c)?,
                 c => match u32::from(c).checked_sub(INVALID).filter(|byte| *byte < 0x100) {
                     Some(byte) => write!(self.to, "\\x{byte:02x}")?,
@@ -173,6 +176,8 @@ pub fn json(text: &str) -> String {
         if c == '\n' || is_plain(c) {
             out.push(c);
         } else {
+            // Beyond the first plane two escapes, a surrogate pair, are one character (RFC 8259,
+            // section 7).
             let mut units = [0; 2];
             for unit in c.encode_utf16(&mut units) {
                 // Writing to a String does not fail.

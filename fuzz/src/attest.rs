@@ -28,11 +28,8 @@ const AT: u64 = 1_780_272_000;
 /// Bytes that any input may cost beside its multiple: checks, texts, tables made once.
 const FLOOR: u64 = 512 * 1024;
 
-/// Runs `body` and checks that it allocated at most `factor` times the input, and a constant.
 fn bounded(data: &[u8], factor: u64, body: impl FnOnce()) {
-    let used = allocation_counter::measure(body);
-    let limit = FLOOR + factor * data.len() as u64;
-    assert!(used.bytes_max <= limit, "{} bytes for {} of input", used.bytes_max, data.len());
+    crate::bounded(FLOOR + factor * data.len() as u64, body);
 }
 
 fn verifier() -> &'static (Verifier, VerifiedVek) {

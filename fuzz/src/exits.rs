@@ -5,7 +5,7 @@ use crate::run_bytes::{IO_DATA, RunBytes, U};
 use crate::world::{RAM, RECORDER_MMIO, RECORDER_PORT, World};
 use arbitrary::{Result, Unstructured};
 use casemate_attestation::evidence::GuestCertTable;
-use casemate_hypervisor::exits::{Exit, Outcome, Stop};
+use casemate_hypervisor::exits::{Exit, Outcome, PageRule, Stop};
 use casemate_hypervisor::memory::{GpaRange, HOLE_END, HOLE_START, PAGE_SIZE, Refusal, Visibility};
 
 /// Runs `body` on structured input; input too short for it is no test.
@@ -145,9 +145,9 @@ pub fn hypercall(data: &[u8]) {
             None,
             None,
             Some(Refusal::NotConfidential),
-            Some(Refusal::RateLimit),
-            Some(Refusal::Denied),
-            Some(Refusal::Killed),
+            Some(Refusal::RateLimit(PageRule::Changes)),
+            Some(Refusal::Denied(PageRule::Shared)),
+            Some(Refusal::Killed(PageRule::Changes)),
             Some(Refusal::Kernel(12)),
         ])?;
         let world = World::new(answer);
@@ -167,12 +167,14 @@ pub fn hypercall(data: &[u8]) {
                 .put_u64(U + 16, pages)
                 .put_u64(U + 24, attributes);
             run.put_u64(U + 56, u.arbitrary()?);
-            let before = world.changes().len();
+            let (before, denied) = (world.changes().len(), world.denied());
             let outcome = world.handle(Exit::decode(Ok(()), run.area()));
             let named = number == 12 && attributes >> 5 == 0 && all_ram(gpa, pages);
-            let ends = named && answer == Some(Refusal::Killed);
+            let ends = named && matches!(answer, Some(Refusal::Killed(_)));
             let stop = Outcome::Stop(Stop::PageStateLimit);
             assert_eq!(outcome, if ends { stop } else { Outcome::Resume });
+            let by_policy = named && answer.is_some_and(|refusal| refusal.denied_by().is_some());
+            assert_eq!(world.denied() - denied, u32::from(by_policy), "each denial is told");
             let reply = run.u64(U + 56);
             assert!(matches!(reply, 0 | 11 | 22), "KVM refuses the reply {reply}");
             let good = named && answer.is_none();

@@ -12,7 +12,7 @@ use casemate_hypervisor::launch::{LaunchPlan, PageKind};
 use casemate_hypervisor::memory::{
     GpaRange, PAGE_SIZE, PageMap, PageStates, PrivateRam, RamMap, Refusal, Sides, Visibility,
 };
-use casemate_policy::Policy;
+use casemate_policy::{PageRule, Policy};
 use kvm_bindings::{CpuId, kvm_cpuid_entry2};
 use std::sync::{Mutex, OnceLock};
 
@@ -124,11 +124,13 @@ fn page_states_of(u: &mut Unstructured) -> Result<()> {
                 match refusal {
                     Refusal::NotRam => assert!(!inside),
                     Refusal::Kernel(_) => used += count,
-                    Refusal::Denied | Refusal::RateLimit | Refusal::Killed => {
+                    Refusal::Denied(rule) | Refusal::RateLimit(rule) | Refusal::Killed(rule) => {
                         let after = before.iter().enumerate();
                         let after = after.filter(|(at, p)| !**p || pages.contains(at)).count();
                         let over = after as u64 * 100 > PAGES * percent;
-                        assert!(used + count > total || (to == Visibility::Shared && over));
+                        let over = to == Visibility::Shared && over;
+                        assert!(used + count > total || over);
+                        assert_eq!(rule == PageRule::Shared, over, "the rule that is named");
                     }
                     other => panic!("{other}"),
                 }
@@ -143,6 +145,64 @@ fn page_states_of(u: &mut Unstructured) -> Result<()> {
         let (gpa, len) = (u.int_in_range(0..=PAGES * PAGE_SIZE)?, u.int_in_range(0..=9000_usize)?);
         // The model's `write` checks that no private page is touched.
         let _ = states.write_shared(gpa, &vec![1; len]);
+    }
+    Ok(())
+}
+
+/// Page states with several vCPUs that convert at once: whatever their order, what KVM believes, what
+/// the map says and what is held agree in the end, and the policy's count has every page once.
+pub fn page_states_at_once(data: &[u8]) {
+    let _ = page_states_at_once_of(&mut Unstructured::new(data));
+}
+
+fn page_states_at_once_of(u: &mut Unstructured) -> Result<()> {
+    let total = u.int_in_range(0..=2000_u64)?;
+    let text = format!(
+        "schema_version = 1\nmin_engine = \"0.1.0\"\n[runtime]\npage_state_changes = {{ per_second = \"any\", total = {total} }}\nshared_percent = \"any\"\n"
+    );
+    let limits = Policy::load(&text, "fuzz").expect("a policy").page_state_limits();
+    let all = PAGES as usize;
+    let model = Model(Mutex::new(Kernel {
+        private: vec![true; all],
+        held: [vec![false; all], vec![true; all]],
+        fail_attributes: false,
+        fail_punch: false,
+    }));
+    let map = PageMap::new(RamMap::new(PAGES * PAGE_SIZE).expect("RAM"), &[]);
+    let states = PrivateRam::new(&model, map, limits);
+    let mut vcpus = Vec::new();
+    for _ in 0..3 {
+        let mut requests = Vec::new();
+        for _ in 0..u.int_in_range(0..=12)? {
+            // Few pages, so that requests meet.
+            let (page, count) = (u.int_in_range(0..=24_u64)?, u.int_in_range(1..=8_u64)?);
+            let to = if u.arbitrary()? { Visibility::Private } else { Visibility::Shared };
+            requests.push((GpaRange::new(page * PAGE_SIZE, count * PAGE_SIZE).expect("pages"), to));
+        }
+        vcpus.push(requests);
+    }
+    let states = &states;
+    let admitted: u64 = std::thread::scope(|scope| {
+        let convert = |requests: Vec<(GpaRange, Visibility)>| {
+            let one = |(range, to): (GpaRange, Visibility)| match states.convert(range, to) {
+                Ok(_) => range.pages(),
+                Err(Refusal::Denied(_) | Refusal::RateLimit(_) | Refusal::Killed(_)) => 0,
+                Err(other) => panic!("{other}"),
+            };
+            requests.into_iter().map(one).sum::<u64>()
+        };
+        let threads: Vec<_> =
+            vcpus.into_iter().map(|requests| scope.spawn(move || convert(requests))).collect();
+        threads.into_iter().map(|thread| thread.join().expect("no panic")).sum()
+    });
+    assert!(admitted <= total, "{admitted} changes of {total}");
+    let kernel = model.0.lock().unwrap();
+    let shared = kernel.private.iter().filter(|private| !**private).count() as u64;
+    assert_eq!(states.with_map(PageMap::shared), shared, "the map and KVM differ");
+    for (page, private) in kernel.private.iter().enumerate() {
+        assert!(!kernel.held[usize::from(!private)][page], "page {page} is held on both sides");
+        let at = GpaRange::new(page as u64 * PAGE_SIZE, PAGE_SIZE).expect("a page");
+        assert_eq!(states.with_map(|map| map.shared_in(at)) == 0, *private, "page {page}");
     }
     Ok(())
 }

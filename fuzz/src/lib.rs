@@ -16,14 +16,24 @@
 pub mod attest;
 pub mod azure;
 pub mod boot;
+pub mod devices;
 pub mod exits;
+pub mod host;
+pub mod image;
 pub mod launch;
 pub mod policy;
 pub mod policy_log;
 pub mod run_bytes;
 pub mod sandbox;
+pub mod shifting;
 pub mod vm;
 pub mod world;
+
+/// Runs `body`, which may hold `limit` bytes of memory at once and no more.
+pub(crate) fn bounded(limit: u64, body: impl FnOnce()) {
+    let used = allocation_counter::measure(body);
+    assert!(used.bytes_max <= limit, "{} bytes at once, {limit} allowed", used.bytes_max);
+}
 
 /// A target's body.
 pub type Body = fn(&[u8]);
@@ -49,6 +59,9 @@ pub const TARGETS: &[(&str, Body)] = &[
     ("attest_store", attest::store),
     ("attest_x509", attest::x509),
     ("console_filter", vm::console_filter),
+    ("device_block", devices::block),
+    ("device_queue", devices::queue),
+    ("console_queue", vm::console_queue),
     ("exit_debug", exits::debug),
     ("exit_errno", exits::errno),
     ("exit_fail_entry", exits::fail_entry),
@@ -69,10 +82,12 @@ pub const TARGETS: &[(&str, Body)] = &[
     ("exit_unknown", exits::unknown),
     ("exit_wrmsr", exits::wrmsr),
     ("foreign_text", azure::foreign_text),
+    ("host_cgroup_text", host::cgroup_text),
     ("kvm_run_raw", exits::kvm_run_raw),
     ("launch_cpuid_page", launch::cpuid_page),
     ("launch_kernel", launch::kernel),
     ("launch_page_states", launch::page_states),
+    ("launch_page_states_at_once", launch::page_states_at_once),
     ("launch_plan", launch::plan),
     ("boot_bzimage", boot::bzimage),
     ("boot_elf", boot::elf),
@@ -85,6 +100,9 @@ pub const TARGETS: &[(&str, Body)] = &[
     ("policy_log", policy::log),
     ("policy_log_open", policy_log::open),
     ("sandbox_packet", sandbox::packet),
+    ("image_archive", image::archive),
+    ("image_layer", image::layer),
+    ("init_workload", host::workload_file),
     ("vm_config", vm::config),
     ("vm_message", vm::message),
     ("vm_name_answer", vm::name_answer),

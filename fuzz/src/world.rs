@@ -6,7 +6,7 @@ use casemate_hypervisor::devices::pci_root::{ECAM_BASE, ECAM_SIZE};
 use casemate_hypervisor::devices::platform::{PLATFORM_PORT, PLATFORM_SIZE};
 use casemate_hypervisor::devices::{ConsoleQueue, PciRoot, PlatformRegisters, SERIAL_PORT, Uart};
 use casemate_hypervisor::event::Event;
-use casemate_hypervisor::exits::{EXITS, Events, Exit, Guard, Machine, Note, Outcome};
+use casemate_hypervisor::exits::{EXITS, Events, Exit, Guard, Machine, Note, Outcome, PageRule};
 use casemate_hypervisor::memory::{GpaRange, PageStates, RamMap, Refusal, Visibility};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
@@ -72,12 +72,18 @@ impl PageStates for States {
 }
 
 #[derive(Debug, Default)]
-struct Counts(Arc<AtomicU32>);
+struct Counts {
+    notes: Arc<AtomicU32>,
+    denied: Arc<AtomicU32>,
+}
 
 impl Events for Counts {
     fn mark(&self, _: u8) {}
     fn note(&self, _: Note) {
-        self.0.fetch_add(1, Ordering::Relaxed);
+        self.notes.fetch_add(1, Ordering::Relaxed);
+    }
+    fn denied(&self, _: PageRule, _: u64) {
+        self.denied.fetch_add(1, Ordering::Relaxed);
     }
 }
 
@@ -90,6 +96,7 @@ pub struct World {
     changes: Arc<Mutex<Vec<(GpaRange, Visibility)>>>,
     written: Arc<Mutex<Vec<(u64, usize)>>>,
     notes: Arc<AtomicU32>,
+    denied: Arc<AtomicU32>,
 }
 
 impl World {
@@ -98,7 +105,7 @@ impl World {
         let seen = Arc::new(Mutex::new(Vec::new()));
         let changes = Arc::new(Mutex::new(Vec::new()));
         let written = Arc::new(Mutex::new(Vec::new()));
-        let notes = Arc::new(AtomicU32::new(0));
+        let (notes, denied) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicU32::new(0)));
         let recorder = Arc::new(Mutex::new(Recorder { seen: seen.clone() }));
         let event = || Event::new().expect("an eventfd");
         let console = ConsoleQueue::new(event(), 1);
@@ -118,9 +125,9 @@ impl World {
             pages: Box::new(States { changes: changes.clone(), written: written.clone(), answer }),
             certs: None,
             guard: Guard::default(),
-            events: Box::new(Counts(notes.clone())),
+            events: Box::new(Counts { notes: notes.clone(), denied: denied.clone() }),
         };
-        Self { machine, seen, changes, written, notes }
+        Self { machine, seen, changes, written, notes, denied }
     }
 
     /// Handles `exit`; nothing in it may allocate more than a bounded amount.
@@ -152,6 +159,11 @@ impl World {
             assert!(!(stop.is_success() && stop.is_hosts_fault()));
         }
         outcome
+    }
+
+    /// Denials of the policy that were told so far.
+    pub fn denied(&self) -> u32 {
+        self.denied.load(Ordering::Relaxed)
     }
 
     /// What the recorder saw so far.

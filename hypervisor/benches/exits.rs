@@ -8,7 +8,9 @@ use casemate_hypervisor::devices::pci_root::{ECAM_BASE, ECAM_SIZE};
 use casemate_hypervisor::devices::platform::{PLATFORM_PORT, PLATFORM_SIZE};
 use casemate_hypervisor::devices::{ConsoleQueue, PciRoot, PlatformRegisters, SERIAL_PORT, Uart};
 use casemate_hypervisor::event::Event;
-use casemate_hypervisor::exits::{Events, Exit, Guard, Machine, Note, Outcome, RUN_HEAD, RunArea};
+use casemate_hypervisor::exits::{
+    Events, Exit, Guard, Machine, Note, Outcome, PageRule, RUN_HEAD, RunArea,
+};
 use casemate_hypervisor::memory::RamMap;
 use casemate_hypervisor::memory::page_state::AllShared;
 use std::hint::black_box;
@@ -19,6 +21,7 @@ struct Nobody;
 impl Events for Nobody {
     fn mark(&self, _: u8) {}
     fn note(&self, _: Note) {}
+    fn denied(&self, _: PageRule, _: u64) {}
 }
 
 fn machine() -> Machine {

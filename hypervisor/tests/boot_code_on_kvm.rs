@@ -247,7 +247,7 @@ fn an_elf_kernel_with_debugging_information_boots_and_brings_none_of_it() {
     let lean = good_plan("64M", elf());
     let fat = good_plan("64M", [elf(), vec![0xdb; 8 << 20]].concat());
     let staged = |plan: &LaunchPlan| {
-        plan.staging().iter().find(|staged| staged.what == "kernel").unwrap().bytes.clone()
+        plan.staging().iter().find(|staged| staged.what == "kernel").unwrap().bytes.to_vec()
     };
     assert_eq!(staged(&fat), staged(&lean));
     let Some(ran) = run(&fat) else { return };

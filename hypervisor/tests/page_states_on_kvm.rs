@@ -13,7 +13,7 @@
 )]
 
 use casemate_hypervisor::bus::{Bus, BusDevice, Effect};
-use casemate_hypervisor::exits::{Events, Guard, Machine, Note, Outcome, Stop};
+use casemate_hypervisor::exits::{Events, Guard, Machine, Note, Outcome, PageRule, Stop};
 use casemate_hypervisor::kvm::{KernelSides, PrivateMemory, Vm, VmKind};
 use casemate_hypervisor::launch::BootState;
 use casemate_hypervisor::launch::{LaunchPlan, PageKind};
@@ -237,6 +237,7 @@ struct Quiet;
 impl Events for Quiet {
     fn mark(&self, _: u8) {}
     fn note(&self, _: Note) {}
+    fn denied(&self, _: PageRule, _: u64) {}
 }
 
 /// Pages of `size` bytes of a file that the kernel holds: cachestat(2), Linux 6.5.
@@ -264,7 +265,8 @@ fn ten_thousand_random_conversions_leave_every_page_as_the_model_has_it() {
     let map = RamMap::new(RAM).unwrap();
     let ram = GuestRam::new(map.clone()).unwrap();
     let low = [GpaRange::new(0, 2 << 20).unwrap()];
-    let private = PrivateMemory::add(&vm, &ram, &low).unwrap();
+    let private = PrivateMemory::add(&vm, &ram).unwrap();
+    private.share(&low).unwrap();
     let gmem = private.files()[0];
     ram.write(0x1000, &page_tables()).unwrap();
     ram.write(CODE, &guest()).unwrap();
@@ -365,8 +367,7 @@ fn an_access_of_the_other_kind_converts_the_page_and_reaches_the_host() {
     plan.add_pages("CPUID", PageKind::Cpuid, 0x6000, vec![]).unwrap();
     plan.add_pages("code", PageKind::Normal, 0x10_0000, code).unwrap();
     let host = HostFds { dev_kvm: kvm().unwrap().into(), dev_sev: Some(dev_sev.into()) };
-    let mut engine = Engine::with_memory(host, &plan, Box::new(Quiet)).unwrap();
-    engine.create_vcpus(&plan).unwrap();
+    let engine = Engine::new(host, &plan, Box::new(Quiet)).unwrap();
     engine.launch(&plan).unwrap();
     let (_, memory) = engine.page_state_fds();
     let ready = engine.start_threads().unwrap();

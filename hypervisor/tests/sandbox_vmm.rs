@@ -15,12 +15,12 @@ use casemate_hypervisor::vm::ProcessKind;
 use casemate_hypervisor::vm::engine::HostFds;
 use casemate_hypervisor::vm::profile;
 use casemate_hypervisor::vm::protocol::{FromVmm, MESSAGE_SIZE, ToVmm};
-use casemate_hypervisor::vm::vmm::{self, VmmInput};
+use casemate_hypervisor::vm::vmm;
 use casemate_sandbox::{
     Action, Child, Exit, FdTable, Layers, Observer, Pin, Profile, inspect, spawn,
 };
 use casemate_test_support::attack::{Attack, Victim};
-use casemate_test_support::guests::{DATA, dx, out, plan, power_off};
+use casemate_test_support::guests::{DATA, Supervisor, dx, out, plan, power_off};
 use casemate_test_support::sandbox::{assert_least, confined, pipe};
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
 use rustix::net::{recv, send, socketpair};
@@ -48,13 +48,12 @@ fn guest() -> Vec<u8> {
 
 fn vmm(code: &[u8]) -> Option<Vmm> {
     let dev_kvm = casemate_test_support::guests::kvm()?.into();
-    let (control, vmm_control) = pair(SocketType::SEQPACKET);
-    let (console, vmm_console) = pair(SocketType::STREAM);
     let (wait, go) = pipe();
-    let layers = profile::vmm_layers().keep(&dev_kvm).keep(&vmm_control).keep(&vmm_console);
-    let host = HostFds { dev_kvm, dev_sev: None };
     let plan = plan(code, 1);
-    let input = VmmInput { host, control: vmm_control, console: vmm_console, plan };
+    let (supervisor, input) = Supervisor::of(HostFds { dev_kvm, dev_sev: None }, &plan);
+    let (control, console) = supervisor.admit(&plan);
+    let layers = profile::vmm_layers().keep(&input.host.dev_kvm).keep(&input.control);
+    let layers = layers.keep(&input.console).keep(&input.plan);
     let child = spawn(layers.keep(&wait), move |born| {
         let _ = rustix::io::read(&wait, &mut [0_u8]);
         drop(wait);
@@ -259,6 +258,10 @@ fn every_kind_of_process_has_a_test_that_its_profile_is_the_least() {
             ProcessKind::VmmConfidential => (
                 "confidential_profile_allows_what_is_used_and_nothing_else",
                 include_str!("vmm_snp_lock.rs"),
+            ),
+            ProcessKind::Recorder => (
+                "image_of_the_recorder_uses_every_rule_of_its_profile_and_makes_no_other_call",
+                include_str!("../../casemate/tests/recorder_image.rs"),
             ),
         };
         assert!(source.contains(&format!("fn {test}() {{")), "{kind}: {test}");

@@ -15,7 +15,7 @@ use casemate_attestation::digest::{LaunchDigest, PageKind as Kind};
 use casemate_attestation::evidence::GuestCertTable;
 use casemate_hypervisor::config::RawConfig;
 use casemate_hypervisor::config::{IdBlock, SnpLaunch};
-use casemate_hypervisor::exits::{Events, Note};
+use casemate_hypervisor::exits::{Events, Note, PageRule};
 use casemate_hypervisor::kvm::{KernelSides, PrivateMemory, Vm, VmKind};
 use casemate_hypervisor::launch::BootState;
 use casemate_hypervisor::launch::linux::{Files, plan as linux_plan};
@@ -24,17 +24,18 @@ use casemate_hypervisor::launch::{LaunchPlan, PageKind};
 use casemate_hypervisor::memory::{
     GpaRange, GuestRam, PageMap, PageStates, PrivateRam, RamMap, Refusal, Visibility,
 };
-use casemate_hypervisor::vm::engine::{Engine, EngineError};
+use casemate_hypervisor::vm::engine::{Engine, EngineError, SetUp};
 use casemate_model_kvm::{Fault, InUse, Plan, Registers, start};
 use casemate_policy::Policy;
 use std::fs::File;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::sync::Arc;
 
 struct Quiet;
 impl Events for Quiet {
     fn mark(&self, _: u8) {}
     fn note(&self, _: Note) {}
+    fn denied(&self, _: PageRule, _: u64) {}
 }
 
 /// A launch with a page of every kind, two vCPUs and everything that LAUNCH_FINISH can carry.
@@ -66,9 +67,7 @@ fn full_plan() -> LaunchPlan {
 
 /// Everything of a launch that makes ioctls, as `casemate run` does it.
 fn launch(model: &InUse, plan: &LaunchPlan) -> Result<u64, EngineError> {
-    let mut engine = Engine::with_memory(model.host_fds(), plan, Box::new(Quiet))?;
-    engine.create_vcpus(plan)?;
-    engine.launch(plan)
+    Engine::new(model.host_fds(), plan, Box::new(Quiet))?.launch(plan)
 }
 
 /// The lines of a trace, without its comments.
@@ -92,6 +91,35 @@ fn every_call_of_a_launch_is_the_one_reviewed_against_the_kernels_documentation(
             "the launch differs from tests/golden/snp_launch.trace at {first:#?}\nall of it:\n{told}"
         );
     }
+}
+
+/// Protects what the policy says: before there is a plan, the firmware has begun no launch, no page
+/// of memory exists, and the boot processor has nowhere to go. Cannot tell what the process that
+/// waits does otherwise; `casemate/tests/vmm_image.rs` looks at it.
+#[test]
+fn before_a_plan_comes_no_launch_has_begun_and_no_byte_is_in_memory() {
+    let model = start(None);
+    let plan = full_plan();
+    let set_up = SetUp::new(model.host_fds(), &plan.shape()).unwrap();
+    let names: Vec<_> = calls(&model).iter().map(|call| call.name).collect();
+    let told = |name: &str| names.iter().filter(|known| **known == name).count();
+    let made = ["KVM_SEV_INIT2", "KVM_SET_USER_MEMORY_REGION2", "KVM_CREATE_VCPU"].map(told);
+    assert_eq!(made, [1, 2, 2], "{names:?}");
+    assert!(!names.iter().any(|name| name.starts_with("SNP_LAUNCH")), "{names:?}");
+    // The second vCPU's: parked.
+    assert_eq!(told("KVM_SET_REGS"), 1, "{names:?}");
+    let descriptors = std::fs::read_dir("/proc/self/fd").unwrap().flatten();
+    let memory = descriptors.filter(|fd| {
+        let of = std::fs::read_link(fd.path()).unwrap_or_default();
+        of.to_string_lossy().contains("memfd:guest-ram")
+    });
+    let pages: Vec<_> = memory.map(|fd| std::fs::metadata(fd.path()).unwrap().blocks()).collect();
+    assert_eq!(pages, [0], "a page of guest memory was touched");
+    // A plan for another VM than the one that was asked about is not loaded into this one.
+    let mut other = full_plan();
+    other.vcpus = 1;
+    let error = set_up.load(&other, Box::new(Quiet)).unwrap_err();
+    assert!(matches!(error, EngineError::OtherShape), "{error}");
 }
 
 /// The page that KVM measures for a vCPU at LAUNCH_FINISH, from the registers it was told: Linux
@@ -371,8 +399,7 @@ fn a_refused_cpuid_table_is_explained_leaf_by_leaf_and_never_replaced() {
 fn commands_out_of_order_are_refused_and_named() {
     let model = start(None);
     let plan = full_plan();
-    let mut engine = Engine::with_memory(model.host_fds(), &plan, Box::new(Quiet)).unwrap();
-    engine.create_vcpus(&plan).unwrap();
+    let engine = Engine::new(model.host_fds(), &plan, Box::new(Quiet)).unwrap();
     engine.launch(&plan).unwrap();
     let text = engine.launch(&plan).unwrap_err().to_string();
     assert!(text.contains("SNP_LAUNCH_START failed"), "{text}");
@@ -428,7 +455,7 @@ fn a_conversion_tells_kvm_and_then_empties_the_file_of_the_side_that_is_given_up
     // RAM on both sides of the hole: two guest_memfds, one memory file.
     let map = RamMap::new(0xc000_0000 + (64 << 12)).unwrap();
     let ram = GuestRam::new(map.clone()).unwrap();
-    let private = PrivateMemory::add(&vm, &ram, &[]).unwrap();
+    let private = PrivateMemory::add(&vm, &ram).unwrap();
     let gmems: Vec<File> =
         private.slots().iter().map(|(_, file)| File::from(file.try_clone().unwrap())).collect();
     let limits = Policy::builtin_permissive().page_state_limits();

@@ -4,19 +4,15 @@
 
 use casemate_hypervisor::vm::engine::HostFds;
 use casemate_hypervisor::vm::profile;
-use casemate_hypervisor::vm::vmm::{self, VmmInput};
+use casemate_hypervisor::vm::vmm;
 use casemate_sandbox::{Child, Exit, Layer, Layers, spawn};
 use casemate_test_support::attack::{Attack, Victim};
+use casemate_test_support::guests::Supervisor;
 use casemate_test_support::sandbox::pipe;
-use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use std::os::fd::OwnedFd;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixListener};
 use std::process::ExitCode;
-
-fn sockets(kind: SocketType) -> (OwnedFd, OwnedFd) {
-    rustix::net::socketpair(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC, None).unwrap()
-}
 
 /// The supervisor's side of a vmm process.
 struct Vmm {
@@ -31,13 +27,11 @@ struct Vmm {
 fn vmm(code: &[u8], once_locked: impl FnOnce()) -> Option<Vmm> {
     let dev_kvm = casemate_test_support::guests::kvm()?.into();
     let plan = casemate_test_support::guests::plan(code, 1);
-    let (control, its_control) = sockets(SocketType::SEQPACKET);
-    let (console, its_console) = sockets(SocketType::STREAM);
     let (wait, go) = pipe();
-    let layers = profile::vmm_layers().keep(&dev_kvm).keep(&its_control).keep(&its_console);
-    let layers = layers.keep(&wait);
-    let host = HostFds { dev_kvm, dev_sev: None };
-    let input = VmmInput { host, control: its_control, console: its_console, plan };
+    let (supervisor, input) = Supervisor::of(HostFds { dev_kvm, dev_sev: None }, &plan);
+    let (control, console) = supervisor.admit(&plan);
+    let layers = profile::vmm_layers().keep(&input.host.dev_kvm).keep(&input.control);
+    let layers = layers.keep(&input.console).keep(&input.plan).keep(&wait);
     let child = spawn(layers, move |born| {
         rustix::io::read(&wait, &mut [0_u8]).unwrap();
         // The lock forbids to close it afterwards.

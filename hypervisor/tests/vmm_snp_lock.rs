@@ -15,11 +15,11 @@ use casemate_hypervisor::launch::{LaunchPlan, linux};
 use casemate_hypervisor::vm::engine::HostFds;
 use casemate_hypervisor::vm::profile::{VMM_SNP, vmm_layers};
 use casemate_hypervisor::vm::protocol::{FromVmm, MESSAGE_SIZE, ToVmm};
-use casemate_hypervisor::vm::vmm::{self, VmmInput};
+use casemate_hypervisor::vm::vmm;
 use casemate_sandbox::{Exit, Observer, spawn};
+use casemate_test_support::guests::Supervisor;
 use casemate_test_support::sandbox::assert_least;
-use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
-use rustix::net::{recv, send, socketpair};
+use rustix::net::{RecvFlags, SendFlags, recv, send};
 use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::process::ExitCode;
@@ -38,10 +38,6 @@ fn plan() -> LaunchPlan {
     let kernel = std::fs::read("/k/vmlinuz").unwrap();
     let files = linux::Files { kernel, initrd: None };
     linux::plan(&raw.validate().unwrap(), files).unwrap()
-}
-
-fn pair(kind: SocketType) -> (OwnedFd, OwnedFd) {
-    socketpair(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC, None).unwrap()
 }
 
 /// The supervisor's part: presses the power button, reads the console, waits for the end.
@@ -68,12 +64,12 @@ fn confidential_profile_allows_what_is_used_and_nothing_else() {
         return;
     }
     let dev_sev = OwnedFd::from(File::options().read(true).write(true).open("/dev/sev").unwrap());
-    let (control, its_control) = pair(SocketType::SEQPACKET);
-    let (console, its_console) = pair(SocketType::STREAM);
     let (wait, go) = casemate_test_support::sandbox::pipe();
-    let layers = vmm_layers().keep(&dev_kvm).keep(&dev_sev).keep(&its_control).keep(&its_console);
-    let host = HostFds { dev_kvm, dev_sev: Some(dev_sev) };
-    let input = VmmInput { host, control: its_control, console: its_console, plan: plan() };
+    let layers = vmm_layers().keep(&dev_kvm).keep(&dev_sev);
+    let (host, plan) = (HostFds { dev_kvm, dev_sev: Some(dev_sev) }, plan());
+    let (supervisor, input) = Supervisor::of(host, &plan);
+    let (control, console) = supervisor.admit(&plan);
+    let layers = layers.keep(&input.control).keep(&input.console).keep(&input.plan);
     let mut child = spawn(layers.keep(&wait), move |born| {
         let _ = rustix::io::read(&wait, &mut [0_u8]);
         drop(wait);

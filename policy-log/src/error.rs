@@ -114,6 +114,18 @@ pub enum LogError {
         /// The head file.
         head: PathBuf,
     },
+    /// A record that this very program wrote is not in the log any more.
+    #[error(
+        "{}: the log was cut off or replaced while it was in use: record {seq}, which was written to \
+         it, is not there. Keep the file",
+        value(path.display())
+    )]
+    Lost {
+        /// The log.
+        path: PathBuf,
+        /// The last record that was written.
+        seq: u64,
+    },
     /// Somebody wrote to the log, or cut it, while it was locked.
     #[error(
         "{}: another program changed the log while this one had it: nothing was added",

@@ -6,6 +6,7 @@ use casemate_policy::lattice::{Bytes, hex};
 use casemate_policy::log::{PublicKey, SigningKey};
 use std::fs::File;
 use std::io::Read;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 const WANTED: &str = "64 hexadecimal digits";
@@ -48,12 +49,50 @@ fn parse_32(file: File, path: &Path) -> Result<[u8; 32], LogError> {
     bytes.as_slice().try_into().map_err(|_| bad())
 }
 
-/// Reads the secret key of a log.
+/// The file of a secret key, open and looked at, of which nothing was read: for a program that
+/// starts the one that is to sign.
+#[derive(Debug)]
+pub struct KeyFile {
+    file: File,
+    path: PathBuf,
+}
+
+impl KeyFile {
+    /// A key file that another process has opened; `path` is for messages.
+    #[must_use]
+    pub fn received(file: OwnedFd, path: &Path) -> Self {
+        Self { file: file.into(), path: path.to_owned() }
+    }
+
+    /// Its path.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Reads the key.
+    ///
+    /// # Errors
+    /// When the file cannot be read or is no key.
+    pub fn read(self) -> Result<SigningKey, LogError> {
+        let Self { file, path } = self;
+        let seed = parse_32(file, &path)?;
+        SigningKey::from_seed(&seed).ok_or(LogError::BadFile { path, wanted: WANTED })
+    }
+}
+
+impl AsFd for KeyFile {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+}
+
+/// Opens the file of a log's secret key.
 ///
 /// # Errors
-/// When the file cannot be read, is no key, can be used by others than its owner, or belongs to
-/// neither this user nor root.
-pub fn read_key(path: &Path) -> Result<SigningKey, LogError> {
+/// When the file cannot be opened, can be used by others than its owner, or belongs to neither this
+/// user nor root.
+pub fn open_key(path: &Path) -> Result<KeyFile, LogError> {
     let file = casemate_files::open(path)?;
     // Of what was opened, not of the path, which may lead elsewhere by now.
     let there = rustix::fs::fstat(&file).map_err(LogError::errno(path))?;
@@ -65,9 +104,15 @@ pub fn read_key(path: &Path) -> Result<SigningKey, LogError> {
     if there.st_uid != own && there.st_uid != 0 {
         return Err(LogError::ForeignKey { path: path.to_owned(), owner: there.st_uid });
     }
-    let seed = parse_32(file, path)?;
-    let bad = || LogError::BadFile { path: path.to_owned(), wanted: WANTED };
-    SigningKey::from_seed(&seed).ok_or_else(bad)
+    Ok(KeyFile { file, path: path.to_owned() })
+}
+
+/// Reads the secret key of a log.
+///
+/// # Errors
+/// As [`open_key`] and [`KeyFile::read`].
+pub fn read_key(path: &Path) -> Result<SigningKey, LogError> {
+    open_key(path)?.read()
 }
 
 /// Reads a public key.

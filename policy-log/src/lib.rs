@@ -2,7 +2,7 @@
 //! here are the file, who may write to it when, what is vouched for before it is extended, and the
 //! keys.
 //!
-//! A new log appears under its name whole: its identity and, with a key, the head over it. Every
+//! A new log begins with its identity and, with a key, the head over it, in one `write`. Every
 //! record after that is one `write` to a file opened for appending, with a key of the record
 //! **and** its head, so a process that is killed leaves at most one torn last line, which the next
 //! start removes and says so in the log. A write that fails, as on a full disk, is taken back. Data
@@ -14,10 +14,15 @@
 //! whatever its length. What it cannot vouch for it refuses; it never repairs what is no log.
 //!
 //! One writer at a time: the file is locked, and others wait for a while.
+//!
+//! Opening the files ([`LogFile::files`]) and writing to them ([`LogFiles::begin`]) are two steps,
+//! so that two processes can do them: one that may open files, and one that has the key.
 #![forbid(unsafe_code)]
 
 mod error;
+mod files;
 mod key;
+mod look;
 mod open;
 mod place;
 mod tail;
@@ -25,8 +30,10 @@ mod vouch;
 mod writer;
 
 pub use error::LogError;
-pub use key::{generate_key, read_key, read_public_key};
-pub use open::{Recovery, read_head};
+pub use files::LogFiles;
+pub use key::{KeyFile, generate_key, open_key, read_key, read_public_key};
+pub use look::read_head;
+pub use open::Recovery;
 pub use place::{LogFile, WAIT};
 pub use writer::DecisionLog;
 

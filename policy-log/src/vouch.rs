@@ -22,6 +22,8 @@ pub(crate) struct Trust<'a> {
     pub(crate) key: Option<PublicKey>,
     /// The head file, and what it names.
     pub(crate) known: Option<(&'a Path, KnownHead)>,
+    /// The last record that this writer wrote itself.
+    pub(crate) written: Option<KnownHead>,
     /// Whether records that nobody vouches for are taken over.
     pub(crate) adopt: bool,
 }
@@ -64,8 +66,17 @@ pub(crate) fn vouch(
         return Err(LogError::KeyNeeded { path: path.to_owned() });
     }
     check_torn(path, &torn, last.seq())?;
-    if let Some((head, known)) = trust.known {
-        compare(end, &last, path, head, known)?;
+    let begin_again = || Walk::new(file, path, length);
+    if let Some((head, known)) = trust.known
+        && !contains(begin_again()?, known)?
+    {
+        let (path, head) = (path.to_owned(), head.to_owned());
+        return Err(LogError::Cut { path, head, known });
+    }
+    if let Some(written) = trust.written
+        && !contains(begin_again()?, written)?
+    {
+        return Err(LogError::Lost { path: path.to_owned(), seq: written.seq });
     }
     let adopted = match trust.key {
         None => None,
@@ -146,24 +157,17 @@ impl<'a> Walk<'a> {
     }
 }
 
-/// Holds the log against its head file: the record named must be there, and all behind it follow.
-fn compare(
-    mut walk: Walk<'_>,
-    last: &Found,
-    path: &Path,
-    head: &Path,
-    known: KnownHead,
-) -> Result<(), LogError> {
-    let is_known = |found: &Found| found.seq() == known.seq && found.hash == known.hash;
-    let (mut seq, mut met) = (last.seq(), is_known(last));
-    while !met && seq > known.seq {
-        let Some(found) = walk.step()? else { break };
-        (seq, met) = (found.seq(), is_known(&found));
+/// Whether a record that is known is in the log, and all behind it follows from it.
+fn contains(mut walk: Walk<'_>, known: KnownHead) -> Result<bool, LogError> {
+    while let Some(found) = walk.step()? {
+        if found.seq() == known.seq && found.hash == known.hash {
+            return Ok(true);
+        }
+        if found.seq() <= known.seq {
+            break;
+        }
     }
-    if met {
-        return Ok(());
-    }
-    Err(LogError::Cut { path: path.to_owned(), head: head.to_owned(), known })
+    Ok(false)
 }
 
 /// Whether the last record is a head of this key for this log; if not, how many are taken over.

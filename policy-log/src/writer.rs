@@ -2,20 +2,28 @@
 //!
 //! One buffer serves all lines: a record costs its text, its hash, with a key a signature, and one
 //! `write`.
+//!
+//! A writer has the log for a session at a time. Between two, others may write; a session begins by
+//! looking at the log again, as an opening does, and knows one thing more: the last record that
+//! this writer wrote itself.
 
 use crate::LogError;
+use crate::files::lock;
+use crate::look::{length, look_again};
 use crate::place::LogFile;
 use crate::vouch::Vouched;
-use casemate_files::Access;
-use casemate_policy::log::{Chain, DecisionRecord, Entry, KnownHead, LogId};
+use casemate_policy::log::{Chain, DecisionRecord, DenialsRecord, Entry, KnownHead, LogId};
 use casemate_policy::{Decision, Facts, Point};
 use std::fs::File;
 use std::io::Write;
+use std::os::unix::fs::FileExt;
+use std::time::Instant;
 
-/// An open decision log, locked for others.
+/// An open decision log, locked for others until it is released.
 #[derive(Debug)]
 pub struct DecisionLog {
     file: File,
+    head: Option<File>,
     place: LogFile,
     chain: Chain,
     /// What the file has when nobody else has written to it.
@@ -24,28 +32,24 @@ pub struct DecisionLog {
     lines: String,
 }
 
+/// Bytes of a head file: the longest number, a colon, a hash. A shorter number is followed by
+/// blanks.
+const HEAD: usize = 20 + 1 + 64;
+
 impl DecisionLog {
     /// Goes on with a log that is vouched for: removes a torn line, says what was found, keeps the
     /// head.
     pub(crate) fn extend(
         place: LogFile,
         file: File,
+        head: Option<File>,
         vouched: &Vouched,
-        new: bool,
     ) -> Result<Self, LogError> {
-        if vouched.torn > 0 {
-            file.set_len(vouched.whole).map_err(LogError::io(&place.path))?;
-        }
         let (chain, length) = (vouched.chain, vouched.whole);
-        let mut log = Self { file, place, chain, length, lines: String::with_capacity(4096) };
-        if vouched.is_untouched(new) {
-            log.keep_head()?;
-            return Ok(log);
-        }
+        let lines = String::with_capacity(4096);
+        let mut log = Self { file, head, place, chain, length, lines };
         let mut entries = vec![Entry::Open];
-        if vouched.torn > 0 {
-            entries.push(Entry::Recovered { dropped: vouched.torn });
-        }
+        entries.extend(log.take_torn_line(vouched)?);
         if let Some(records) = vouched.adopted {
             entries.push(Entry::Adopted { records });
         }
@@ -57,13 +61,24 @@ impl DecisionLog {
     pub(crate) fn fill(
         place: LogFile,
         file: File,
+        head: Option<File>,
         lines: &str,
         chain: Chain,
     ) -> Result<Self, LogError> {
-        let mut log = Self { file, place, chain, length: 0, lines: lines.to_owned() };
+        let lines = lines.to_owned();
+        let mut log = Self { file, head, place, chain, length: 0, lines };
         log.write(chain)?;
         log.keep_head()?;
         Ok(log)
+    }
+
+    /// Removes a torn line, and gives the record that says so.
+    fn take_torn_line(&mut self, vouched: &Vouched) -> Result<Option<Entry>, LogError> {
+        if vouched.torn == 0 {
+            return Ok(None);
+        }
+        self.file.set_len(vouched.whole).map_err(LogError::io(&self.place.path))?;
+        Ok(Some(Entry::Recovered { dropped: vouched.torn }))
     }
 
     /// Adds records and, with a key, the head over them, in one write.
@@ -86,8 +101,7 @@ impl DecisionLog {
         let path = &self.place.path;
         // The lock binds only who asks for it. A line of somebody else's in between would break the
         // chain, and this writer would sign what follows.
-        let length = self.file.metadata().map_err(LogError::io(path))?.len();
-        if length != self.length {
+        if length(&self.file, path)? != self.length {
             return Err(LogError::Changed { path: path.clone() });
         }
         if let Err(source) = self.file.write_all(self.lines.as_bytes()) {
@@ -103,9 +117,11 @@ impl DecisionLog {
     /// Keeps the newest head beside the log. After the log, never before it: a head file that is
     /// behind is found in the log, one that is ahead would stop every start.
     fn keep_head(&self) -> Result<(), LogError> {
-        let Some(path) = &self.place.head else { return Ok(()) };
-        let text = format!("{}\n", self.last());
-        Ok(casemate_files::replace(path, text.as_bytes(), Access::Usual)?)
+        let (Some(file), Some(path)) = (&self.head, &self.place.head) else { return Ok(()) };
+        let line = format!("{:<HEAD$}\n", self.last().to_string());
+        file.write_all_at(line.as_bytes(), 0).map_err(LogError::io(path))?;
+        // Of a longer one, which somebody else has written.
+        file.set_len(u64::try_from(line.len()).unwrap_or(0)).map_err(LogError::io(path))
     }
 
     /// Logs a decision of the policy with this hash.
@@ -119,15 +135,32 @@ impl DecisionLog {
         facts: &Facts,
         decision: &Decision,
     ) -> Result<(), LogError> {
-        self.record(DecisionRecord::new(policy, point, facts, decision))
+        self.record(DecisionRecord::new(policy, point, facts, decision)).map(|_| ())
     }
 
-    /// Logs a decision that is a record already.
+    /// Logs a decision that is a record already, and gives its number.
     ///
     /// # Errors
     /// When the file cannot be written; then the decision must not be acted on.
-    pub fn record(&mut self, record: DecisionRecord) -> Result<(), LogError> {
-        self.append(vec![Entry::Decision(record)], false)
+    pub fn record(&mut self, record: DecisionRecord) -> Result<u64, LogError> {
+        let number = self.chain.seq();
+        self.append(vec![Entry::Decision(record)], false)?;
+        Ok(number)
+    }
+
+    /// Logs denials of a running guest, as a session of its own: the log must have been released.
+    ///
+    /// # Errors
+    /// When others have the log for too long, nobody vouches for it any more, or it cannot be
+    /// written.
+    pub fn denials(&mut self, records: Vec<DenialsRecord>) -> Result<(), LogError> {
+        lock(&self.file, &self.place, Instant::now() + self.place.wait)?;
+        let vouched = look_again(&self.file, self.head.as_ref(), &self.place, self.last())?;
+        (self.chain, self.length) = (vouched.chain, vouched.whole);
+        let mut entries: Vec<Entry> = self.take_torn_line(&vouched)?.into_iter().collect();
+        entries.extend(records.into_iter().map(Entry::Denials));
+        self.append(entries, true)?;
+        self.give_back()
     }
 
     /// Number and hash of the last record, as `casemate log verify --head` takes them.
@@ -142,14 +175,28 @@ impl DecisionLog {
         self.chain.log()
     }
 
-    /// Closes the log, with a key by a head that says so, and waits until it is on the disk.
+    /// Ends a session: with a key by a head that says that the log is closed. Waits until the log
+    /// is on the disk, and lets others have it.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn release(&mut self) -> Result<(), LogError> {
+        if self.place.key.is_some() {
+            self.append(Vec::new(), true)?;
+        }
+        self.give_back()
+    }
+
+    fn give_back(&self) -> Result<(), LogError> {
+        self.file.sync_data().map_err(LogError::io(&self.place.path))?;
+        self.file.unlock().map_err(LogError::io(&self.place.path))
+    }
+
+    /// Closes the log, see [`DecisionLog::release`].
     ///
     /// # Errors
     /// When the file cannot be written.
     pub fn close(mut self) -> Result<(), LogError> {
-        if self.place.key.is_some() {
-            self.append(Vec::new(), true)?;
-        }
-        self.file.sync_data().map_err(LogError::io(&self.place.path))
+        self.release()
     }
 }

@@ -17,6 +17,8 @@ impl Policy {
     #[must_use]
     pub fn canonical(&self) -> String {
         let mut out = format!("schema_version = {SCHEMA_VERSION}\nmin_engine = \"0.1.0\"\n");
+        // In the order of the table of sections and of each point's fields, never of the document:
+        // that is what makes one form of many.
         for (section, _) in SECTIONS {
             if section == "secrets" {
                 self.write_grants(&mut out);
@@ -26,6 +28,7 @@ impl Policy {
             let prefix = format!("{section}.");
             for point in Point::ALL {
                 for (field, rule, _) in self.rules(point) {
+                    // A point can have fields of several sections; each is written in its own.
                     if let Some(name) = field.path.strip_prefix(&prefix) {
                         out.push_str(&format!("{name} = {}\n", render::rule(field.kind, rule)));
                     }
@@ -36,6 +39,7 @@ impl Policy {
     }
 
     fn write_grants(&self, out: &mut String) {
+        // Grants are sorted when they are loaded, by their resources.
         for grant in &self.grants {
             out.push_str(&format!("\n[secrets.{}]\n", quote(&grant.resource.to_string())));
             for (field, rule, _) in grant.rules.iter(GRANT_FIELDS) {
@@ -50,21 +54,21 @@ impl Policy {
         sha256(self.canonical().as_bytes())
     }
 
-    /// The hash in hexadecimal.
+    /// The hash in 64 lower-case hexadecimal digits.
     #[must_use]
     pub fn hash_hex(&self) -> String {
         crate::lattice::hex(&self.hash())
     }
 }
 
-/// SHA-256.
+/// SHA-256 of the bytes at once.
 #[must_use]
 pub(crate) fn sha256(bytes: &[u8]) -> [u8; 32] {
     let digest = ring::digest::digest(&ring::digest::SHA256, bytes);
     digest.as_ref().try_into().unwrap_or([0; 32])
 }
 
-/// SHA-256 as [`Bytes`].
+/// SHA-256 as the value of a fact or rule, 32 [`Bytes`].
 #[must_use]
 pub fn digest(bytes: &[u8]) -> Bytes {
     Bytes::new(&sha256(bytes)).unwrap_or_else(|| Bytes::zero(32))

@@ -21,7 +21,7 @@ use std::collections::BTreeMap;
 /// Longest line in bytes: x86 has 2048 with the final zero (`COMMAND_LINE_SIZE`), and cuts what is
 /// longer.
 pub const MAX_LINE: usize = 2047;
-/// Ends the kernel's parameters.
+/// The word that ends the kernel's parameters; what follows are arguments of init.
 const SEPARATOR: &str = "--";
 
 /// Parameters that x86 code of Linux looks for by itself, before and beside `parse_args`
@@ -88,9 +88,13 @@ impl CommandLine {
         if line.contains('\0') {
             return Err(CommandLineError::Zero);
         }
+        // Three readings of one line: the kernel's, that of who cuts at every blank, and that of
+        // who drops every quote.
         let words = words(line.as_bytes());
         let plain: Vec<&str> = plain(line).collect();
         let taken = taken(&words, &plain);
+        // Every word of any reading is seen, once. A rule that forbids a word has to forbid it to
+        // every reader.
         let mut seen = words.clone();
         for word in plain.iter().map(|word| canonical(word)).chain(bare(line)) {
             if !seen.contains(&word) {
@@ -148,6 +152,8 @@ const fn is_space(byte: u8) -> bool {
 
 /// Where the value of a word begins, less one: at the first `=` that is not its first character.
 fn equals(word: &[u8]) -> Option<usize> {
+    // From the second character on: `=x` is a word whose name is `=x` (`next_arg` skips a first
+    // `=`).
     let rest = word.get(1..)?;
     rest.iter().position(|byte| *byte == b'=').map(|at| at + 1)
 }
@@ -165,6 +171,8 @@ pub(crate) fn canonical(word: &str) -> Box<str> {
 /// quotes that the kernel would drop are dropped, so that what is written out again means the same.
 pub(crate) fn word(text: &str) -> Box<str> {
     let mut word = canonical(text);
+    // As often as it gets shorter: a word may have been quoted more than once, and what is written
+    // out is read again.
     while let [shorter] = words(word.as_bytes()).as_slice()
         && shorter.len() < word.len()
     {
@@ -176,6 +184,7 @@ pub(crate) fn word(text: &str) -> Box<str> {
 /// What words that a policy means begin with. A prefix that ends in the name is written as names
 /// are.
 pub(crate) fn prefix(text: &str) -> Box<str> {
+    // As `canonical`, but `--` is no separator here: it may be the beginning of a longer word.
     let (name, value) = text.split_at(equals(text.as_bytes()).unwrap_or(text.len()));
     format!("{}{value}", name.replace('-', "_")).into()
 }
@@ -207,11 +216,13 @@ impl TrimStart for [u8] {
 /// One step of `next_arg`: the word without the quotes that it drops, and what is behind it.
 /// Written after what that function says, not after how: there it overwrites the line with zeros.
 fn next_word(text: &[u8]) -> (Vec<u8>, &[u8]) {
+    // `next_arg`: a quote in front is dropped, and the word then is in quotes until the next one.
     let (is_quoted, text) = match text.strip_prefix(b"\"") {
         Some(behind) => (true, behind),
         None => (false, text),
     };
     let mut in_quotes = is_quoted;
+    // Quotes inside keep white space and stay in the word, as they do in the kernel.
     let ends = |byte: &u8| {
         if *byte == b'"' {
             in_quotes = !in_quotes;
@@ -220,6 +231,8 @@ fn next_word(text: &[u8]) -> (Vec<u8>, &[u8]) {
     };
     let end = text.iter().position(ends).unwrap_or(text.len());
     let (raw, behind) = text.split_at(end);
+    // A closing quote goes with an opening one only. Which of them that is, is decided below: in
+    // front of the word, or of its value.
     let closed = raw.strip_suffix(b"\"");
     let word = match equals(raw).map(|at| raw.split_at(at + 1)) {
         // A quote in front of the value goes away, and one at its end with it. They may be the same
@@ -236,12 +249,15 @@ fn next_word(text: &[u8]) -> (Vec<u8>, &[u8]) {
 /// The words of who cuts at every blank and control character (`myisspace` of
 /// arch/x86/lib/cmdline.c).
 fn plain(line: &str) -> impl Iterator<Item = &str> {
+    // Every control character as well as the blank (`myisspace`: `c <= ' '`), but not 0xa0.
     line.split(|c: char| c <= ' ').filter(|word| !word.is_empty())
 }
 
 /// The words of who drops every quote, as shells and systemd do.
 fn bare(line: &str) -> Vec<Box<str>> {
     let mut words = vec![String::new()];
+    // Over the whole line, not word by word: in shells a quote may begin in the middle of a word
+    // and end in another.
     let mut in_quotes = false;
     for c in line.chars() {
         match c {
@@ -262,9 +278,13 @@ pub(crate) fn parameter(word: &str) -> &str {
 }
 
 fn taken(words: &[Box<str>], plain: &[&str]) -> Vec<Box<str>> {
+    // The first `--` ends the kernel's parameters; collecting into a map keeps the last of each
+    // name.
     let parameters = words.iter().take_while(|word| ***word != *SEPARATOR);
     let last: BTreeMap<&str, &Box<str>> = parameters.map(|word| (parameter(word), word)).collect();
     let agreed = |name: &str, word: &str| {
+        // From the end: x86's own search takes the last of a name as well, but over the whole line,
+        // `--` and quotes unseen.
         let found = plain.iter().rev().find(|found| parameter(found) == name);
         !FOUND_BY_X86.contains(&name) || found == Some(&word)
     };
@@ -275,12 +295,15 @@ fn taken(words: &[Box<str>], plain: &[&str]) -> Vec<Box<str>> {
 /// The word as it can stand in a line, before others.
 fn quoted(word: &str) -> String {
     let (name, value) = word.split_at(equals(word.as_bytes()).map_or(word.len(), |at| at + 1));
+    // In the order of how little is added. Whether a way works is asked of the reader above, not
+    // derived.
     let ways = [
         word.to_owned(),
         format!("{name}\"{value}\""),
         format!("\"{word}\""),
         format!("\"{name}\"{value}\""),
     ];
+    // A word behind it, since quotes that do not go together would swallow it.
     let wanted = [canonical(word), "x".into()];
     let works = |way: &&String| words(format!("{way} x").as_bytes()) == wanted;
     ways.iter().find(works).or(ways.get(2)).cloned().unwrap_or_default()

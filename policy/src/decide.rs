@@ -15,13 +15,13 @@ use crate::rules::{Grant, Origin, Rules};
 /// The answer to a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Verdict {
-    /// Go ahead.
+    /// Go ahead; no rule of the point has a reason against it.
     Allow,
     /// Not now: repeat later.
     Throttle,
-    /// No.
+    /// No; the guest goes on without it.
     Deny,
-    /// No, and stop the guest.
+    /// No, and the guest is stopped.
     Kill,
 }
 
@@ -37,7 +37,7 @@ impl Verdict {
         }
     }
 
-    /// The verdict with this name.
+    /// The verdict with this name, exactly.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
         [Self::Allow, Self::Throttle, Self::Deny, Self::Kill].into_iter().find(|v| v.name() == name)
@@ -61,26 +61,26 @@ impl std::fmt::Display for Verdict {
 pub enum Cause {
     /// The fact is not among those the rule admits.
     NotAdmitted,
-    /// The fact is not in the input.
+    /// The fact is not in the input, which no rule but `any` admits.
     Missing,
-    /// The fact is not valid.
+    /// The fact is not valid: it has no value that a rule could admit.
     Invalid,
-    /// No grant covers the resource.
+    /// No grant covers the resource, so nothing is asked further.
     NoGrant,
 }
 
-/// One rule that denies.
+/// One rule that denies, with what it admits and what was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reason {
     /// The path of the field: the id of the rule.
     pub rule: String,
     /// Where the rule is stated.
     pub origin: Origin,
-    /// Why it denies.
+    /// Why it denies: the fact is outside the rule, missing or invalid, or no grant covers it.
     pub cause: Cause,
     /// What the rule admits, shortened, after the word that says how.
     pub admits: String,
-    /// The fact, shortened.
+    /// The fact that was asked about, as documents write it, shortened.
     pub found: String,
 }
 
@@ -99,7 +99,7 @@ impl std::fmt::Display for Reason {
 /// A verdict with the rules that led to it; none for [`Verdict::Allow`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Decision {
-    /// The answer.
+    /// The answer to the request.
     pub verdict: Verdict,
     /// Every rule that denies, in the order of the fields.
     pub reasons: Vec<Reason>,
@@ -128,9 +128,12 @@ impl std::fmt::Display for Decision {
 /// Why the rule does not admit the fact, or `None` when it does.
 #[inline(never)]
 pub(crate) fn cause(field: &Field, rule: &Rule, facts: &Facts) -> Option<Cause> {
+    // What a denial does is no question to the input.
     if matches!(field.key, Key::Setting) {
         return None;
     }
+    // The order of the arms is the order of what can be said: admitted; not valid, which `any` does
+    // not help; `any`; not admitted; missing.
     match facts.get(field.key) {
         Some(fact) if rule.admits(fact) => None,
         Some(fact) if is_invalid(fact) => Some(Cause::Invalid),
@@ -159,13 +162,15 @@ fn admits(rules: &Rules, fields: &'static [Field], facts: &Facts) -> bool {
 }
 
 impl Policy {
-    /// Decides one request.
+    /// Decides one request: allowed if every rule of the point admits its fact.
     #[must_use]
     pub fn decide(&self, point: Point, facts: &Facts) -> Decision {
         if point == Point::Secrets {
             return self.decide_secret(facts);
         }
         match self.points.get(point.index()) {
+            // Two ways: all rules at once, without a single allocation, for what is allowed; and
+            // reasons only for what is not.
             Some(rules) if admits(rules, point.fields(), facts) => Decision::ALLOW,
             _ => self.deny(point, facts),
         }
@@ -183,6 +188,8 @@ impl Policy {
     }
 
     fn decide_secret(&self, facts: &Facts) -> Decision {
+        // A name that is none, and a name without a grant, are two different answers: the first is
+        // a fault of the asker.
         let name = match facts.get(Key::SecretResource) {
             Some(Fact::Text(text)) => match resource_fault(text) {
                 // However it came into the facts: what is no name is not looked up.
@@ -210,6 +217,8 @@ impl Policy {
     pub fn on_denied(&self, point: Point) -> Verdict {
         let setting = self.rules(point).find(|(field, _, _)| matches!(field.kind, Kind::Action(_)));
         match setting {
+            // The setting is a level of action among the field's names; a range that is empty, or
+            // an index without a name, is a plain denial.
             Some((Field { kind: Kind::Action(names), .. }, Rule::Range(range), _)) => {
                 let index = usize::try_from(range.max()).unwrap_or(usize::MAX);
                 let name = if range.min() > range.max() { None } else { names.get(index) };
@@ -238,6 +247,7 @@ fn reason(
     origin: &Origin,
     facts: &Facts,
 ) -> Option<Reason> {
+    // The cause first: for an admitted fact nothing is rendered.
     let cause = cause(field, rule, facts)?;
     let (operator, admitted) = (render::operator(field.kind), render::brief_rule(field.kind, rule));
     Some(Reason {

@@ -19,9 +19,12 @@ fn number(facts: &Facts, key: Key) -> Option<u64> {
 pub(crate) fn consistent(mut facts: Facts) -> Facts {
     for kind in DeviceKind::ALL {
         let (count, foreign, queues, file) = kind.keys();
+        // More than these are not listed one by one: the counts alone then say how many there are.
         let Some(wanted) = number(&facts, count).filter(|n| *n <= MOST) else { continue };
         let wanted = usize::try_from(wanted).unwrap_or(0);
         let (path, read_only) = file.unzip();
+        // A list that is empty stays so unless the count is zero: nothing is known that it could be
+        // filled with.
         for key in [Some(foreign), Some(queues), path, read_only].into_iter().flatten() {
             if let Some(Fact::List(list)) = facts.get(key)
                 && (wanted == 0 || !list.is_empty())
@@ -47,6 +50,7 @@ pub(crate) fn without_effect<'r>(
         files || [foreign, queues].contains(&field.key)
     });
     let Some(kind) = kind else { return false };
+    // A ceiling of zero on the count is what makes the other rules of the kind idle.
     rules.any(|(field, rule)| {
         field.key == kind.keys().0 && matches!(rule, Rule::Range(range) if range.max() == 0)
     })

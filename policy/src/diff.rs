@@ -14,11 +14,11 @@ use crate::search::{self, Wanted};
 /// How the second of two values compares with the first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Relation {
-    /// They admit the same.
+    /// They admit the same inputs.
     Equal,
-    /// The second admits less.
+    /// The second admits less than the first.
     Stricter,
-    /// The second admits more.
+    /// The second admits more than the first.
     Looser,
     /// Each admits something that the other does not.
     Incomparable,
@@ -37,6 +37,7 @@ impl Relation {
     }
 
     const fn of(second_in_first: bool, first_in_second: bool) -> Self {
+        // Both directions of one partial order: equal is both, incomparable is neither.
         match (second_in_first, first_in_second) {
             (true, true) => Self::Equal,
             (true, false) => Self::Stricter,
@@ -53,9 +54,9 @@ pub struct Difference {
     pub rule: String,
     /// How the second policy compares with the first.
     pub relation: Relation,
-    /// What the first admits.
+    /// What the first admits, shortened.
     pub first: String,
-    /// What the second admits.
+    /// What the second admits, shortened.
     pub second: String,
     /// An input that only the first policy admits, because of this field.
     pub only_first: Option<Input>,
@@ -122,6 +123,8 @@ impl Policy {
     fn diff_grants(&self, other: &Self, out: &mut Vec<Difference>) {
         let nothing = Rules::nothing();
         for a in &self.grants {
+            // Grants of the second policy that lie inside this one each have a part of it, and are
+            // compared with it. What no grant lies in is compared with nothing.
             let inside: Vec<&Grant> =
                 other.grants.iter().filter(|b| a.resource.covers(&b.resource)).collect();
             for b in &inside {
@@ -135,6 +138,8 @@ impl Policy {
             if inside.iter().any(|b| b.resource == a.resource) {
                 continue;
             }
+            // No grant for this very resource: a wider one of the second may have it, or none has,
+            // and then only a sample outside all of them shows the difference.
             match other.grants.iter().find(|b| b.resource.covers(&a.resource)) {
                 Some(b) => {
                     compare_grant(
@@ -151,6 +156,7 @@ impl Policy {
             }
         }
         for b in &other.grants {
+            // Done above, from the other side.
             if self.grants.iter().any(|a| a.resource.covers(&b.resource)) {
                 continue;
             }
@@ -184,6 +190,7 @@ fn compare_grant(
     (a, b): (&Rules, &Rules),
     out: &mut Vec<Difference>,
 ) {
+    // A grant whose every name another grant covers has no resource to show a difference with.
     let Some(sample) = sample else { return };
     let from = out.len();
     compare(Point::Secrets, GRANT_FIELDS, (a, b), Some(&sample), out);
@@ -208,6 +215,8 @@ fn compare(
 ) {
     let (a, b) = (pairs(fields, a), pairs(fields, b));
     for ((field, first), (_, second)) in a.iter().zip(&b) {
+        // By the lattice's order on single rules. Whether the difference can ever decide anything
+        // is the witness's question.
         let relation = Relation::of(second.le(first), first.le(second));
         if relation == Relation::Equal {
             continue;
@@ -220,6 +229,7 @@ fn compare(
             };
             Some(Input { point: Some(point), facts })
         };
+        // A setting changes what a denial does, not what is denied: no input tells the two apart.
         let setting = field.key == Key::Setting;
         let only_first = if setting { None } else { witness((&a, &b), second) };
         let only_second = if setting { None } else { witness((&b, &a), first) };
@@ -242,12 +252,16 @@ fn witness(
     (have, lack): (&Pairs<'_>, &Pairs<'_>),
     against: &Rule,
 ) -> Option<Facts> {
+    // A rule on each device of a kind that is not admitted: nothing it says can be asked.
     if devices::without_effect(field, have.iter().copied()) {
         return None;
     }
+    // A fact that one side's rules on it admit, and that the other side's single rule does not.
     let mut wanted = Wanted::of(field.key, have.iter().copied());
     wanted.refused_by = Some(against);
     let fact = wanted.find()?;
+    // The witness has to tell the policies apart by this field alone, so all other facts are such
+    // that both admit them.
     let alone = |facts: &Facts| {
         let fits = |rules: &Pairs<'_>, facts: &Facts| {
             rules.iter().all(|(f, r)| crate::decide::cause(f, r, facts).is_none())

@@ -15,18 +15,18 @@ use crate::whole::made_whole;
 /// How one rule was decided.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
-    /// The fact is admitted.
+    /// The fact is there, or need not be, and is admitted.
     Admitted,
-    /// The fact is denied.
+    /// The fact is denied; the cause says how.
     Denied(Cause),
     /// The rule is `any`: the fact, if there is one, was not looked at.
     NotChecked,
-    /// The rule sets what a denial does.
+    /// The rule sets what a denial does, and denies nothing itself.
     Setting,
 }
 
 impl Outcome {
-    /// A word for outputs.
+    /// A word for outputs; a denial in capitals.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -41,19 +41,19 @@ impl Outcome {
 /// One rule of an explanation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Explained {
-    /// The path of the field.
+    /// The path of the field, which is the rule's name.
     pub rule: String,
-    /// Where it is stated.
+    /// Where the rule is stated.
     pub origin: Origin,
     /// What the rule does with the fact.
     pub operator: &'static str,
-    /// What the rule admits.
+    /// What the rule admits, shortened.
     pub admits: String,
-    /// The path of the fact.
+    /// The path of the fact that it looks at.
     pub fact: &'static str,
     /// The fact, `None` when the input does not have it.
     pub found: Option<String>,
-    /// How it was decided.
+    /// How the rule was decided.
     pub outcome: Outcome,
 }
 
@@ -64,6 +64,8 @@ fn explain_one(
     origin: &Origin,
     facts: &Facts,
 ) -> Explained {
+    // By the same function that decides: an explanation that had a judgement of its own could be
+    // wrong about the decision.
     let outcome = match cause(field, rule, facts) {
         _ if field.key == Key::Setting => Outcome::Setting,
         Some(cause) => Outcome::Denied(cause),
@@ -84,7 +86,7 @@ fn explain_one(
 /// One change of an input.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Change {
-    /// The fact.
+    /// Which fact has to change.
     pub key: Key,
     /// What it is, `None` when it is missing.
     pub from: Option<Fact>,
@@ -104,7 +106,7 @@ impl std::fmt::Display for Change {
 /// What would have to change for an input to be admitted.
 #[derive(Debug, Clone, PartialEq)]
 pub enum WhyNot {
-    /// It is admitted as it is.
+    /// It is admitted as it is, and nothing has to change.
     Admitted,
     /// These facts, as few as possible, each as near as possible.
     Change(Vec<Change>),
@@ -157,6 +159,8 @@ impl Policy {
         };
         let fields = if point == Point::Secrets { GRANT_FIELDS } else { point.fields() };
         let (mut changes, mut never) = (Vec::new(), Vec::new());
+        // Fact by fact: rules judge single facts, so the smallest change is that of the facts that
+        // are denied, and of each the nearest value that all rules on it admit.
         for key in keys(fields) {
             let of_key = || rules.iter().copied().filter(|(field, _)| field.key == key);
             if of_key().all(|(field, rule)| cause(field, rule, facts).is_none()) {
@@ -194,10 +198,13 @@ impl Policy {
         }
         let plain = WhyNot::Change(changes);
         let changed = plain.apply(facts);
+        // An input that contradicts itself already is answered in its own terms.
         if !facts.contradictions().is_empty() || changed.contradictions().is_empty() {
             return plain;
         }
         let fits = |key: Key, fact: &Fact| Wanted::of(key, rules.iter().copied()).fits(fact);
+        // Other facts follow what was changed, as far as the rules admit; if no whole world comes
+        // out of it, the plain change is still the answer.
         let whole = made_whole(changed, &given, fits);
         if !whole.contradictions().is_empty() || !self.decide(point, &whole).is_allow() {
             return plain;

@@ -12,11 +12,11 @@ pub enum Fact {
     Text(Box<str>),
     /// A digest or identifier.
     Bytes(Bytes),
-    /// Security patch levels.
+    /// Security patch levels of a generation.
     Tcb(Tcb),
-    /// A network end point.
+    /// A network end point: address, port, protocol.
     Endpoint(Endpoint),
-    /// Counted uses.
+    /// Counted uses, in the last second and in all.
     Usage(Usage),
     /// A kernel command line; see [`crate::Facts::command_line`].
     CommandLine(Box<CommandLine>),

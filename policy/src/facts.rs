@@ -25,7 +25,7 @@ impl Default for Facts {
 /// One device, for [`Facts::devices`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DeviceFact<'a> {
-    /// Kind of the device.
+    /// Kind of the device, which decides what facts it has.
     pub kind: DeviceKind,
     /// Absolute path of the file, directory or socket behind it, for kinds that have one.
     pub path: Option<&'a str>,
@@ -33,29 +33,29 @@ pub struct DeviceFact<'a> {
     pub read_only: bool,
     /// Whether a program that is not ours serves it.
     pub foreign: bool,
-    /// Number of queues.
+    /// Number of its virtqueues.
     pub queues: u64,
 }
 
-/// Kinds of devices.
+/// Kinds of devices that rules tell apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DeviceKind {
-    /// virtio-blk.
+    /// Block device, virtio-blk.
     Block,
-    /// virtio-fs.
+    /// Shared directory, virtio-fs.
     Fs,
-    /// virtio-net.
+    /// Network interface, virtio-net.
     Net,
-    /// virtio-console.
+    /// Console, virtio-console.
     Console,
-    /// virtio-vsock.
+    /// Socket to the host, virtio-vsock.
     Vsock,
-    /// virtio-rng.
+    /// Source of random numbers, virtio-rng.
     Rng,
 }
 
 impl DeviceKind {
-    /// Every kind.
+    /// Every kind, in the order of their facts.
     pub const ALL: [Self; 6] =
         [Self::Block, Self::Fs, Self::Net, Self::Console, Self::Vsock, Self::Rng];
 
@@ -85,6 +85,8 @@ fn invalid(why: String) -> Fact {
 
 /// The fact of a command line, from the line or from its words.
 pub(crate) fn command_line(fact: Fact) -> Fact {
+    // A line is read, words are put together and read: either way it is the reading of
+    // [`CommandLine`] that rules see.
     let read = match &fact {
         Fact::Text(line) => CommandLine::parse(line),
         Fact::List(items) => {
@@ -117,7 +119,7 @@ fn list_or_one(kind: Kind, mut facts: Vec<Fact>) -> Fact {
 }
 
 impl Facts {
-    /// No facts.
+    /// No facts: what every rule but `any` denies.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
@@ -130,7 +132,7 @@ impl Facts {
         self.values.get(key.index())?.as_ref()
     }
 
-    /// The facts that are there.
+    /// The facts that are there, in the order of the keys.
     pub fn iter(&self) -> impl Iterator<Item = (Key, &Fact)> {
         Key::ALL.iter().zip(&self.values).filter_map(|(key, fact)| Some((*key, fact.as_ref()?)))
     }
@@ -141,6 +143,8 @@ impl Facts {
     /// Prefer the typed setters.
     pub fn set(&mut self, key: Key, fact: Fact) {
         let fact = if key == Key::LaunchCmdline { command_line(fact) } else { fact };
+        // A list where a single value belongs, or the other way round, is invalid: an empty list
+        // would be admitted by a rule of every element.
         let fits = match &fact {
             Fact::List(_) => key.kind().is_list(),
             Fact::CommandLine(_) => key == Key::LaunchCmdline,
@@ -153,7 +157,7 @@ impl Facts {
         }
     }
 
-    /// Removes a fact.
+    /// Removes a fact, as if nobody had said it.
     pub fn remove(&mut self, key: Key) {
         if let Some(slot) = self.values.get_mut(key.index()) {
             *slot = None;
@@ -169,6 +173,8 @@ impl Facts {
     /// A number, mask or time in seconds.
     #[must_use]
     pub fn number(self, key: Key, number: u64) -> Self {
+        // Only kinds that are numbers by nature: a choice is set by its name, so that an index that
+        // moves with the version means nothing else.
         let fact = match key.kind() {
             Kind::Floor | Kind::Ceiling | Kind::Interval | Kind::Window | Kind::Bits(_) => {
                 Fact::Number(number)
@@ -178,7 +184,7 @@ impl Facts {
         self.with(key, fact)
     }
 
-    /// A list of numbers.
+    /// A list of numbers, for rules on each of them.
     #[must_use]
     pub fn numbers(self, key: Key, numbers: impl IntoIterator<Item = u64>) -> Self {
         let fact = match key.kind() {
@@ -188,7 +194,7 @@ impl Facts {
         self.with(key, fact)
     }
 
-    /// Whether something is so.
+    /// Whether something is so, for a rule that requires or forbids it.
     #[must_use]
     pub fn flag(self, key: Key, on: bool) -> Self {
         let fact = match key.kind() {
@@ -198,7 +204,7 @@ impl Facts {
         self.with(key, fact)
     }
 
-    /// A list of flags.
+    /// A list of flags, for a rule on each of them.
     #[must_use]
     pub fn flags(self, key: Key, flags: impl IntoIterator<Item = bool>) -> Self {
         let fact = match key.kind() {
@@ -251,7 +257,7 @@ impl Facts {
         self.with(key, fact)
     }
 
-    /// Security patch levels.
+    /// Security patch levels of a generation, in the order of [`Tcb::PARTS`].
     #[must_use]
     pub fn tcb(self, key: Key, tcb: Tcb) -> Self {
         let fact = match key.kind() {
@@ -261,7 +267,7 @@ impl Facts {
         self.with(key, fact)
     }
 
-    /// A network end point.
+    /// A network end point to be connected to.
     #[must_use]
     pub fn endpoint(self, endpoint: Endpoint) -> Self {
         self.with(Key::NetworkEndpoint, Fact::List(vec![Fact::Endpoint(endpoint)]))
@@ -280,6 +286,8 @@ impl Facts {
     /// Every device of a guest: sets all facts of the devices point.
     #[must_use]
     pub fn devices(mut self, devices: &[DeviceFact<'_>]) -> Self {
+        // Counts and lists are set together, from one list of devices: they cannot contradict each
+        // other.
         let total = u64::try_from(devices.len()).unwrap_or(u64::MAX);
         self.set(Key::DevicesCount, Fact::Number(total));
         for kind in DeviceKind::ALL {
@@ -292,6 +300,8 @@ impl Facts {
             self.set(foreign, list(&|device| Fact::Number(u64::from(device.foreign))));
             self.set(queues, list(&|device| Fact::Number(device.queues)));
             if let Some((path, read_only)) = file {
+                // A device without a path where its kind has one has the empty path, which is not
+                // valid.
                 self.set(path, list(&|device| text_fact(path, device.path.unwrap_or_default())));
                 self.set(read_only, list(&|device| Fact::Number(u64::from(device.read_only))));
             }
@@ -303,6 +313,7 @@ impl Facts {
 /// A fact from a text, as its key wants it.
 pub(crate) fn text_fact(key: Key, text: &str) -> Fact {
     match key.kind() {
+        // A name that is none is invalid here already, before any grant is looked for.
         Kind::Names { .. } if key == Key::SecretResource => match resource_fault(text) {
             Some(fault) => {
                 let text = crate::render::shorten(text);
@@ -316,13 +327,18 @@ pub(crate) fn text_fact(key: Key, text: &str) -> Fact {
             None => invalid(format!("{text:?} is not an absolute path without `.`, `..` and `//`")),
         },
         Kind::Version => {
+            // What follows the numbers is the distribution's (`6.12.3-amd64`). A version without
+            // any number is none.
             let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
             match parse_version(text.get(..end).unwrap_or_default().trim_end_matches('.')) {
                 Some(version) => Fact::Number(version),
                 None => invalid(format!("{text:?} is not a version")),
             }
         }
+        // A choice of a later version is a value that is not in this list: no rule but `any` admits
+        // it.
         Kind::Choice(names) => Fact::Number(index_of(text, names).unwrap_or(Choice::UNKNOWN)),
+        // A level has an order, in which an unknown one has no place.
         Kind::Level(names) => match index_of(text, names) {
             Some(level) => Fact::Number(level),
             None => invalid(format!("{text:?} is not one of {}", names.join(", "))),

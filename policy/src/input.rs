@@ -5,20 +5,21 @@
 //! The key `point` names the decision point.
 
 use crate::document::{
-    LoadError, Node, Sink, Value, bit, byte_string, parse, suggest, time, tree::Entry,
+    LoadError, Node, Sink, Value, bit, byte_string, parse, suggest, tree::Entry,
 };
 use crate::fact::Fact;
 use crate::facts::{DeviceFact, DeviceKind, Facts, command_line, text_fact};
 use crate::fields::{Key, Kind, Point};
 use crate::lattice::{Choice, Endpoint, Protocol, Tcb, Usage};
 use crate::render;
+use crate::utc;
 
-/// A parsed input.
+/// A parsed input, which may still lack facts.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Input {
     /// The decision point, when the input names it.
     pub point: Option<Point>,
-    /// The facts.
+    /// The facts that it has.
     pub facts: Facts,
 }
 
@@ -29,6 +30,8 @@ impl Input {
     /// All errors of the document at once, each with its place.
     pub fn load(text: &str, name: &str) -> Result<Self, LoadError> {
         let mut sink = Sink::new(text, name);
+        // Contradictions only of what could be read: half an input contradicts itself for other
+        // reasons.
         let input = parse(text, &mut sink).map(|root| {
             let input = Self::read(&root, &mut sink);
             contradictions(&input.facts, root.offset, &mut sink);
@@ -45,6 +48,7 @@ impl Input {
             return input;
         };
         for entry in entries {
+            // `point` and a list of devices are the two keys that are no facts.
             match (entry.key.as_str(), &entry.node.value) {
                 ("point", Value::Text(name)) => {
                     input.point = Point::from_name(name);
@@ -108,6 +112,8 @@ fn read_entry(entry: &Entry, prefix: &str, facts: &mut Facts, sink: &mut Sink<'_
         return;
     }
     let path = format!("{prefix}{}", entry.key);
+    // A path that is a fact ends the descent, whatever its value is; a table there is an error
+    // about the fact.
     if let Some(key) = Key::from_path(&path) {
         match read_fact(key, &entry.node) {
             Ok(fact) => facts.set(key, fact),
@@ -135,6 +141,8 @@ fn read_fact(key: Key, node: &Node) -> Result<Fact, String> {
         return read_command_line(&node.value);
     }
     match &node.value {
+        // A list for a list, an element for a list of one; a list of bits for a mask; never a list
+        // for a single value.
         Value::List(items) if kind.is_list() => items
             .iter()
             .map(|item| read_one(key, &item.value))
@@ -219,9 +227,7 @@ fn read_one(key: Key, value: &Value) -> Result<Fact, String> {
         (Kind::Bits(_), Value::OtherNumber(text)) => {
             Fact::Number(text.parse().map_err(|_| refuse())?)
         }
-        (Kind::Window, Value::Text(text)) => {
-            Fact::Number(time::parse_utc(text).ok_or_else(refuse)?)
-        }
+        (Kind::Window, Value::Text(text)) => Fact::Number(utc::parse(text).ok_or_else(refuse)?),
         (Kind::Flag | Kind::FlagEach, Value::Bool(on)) => Fact::Number(u64::from(*on)),
         (Kind::BytesAllowed(len) | Kind::BytesDenied(len), Value::Text(text)) => {
             Fact::Bytes(byte_string(text, len).ok_or_else(refuse)?)
@@ -237,6 +243,7 @@ fn read_one(key: Key, value: &Value) -> Result<Fact, String> {
         }
         _ => return Err(refuse()),
     };
+    // A setter's complaint is the document's error.
     match fact {
         Fact::Invalid(why) => Err(why.into()),
         fact => Ok(fact),
@@ -251,6 +258,7 @@ fn numbers<const N: usize>(
 ) -> Result<[u64; N], String> {
     let mut out = [0; N];
     for (slot, name) in out.iter_mut().zip(names) {
+        // Each number has to be there, and within its bound: nothing is taken for zero.
         match entries.iter().find(|entry| entry.key == name).map(|entry| &entry.node.value) {
             Some(Value::Number(n)) if *n <= most => *slot = *n,
             Some(other) => {
@@ -283,6 +291,7 @@ fn read_tcb(entries: &[Entry]) -> Result<Tcb, String> {
     let generation = Tcb::GENERATIONS.iter().position(|known| *known == name);
     let mut levels = [0; 5];
     for (slot, part) in levels.iter_mut().zip(Tcb::PARTS) {
+        // Parts that some generation does not have may be left out, and are 0 then.
         let optional = matches!(part, "fmc" | "bootloader" | "microcode");
         if optional && !entries.iter().any(|entry| entry.key == part) {
             continue;
@@ -290,6 +299,7 @@ fn read_tcb(entries: &[Entry]) -> Result<Tcb, String> {
         let [level] = numbers(entries, [part], 255)?;
         *slot = u8::try_from(level).unwrap_or(0);
     }
+    // An unknown generation is none of the known ones: 255 is beyond every list.
     Ok(Tcb { generation: generation.and_then(|g| u8::try_from(g).ok()).unwrap_or(u8::MAX), levels })
 }
 
@@ -300,6 +310,7 @@ fn read_endpoint(entries: &[Entry]) -> Result<Endpoint, String> {
     let name = text_of(entries, "protocol")?;
     let protocol = Protocol::ALL.into_iter().find(|(known, _)| *known == name);
     let (_, protocol) = protocol.ok_or_else(|| format!("unknown protocol {name:?}"))?;
+    // ICMP has no ports, so none is asked for.
     let port = match protocol {
         Protocol::Icmp => 0,
         _ => {
@@ -313,6 +324,7 @@ fn read_endpoint(entries: &[Entry]) -> Result<Endpoint, String> {
 fn read_devices(items: &[Node], facts: &mut Facts, sink: &mut Sink<'_>) {
     let mut devices = Vec::new();
     for item in items {
+        // Every device is read, also after a wrong one.
         let Value::Table(entries) = &item.value else {
             sink.error(item.offset, "devices", "expected a list of tables");
             continue;
@@ -323,6 +335,8 @@ fn read_devices(items: &[Node], facts: &mut Facts, sink: &mut Sink<'_>) {
         }
     }
     let counted = std::mem::take(facts).devices(&devices);
+    // A path that is not valid was set as an invalid fact; in a document it is an error with a
+    // place.
     let bad = counted.iter().find_map(|(key, fact)| match fact {
         Fact::List(items) => items.iter().find_map(|f| match f {
             Fact::Invalid(why) => Some((key, why.to_string())),
@@ -348,6 +362,7 @@ fn read_device(entries: &[Entry]) -> Result<DeviceFact<'_>, String> {
         "rng" => DeviceKind::Rng,
         other => return Err(format!("unknown device kind {:?}", render::shorten(other))),
     };
+    // Absent flags are false and one queue is the least: what a device has without being told.
     let flag = |name: &str| match get(name) {
         None => Ok(false),
         Some(Value::Bool(on)) => Ok(*on),

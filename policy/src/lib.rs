@@ -50,6 +50,7 @@ mod schema;
 mod search;
 mod site;
 mod starter;
+pub mod utc;
 mod whole;
 mod written;
 
@@ -63,8 +64,8 @@ pub use fact::Fact;
 pub use facts::{DeviceFact, DeviceKind, Facts};
 pub use fields::{Field, Key, Kind, Point};
 pub use input::Input;
-pub use lattice::hex_digit;
-pub use limits::{Counter, PageStateLimits, RequestLimit};
+pub use lattice::{hex, hex_digit};
+pub use limits::{Counter, PageRule, PageStateLimits, RequestLimit};
 pub use merge::LostGrant;
 pub use policy::Policy;
 pub use reference::reference;

@@ -7,6 +7,7 @@ use crate::lattice::{Lattice, Limit, Usage};
 use crate::policy::Policy;
 use crate::rule::Rule;
 
+/// Nanoseconds of a window.
 const SECOND: u64 = 1_000_000_000;
 
 /// What was used so far.
@@ -17,13 +18,13 @@ pub struct Counter {
 }
 
 impl Counter {
-    /// Nothing used yet.
+    /// A counter of which nothing is used, in the first second of its clock.
     #[must_use]
     pub const fn new() -> Self {
         Self { window: 0, usage: Usage { in_second: 0, total: 0 } }
     }
 
-    /// What was used so far.
+    /// What was used so far, in this second and in all.
     #[must_use]
     pub const fn usage(&self) -> Usage {
         self.usage
@@ -34,6 +35,8 @@ impl Counter {
     #[must_use]
     pub const fn add(self, now: u64, amount: u64) -> Self {
         let window = now / SECOND;
+        // A window is a second by the clock's own count, not a second since the first use: two
+        // limits then have an exact meet (see `Limit`).
         let fresh = window > self.window;
         let in_second = if fresh { amount } else { self.usage.in_second.saturating_add(amount) };
         Self {
@@ -56,6 +59,8 @@ impl RequestLimit {
     #[must_use]
     #[inline]
     pub fn step(&self, counter: Counter, now: u64, amount: u64) -> (Verdict, Counter) {
+        // Added before it is judged: a usage includes the request. A refused one leaves the counter
+        // as it was, so that refused requests do not use up what others may have.
         let after = counter.add(now, amount);
         if self.limit.admits(&after.usage) {
             (Verdict::Allow, after)
@@ -67,6 +72,29 @@ impl RequestLimit {
 
 /// What a denial can be, in the order of [`PageStateLimits::to_bytes`].
 const VERDICTS: [Verdict; 3] = [Verdict::Deny, Verdict::Throttle, Verdict::Kill];
+
+/// The rules on page-state changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PageRule {
+    /// How many pages change.
+    Changes,
+    /// How much memory is shared.
+    Shared,
+}
+
+impl PageRule {
+    /// Every rule.
+    pub const ALL: [Self; 2] = [Self::Changes, Self::Shared];
+
+    /// The path of its field: the id of the rule.
+    #[must_use]
+    pub const fn path(self) -> &'static str {
+        match self {
+            Self::Changes => "runtime.page_state_changes",
+            Self::Shared => "runtime.shared_percent",
+        }
+    }
+}
 
 /// The limits on page-state changes, ready for the vCPU loop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -98,6 +126,7 @@ impl PageStateLimits {
     #[must_use]
     pub fn from_bytes(bytes: &[u8; Self::BYTES]) -> Option<Self> {
         let [words @ .., denied] = bytes;
+        // 24 bytes are three words exactly; the last byte is the kind of denial.
         let mut words = words.as_chunks().0.iter().map(|word| u64::from_le_bytes(*word));
         let (per_second, total, shared_percent) = (words.next()?, words.next()?, words.next()?);
         let on_denied = *VERDICTS.get(usize::from(*denied))?;
@@ -120,33 +149,45 @@ impl PageStateLimits {
         shared: u64,
         all: u64,
     ) -> (Verdict, Counter) {
-        // shared / all <= percent / 100, in numbers that cannot overflow.
-        if u128::from(shared) * 100 > u128::from(all) * u128::from(self.shared_percent) {
+        if self.is_over_share(shared, all) {
             return (self.changes.on_denied, counter);
         }
         self.changes.step(counter, now, pages)
     }
+
+    /// The rule that denies what [`PageStateLimits::step`] does not allow with these numbers.
+    #[must_use]
+    pub fn denied_by(&self, shared: u64, all: u64) -> PageRule {
+        if self.is_over_share(shared, all) { PageRule::Shared } else { PageRule::Changes }
+    }
+
+    /// Not shared / all <= percent / 100, in numbers that cannot overflow.
+    fn is_over_share(&self, shared: u64, all: u64) -> bool {
+        u128::from(shared) * 100 > u128::from(all) * u128::from(self.shared_percent)
+    }
 }
 
 impl Policy {
-    /// The limits on page-state changes.
+    /// The limits on page-state changes, ready for a process without a policy.
     #[must_use]
     pub fn page_state_limits(&self) -> PageStateLimits {
-        let shared_percent = match self.rule("runtime.shared_percent") {
+        let shared_percent = match self.rule(PageRule::Shared.path()) {
+            // A rule of another kind, or one that admits nothing, is no sharing at all: the strict
+            // side.
             Some(Rule::Range(range)) if !range.is_empty() => range.max(),
             _ => 0,
         };
-        let changes = self.limit(Point::PageState, "runtime.page_state_changes");
+        let changes = self.limit(Point::PageState, PageRule::Changes.path());
         PageStateLimits { changes, shared_percent }
     }
 
-    /// The limit on requests to the security processor.
+    /// The limit on requests to the security processor, as [`Policy::page_state_limits`].
     #[must_use]
     pub fn guest_request_limit(&self) -> RequestLimit {
         self.limit(Point::GuestRequest, "runtime.guest_requests")
     }
 
-    /// The limit on new connections.
+    /// The limit on new connections, as [`Policy::page_state_limits`].
     #[must_use]
     pub fn connection_limit(&self) -> RequestLimit {
         self.limit(Point::EgressRate, "network.rate")

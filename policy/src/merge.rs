@@ -17,6 +17,7 @@ impl Policy {
         let loaded = document::parse(text, &mut sink).map(|root| document::load(&root, &mut sink));
         sink.finish()?;
         let Some(mut loaded) = loaded else { return Err(LoadError { diagnostics: Vec::new() }) };
+        // What a layer does not state is left open, so that the meet takes the other side's rule.
         if loaded.header.layer {
             for (point, rules) in Point::ALL.into_iter().zip(&mut loaded.points) {
                 rules.open_defaults(point.fields());
@@ -24,6 +25,8 @@ impl Policy {
             for grant in &mut loaded.grants {
                 grant.rules.open_defaults(GRANT_FIELDS);
             }
+            // Without a section of secrets a layer has no opinion on grants: one grant of
+            // everything, open, which the meet narrows to the policy's own.
             if !loaded.header.secrets {
                 let mut rules = Rules::grant_defaults();
                 rules.open_defaults(GRANT_FIELDS);
@@ -46,6 +49,8 @@ impl Policy {
         let mut grants = Vec::new();
         for a in &self.grants {
             for b in &layer.grants {
+                // Patterns are prefixes or texts: two of them meet in the one that the other
+                // covers, or not at all.
                 let resource = if a.resource.covers(&b.resource) {
                     &b.resource
                 } else if b.resource.covers(&a.resource) {
@@ -56,6 +61,7 @@ impl Policy {
                 grants.push(Grant { resource: resource.clone(), rules: a.rules.meet(&b.rules) });
             }
         }
+        // Sorted, as `grant` looks grants up; none overlap, as those of each side did not.
         grants.sort_by(|a, b| a.resource.cmp(&b.resource));
         let name = format!("{} + {}", self.name, layer.name).into();
         Self { name, description: self.description.clone(), points, grants }
@@ -69,6 +75,8 @@ impl Policy {
         for point in Point::ALL {
             for ((field, own, _), (_, theirs, origin)) in self.rules(point).zip(layer.rules(point))
             {
+                // A default states nothing, and `any` asks for nothing: neither is an attempt to
+                // loosen.
                 if *origin != Origin::Default && !theirs.is_loosest(field.kind) && !theirs.le(own) {
                     out.push(field.path);
                 }
@@ -78,10 +86,10 @@ impl Policy {
     }
 }
 
-/// Resources that one side of a merge grants, and the merge does not grant at all or only in part.
+/// Resources that one side of a merge grants, and the merge grants only in part, or not at all.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LostGrant {
-    /// The pattern of the grant.
+    /// The pattern of the grant that is lost.
     pub resource: String,
     /// Whether it is a grant of the policy below; else of the layer.
     pub below: bool,
@@ -114,6 +122,7 @@ impl Policy {
         let lost = |own: &Self, other: &Self, below: bool| -> Vec<LostGrant> {
             let narrowed = own.grants.iter().filter_map(|grant| {
                 let resource = &grant.resource;
+                // Covered as a whole by a grant of the other side: all of it is left.
                 if other.grants.iter().any(|theirs| theirs.resource.covers(resource)) {
                     return None;
                 }
@@ -153,6 +162,8 @@ impl Rules {
 impl Origin {
     fn with(&self, other: &Self) -> Self {
         match (self, other) {
+            // One place is enough where both say the same or one says nothing; else both are named,
+            // in order.
             (a, b) if a == b => a.clone(),
             (Self::Default, one) | (one, Self::Default) => one.clone(),
             (a, b) => {

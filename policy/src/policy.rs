@@ -5,13 +5,13 @@ use crate::fields::{Field, Point, resource_fault};
 use crate::rule::Rule;
 use crate::rules::{Grant, Origin, Rules};
 
-/// A complete policy.
+/// A complete policy: every field of every point has a rule.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Policy {
     pub(crate) name: Box<str>,
     pub(crate) description: Box<str>,
     pub(crate) points: Vec<Rules>,
-    /// Sorted by resource; no two overlap.
+    /// Grants of secrets, sorted by resource; no two overlap.
     pub(crate) grants: Vec<Grant>,
 }
 
@@ -24,6 +24,7 @@ impl Policy {
     pub fn load(text: &str, name: &str) -> Result<Self, LoadError> {
         let mut sink = Sink::new(text, name);
         let loaded = document::parse(text, &mut sink).map(|root| document::load(&root, &mut sink));
+        // A layer leaves fields open: taken for a policy it would admit what nobody decided.
         if loaded.as_ref().is_some_and(|loaded| loaded.header.layer) {
             sink.error(0, "layer", "this is a layer, no complete policy; merge it with one");
         }
@@ -50,7 +51,7 @@ impl Policy {
         &self.name
     }
 
-    /// The description in the document.
+    /// The description in the document, empty without one.
     #[must_use]
     pub fn description(&self) -> &str {
         &self.description
@@ -78,9 +79,12 @@ impl Policy {
     /// The grant for a resource; none for a text that names no resource.
     #[must_use]
     pub fn grant(&self, resource: &str) -> Option<&Grant> {
+        // First of all a name: what is none must not match any pattern.
         if resource_fault(resource).is_some() {
             return None;
         }
+        // Sorted, without overlaps: only the last grant that does not sort after the name can match
+        // it.
         let after = self.grants.partition_point(|grant| *grant.resource.text() <= *resource);
         let grant = self.grants.get(after.checked_sub(1)?)?;
         grant.resource.matches(resource).then_some(grant)

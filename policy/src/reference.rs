@@ -22,7 +22,7 @@ and a `*`.
 - Decided at: `secrets`
 ";
 
-/// The reference of every field.
+/// The reference of every field, in the order of documents.
 #[must_use]
 pub fn reference() -> String {
     let mut out = format!(
@@ -65,6 +65,7 @@ fn write_field(out: &mut String, field: &Field, point: Point) {
     row("Order", field.kind.order());
     row("Default", &format!("`{}`", field.default));
     row("Decided at", &format!("`{point}`"));
+    // A setting constrains no fact, so it has no line for one.
     if field.key != Key::Setting {
         row(
             "Fact",

@@ -3,8 +3,8 @@
 //! Rendering a rule and reading it again gives the same rule; so does a fact. The brief forms are
 //! for messages and leave members of long lists out.
 
+use crate::document::format_version;
 use crate::document::json::{quote, write_string};
-use crate::document::{format_version, time};
 use crate::fact::Fact;
 use crate::fields::view;
 use crate::fields::{BitNames, FLAG, Kind};
@@ -13,12 +13,13 @@ use crate::lattice::{
     TcbFloors, write_hex,
 };
 use crate::rule::Rule;
+use crate::utc;
 
 pub(crate) use crate::document::tree::shorten;
 
 const ANY: &str = "\"any\"";
 const NOTHING: &str = "\"nothing\"";
-/// Members of a list shown in messages.
+/// Most members of a list that messages show.
 const BRIEF: usize = 4;
 
 /// The rule in document syntax.
@@ -54,6 +55,8 @@ pub(crate) const fn operator(kind: Kind) -> &'static str {
 }
 
 fn write_rule(kind: Kind, rule: &Rule, most: usize) -> String {
+    // For a list of what is denied or required, `any` is the empty list, and is written so: a
+    // document that says `[]` reads better than one that says that anything may be denied.
     if *rule == kind.any()
         && !matches!(kind, Kind::BytesDenied(_) | Kind::NamesForbidden | Kind::NamesRequired)
     {
@@ -91,6 +94,7 @@ fn list(mut items: impl Iterator<Item = String>, most: usize) -> String {
         first = false;
         out.push_str(&item);
     }
+    // What was not taken is counted, not kept.
     let left = items.count();
     if left > 0 {
         out.push_str(&format!(", … {left} more"));
@@ -104,12 +108,14 @@ fn number_or_any(number: u64, any: u64) -> String {
 }
 
 fn write_range(kind: Kind, range: &Range) -> String {
+    // Levels and actions are stored as their greatest index.
     let name = |names: &[&str]| {
         let at = usize::try_from(range.max()).unwrap_or(usize::MAX);
         quote(names.get(at).copied().unwrap_or("any"))
     };
+    // The ends of time are `any`, as documents write them.
     let moment = |seconds: u64, any: u64| {
-        if seconds == any { ANY.into() } else { quote(&time::format_utc(seconds)) }
+        if seconds == any { ANY.into() } else { quote(&utc::format(seconds)) }
     };
     match kind {
         Kind::Floor => range.min().to_string(),
@@ -136,6 +142,8 @@ fn byte_text(bytes: &Bytes) -> String {
 }
 
 fn write_patterns(patterns: &Patterns, kind: Kind, most: usize) -> String {
+    // A root is stored with a final `/`, to be a prefix of exactly what lies below, and shown
+    // without.
     let text = |pattern: &Pattern| match kind {
         Kind::Roots => quote(pattern.text().trim_end_matches('/')),
         _ => quote(&pattern.to_string()),
@@ -155,7 +163,10 @@ pub(crate) fn bit_names(mask: u64, names: &BitNames) -> Vec<String> {
 fn write_bits(bits: Bits, names: &BitNames) -> String {
     let list = |mask: u64| list(bit_names(mask, names).iter().map(|name| quote(name)), usize::MAX);
     let must = list(bits.must());
+    // What may be set is what is neither demanded nor denied; bits that the field ignores are in no
+    // list.
     let may = !bits.must() & !bits.must_not() & !names.ignore;
+    // Whichever list is shorter is written; both read back to the same rule.
     if may.count_ones() > bits.must_not().count_ones() {
         format!("{{ must = {must}, may = \"any\", must_not = {} }}", list(bits.must_not()))
     } else {
@@ -180,6 +191,7 @@ fn write_choice(choice: Choice, kind: Kind) -> String {
 fn write_tcb(floors: &TcbFloors) -> String {
     let known = Tcb::GENERATIONS.iter().zip(floors.floors());
     let parts = known.filter_map(|(generation, floor)| {
+        // The older generations have no FMC, and a floor for it would be refused.
         let skip = usize::from(matches!(*generation, "milan" | "genoa"));
         let levels = Tcb::PARTS.iter().zip((*floor)?).skip(skip);
         let levels: Vec<String> = levels.map(|(part, level)| format!("{part} = {level}")).collect();
@@ -215,13 +227,14 @@ pub(crate) fn fact(kind: Kind, fact: &Fact) -> String {
 
 /// Appends the fact in input syntax.
 pub(crate) fn append_fact(out: &mut String, kind: Kind, fact: &Fact) {
+    // The frequent facts are appended in place: the log writes one for every decision.
     match fact {
         Fact::Number(n) => match kind {
             Kind::Version | Kind::Window | Kind::Choice(_) | Kind::Level(_) => {
                 out.push_str(&write_number(kind, *n));
             }
             Kind::Flag | Kind::FlagEach => out.push_str(if *n == 0 { "false" } else { "true" }),
-            _ => time::write_padded(out, *n, 1),
+            _ => utc::write_padded(out, *n, 1),
         },
         Fact::Text(text) if kind != Kind::Roots => write_string(out, text),
         Fact::CommandLine(line) => write_string(out, line.line()),
@@ -248,6 +261,7 @@ pub(crate) fn append_fact(out: &mut String, kind: Kind, fact: &Fact) {
 pub(crate) fn brief_fact(kind: Kind, fact: &Fact) -> String {
     let text = match (kind, fact) {
         (Kind::Bits(names), Fact::Number(mask)) => {
+            // The number as it is, and the names of what is set in it.
             let flags = bit_names(mask & !names.ignore, names).into_iter().map(|name| quote(&name));
             format!("{mask:#x} {}", list(flags, usize::MAX))
         }
@@ -276,6 +290,7 @@ pub(crate) fn brief_found(kind: Kind, rule: &Rule, fact: &Fact) -> String {
         _ => true,
     };
     match fact {
+        // Of a long line the reason names the words that are at fault, not the line.
         Fact::CommandLine(line) => {
             let refused = view(line, kind).iter().filter(|word| refuses(word));
             shorten_to(list(refused.map(|word| quote(word)), BRIEF), 160)
@@ -323,7 +338,7 @@ fn write_number(kind: Kind, n: u64) -> String {
     };
     match kind {
         Kind::Version => quote(&format_version(n)),
-        Kind::Window => quote(&time::format_utc(n)),
+        Kind::Window => quote(&utc::format(n)),
         Kind::Choice(names) | Kind::Level(names) => name(names),
         Kind::Flag | Kind::FlagEach => (n != 0).to_string(),
         _ => n.to_string(),

@@ -9,25 +9,25 @@ use crate::lattice::{
 /// The value of a field.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Rule {
-    /// Numbers, versions, times, levels.
+    /// Numbers: counts, packed versions, times, levels.
     Range(Range),
-    /// Byte strings.
+    /// Byte strings: digests, identifiers.
     Bytes(ByteSet),
-    /// Texts.
+    /// Texts that must match one of these patterns.
     Names(Patterns),
     /// Texts that must not be there.
     Forbidden(Forbidden),
     /// Texts that must be there.
     Required(Required),
-    /// Bit masks.
+    /// Bit masks with bits that must and must not be set.
     Bits(Bits),
     /// Choices out of a closed list.
     Choice(Choice),
-    /// Security patch levels.
+    /// Security patch levels, a floor for each generation.
     Tcb(TcbFloors),
-    /// Network end points.
+    /// Network end points in blocks.
     Egress(EgressSet),
-    /// Counted uses.
+    /// Counted uses, in a second and in all.
     Limit(Limit),
 }
 
@@ -80,6 +80,8 @@ impl Rule {
 
     #[inline(never)]
     fn admits_other(&self, fact: &Fact) -> bool {
+        // Each rule with the facts it knows; a fact of another type than the rule's is not
+        // admitted, whatever it is. Command lines have a view for each kind of rule.
         match (self, fact) {
             (Self::Names(patterns), Fact::Text(text)) => patterns.admits(text),
             (Self::Names(patterns), Fact::List(items)) => {
@@ -112,6 +114,7 @@ impl Rule {
     }
 
     fn admits_element(&self, element: &Fact) -> bool {
+        // Lists in lists are no facts.
         !matches!(element, Fact::List(_)) && self.admits(element)
     }
 
@@ -146,7 +149,7 @@ impl Rule {
     }
 }
 
-/// Up to so many texts are looked for one by one.
+/// From so many required texts on, a set is worth making.
 const FEW: usize = 16;
 
 fn admits_required(required: &crate::lattice::Required, present: &[Fact]) -> bool {

@@ -41,8 +41,9 @@ pub struct Rules {
 }
 
 impl Rules {
-    /// Replaces the rule at `index`.
+    /// Replaces the rule at `index`, and where it comes from.
     pub(crate) fn state(&mut self, index: usize, rule: Rule, origin: Origin) {
+        // Both lists are as long as the fields, so an index of one is one of the other.
         if let (Some(slot), Some(place)) = (self.rules.get_mut(index), self.origins.get_mut(index))
         {
             *slot = rule;
@@ -67,7 +68,7 @@ pub struct Grant {
 }
 
 impl Grant {
-    /// The resources it releases.
+    /// The resources whose secrets it releases, as one pattern.
     #[must_use]
     pub fn resource(&self) -> &Pattern {
         &self.resource

@@ -4,6 +4,7 @@ use crate::document::json::quote;
 use crate::fields::{BitNames, Field, GRANT_FIELDS, Kind, Point, SECTIONS};
 use crate::lattice::Tcb;
 
+/// The table of a document as an object, exactly its keys.
 fn names(all: &[&str]) -> String {
     all.iter().map(|name| quote(name)).collect::<Vec<_>>().join(",")
 }
@@ -22,11 +23,14 @@ fn list(items: &str) -> String {
     format!("{{\"type\":\"array\",\"items\":{items}}}")
 }
 
+/// What a document's numbers, texts and open ends look like; a schema knows no more of them than
+/// their type.
 const NUMBER: &str = "{\"type\":\"integer\",\"minimum\":0}";
 const TEXT: &str = "{\"type\":\"string\"}";
 const NUMBER_OR_ANY: &str =
     "{\"anyOf\":[{\"type\":\"integer\",\"minimum\":0},{\"const\":\"any\"}]}";
 
+/// The schema of a field's values: `any`, `nothing`, or what its kind writes.
 fn kind_schema(kind: Kind) -> String {
     let own = match kind {
         Kind::Floor | Kind::Ceiling | Kind::CeilingEach => NUMBER.to_owned(),
@@ -46,6 +50,7 @@ fn kind_schema(kind: Kind) -> String {
         Kind::Level(all) | Kind::Action(all) => format!("{{\"enum\":[{}]}}", names(all)),
         Kind::BytesAllowed(len) | Kind::BytesDenied(len) => {
             let digits = usize::from(len) * 2;
+            // A chip identifier may be written with its 8 bytes.
             let short = if len == 64 { "|[0-9a-fA-F]{16}" } else { "" };
             list(&format!(
                 "{{\"type\":\"string\",\"pattern\":\"^(unset|[0-9a-fA-F]{{{digits}}}{short})$\"}}"
@@ -57,36 +62,42 @@ fn kind_schema(kind: Kind) -> String {
         Kind::NamesRequired => list("{\"type\":\"string\",\"maxLength\":4096}"),
         Kind::Roots => list("{\"type\":\"string\",\"maxLength\":4096,\"pattern\":\"^/\"}"),
         Kind::Bits(bits) => bits_schema(bits),
-        Kind::Tcb => {
-            let level = "{\"type\":\"integer\",\"minimum\":0,\"maximum\":255}";
-            let parts = Tcb::PARTS.map(|part| (part, level.to_owned()));
-            let floor = table(&parts, &["tee", "snp"]);
-            table(&Tcb::GENERATIONS.map(|generation| (generation, floor.clone())), &[])
-        }
-        Kind::Egress => {
-            let port = "{\"type\":\"integer\",\"minimum\":0,\"maximum\":65535}";
-            let ports = format!(
-                "{{\"anyOf\":[{port},{{\"const\":\"any\"}},{{\"type\":\"array\",\"items\":{port},\"minItems\":2,\"maxItems\":2}}]}}"
-            );
-            let protocol = "{\"enum\":[\"tcp\",\"udp\",\"icmp\"]}".to_owned();
-            let text = TEXT.to_owned();
-            list(&table(
-                &[
-                    ("cidr", text.clone()),
-                    ("first", text.clone()),
-                    ("last", text),
-                    ("ports", ports),
-                    ("protocol", protocol),
-                ],
-                &["protocol"],
-            ))
-        }
+        Kind::Tcb => tcb_schema(),
+        Kind::Egress => egress_schema(),
         Kind::Limit => table(
             &[("per_second", NUMBER_OR_ANY.into()), ("total", NUMBER_OR_ANY.into())],
             &["per_second", "total"],
         ),
     };
     format!("\"anyOf\":[{{\"enum\":[\"any\",\"nothing\"]}},{own}]")
+}
+
+fn tcb_schema() -> String {
+    let level = "{\"type\":\"integer\",\"minimum\":0,\"maximum\":255}";
+    let parts = Tcb::PARTS.map(|part| (part, level.to_owned()));
+    // Which parts a floor has to state depends on the generation; the two that all have are
+    // demanded here, the rest by the loader.
+    let floor = table(&parts, &["tee", "snp"]);
+    table(&Tcb::GENERATIONS.map(|generation| (generation, floor.clone())), &[])
+}
+
+fn egress_schema() -> String {
+    let port = "{\"type\":\"integer\",\"minimum\":0,\"maximum\":65535}";
+    let ports = format!(
+        "{{\"anyOf\":[{port},{{\"const\":\"any\"}},{{\"type\":\"array\",\"items\":{port},\"minItems\":2,\"maxItems\":2}}]}}"
+    );
+    let protocol = "{\"enum\":[\"tcp\",\"udp\",\"icmp\"]}".to_owned();
+    let text = TEXT.to_owned();
+    list(&table(
+        &[
+            ("cidr", text.clone()),
+            ("first", text.clone()),
+            ("last", text),
+            ("ports", ports),
+            ("protocol", protocol),
+        ],
+        &["protocol"],
+    ))
 }
 
 fn bits_schema(bits: &BitNames) -> String {
@@ -114,6 +125,7 @@ fn field_schema(field: &Field) -> String {
 fn section(prefix: &str) -> String {
     let fields = || Point::ALL.into_iter().flat_map(Point::fields);
     let mut properties: Vec<(&str, String)> = Vec::new();
+    // A table is described once, at the first of its fields.
     for field in fields() {
         let Some(rest) = field.path.strip_prefix(prefix) else { continue };
         match rest.split_once('.') {
@@ -145,6 +157,7 @@ pub fn json_schema() -> String {
     let grants = format!("{{\"type\":\"object\",\"additionalProperties\":{}}}", table(&grant, &[]));
     properties.push(("secrets", grants));
     let body = table(&properties, &["schema_version", "min_engine"]);
+    // The document's own members are put into the object that describes it, after `$schema`.
     let body = body.strip_prefix('{').unwrap_or(&body);
     format!(
         "{{\"$schema\":\"https://json-schema.org/draft/2020-12/schema\",\"title\":\"Casemate policy\",{body}\n"

@@ -25,13 +25,14 @@ pub(crate) struct Wanted<'r> {
 }
 
 impl<'r> Wanted<'r> {
-    /// The rules of `rules` on `key`.
+    /// The rules on one fact: those of `rules` whose field has this key.
     pub(crate) fn of(key: Key, rules: impl Iterator<Item = (&'static Field, &'r Rule)>) -> Self {
         let admitted_by =
             rules.filter(|(field, _)| field.key == key).map(|(_, rule)| rule).collect();
         Self { key, admitted_by, refused_by: None }
     }
 
+    /// Whether a fact is admitted by all, and refused by the one that has to refuse it.
     pub(crate) fn fits(&self, fact: &Fact) -> bool {
         self.admitted_by.iter().all(|rule| rule.admits(fact))
             && !self.refused_by.is_some_and(|rule| rule.admits(fact))
@@ -41,7 +42,7 @@ impl<'r> Wanted<'r> {
         self.admitted_by.iter().copied().chain(self.refused_by)
     }
 
-    /// A fact that fits.
+    /// A fact that fits, or the proof that there is none.
     pub(crate) fn find(&self) -> Option<Fact> {
         let kind = self.key.kind();
         let elements = candidates(kind, &self.rules().collect::<Vec<_>>());
@@ -59,8 +60,11 @@ impl<'r> Wanted<'r> {
             return self.find_line(elements);
         }
         let empty = Fact::List(Vec::new());
+        // Rules on lists judge each element by itself, so an element is asked as a fact.
         let admitted = |element: &Fact| self.admitted_by.iter().all(|rule| rule.admits(element));
         let refused = |fact: &Fact| self.refused_by.is_none_or(|rule| !rule.admits(fact));
+        // When the empty list is refused already, any admitted element will do; else the element
+        // has to be what is refused.
         let refused_already = refused(&empty);
         let fits = |element: &Fact| admitted(element) && (refused_already || refused(element));
         match elements.into_iter().find(fits) {
@@ -72,6 +76,7 @@ impl<'r> Wanted<'r> {
     /// A command line: what must be in it, with one more word where one fits. A line is read as a
     /// whole, so words are sieved one by one before lines are tried.
     fn find_line(&self, words: Vec<Fact>) -> Option<Fact> {
+        // Required words first: a line without them would be refused for that alone.
         let base = self.required();
         let plain = self.whole(Fact::List(base.clone()));
         // A word more takes nothing away that is not allowed, and brings nothing back that is
@@ -81,6 +86,7 @@ impl<'r> Wanted<'r> {
         }
         let refused_already = self.refused_by.is_none_or(|rule| !rule.admits(&plain));
         let passes =
+            // A required text is no demand on a single word.
             |rule: &Rule, word: &Fact| matches!(rule, Rule::Required(_)) || rule.admits(word);
         let admitted = |word: &Fact| self.admitted_by.iter().all(|rule| passes(rule, word));
         let refuses = |word: &Fact| match self.refused_by {
@@ -104,6 +110,7 @@ impl<'r> Wanted<'r> {
     }
 
     pub(crate) fn required(&self) -> Vec<Fact> {
+        // All rules at once, each text once, in one order.
         let texts = self.admitted_by.iter().filter_map(|rule| match rule {
             Rule::Required(required) => required.texts(),
             _ => None,
@@ -114,6 +121,7 @@ impl<'r> Wanted<'r> {
 
     /// The admitted fact that changes `from` least.
     pub(crate) fn nearest(&self, from: Option<&Fact>) -> Option<Fact> {
+        // Nothing to be near to: any fact that fits will do.
         let Some(from) = from else { return self.find() };
         let moved = match from {
             Fact::List(elements) => self.nearest_list(elements),
@@ -127,6 +135,8 @@ impl<'r> Wanted<'r> {
                 });
                 self.nearest_list(&words.collect::<Vec<_>>()).map(|list| self.whole(list))
             }
+            // Rule after rule: each moves the fact as little as it must. If a later one moves it
+            // out of an earlier one again, what fits is searched for from the start.
             one => self.admitted_by.iter().try_fold(one.clone(), |fact, rule| nearest(rule, &fact)),
         };
         moved.filter(|fact| self.fits(fact)).or_else(|| self.find())
@@ -138,6 +148,8 @@ impl<'r> Wanted<'r> {
                 .iter()
                 .all(|rule| matches!(rule, Rule::Required(_)) || rule.admits(fact))
         };
+        // Elements that may simply be left out are dropped; numbers, flags and the like of each
+        // device are moved, since a device is not to lose a fact.
         let drops = matches!(
             self.key.kind(),
             Kind::Names { .. } | Kind::NamesForbidden | Kind::NamesRequired | Kind::Egress
@@ -154,6 +166,7 @@ impl<'r> Wanted<'r> {
             }
         }
         let required = self.required();
+        // More texts than a line has bytes cannot stand in a line.
         if required.len() > crate::cmdline::MAX_LINE {
             return None;
         }
@@ -198,6 +211,8 @@ fn nearest(rule: &Rule, fact: &Fact) -> Option<Fact> {
 
 fn candidates_of(rule: &Rule) -> Vec<Fact> {
     let kind = match rule {
+        // The length of the field is not known here; its members', or a digest's, is the best guess
+        // for an example.
         Rule::Bytes(set) => Kind::BytesAllowed(
             set.members().first().map_or(48, |b| u8::try_from(b.as_slice().len()).unwrap_or(48)),
         ),
@@ -219,6 +234,7 @@ pub(crate) fn candidates(kind: Kind, rules: &[&Rule]) -> Vec<Fact> {
             let known = 0..u64::try_from(names.len()).unwrap_or(0);
             known.chain([Choice::UNKNOWN]).map(Fact::Number).collect()
         }
+        // Ranges, masks, floors and the like: their ends, and the differences between each two.
         _ => pairwise(rules),
     }
 }
@@ -228,6 +244,8 @@ fn byte_candidates(len: u8, rules: &[&Rule]) -> Vec<Fact> {
         Rule::Bytes(set) => Some(set),
         _ => None,
     });
+    // Every member of any set, and one byte string that no set lists: sets given by members can
+    // tell no others apart.
     let members: Vec<Bytes> = sets.flat_map(|set| set.members().iter().copied()).collect();
     let fresh = ByteSet::except(members.clone()).sample(len);
     members.into_iter().chain(fresh).map(Fact::Bytes).collect()
@@ -250,10 +268,13 @@ fn text_candidates(kind: Kind, rules: &[&Rule]) -> Vec<Fact> {
             _ => {}
         }
     }
+    // One character that occurs nowhere: behind any text it makes one that only patterns covering
+    // the text match.
     let used: BTreeSet<char> = texts.iter().flat_map(|text| text.chars()).collect();
     let fresh = ('a'..='z').chain('A'..='Z').chain('\u{100}'..).find(|c| !used.contains(c));
     let fresh = fresh.unwrap_or('\u{10ffff}');
     let longer: Vec<String> = texts.iter().map(|text| format!("{text}{fresh}")).collect();
+    // Paths are absolute and end with `/`, as the facts are written.
     if kind == Kind::Roots {
         let paths = longer.into_iter().map(|text| {
             let text = if text.starts_with('/') { text } else { format!("/{text}") };
@@ -261,6 +282,7 @@ fn text_candidates(kind: Kind, rules: &[&Rule]) -> Vec<Fact> {
         });
         return paths.collect();
     }
+    // Longer texts first, the empty one last: an example with something in it shows more.
     let all = longer.into_iter().chain(texts.into_iter().filter(|text| !text.is_empty()));
     all.chain([String::new()]).map(|text| Fact::Text(text.into())).collect()
 }
@@ -285,6 +307,7 @@ fn pairwise(rules: &[&Rule]) -> Vec<Fact> {
 }
 
 fn sample(rule: &Rule) -> Option<Fact> {
+    // 1 is a better example than 0 where both are possible.
     match rule {
         Rule::Range(range) if range.is_any() => Some(Fact::Number(1)),
         Rule::Range(range) => {
@@ -339,6 +362,7 @@ pub(crate) fn admitted_with(
 ) -> Result<Facts, Key> {
     let mut facts = given.clone();
     for key in keys(fields) {
+        // What is given stays, whatever else would fit.
         if given.get(key).is_none() {
             let fact = Wanted::of(key, rules.iter().copied()).find().ok_or(key)?;
             facts.set(key, fact);

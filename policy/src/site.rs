@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-/// A place in a document.
+/// A place in a document, as messages name it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Site {
-    /// File name as given to the loader.
+    /// File name as it was given to the loader, or another name for messages.
     pub file: Arc<str>,
-    /// Line, from 1.
+    /// Line, counted from 1.
     pub line: usize,
-    /// Column in characters, from 1.
+    /// Column in characters, counted from 1.
     pub column: usize,
 }
 

@@ -15,6 +15,7 @@ pub fn starter() -> String {
          schema_version = {SCHEMA_VERSION}\nmin_engine = \"{ENGINE_VERSION}\"\nname = \"starter\"\n"
     );
     for (section, about) in SECTIONS {
+        // Secrets are shown as comments: a grant that nobody asked for must not be there.
         if section == "secrets" {
             out.push_str(&format!("\n# {about} No grant: no secret is released.\n"));
             out.push_str("# [secrets.\"db/*\"]\n");

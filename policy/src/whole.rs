@@ -21,6 +21,7 @@ const GENERATIONS: [(Key, Key); 3] = [
 /// Identity key, and what only an ID block with one can state.
 const ID_BLOCKS: [(Key, Key); 2] =
     [(Key::LaunchIdKey, Key::LaunchAuthorKey), (Key::ReportIdKey, Key::ReportAuthorKey)];
+/// Facts that count uses, in a second and in all.
 const USAGES: [Key; 3] = [Key::NetworkUsage, Key::PageStateUsage, Key::GuestRequestUsage];
 /// Index of the signer whose certificate names a provider.
 const VLEK: u64 = 1;
@@ -46,6 +47,7 @@ fn length(facts: &Facts, key: Key) -> Option<u64> {
 fn sum(facts: &Facts, key: Key) -> Option<u64> {
     let items = list(facts, key)?;
     items.iter().try_fold(0u64, |sum, item| match item {
+        // Sums saturate: a total beyond all numbers is a contradiction to whatever was stated.
         Fact::Number(n) => Some(sum.saturating_add(*n)),
         _ => None,
     })
@@ -81,10 +83,13 @@ impl Facts {
     /// are not there.
     #[must_use]
     pub fn contradictions(&self) -> Vec<String> {
+        // In the order of the points, devices first. Every contradiction is told, not only the
+        // first.
         let mut out = Vec::new();
         self.device_contradictions(&mut out);
         self.size_contradictions(&mut out);
         self.processor_contradictions(&mut out);
+        // An author vouches for the ID key, so there is none without one.
         for (id, author) in ID_BLOCKS {
             if is_zero(self, id) == Some(true) && is_zero(self, author) == Some(false) {
                 let (id, author) = (id.path(), author.path());
@@ -110,6 +115,8 @@ impl Facts {
     fn device_contradictions(&self, out: &mut Vec<String>) {
         for kind in DeviceKind::ALL {
             let count = kind.keys().0;
+            // What is not stated contradicts nothing: the count first, then only the lists that are
+            // there.
             let Some(devices) = number(self, count) else { continue };
             for key in lists(kind) {
                 if let Some(length) = length(self, key).filter(|length| *length != devices) {
@@ -119,6 +126,7 @@ impl Facts {
             }
         }
         let Some(all) = number(self, Key::DevicesCount) else { return };
+        // Kinds that are not stated may make up the rest, but not less than nothing.
         let known: Vec<u64> = counts().iter().filter_map(|key| number(self, *key)).collect();
         let together = known.iter().fold(0u64, |sum, n| sum.saturating_add(*n));
         if together > all || (known.len() == counts().len() && together != all) {
@@ -129,12 +137,14 @@ impl Facts {
 
     fn size_contradictions(&self, out: &mut Vec<String>) {
         let (disk, total) = (Key::ResourcesDisk, Key::ResourcesDiskTotal);
+        // Sizes and total are two views of one fact, and have to agree where both are stated.
         if let (Some(sizes), Some(stated)) = (sum(self, disk), number(self, total))
             && sizes != stated
         {
             let (disk, total) = (disk.path(), total.path());
             out.push(format!("{total} is {stated}, but the disks of {disk} together are {sizes}"));
         }
+        // A disk is a block device; other block devices may have no size.
         if let (Some(sizes), Some(count)) = (length(self, disk), number(self, Key::BlockCount))
             && sizes > count
         {
@@ -154,6 +164,7 @@ impl Facts {
             let (Some(index), Some(tcb)) = (number(self, generation), tcb(self, levels)) else {
                 continue;
             };
+            // Both may be generations that are not known here, and then agree in that.
             let named = usize::try_from(index).ok().filter(|i| *i < Tcb::GENERATIONS.len());
             let own = usize::from(tcb.generation);
             if named != Some(own).filter(|own| *own < Tcb::GENERATIONS.len()) {
@@ -166,6 +177,7 @@ impl Facts {
             }
         }
         for key in [Key::HostTcb, Key::ReportTcb, Key::ReportLaunchTcb] {
+            // Index 0 and 1 are Milan and Genoa, whose first level does not exist.
             let old = tcb(self, key).filter(|tcb| tcb.generation < 2);
             if old.is_some_and(|tcb| tcb.levels.first().is_some_and(|fmc| *fmc > 0)) {
                 out.push(format!("{}: this processor has no FMC", key.path()));
@@ -175,6 +187,7 @@ impl Facts {
             Some(Fact::Text(text)) => Some(!text.is_empty()),
             _ => None,
         };
+        // A signer that is not known here says nothing about a provider.
         let by_provider = number(self, Key::ReportSigner).filter(|signer| *signer <= VLEK);
         let (signer, csp) = (Key::ReportSigner.path(), Key::ReportCsp.path());
         match (by_provider, provider) {
@@ -196,6 +209,8 @@ impl Policy {
     #[must_use]
     pub fn contradictions(&self, point: Point, facts: &Facts) -> Vec<String> {
         let mut out = facts.contradictions();
+        // The claim "attested" is the verifier's; held against it is what the input shows of the
+        // report itself.
         let attested = number(facts, Key::SecretAttested) == Some(1);
         if point == Point::Secrets && attested {
             let claim = Key::SecretAttested.path();
@@ -217,7 +232,10 @@ impl Policy {
 /// Makes an example whole: the facts of one world, as far as the rules (`fits`) admit one. What is
 /// `given` stays.
 pub(crate) fn made_whole(facts: Facts, given: &Facts, fits: impl Fn(Key, &Fact) -> bool) -> Facts {
+    // Lists are made as long as their counts first: everything below counts on that.
     let mut facts = crate::devices::consistent(facts);
+    // What the caller gave is what the example is about: it stays, and the rest is fitted to it
+    // where the rules let it.
     let free = |key: Key| given.get(key).is_none();
     fit_total(&mut facts, &free, &fits);
     fit_disks(&mut facts, &free, &fits);
@@ -226,6 +244,8 @@ pub(crate) fn made_whole(facts: Facts, given: &Facts, fits: impl Fn(Key, &Fact) 
     }
     let none = Fact::Text("".into());
     if number(&facts, Key::ReportSigner) == Some(0) && free(Key::ReportCsp) {
+        // A VCEK's certificate names no provider; where the rules want one, the report can only be
+        // under a VLEK.
         if fits(Key::ReportCsp, &none) {
             facts.set(Key::ReportCsp, none);
         } else if free(Key::ReportSigner) && fits(Key::ReportSigner, &Fact::Number(VLEK)) {
@@ -246,11 +266,13 @@ pub(crate) fn made_whole(facts: Facts, given: &Facts, fits: impl Fn(Key, &Fact) 
 /// fits.
 fn fit_total(facts: &mut Facts, free: &impl Fn(Key) -> bool, fits: &impl Fn(Key, &Fact) -> bool) {
     let together = |facts: &Facts| {
+        // Only when every kind has a count is their sum the total.
         counts().iter().try_fold(0u64, |sum, key| sum.checked_add(number(facts, *key)?))
     };
     if !free(Key::DevicesCount) || facts.get(Key::DevicesCount).is_none() {
         return;
     }
+    // Kinds are dropped from the last on: the first ones are those that most policies are about.
     for kind in DeviceKind::ALL.into_iter().rev() {
         let Some(sum) = together(facts).map(Fact::Number) else { return };
         if fits(Key::DevicesCount, &sum) {
@@ -275,6 +297,8 @@ fn fit_total(facts: &mut Facts, free: &impl Fn(Key) -> bool, fits: &impl Fn(Key,
 fn fit_disks(facts: &mut Facts, free: &impl Fn(Key) -> bool, fits: &impl Fn(Key, &Fact) -> bool) {
     let (disk, total) = (Key::ResourcesDisk, Key::ResourcesDiskTotal);
     let Some(stated) = number(facts, total) else { return };
+    // In the order of how little is changed: the sizes as they are, one disk of the stated total,
+    // no disk.
     let tries = [
         (list(facts, disk).map(<[Fact]>::to_vec), sum(facts, disk)),
         (Some(vec![Fact::Number(stated)]), Some(stated)),
@@ -307,11 +331,13 @@ fn fit_generation(
     if u64::from(own.generation) == named {
         return;
     }
+    // All levels at their most: a report of that generation with the best firmware there can be.
     let newest = |generation: u8| {
         let fmc = if generation < 2 { 0 } else { u8::MAX };
         let levels = [fmc, u8::MAX, u8::MAX, u8::MAX, u8::MAX];
         Fact::Tcb(Tcb { generation, levels })
     };
+    // The levels decide where they were given: they are what the example is about.
     if free(generation) {
         // Other patch levels of the report are of the same processor.
         let index = Fact::Number(u64::from(own.generation));
@@ -320,6 +346,7 @@ fn fit_generation(
             return;
         }
     }
+    // Otherwise the levels follow the generation.
     if let Some(tcb) = u8::try_from(named).ok().map(newest)
         && free(levels)
         && fits(levels, &tcb)

@@ -40,6 +40,8 @@ impl Policy {
     /// # Errors
     /// When the document would be beyond the limits of documents, such as 256 egress blocks.
     pub fn to_document(&self) -> Result<(String, Self), WriteError> {
+        // Written, read back and compared by hash: a document is handed out only when it is this
+        // policy.
         let tidy = self.tidied();
         let text = tidy.write();
         let read = Self::load(&text, &self.name).map_err(WriteError::Refused)?;
@@ -57,6 +59,8 @@ impl Policy {
             let fields = Point::Devices.fields();
             for (index, (field, default)) in fields.iter().zip(&defaults.rules).enumerate() {
                 let own = || self.rules(Point::Devices).map(|(field, rule, _)| (field, rule));
+                // A rule may be left out only in favour of a default that is stricter or equal, and
+                // where it decides nothing anyway.
                 let stricter = self.rule(field.path).is_some_and(|rule| default.le(rule));
                 if stricter && devices::without_effect(field, own()) {
                     rules.state(index, default.clone(), Origin::Default);
@@ -85,6 +89,8 @@ impl Policy {
         if chosen.is_any() || chosen.is_empty() || !all.iter().all(named) {
             return;
         }
+        // A generation is kept when it is chosen and has every floor; without a floor it is never
+        // admitted.
         let indices = (0u64..).zip(0..Tcb::GENERATIONS.len());
         let both = indices.filter(|(index, at)| {
             let floor = |tcb: &TcbFloors| tcb.floors().get(*at).is_some_and(Option::is_some);
@@ -129,6 +135,7 @@ impl Policy {
             for point in Point::ALL {
                 let defaults = Rules::defaults(point);
                 let rules = self.rules(point).zip(&defaults.rules);
+                // What equals the default need not be written.
                 for ((field, rule, _), default) in rules.filter(|((_, own, _), d)| own != d) {
                     if let Some(name) = field.path.strip_prefix(&prefix) {
                         body.push_str(&line(name, field, rule));

@@ -105,6 +105,7 @@ fn a_case_that_does_not_hold_fails_and_bad_documents_are_refused() {
         "[[case]]\nname = \"x\"\npoint = \"launch\"\nexpect = \"deny\"\nbecause = [1]\n",
         "[[case]]\nname = \"x\"\npoint = \"launch\"\nexpect = \"deny\"\nremove = [\"launch.tenat\"]\n",
         "[[case]]\nname = \"x\"\npoint = \"launch\"\nexpect = \"deny\"\ninput.launch.tenat = 1\n",
+        "[[case]]\nname = \"x\"\npoint = \"launch\"\nexpect = \"deny\"\ninput.launch.vcpus = 1\nchange.launch.vcpus = 2\n",
     ] {
         assert!(Suite::load(bad, "c").is_err(), "{bad}");
     }
@@ -372,5 +373,27 @@ fn the_committed_schema_is_the_generated_one_and_knows_every_field() {
     for field in Point::ALL.into_iter().flat_map(Point::fields) {
         let at = field.path.split('.').fold(&schema, |at, name| &at["properties"][name]);
         assert!(at["description"].is_string(), "{}", field.path);
+    }
+}
+
+/// Protects who reads a policy from taking every line of it for kept. Cannot tell whether the parts
+/// that are there keep theirs.
+#[test]
+fn rules_that_nobody_keeps_yet_are_named_and_the_shipped_examples_have_none_that_refuses() {
+    let findings = |text: &str| {
+        let policy = Policy::load(text, "test").unwrap();
+        lint(&policy, None).into_iter().map(|f| (f.id, f.rule)).collect::<Vec<_>>()
+    };
+    for example in
+        [include_str!("../examples/production.toml"), include_str!("../examples/multi-tenant.toml")]
+    {
+        let found = findings(example);
+        assert!(!found.iter().any(|(id, _)| *id == "CM095"), "{found:?}");
+        assert!(found.contains(&("CM096", "policy".into())), "{found:?}");
+        let rate = "guest_requests = { per_second = 5, total = 9 }";
+        let limited = example.replace("guest_requests = \"any\"", rate);
+        assert_ne!(limited, example);
+        let found = findings(&limited);
+        assert!(found.contains(&("CM095", "runtime.guest_requests".into())), "{found:?}");
     }
 }

@@ -100,6 +100,28 @@ fn unknown_names_are_refused() {
 }
 
 #[test]
+fn an_egress_block_says_its_addresses_in_one_way() {
+    let body = |addresses: &str| {
+        format!("[network]\negress = [{{ {addresses}, ports = 1, protocol = \"tcp\" }}]")
+    };
+    let (cidr, first, last) =
+        ("cidr = \"10.0.0.0/8\"", "first = \"10.0.0.0\"", "last = \"10.0.0.255\"");
+    for good in [cidr.to_owned(), format!("{first}, {last}")] {
+        let loaded = Policy::load(&format!("{HEAD}{}", body(&good)), "p.toml");
+        assert!(loaded.is_ok(), "{good}: {loaded:?}");
+    }
+    // A block that says it twice would be half read: the wider half, for all the reader knows.
+    for bad in [format!("{cidr}, {first}, {last}"), format!("{cidr}, {last}")] {
+        let found = errors(&body(&bad));
+        assert_eq!(found.len(), 1, "{bad}: {found:?}");
+        assert!(found[0].contains("one or the other"), "{bad}: {found:?}");
+    }
+    for half in [first, last] {
+        assert_eq!(errors(&body(half)).len(), 1, "{half}");
+    }
+}
+
+#[test]
 fn sizes_and_depths_are_bounded() {
     let long = "#".repeat(MAX_DOCUMENT + 1);
     assert!(Policy::load(&long, "p").expect_err("long").to_string().contains("longer than"));

@@ -93,7 +93,7 @@ fn endless() -> Vec<Risky> {
         out.push(one(PRODUCTION, "secrets.session_age", number, "CM075"));
         let rate = format!("{{ per_second = {number}, total = {number} }}");
         out.push(one(CI, "network.rate", &rate, "CM042"));
-        out.push(one(TENANTS, "runtime.guest_requests", &rate, "CM050"));
+        out.push(one(TENANTS, "runtime.guest_requests", &rate, "CM095"));
         out.push(one(PRODUCTION, "runtime.page_state_changes", &rate, "CM050"));
     }
     out.push(one(CI, "resources.vcpus", "{ min = 1, max = 100000 }", "CM030"));
@@ -370,7 +370,6 @@ fn none_of_50_sane_variants_has_a_finding_that_its_example_does_not_have() {
         p("network.egress", "[]"),
         p("network.rate", "{ per_second = 1000, total = \"any\" }"),
         p("runtime.page_state_changes", "{ per_second = 4194304, total = \"any\" }"),
-        p("runtime.guest_requests", "{ per_second = 100, total = 1000000 }"),
         p("runtime.shared_percent", "50"),
         p("runtime.console", "\"none\""),
         p("attestation.crl_age_hours", "720"),

@@ -11,10 +11,10 @@
 )]
 
 use casemate_policy::log::{
-    Chain, DecisionRecord, Entry, KnownHead, LogId, LogReport, MAX_LINE, ProblemKind, PublicKey,
-    Record, SigningKey, Verifier,
+    Chain, DecisionRecord, DenialsRecord, Entry, KnownHead, LogId, LogReport, MAX_LINE,
+    ProblemKind, PublicKey, Record, Replayed, SigningKey, Verifier,
 };
-use casemate_policy::{Facts, Key, Point, Policy};
+use casemate_policy::{Facts, Key, PageRule, Point, Policy};
 
 const LOG: LogId = LogId([0xa5; 16]);
 
@@ -326,19 +326,76 @@ fn a_clock_that_goes_back_is_reported_and_a_dead_one_breaks_nothing() {
     assert_eq!(report.records, 8, "all are read, whatever their times");
 }
 
+/// Also writes a seed of the fuzz target, where its folder is named.
 #[test]
 fn a_line_reads_back_as_it_was_written() {
-    let entries = [Entry::Recovered { dropped: 7 }, Entry::Adopted { records: 8 }, Entry::Open];
+    let mut denied = DenialsRecord::none_yet(&Policy::builtin_strict(), PageRule::Shared, "vm");
+    (denied.start, denied.times, denied.amount, denied.ended) =
+        (6, i64::MAX.cast_unsigned(), 9, true);
+    let entries = [
+        Entry::Recovered { dropped: 7 },
+        Entry::Adopted { records: 8 },
+        Entry::Open,
+        Entry::Denials(denied.clone()),
+    ];
     let more = entries.map(|entry| Chain::after(LOG, 5, [6; 32]).append(7, entry).0);
+    if let Some(folder) = std::env::var_os("CASEMATE_WRITE_SEEDS") {
+        let file = std::path::Path::new(&folder).join("denials");
+        std::fs::write(file, more.last().unwrap()).unwrap();
+    }
     for line in log().iter().chain(&more) {
         let (record, hash) = Record::parse(line.trim_end().as_bytes()).unwrap();
         let (again, same) = record.line();
         assert_eq!((again.as_str(), same), (line.trim_end(), hash));
     }
+    (denied.times, denied.amount) = (u64::MAX, u64::MAX);
+    let (line, _) = Chain::new(LOG).append(7, Entry::Denials(denied.clone()));
+    assert!(Record::parse(line.trim_end().as_bytes()).is_ok(), "a count beyond all");
+    denied.verdict = casemate_policy::Verdict::Allow;
+    let (line, _) = Chain::new(LOG).append(7, Entry::Denials(denied));
+    assert!(Record::parse(line.trim_end().as_bytes()).is_err(), "denials that allow");
     assert!(Record::parse(b"").is_err());
     assert!(Record::parse(&[b'x'; 1 << 20]).is_err());
     assert!(Record::parse(&[0xff, 0xfe]).is_err());
     let _ = PublicKey([0; 32]).verify(b"x", &[0; 64]);
+}
+
+#[test]
+fn denials_stay_with_the_same_limits_are_allowed_without_any_and_undecidable_otherwise() {
+    let policy = |runtime: &str| {
+        let text = format!("schema_version = 1\nmin_engine = \"0.1.0\"\n[runtime]\n{runtime}\n");
+        Policy::load(&text, "test").unwrap()
+    };
+    let changes = |rule: &str| format!("page_state_changes = {rule}\nshared_percent = 25");
+    let limits = changes("{ per_second = 4, total = 9 }");
+    let denied = DenialsRecord::none_yet(&policy(&limits), PageRule::Changes, "vm");
+    assert_eq!((denied.rule.as_str(), denied.limits.len()), ("runtime.page_state_changes", 2));
+    assert_eq!(denied.replay(&policy(&limits)), Replayed::Same);
+    // Another section is not asked.
+    let same = format!("{limits}\nconsole = \"none\"");
+    assert_eq!(denied.replay(&policy(&same)), Replayed::Same);
+    let free = policy("page_state_changes = \"any\"\nshared_percent = \"any\"");
+    assert!(matches!(denied.replay(&free), Replayed::Changed(now) if now.is_allow()));
+    let others = [
+        changes("{ per_second = 4, total = 10 }"),
+        // Denied requests use nothing, so that the other rule says less changes this one's denials.
+        limits.replace("25", "24"),
+        format!("{limits}\non_page_state = \"kill\""),
+    ];
+    for other in others {
+        let now = denied.replay(&policy(&other));
+        let open = vec!["runtime.page_state_changes".to_owned()];
+        assert_eq!(now, Replayed::Undecidable(open), "{other}");
+    }
+}
+
+#[test]
+fn a_file_without_a_line_is_no_log() {
+    for known in [None, Some(KnownHead { seq: 3, hash: [7; 32] })] {
+        let report = Verifier::new(None, known).finish(&[]);
+        assert_eq!(report.problems[0].kind, ProblemKind::Empty);
+        assert!(!report.is_good() && report.problems[0].to_string().contains("no record"));
+    }
 }
 
 #[test]

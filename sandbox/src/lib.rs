@@ -53,7 +53,7 @@ pub use child::Child;
 pub use error::SandboxError;
 pub use exit::Exit;
 pub use filters::Filter;
-pub use heap::freeze_heap;
+pub use heap::{freeze_heap, reserve_heap};
 pub use image::{Given, Image, spawn_image, spawn_image_with};
 pub use inspect::{InForce, inspect};
 pub use layer::{Layer, Need, Report, State};

@@ -3,8 +3,8 @@
 
 use super::{Action, FdSlot, FdTable, Pin, Profile, Rule};
 use crate::sys;
+use casemate_test_support::bpf::{I386, X86_64, answer};
 use proptest::prelude::*;
-use seccompiler::sock_filter;
 
 const ONE: FdSlot = FdSlot("one");
 const TWO: FdSlot = FdSlot("two");
@@ -27,36 +27,6 @@ fn table() -> FdTable {
     FdTable::new().with_raw(ONE, [3]).with_raw(TWO, [4, 5]).with_raw(EMPTY, [])
 }
 
-/// `struct seccomp_data` of a call on x86-64.
-fn data(number: i32, args: &[u64; 6]) -> Vec<u8> {
-    const AUDIT_ARCH_X86_64: u32 = 0xc000_003e;
-    let head = [number.to_ne_bytes(), AUDIT_ARCH_X86_64.to_ne_bytes(), [0; 4], [0; 4]].concat();
-    head.into_iter().chain(args.iter().flat_map(|arg| arg.to_ne_bytes())).collect()
-}
-
-/// Classic BPF, as far as filters use it (`linux/bpf_common.h`).
-fn interpret(program: &[sock_filter], data: &[u8]) -> u32 {
-    let (mut at, mut acc) = (0, 0);
-    loop {
-        let i = &program[at];
-        at += 1;
-        let jump = |taken: bool| usize::from(if taken { i.jt } else { i.jf });
-        match i.code {
-            0x20 => {
-                let offset = i.k as usize;
-                acc = u32::from_ne_bytes(data[offset..offset + 4].try_into().unwrap());
-            }
-            0x54 => acc &= i.k,
-            0x05 => at += i.k as usize,
-            0x15 => at += jump(acc == i.k),
-            0x25 => at += jump(acc > i.k),
-            0x35 => at += jump(acc >= i.k),
-            0x06 => return i.k,
-            code => panic!("instruction {code:#x}"),
-        }
-    }
-}
-
 /// Values near those that the profile names, and with more in the upper half.
 fn value() -> impl Strategy<Value = u64> {
     (0_u64..12, prop::sample::select(vec![0, 1, 1 << 31])).prop_map(|(low, high)| high << 32 | low)
@@ -72,7 +42,7 @@ proptest! {
         let allowed = PROFILE.rules.iter().any(|rule| {
             rule.allows(number, &args, Some(&fds)).unwrap()
         });
-        let number = i32::try_from(number).unwrap();
+        let number = u32::try_from(number).unwrap_or(u32::MAX);
         for (action, refusal) in [
             (Action::Kill, libc::SECCOMP_RET_KILL_PROCESS),
             (Action::Log, libc::SECCOMP_RET_LOG),
@@ -80,7 +50,7 @@ proptest! {
         ] {
             let program = PROFILE.program(&fds, action).unwrap();
             let expected = if allowed { libc::SECCOMP_RET_ALLOW } else { refusal };
-            prop_assert_eq!(interpret(&program, &data(number, &args)), expected);
+            prop_assert_eq!(answer(&program, X86_64, number, &args), expected);
         }
     }
 }
@@ -88,8 +58,7 @@ proptest! {
 #[test]
 fn call_of_another_architecture_is_fatal() {
     let program = PROFILE.program(&table(), Action::Log).unwrap();
-    // i386: its call 3 is read.
-    let mut data = data(3, &[3, 0, 0, 0, 0, 0]);
-    data[4..8].copy_from_slice(&0x4000_0003_u32.to_ne_bytes());
-    assert_eq!(interpret(&program, &data), libc::SECCOMP_RET_KILL_PROCESS);
+    // Its call 3 is read.
+    let found = answer(&program, I386, 3, &[3, 0, 0, 0, 0, 0]);
+    assert_eq!(found, libc::SECCOMP_RET_KILL_PROCESS);
 }

@@ -7,7 +7,8 @@
 use super::{CertError, Certificate, Crl};
 use crate::base64;
 
-/// No bundle of this hierarchy has more.
+/// Most objects of one bundle. Of this hierarchy one has for each generation an ARK, an ASK, an
+/// ASVK, a list and a few VEKs.
 const MAX_OBJECTS: usize = 64;
 /// More text than 64 certificates have.
 const MAX_BUNDLE: usize = 1024 * 1024;
@@ -17,9 +18,9 @@ const PKCS7: &[u8] = b"\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x07\x02";
 /// What a bundle can hold.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Object {
-    /// A certificate.
+    /// An X.509 certificate, parsed and not verified.
     Certificate(Certificate),
-    /// A revocation list.
+    /// An X.509 revocation list, parsed and not verified.
     Crl(Crl),
 }
 
@@ -32,6 +33,9 @@ pub fn objects_in(bytes: &[u8]) -> Result<Vec<Object>, CertError> {
         let (what, length, limit) = ("bundle of certificates", bytes.len(), MAX_BUNDLE);
         return Err(CertError::TooLong { what, length, limit });
     }
+    // 0x30 is the tag of a SEQUENCE, with which both kinds of object begin. It is the digit 0 as
+    // well; of the text forms only PEM with words before it could begin so, and is then refused as
+    // damaged.
     if bytes.first() == Some(&0x30) {
         return Ok(vec![from_der(bytes)?]);
     }
@@ -85,11 +89,16 @@ pub fn crls_in(bytes: &[u8]) -> Result<Vec<Crl>, CertError> {
 /// One object; the certificate's fault is told when it is neither.
 fn from_der(bytes: &[u8]) -> Result<Object, CertError> {
     let der = without_zeros(bytes);
+    // Asked before the parse, for a better message: within signed data the identifier stands behind
+    // one tag and at most five bytes of length, so the first few offsets are enough.
     if der.windows(PKCS7.len()).take(8).any(|window| window == PKCS7) {
         return Err(CertError::Pem(
             "a PKCS #7 bundle; convert it with `openssl pkcs7 -inform der -print_certs`",
         ));
     }
+    // No bytes are both: a certificate's body begins with the tag [0] of its version, a list's with
+    // an INTEGER or a SEQUENCE. When neither fits, the certificate's error is told, since a
+    // certificate is what people mostly have.
     if let Ok(crl) = Crl::from_der(der) {
         return Ok(Object::Crl(crl));
     }
@@ -115,6 +124,8 @@ fn from_pem(text: &str) -> Result<Vec<Object>, CertError> {
         let der = || base64::decode(body).ok_or(CertError::Pem("not base64"));
         let object = match label {
             "CERTIFICATE" | "X509 CERTIFICATE" => {
+                // Counted before it is kept, so that a bundle of a million small blocks costs one
+                // parse each and no memory.
                 Object::Certificate(Certificate::from_der(&der()?)?)
             }
             "X509 CRL" => Object::Crl(Crl::from_der(&der()?)?),
@@ -154,5 +165,7 @@ fn thim(text: &str) -> Result<String, CertError> {
     let thim: Thim = serde_json::from_str(text).map_err(|_| {
         CertError::Pem("JSON without `vcekCert`, which Azure's metadata service has")
     })?;
+    // PEM again, so that the objects pass through the same reader, and the same bounds, as a
+    // file's.
     Ok(format!("{}\n{}", thim.vcek, thim.chain))
 }

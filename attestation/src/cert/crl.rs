@@ -25,7 +25,7 @@ pub struct Crl {
     pub next_update: Option<u64>,
     /// Revoked serials, big-endian, without leading zeros.
     pub revoked: Vec<Vec<u8>>,
-    /// Signature bytes.
+    /// The bytes of signatureValue; who signed is not asked here.
     pub signature: Vec<u8>,
 }
 
@@ -38,15 +38,21 @@ impl Crl {
         if bytes.len() > MAX_CRL {
             return Err(CertError::TooLong { what: "CRL", length: bytes.len(), limit: MAX_CRL });
         }
+        // The same envelope as a certificate's, read by the same code: length bound, outer
+        // algorithm, nothing behind it.
         let (tbs, signature) = signed_parts(bytes, "CRL")?;
         let list = TbsCertList::from_der(tbs).map_err(der_error("CRL body"))?;
         let (algorithm, issuer) = algorithm_and_issuer(tbs).map_err(der_error("CRL body"))?;
+        // The library's decoder gives the algorithm and the issuer as values; here they are wanted
+        // as bytes, one to be compared, one to be held against the name of the root.
         if !is_pss(algorithm) {
             return Err(CertError::PssParameters { what: "CRL body" });
         }
         refuse_restrictions(list.crl_extensions.as_ref())?;
         let entries = list.revoked_certificates.unwrap_or_default();
         for entry in &entries {
+            // RFC 5280, section 5.3: an entry with a critical extension that is not understood
+            // makes the whole list unusable, not only the entry.
             if entry.crl_entry_extensions.iter().flatten().any(|extension| extension.critical) {
                 return Err(CertError::Extension {
                     oid: "CRL entry".to_owned(),
@@ -65,13 +71,14 @@ impl Crl {
         })
     }
 
-    /// The bytes as received.
+    /// The bytes as received, header and signature included.
     #[must_use]
     pub fn der(&self) -> &[u8] {
         &self.der
     }
 
-    /// The signed part, as received.
+    /// The signed part as received (TBSCertList, tag and length included): what the signature is
+    /// over.
     #[must_use]
     pub fn tbs(&self) -> &[u8] {
         &self.tbs
@@ -80,6 +87,8 @@ impl Crl {
     /// Whether this serial (without leading zeros) is revoked.
     #[must_use]
     pub fn revokes(&self, serial: &[u8]) -> bool {
+        // A list of AMD has a handful of entries, and one of the size allowed some ten thousand: a
+        // linear search, asked once for a chain, is enough.
         self.revoked.iter().any(|entry| entry == serial)
     }
 }
@@ -89,6 +98,8 @@ impl Crl {
 fn refuse_restrictions(extensions: Option<&Extensions>) -> Result<(), CertError> {
     for extension in extensions.into_iter().flatten() {
         let oid = extension.extn_id.to_string();
+        // Listed is what may be there, not what may not: an extension that is unknown here could
+        // narrow what the list covers (RFC 5280, section 5.2.5, issuing distribution point).
         if extension.critical || !HARMLESS.contains(&oid.as_str()) {
             return Err(CertError::Extension {
                 oid,
@@ -102,6 +113,8 @@ fn refuse_restrictions(extensions: Option<&Extensions>) -> Result<(), CertError>
 fn algorithm_and_issuer(tbs: &[u8]) -> der::Result<(&[u8], &[u8])> {
     let mut reader = SliceReader::new(tbs)?;
     reader.sequence(|inner| {
+        // The version is optional, and an INTEGER only when it is there; the algorithm is a
+        // SEQUENCE.
         if inner.peek_tag()? == Tag::Integer {
             inner.tlv_bytes()?;
         }

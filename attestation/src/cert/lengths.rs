@@ -13,10 +13,13 @@ pub(super) fn fit(bytes: &[u8]) -> bool {
 }
 
 fn fit_below(bytes: &[u8], depth: u8) -> bool {
+    // Bit 6 of the identifier octet (X.690, 8.1.2.5): the contents are objects themselves.
     const CONSTRUCTED: u8 = 0x20;
     let mut rest = bytes;
     while let Some((tag, behind)) = rest.split_first() {
         let Some((contents, after)) = contents(*tag, behind) else { return false };
+        // Depth is counted down, and by one more recursion only inside a constructed object, so the
+        // stack is bounded by `MAX_DEPTH` whatever the bytes are.
         if tag & CONSTRUCTED != 0
             && !depth.checked_sub(1).is_some_and(|depth| fit_below(contents, depth))
         {
@@ -37,11 +40,15 @@ pub(super) fn first_object(bytes: &[u8]) -> Option<usize> {
 /// Splits what follows a tag into its contents and what comes after them; none for a length that
 /// does not fit, of more than four bytes, or without an end, and for tags of more than one byte.
 fn contents(tag: u8, behind: &[u8]) -> Option<(&[u8], &[u8])> {
+    // Tag numbers from 31 on take more bytes (X.690, 8.1.2.4). No certificate has one.
     const MANY_BYTES: u8 = 0x1f;
     if tag & MANY_BYTES == MANY_BYTES {
         return None;
     }
     let (first, rest) = behind.split_first()?;
+    // X.690, 8.1.3: a length below 128 is one byte; else the byte gives how many follow. 0x80, a
+    // length without an end, is BER and no DER. A length in more bytes than it needs passes here:
+    // the decoder refuses it afterwards.
     let (length, rest) = match first {
         0..=0x7f => (usize::from(*first), rest),
         0x81..=0x84 => {

@@ -2,7 +2,7 @@
 //!
 //! Principle: one walk over the DER that was received; signatures are verified over slices of it,
 //! never over a re-encoding. Only the shapes that AMD issues are accepted: RSASSA-PSS with SHA-384,
-//! names of one form, keys RSA-4096 or P-384. Serial number 0 is legal: every VCEK and VLEK has it.
+//! names of one form, keys RSA or P-384. Serial number 0 is legal: every VCEK and VLEK has it.
 //! Limit: structure only. Whom to trust, and when, is decided in [`crate::verify`].
 
 mod bundle;
@@ -29,20 +29,20 @@ pub const MAX_CRL: usize = 256 * 1024;
 /// Why bytes are not a certificate or a revocation list that this crate accepts.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CertError {
-    /// Larger than anything legitimate.
+    /// An object is larger than anything legitimate; it was not parsed.
     #[error("{what}: {length} bytes, more than the limit of {limit}")]
     TooLong {
-        /// Which object.
+        /// Which object, such as `certificate`.
         what: &'static str,
-        /// Bytes given.
+        /// Bytes that were given.
         length: usize,
-        /// Bytes allowed.
+        /// Most bytes that are taken of this kind of object.
         limit: usize,
     },
     /// Not canonical DER, or not of the expected structure.
     #[error("{what}: not canonical DER of the expected structure ({detail})")]
     Der {
-        /// Which field.
+        /// Which object or part of it, such as `certificate body`.
         what: &'static str,
         /// The decoder's message, with the offset.
         detail: String,
@@ -50,13 +50,13 @@ pub enum CertError {
     /// A length that does not fit what it lies in.
     #[error("{what}: a length in it does not fit, or it is deeper than 16 levels")]
     Lengths {
-        /// Which object.
+        /// Which object, such as `CRL`.
         what: &'static str,
     },
     /// The signature algorithm is not RSASSA-PSS, SHA-384, MGF1-SHA-384, salt 48.
     #[error("{what}: signature algorithm is not RSASSA-PSS with SHA-384, MGF1-SHA-384 and salt 48")]
     PssParameters {
-        /// Which of the two places.
+        /// Which of the two places, outside the signed part or inside it.
         what: &'static str,
     },
     /// The public key is neither RSA nor P-384.
@@ -65,9 +65,9 @@ pub enum CertError {
     /// A VEK extension breaks a rule.
     #[error("extension {oid}: {rule}")]
     Extension {
-        /// Object identifier, dotted.
+        /// Object identifier, dotted, or `CRL entry`.
         oid: String,
-        /// The rule that is broken.
+        /// The rule that is broken, as a phrase for the message.
         rule: &'static str,
     },
     /// A file that holds no certificate or list in a form that is read.

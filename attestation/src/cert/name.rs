@@ -7,7 +7,7 @@
 use crate::report::Generation;
 use std::sync::OnceLock;
 
-/// Who signs a chain.
+/// Who signs a chain, told by organisation and unit in its names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Authority {
     /// AMD's key distribution service.
@@ -63,6 +63,9 @@ impl Role {
 /// The DER of the one name a certificate of this authority and role may have.
 #[must_use]
 pub fn encode(authority: Authority, role: Role) -> Vec<u8> {
+    // The order of the attributes, their string types and the two short tags are what AMD's
+    // certificates have; a name with the same words in another order or type is another name. Types
+    // (id-at): OU, C, L, ST, O, CN.
     let (unit, organisation) = match authority {
         Authority::Amd => ("Engineering", "Advanced Micro Devices"),
         Authority::Model => ("MODEL, proves nothing", "Casemate MODEL, not AMD"),
@@ -81,6 +84,8 @@ pub fn encode(authority: Authority, role: Role) -> Vec<u8> {
     ] {
         // All values are constants far below the 118 bytes that a short length allows.
         let length = u8::try_from(value.len()).unwrap_or(0);
+        // SET { SEQUENCE { OBJECT IDENTIFIER 2.5.4.attribute, string } }: five bytes of identifier
+        // and two of the string's own head lie in the SEQUENCE, two more of its head in the SET.
         body.extend([0x31, length.wrapping_add(9), 0x30, length.wrapping_add(7)]);
         body.extend([0x06, 0x03, 0x55, 0x04, attribute, tag, length]);
         body.extend(value.as_bytes());
@@ -94,6 +99,8 @@ pub fn encode(authority: Authority, role: Role) -> Vec<u8> {
 /// Authority and role with exactly this name, if there is one.
 #[must_use]
 pub fn recognise(name: &[u8]) -> Option<(Authority, Role)> {
+    // Written once and compared as bytes afterwards: to find out what a certificate is takes no
+    // parser of names, and so none that could be more lenient than another.
     static KNOWN: OnceLock<Vec<(Vec<u8>, Authority, Role)>> = OnceLock::new();
     KNOWN
         .get_or_init(|| {

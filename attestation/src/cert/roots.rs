@@ -19,6 +19,8 @@ macro_rules! chain {
     };
 }
 
+/// Certificates of AMD that come with this program, as its key server gives them: of each
+/// generation ARK, ASK and ASVK. They save a fetch, and are not trusted for being here.
 const AMD_CHAINS: [[&[u8]; 3]; 3] = [chain!("milan"), chain!("genoa"), chain!("turin")];
 
 /// SHA-256 of the SubjectPublicKeyInfo of each ARK.
@@ -31,9 +33,9 @@ const AMD_PINS: [(Generation, [u8; 32]); 3] = [
 /// A root key that is trusted, and for what.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Anchor {
-    /// AMD, or a model.
+    /// Whose root it is: AMD's, or a model's.
     pub authority: Authority,
-    /// The generation it signs for.
+    /// The generation of processors that it signs for.
     pub generation: Generation,
     /// SHA-256 of its SubjectPublicKeyInfo.
     pub key_digest: [u8; 32],
@@ -47,7 +49,7 @@ pub struct Roots {
 }
 
 impl Roots {
-    /// The anchor for this authority and generation.
+    /// Every root key that is trusted, AMD's and added ones.
     pub fn anchors(&self) -> impl Iterator<Item = &Anchor> {
         self.anchors.iter()
     }
@@ -74,12 +76,13 @@ impl Roots {
     /// # Errors
     /// When the bundle has no MODEL root, or any certificate in it that is not a MODEL one.
     pub fn accept_model(&mut self, bundle: Vec<Certificate>) -> Result<(), CertError> {
-        let mut roots = 0usize;
+        let mut roots = Vec::new();
         for certificate in &bundle {
             match certificate.role() {
                 Some((Authority::Model, Role::Ark(generation))) => {
-                    roots = roots.saturating_add(1);
-                    self.anchors.push(Anchor {
+                    // Only the key is trusted, and for one generation: the certificate that carries
+                    // it is verified like any other when a chain is built.
+                    roots.push(Anchor {
                         authority: Authority::Model,
                         generation,
                         key_digest: certificate.key_digest,
@@ -89,9 +92,11 @@ impl Roots {
                 _ => return Err(CertError::Pem("a certificate that is not a MODEL certificate")),
             }
         }
-        if roots == 0 {
+        if roots.is_empty() {
             return Err(CertError::Pem("no MODEL root certificate"));
         }
+        // All or nothing: a bundle that is refused has made nothing trusted.
+        self.anchors.extend(roots);
         self.certificates.extend(bundle);
         Ok(())
     }
@@ -121,6 +126,7 @@ pub fn builtin() -> Roots {
         .clone()
 }
 
+/// A digest from 64 hexadecimal digits, at compile time.
 const fn pin(hex: &[u8; 64]) -> [u8; 32] {
     let (pairs, _) = hex.as_chunks::<2>();
     let mut out = [0; 32];

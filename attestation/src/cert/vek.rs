@@ -12,13 +12,13 @@ const fn oid(text: &str) -> ObjectIdentifier {
     ObjectIdentifier::new_unwrap(text)
 }
 
-/// structVersion.
+/// Identifier of structVersion, which says which of the others there are.
 const STRUCT_VERSION: ObjectIdentifier = oid("1.3.6.1.4.1.3704.1.1");
-/// productName.
+/// Identifier of productName, the model and stepping of the processor.
 const PRODUCT: ObjectIdentifier = oid("1.3.6.1.4.1.3704.1.2");
-/// hwID, VCEK only.
+/// Identifier of hwID, the chip's; of a VCEK only.
 const HWID: ObjectIdentifier = oid("1.3.6.1.4.1.3704.1.4");
-/// cspID, VLEK only.
+/// Identifier of cspID, the cloud provider's; of a VLEK only.
 const CSP_ID: ObjectIdentifier = oid("1.3.6.1.4.1.3704.1.5");
 const BOOT_LOADER: ObjectIdentifier = oid("1.3.6.1.4.1.3704.1.3.1");
 const TEE: ObjectIdentifier = oid("1.3.6.1.4.1.3704.1.3.2");
@@ -52,7 +52,7 @@ pub enum VekKind {
 }
 
 impl VekKind {
-    /// Which of the two.
+    /// Which of the two, without what it is bound to.
     #[must_use]
     pub const fn kind(&self) -> KeyKind {
         match self {
@@ -71,7 +71,7 @@ impl VekKind {
 /// The interpreted extensions of a VEK certificate.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VekExtensions {
-    /// Layout of the extensions.
+    /// Layout of the extensions: 0 (Milan, Genoa) or 1 (Turin).
     pub struct_version: u8,
     /// Product name, such as `Milan-B0`.
     pub product: String,
@@ -87,12 +87,17 @@ impl VekExtensions {
     /// # Errors
     /// [`CertError::Extension`] naming the object identifier and the rule.
     pub fn parse(extensions: &[Extension]) -> Result<Self, CertError> {
+        // The version decides which extensions there are and in which order their numbers stand in
+        // a TCB, so it is read first.
         let struct_version = spl(extensions, STRUCT_VERSION)?;
         let (layout, hwid_length) = match struct_version {
             0 => (TCB_V0, 64),
             1 => (TCB_V1, 8),
             _ => return Err(broken(STRUCT_VERSION, "structVersion is neither 0 nor 1")),
         };
+        // Unknown ones are refused, not skipped: an SPL that this program does not know would be a
+        // part of the TCB that no floor is held against. Critical ones are refused because AMD
+        // marks none so.
         for extension in extensions {
             let known = [STRUCT_VERSION, PRODUCT, HWID, CSP_ID].contains(&extension.oid)
                 || layout.contains(&extension.oid);
@@ -103,10 +108,14 @@ impl VekExtensions {
                 return Err(broken(extension.oid, "is marked critical"));
             }
         }
+        // Each of the eight must be there. An absent one taken as 0 would be a TCB that the key was
+        // not derived for.
         let mut tcb = [0; 8];
         for (byte, oid) in tcb.iter_mut().zip(layout) {
             *byte = spl(extensions, oid)?;
         }
+        // Exactly one of the two identities: it decides what a report is held against, its CHIP_ID
+        // or the demanded provider.
         let kind = match (find(extensions, HWID)?, find(extensions, CSP_ID)?) {
             (Some(value), None) => VekKind::Vcek { hwid: hardware_id(value, hwid_length)? },
             (None, Some(value)) => VekKind::Vlek { csp_id: ia5(value, CSP_ID)? },
@@ -136,6 +145,8 @@ fn find(extensions: &[Extension], oid: ObjectIdentifier) -> Result<Option<&[u8]>
 
 /// A DER INTEGER from 0 to 255 in its only canonical form.
 fn spl(extensions: &[Extension], oid: ObjectIdentifier) -> Result<u8, CertError> {
+    // A DER INTEGER is signed and as short as it can be (X.690, 8.3.2): from 128 on it takes a zero
+    // before it, below it must not have one.
     match find(extensions, oid)?.ok_or_else(|| broken(oid, "missing"))? {
         [2, 1, value] if *value < 0x80 => Ok(*value),
         [2, 2, 0, value] if *value >= 0x80 => Ok(*value),

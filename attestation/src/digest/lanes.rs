@@ -48,6 +48,8 @@ where
 {
     let mut state = INITIAL.map(|word| S::u64s::splat(simd, word));
     for block in 0..PAGE_SIZE / BLOCK {
+        // A block takes 16 words of each page. They are read N words at a time, as N rows of N
+        // words, and turned, so that one vector holds the same word of every page.
         let mut words = [S::u64s::splat(simd, 0); 16];
         for (part, words) in words.as_chunks_mut::<N>().0.iter_mut().enumerate() {
             let at = block * (16 / N) + part;
@@ -59,11 +61,15 @@ where
         }
         compress::<S>(&mut state, words);
     }
+    // FIPS 180-4, 5.1.2: a bit 1, zeros, and the length in bits as 128 bits. A page fills 32 blocks
+    // to the last byte, so the padding is a block of its own, the same for all.
     let [end, length] = [1 << 63, PAGE_SIZE as u64 * 8];
     let padding = [end, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, length];
     compress::<S>(&mut state, padding.map(|word| S::u64s::splat(simd, word)));
 
     let mut digests = [[0; 48]; N];
+    // SHA-384 is SHA-512 from other initial values, of which the last two words are not given out
+    // (6.5).
     for (at, word) in state.iter().take(48 / WORD).enumerate() {
         for (digest, word) in digests.iter_mut().zip(word.to_array()) {
             if let Some(to) = digest.as_chunks_mut::<WORD>().0.get_mut(at) {
@@ -77,6 +83,7 @@ where
 /// From a row of words for each page to a vector of all pages' for each word.
 #[inline(always)]
 fn transposed<S: Simd, const N: usize>(mut rows: [S::u64s; N]) -> [S::u64s; N] {
+    // A perfect shuffle of the rows: `zip_low` and `zip_high` interleave the halves of two vectors.
     // Each pass interleaves the upper half of the rows with the lower; after log2(N) they have
     // turned.
     for _ in 0..N.ilog2() {
@@ -103,6 +110,7 @@ fn compress<S: Simd>(state: &mut [S::u64s; 8], mut words: [S::u64s; 16]) {
         };
     }
     rounds!(k0 k1 k2 k3 k4 k5 k6 k7 k8 k9 k10 k11 k12 k13 k14 k15);
+    // The working variables are added to the state that the block began with (6.4.2, step 4).
     for (to, from) in state.iter_mut().zip(rounded) {
         *to += from;
     }
@@ -117,6 +125,8 @@ fn round<S: Simd>(
 ) -> ([S::u64s; 8], [S::u64s; 16]) {
     let [a, b, c, d, e, f, g, h] = state;
     let [w0, w1, w2, w3, w4, w5, w6, w7, w8, w9, w10, w11, w12, w13, w14, w15] = words;
+    // Names as in FIPS 180-4, 4.1.3: Σ1, Ch, Σ0, Maj, σ0, σ1. The schedule is kept as the 16 words
+    // that are still wanted, of which w0 is used now and w16 takes its place.
     let sum1 = rotated::<S>(e, 14) ^ rotated::<S>(e, 18) ^ rotated::<S>(e, 41);
     let choice = (e & f) ^ (!e & g);
     let t1 = h + sum1 + choice + (w0 + key);

@@ -16,7 +16,7 @@ pub use vmsa::{Segment, VcpuState};
 use ring::digest::{SHA384, SHA512, digest};
 use std::io::Read;
 
-/// Bytes of a page. The launch digest knows no other size.
+/// Bytes of a page. The launch digest knows no other size: KVM issues pages of 4 KiB only.
 pub const PAGE_SIZE: usize = 4096;
 const PAGE_STEP: u64 = 4096;
 
@@ -31,9 +31,9 @@ pub type Digest384 = [u8; 48];
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum PageKind {
-    /// Plain contents, measured.
+    /// Plain contents, measured (PAGE_TYPE_NORMAL).
     Normal = 1,
-    /// A vCPU's save area, measured.
+    /// A vCPU's save area, measured (PAGE_TYPE_VMSA).
     Vmsa = 2,
     /// A page that the firmware zeroes; contents are not given.
     Zero = 3,
@@ -75,7 +75,7 @@ pub enum DigestError {
     PartialPage {
         /// First guest physical address of the range.
         gpa: u64,
-        /// Bytes given.
+        /// Bytes that were given for it, no multiple of 4096.
         length: usize,
     },
     /// The first address is not on a page boundary.
@@ -112,9 +112,9 @@ pub struct LaunchDigest {
 /// A page that has gone into a digest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MeasuredPage {
-    /// Its kind.
+    /// What kind of page it is, which is measured too.
     pub kind: PageKind,
-    /// Its guest physical address.
+    /// Its guest physical address, a multiple of 4096; [`VMSA_GPA`] for every VMSA.
     pub gpa: u64,
     /// SHA-384 of its contents; zeros where they are not measured.
     pub contents: Digest384,
@@ -153,6 +153,8 @@ impl LaunchDigest {
 
     /// Measures one page. `contents` are ignored for kinds whose contents are not measured.
     pub fn page(&mut self, kind: PageKind, gpa: u64, contents: &[u8; PAGE_SIZE]) {
+        // Zeros stand for contents that are not measured: the firmware puts them into PAGE_INFO's
+        // CONTENTS field for these kinds (56860, table 67).
         let hash = if kind.contents_measured() { sha384(contents) } else { [0; 48] };
         self.extend(kind, gpa, &hash);
     }
@@ -168,6 +170,8 @@ impl LaunchDigest {
             return Err(DigestError::PartialPage { gpa, length: contents.len() });
         }
         let count = u64::try_from(pages.len()).unwrap_or(u64::MAX);
+        // The whole range is checked before the first page, so that the additions in the loop
+        // cannot wrap and a refused range leaves the digest as it was.
         check_range(gpa, count)?;
         if kind.contents_measured() {
             parallel::hash_in_order(pages, |index, hash| {
@@ -184,6 +188,7 @@ impl LaunchDigest {
     /// When `gpa` is unaligned or the range runs past the address space.
     pub fn blank_pages(&mut self, kind: PageKind, gpa: u64, count: u64) -> Result<(), DigestError> {
         check_range(gpa, count)?;
+        // One hash serves all pages, since all have the same contents.
         let hash = if kind.contents_measured() { sha384(&[0; PAGE_SIZE]) } else { [0; 48] };
         for index in 0..count {
             self.extend(kind, gpa.wrapping_add(index.wrapping_mul(PAGE_STEP)), &hash);
@@ -208,6 +213,9 @@ impl LaunchDigest {
         loop {
             window.clear();
             let limit = u64::try_from(WINDOW).unwrap_or(u64::MAX);
+            // `take` and `read_to_end`, not one `read`: a pipe gives what it has, and only the last
+            // window of an image may be short. A short window before the end would pad in the
+            // middle.
             let got = image.by_ref().take(limit).read_to_end(&mut window)?;
             if got == 0 {
                 return Ok(total);
@@ -235,7 +243,7 @@ impl LaunchDigest {
         self.page(PageKind::Vmsa, VMSA_GPA, &state.vmsa_page_with(sev_features));
     }
 
-    /// The digest so far.
+    /// The digest so far; a launch can go on after it.
     #[must_use]
     pub const fn current(&self) -> Digest384 {
         self.ld
@@ -249,6 +257,10 @@ impl LaunchDigest {
 
     /// Extends the chain by one PAGE_INFO structure (0x70 bytes).
     fn extend(&mut self, kind: PageKind, gpa: u64, contents: &Digest384) {
+        // PAGE_INFO: the digest so far (48 bytes), the contents' hash (48), the structure's length
+        // 0x70 (2), the page type (1), IMI and the permissions of VMPL 3 to 1 and one reserved
+        // byte, all zero (5), the address (8). What would be measured for other permissions is
+        // another digest, and KVM issues no others.
         let mut info = [0u8; 0x70];
         let parts: [&[u8]; 5] =
             [&self.ld, contents, &[0x70, 0], &[kind as u8, 0, 0, 0, 0, 0], &gpa.to_le_bytes()];
@@ -267,6 +279,8 @@ fn check_range(gpa: u64, count: u64) -> Result<(), DigestError> {
     if !gpa.is_multiple_of(PAGE_STEP) {
         return Err(DigestError::Unaligned(gpa));
     }
+    // The end of the range may not be beyond 2^64 either: an address that wraps would be measured
+    // as a low one.
     count
         .checked_mul(PAGE_STEP)
         .and_then(|length| gpa.checked_add(length))

@@ -17,21 +17,28 @@ const MAX_THREADS: usize = 16;
 
 /// Hashes `pages` and calls `fold(index, hash)` for each, in order, on the calling thread.
 pub(super) fn hash_in_order(pages: &[[u8; PAGE_SIZE]], mut fold: impl FnMut(u64, &Digest384)) {
+    // A machine that does not say how many cores it has is taken to have one: the same digest,
+    // later.
     let cores = std::thread::available_parallelism().map_or(1, NonZero::get).min(MAX_THREADS);
     let blocks: Vec<&[[u8; PAGE_SIZE]]> = pages.chunks(BLOCK).collect();
     let done: Vec<OnceLock<Vec<Digest384>>> = blocks.iter().map(|_| OnceLock::new()).collect();
     let next = AtomicUsize::new(0);
     // Takes one block and hashes it; false when none is left.
     let hash_one = || {
+        // Relaxed is enough: the counter hands out numbers and orders nothing. The hashes
+        // themselves are published by the `OnceLock` of their block.
         let at = next.fetch_add(1, Ordering::Relaxed);
         let (Some(block), Some(slot)) = (blocks.get(at), done.get(at)) else { return false };
         slot.set(sha384_pages(block)).is_ok()
     };
     std::thread::scope(|scope| {
+        // The calling thread hashes too, so one thread fewer than cores is spawned, and none for
+        // one block.
         for _ in 1..cores.min(blocks.len()) {
             scope.spawn(|| while hash_one() {});
         }
         let mut index = 0u64;
+        // In order, because the chain is: each fold needs the digest of the one before.
         for slot in &done {
             let hashes = loop {
                 if let Some(hashes) = slot.get() {

@@ -19,18 +19,18 @@ const SNP_ACTIVE: u64 = 1;
 /// A segment register as a VMCB holds it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Segment {
-    /// Selector.
+    /// Selector, as the guest reads it from the segment register.
     pub selector: u16,
     /// VMCB attributes: type 3:0, S 4, DPL 6:5, P 7, AVL 8, L 9, D/B 10, G 11.
     pub attributes: u16,
     /// Limit in bytes, after scaling by granularity.
     pub limit: u32,
-    /// Linear base address.
+    /// Linear base address of the segment or table.
     pub base: u64,
 }
 
 impl Segment {
-    /// A segment from its parts.
+    /// A segment from its parts, in the order of the VMCB.
     #[must_use]
     pub const fn new(selector: u16, attributes: u16, limit: u32, base: u64) -> Self {
         Self { selector, attributes, limit, base }
@@ -67,7 +67,7 @@ pub struct VcpuState {
     pub rsi: u64,
     pub rdi: u64,
     pub rbp: u64,
-    /// R8 to R15.
+    /// R8 to R15, in this order; they are one after another in the VMSA too.
     pub r8_15: [u64; 8],
     pub star: u64,
     pub lstar: u64,
@@ -90,6 +90,8 @@ impl VcpuState {
     /// Source: Linux arch/x86/kvm/x86.c `kvm_vcpu_reset`, svm.c `init_vmcb`.
     #[must_use]
     pub const fn kvm_reset() -> Self {
+        // Data segments are present, writable and not yet accessed (0x92), code is readable (0x9a),
+        // LDT and TSS as a reset has them (AMD APM volume 2, 14.1.3).
         let data = Segment::new(0, 0x92, 0xffff, 0);
         let table = Segment::new(0, 0, 0xffff, 0);
         Self {
@@ -190,12 +192,18 @@ impl VcpuState {
     #[must_use]
     pub const fn qemu(eip: u32, signature: u32) -> Self {
         let mut state = Self::accessed_reset(eip);
+        // RDX holds the processor's signature after a reset (APM volume 2, 14.1.3). KVM's own reset
+        // comes before the VMM has given CPUID and leaves 0x600; QEMU writes the signature of the
+        // CPU model that it shows.
         state.rdx = signature as u64;
         state
     }
 
     /// The state of KVM's reset with the accessed bits that QEMU's and GCE's register writes set.
     pub(crate) const fn accessed_reset(eip: u32) -> Self {
+        // KVM_SET_SREGS takes segments as the VMM writes them: data and code accessed (types 3 and
+        // 11), TR a busy TSS of 32 bits (11) where KVM's reset has one of 16 bits (3). CS:IP are
+        // split so that base + IP is `eip`, as at the reset vector.
         let data = Segment::new(0, 0x93, 0xffff, 0);
         let mut state = Self::kvm_reset();
         state.es = data;
@@ -225,6 +233,8 @@ impl VcpuState {
             self.es, self.cs, self.ss, self.ds, self.fs, self.gs, self.gdtr, self.ldtr, self.idtr,
             self.tr,
         ];
+        // `struct vmcb_seg`: selector, attributes, limit, base, 16 bytes each from offset 0 on, in
+        // the order of `struct sev_es_save_area`.
         for (at, segment) in (0usize..).step_by(16).zip(segments) {
             page.put(at, segment.selector.to_le_bytes());
             page.put(at.saturating_add(2), segment.attributes.to_le_bytes());

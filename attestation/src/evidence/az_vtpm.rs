@@ -47,11 +47,15 @@ struct Quote1 {
 
 /// Whether JSON is of this form.
 pub(super) fn is_one(value: &Value) -> bool {
+    // Told by its members, since no form of evidence says which it is. Of `quote` and `report` both
+    // are wanted, as each word alone is one that other JSON may have.
     let has = |key: &str| value.get(key).is_some();
     has("tpm_quote") || has("hcl_report") || (has("quote") && has("report"))
 }
 
 pub(super) fn read(value: Value) -> Result<Evidence, EvidenceError> {
+    // Version 0 was written before there was a version member; what has a `tpm_quote` is newer, and
+    // without its version it is refused below for the missing member.
     let versioned = value.get("version").is_some() || value.get("tpm_quote").is_some();
     if !versioned {
         let evidence: Version0 = serde_json::from_value(value).map_err(json_error)?;
@@ -67,6 +71,8 @@ pub(super) fn read(value: Value) -> Result<Evidence, EvidenceError> {
             return Err(fault(format!("Azure vTPM evidence of version {other}, not 0, 1 or 2")));
         }
     };
+    // A member that is not known is refused in every version (`deny_unknown_fields`): a verifier
+    // that the sender had in mind may rely on it.
     let Quote1 { message, signature, pcrs } = evidence.tpm_quote;
     let pcrs = pcrs.iter().map(|text| hexadecimal(text, "pcrs")).collect::<Result<_, _>>()?;
     let quote = Quote {
@@ -85,6 +91,8 @@ fn assemble(
     vcek: &[u8],
     user_data_is_nonce: bool,
 ) -> Result<Evidence, EvidenceError> {
+    // The blob holds the report. What the evidence says beside it stays apart from it until the
+    // verifier has found that the quote's key is in claims that the report is bound to.
     let (report, mut azure) = super::hcl::read(blob)?;
     azure.quote = Some(quote);
     azure.user_data_is_nonce = user_data_is_nonce;
@@ -96,6 +104,7 @@ fn registers(values: Vec<Vec<u8>>) -> Result<Vec<[u8; 32]>, EvidenceError> {
     if values.len() != super::quote::PCRS {
         return Err(fault(format!("`pcrs` has {} registers, not 24", values.len())));
     }
+    // A register of another length would shift those behind it in the digest over all of them.
     let one = |value: Vec<u8>| value.try_into().ok();
     let all: Option<Vec<_>> = values.into_iter().map(one).collect();
     all.ok_or_else(|| fault("`pcrs` has a value of other than 32 bytes".to_owned()))

@@ -80,36 +80,36 @@ pub struct Claims {
     pub ak: RsaKey,
     /// The names of all keys.
     pub keys: Vec<String>,
-    /// `vmUniqueId`, in lower case.
+    /// `vmUniqueId`, the VM's identifier, in lower case.
     pub vm_unique_id: Option<String>,
-    /// `secure-boot`.
+    /// `secure-boot`: whether the VM was started with it.
     pub secure_boot: Option<bool>,
-    /// `tpm-enabled`.
+    /// `tpm-enabled`: whether the VM has a virtual TPM.
     pub tpm_enabled: Option<bool>,
-    /// `tpm-persisted`.
+    /// `tpm-persisted`: whether the TPM's state outlives a boot.
     pub tpm_persisted: Option<bool>,
-    /// `console-enabled`.
+    /// `console-enabled`: whether the VM has a serial console.
     pub console_enabled: Option<bool>,
     /// `user-data`: what the guest gave the paravisor, 64 bytes.
     pub user_data: Option<[u8; 64]>,
 }
 
 impl Claims {
-    /// Reads claims.
-    ///
-    /// # Errors
-    /// [`ClaimsError`]: no JSON of that shape, not exactly one attestation key, or a value out of
-    /// bounds.
+    /// Reads the JSON of claims, whose hash the caller compares with the report's data.
     pub fn parse(json: &[u8]) -> Result<Self, ClaimsError> {
         let document: Document = serde_json::from_slice(json)
             .map_err(|error| ClaimsError::Json(casemate_foreign_text::line(error).to_string()))?;
         if document.keys.len() > MAX_KEYS {
             return Err(ClaimsError::Rule("more than 16 keys"));
         }
+        // Exactly one: with two keys of this name it would be open which of them the quote has to
+        // be signed with.
         let mut aks = document.keys.iter().filter(|key| key.kid == AK);
         let (Some(ak), None) = (aks.next(), aks.next()) else {
             return Err(ClaimsError::Rule("not exactly one key HCLAkPub"));
         };
+        // None when absent; a value of another form is refused, not taken as absent, because a
+        // nonce may have to be in it.
         let user_data = match document.user_data {
             None => None,
             Some(text) => Some(
@@ -136,6 +136,8 @@ impl RsaKey {
         let (Some(n), Some(e), "RSA") = (&key.n, &key.e, key.kty.as_str()) else {
             return Err(ClaimsError::Rule("HCLAkPub is not an RSA key"));
         };
+        // RFC 7518, section 6.3.1: base64url without padding, big-endian, no leading zeros. Nothing
+        // more lenient is decoded.
         let number = |text: &str| Base64UrlUnpadded::decode_vec(text).ok();
         match (number(n), number(e)) {
             // Canonical, so that a key has one identity.
@@ -158,6 +160,8 @@ impl RsaKey {
         // rsaEncryption (1.2.840.113549.1.1.1) with NULL parameters, RFC 3279 section 2.3.1.
         const ALGORITHM: [u8; 15] =
             *b"\x30\x0d\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x01\x01\x05\x00";
+        // SubjectPublicKeyInfo (RFC 5280, section 4.1.2.7): the algorithm, and a BIT STRING without
+        // unused bits (the byte 0) around the PKCS #1 key.
         let key = tlv(0x30, &[integer(&self.n), integer(&self.e)].concat());
         let bits = tlv(0x03, &[&[0], key.as_slice()].concat());
         let spki = tlv(0x30, &[ALGORITHM.as_slice(), &bits].concat());
@@ -169,6 +173,7 @@ impl RsaKey {
 
 /// DER of a positive INTEGER.
 fn integer(magnitude: &[u8]) -> Vec<u8> {
+    // An INTEGER is signed: a magnitude whose top bit is set takes a zero before it (X.690, 8.3).
     let sign: &[u8] =
         if magnitude.first().is_some_and(|byte| byte & 0x80 != 0) { &[0] } else { &[] };
     tlv(0x02, &[sign, magnitude].concat())
@@ -176,6 +181,8 @@ fn integer(magnitude: &[u8]) -> Vec<u8> {
 
 /// DER of a value of fewer than 65,536 bytes, which every key here is.
 fn tlv(tag: u8, value: &[u8]) -> Vec<u8> {
+    // A modulus has at most 1024 bytes and an exponent 8, so the largest value here is far below
+    // what two bytes of length can say.
     let [high, low] = u16::try_from(value.len()).unwrap_or(u16::MAX).to_be_bytes();
     let head = match (high, low) {
         (0, 0..=0x7f) => vec![tag, low],

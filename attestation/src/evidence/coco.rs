@@ -39,9 +39,10 @@ struct Tcb {
 }
 
 impl Tcb {
-    /// With FMC the layout is Turin's.
+    /// The TCB as a report has it, eight bytes; with FMC the order is Turin's.
     fn bytes(&self) -> [u8; 8] {
         let Self { bootloader, tee, snp, microcode, .. } = *self;
+        // What Turin's layout reserves is not in the JSON: zero, as in a report that is signed.
         let [a, b, c, d] = self.reserved.unwrap_or_default();
         match self.fmc {
             None => [bootloader, tee, a, b, c, d, snp, microcode],
@@ -134,6 +135,8 @@ struct Fields {
 pub(super) fn read(value: serde_json::Value) -> Result<Evidence, EvidenceError> {
     let evidence: SnpEvidence = serde_json::from_value(value).map_err(json_error)?;
     let report = assemble(&evidence.attestation_report)?;
+    // Of the chain only the endorsement key is taken. CA certificates in it are the sender's, and
+    // the verifier has its own.
     let veks = evidence
         .cert_chain
         .into_iter()
@@ -144,10 +147,12 @@ pub(super) fn read(value: serde_json::Value) -> Result<Evidence, EvidenceError> 
     Ok(Evidence { veks, ..Evidence::of_report(Form::CocoJson, &report) }.sorted())
 }
 
-/// Offset, length, name, bytes.
+/// Offset in the report, length in bytes, name for messages, bytes.
 type Part<'a> = (usize, usize, &'static str, &'a [u8]);
 
 fn assemble(f: &Fields) -> Result<Vec<u8>, EvidenceError> {
+    // The newer crate writes the firmware's version as one structure, the older as three numbers;
+    // in a report the build comes first.
     let firmware = |v: &Option<Version>, [build, minor, major]: [u8; 3]| match v {
         Some(v) => [v.build, v.minor, v.major],
         None => [build, minor, major],
@@ -155,6 +160,7 @@ fn assemble(f: &Fields) -> Result<Vec<u8>, EvidenceError> {
     let current = firmware(&f.current, [f.current_build, f.current_minor, f.current_major]);
     let committed =
         firmware(&f.committed, [f.committed_build, f.committed_minor, f.committed_major]);
+    // Reports of version 2 have none of the three, and zeros in their place.
     let cpuid = [f.cpuid_fam_id, f.cpuid_mod_id, f.cpuid_step].map(Option::unwrap_or_default);
     let parts: [Part<'_>; 29] = [
         (0x00, 4, "version", &f.version.to_le_bytes()),
@@ -193,14 +199,25 @@ fn assemble(f: &Fields) -> Result<Vec<u8>, EvidenceError> {
         (0x1F8, 168, "_reserved_4", f.reserved_4.as_deref()),
         (0x330, 368, "signature._reserved", f.signature.reserved.as_deref()),
     ];
+    // Absent ranges are left zero. Those that are there come last, over the fields of the new
+    // layout that lie in them: a sender of the old layout has none of these, so what it reserved is
+    // what was signed.
     let old =
         old.into_iter().filter_map(|(at, length, name, bytes)| Some((at, length, name, bytes?)));
+    put_together(parts.into_iter().chain(old))
+}
+
+/// A report of these parts, later ones over earlier ones; zeros where no part is.
+fn put_together<'a>(parts: impl Iterator<Item = Part<'a>>) -> Result<Vec<u8>, EvidenceError> {
     let mut report = vec![0; REPORT_SIZE];
-    for (offset, length, name, bytes) in parts.into_iter().chain(old) {
+    // Each length is checked before a byte is written: a field too short would leave a neighbour's
+    // bytes to be taken for it, and the signature's failure would tell nobody why.
+    for (offset, length, name, bytes) in parts {
         if bytes.len() != length {
             let found = bytes.len();
             return Err(EvidenceError::Json(format!("`{name}` has {found} bytes, not {length}")));
         }
+        // The offsets are those of the table above, all inside a report.
         if let Some(to) = offset.checked_add(length).and_then(|end| report.get_mut(offset..end)) {
             to.copy_from_slice(bytes);
         }

@@ -12,13 +12,13 @@ pub struct GuestCertTable(Vec<u8>);
 /// Why bytes are no certificate table for a guest.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum GuestTableError {
-    /// Nothing in it.
+    /// An empty file; guests would be told that there is a table.
     #[error("the file is empty")]
     Empty,
-    /// More than guests have room for.
+    /// More bytes than guests have room for.
     #[error("{0} bytes are more than the {MAX_GUEST_TABLE} that guests have room for")]
     TooLarge(usize),
-    /// An entry is wrong.
+    /// An entry, or the list of them, breaks a rule; the text says which.
     #[error("{0}")]
     Entry(String),
 }
@@ -31,6 +31,7 @@ impl GuestCertTable {
     /// [`GuestTableError`].
     pub fn new(bytes: Vec<u8>) -> Result<Self, GuestTableError> {
         match bytes.len() {
+            // The guest's limit comes before the verifier's, which is four times as much.
             0 => Err(GuestTableError::Empty),
             size if size > MAX_GUEST_TABLE => Err(GuestTableError::TooLarge(size)),
             _ => match CertTable::parse(&bytes) {
@@ -40,7 +41,7 @@ impl GuestCertTable {
         }
     }
 
-    /// The table.
+    /// The table as it is handed to guests.
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
         &self.0

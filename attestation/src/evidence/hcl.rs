@@ -10,12 +10,13 @@ use super::{EvidenceError, Quote};
 use crate::report::REPORT_SIZE;
 use ring::digest::{Algorithm, SHA256, SHA384, SHA512, digest};
 
-/// First bytes of a blob.
+/// First bytes of a blob, its signature.
 pub(super) const MAGIC: &[u8] = b"HCLA";
+/// Bytes before the report: signature, version, sizes, none of which is used.
 const HEADER: usize = 0x20;
 /// Data size, version, report type, hash type, length of the claims: 32 bits each.
 const RUNTIME_HEADER: usize = 20;
-/// The report type of SNP.
+/// The report type of SNP, among the kinds of reports that such a blob can hold.
 const TYPE_SNP: u32 = 2;
 /// Claims of real blobs have about 1,200 bytes; a blob is an NV index of a TPM.
 pub const MAX_CLAIMS: usize = 32 * 1024;
@@ -25,9 +26,9 @@ pub const MAX_CLAIMS: usize = 32 * 1024;
 pub enum ClaimsHash {
     /// SHA-256, what Azure uses.
     Sha256,
-    /// SHA-384.
+    /// SHA-384; the blob's number 2.
     Sha384,
-    /// SHA-512.
+    /// SHA-512; the blob's number 3.
     Sha512,
 }
 
@@ -89,6 +90,8 @@ pub struct Azure {
 /// The report and what is bound to it.
 pub(super) fn read(bytes: &[u8]) -> Result<(Vec<u8>, Azure), EvidenceError> {
     let fault = EvidenceError::Hcl;
+    // The parts are taken off the front one by one, and each has to be there: no offset of the blob
+    // is followed.
     if !bytes.starts_with(MAGIC) {
         return Err(fault("does not begin with HCLA"));
     }
@@ -107,6 +110,9 @@ pub(super) fn read(bytes: &[u8]) -> Result<(Vec<u8>, Azure), EvidenceError> {
     let hash =
         ClaimsHash::from_number(hash).ok_or(fault("the claims' hash is of no known kind"))?;
     let length = usize::try_from(length).unwrap_or(usize::MAX);
+    // The first length counts its own header in (openvmm's `data_size`), the second only the
+    // claims. A blob that is inconsistent is not the paravisor's, and to believe one of the two
+    // would be a guess about which bytes were hashed.
     let total = length.checked_add(RUNTIME_HEADER).and_then(|total| u32::try_from(total).ok());
     if total != Some(size) {
         return Err(fault("the two lengths of the runtime claims do not fit each other"));

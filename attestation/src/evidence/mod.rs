@@ -40,7 +40,7 @@ pub const MAX_EVIDENCE: usize = 1024 * 1024;
 /// The form in which evidence came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Form {
-    /// 1184 bytes.
+    /// A report of 1184 bytes and nothing else.
     Raw,
     /// A report with a certificate table behind it.
     Extended,
@@ -76,10 +76,10 @@ impl Form {
 /// Why evidence cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum EvidenceError {
-    /// Too large.
+    /// More than [`MAX_EVIDENCE`] bytes; nothing of them was read.
     #[error("{0} bytes of evidence, more than the limit of 1 MiB")]
     TooLong(usize),
-    /// None of the known forms.
+    /// None of the known forms; the number of bytes is given.
     #[error(
         "{0} bytes that are neither a report (1184 bytes, or these in hexadecimal or base64), \
          a report with a table, an HCL blob, JSON, nor an attestation of go-sev-guest"
@@ -88,18 +88,18 @@ pub enum EvidenceError {
     /// A form that another program turns into one that is read.
     #[error("{0}")]
     Convert(&'static str),
-    /// A damaged message of go-sev-guest.
+    /// A damaged message of go-sev-guest, with what is wrong.
     #[error("go-sev-guest attestation: {0}")]
     Message(String),
-    /// A damaged HCL blob.
+    /// A damaged HCL blob, with what is wrong.
     #[error("HCL blob: {0}")]
     Hcl(&'static str),
     /// A certificate table that breaks a rule.
     #[error("certificate table, entry {entry}: {rule}")]
     Table {
-        /// Index of the entry.
+        /// Index of the entry in the list, from 0.
         entry: usize,
-        /// The rule.
+        /// The rule that is broken, as a phrase for the message.
         rule: &'static str,
     },
     /// JSON of no known shape.
@@ -110,7 +110,7 @@ pub enum EvidenceError {
 /// A report, and the VEK certificates that came with it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Evidence {
-    /// The form it came in.
+    /// The form it came in, outermost encodings taken off.
     pub form: Form,
     /// The report's bytes, not checked.
     pub report: Vec<u8>,
@@ -122,7 +122,7 @@ pub struct Evidence {
 }
 
 impl Evidence {
-    /// A report alone.
+    /// A report alone, with no certificate beside it.
     #[must_use]
     pub fn of_report(form: Form, report: &[u8]) -> Self {
         Self { form, report: report.to_vec(), veks: Vec::new(), azure: None }
@@ -138,12 +138,16 @@ impl Evidence {
 
     /// The same inside so many layers of encoding: base64 of hexadecimal of a report, and the like.
     fn read_within(bytes: &[u8], layers: u8) -> Result<Self, EvidenceError> {
+        // Each encoding inside another takes one layer, so a file cannot make this recurse as deep
+        // as it is long.
         let Some(layers) = layers.checked_sub(1) else {
             return Err(EvidenceError::UnknownForm(bytes.len()));
         };
         if bytes.len() > MAX_EVIDENCE {
             return Err(EvidenceError::TooLong(bytes.len()));
         }
+        // The order is from what is surest. `HCLA` and `{` begin nothing else; a raw report has no
+        // signature of its own, so it is what is left.
         if bytes.starts_with(hcl::MAGIC) {
             let (report, azure) = hcl::read(bytes)?;
             return Ok(Self { azure: Some(azure), ..Self::of_report(Form::Hcl, &report) });
@@ -156,11 +160,15 @@ impl Evidence {
         if let Some(text) = std::str::from_utf8(bytes).ok().filter(|text| !text.contains(control)) {
             return in_text(text, layers);
         }
+        // Before a raw report: the first byte of a report is its version, 2 to 5, and the tags of
+        // such a message are 8 and 10.
         if let Some(found) = gosev::from_wire(bytes) {
             return found;
         }
         match bytes.split_at_checked(REPORT_SIZE) {
             None => Err(EvidenceError::UnknownForm(bytes.len())),
+            // With something behind it, 1184 bytes of any file would pass for a report with a
+            // table: at least the version has to be that of one.
             Some((_, [_, ..])) if version(bytes) > MAX_VERSION => {
                 Err(EvidenceError::UnknownForm(bytes.len()))
             }
@@ -175,6 +183,7 @@ impl Evidence {
     /// [`EvidenceError::Table`] when the table breaks a rule.
     pub fn with_table(mut self, table: &[u8]) -> Result<Self, EvidenceError> {
         let table = CertTable::parse(table)?;
+        // Other entries (ARK, ASK, and what hosts add) are not taken: see the principle above.
         for bytes in [VCEK_GUID, VLEK_GUID].into_iter().filter_map(|guid| table.get(guid)) {
             self.veks.extend(veks_in(bytes));
         }
@@ -187,6 +196,9 @@ impl Evidence {
         let wanted = Report::parse(&self.report)
             .ok()
             .and_then(|report| report.unverified_fields().signing_key().kind());
+        // A stable sort, on one bit: among certificates of the wanted kind the sender's order
+        // stays. The number is bounded after the sort, so that the wanted ones are not what is cut
+        // off.
         self.veks.sort_by_key(|der| wanted.is_some() && kind_of(der) != wanted);
         self.veks.truncate(MAX_VEKS);
         self
@@ -212,10 +224,13 @@ pub(crate) fn kind_of(der: &[u8]) -> Option<KeyKind> {
 /// hold none are returned as they are, for the verifier to refuse with a reason.
 #[must_use]
 pub fn veks_in(bytes: &[u8]) -> Vec<Vec<u8>> {
+    // Only text is trimmed: in DER, a last byte that looks like a blank belongs to the signature.
     let trimmed = if bytes.first() == Some(&0x30) { bytes } else { bytes.trim_ascii() };
     let Ok(all) = certificates_in(trimmed) else { return vec![bytes.to_vec()] };
     let is_vek = |one: &&Certificate| matches!(one.role(), Some((_, Role::Vcek | Role::Vlek)));
     let veks: Vec<_> = all.iter().filter(is_vek).map(|one| one.der().to_vec()).collect();
+    // A certificate that is no VEK by its name goes to the verifier too: it says what is wrong with
+    // it, where dropping it would say that there is none.
     match (veks.is_empty(), all.first()) {
         (true, Some(first)) => vec![first.der().to_vec()],
         (true, None) => vec![bytes.to_vec()],
@@ -231,6 +246,8 @@ fn version(bytes: &[u8]) -> u32 {
 fn in_text(text: &str, layers: u8) -> Result<Evidence, EvidenceError> {
     let unknown = EvidenceError::UnknownForm(text.len());
     // Every form that is read has at least a report in it.
+    // Hexadecimal first: most hexadecimal text is base64 as well, and what that gives is not what
+    // was meant.
     let decoded = hex::from_people(text).or_else(|| base64::decode(text));
     if let Some(bytes) = decoded.filter(|bytes| bytes.len() >= REPORT_SIZE) {
         return Evidence::read_within(&bytes, layers);
@@ -248,6 +265,8 @@ fn in_text(text: &str, layers: u8) -> Result<Evidence, EvidenceError> {
 
 /// Whether every line begins with an offset, as `xxd` and `hexdump -C` write it.
 fn is_dump(text: &str) -> bool {
+    // Seven or eight digits of offset: xxd writes eight and a colon, hexdump eight and a blank, od
+    // seven.
     let offset = |line: &str| {
         let end = line.find([':', ' ']).unwrap_or(line.len());
         let (offset, rest) = line.split_at_checked(end).unwrap_or((line, ""));
@@ -258,11 +277,15 @@ fn is_dump(text: &str) -> bool {
 }
 
 fn json(bytes: &[u8], layers: u8) -> Result<Evidence, EvidenceError> {
+    // The whole text is parsed once, bounded by [`MAX_EVIDENCE`]; serde_json bounds its own depth
+    // at 128.
     let value = serde_json::from_slice(bytes).map_err(json_error)?;
     let value = match wrapped::unwrap(value)? {
         wrapped::Inside::Bytes(bytes) => return Evidence::read_within(&bytes, layers),
         wrapped::Inside::Json(value) => value,
     };
+    // By a member that only this form has. Which members else there may be, each form's reader
+    // decides.
     if value.get("attestation_report").is_some() {
         coco::read(value)
     } else if value.get("outblob").is_some() {

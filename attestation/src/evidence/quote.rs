@@ -11,20 +11,21 @@ use ring::digest::{SHA256, digest};
 
 /// Registers of a bank.
 pub const PCRS: usize = 24;
-/// No TPMS_ATTEST of a quote over one bank is near this size.
+/// Longest signed structure in bytes: a quote over one bank has about 150.
 const MAX_MESSAGE: usize = 1024;
-/// Bytes of the largest RSA signature taken.
+/// Longest signature in bytes, that of an RSA key of 8192 bits.
 const MAX_SIGNATURE: usize = 1024;
 /// TPM_GENERATED_VALUE: the structure was made inside a TPM. A restricted signing key, which an
 /// attestation key is, refuses to sign foreign data that begins like this (TCG Part 1, 25.1.4).
 const GENERATED: u32 = 0xff54_4347;
-/// TPM_ST_ATTEST_QUOTE.
+/// TPM_ST_ATTEST_QUOTE: the structure is a quote and no other attestation (TCG Part 2, 6.9).
 const QUOTE: u16 = 0x8018;
-/// TPM_ALG_SHA256.
+/// TPM_ALG_SHA256, the bank of registers that is quoted (TCG Part 2, 6.3).
 const ALG_SHA256: u16 = 0x000b;
 /// The largest TPM2B_NAME: an algorithm identifier and SHA-512.
 const MAX_NAME: usize = 66;
-/// The largest TPM2B_DATA.
+/// The longest TPM2B_DATA: an algorithm identifier and SHA-512 (TCG Part 2, 10.4.3). No nonce is
+/// longer.
 pub const MAX_NONCE: usize = 66;
 
 /// Why a quote cannot be used.
@@ -35,7 +36,7 @@ pub struct QuoteError(pub &'static str);
 /// A quote as it travels. Nothing of it is checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Quote {
-    /// TPMS_ATTEST, as signed.
+    /// TPMS_ATTEST as it was signed, byte for byte.
     pub message: Vec<u8>,
     /// RSASSA-PKCS1-v1_5 signature with SHA-256.
     pub signature: Vec<u8>,
@@ -46,7 +47,7 @@ pub struct Quote {
 /// What a TPMS_ATTEST says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Attested {
-    /// The verifier's nonce (extraData).
+    /// The verifier's nonce (extraData), at most 66 bytes.
     pub nonce: Vec<u8>,
     /// The selected registers, one bit for each.
     pub selected: u32,
@@ -54,7 +55,7 @@ pub struct Attested {
     pub pcr_digest: [u8; 32],
     /// Resets of the TPM, that is boots of the VM.
     pub resets: u32,
-    /// Restarts since.
+    /// Restarts since, of which a resume from sleep is one.
     pub restarts: u32,
 }
 
@@ -65,6 +66,8 @@ impl Quote {
     /// [`QuoteError`] with the rule that is broken: it is no quote of one SHA-256 bank, or it does
     /// not fill its bytes.
     pub fn attested(&self) -> Result<Attested, QuoteError> {
+        // Bounds first. They are checked although the signature is not, because a broken length
+        // deserves another message than a broken signature.
         if self.message.len() > MAX_MESSAGE {
             return Err(QuoteError("the signed structure is longer than 1 KiB"));
         }
@@ -76,6 +79,7 @@ impl Quote {
         }
         let mut reader = Reader(&self.message);
         let attested = reader.quote().ok_or(QuoteError("the signed structure is cut off"))??;
+        // The signature would cover it, but nothing would have read it.
         if !reader.0.is_empty() {
             return Err(QuoteError("something behind the signed structure"));
         }
@@ -85,6 +89,8 @@ impl Quote {
     /// The digest of the values of the selected registers.
     #[must_use]
     pub fn digest_of(&self, selected: u32) -> [u8; 32] {
+        // Ascending order of the registers, each value once, whatever order the selection was
+        // written in (TCG Part 1, on PCR digests).
         let values: Vec<u8> = self.selected(selected).flat_map(|(_, value)| value).collect();
         let mut out = [0; 32];
         out.copy_from_slice(digest(&SHA256, &values).as_ref());
@@ -128,11 +134,17 @@ impl<'a> Reader<'a> {
 
     /// None where the bytes end, or a length is beyond its bound.
     fn quote(&mut self) -> Option<Result<Attested, QuoteError>> {
+        // The magic is the point of the whole structure: only with it does the signature say that a
+        // TPM made it.
         if self.u32()? != GENERATED || self.u16()? != QUOTE {
             return Some(Err(QuoteError("not a quote that a TPM made")));
         }
+        // The name of the signing key. It is not compared: the key that verifies the quote is the
+        // one that the claims bind.
         self.sized(MAX_NAME)?;
         let nonce = self.sized(MAX_NONCE)?.to_vec();
+        // The clock counts milliseconds of the TPM's uptime, the firmware version is the vendor's:
+        // neither is held against anything.
         let _clock: [u8; 8] = self.array()?;
         let (resets, restarts) = (self.u32()?, self.u32()?);
         let [safe] = self.array()?;
@@ -140,10 +152,13 @@ impl<'a> Reader<'a> {
             return Some(Err(QuoteError("the clock's flag is neither yes nor no")));
         }
         let _firmware: [u8; 8] = self.array()?;
+        // One selection of one bank. With several, the digest would run over values that are not
+        // beside the quote.
         if self.u32()? != 1 || self.u16()? != ALG_SHA256 {
             return Some(Err(QuoteError("not over one bank of SHA-256")));
         }
         let [size] = self.array()?;
+        // Three bytes, one bit for each of 24 registers, the lowest first.
         let [a, b, c] = match size {
             3 => self.array()?,
             _ => return Some(Err(QuoteError("a selection of other than 24 registers"))),

@@ -6,7 +6,7 @@
 
 use super::EvidenceError;
 
-/// Bytes of an entry: GUID, offset, length.
+/// Bytes of an entry: 16 of GUID, then offset and length in 32 bits each, little-endian.
 const ENTRY: usize = 24;
 /// A table larger than this is refused.
 const MAX_TABLE: usize = 64 * 1024;
@@ -15,19 +15,22 @@ const MAX_ENTRIES: usize = 32;
 
 /// A GUID in the byte order of the table.
 pub type Guid = [u8; 16];
-/// 63da758d-e664-4564-adc5-f4b93be8accd.
+/// The chip's endorsement key: 63da758d-e664-4564-adc5-f4b93be8accd (AMD 56421, extended guest
+/// request).
 pub const VCEK_GUID: Guid = *b"\x63\xda\x75\x8d\xe6\x64\x45\x64\xad\xc5\xf4\xb9\x3b\xe8\xac\xcd";
-/// a8074bc2-a25a-483e-aae6-39c045a0b8a1.
+/// The provider's endorsement key: a8074bc2-a25a-483e-aae6-39c045a0b8a1.
 pub const VLEK_GUID: Guid = *b"\xa8\x07\x4b\xc2\xa2\x5a\x48\x3e\xaa\xe6\x39\xc0\x45\xa0\xb8\xa1";
 
-/// c0b406a4-a803-4952-9743-3fb6014cd0ae.
+/// AMD's root key of the generation: c0b406a4-a803-4952-9743-3fb6014cd0ae.
 pub const ARK_GUID: Guid = *b"\xc0\xb4\x06\xa4\xa8\x03\x49\x52\x97\x43\x3f\xb6\x01\x4c\xd0\xae";
-/// 4ab7b379-bbac-4fe4-a02f-05aef327c782.
+/// AMD's signing key: 4ab7b379-bbac-4fe4-a02f-05aef327c782.
 pub const ASK_GUID: Guid = *b"\x4a\xb7\xb3\x79\xbb\xac\x4f\xe4\xa0\x2f\x05\xae\xf3\x27\xc7\x82";
 
 /// A table with these entries, as a host writes it; `None` when it would break a rule.
 #[must_use]
 pub fn encode(entries: &[(Guid, &[u8])]) -> Option<Vec<u8>> {
+    // Contents begin behind the list and the zero entry that ends it, and follow one another
+    // without gaps.
     let mut at = entries.len().checked_add(1)?.checked_mul(ENTRY)?;
     let mut table = Vec::new();
     for (guid, contents) in entries {
@@ -38,6 +41,7 @@ pub fn encode(entries: &[(Guid, &[u8])]) -> Option<Vec<u8>> {
     }
     table.extend([0; ENTRY]);
     table.extend(entries.iter().flat_map(|(_, contents)| contents.iter()));
+    // What is written is held against the same rules as what is read.
     CertTable::parse(&table).is_ok().then_some(table)
 }
 
@@ -57,12 +61,16 @@ impl<'a> CertTable<'a> {
         if table.len() > MAX_TABLE {
             return Err(broken(0, "the table is larger than 64 KiB"));
         }
+        // A host without certificates gives no table at all, and that is no error: the key server
+        // has them.
         if table.is_empty() {
             return Ok(Self { entries: Vec::new() });
         }
         let list = entry_list(table)?;
         // `list` ends before the terminator; contents begin behind it.
         let contents_start = list.len().saturating_add(1).saturating_mul(ENTRY);
+        // The spans of all entries so far. Comparing each with each is cheap for 32, and needs no
+        // order of the entries.
         let mut spans: Vec<(usize, usize)> = Vec::with_capacity(list.len());
         let mut entries: Vec<(Guid, &[u8])> = Vec::with_capacity(list.len());
         for (index, entry) in list.iter().enumerate() {
@@ -73,6 +81,8 @@ impl<'a> CertTable<'a> {
             if start < contents_start {
                 return Err(broken(index, "overlaps the entry list"));
             }
+            // Half-open ranges overlap when each begins before the other ends; an empty entry
+            // overlaps nothing.
             if spans.iter().any(|(other, other_end)| start < *other_end && *other < end) {
                 return Err(broken(index, "overlaps another entry"));
             }
@@ -92,7 +102,7 @@ impl<'a> CertTable<'a> {
         found.map(|(_, bytes)| *bytes).filter(|bytes| !bytes.is_empty())
     }
 
-    /// All entries.
+    /// All entries in the order of the list, empty ones too.
     pub fn entries(&self) -> impl Iterator<Item = (Guid, &'a [u8])> {
         self.entries.iter().copied()
     }
@@ -100,6 +110,7 @@ impl<'a> CertTable<'a> {
 
 /// The entries before the one with the zero GUID.
 fn entry_list(table: &[u8]) -> Result<&[[u8; ENTRY]], EvidenceError> {
+    // The list is read only so far as it may be long; an end beyond that counts as none.
     let (slots, _) = table.as_chunks::<ENTRY>();
     let end = slots
         .iter()

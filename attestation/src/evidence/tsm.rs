@@ -14,6 +14,7 @@ struct Pair {
 pub(super) fn read(value: serde_json::Value) -> Result<Evidence, EvidenceError> {
     let pair: Pair = serde_json::from_value(value).map_err(json_error)?;
     let report = base64(&pair.outblob, "outblob")?;
+    // A guest without a certificate table leaves `auxblob` out, or empty.
     let table = pair.auxblob.map_or(Ok(Vec::new()), |text| base64(&text, "auxblob"))?;
     Evidence::of_report(Form::TsmJson, &report).with_table(&table)
 }

@@ -10,12 +10,12 @@
 use super::{EvidenceError, json_error};
 use serde_json::Value;
 
-/// Wrappers inside wrappers.
+/// Most wrappers inside wrappers that are taken off; anything deeper is refused.
 const MAX_DEPTH: usize = 8;
 /// Keys that hold what is wrapped.
 const KEYS: [&str; 4] = ["verification_requests", "tee-evidence", "primary_evidence", "evidence"];
 
-/// What was wrapped.
+/// What is inside once every wrapper is off.
 pub(super) enum Inside {
     Json(Value),
     /// Bytes in base64 that are not JSON: another form of evidence.
@@ -24,6 +24,8 @@ pub(super) enum Inside {
 
 /// Takes every wrapper off.
 pub(super) fn unwrap(mut value: Value) -> Result<Inside, EvidenceError> {
+    // A wrapper for each turn of the loop, not of a recursion; what is inside is owned, so the work
+    // is that of the bytes, eight times at most.
     for _ in 0..MAX_DEPTH {
         value = match value {
             Value::String(text) if text.trim_start().starts_with('{') => {
@@ -33,11 +35,15 @@ pub(super) fn unwrap(mut value: Value) -> Result<Inside, EvidenceError> {
                 let Some(bytes) = crate::base64::decode(&text) else {
                     return Err(EvidenceError::Json("evidence in it is not base64".to_owned()));
                 };
+                // An object or a string in JSON is another wrapper, or evidence in JSON. A number
+                // or a list of bytes that happen to be JSON is not: bytes it is then.
                 match serde_json::from_slice(&bytes) {
                     Ok(inside @ (Value::Object(_) | Value::String(_))) => inside,
                     _ => return Ok(Inside::Bytes(bytes)),
                 }
             }
+            // One of several could be for another request, or another machine's: none is chosen for
+            // the user.
             Value::Array(mut requests) => match (requests.pop(), requests.is_empty()) {
                 (Some(one), true) => one,
                 _ => {
@@ -46,9 +52,13 @@ pub(super) fn unwrap(mut value: Value) -> Result<Inside, EvidenceError> {
                 }
             },
             Value::Object(mut object) => {
+                // The first of the keys that is there, in the order from the outermost wrapper to
+                // the innermost.
                 let Some(key) = KEYS.into_iter().find(|key| object.contains_key(*key)) else {
                     return Ok(Inside::Json(Value::Object(object)));
                 };
+                // Before the evidence is looked at: a request of another kind (TDX, SGX) gets that
+                // message and not one about its bytes.
                 snp(object.get("tee"))?;
                 object.remove(key).unwrap_or_default()
             }

@@ -14,7 +14,7 @@ use crate::kds::KEY_SERVER;
 use std::io::Read;
 use std::time::Duration;
 
-/// Certificates and lists are much smaller.
+/// Longest answer in bytes; certificates and lists are much smaller.
 const MAX_ANSWER: u64 = 256 * 1024;
 /// One request, from the look-up of the name to the last byte.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -30,7 +30,7 @@ pub struct BackOff {
     /// The longest wait, whatever the server says.
     pub longest: Duration,
 }
-
+/// What keeps the requests to the server polite.
 impl Default for BackOff {
     fn default() -> Self {
         Self { tries: 5, first: Duration::from_secs(10), longest: Duration::from_secs(120) }
@@ -43,31 +43,31 @@ pub enum FetchError {
     /// The server does not have it.
     #[error("{url}: the key server has no such thing (404): check chip and TCB of the report")]
     Missing {
-        /// The address.
+        /// The address that was asked.
         url: String,
     },
     /// The server refused, to the end.
     #[error("{url}: refused with status {status} after {tries} tries; try again later")]
     Refused {
-        /// The address.
+        /// The address that was asked.
         url: String,
-        /// The last status.
+        /// The last HTTP status.
         status: u16,
-        /// Requests made.
+        /// Requests made, the first included.
         tries: u32,
     },
     /// The server cannot be reached, to the end, or its answer was cut off.
     #[error("{url}: {why}")]
     Unreachable {
-        /// The address.
+        /// The address that was asked.
         url: String,
-        /// Why.
+        /// What failed, in the words of the HTTP client.
         why: String,
     },
     /// The answer is larger than 256 KiB.
     #[error("{url}: the answer is larger than 256 KiB")]
     TooLong {
-        /// The address.
+        /// The address that was asked.
         url: String,
     },
 }
@@ -93,6 +93,9 @@ impl Fetcher {
     /// Asks the server at `base`, such as `http://127.0.0.1:8080`; AMD's when there is none.
     #[must_use]
     pub fn new(base: Option<&str>) -> Self {
+        // The time limit is on the whole of a request: a server that sends a byte a minute keeps
+        // nobody waiting. Redirects are not followed, as the server that was named is the one to
+        // ask; the status codes are told apart below.
         let config = ureq::Agent::config_builder()
             .timeout_global(Some(TIMEOUT))
             .max_redirects(0)
@@ -138,6 +141,8 @@ impl Fetcher {
             if tries >= self.back_off.tries {
                 return Err(error);
             }
+            // What the server asked for counts more than our own doubling, but never more than the
+            // longest wait: its answer is not trusted to stop the program.
             (self.wait)(said.unwrap_or(pause).min(self.back_off.longest));
             pause = pause.saturating_mul(2);
         }
@@ -146,6 +151,8 @@ impl Fetcher {
 
     fn once(&self, url: &str, tries: u32) -> Answer {
         let unreachable = |why: String| FetchError::Unreachable { url: url.to_owned(), why };
+        // An address that is none will not become one; all else that keeps a request from being
+        // answered may pass.
         let mut response = match self.agent.get(url).call() {
             Ok(response) => response,
             Err(error @ (ureq::Error::BadUri(_) | ureq::Error::RequireHttpsOnly(_))) => {
@@ -158,6 +165,8 @@ impl Fetcher {
             200 => {
                 let mut bytes = Vec::new();
                 let body = response.body_mut().as_reader();
+                // One byte more than is allowed, to tell an answer of exactly the limit from a
+                // longer one.
                 match body.take(MAX_ANSWER.saturating_add(1)).read_to_end(&mut bytes) {
                     Err(error) => Answer::Later(None, unreachable(error.to_string())),
                     Ok(_) if u64::try_from(bytes.len()).is_ok_and(|n| n <= MAX_ANSWER) => {
@@ -167,6 +176,8 @@ impl Fetcher {
                 }
             }
             404 => Answer::Never(FetchError::Missing { url }),
+            // 429 is what AMD's server answers to a chip that asks too often. `Retry-After` in
+            // seconds only: the form with a date (RFC 9110, 10.2.3) counts as not given.
             status @ (429 | 500..=599) => {
                 let said = response.headers().get("retry-after");
                 let seconds = said.and_then(|value| value.to_str().ok()?.trim().parse().ok());

@@ -7,14 +7,16 @@ use crate::report::{Fields, Generation};
 use crate::resolve::{ListNeed, VekNeed, is_current, needs};
 use crate::store::{Store, StoreError};
 use crate::verify::{Code, Status, Verifier};
+use casemate_diagnostics::event;
+use casemate_foreign_text::value;
 use std::path::PathBuf;
 
 /// Something that was fetched and kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fetched {
-    /// Where it was.
+    /// The whole address it was fetched from.
     pub url: String,
-    /// Where it is.
+    /// The file in the store where it is kept now.
     pub place: PathBuf,
     /// A list whose dates do not contain the time of asking: a verifier refuses it.
     pub stale: bool,
@@ -29,9 +31,9 @@ pub enum SupplyError {
     /// The server gave something else.
     #[error("{url}: the key server sent something else: {why}")]
     Other {
-        /// The address.
+        /// The whole address that was asked.
         url: String,
-        /// What is wrong with it.
+        /// What is wrong with what came.
         why: String,
     },
     /// The store cannot be read or written.
@@ -52,6 +54,8 @@ pub fn supply(
     told: &mut dyn FnMut(&Fetched),
 ) -> Result<(), SupplyError> {
     let mut supply = Supply { fetcher, store, at, told };
+    // Only what the store lacks is asked for: AMD's server allows a chip one request in ten
+    // seconds, and a certificate of this TCB does not change.
     if let VekNeed::At(paths) = needs(store, report).map_err(SupplyError::Store)?.vek {
         supply.vek(report, &paths)?;
     }
@@ -85,12 +89,17 @@ impl Supply<'_> {
     }
 
     fn tell(&mut self, path: &str, place: PathBuf, stale: bool) {
-        (self.told)(&Fetched { url: self.fetcher.url(path), place, stale });
+        let url = self.fetcher.url(path);
+        event!(INFO, Evidence, "fetched and kept", url = value(&url), stale = stale);
+        (self.told)(&Fetched { url, place, stale });
     }
 
     /// The certificate of this report; of a report of version 2 the first of its paths that has it.
     fn vek(&mut self, report: &Fields, paths: &[(Generation, String)]) -> Result<(), SupplyError> {
         let mut last = None;
+        // A report of version 2 does not name its generation, so both that it can be are asked in
+        // turn. Only "there is no such thing" leads on to the next: an overloaded server has not
+        // answered the question.
         for (generation, path) in paths {
             let bytes = match self.fetcher.get(path) {
                 Ok(bytes) => bytes,
@@ -101,9 +110,13 @@ impl Supply<'_> {
                 Err(error) => return Err(error.into()),
             };
             let vek = Certificate::from_der(&bytes).map_err(|error| self.other(path, &error))?;
+            // The chain before the certificate: the store takes only what is genuine, and the
+            // certificate of a new ASK cannot be found genuine without it.
             self.chain(*generation, &vek)?;
             let place = self.kept(path, self.store.import(&vek))?;
             self.tell(path, place, false);
+            // Asked of the store again, not of what was sent: a genuine certificate of another chip
+            // would be kept and still leave this report without one.
             let found = self.store.candidates(report).map_err(SupplyError::Store)?;
             if found.is_empty() {
                 return Err(self.other(path, &"the certificate is another chip's or TCB's"));
@@ -120,6 +133,8 @@ impl Supply<'_> {
         for one in self.store.intermediates().map_err(SupplyError::Store)? {
             verifier.roots.add_intermediate(one);
         }
+        // Only a signature that does not hold says that the issuer is missing. A certificate out of
+        // its dates, or of another kind, would not become better by another ASK.
         let unsigned = verifier.verify_chain(vek.der()).is_err_and(|checks| {
             let fault = |code| checks.iter().any(|c| c.code == code && c.status == Status::Failed);
             fault(Code::VekSignature)
@@ -129,6 +144,8 @@ impl Supply<'_> {
         }
         let path = chain_path(generation, KeyKind::Vcek);
         let bytes = self.fetcher.get(&path)?;
+        // What is among them and not genuine is refused by the store, and is then the server's
+        // fault.
         let all = crate::cert::certificates_in(&bytes).map_err(|e| self.other(&path, &e))?;
         for one in &all {
             let place = self.kept(&path, self.store.import(one))?;
@@ -142,8 +159,13 @@ impl Supply<'_> {
         let path = &list.path;
         let bytes = self.fetcher.get(path)?;
         let crl = Crl::from_der(&bytes).map_err(|error| self.other(path, &error))?;
+        // Authentic before it is kept: signed by a root that this program trusts. Its dates are
+        // looked at after that, since an old list that is genuine is worth keeping, and worth
+        // telling.
         let root = Verifier::new(self.at).authentic_list(&crl);
         let (_, generation) = root.map_err(|error| self.other(path, &error))?;
+        // A genuine list of another generation would lie in the place of this one and say nothing
+        // about it.
         if generation != list.generation {
             return Err(self.other(path, &"a list of another root"));
         }

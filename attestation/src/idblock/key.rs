@@ -22,6 +22,8 @@ impl OwnerKey {
     /// # Errors
     /// [`IdError::PrivateKey`], or [`IdError::KeyForm`] with the command that converts it.
     pub fn from_file(bytes: &[u8]) -> Result<Self, IdError> {
+        // PKCS #8 and SEC1 both begin with a SEQUENCE; the outer shapes differ, so at most one of
+        // the two readers takes it.
         if bytes.first() == Some(&0x30) {
             return Self::from_pkcs8(bytes).or_else(|_| Self::from_sec1(bytes));
         }
@@ -31,6 +33,8 @@ impl OwnerKey {
             let (label, after) = after.split_once("-----").ok_or(IdError::PrivateKey)?;
             let (body, after) = after.split_once("-----END ").ok_or(IdError::PrivateKey)?;
             rest = after;
+            // Two ways of saying that it is encrypted: PKCS #8 has a label, the older PEM a header
+            // line inside (RFC 1421, Proc-Type).
             if label == "ENCRYPTED PRIVATE KEY" || body.contains("ENCRYPTED") {
                 return Err(IdError::KeyForm(
                     "encrypted; decrypt it with `openssl pkey -out FILE`",
@@ -67,11 +71,15 @@ impl OwnerKey {
                 let version = inner.tlv_bytes()?;
                 let private = inner.decode::<OctetStringRef<'_>>()?.as_bytes();
                 let curve = inner.tlv_bytes()?;
+                // The public key is optional in RFC 5915. It is demanded here because `ring`
+                // compares the two halves, and does not compute one from the other.
                 if inner.is_finished() {
                     return Ok(None);
                 }
                 // [1] EXPLICIT: the public key, in a header of two bytes.
                 let tagged = inner.tlv_bytes()?;
+                // 0xa1 is [1], constructed; 100 bytes are a BIT STRING of 98, that is one byte of
+                // unused bits and an uncompressed point of 97.
                 let public = tagged.strip_prefix(&[0xa1, 100]).unwrap_or_default();
                 let public = BitStringRef::from_der(public)?.as_bytes().unwrap_or_default();
                 let fits = version == VERSION && curve == P384;
@@ -116,6 +124,7 @@ impl OwnerKey {
     pub fn public_key(&self) -> [u8; PUBLIC_KEY_SIZE] {
         let mut out = [0; PUBLIC_KEY_SIZE];
         put(&mut out, 0, &CURVE_P384.to_le_bytes());
+        // `ring` gives the point in SEC1's uncompressed form: one byte of tag, x, y.
         let point = self.pair.public_key().as_ref();
         let coordinates = point.get(1..).unwrap_or_default();
         let (x, y) = coordinates.split_at_checked(48).unwrap_or_default();
@@ -134,6 +143,7 @@ impl OwnerKey {
     pub(super) fn sign(&self, message: &[u8]) -> Result<[u8; 512], IdError> {
         let signature =
             self.pair.sign(&SystemRandom::new(), message).map_err(|_| IdError::PrivateKey)?;
+        // The "fixed" form: r and s big-endian, 48 bytes each.
         let (r, s) = signature.as_ref().split_at_checked(48).unwrap_or_default();
         let mut out = [0; 512];
         put(&mut out, 0, &reversed(r));

@@ -21,6 +21,7 @@ const VP_CONTEXT: u32 = 0x304;
 const SNP_ID_BLOCK: u32 = 0x30B;
 /// Bytes of its header.
 const ID_BLOCK_BODY: usize = 696;
+/// Bytes of a page that a header with [`FLAG_2MB`] describes.
 const LARGE_PAGE: u64 = 2 * 1024 * 1024;
 /// Bytes of large pages that a file may have hashed.
 const MAX_HASHED: u64 = 4 << 30;
@@ -35,9 +36,9 @@ fn fault(offset: usize, rule: &'static str) -> MeasureError {
 /// What an IGVM file says of its launch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IgvmLaunch {
-    /// The launch digest.
+    /// The launch digest of the file, its vCPUs as the file has them.
     pub digest: Digest384,
-    /// The guest policy, not measured.
+    /// The guest policy, not measured: the firmware is given it at LAUNCH_START.
     pub policy: u64,
     /// The ID block in the file, when there is one.
     pub id_block: Option<IgvmIdBlock>,
@@ -81,6 +82,8 @@ pub fn igvm_measure(file: &[u8], digest: &mut LaunchDigest) -> Result<IgvmLaunch
         blank: 0,
         hashed: 0,
     };
+    // The headers are the launch in order: each is taken as it comes, and the digest has the order
+    // of the file.
     let mut rest = headers.bytes;
     let mut offset = headers.offset;
     while !rest.is_empty() {
@@ -89,6 +92,7 @@ pub fn igvm_measure(file: &[u8], digest: &mut LaunchDigest) -> Result<IgvmLaunch
         let [kind, length] = *header.as_chunks::<4>().0 else {
             return Err(fault(offset, "variable header is cut off"));
         };
+        // A length that does not fit `usize` cannot fit the file either.
         let length = usize::try_from(u32::from_le_bytes(length)).unwrap_or(usize::MAX);
         let contents = body.get(..length).ok_or(fault(offset, "variable header is cut off"))?;
         walk.header(u32::from_le_bytes(kind), contents, offset)?;
@@ -98,6 +102,8 @@ pub fn igvm_measure(file: &[u8], digest: &mut LaunchDigest) -> Result<IgvmLaunch
         offset = offset.saturating_add(step).saturating_add(8);
     }
     let policy = walk.policy.ok_or(fault(headers.offset, "no guest policy for SEV-SNP"))?;
+    // The ID block is taken apart after all headers: its digest is over the policy as well, which
+    // may stand behind it.
     let id_block = walk.id_block.map(|body| id_block(body, policy));
     let kvm = walk.kvm.into_list();
     Ok(IgvmLaunch { digest: walk.digest.current(), policy, id_block, kvm })
@@ -119,6 +125,9 @@ fn id_block(body: &[u8], policy: u64) -> IgvmIdBlock {
         guest_svn: word(92),
         policy,
     };
+    // IGVM_VHS_SNP_ID_BLOCK has both algorithms, signatures and keys in fields of their own; they
+    // are put into the firmware's form, and checked by the code that checks what the firmware is
+    // given.
     let author = word(4) & 0xff != 0;
     let signed = match word(88) {
         1 => {
@@ -144,6 +153,7 @@ struct Headers<'a> {
 /// Checks the fixed header and returns the variable headers.
 fn variable_headers(file: &[u8]) -> Result<Headers<'_>, MeasureError> {
     let word = |offset| read_u32(file, offset).ok_or(fault(offset, "fixed header is cut off"));
+    // Version 1 has a fixed header of 24 bytes, version 2 one of 32 that also gives the page size.
     if file.get(..4) != Some(MAGIC) {
         return Err(fault(0, "no IGVM magic"));
     }
@@ -155,9 +165,12 @@ fn variable_headers(file: &[u8]) -> Result<Headers<'_>, MeasureError> {
     };
     let size = |offset| Ok::<_, MeasureError>(usize::try_from(word(offset)?).unwrap_or(usize::MAX));
     let (offset, length) = (size(8)?, size(12)?);
+    // The stated size is compared before anything is sliced: a file that was cut off or lengthened
+    // is told as such.
     if size(16)? != file.len() {
         return Err(fault(16, "stated size is not the file's"));
     }
+    // Variable headers may not begin inside the fixed one.
     let end = offset.checked_add(length).filter(|_| offset >= fixed);
     let bytes = end
         .and_then(|end| file.get(offset..end))
@@ -198,6 +211,8 @@ impl<'a> Walk<'a, '_> {
                 self.mask = Some(word(0)?);
             }
             GUEST_POLICY if self.ours(word(8)?, offset)? => {
+                // Several policies are possible for several masks; two that differ for this
+                // platform leave open which is launched.
                 let policy = long(0)?;
                 if *self.policy.get_or_insert(policy) != policy {
                     return Err(fault(offset, "a second guest policy, and another"));
@@ -207,22 +222,17 @@ impl<'a> Walk<'a, '_> {
                 self.areas.insert(word(8)?, long(0)?);
             }
             PAGE_DATA if self.ours(word(8)?, offset)? => {
+                // The upper half of the word is reserved; the type is 16 bits.
                 let data_type = word(20)? & 0xffff;
                 self.page(long(0)?, word(12)?, word(16)?, data_type, offset)?;
             }
             PARAMETER_INSERT if self.ours(word(8)?, offset)? => {
-                let size = self.areas.get(&word(12)?).copied();
-                let size = size.ok_or(fault(offset, "no such parameter area"))?;
-                let pages = size.div_ceil(4096);
-                self.blank = self.blank.saturating_add(pages);
-                if self.blank > MAX_BLANK_PAGES {
-                    return Err(fault(offset, "parameter areas are larger than 4 GiB"));
-                }
-                self.kvm.page();
-                self.digest.blank_pages(PageKind::Unmeasured, long(0)?, pages)?;
+                self.parameters(word(12)?, long(0)?, offset)?;
             }
             VP_CONTEXT if self.ours(word(8)?, offset)? => {
                 let page = self.file_page(word(12)?, offset)?;
+                // A vCPU's context at offset 0 would be a save area of zeros, which no vCPU starts
+                // from.
                 let page = page.ok_or(fault(offset, "a vCPU without its context"))?;
                 self.kvm.vcpu(long(0)?, &page);
                 self.measure(PageKind::Vmsa, long(0)?, &page)?;
@@ -233,9 +243,26 @@ impl<'a> Walk<'a, '_> {
                     return Err(fault(offset, "a second ID block"));
                 }
             }
+            // Headers that this walk has no arm for describe other platforms, or measure nothing.
+            // The platform header has to come first (`ours` asks for it), as the format demands.
             _ => {}
         }
         Ok(())
+    }
+
+    /// An area is memory that the loader fills, described by one header and placed at `gpa` by
+    /// another. Its pages are part of the launch, their contents are not measured.
+    fn parameters(&mut self, area: u32, gpa: u64, offset: usize) -> Result<(), MeasureError> {
+        let size = self.areas.get(&area).copied();
+        let size = size.ok_or(fault(offset, "no such parameter area"))?;
+        let pages = size.div_ceil(4096);
+        // Bounded over the whole file: one header of 40 bytes could ask for any number of folds.
+        self.blank = self.blank.saturating_add(pages);
+        if self.blank > MAX_BLANK_PAGES {
+            return Err(fault(offset, "parameter areas are larger than 4 GiB"));
+        }
+        self.kvm.page();
+        Ok(self.digest.blank_pages(PageKind::Unmeasured, gpa, pages)?)
     }
 
     /// Whether a header with this mask is for SEV-SNP.
@@ -252,12 +279,16 @@ impl<'a> Walk<'a, '_> {
         data_type: u32,
         offset: usize,
     ) -> Result<(), MeasureError> {
+        // Shared pages are not part of the launch: the loader writes them, the firmware never sees
+        // them.
         if flags & FLAG_SHARED != 0 {
             return Ok(());
         }
         let kind = match data_type {
             1 => PageKind::Secrets,
             2 | 3 => PageKind::Cpuid,
+            // The flag matters for plain data only; the other kinds have contents that are not
+            // measured anyway.
             0 if flags & FLAG_UNMEASURED != 0 => PageKind::Unmeasured,
             0 => PageKind::Normal,
             _ => return Err(fault(offset, "unknown page data type")),
@@ -266,6 +297,7 @@ impl<'a> Walk<'a, '_> {
         if flags & FLAG_2MB != 0 {
             return self.large_page(kind, gpa, file_offset, offset);
         }
+        // Offset 0 is inside the header, so it can say "zeros".
         let page = self.file_page(file_offset, offset)?.unwrap_or([0; PAGE_SIZE]);
         self.measure(kind, gpa, &page)
     }

@@ -8,7 +8,7 @@
 use crate::digest::{PAGE_SIZE, Segment, VMSA_GPA, VcpuState};
 use std::sync::OnceLock;
 
-/// Differences that are told; a file with more is told so.
+/// Most differences that are told.
 const MAX_TOLD: usize = 16;
 
 #[derive(Debug, Default)]
@@ -24,6 +24,9 @@ struct Written {
 }
 
 fn written() -> &'static Written {
+    // What KVM writes is asked of the code that builds a save area, not of a second table: a state
+    // of all ones shows which bits follow a register, and one of zeros which bits are set whatever
+    // the registers hold.
     static WRITTEN: OnceLock<Box<Written>> = OnceLock::new();
     WRITTEN.get_or_init(|| {
         let forced = filled(0).vmsa_page(0);
@@ -58,7 +61,10 @@ impl KvmDifferences {
         }
         let Written { all, forced } = written();
         // CPL follows from SS, so it is no register of its own.
+        // 0x22: the attributes of SS, the third segment of 16 bytes; DPL is in bits 6:5.
         let cpl = page.get(0x22).map_or(0, |attributes| attributes >> 5 & 3);
+        // Byte by byte: bits that no register reaches, then bits that are always set, then the one
+        // byte that follows from another.
         for (at, ((own, all), forced)) in page.iter().zip(all).zip(forced).enumerate() {
             let name = field(at);
             if own & !all != 0 {

@@ -8,14 +8,14 @@ use super::ovmf::{Ovmf, SectionKind};
 use super::{KernelHashes, MAX_VCPUS, MeasureError};
 use crate::digest::{Digest384, LaunchDigest, PageKind, Segment, VcpuState};
 
-/// Which VMM launches.
+/// Which VMM launches: what it measures, and in which order, is its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Vmm {
-    /// QEMU with KVM.
+    /// QEMU with KVM; its launch code is target/i386/sev.c.
     Qemu,
-    /// Amazon EC2.
+    /// Amazon EC2, whose CPUID page comes last.
     Ec2,
-    /// Google Compute Engine.
+    /// Google Compute Engine, which launches the memory of SEC unmeasured.
     Gce,
 }
 
@@ -36,6 +36,8 @@ pub fn cpu_model(name: &str) -> Option<u32> {
     // An alias of EPYC-v2.
     let name = if name == "EPYC-IBPB" { "EPYC-v2" } else { name };
     CPU_MODELS.iter().find_map(|(model, versions, signature)| {
+        // `EPYC` is a beginning of the other names, so what is left has to be a version, or
+        // nothing.
         let version = match name.strip_prefix(model)? {
             "" => 1,
             // As QEMU writes it: no sign, no zero in front.
@@ -56,6 +58,8 @@ pub fn cpu_models() -> String {
 /// CPUID 1 EAX for a family of 15 or more. Source: AMD 25481, Fn0000_0001_EAX.
 #[must_use]
 pub const fn cpu_signature(family: u8, model: u8, stepping: u8) -> u32 {
+    // Families from 15 on have 15 in the base field and the rest in the extended one; the model is
+    // split into its two halves of four bits.
     let extended_family = family.saturating_sub(0xf) as u32;
     let (model, stepping) = (model as u32, stepping as u32);
     extended_family << 20 | (model >> 4) << 16 | 0xf << 8 | (model & 0xf) << 4 | (stepping & 0xf)
@@ -64,11 +68,11 @@ pub const fn cpu_signature(family: u8, model: u8, stepping: u8) -> u32 {
 /// A guest that starts in OVMF.
 #[derive(Debug, Clone)]
 pub struct Machine<'a> {
-    /// The VMM.
+    /// Which VMM launches it.
     pub vmm: Vmm,
-    /// The firmware.
+    /// The firmware, with its tables read.
     pub ovmf: Ovmf<'a>,
-    /// Number of vCPUs.
+    /// Number of vCPUs, 1 to [`MAX_VCPUS`].
     pub vcpus: u32,
     /// CPUID 1 EAX of the CPU model; used by QEMU alone.
     pub signature: u32,
@@ -79,10 +83,7 @@ pub struct Machine<'a> {
 }
 
 impl Machine<'_> {
-    /// The launch digest.
-    ///
-    /// # Errors
-    /// [`MeasureError`] when firmware, hashes or vCPU number do not fit each other.
+    /// The launch digest of this guest.
     pub fn launch_digest(&self) -> Result<Digest384, MeasureError> {
         let mut digest = LaunchDigest::new();
         self.measure(&mut digest)?;
@@ -97,8 +98,12 @@ impl Machine<'_> {
         if self.vcpus == 0 || self.vcpus > MAX_VCPUS {
             return Err(MeasureError::Vcpus(self.vcpus));
         }
+        // The firmware first, then the sections in the order of its metadata, then the vCPUs: each
+        // VMM here does it so.
         digest.pages(PageKind::Normal, self.ovmf.gpa(), self.ovmf.image())?;
         self.sections(digest)?;
+        // The boot processor starts at the architecture's reset vector, the others where OVMF's
+        // reset block says.
         digest.vcpu_with(&self.vcpu(0xffff_fff0), self.sev_features);
         let ap = self.vcpu(self.ovmf.ap_reset);
         for _ in 1..self.vcpus {
@@ -111,6 +116,7 @@ impl Machine<'_> {
         let mut hashes_placed = false;
         for section in &self.ovmf.sections {
             let pages = section.size / 4096;
+            // SEC's memory is zeroed by the firmware on QEMU and EC2; GCE launches it unmeasured.
             match section.kind {
                 SectionKind::SecMemory if self.vmm == Vmm::Gce => {
                     digest.blank_pages(PageKind::Unmeasured, section.gpa, pages)?;
@@ -123,6 +129,7 @@ impl Machine<'_> {
                 SectionKind::Cpuid if self.vmm == Vmm::Ec2 => {}
                 SectionKind::Cpuid => digest.blank_pages(PageKind::Cpuid, section.gpa, 1)?,
                 SectionKind::KernelHashes => match self.hashes {
+                    // Without hashes the page is launched as zeros.
                     None => digest.blank_pages(PageKind::Zero, section.gpa, pages)?,
                     Some(hashes) => {
                         let page = self.hash_page(hashes, pages)?;
@@ -137,6 +144,7 @@ impl Machine<'_> {
                 digest.blank_pages(PageKind::Cpuid, section.gpa, 1)?;
             }
         }
+        // A kernel whose hash is in no page would be loaded unchecked.
         if self.hashes.is_some() && !hashes_placed {
             return Err(MeasureError::NoKernelHashes);
         }
@@ -145,6 +153,7 @@ impl Machine<'_> {
 
     fn hash_page(&self, hashes: KernelHashes, pages: u64) -> Result<[u8; 4096], MeasureError> {
         let gpa = self.ovmf.hash_table.ok_or(MeasureError::NoKernelHashes)?;
+        // The table lies somewhere in its page, at the offset that the firmware's own table gives.
         let offset = usize::try_from(gpa & 0xfff).unwrap_or(usize::MAX);
         let page = hashes.page(offset).filter(|_| pages == 1);
         page.ok_or(MeasureError::Firmware("kernel hashes do not fit their page"))
@@ -155,6 +164,7 @@ impl Machine<'_> {
         if self.vmm == Vmm::Qemu {
             return state;
         }
+        // What EC2 and GCE leave as KVM's reset has it, or write otherwise; see the sources above.
         state.rdx = 0x600;
         state.mxcsr = 0;
         state.fcw = 0;

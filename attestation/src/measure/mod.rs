@@ -37,9 +37,9 @@ pub enum MeasureError {
     /// A damaged IGVM file.
     #[error("IGVM file, offset {offset:#x}: {rule}")]
     Igvm {
-        /// Where.
+        /// Byte of the file where the damaged header or field begins.
         offset: usize,
-        /// What is wrong.
+        /// What is wrong, as a phrase for the message.
         rule: &'static str,
     },
     /// Kernel hashes for a firmware that does not check them.

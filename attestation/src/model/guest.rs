@@ -9,7 +9,9 @@ use crate::report::{POLICY_MUST_BE_ONE, unknown_policy_bits};
 
 /// Guest policy and platform bits that must agree: policy bit, platform bit.
 const POLICY_NEEDS_PLATFORM: [(u64, u64); 2] = [(1 << 23, 1 << 3), (1 << 24, 1 << 4)];
+/// SMT allowed by the policy.
 const POLICY_SMT: u64 = 1 << 16;
+/// SMT on, by PLATFORM_INFO.
 const PLATFORM_SMT: u64 = 1;
 
 /// What the host gives at LAUNCH_FINISH.
@@ -31,7 +33,7 @@ enum Phase {
     Running,
 }
 
-/// One guest.
+/// One guest, launching or running.
 #[derive(Debug, Clone)]
 pub struct Guest {
     phase: Phase,
@@ -50,6 +52,9 @@ impl Guest {
         let [minor, major, ..] = policy.to_le_bytes();
         let firmware = config.current_version;
         let platform = config.platform_info;
+        // The firmware refuses what it cannot keep (56860, SNP_LAUNCH_START): bit 17 not one, bits
+        // it does not know, an ABI version above its own, SMT where it is on and not allowed, and a
+        // protection that the platform has not.
         let missing = POLICY_NEEDS_PLATFORM
             .iter()
             .any(|(policy_bit, bit)| policy & policy_bit != 0 && platform & bit == 0);
@@ -118,11 +123,15 @@ impl Guest {
         if self.phase != Phase::Launching {
             return Err(Status::InvalidGuestState);
         }
+        // Built beside the state and put in its place at the end: a launch that was refused can be
+        // finished with another ID block.
         let mut state = self.state.clone();
         state.measurement = self.digest.current();
         state.host_data = finish.host_data;
         state.vcek_disabled = finish.vcek_disabled;
         match finish.id {
+            // An author key is part of the ID authentication; without one the flag has nothing to
+            // mean.
             None if finish.author_key => return Err(Status::InvalidParam),
             None => {}
             Some((block, auth)) => apply_id(&mut state, block, auth, finish.author_key)?,
@@ -132,7 +141,7 @@ impl Guest {
         Ok(())
     }
 
-    /// The guest's data.
+    /// What the guest's reports are made of.
     #[must_use]
     pub const fn state(&self) -> &GuestState {
         &self.state
@@ -143,9 +152,12 @@ impl Guest {
     #[must_use]
     pub fn secrets_page(&self, processor: &Processor) -> [u8; PAGE_SIZE] {
         let mut page = [0; PAGE_SIZE];
+        // Version 3 of the page. The processor lies in the order of the CPUID register, stepping
+        // first.
         put(&mut page, 0, &3u32.to_le_bytes());
         let [family, model, stepping] = processor.config().cpuid;
         put(&mut page, 8, &[stepping, model, family, 0]);
+        // VMPCK0 to VMPCK3 from 0x20 on, 32 bytes each.
         for (offset, key) in (0x20..).step_by(32).zip(&self.state.vmpck) {
             put(&mut page, offset, key);
         }
@@ -167,18 +179,26 @@ impl Guest {
         if self.phase != Phase::Running {
             return Err(Status::InvalidGuestState);
         }
+        // The header is read before it is authenticated, since it says which key authenticates it.
+        // What it says beyond that counts only after the message has opened.
         let header = Header::read(page)?;
         let slot = usize::from(header.vmpck);
         let key = *self.state.vmpck.get(slot).ok_or(Status::InvalidParam)?;
         let count = self.state.message_count.get(slot).copied().ok_or(Status::InvalidParam)?;
+        // A request and its answer take one number each. The counter never wraps: a number used
+        // twice under one key would be a nonce used twice.
         let answer_sequence = count.checked_add(2).ok_or(Status::AeadOverflow)?;
         if Some(header.sequence) != count.checked_add(1) {
             return Err(Status::AeadOverflow);
         }
+        // The checks are in the order of the errors: a number that is not the next one is told
+        // before a tag that does not fit.
         let (header, payload) = message::open(page, &key)?;
         let (kind, answer) = request::answer(processor, &self.state, &header, &payload)?;
         let header = Header { sequence: answer_sequence, kind, version: 1, ..header };
         let sealed = message::seal(header, &key, &answer)?;
+        // Last, when there is an answer: a guest whose request failed may send it again under the
+        // same number.
         if let Some(count) = self.state.message_count.get_mut(slot) {
             *count = answer_sequence;
         }
@@ -188,6 +208,8 @@ impl Guest {
 
 fn apply_id(state: &mut GuestState, block: &[u8], auth: &[u8], author: bool) -> Result<(), Status> {
     let parsed = IdBlock::parse(block).map_err(|_| Status::InvalidParam)?;
+    // Policy and digest before signatures: comparisons first, and the faults that a wrong launch
+    // has.
     if parsed.policy != state.policy {
         return Err(Status::PolicyFailure);
     }

@@ -10,6 +10,7 @@ use ring::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 pub const MESSAGE_SIZE: usize = 4096;
 const HEADER_SIZE: usize = 0x60;
 const MAX_PAYLOAD: usize = MESSAGE_SIZE - HEADER_SIZE;
+/// Bytes of the authentication tag in use, of the 32 that the header has for it.
 const TAG: usize = 16;
 /// AEAD algorithm: AES-256-GCM.
 const ALGORITHM: u8 = 1;
@@ -49,11 +50,11 @@ impl MessageType {
 pub struct Header {
     /// Sequence number, part of the nonce.
     pub sequence: u64,
-    /// Type.
+    /// What the payload is.
     pub kind: MessageType,
     /// Version of the payload.
     pub version: u8,
-    /// Payload bytes.
+    /// Bytes of the payload, at most 4000.
     pub size: u16,
     /// Which of the guest's four keys, 0 to 3.
     pub vmpck: u8,
@@ -68,6 +69,8 @@ impl Header {
         let byte = |offset: usize| page.get(offset).copied().unwrap_or(0);
         let word = |offset: usize| u16::from_le_bytes([byte(offset), byte(offset + 1)]);
         let size = word(0x36);
+        // Everything that the format reserves has to be zero: a field that a later format gives a
+        // meaning to is not overlooked.
         let reserved = [0x10..0x20, 0x28..0x30, 0x38..0x3C, 0x3D..HEADER_SIZE];
         let sound = byte(0x30) == ALGORITHM
             && byte(0x31) == HEADER_VERSION
@@ -112,6 +115,8 @@ pub fn seal(
         return Err(Status::InvalidParam);
     }
     header.size = u16::try_from(payload.len()).map_err(|_| Status::InvalidParam)?;
+    // The tag covers the header from its algorithm on, so the header is written before it is
+    // computed; the sequence number is covered as the nonce.
     let mut page = [0; MESSAGE_SIZE];
     header.write(&mut page);
     let mut body = payload.to_vec();
@@ -124,14 +129,12 @@ pub fn seal(
     Ok(page)
 }
 
-/// Decrypts a message.
-///
-/// # Errors
-/// [`Status::InvalidParam`] for a bad header, [`Status::BadMeasurement`] when the tag does not fit.
+/// Decrypts a message, and returns its header as authenticated.
 pub fn open(page: &[u8; MESSAGE_SIZE], key: &[u8; 32]) -> Result<(Header, Vec<u8>), Status> {
     let header = Header::read(page)?;
     let end = HEADER_SIZE.saturating_add(usize::from(header.size));
     let mut body = page.get(HEADER_SIZE..end).unwrap_or_default().to_vec();
+    // `ring` wants the tag behind the ciphertext, where the page has it in front.
     body.extend(page.get(..TAG).unwrap_or_default());
     let aad = Aad::from(page.get(AAD_START..HEADER_SIZE).unwrap_or_default());
     let length = cipher(key)?
@@ -147,6 +150,8 @@ fn cipher(key: &[u8; 32]) -> Result<LessSafeKey, Status> {
 }
 
 fn nonce(sequence: u64) -> Nonce {
+    // The sequence number in the low 8 bytes of 12, zeros above. It is unique under a key because
+    // request and answer each take a new one.
     let [a, b, c, d, e, f, g, h] = sequence.to_le_bytes();
     Nonce::assume_unique_for_key([a, b, c, d, e, f, g, h, 0, 0, 0, 0])
 }

@@ -36,13 +36,13 @@ pub use x509::{Template, vek_extensions};
 /// Why the model cannot be set up. Not a firmware status: those are [`Status`].
 #[derive(Debug, thiserror::Error)]
 pub enum ModelError {
-    /// No randomness from the system.
+    /// The system gives no random numbers.
     #[error("the system gives no random numbers")]
     Random,
-    /// A key that its library refuses.
+    /// A key that its library refuses, with what it says.
     #[error("key refused: {0}")]
     Key(String),
-    /// A stored state that is not one.
+    /// A stored state that is none, with what is wrong.
     #[error("stored model state: {0}")]
     State(String),
 }

@@ -31,7 +31,7 @@ pub struct Config {
     pub reported_tcb: Tcb,
     pub current_version: FirmwareVersion,
     pub committed_version: FirmwareVersion,
-    /// Mitigations in force.
+    /// Mitigations in force, one bit for each (CURRENT_MIT_VECTOR).
     pub mitigations: u64,
     /// Provider of the VLEK; none means no VLEK is loaded.
     pub csp_id: Option<String>,
@@ -43,6 +43,8 @@ impl Config {
     /// # Errors
     /// [`ModelError::Random`].
     pub fn new(generation: Generation) -> Result<Self, ModelError> {
+        // Values that processors of these generations show; the boot loader's, TEE's and so on are
+        // in the generation's order.
         let (cpuid, tcb) = match generation {
             Generation::Milan => ([0x19, 0x01, 0x01], [4, 0, 0, 0, 0, 0, 0x1c, 0xde]),
             Generation::Genoa => ([0x19, 0x11, 0x01], [0x0a, 0, 0, 0, 0, 0, 0x19, 0x54]),
@@ -50,6 +52,7 @@ impl Config {
             Generation::Venice => ([0x1a, 0x50, 0x00], [1, 0, 1, 4, 0, 0, 0, 0]),
         };
         let mut chip_id: [u8; 64] = random()?;
+        // What is behind the identifier is zero in a report of Turin.
         for byte in chip_id.iter_mut().skip(generation.hwid_length()) {
             *byte = 0;
         }
@@ -59,6 +62,7 @@ impl Config {
             cpuid,
             chip_id: Hex(chip_id),
             mask_chip_id: false,
+            // SMT, ECC, and no aliased memory since the last reset.
             platform_info: 0x25,
             current_tcb: Tcb(tcb),
             committed_tcb: Tcb(tcb),
@@ -94,6 +98,24 @@ struct Vek {
     stored: StoredKey,
 }
 
+impl Vek {
+    /// Writes this key's signature into a report: R, then S, each little-endian in 72 bytes (AMD
+    /// 56860, ECDSA P-384 signature). `None` without randomness.
+    fn sign(&self, report: &mut [u8; REPORT_SIZE]) -> Option<()> {
+        let message = report.get(..SIGNED_SIZE)?.to_vec();
+        let signature = self.pair.sign(&SystemRandom::new(), &message).ok()?;
+        // ring's fixed encoding is big-endian, 48 bytes a number.
+        let (r, s) = signature.as_ref().split_at_checked(48)?;
+        for (offset, number) in [(0x2A0, r), (0x2E8, s)] {
+            let mut little: Vec<u8> = number.iter().rev().copied().collect();
+            // What an earlier signature left in the upper 24 bytes goes too.
+            little.resize(72, 0);
+            put(report, offset, &little);
+        }
+        Some(())
+    }
+}
+
 /// A chip of the MODEL.
 pub struct Processor {
     config: Config,
@@ -116,6 +138,8 @@ impl Processor {
     /// [`ModelError`] when the system gives no random numbers, or root and chip are of two
     /// generations.
     pub fn new(root: &ModelRoot, config: Config) -> Result<Self, ModelError> {
+        // The issuer's generation decides the shape of the extensions, so a chip of another could
+        // have no certificate that verifies.
         if root.generation() != config.generation {
             return Err(ModelError::State("root and chip are of two generations".to_owned()));
         }
@@ -155,10 +179,7 @@ impl Processor {
         serde_json::to_vec_pretty(&stored).map_err(|error| ModelError::State(error.to_string()))
     }
 
-    /// Reads the stored form.
-    ///
-    /// # Errors
-    /// [`ModelError`] when it is damaged.
+    /// Reads the stored form, as [`Processor::to_bytes`] writes it.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, ModelError> {
         let stored: Stored =
             serde_json::from_slice(bytes).map_err(|error| ModelError::State(error.to_string()))?;
@@ -183,7 +204,7 @@ impl Processor {
         self.vlek.as_ref().map(|vlek| vlek.certificate.as_slice())
     }
 
-    /// The certificate table a host hands to guests: the VEKs.
+    /// The certificate table that a host hands to guests: VCEK and, where one is loaded, VLEK.
     #[must_use]
     pub fn cert_table(&self) -> Vec<u8> {
         let mut entries = vec![(VCEK_GUID, self.vcek())];
@@ -208,6 +229,8 @@ impl Processor {
         vmpl: u32,
         key_select: u32,
     ) -> Result<[u8; REPORT_SIZE], Status> {
+        // KEY_SEL of the request: 0 prefers the VLEK, 1 and 2 name one. A guest launched without
+        // the VCEK gets a report under a VLEK or none.
         let (vek, is_vlek) = match (key_select, &self.vlek) {
             (0 | 2, Some(vlek)) => (vlek, true),
             (0 | 1, _) if guest.vcek_disabled => return Err(Status::InvalidKey),
@@ -215,16 +238,10 @@ impl Processor {
             (2, None) => return Err(Status::InvalidKey),
             _ => return Err(Status::InvalidParam),
         };
+        // AUTHOR_KEY_EN in bit 0, SIGNING_KEY in bits 4:2 (0 VCEK, 1 VLEK).
         let flags = u32::from(guest.author_key_digest.is_some()) | if is_vlek { 1 << 2 } else { 0 };
         let mut report = self.unsigned(guest, report_data, vmpl, flags);
-        let message = report.get(..SIGNED_SIZE).unwrap_or_default().to_vec();
-        let signature =
-            vek.pair.sign(&SystemRandom::new(), &message).map_err(|_| Status::ResourceLimit)?;
-        let (r, s) = signature.as_ref().split_at_checked(48).unwrap_or_default();
-        for (offset, number) in [(0x2A0, r), (0x2E8, s)] {
-            let little: Vec<u8> = number.iter().rev().copied().collect();
-            put(&mut report, offset, &little);
-        }
+        vek.sign(&mut report).ok_or(Status::ResourceLimit)?;
         Ok(report)
     }
 
@@ -239,6 +256,8 @@ impl Processor {
         let firmware = |v: FirmwareVersion| [v.build, v.minor, v.major];
         let chip_id = if c.mask_chip_id { [0; 64] } else { c.chip_id.0 };
         let author = guest.author_key_digest.unwrap_or([0; 48]);
+        // Versions tell from which one on a field has a meaning; before that its bytes are
+        // reserved, and zero.
         let cpuid: &[u8] = if c.report_version >= 3 { &c.cpuid } else { &[] };
         let since_5 = |value: u64| if c.report_version >= 5 { value } else { 0 };
         let parts: [(usize, &[u8]); 26] = [
@@ -258,6 +277,7 @@ impl Processor {
             (0xE0, &guest.id_key_digest),
             (0x110, &author),
             (0x140, &guest.report_id),
+            // REPORT_ID_MA without a migration agent is all ones.
             (0x160, &[0xff; 32]),
             (0x180, &c.reported_tcb.0),
             (0x188, cpuid),
@@ -282,16 +302,7 @@ impl Processor {
     /// # Errors
     /// [`ModelError::Random`].
     pub fn sign_forged(&self, report: &mut [u8; REPORT_SIZE]) -> Result<(), ModelError> {
-        let message = report.get(..SIGNED_SIZE).unwrap_or_default().to_vec();
-        let signature =
-            self.vcek.pair.sign(&SystemRandom::new(), &message).map_err(|_| ModelError::Random)?;
-        let (r, s) = signature.as_ref().split_at_checked(48).unwrap_or_default();
-        for (offset, number) in [(0x2A0, r), (0x2E8, s)] {
-            let mut little: Vec<u8> = number.iter().rev().copied().collect();
-            little.resize(72, 0);
-            put(report, offset, &little);
-        }
-        Ok(())
+        self.vcek.sign(report).ok_or(ModelError::Random)
     }
 
     /// The VCEK certificate before it is signed; tests alter and sign it with the root.
@@ -307,6 +318,8 @@ fn vek_template(config: &Config, point: &[u8], csp_id: Option<&str>) -> Template
         None => (Role::Ask(generation), Role::Vcek),
         Some(_) => (Role::Asvk(generation), Role::Vlek),
     };
+    // A VCEK is bound to the chip, a VLEK to the provider: each certificate has the one identity
+    // and not the other.
     let hwid = config.chip_id.0.get(..generation.hwid_length()).filter(|_| csp_id.is_none());
     let mut template = Template::new(issuer, subject, &[0], p384_spki(point));
     template.extensions =
@@ -320,6 +333,7 @@ fn new_key(root: &ModelRoot, config: &Config, csp: Option<&str>) -> Result<Store
         .map_err(|_| ModelError::Random)?;
     let pair = key_pair(pkcs8.as_ref())?;
     let template = vek_template(config, pair.public_key().as_ref(), csp);
+    // ASK and ASVK of a model share their key, so one signer serves both.
     let certificate = root.certificate(Signer::Ask, &template)?;
     Ok(StoredKey { pkcs8: encode(pkcs8.as_ref()), certificate: encode(&certificate) })
 }

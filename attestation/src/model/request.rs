@@ -4,10 +4,10 @@ use super::message::{Header, MessageType, put};
 use super::{GuestState, Processor, Status};
 use ring::hmac;
 
-/// MSG_REPORT_REQ.
+/// MSG_REPORT_REQ: asks for an attestation report about the guest itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ReportRequest {
-    /// REPORT_DATA.
+    /// REPORT_DATA of the report, the guest's choice.
     pub report_data: [u8; 64],
     /// VMPL of the report; not below that of the message key.
     pub vmpl: u32,
@@ -16,7 +16,7 @@ pub struct ReportRequest {
 }
 
 impl ReportRequest {
-    /// The payload.
+    /// The payload of such a message: 96 bytes, the last 24 reserved.
     #[must_use]
     pub fn to_bytes(&self) -> [u8; 96] {
         let mut out = [0; 96];
@@ -30,6 +30,8 @@ impl ReportRequest {
         let (report_data, rest) = bytes.split_first_chunk::<64>()?;
         let (vmpl, rest) = rest.split_first_chunk::<4>()?;
         let (key_select, reserved) = rest.split_first_chunk::<4>()?;
+        // Reserved bytes have to be zero: what a later format puts there would otherwise be passed
+        // over.
         let sound = reserved.len() == 24 && reserved.iter().all(|byte| *byte == 0);
         sound.then(|| Self {
             report_data: *report_data,
@@ -39,7 +41,7 @@ impl ReportRequest {
     }
 }
 
-/// MSG_KEY_REQ.
+/// MSG_KEY_REQ: asks for a key that only this guest, or one like it, can get again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct KeyRequest {
     /// Bit 0: 0 derives from the VCEK, 1 from the migration root key; bits 2:1 as `key_select` of a
@@ -56,7 +58,7 @@ pub struct KeyRequest {
 }
 
 impl KeyRequest {
-    /// The payload.
+    /// The payload of such a message: 32 bytes.
     #[must_use]
     pub fn to_bytes(&self) -> [u8; 32] {
         let mut out = [0; 32];
@@ -102,6 +104,8 @@ pub(super) fn answer(
                     let data = request.report_data;
                     processor.report(state, data, request.vmpl, request.key_select)
                 });
+            // MSG_REPORT_RSP: status and size, in 32 bytes with what is reserved; the report
+            // follows only where there is one.
             let mut out = vec![0; 32];
             match report {
                 Ok(report) => {
@@ -117,6 +121,7 @@ pub(super) fn answer(
                 .filter(|request| allowed(request.vmpl, header))
                 .ok_or(Status::InvalidParam)
                 .and_then(|request| derive(processor, state, &request));
+            // MSG_KEY_RSP: status in the first word, the key in the second half.
             let mut out = vec![0; 64];
             match key {
                 Ok(key) => put(&mut out, 32, &key),
@@ -124,6 +129,7 @@ pub(super) fn answer(
             }
             Ok((MessageType::KeyResponse, out))
         }
+        // Answers come from the firmware, and CPUID requests are not modelled.
         _ => Err(Status::InvalidParam),
     }
 }
@@ -141,6 +147,8 @@ fn derive(
     const KNOWN_FIELDS: u64 = 0x3f;
     let committed = processor.config().committed_tcb;
     let tcb = crate::report::Tcb(request.tcb);
+    // Values may be below what is in force and not above: a guest asks for a key of an older state
+    // of itself, never for that of one it has not reached.
     let refused = request.fields & !KNOWN_FIELDS != 0
         || request.root_key_select > 1
         || request.guest_svn > state.guest_svn
@@ -151,6 +159,8 @@ fn derive(
     if request.root_key_select == 0 && state.vcek_disabled {
         return Err(Status::InvalidKey);
     }
+    // This model's own rule, not AMD's: an HMAC over the request and the fields that it selects. It
+    // is as stable and as selective as the firmware's, which is all that a guest can see.
     let mut context = hmac::Context::with_key(processor.derivation_key());
     context.update(b"MODEL MSG_KEY");
     context.update(&request.to_bytes());
@@ -162,6 +172,7 @@ fn derive(
         &request.guest_svn.to_le_bytes(),
         &request.tcb,
     ];
+    // The order of the fields is that of their bits, and it is part of the rule.
     for (bit, field) in fields.into_iter().enumerate() {
         if request.fields >> bit & 1 == 1 {
             context.update(field);

@@ -8,6 +8,8 @@ use crate::hex::{decode, encode};
 use crate::report::Generation;
 use serde::{Deserialize, Serialize};
 
+/// Serial numbers of the three; any would do, as long as they differ, since a revocation list names
+/// them.
 const ARK_SERIAL: [u8; 3] = [0x7f, 0, 0];
 const ASK_SERIAL: [u8; 3] = [0x7f, 0, 1];
 const ASVK_SERIAL: [u8; 3] = [0x7f, 1, 1];
@@ -15,12 +17,12 @@ const ASVK_SERIAL: [u8; 3] = [0x7f, 1, 1];
 const CERT_SIGN: u8 = 0x04;
 const CERT_AND_CRL_SIGN: u8 = 0x06;
 
-/// Which key of the hierarchy signs.
+/// Which key of the hierarchy signs a certificate or list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Signer {
-    /// The root key.
+    /// The root key, which signs itself, ASK, ASVK and lists.
     Ark,
-    /// The key of ASK and ASVK.
+    /// The key of ASK and ASVK, which signs VEKs.
     Ask,
 }
 
@@ -58,10 +60,7 @@ impl ModelRoot {
         Self::from_keys(generation, RsaKey::generate()?, RsaKey::generate()?)
     }
 
-    /// The stored form: private keys in JSON.
-    ///
-    /// # Errors
-    /// [`ModelError::State`] when it cannot be written as JSON.
+    /// The stored form: private keys in JSON, as primes in hexadecimal.
     pub fn to_bytes(&self) -> Result<Vec<u8>, ModelError> {
         let hex = |key: &RsaKey| key.primes().map(|prime| encode(&prime));
         let stored = Stored {
@@ -73,10 +72,7 @@ impl ModelRoot {
         serde_json::to_vec_pretty(&stored).map_err(|error| ModelError::State(error.to_string()))
     }
 
-    /// Reads the stored form.
-    ///
-    /// # Errors
-    /// [`ModelError`] when it is damaged.
+    /// Reads the stored form, as [`ModelRoot::to_bytes`] writes it.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, ModelError> {
         let stored: Stored =
             serde_json::from_slice(bytes).map_err(|error| ModelError::State(error.to_string()))?;
@@ -92,6 +88,8 @@ impl ModelRoot {
         ark_key: RsaKey,
         ask_key: RsaKey,
     ) -> Result<Self, ModelError> {
+        // A template is made of the keys alone, so the root can be used to sign its own
+        // certificates while they are still missing.
         let mut root =
             Self { generation, ark_key, ask_key, ark: vec![], ask: vec![], asvk: vec![] };
         root.ark = root.certificate(Signer::Ark, &root.ark_template())?;
@@ -134,6 +132,7 @@ impl ModelRoot {
             out.push_str("-----BEGIN CERTIFICATE-----\n");
             let text = Base64::encode_string(der);
             let mut rest = text.as_str();
+            // Lines of 64 characters (RFC 7468, section 2), the last one shorter.
             while let Some((line, more)) = rest.split_at_checked(64) {
                 out.push_str(line);
                 out.push('\n');
@@ -157,14 +156,13 @@ impl ModelRoot {
     #[must_use]
     pub fn intermediate(&self, role: Role) -> Template {
         let serial = if matches!(role, Role::Asvk(_)) { ASVK_SERIAL } else { ASK_SERIAL };
+        // A path length of 0: an intermediate signs VEKs and no further authority (RFC 5280,
+        // section 4.2.1.9).
         Template::new(Role::Ark(self.generation), role, &serial, rsa_spki(self.ask_key.public()))
             .ca(CERT_SIGN, Some(0))
     }
 
-    /// Signs a certificate.
-    ///
-    /// # Errors
-    /// [`ModelError`] when the system gives no random numbers.
+    /// Signs a certificate made of a template.
     pub fn certificate(&self, signer: Signer, template: &Template) -> Result<Vec<u8>, ModelError> {
         self.sign_tbs(signer, &template.tbs())
     }

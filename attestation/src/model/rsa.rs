@@ -7,6 +7,7 @@ use ring::rand::{SecureRandom, SystemRandom};
 use ring::rsa::{KeyPair, KeyPairComponents, PublicKeyComponents};
 use ring::signature::RSA_PSS_SHA384;
 
+/// The public exponent, F4; AMD's keys have it as well.
 const EXPONENT: u32 = 65537;
 /// Candidates tried from one random start before another is drawn.
 const SPAN: u32 = 20_000;
@@ -21,12 +22,15 @@ pub(super) struct RsaKey {
 impl RsaKey {
     pub(super) fn generate() -> Result<Self, ModelError> {
         loop {
+            // Two primes at a time, one a core: finding them is nearly all of the work.
             let (a, b) = std::thread::scope(|scope| {
                 let other = scope.spawn(prime);
                 let mine = prime();
                 (mine, other.join().unwrap_or(Err(ModelError::Random)))
             });
             let (a, b) = (a?, b?);
+            // Equal primes happen with no probability worth a number, and would make a modulus that
+            // is a square.
             if a != b {
                 return Self::from_primes(a.max(b), a.min(b));
             }
@@ -49,6 +53,8 @@ impl RsaKey {
         let odd_p: Odd<U2048> = Option::from(Odd::new(p)).ok_or(refuse("p is even"))?;
         let (p1, q1) = (p.wrapping_sub(&U2048::ONE), q.wrapping_sub(&U2048::ONE));
         let (low, high) = p.widening_mul(&q);
+        // `ring` wants all parts of a private key and computes none of them (RFC 8017, section
+        // 3.2).
         let n = [bytes(&high), bytes(&low)].concat();
         let (low, high) = p1.widening_mul(&q1);
         let phi = [bytes(&high), bytes(&low)].concat();
@@ -68,7 +74,7 @@ impl RsaKey {
         Ok(Self { p, q, pair })
     }
 
-    /// PKCS#1 RSAPublicKey.
+    /// DER of the PKCS #1 RSAPublicKey.
     pub(super) fn public(&self) -> &[u8] {
         self.pair.public().as_ref()
     }
@@ -85,22 +91,30 @@ impl RsaKey {
 
 /// A random prime of 2048 bits with the two highest bits set, not 1 modulo the exponent.
 fn prime() -> Result<U2048, ModelError> {
+    // Trial division by the primes below 6000 takes out nearly nine of ten odd candidates before
+    // the costly test.
     let sieve: Vec<u32> = (3u32..6000).step_by(2).filter(|n| small_prime(*n)).collect();
     let rng = SystemRandom::new();
     loop {
         let mut start = [0u8; 256];
         rng.fill(&mut start).map_err(|_| ModelError::Random)?;
+        // The two highest bits set make the product of two such primes 4096 bits long; the lowest
+        // makes it odd.
         let [first, .., last] = &mut start;
         *first |= 0xC0;
         *last |= 1;
         let start = U2048::from_be_slice(&start);
         let residues: Vec<(u32, u32)> =
             sieve.iter().map(|prime| (*prime, remainder(&start, *prime))).collect();
+        // From one random start upwards. The remainders of the start are computed once, and those
+        // of a candidate follow by addition.
         for step in (0..SPAN).step_by(2) {
             if residues.iter().any(|(prime, rest)| rest.wrapping_add(step) % prime == 0) {
                 continue;
             }
             let candidate = start.wrapping_add(&U2048::from(step));
+            // p − 1 must not be a multiple of e, or e has no inverse; and adding the step must not
+            // have wrapped.
             let fits =
                 remainder(&candidate, EXPONENT) != 1 && candidate > start.wrapping_shr_vartime(1);
             if fits && is_prime(Flavor::Any, &candidate) {
@@ -126,6 +140,8 @@ fn remainder(value: &U2048, divisor: u32) -> u32 {
 fn exponent_inverse(modulus: &[u8]) -> Option<Vec<u8>> {
     let e = u64::from(EXPONENT);
     let rest = modulus.iter().fold(0u64, |rest, byte| (rest << 8 | u64::from(*byte)) % e);
+    // Wanted is k with k · modulus ≡ −1 (mod e), so that e divides k · modulus + 1. Fermat's little
+    // theorem gives the inverse by a power, computed by squaring.
     // e is prime: the inverse of -rest is its power e - 2.
     let base = e.checked_sub(rest)? % e;
     if base == 0 {

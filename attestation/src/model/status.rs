@@ -21,7 +21,7 @@ pub enum Status {
 }
 
 impl Status {
-    /// The number on the command interface.
+    /// The code as the command interface gives it (SEV_CMD's error).
     #[must_use]
     pub const fn code(self) -> u32 {
         self as u32

@@ -13,7 +13,7 @@ const P384: &[u8] = b"\x30\x10\x06\x07\x2a\x86\x48\xce\x3d\x02\x01\x06\x05\x2b\x
 /// AMD's arc, 1.3.6.1.4.1.3704.1, as the contents of an OBJECT IDENTIFIER.
 const ARC: &[u8] = b"\x2b\x06\x01\x04\x01\x9c\x78\x01";
 
-/// One DER element.
+/// One DER element: tag, length in its shortest form, contents.
 #[must_use]
 pub(super) fn tlv(tag: u8, contents: &[u8]) -> Vec<u8> {
     let length = contents.len();
@@ -32,21 +32,21 @@ pub(super) fn tlv(tag: u8, contents: &[u8]) -> Vec<u8> {
 /// The parts of a certificate before it is signed; tests alter them one by one.
 #[derive(Debug, Clone)]
 pub struct Template {
-    /// Contents of the serial number's INTEGER.
+    /// Contents of the serial number's INTEGER, big-endian.
     pub serial: Vec<u8>,
     /// DER of the signature algorithm inside the signed part.
     pub algorithm: Vec<u8>,
-    /// DER of the issuer.
+    /// DER of the issuer's name.
     pub issuer: Vec<u8>,
     /// UTCTime text of the start of validity.
     pub not_before: String,
     /// UTCTime text of the end of validity.
     pub not_after: String,
-    /// DER of the subject.
+    /// DER of the subject's name.
     pub subject: Vec<u8>,
-    /// DER of the SubjectPublicKeyInfo.
+    /// DER of the SubjectPublicKeyInfo, algorithm included.
     pub spki: Vec<u8>,
-    /// OID contents, critical, value.
+    /// Contents of the OBJECT IDENTIFIER, whether critical, contents of the OCTET STRING.
     pub extensions: Vec<(Vec<u8>, bool, Vec<u8>)>,
 }
 
@@ -71,12 +71,15 @@ impl Template {
             None => tlv(0x30, &[1, 1, 0xff]),
             Some(length) => tlv(0x30, &[1, 1, 0xff, 2, 1, length]),
         };
+        // Key usage (2.5.29.15) and basic constraints (2.5.29.19), both critical, as AMD's
+        // certificates have them. In the BIT STRING one bit is unused for certificates and lists
+        // alike, as the lowest used bit is cRLSign.
         self.extensions.push((vec![0x55, 0x1d, 0x0f], true, vec![3, 2, 1, usage]));
         self.extensions.push((vec![0x55, 0x1d, 0x13], true, constraints));
         self
     }
 
-    /// The signed part.
+    /// The signed part: a TBSCertificate of version 3.
     #[must_use]
     pub fn tbs(&self) -> Vec<u8> {
         let validity =
@@ -85,6 +88,7 @@ impl Template {
             .extensions
             .iter()
             .flat_map(|(oid, critical, value)| {
+                // A default is left out in DER: the flag stands there only when it is true.
                 let flag: &[u8] = if *critical { &[1, 1, 0xff] } else { &[] };
                 tlv(0x30, &[&tlv(6, oid), flag, &tlv(4, value)].concat())
             })
@@ -105,6 +109,7 @@ impl Template {
 
 /// A signed object around its signed part.
 pub(super) fn signed(tbs: &[u8], signature: &[u8]) -> Vec<u8> {
+    // A BIT STRING begins with the number of unused bits, none here.
     let bits = [&[0], signature].concat();
     tlv(0x30, &[tbs, PSS, &tlv(3, &bits)].concat())
 }
@@ -119,6 +124,8 @@ pub(super) fn crl_tbs(
     let date = tlv(0x17, this.as_bytes());
     let mut parts =
         vec![vec![2, 1, 1], PSS.to_vec(), encode_name(Authority::Model, issuer), date.clone()];
+    // nextUpdate is optional, and so is the list of entries, which must be absent rather than empty
+    // (RFC 5280, section 5.1.2.6).
     parts.extend(next.map(|next| tlv(0x17, next.as_bytes())));
     if !revoked.is_empty() {
         let entries: Vec<u8> = revoked
@@ -147,6 +154,7 @@ pub fn vek_extensions(
     csp_id: &str,
 ) -> Vec<(Vec<u8>, bool, Vec<u8>)> {
     let oid = |tail: &[u8]| [ARC, tail].concat();
+    // A value of 128 or more takes a zero before it, or it would be negative.
     let integer = |value: u8| if value < 0x80 { vec![2, 1, value] } else { vec![2, 2, 0, value] };
     let turin_layout = generation.hwid_length() == 8;
     // The last arc of each SPL in the byte order of the TCB.

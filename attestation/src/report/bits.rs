@@ -11,12 +11,13 @@ pub struct Bit {
     pub name: &'static str,
     /// What it means when it is set.
     pub meaning: &'static str,
-    /// Whether a set bit weakens the guest (`true`) or strengthens it (`false`).
+    /// Whether a set bit weakens the guest (`true`) or strengthens it (`false`): which way a rule
+    /// has to be written to be a demand.
     pub weakens: bool,
 }
 
 impl Bit {
-    /// The mask of this bit.
+    /// The mask of this bit in its 64-bit field.
     #[must_use]
     pub const fn mask(self) -> u64 {
         1u64.wrapping_shl(self.number as u32)

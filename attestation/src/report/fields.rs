@@ -8,11 +8,11 @@ use std::fmt;
 /// A version of the SNP firmware.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
 pub struct FirmwareVersion {
-    /// Major version.
+    /// Major version of the ABI that the firmware has.
     pub major: u8,
-    /// Minor version.
+    /// Minor version of the ABI that the firmware has.
     pub minor: u8,
-    /// Build number.
+    /// Build number, which tells fixes apart that change no interface.
     pub build: u8,
 }
 
@@ -25,13 +25,13 @@ impl fmt::Display for FirmwareVersion {
 /// The key a report says it is signed with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SigningKey {
-    /// The chip's key.
+    /// VCEK, the chip's own key.
     Vcek,
     /// A key loaded for a cloud provider.
     Vlek,
-    /// Not signed.
+    /// None: the report is not signed.
     None,
-    /// A value without meaning.
+    /// A value that the firmware ABI gives no meaning.
     Reserved(u8),
 }
 
@@ -46,10 +46,10 @@ pub enum KeyKind {
 }
 
 impl KeyKind {
-    /// Both.
+    /// Both kinds, in the order in which they are looked for.
     pub const ALL: [Self; 2] = [Self::Vcek, Self::Vlek];
 
-    /// The name of the certificate.
+    /// The name of the certificate, for people.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -83,61 +83,61 @@ impl SigningKey {
 /// The fields of a report, in the order of their offsets.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fields {
-    /// 0x000 VERSION.
+    /// 0x000 VERSION: the layout of what follows; [`super::KNOWN_VERSIONS`].
     pub version: u32,
-    /// 0x004 GUEST_SVN.
+    /// 0x004 GUEST_SVN: the guest's security version, from its ID block.
     pub guest_svn: u32,
-    /// 0x008 POLICY.
+    /// 0x008 POLICY: the guest policy it was launched with; bits in [`super::POLICY_BITS`].
     pub policy: u64,
-    /// 0x010 FAMILY_ID.
+    /// 0x010 FAMILY_ID: from the ID block, zero without one.
     pub family_id: [u8; 16],
-    /// 0x020 IMAGE_ID.
+    /// 0x020 IMAGE_ID: from the ID block, zero without one.
     pub image_id: [u8; 16],
     /// 0x030 VMPL of the requester; 0xFFFFFFFF when the host asked.
     pub vmpl: u32,
     /// 0x034 SIGNATURE_ALGO; 1 is ECDSA P-384 with SHA-384.
     pub signature_algorithm: u32,
-    /// 0x038 CURRENT_TCB.
+    /// 0x038 CURRENT_TCB: the firmware that runs.
     pub current_tcb: Tcb,
-    /// 0x040 PLATFORM_INFO.
+    /// 0x040 PLATFORM_INFO: the platform's settings; bits in [`super::PLATFORM_BITS`].
     pub platform_info: u64,
     /// 0x048 AUTHOR_KEY_EN, MASK_CHIP_KEY, SIGNING_KEY.
     pub flags: u32,
-    /// 0x050 REPORT_DATA.
+    /// 0x050 REPORT_DATA: what the requester gave.
     pub report_data: [u8; 64],
-    /// 0x090 MEASUREMENT.
+    /// 0x090 MEASUREMENT: the launch digest.
     pub measurement: [u8; 48],
-    /// 0x0C0 HOST_DATA.
+    /// 0x0C0 HOST_DATA: what the host gave at LAUNCH_FINISH.
     pub host_data: [u8; 32],
-    /// 0x0E0 ID_KEY_DIGEST.
+    /// 0x0E0 ID_KEY_DIGEST: SHA-384 of the key that signed the ID block, zero without one.
     pub id_key_digest: [u8; 48],
-    /// 0x110 AUTHOR_KEY_DIGEST.
+    /// 0x110 AUTHOR_KEY_DIGEST: SHA-384 of the key that signed the ID key, zero without one.
     pub author_key_digest: [u8; 48],
-    /// 0x140 REPORT_ID.
+    /// 0x140 REPORT_ID: random, one for each guest.
     pub report_id: [u8; 32],
-    /// 0x160 REPORT_ID_MA.
+    /// 0x160 REPORT_ID_MA: that of the migration agent; all ones without one.
     pub report_id_ma: [u8; 32],
-    /// 0x180 REPORTED_TCB.
+    /// 0x180 REPORTED_TCB: the TCB that the endorsement key is derived for.
     pub reported_tcb: Tcb,
     /// 0x188 CPUID family, model, stepping; zero before version 3.
     pub cpuid: [u8; 3],
-    /// 0x1A0 CHIP_ID.
+    /// 0x1A0 CHIP_ID: on Turin and later 8 bytes and zeros; all zero when masked.
     pub chip_id: [u8; 64],
-    /// 0x1E0 COMMITTED_TCB.
+    /// 0x1E0 COMMITTED_TCB: below which the firmware cannot be taken back.
     pub committed_tcb: Tcb,
     /// 0x1E8 CURRENT firmware version.
     pub current_version: FirmwareVersion,
     /// 0x1EC COMMITTED firmware version.
     pub committed_version: FirmwareVersion,
-    /// 0x1F0 LAUNCH_TCB.
+    /// 0x1F0 LAUNCH_TCB: the current TCB when the guest was launched.
     pub launch_tcb: Tcb,
     /// 0x1F8 LAUNCH_MIT_VECTOR; version 5 and later.
     pub launch_mitigations: Option<u64>,
     /// 0x200 CURRENT_MIT_VECTOR; version 5 and later.
     pub current_mitigations: Option<u64>,
-    /// 0x2A0 r, little-endian.
+    /// 0x2A0 r of the signature, little-endian in 72 bytes.
     pub signature_r: [u8; 72],
-    /// 0x2E8 s, little-endian.
+    /// 0x2E8 s of the signature, little-endian in 72 bytes.
     pub signature_s: [u8; 72],
 }
 
@@ -145,10 +145,13 @@ impl Fields {
     pub(super) fn read(raw: &[u8; REPORT_SIZE]) -> Self {
         let version = u32::from_le_bytes(at(raw, 0x00));
         let tcb = |offset| Tcb(at(raw, offset));
+        // Little-endian like all of a report: the build comes first, the major version last.
         let firmware = |offset| {
             let [build, minor, major] = at(raw, offset);
             FirmwareVersion { major, minor, build }
         };
+        // Bytes that are reserved in the report's version are no field of it, whatever they hold;
+        // that they are zero is a check of the verifier's.
         let since_5 = |offset| (version >= 5).then(|| u64::from_le_bytes(at(raw, offset)));
         Self {
             version,
@@ -215,6 +218,7 @@ impl Fields {
     /// The first reserved byte that is not zero, by offset; TCB fields excepted, see [`Tcb`].
     #[must_use]
     pub fn first_reserved(&self, raw: &[u8; REPORT_SIZE]) -> Option<usize> {
+        // A version turns reserved bytes into fields, so the ranges depend on it.
         let cpuid = if self.version < 3 { 0x188..0x18B } else { 0..0 };
         let mitigations = if self.version < 5 { 0x1F8..0x208 } else { 0..0 };
         [

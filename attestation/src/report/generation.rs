@@ -6,18 +6,18 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Generation {
-    /// EPYC 7003.
+    /// EPYC 7003, Zen 3: family 0x19, models 0x00 to 0x0f.
     Milan,
     /// EPYC 9004, 8004: also Bergamo and Siena.
     Genoa,
-    /// EPYC 9005.
+    /// EPYC 9005, Zen 5: family 0x1a, models 0x00 to 0x1f.
     Turin,
     /// EPYC Zen 6. No root key is published: its reports are recognised and refused.
     Venice,
 }
 
 impl Generation {
-    /// All of them.
+    /// All of them, oldest first.
     pub const ALL: [Self; 4] = [Self::Milan, Self::Genoa, Self::Turin, Self::Venice];
 
     /// The name in certificates and in the key server's addresses.
@@ -50,6 +50,8 @@ impl Generation {
     /// extensions). Source: AMD CPUID specification; Linux arch/x86/kernel/cpu/amd.c.
     #[must_use]
     pub const fn from_cpuid(family: u8, model: u8) -> Option<Self> {
+        // Ranges, because models are given out in blocks of 16 to a die; an unknown model is no
+        // generation, never the nearest one.
         match (family, model) {
             (0x19, 0x00..=0x0f) => Some(Self::Milan),
             (0x19, 0x10..=0x1f | 0xa0..=0xaf) => Some(Self::Genoa),
@@ -71,6 +73,7 @@ impl Generation {
     /// Whether a product name of a certificate, such as `Milan-B0`, is of this generation.
     #[must_use]
     pub fn matches_product(self, product: &str) -> bool {
+        // A name that only begins like the generation's (`MilanX`) is another.
         product
             .strip_prefix(self.name())
             .is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
@@ -98,7 +101,7 @@ impl Generation {
 pub struct Tcb(pub [u8; 8]);
 
 impl Tcb {
-    /// The components with their names.
+    /// The components that this generation has, with their names, in the order of the bytes.
     pub fn components(self, generation: Generation) -> impl Iterator<Item = (&'static str, u8)> {
         generation
             .tcb_layout()
@@ -114,6 +117,8 @@ impl Tcb {
         other: Self,
         generation: Generation,
     ) -> Option<(&'static str, u8, u8)> {
+        // Component by component, never the eight bytes as one number: a TCB is at least another
+        // only when each part is.
         self.components(generation)
             .zip(other.components(generation))
             .find(|((_, mine), (_, theirs))| mine > theirs)

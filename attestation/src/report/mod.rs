@@ -17,7 +17,7 @@ pub use generation::{Generation, Tcb};
 
 use std::marker::PhantomData;
 
-/// Bytes of a report.
+/// Bytes of an attestation report of every version.
 pub const REPORT_SIZE: usize = 1184;
 /// Bytes of a report that its signature covers.
 pub const SIGNED_SIZE: usize = 0x2A0;
@@ -34,10 +34,10 @@ pub struct Verified;
 /// Why bytes are not a report.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ReportError {
-    /// Not 1184 bytes.
+    /// Not the 1184 bytes that a report has.
     #[error("a report has 1184 bytes, this has {0}")]
     Length(usize),
-    /// A version before 2.
+    /// A version before 2, which no released firmware writes.
     #[error("report version {0} was never issued")]
     Version(u32),
 }
@@ -56,6 +56,8 @@ impl Report<Unverified> {
     /// # Errors
     /// [`ReportError`] with the length or the version.
     pub fn parse(bytes: &[u8]) -> Result<Self, ReportError> {
+        // The length is checked once and is in the type from here on, so that every field can be
+        // read without another check.
         let raw: [u8; REPORT_SIZE] =
             bytes.try_into().map_err(|_| ReportError::Length(bytes.len()))?;
         let fields = Fields::read(&raw);
@@ -86,7 +88,7 @@ impl Report<Verified> {
 }
 
 impl<S> Report<S> {
-    /// The bytes as received.
+    /// The bytes as received, signature included.
     #[must_use]
     pub fn raw(&self) -> &[u8; REPORT_SIZE] {
         &self.raw
@@ -95,6 +97,7 @@ impl<S> Report<S> {
     /// The bytes that the signature covers.
     #[must_use]
     pub fn signed_bytes(&self) -> &[u8] {
+        // Everything before the signature; the signature's own field is no part of what it signs.
         self.raw.split_at(SIGNED_SIZE).0
     }
 }

@@ -22,9 +22,9 @@ pub struct Imported {
 /// A certificate or list that was not taken.
 #[derive(Debug)]
 pub struct Skipped {
-    /// The file.
+    /// The file it came from.
     pub file: PathBuf,
-    /// Why.
+    /// Why it was not taken.
     pub why: StoreError,
 }
 
@@ -59,6 +59,8 @@ impl Store {
                 .and_then(|certificate| self.keep(&verifier, &certificate));
             match kept {
                 Ok(place) => places.push(place),
+                // A disk that is full ends the import; a certificate that is not genuine is only
+                // left out, unless nothing else is there.
                 Err(error @ StoreError::File(_)) => return Err(error),
                 Err(error) => first = first.or(Some(error)),
             }
@@ -92,6 +94,8 @@ impl Store {
             let found = objects_in(&bytes).map_err(content)?;
             objects.extend(found.into_iter().map(|object| (path.to_owned(), object)));
         }
+        // One object that was named by itself and not taken is an error to whoever named it; one of
+        // several is told and left out.
         let single = objects.len() == 1;
         let mut imported = self.take(objects, kind)?;
         match imported.skipped.pop() {
@@ -114,6 +118,8 @@ impl Store {
             Object::Certificate(one) => matches!(one.role(), Some((_, Role::Vcek | Role::Vlek))),
             Object::Crl(_) => false,
         };
+        // CA certificates and lists first: a VEK is verified with the ASK beside it, which then has
+        // to be in the verifier. The sort is stable, so files keep their order otherwise.
         objects.sort_by_key(|(_, object)| is_vek(object));
         let mut verifier = self.verifier()?;
         let mut imported = Imported::default();
@@ -139,6 +145,8 @@ impl Store {
     }
 
     fn keep(&self, verifier: &Verifier, certificate: &Certificate) -> Result<PathBuf, StoreError> {
+        // In the order of cost, and none of it is written before all of it holds. MODEL
+        // certificates never enter, even genuine ones: what lies in a store is taken for AMD's.
         let place = place::of(&self.root, certificate).ok_or(StoreError::Foreign)?;
         let (authority, _) = verifier.authentic(certificate).map_err(|source| {
             let name = certificate.role().map(|(authority, role)| role.common_name(authority));
@@ -159,6 +167,7 @@ impl Store {
             .authentic_list(crl)
             .map_err(|source| not_genuine("revocation list".to_owned(), source))?;
         is_amd(authority)?;
+        // The generation is that of the root that signed, not a word of the sender's.
         let place = place::of_list(&self.root, generation, kind, crl);
         write(&place, crl.der())?;
         Ok(place)
@@ -177,6 +186,7 @@ fn kind_by_folder(file: &Path) -> KeyKind {
 
 /// Writes an object to its place, unless it is there already.
 fn write(place: &Path, bytes: &[u8]) -> Result<(), StoreError> {
+    // An equal file is left as it is: its time of change then tells when it came.
     if casemate_files::read(place, MAX_FILE).is_ok_and(|old| old == bytes) {
         return Ok(());
     }

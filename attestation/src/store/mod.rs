@@ -23,9 +23,9 @@ use std::path::{Path, PathBuf};
 
 /// Files larger than this are not certificates.
 const MAX_FILE: u64 = 256 * 1024;
-/// Entries of one folder.
+/// Most entries of one folder; more is an error, never a part of them.
 const MAX_FILES: usize = 4096;
-/// Entries of a whole store, when all of it is listed.
+/// Most entries of a whole store, when all of it is listed.
 const MAX_STORE: usize = 256 * 1024;
 
 /// Why the store cannot do what it was asked for.
@@ -37,17 +37,17 @@ pub enum StoreError {
     /// A file is no certificate or revocation list.
     #[error("{path}: {source}")]
     Content {
-        /// Which.
+        /// The file that was read; `certificate` for one that was inside evidence.
         path: PathBuf,
-        /// Why.
+        /// Why it is neither.
         source: CertError,
     },
     /// A certificate or list that no trusted root stands behind.
     #[error("{what}: {source}")]
     NotGenuine {
-        /// Which.
+        /// Which object, by its common name where it has one.
         what: String,
-        /// Why.
+        /// Why it is not genuine: the first check that does not hold.
         source: Box<NotGenuine>,
     },
     /// A certificate that belongs to no chain known here.
@@ -100,6 +100,8 @@ impl Store {
                 continue;
             };
             let mut files = files_in(&place.folder)?;
+            // A VCEK's earlier place is one file. A VLEK's is any file that ends in the TCB, since
+            // its name began with what the provider is called.
             match &place.ending {
                 None => files.push(place.earlier),
                 Some(ending) => files.extend(
@@ -113,6 +115,8 @@ impl Store {
         objects.extend(self.loose()?.into_iter().map(|(_, object)| object));
         let verifier = self.verifier()?;
         let mut found: Vec<Certificate> = Vec::new();
+        // The cheap comparison first, the signatures last: a folder of strangers' certificates
+        // costs no RSA.
         for object in objects {
             let Object::Certificate(certificate) = object else { continue };
             if fits(&certificate, kind, report)
@@ -136,6 +140,8 @@ impl Store {
             objects.extend(files.iter().flat_map(|file| objects_of(file)));
         }
         objects.extend(self.loose()?.into_iter().map(|(_, object)| object));
+        // Without the store's own intermediates, as they are what is asked for: each has to be
+        // signed by a root.
         let mut verifier = Verifier::new(0);
         verifier.roots = self.roots.clone();
         let certificates = objects.into_iter().filter_map(|object| match object {
@@ -175,6 +181,7 @@ impl Store {
         lists.sort_by_key(|crl| std::cmp::Reverse(crl.this_update));
         let mut verifier = Verifier::new(0);
         verifier.roots = self.roots.clone();
+        // The first that is genuine ends the search.
         Ok(lists
             .into_iter()
             .find(|crl| verifier.authentic_list(crl).is_ok_and(|(_, of)| of == generation)))
@@ -247,7 +254,7 @@ pub(crate) fn fits(certificate: &Certificate, kind: KeyKind, report: &Fields) ->
 fn files_in(folder: &Path) -> Result<Vec<PathBuf>, StoreError> {
     or_nothing(casemate_files::list(folder, MAX_FILES))
 }
-
+/// A folder that is not there is an empty one: a store begins with nothing.
 fn or_nothing(files: Result<Vec<PathBuf>, FileError>) -> Result<Vec<PathBuf>, StoreError> {
     match files {
         Err(error) if error.is_missing() => Ok(Vec::new()),

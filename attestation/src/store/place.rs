@@ -16,7 +16,7 @@ use crate::report::{Fields, Generation};
 use ring::digest::{SHA256, digest};
 use std::path::{Path, PathBuf};
 
-/// `<root>/<generation>/<kind>`.
+/// `<root>/<generation>/<kind>`, the generation in lower case.
 pub(super) fn folder(root: &Path, generation: Generation, kind: &str) -> PathBuf {
     root.join(generation.name().to_lowercase()).join(kind)
 }
@@ -29,6 +29,8 @@ fn short(digest: &[u8]) -> String {
 /// The place of a certificate of AMD's hierarchy.
 pub(super) fn of(root: &Path, certificate: &Certificate) -> Option<PathBuf> {
     let (Authority::Amd, role) = certificate.role()? else { return None };
+    // Names are made of digests and hexadecimal only, never of text out of a certificate: no name
+    // can lead out of the store, or be another's.
     let own = short(digest(&SHA256, certificate.der()).as_ref());
     let serial = hex::encode(&certificate.serial);
     let ca = |generation, role| {
@@ -39,6 +41,7 @@ pub(super) fn of(root: &Path, certificate: &Certificate) -> Option<PathBuf> {
         Role::Ask(generation) => Some(ca(generation, "ask")),
         Role::Asvk(generation) => Some(ca(generation, "asvk")),
         Role::Vcek | Role::Vlek => {
+            // A VEK's own name does not tell the generation, its issuer's does.
             let (_, issuer) = crate::cert::recognise_name(&certificate.issuer)?;
             let generation = issuer.generation()?;
             let extensions = VekExtensions::parse(&certificate.extensions).ok()?;
@@ -54,9 +57,10 @@ pub(super) fn of(root: &Path, certificate: &Certificate) -> Option<PathBuf> {
     }
 }
 
-/// The place of a revocation list.
+/// The place of a revocation list, by its date and its digest.
 pub(super) fn of_list(root: &Path, generation: Generation, kind: KeyKind, crl: &Crl) -> PathBuf {
     let own = short(digest(&SHA256, crl.der()).as_ref());
+    // Twelve digits, so that names sort by date far beyond the year 9999.
     lists(root, generation, kind).join(format!("{:012}-{own}.der", crl.this_update))
 }
 
@@ -71,7 +75,7 @@ pub(super) struct Fitting {
     pub(super) folder: PathBuf,
     /// One file of an earlier release, or the folder in which such files end in `-<tcb>.der`.
     pub(super) earlier: PathBuf,
-    /// How they end there.
+    /// How such files end there; none where `earlier` is one file.
     pub(super) ending: Option<String>,
 }
 
@@ -86,6 +90,8 @@ pub(super) fn fitting(
     let kinds = folder(root, generation, kind.path());
     Some(match kind {
         KeyKind::Vcek => {
+            // As many bytes as the certificate has: on Turin 8, of which the report's other 56 are
+            // zero.
             let hwid = hex::encode(report.chip_id.get(..generation.hwid_length())?);
             let name = format!("{hwid}-{tcb}");
             let earlier = kinds.join(format!("{name}.der"));

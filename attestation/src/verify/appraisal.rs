@@ -3,6 +3,7 @@
 //! Principle: every key is optional and only narrows; an absent key leaves the built-in rule.
 //! Unknown keys are errors. There is no key that switches a structural or cryptographic check off.
 
+use super::tcb_floor::{TcbFloor, TcbRules};
 use crate::cert::KeyKind;
 use crate::hex::Hex;
 use crate::report::{Fields, FirmwareVersion, Generation, Tcb};
@@ -13,11 +14,11 @@ use std::collections::BTreeMap;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum BitRule {
-    /// Must be one.
+    /// The bit must be one.
     Set,
-    /// Must be zero.
+    /// The bit must be zero.
     Clear,
-    /// Either; shown.
+    /// The bit may be either; it is shown.
     Any,
 }
 
@@ -71,144 +72,6 @@ pub struct PlatformRules {
     pub deny_unknown: bool,
 }
 
-/// Least security patch levels. Absent components are not constrained.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
-#[allow(missing_docs, reason = "named as the components of a TCB_VERSION")]
-pub struct TcbFloor {
-    pub fmc: Option<u8>,
-    pub bootloader: Option<u8>,
-    pub tee: Option<u8>,
-    pub snp: Option<u8>,
-    pub microcode: Option<u8>,
-}
-
-impl TcbFloor {
-    fn component(&self, name: &str) -> Option<u8> {
-        match name {
-            "fmc" => self.fmc,
-            "bootloader" => self.bootloader,
-            "tee" => self.tee,
-            "snp" => self.snp,
-            _ => self.microcode,
-        }
-    }
-
-    /// The first component of `tcb` below this floor: name, value, floor.
-    #[must_use]
-    pub fn first_below(&self, tcb: Tcb, generation: Generation) -> Option<(&'static str, u8, u8)> {
-        tcb.components(generation).find_map(|(name, value)| {
-            let floor = self.component(name)?;
-            (value < floor).then_some((name, value, floor))
-        })
-    }
-
-    /// Whether any report could be below this floor.
-    pub(super) fn is_above_zero(&self, generation: Generation) -> bool {
-        self.first_below(Tcb::default(), generation).is_some()
-    }
-
-    /// A component that is constrained but does not exist on this generation.
-    #[must_use]
-    pub fn missing_component(&self, generation: Generation) -> Option<&'static str> {
-        ["fmc", "bootloader", "tee", "snp", "microcode"].into_iter().find(|name| {
-            self.component(name).is_some()
-                && !generation.tcb_layout().into_iter().flatten().any(|known| known == *name)
-        })
-    }
-}
-
-/// Floors for one generation.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
-#[allow(missing_docs, reason = "named as the TCB fields of a report")]
-pub struct TcbFloors {
-    pub reported: Option<TcbFloor>,
-    pub committed: Option<TcbFloor>,
-    pub launch: Option<TcbFloor>,
-    pub current: Option<TcbFloor>,
-}
-
-/// A published floor: the numbers of one AMD bulletin.
-///
-/// Only numbers that two independent readers of the bulletin have published alike are here; AMD's
-/// own pages were not at hand. Where there is none for a generation the preset cannot be checked,
-/// and a report of it is refused unless the appraisal states a floor of its own.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum TcbPreset {
-    /// AMD-SB-3019 (microcode signature verification): SNP 0x18 on Milan, 0x17 on Genoa.
-    #[serde(rename = "amd-sb-3019")]
-    AmdSb3019,
-    /// AMD-SB-3020 (race in the set-up of the RMP): SNP 0x1b on Genoa, 4 on Turin. Its fix comes
-    /// with microcode, which one reader quotes and which [`Self::AmdSb3027`] demands at least as
-    /// high: ask for both.
-    #[serde(rename = "amd-sb-3020")]
-    AmdSb3020,
-    /// AMD-SB-3027 (corrupted stack pointer from a sibling thread): microcode 0x56 on Genoa (model
-    /// 0x11) stepping 1, 0x51 on stepping 2 (Genoa-X), 0x51 on Turin (model 2) stepping 1.
-    #[serde(rename = "amd-sb-3027")]
-    AmdSb3027,
-}
-
-impl TcbPreset {
-    /// The name in an appraisal.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::AmdSb3019 => "amd-sb-3019",
-            Self::AmdSb3020 => "amd-sb-3020",
-            Self::AmdSb3027 => "amd-sb-3027",
-        }
-    }
-
-    /// The floor of the preset for a processor; none where no number is known here. `cpuid` is
-    /// family, model and stepping of the report.
-    #[must_use]
-    pub fn floor(self, generation: Generation, cpuid: [u8; 3]) -> Option<TcbFloor> {
-        const NONE: TcbFloor =
-            TcbFloor { fmc: None, bootloader: None, tee: None, snp: None, microcode: None };
-        let snp = |level| Some(TcbFloor { snp: Some(level), ..NONE });
-        let microcode = |level| Some(TcbFloor { microcode: Some(level), ..NONE });
-        match (self, generation, cpuid) {
-            (Self::AmdSb3019, Generation::Milan, _) => snp(0x18),
-            (Self::AmdSb3019, Generation::Genoa, _) => snp(0x17),
-            (Self::AmdSb3020, Generation::Genoa, _) => snp(0x1b),
-            (Self::AmdSb3020, Generation::Turin, _) => snp(0x04),
-            (Self::AmdSb3027, Generation::Genoa, [0x19, 0x11, 1]) => microcode(0x56),
-            (Self::AmdSb3027, Generation::Genoa, [0x19, 0x11, 2]) => microcode(0x51),
-            (Self::AmdSb3027, Generation::Turin, [0x1a, 0x02, 1]) => microcode(0x51),
-            _ => None,
-        }
-    }
-}
-
-/// Floors by generation.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
-#[allow(missing_docs, reason = "one entry for the generation of the same name")]
-pub struct TcbRules {
-    pub milan: TcbFloors,
-    pub genoa: TcbFloors,
-    pub turin: TcbFloors,
-    pub venice: TcbFloors,
-    /// Published floors, applied to the reported, committed and launch TCB.
-    pub presets: Vec<TcbPreset>,
-    /// Refuse provisional firmware: committed TCB and version must equal the current ones.
-    pub committed_only: bool,
-}
-
-impl TcbRules {
-    pub(super) const fn floors(&self, generation: Generation) -> &TcbFloors {
-        match generation {
-            Generation::Milan => &self.milan,
-            Generation::Genoa => &self.genoa,
-            Generation::Turin => &self.turin,
-            Generation::Venice => &self.venice,
-        }
-    }
-}
-
 /// Rules for Azure evidence. A rule that is there refuses evidence without what it is about.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
@@ -257,7 +120,7 @@ impl From<toml::de::Error> for AppraisalError {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
 pub struct Appraisal {
-    /// Allowed generations.
+    /// Allowed generations; every one whose root is not broken when absent.
     pub generations: Option<Vec<Generation>>,
     /// Generations that are taken although their root is broken, see [`Generation::broken_root`].
     pub allow_broken_roots: Vec<Generation>,
@@ -266,7 +129,7 @@ pub struct Appraisal {
     pub chip_ids: Option<Vec<Hex<64>>>,
     /// Accept a report whose chip identifier is masked (all zero) under a VCEK.
     pub allow_masked_chip_id: bool,
-    /// Allowed endorsement keys.
+    /// Allowed kinds of endorsement key: VCEK, VLEK.
     pub key_kinds: Option<Vec<KeyKind>>,
     /// Allowed cloud providers, by the exact identifier in the VLEK certificate.
     pub csp_ids: Option<Vec<String>>,
@@ -274,33 +137,33 @@ pub struct Appraisal {
     pub require_crl: bool,
     /// Allowed privilege levels; VMPL 0 when absent.
     pub vmpl: Option<Vec<u32>>,
-    /// Guest policy.
+    /// Rules for the bits of the guest policy, and its least ABI version.
     pub guest_policy: GuestPolicyRules,
-    /// Platform information.
+    /// Rules for the bits of PLATFORM_INFO.
     pub platform: PlatformRules,
     /// Mitigations that must be in force at launch, as a mask.
     pub launch_mitigations: u64,
     /// Mitigations that must be in force now, as a mask.
     pub current_mitigations: u64,
-    /// TCB floors.
+    /// Floors under the four TCB fields, by generation.
     pub tcb: TcbRules,
     /// Least committed firmware version: major, minor, build.
     pub min_firmware: Option<(u8, u8, u8)>,
-    /// Allowed ID key digests.
+    /// Allowed ID keys, by the SHA-384 that reports carry.
     pub id_key_digests: Option<Vec<Hex<48>>>,
-    /// Allowed author key digests.
+    /// Allowed author keys, by the SHA-384 that reports carry.
     pub author_key_digests: Option<Vec<Hex<48>>>,
-    /// Allowed family identifiers.
+    /// Allowed family identifiers of ID blocks.
     pub family_ids: Option<Vec<Hex<16>>>,
-    /// Allowed image identifiers.
+    /// Allowed image identifiers of ID blocks.
     pub image_ids: Option<Vec<Hex<16>>>,
     /// Least guest security version.
     pub min_guest_svn: Option<u32>,
-    /// Allowed measurements.
+    /// Allowed launch digests, as MEASUREMENT carries them; any when absent.
     pub measurements: Option<Vec<Hex<48>>>,
-    /// Allowed host data.
+    /// Allowed values of HOST_DATA.
     pub host_data: Option<Vec<Hex<32>>>,
-    /// Allowed report identifiers.
+    /// Allowed guests, by REPORT_ID.
     pub report_ids: Option<Vec<Hex<32>>>,
     /// The report data, all 64 bytes.
     pub report_data: Option<Hex<64>>,
@@ -312,6 +175,8 @@ pub struct Appraisal {
 /// report zeros follow these.
 fn chip_ids<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Vec<Hex<64>>>, D::Error> {
     let padded = |text: &String| {
+        // Only two lengths are identifiers; padding anything shorter would let a cut-off one match
+        // none, or one that nobody meant.
         let mut id = crate::hex::from_people(text).filter(|id| matches!(id.len(), 8 | 64))?;
         id.resize(64, 0);
         id.try_into().ok().map(Hex)
@@ -328,11 +193,16 @@ impl Appraisal {
     /// [`AppraisalError`]; a document without any rule is one, too: what was cut off, or never
     /// written, must not look like a decision to demand nothing.
     pub fn from_toml(text: &str) -> Result<Self, AppraisalError> {
+        // Twice, as a table and as an appraisal: every member of an appraisal has a default, so
+        // that from the result alone an empty document cannot be told from one that writes the
+        // defaults out.
         let table: toml::Table = toml::from_str(text)?;
         if !table.values().any(has_value) {
             return Err(AppraisalError::SaysNothing);
         }
         let appraisal: Self = toml::from_str(text)?;
+        // As a report's registers are counted: decimal, no sign, no leading zero. A key that names
+        // no register would be a rule that nothing ever meets, or that looks as if it did.
         let bad = appraisal.azure.pcrs.keys().find(|index| {
             !index.parse::<u32>().is_ok_and(|number| number < 24 && number.to_string() == **index)
         });
@@ -357,6 +227,8 @@ impl Appraisal {
     ) -> [(super::Code, Tcb, Floors); 4] {
         use super::Code;
         let own = self.tcb.floors(generation);
+        // A preset without a number for this processor is kept as unknown, never dropped: it was
+        // demanded.
         let (mut known, mut unknown) = (Vec::new(), Vec::new());
         for preset in &self.tcb.presets {
             match preset.floor(generation, fields.cpuid) {
@@ -369,6 +241,8 @@ impl Appraisal {
             unknown: if own.is_some() { Vec::new() } else { unknown.clone() },
             floors: known.iter().copied().chain(own).collect(),
         };
+        // Presets are not applied to the current TCB: firmware that is not committed may be taken
+        // back.
         let current = Floors { floors: own.current.into_iter().collect(), unknown: Vec::new() };
         [
             (Code::TcbFloorReported, fields.reported_tcb, with(own.reported)),
@@ -390,7 +264,7 @@ fn has_value(value: &toml::Value) -> bool {
 /// What one TCB field must be above.
 #[derive(Debug)]
 pub(super) struct Floors {
-    /// Every floor that holds.
+    /// Every floor that holds; all of them have to be met.
     pub(super) floors: Vec<TcbFloor>,
     /// Presets without a number for this processor.
     pub(super) unknown: Vec<&'static str>,

@@ -20,6 +20,8 @@ pub(super) fn appraise(
     by_policy: bool,
     checks: &mut Checks,
 ) {
+    // Every check is made, whatever failed before: a report that is wrong in three ways is told so
+    // once.
     let fields = report.fields();
     platform_identity(fields, vek, rules, checks);
     if by_policy {
@@ -49,6 +51,32 @@ pub(super) fn appraise(
 }
 
 fn platform_identity(f: &Fields, vek: &VerifiedVek, rules: &Appraisal, checks: &mut Checks) {
+    generation(vek, rules, checks);
+    one_of(Code::ChipAllowed, &f.chip_id, rules.chip_ids.as_deref(), checks);
+    let kind = match vek.extensions.kind {
+        VekKind::Vcek { .. } => KeyKind::Vcek,
+        VekKind::Vlek { .. } => KeyKind::Vlek,
+    };
+    match &rules.key_kinds {
+        None => checks.skip(Code::KeyKindAllowed, "no rule given"),
+        Some(allowed) => {
+            let saw = vek.extensions.kind.name();
+            let wanted = listed(allowed.iter().map(|allowed| allowed.name()));
+            checks.require(Code::KeyKindAllowed, allowed.contains(&kind), saw, wanted);
+        }
+    }
+    provider(&vek.extensions.kind, rules, checks);
+    // Here "checked" is what the chain says; the verdict's property asks the same.
+    let saw = if vek.crl_checked { "checked" } else { "none checked" };
+    if rules.require_crl {
+        checks.require(Code::CrlRequired, vek.crl_checked, saw, "one");
+    } else {
+        checks.skip(Code::CrlRequired, "not required");
+    }
+}
+
+/// The generation is allowed, and its root is not broken or was allowed by name.
+fn generation(vek: &VerifiedVek, rules: &Appraisal, checks: &mut Checks) {
     let generation = vek.generation;
     match &rules.generations {
         Some(allowed) if !allowed.contains(&generation) => {
@@ -75,20 +103,11 @@ fn platform_identity(f: &Fields, vek: &VerifiedVek, rules: &Appraisal, checks: &
             ),
         },
     }
-    one_of(Code::ChipAllowed, &f.chip_id, rules.chip_ids.as_deref(), checks);
-    let kind = match vek.extensions.kind {
-        VekKind::Vcek { .. } => KeyKind::Vcek,
-        VekKind::Vlek { .. } => KeyKind::Vlek,
-    };
-    match &rules.key_kinds {
-        None => checks.skip(Code::KeyKindAllowed, "no rule given"),
-        Some(allowed) => {
-            let saw = vek.extensions.kind.name();
-            let wanted = listed(allowed.iter().map(|allowed| allowed.name()));
-            checks.require(Code::KeyKindAllowed, allowed.contains(&kind), saw, wanted);
-        }
-    }
-    match (&rules.csp_ids, &vek.extensions.kind) {
+}
+
+/// The cloud provider that a VLEK's certificate names.
+fn provider(kind: &VekKind, rules: &Appraisal, checks: &mut Checks) {
+    match (&rules.csp_ids, kind) {
         (None, VekKind::Vlek { csp_id }) => {
             checks.skip(Code::CspAllowed, format!("no rule given; it is {csp_id}"));
         }
@@ -103,14 +122,9 @@ fn platform_identity(f: &Fields, vek: &VerifiedVek, rules: &Appraisal, checks: &
             checks.fail(Code::CspAllowed, "a VCEK names no provider", listed(allowed));
         }
     }
-    let saw = if vek.crl_checked { "checked" } else { "none checked" };
-    if rules.require_crl {
-        checks.require(Code::CrlRequired, vek.crl_checked, saw, "one");
-    } else {
-        checks.skip(Code::CrlRequired, "not required");
-    }
 }
 
+/// Which VMPL asked for the report; 0 alone unless the rules say otherwise.
 fn privilege(f: &Fields, rules: &Appraisal, checks: &mut Checks) {
     let allowed = rules.vmpl.as_deref().unwrap_or(&[0]);
     let saw = if f.vmpl == u32::MAX { "requested by the host".into() } else { f.vmpl.to_string() };
@@ -119,6 +133,8 @@ fn privilege(f: &Fields, rules: &Appraisal, checks: &mut Checks) {
 
 fn guest_policy(f: &Fields, rules: &Appraisal, checks: &mut Checks) {
     let rules = &rules.guest_policy;
+    // Bits 15:0: the least ABI version, minor in the low byte. Versions compare as pairs, major
+    // first.
     let [minor, major, ..] = f.policy.to_le_bytes();
     let (least_major, least_minor) = rules.min_abi;
     checks.require(
@@ -148,6 +164,8 @@ fn guest_policy_bits(f: &Fields, rules: &Appraisal, checks: &mut Checks) {
         (Code::PolicyCiphertext, rules.ciphertext_hiding),
         (Code::PolicyPageSwap, rules.page_swap_disable),
     ];
+    // In the order of [`POLICY_BITS`], bit by bit; the two lists have one length, checked by the
+    // type.
     for ((code, rule), bit) in bits.into_iter().zip(POLICY_BITS) {
         let set = f.policy & bit.mask() != 0;
         let saw = if set { "set" } else { "clear" };
@@ -157,6 +175,7 @@ fn guest_policy_bits(f: &Fields, rules: &Appraisal, checks: &mut Checks) {
             BitRule::Clear => checks.require(code, !set, saw, "clear"),
         }
     }
+    // A bit without a known meaning may weaken the guest: refused unless its mask is named.
     let unknown = unknown_policy_bits(f.policy);
     let refused = unknown & !rules.allow_unknown_bits;
     let wanted = format!("none outside {:#x}", rules.allow_unknown_bits);
@@ -182,6 +201,9 @@ fn platform_bits(f: &Fields, rules: &Appraisal, checks: &mut Checks) {
     }
     let unknown = unknown_bits(info, &PLATFORM_BITS);
     let saw = format!("{unknown:#x}");
+    // Unknown platform bits are a warning by default, where unknown policy bits are refused: a
+    // processor reports features of its own that no rule was written for, but a guest's owner chose
+    // the policy.
     if unknown != 0 && !rules.deny_unknown {
         checks.warn(Code::PlatformUnknown, saw);
     } else {
@@ -198,6 +220,7 @@ fn mitigations(f: &Fields, rules: &Appraisal, checks: &mut Checks) {
         if required == 0 {
             checks.skip(code, format!("no rule given; it is {saw}"));
         } else {
+            // A report that is too old to have the field meets no demand on it.
             let holds = attested.is_some_and(|mask| mask & required == required);
             checks.require(code, holds, saw, format!("all of {required:#x}"));
         }
@@ -207,6 +230,7 @@ fn mitigations(f: &Fields, rules: &Appraisal, checks: &mut Checks) {
 fn tcb(f: &Fields, generation: Generation, rules: &Appraisal, checks: &mut Checks) {
     for (code, tcb, Floors { floors, unknown }) in rules.floors_for(f, generation) {
         let saw = tcb.describe(generation);
+        // An unknown preset first: no floor at hand stands in for the one that was asked for.
         if !unknown.is_empty() {
             let [family, model, stepping] = f.cpuid;
             let processor = format!(
@@ -241,6 +265,7 @@ fn tcb(f: &Fields, generation: Generation, rules: &Appraisal, checks: &mut Check
             format!("{least} or later"),
         ),
     }
+    // Both numbers: a firmware version can be committed while a part of its TCB is not.
     let committed = f.committed_tcb == f.current_tcb && f.committed_version == f.current_version;
     let saw = if committed { "committed equals current" } else { "provisional firmware runs" };
     if rules.tcb.committed_only {

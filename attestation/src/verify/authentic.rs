@@ -3,7 +3,7 @@
 //! What a store asks before it keeps something, and again when it reads it. An old certificate is
 //! genuine and may be needed to judge an old report, so its dates are left to the verifier.
 
-use super::{Check, Checks, Code, Status, Text, Verifier, chain};
+use super::{Check, Checks, Code, Status, Text, Verifier, ca, chain};
 use crate::cert::{Authority, Certificate, Crl, Role, recognise_name};
 use crate::report::Generation;
 
@@ -14,9 +14,9 @@ const OF_TIME: [Code; 3] = [Code::ArkValidity, Code::IntermediateValidity, Code:
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("not genuine: {what}: {saw}, wanted {wanted}")]
 pub struct NotGenuine {
-    /// What was checked.
+    /// What was checked, in the words of [`Code::title`].
     pub what: &'static str,
-    /// What was seen.
+    /// What was seen, escaped where it is foreign.
     pub saw: Text,
     /// What would have been right.
     pub wanted: Text,
@@ -50,6 +50,8 @@ impl Verifier {
         let mut checks = Checks::default();
         match role {
             Role::Vcek | Role::Vlek => {
+                // Lists are left out: one that revokes the issuer makes a chain untrusted, and not
+                // less genuine.
                 let context = chain::Context { crls: &[], vlek_crls: &[], ..self.context() };
                 context.verify(certificate.der(), &mut checks);
             }
@@ -58,6 +60,7 @@ impl Verifier {
                 self.genuine_intermediate(certificate, authority, generation)?;
             }
         }
+        // Dates are failures of the ordinary verification, and not of this question.
         let failed = checks
             .into_sorted()
             .into_iter()
@@ -79,6 +82,8 @@ impl Verifier {
         if !pinned {
             return Err(NotGenuine::new("root key", "another key", "the one that is built in"));
         }
+        // Pinned is only the key. The certificate around it could be altered, and its dates and
+        // usage with it, if it did not have to be signed by that key.
         if ark.issuer != ark.subject || !chain::signs(self.backend, ark, ark) {
             return Err(NotGenuine::new("root certificate", "altered", "signed by itself"));
         }
@@ -96,7 +101,7 @@ impl Verifier {
         if certificate.issuer != ark.subject || !chain::signs(self.backend, ark, certificate) {
             return Err(NotGenuine::new(what, "not signed by the root", "its signature"));
         }
-        let may = chain::ca(certificate, 0);
+        let may = ca::may_sign(certificate, 0);
         may.map_err(|fault| NotGenuine::new(Code::KeyUsage.title(), fault, "a signing CA"))
     }
 
@@ -105,6 +110,8 @@ impl Verifier {
     /// # Errors
     /// [`NotGenuine`] when no trusted root did.
     pub fn authentic_list(&self, crl: &Crl) -> Result<(Authority, Generation), NotGenuine> {
+        // The issuer's name says which root has to have signed; only a root's name is possible, so
+        // a list of an ASK is refused here.
         let Some((authority, Role::Ark(generation))) = recognise_name(&crl.issuer) else {
             let what = "issuer of the revocation list";
             return Err(NotGenuine::new(what, "no root key", "the ARK of a generation"));

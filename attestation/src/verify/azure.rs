@@ -27,7 +27,7 @@ pub(super) const CODES: [Code; 9] = [
 /// What is bound to a verified report.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Bound {
-    /// The claims.
+    /// The claims, whose hash is in the report.
     pub claims: Claims,
     /// SHA-256 of the SubjectPublicKeyInfo of the vTPM's attestation key.
     pub ak: [u8; 32],
@@ -38,7 +38,7 @@ pub struct Bound {
 /// A quote whose signature and register values hold.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BoundQuote {
-    /// Nonce, selection, counters.
+    /// Nonce, selection of registers, counters of boots.
     pub attested: Attested,
     /// The quoted registers with their values.
     pub pcrs: Vec<(u32, [u8; 32])>,
@@ -77,6 +77,8 @@ pub(super) fn check(
         checks.skip_missing(&CODES, "no Azure evidence");
         return None;
     };
+    // In the order of the principle above. `bind` ends at the first link that breaks; what hangs
+    // below it is marked as not checked.
     let bound = bind(f, azure, backend, checks);
     if let Some(bound) = &bound {
         appraise(bound, rules, checks);
@@ -103,6 +105,7 @@ fn without(rules: &AzureRules, checks: &mut Checks) {
 }
 
 fn bind(f: &Fields, azure: &Azure, backend: &dyn Backend, checks: &mut Checks) -> Option<Bound> {
+    // All 64 bytes: the hash and the zeros behind it, so that nothing else can lie in REPORT_DATA.
     let hash = azure.hash.report_data(&azure.claims);
     let holds = hash == f.report_data;
     checks.require(Code::AzureClaims, holds, hex::encode(&f.report_data), hex::encode(&hash));
@@ -117,6 +120,8 @@ fn bind(f: &Fields, azure: &Azure, backend: &dyn Backend, checks: &mut Checks) -
         }
     };
     checks.pass(Code::AzureClaimsForm, format!("keys {}", claims.keys.join(", ")));
+    // A quote that is there has to hold: evidence with a bad quote is worse than evidence without
+    // one.
     let quote = match &azure.quote {
         None => {
             let codes = [Code::VtpmQuote, Code::VtpmSignature, Code::VtpmPcrs];
@@ -144,13 +149,18 @@ fn quoted(
             return None;
         }
     };
+    // The key is the one of the verified claims. No certificate of the vTPM is used: who made the
+    // TPM is not the question, but which key the paravisor vouched for.
     let key = (claims.ak.n.as_slice(), claims.ak.e.as_slice());
     let signed = backend.rsa_pkcs1_sha256(key, &quote.message, &quote.signature).is_ok();
     checks.require(Code::VtpmSignature, signed, "under HCLAkPub of the claims", "valid");
     let digest = quote.digest_of(attested.selected);
+    // An empty selection has a digest too, that of nothing, which would be met by any registers.
     let fits = digest == attested.pcr_digest && attested.selected != 0;
     let saw = format!("{} registers, {}", attested.selected.count_ones(), hex::encode(&digest));
     checks.require(Code::VtpmPcrs, fits, saw, hex::encode(&attested.pcr_digest));
+    // Version 2 of the evidence puts the nonce at two places that different parties fill: the quote
+    // by the vTPM, the claims by the paravisor. They have to be of one request.
     let nonce = padded(&attested.nonce);
     let repeats = !azure.user_data_is_nonce || (nonce.is_some() && nonce == claims.user_data);
     let (resets, nonce) = (attested.resets, hex::encode(&attested.nonce));
@@ -163,6 +173,7 @@ fn quoted(
     })
 }
 
+/// The rules of an appraisal for claims and quote; without a rule the value is shown.
 fn appraise(bound: &Bound, rules: &AzureRules, checks: &mut Checks) {
     let ak = hex::encode(&bound.ak);
     match &rules.aks {
@@ -177,6 +188,7 @@ fn appraise(bound: &Bound, rules: &AzureRules, checks: &mut Checks) {
     match &rules.vm_ids {
         None => checks.skip(Code::AzureVmId, format!("no rule given; it is {saw}")),
         Some(allowed) => {
+            // A GUID is the same in either case.
             let fits = |id: &str| allowed.iter().any(|one| one.eq_ignore_ascii_case(id));
             let wanted = super::appraise::listed(allowed);
             checks.require(Code::AzureVmId, id.is_some_and(fits), saw, wanted);
@@ -192,12 +204,14 @@ fn appraise(bound: &Bound, rules: &AzureRules, checks: &mut Checks) {
     registers(bound, rules, checks);
 }
 
+/// The rules for quoted registers: each named one has to be quoted, with an allowed value.
 fn registers(bound: &Bound, rules: &AzureRules, checks: &mut Checks) {
     if rules.pcrs.is_empty() {
         checks.skip(Code::VtpmPcrValues, "no rule given");
         return;
     }
     let quoted = bound.quote.as_ref().map_or(&[][..], |quote| &quote.pcrs);
+    // The first wrong one is told; one is enough to refuse.
     let wrong = rules.pcrs.iter().find(|(index, allowed)| {
         let value = quoted.iter().find(|(own, _)| own.to_string() == **index);
         value.is_none_or(|(_, value)| !allowed.contains(&Hex(*value)))

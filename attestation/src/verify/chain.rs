@@ -4,26 +4,14 @@
 //! above it comes from the verifier's own certificates, never from evidence. The result, a
 //! [`VerifiedVek`], can be kept: a report under it then costs one signature check.
 
-use super::{Check, Checks, Code};
+use super::{Check, Checks, Code, ca};
 use crate::cert::{
     Anchor, Authority, Certificate, Crl, PublicKey, Role, Roots, Validity, VekExtensions, VekKind,
 };
 use crate::crypto::Backend;
 use crate::report::Generation;
-use der::Decode;
-use der::asn1::ObjectIdentifier;
-use x509_cert::ext::pkix::{BasicConstraints, KeyUsage, KeyUsages};
 
-const KEY_USAGE: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.15");
-const BASIC_CONSTRAINTS: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.19");
-/// Subject and authority key identifier, CRL distribution points: read by nobody here, harmless.
-const INFORMATIVE: [ObjectIdentifier; 3] = [
-    ObjectIdentifier::new_unwrap("2.5.29.14"),
-    ObjectIdentifier::new_unwrap("2.5.29.35"),
-    ObjectIdentifier::new_unwrap("2.5.29.31"),
-];
-
-/// The checks of a chain.
+/// The checks of a chain, to be marked as not made where it ends early.
 pub(super) const CHAIN_CODES: [Code; 18] = [
     Code::VekParse,
     Code::VekName,
@@ -51,18 +39,18 @@ const MAX_CANDIDATES: usize = 16;
 /// An endorsement key whose chain is verified up to a pinned root.
 #[derive(Debug, Clone)]
 pub struct VerifiedVek {
-    /// AMD, or a model.
+    /// Whose chain it is: AMD's, or a model's.
     pub authority: Authority,
-    /// Generation, by the issuer.
+    /// The generation, which the issuer's name tells.
     pub generation: Generation,
-    /// Extensions of the certificate.
+    /// Extensions of the certificate: TCB, product, and what the key is bound to.
     pub extensions: VekExtensions,
-    /// Whether a revocation list was checked.
+    /// Whether a current list of the root and of this kind of chain was checked.
     pub crl_checked: bool,
     /// When the newest list that was checked was issued, seconds since 1970.
     pub crl_issued: Option<u64>,
     pub(super) key: Vec<u8>,
-    /// When all certificates and lists are valid.
+    /// When all certificates and lists are valid: the intersection of their periods.
     pub(super) window: Validity,
     pub(super) rests_on: RestsOn,
     pub(super) checks: Checks,
@@ -71,7 +59,7 @@ pub struct VerifiedVek {
 /// What a verified chain rests on beside its certificates.
 #[derive(Debug, Clone)]
 pub(super) struct RestsOn {
-    /// The trusted root key.
+    /// The trusted root key that the chain ends in.
     pub(super) anchor: Anchor,
     /// DER of the root's name, which issues the lists.
     pub(super) root_name: Vec<u8>,
@@ -90,7 +78,9 @@ pub(super) struct Context<'a> {
 }
 
 struct Links<'a> {
+    /// The root, pinned in `Context::roots` for the generation that the VEK's issuer names.
     ark: &'a Certificate,
+    /// ASK or ASVK, the VEK's issuer.
     intermediate: &'a Certificate,
 }
 
@@ -105,6 +95,8 @@ impl Context<'_> {
             }
         };
         checks.pass(Code::VekParse, format!("{} bytes", der.len()));
+        // Names first: they decide which certificates of the verifier's the chain is built with. An
+        // unknown name ends here, since there is nothing to build from.
         let (authority, issuer, generation) = names(&vek, checks)?;
         let key = match &vek.key {
             PublicKey::P384(point) => {
@@ -116,15 +108,21 @@ impl Context<'_> {
                 None
             }
         };
+        // Extensions and key are looked at before the signatures, and all of them whatever fails:
+        // the faults of a wrong certificate are told together.
         let extensions = extensions(&vek, issuer, checks);
         let links = self.links(&vek, authority, issuer, generation, checks)?;
         let mut window = self.validity(&links, &vek, checks);
         let crl_issued = self.revocation(&links, issuer, checks);
         let rests_on = self.rests_on(&links, authority, generation);
+        // A kept chain ends with the first list that goes out of date. A list without a next update
+        // has made the chain fail above, so 0 is only the strict reading of what cannot be here.
         for crl in self.own_lists(issuer).iter().filter(|crl| crl.issuer == links.ark.subject) {
             window.not_before = window.not_before.max(crl.this_update);
             window.not_after = window.not_after.min(crl.next_update.unwrap_or(0));
         }
+        // Any failure so far, of the whole verification: a chain that is returned is one that may
+        // sign for something.
         if checks.any_failed() {
             return None;
         }
@@ -155,6 +153,8 @@ impl Context<'_> {
             checks.fail(Code::ArkPinned, format!("no trusted root key for {name}"), "a pinned key");
             return None;
         };
+        // Trust comes from the pin, not from this signature. But the certificate's dates and usage
+        // are read below, and only its own signature says that they are unaltered.
         let ark_ok = signs(self.backend, ark, ark);
         checks.require(Code::ArkSignature, ark_ok, "self-signed", "a valid self-signature");
         // Several certificates may have the issuer's name, and several the key that signed the VEK:
@@ -175,10 +175,12 @@ impl Context<'_> {
         checks.require(Code::IntermediateSignature, signed, name.clone(), "signed by the root");
         checks.require(Code::VekSignature, found.is_some(), format!("issuer {name}"), "valid");
         let links = Links { ark, intermediate };
-        match usage(&links) {
+        match ca::usage(ark, intermediate) {
             Ok(()) => checks.pass(Code::KeyUsage, "certificate signing"),
             Err(fault) => checks.fail(Code::KeyUsage, fault, "a CA that may sign certificates"),
         }
+        // A damaged usage is a failed check that `verify` sees; the links are returned, so that
+        // dates and lists are told as well.
         (ark_ok && signed && found.is_some()).then_some(links)
     }
 
@@ -221,6 +223,7 @@ impl Context<'_> {
         let ours = lists.filter(|crl| crl.issuer == links.ark.subject);
         RestsOn {
             anchor: Anchor { authority, generation, key_digest: links.ark.key_digest },
+            // The signature names a list: it covers its issuer, dates and serials.
             root_name: links.ark.subject.clone(),
             lists: ours.map(|crl| crl.signature.clone()).collect(),
         }
@@ -245,10 +248,13 @@ impl Context<'_> {
             }
         }
         if lists.is_empty() {
+            // A list of the other kind is at hand, and is told apart from none at all.
             let why = if others.is_empty() { "no revocation list given" } else { why };
             checks.skip_missing(&CRL, why);
             return None;
         }
+        // Lists of other generations may lie beside it; only this root's are looked at. None of
+        // this root where some were given is a failure, not "no list": the caller meant one.
         let mut ours = lists.iter().filter(|crl| crl.issuer == links.ark.subject).peekable();
         if ours.peek().is_none() {
             checks.fail(
@@ -260,6 +266,8 @@ impl Context<'_> {
             return None;
         }
         let mut newest = None;
+        // All of them, not only the newest: a serial that was once revoked stays revoked, and a
+        // list that does not verify is a fault of the input.
         for crl in ours {
             self.one_list(links, crl, checks);
             newest = newest.max(Some(crl.this_update));
@@ -267,12 +275,15 @@ impl Context<'_> {
         newest
     }
 
+    /// Signature, dates and serials of one list.
     fn one_list(&self, links: &Links<'_>, crl: &Crl, checks: &mut Checks) {
         checks.pass(Code::CrlIssuer, "the root");
         let signed = list_signed(self.backend, links.ark, crl);
         checks.require(Code::CrlSignature, signed, "signature of the root", "valid");
         let this = crate::time::format(crl.this_update);
         match crl.next_update {
+            // RFC 5280 (section 5.1.2.5) demands a next update; without it an old list would be
+            // current for ever.
             None => checks.fail(Code::CrlFreshness, format!("from {this}, no next update"), "one"),
             Some(next) => checks.require(
                 Code::CrlFreshness,
@@ -281,8 +292,7 @@ impl Context<'_> {
                 format!("to contain {}", crate::time::format(self.at)),
             ),
         }
-        let serial: String =
-            links.intermediate.serial.iter().map(|byte| format!("{byte:02x}")).collect();
+        let serial = crate::hex::encode(&links.intermediate.serial);
         checks.require(
             Code::CrlRevoked,
             !crl.revokes(&links.intermediate.serial),
@@ -300,6 +310,8 @@ pub(super) fn pinned_ark<'a>(
     checks: &mut Checks,
 ) -> Option<&'a Certificate> {
     let role = Role::Ark(generation);
+    // The pin is on the key, for one authority and one generation: Milan's key under Genoa's name
+    // is not trusted.
     let ark = roots.candidates(authority, role).find(|ark| {
         ark.issuer == ark.subject
             && roots.anchors().any(|anchor| {
@@ -336,6 +348,8 @@ fn names(vek: &Certificate, checks: &mut Checks) -> Option<(Authority, Role, Gen
         name.map_or("an unknown name".to_owned(), |(authority, role)| role.common_name(authority))
     };
     let saw = format!("{} issued by {}", say(subject), say(issuer));
+    // AMD gives every VEK the serial 0; the revocation lists name ASKs and ASVKs only, so a VEK
+    // with another serial is of no known form.
     let serial_zero = vek.serial.is_empty();
     checks.require(
         Code::VekName,
@@ -351,6 +365,8 @@ fn extensions(vek: &Certificate, issuer: Role, checks: &mut Checks) -> Option<Ve
     match VekExtensions::parse(&vek.extensions) {
         Err(error) => checks.fail(Code::VekExtensions, error.to_string(), WANTED),
         Ok(found) => {
+            // The issuer's kind and the identity inside have to agree: a VLEK under the ASK would
+            // be bound to no chip and to no provider that the ASVK vouches for.
             let fits = matches!(
                 (&found.kind, issuer),
                 (VekKind::Vcek { .. }, Role::Ask(_)) | (VekKind::Vlek { .. }, Role::Asvk(_))
@@ -369,6 +385,7 @@ fn extensions(vek: &Certificate, issuer: Role, checks: &mut Checks) -> Option<Ve
 pub(super) fn signs(backend: &dyn Backend, issuer: &Certificate, subject: &Certificate) -> bool {
     match &issuer.key {
         PublicKey::Rsa(key) => backend.rsa_pss(key, subject.tbs(), &subject.signature).is_ok(),
+        // CA keys are RSA. An ECDSA key there is a certificate of another hierarchy.
         PublicKey::P384(_) => false,
     }
 }
@@ -379,42 +396,6 @@ pub(super) fn list_signed(backend: &dyn Backend, root: &Certificate, crl: &Crl) 
         PublicKey::Rsa(key) => backend.rsa_pss(key, crl.tbs(), &crl.signature).is_ok(),
         PublicKey::P384(_) => false,
     }
-}
-
-/// Key usage and basic constraints of both CA certificates.
-fn usage(links: &Links<'_>) -> Result<(), &'static str> {
-    ca(links.ark, 1)?;
-    ca(links.intermediate, 0)?;
-    let crl = key_usage(links.ark).is_some_and(|usage| usage.0.contains(KeyUsages::CRLSign));
-    if crl { Ok(()) } else { Err("the root may not sign revocation lists") }
-}
-
-fn key_usage(certificate: &Certificate) -> Option<KeyUsage> {
-    KeyUsage::from_der(&certificate.extension(KEY_USAGE)?.value).ok()
-}
-
-pub(super) fn ca(certificate: &Certificate, below: u8) -> Result<(), &'static str> {
-    let usage = key_usage(certificate).ok_or("no readable key usage")?;
-    if !usage.0.contains(KeyUsages::KeyCertSign) {
-        return Err("may not sign certificates");
-    }
-    let constraints = certificate.extension(BASIC_CONSTRAINTS).ok_or("no basic constraints")?;
-    let constraints =
-        BasicConstraints::from_der(&constraints.value).map_err(|_| "basic constraints damaged")?;
-    if !constraints.ca {
-        return Err("not a CA");
-    }
-    if constraints.path_len_constraint.is_some_and(|length| length < below) {
-        return Err("path length too short");
-    }
-    for extension in &certificate.extensions {
-        let known = [KEY_USAGE, BASIC_CONSTRAINTS].contains(&extension.oid);
-        let informative = INFORMATIVE.contains(&extension.oid);
-        if !known && (extension.critical || !informative) {
-            return Err("an extension that is not understood");
-        }
-    }
-    Ok(())
 }
 
 impl VerifiedVek {

@@ -11,11 +11,11 @@ pub type Text = Cow<'static, str>;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Status {
-    /// Made, and holds.
+    /// Made, and it holds.
     Passed,
     /// Made, holds, and there is something to know.
     Warning,
-    /// Made, and does not hold.
+    /// Made, and it does not hold.
     Failed,
     /// Not made; the text says why.
     NotChecked,
@@ -24,9 +24,9 @@ pub enum Status {
 /// The outcome of one check.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Check {
-    /// Which check.
+    /// Which check it is.
     pub code: Code,
-    /// How it ended.
+    /// Whether it was made, and whether it holds.
     pub status: Status,
     /// The value seen, or why the check was not made.
     pub saw: Text,
@@ -95,12 +95,15 @@ impl Checks {
     /// The outcomes in the order of [`Code::ALL`].
     pub(super) fn into_sorted(mut self) -> Vec<Check> {
         self.list.sort_by_key(|check| check.code);
+        // Which comes first for a reader is fixed by the code, not by the way of the verification;
+        // several outcomes of one code keep their order, as the sort is stable.
         self.list
     }
 }
 
 /// The text as it is, when it can be printed; else escaped and bounded.
 fn printable(text: Text) -> Text {
+    // Nearly all texts are plain and short: they pass without a copy.
     let short = text.len() <= casemate_foreign_text::LINE;
     if short && text.chars().all(casemate_foreign_text::is_plain) {
         return text;

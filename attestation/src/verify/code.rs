@@ -12,7 +12,7 @@ macro_rules! codes {
             /// All checks in the order in which they are made.
             pub const ALL: &[Self] = &[$(Self::$variant,)*];
 
-            /// The stable code.
+            /// The stable code, which scripts compare; the title may change.
             #[must_use]
             pub const fn as_str(self) -> &'static str {
                 match self { $(Self::$variant => $code,)* }

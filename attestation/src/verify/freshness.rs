@@ -41,36 +41,28 @@ pub(super) fn check(
     azure: Option<&Bound>,
     checks: &mut Checks,
 ) -> Freshness {
-    let mut all = demands.to_vec();
-    all.extend(appraisal.map(|Hex(value)| Demand { by: "the appraisal".to_owned(), value }));
-    if let Some(context) = context {
-        let by = format!("context {}", context.label);
-        match context.report_data() {
-            None => checks.fail(Code::ReportData, "no label or nonce to compare with", "both"),
-            Some(value) => all.push(Demand { by, value }),
-        }
-    }
-    let Some(first) = all.first() else {
-        checks
-            .skip_missing(&[Code::ReportData], "no expected value given: freshness is not proven");
+    let Some(wanted) = one_demand(demands, appraisal, context, checks) else {
         return Freshness::Open;
     };
-    if let Some(other) = all.iter().find(|other| other.value != first.value) {
-        let saw = format!("two values are demanded: {} by {}", short(&first.value), first.by);
-        let wanted = format!("one; {} demands {}", other.by, short(&other.value));
-        checks.fail(Code::ReportData, saw, wanted);
-        return Freshness::Open;
-    }
+    // On Azure freshness is asked of the data that a nonce goes into. REPORT_DATA itself is
+    // compared as well, for callers who demand the hash of the claims, and then proves nothing
+    // about freshness.
     let fresh = azure.map_or(Some(f.report_data), Bound::fresh_data);
-    let is_fresh = fresh.is_some_and(|fresh| constant_time_equal(&fresh, &first.value));
-    let holds = is_fresh || constant_time_equal(&f.report_data, &first.value);
+    let is_fresh = fresh.is_some_and(|fresh| constant_time_equal(&fresh, &wanted.value));
+    let holds = is_fresh || constant_time_equal(&f.report_data, &wanted.value);
     let saw = match fresh {
         Some(fresh) if azure.is_some() => format!("{} ({})", hex::encode(&fresh), SOURCE),
         _ => hex::encode(&f.report_data),
     };
     if !holds {
-        checks.fail(Code::ReportData, saw, format!("{} ({})", hex::encode(&first.value), first.by));
-    } else if first.value == [0; 64] {
+        checks.fail(
+            Code::ReportData,
+            saw,
+            format!("{} ({})", hex::encode(&wanted.value), wanted.by),
+        );
+    } else if wanted.value == [0; 64] {
+        // A guest that was asked nothing leaves zeros: a demand of zeros is met by every such
+        // report.
         checks.warn(
             Code::ReportData,
             "all zero, as demanded: what a guest says that was asked nothing",
@@ -84,6 +76,40 @@ pub(super) fn check(
     if is_fresh { Freshness::Proven } else { Freshness::Open }
 }
 
+/// The value that everybody who demands one demands.
+fn one_demand(
+    demands: &[Demand],
+    appraisal: Option<Hex<64>>,
+    context: Option<&Context>,
+    checks: &mut Checks,
+) -> Option<Demand> {
+    let mut all = demands.to_vec();
+    all.extend(appraisal.map(|Hex(value)| Demand { by: "the appraisal".to_owned(), value }));
+    if let Some(context) = context {
+        let by = format!("context {}", context.label);
+        match context.report_data() {
+            // A context that has no report data cannot be met, and must not be passed over: it was
+            // demanded.
+            None => checks.fail(Code::ReportData, "no label or nonce to compare with", "both"),
+            Some(value) => all.push(Demand { by, value }),
+        }
+    }
+    let Some(first) = all.first() else {
+        checks
+            .skip_missing(&[Code::ReportData], "no expected value given: freshness is not proven");
+        return None;
+    };
+    // Before anything is compared with the report: of two values one could be met by chance of
+    // order, and the other be forgotten.
+    if let Some(other) = all.iter().find(|other| other.value != first.value) {
+        let saw = format!("two values are demanded: {} by {}", short(&first.value), first.by);
+        let wanted = format!("one; {} demands {}", other.by, short(&other.value));
+        checks.fail(Code::ReportData, saw, wanted);
+        return None;
+    }
+    Some(first.clone())
+}
+
 const SOURCE: &str = "nonce of the vTPM quote, or user data of the Azure claims";
 
 fn short(value: &[u8; 64]) -> String {
@@ -91,7 +117,8 @@ fn short(value: &[u8; 64]) -> String {
     format!("{}…", hex::encode(head))
 }
 
-/// Compares all 64 bytes, whatever differs first.
+/// Compares all 64 bytes, whatever differs first: how long it takes says nothing about a value that
+/// a caller may want to keep secret.
 fn constant_time_equal(a: &[u8; 64], b: &[u8; 64]) -> bool {
     let difference = a.iter().zip(b).fold(0u8, |sum, (a, b)| sum | (a ^ b));
     std::hint::black_box(difference) == 0

@@ -15,9 +15,9 @@ use casemate_policy::{Decision, Facts, Key, Point, Policy};
 /// What the policy decided, and on which facts.
 #[derive(Debug, Clone)]
 pub struct PolicyDecision {
-    /// The facts of the report.
+    /// The facts of the report, as they were decided on.
     pub facts: Facts,
-    /// The decision.
+    /// The decision, with a reason for each rule that does not admit its fact.
     pub decision: Decision,
     /// SHA-256 of the policy's canonical form.
     pub policy: [u8; 32],
@@ -26,6 +26,8 @@ pub struct PolicyDecision {
 /// Decides the facts of a verified report; every outcome goes to `checks`.
 pub(super) fn check(facts: Facts, policy: &Policy, checks: &mut Checks) -> PolicyDecision {
     let decision = policy.decide(Point::Attestation, &facts);
+    // Allowed is one line; denied is a failed check for each rule, so that a reader sees all that
+    // would have to change.
     if decision.is_allow() {
         let rules = policy.rules(Point::Attestation).count();
         let saw = format!("{}, {rules} rules, SHA-256 {}", policy.name(), policy.hash_hex());
@@ -56,6 +58,7 @@ pub fn facts(
     azure: Option<&Bound>,
 ) -> Facts {
     let f = report.fields();
+    // Provisional: firmware runs that is not committed, and can be taken back.
     let provisional = f.committed_tcb != f.current_tcb || f.committed_version != f.current_version;
     let (signer, provider) = match &vek.extensions.kind {
         VekKind::Vcek { .. } => ("vcek", ""),
@@ -79,9 +82,12 @@ pub fn facts(
     let facts = identity(facts, f);
     let facts = match vek.crl_issued {
         None => facts,
+        // Hours, rounded up: a list just issued is of age 0, one a second older of age 1, so that a
+        // limit of hours is never passed unseen.
         Some(issued) => facts.number(Key::CrlAge, at.saturating_sub(issued).div_ceil(3600)),
     };
     let facts = azure.into_iter().fold(facts, claims);
+    // The same data as in `freshness`: what the nonce went into.
     let fresh = azure.map_or(Some(f.report_data), Bound::fresh_data);
     match context.filter(|context| fresh.is_some() && context.report_data() == fresh) {
         None => facts,

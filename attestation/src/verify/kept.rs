@@ -12,6 +12,8 @@ use super::{Checks, Code, Verifier};
 impl Verifier {
     pub(super) fn still_holds(&self, vek: &VerifiedVek, checks: &mut Checks) {
         const ANEW: &str = "a chain that is verified anew";
+        // Each of the four is looked at, whatever failed before: certificates and lists by the
+        // window, the root, damaged lists, lists that are new.
         if !vek.window.contains(self.at) {
             let (from, to) = (vek.window.not_before, vek.window.not_after);
             let saw = format!(
@@ -22,6 +24,8 @@ impl Verifier {
             let at = crate::time::format(self.at);
             checks.fail(Code::VekValidity, saw, format!("to contain {at}"));
         }
+        // The very anchor, key and generation, not only some trusted root: this verifier may trust
+        // fewer than the one that made the chain.
         let trusted = self.roots.anchors().any(|anchor| *anchor == vek.rests_on.anchor);
         if !trusted {
             let saw = "the kept chain ends in a root that is not trusted here";

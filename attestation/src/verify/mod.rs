@@ -11,6 +11,7 @@ mod appraisal;
 mod appraise;
 mod authentic;
 mod azure;
+mod ca;
 mod chain;
 mod check;
 mod code;
@@ -19,11 +20,11 @@ mod isolation;
 mod kept;
 mod proven;
 mod structure;
+mod tcb_floor;
 mod verdict;
 
 pub use appraisal::{
-    Appraisal, AppraisalError, AzureRules, BitRule, GuestPolicyRules, PlatformRules, TcbFloor,
-    TcbFloors, TcbPreset, TcbRules,
+    Appraisal, AppraisalError, AzureRules, BitRule, GuestPolicyRules, PlatformRules,
 };
 pub use authentic::NotGenuine;
 pub use azure::{Bound, BoundQuote};
@@ -32,6 +33,7 @@ pub use check::{Check, Checks, Status, Text};
 pub use code::Code;
 pub use freshness::Demand;
 pub use isolation::{PolicyDecision, facts, levels};
+pub use tcb_floor::{TcbFloor, TcbFloors, TcbPreset, TcbRules};
 pub use verdict::{Conclusion, Property, Seen, Verdict};
 
 pub use crate::cert::KeyKind;
@@ -61,7 +63,7 @@ pub struct Verifier {
     /// The isolation policy that must admit the report. It takes the place of the appraisal's rules
     /// about VMPL and guest policy bits.
     pub policy: Option<casemate_policy::Policy>,
-    /// What the report must have been made for.
+    /// What the report must have been made for: a label and a nonce.
     pub context: Option<Context>,
     /// Values that REPORT_DATA must have, beside the appraisal's: all of them.
     pub report_data: Vec<Demand>,
@@ -139,6 +141,8 @@ impl Verifier {
     ) -> Verdict {
         let mut checks = Checks::default();
         let chain = match vek {
+            // Without a certificate nothing can be verified; the report's own structure is still
+            // looked at, so that its faults are told.
             None => {
                 checks.fail(Code::VekPresent, "no VCEK or VLEK certificate", "one");
                 None
@@ -158,6 +162,8 @@ impl Verifier {
     pub fn verify_chain(&self, vek: &[u8]) -> Result<VerifiedVek, Vec<Check>> {
         let mut checks = Checks::default();
         checks.pass(Code::VekPresent, format!("{} bytes", vek.len()));
+        // No check of a chain may have failed, also none before the chain itself, such as a damaged
+        // list.
         match self.chain(vek, &mut checks) {
             Some(mut chain) if !checks.any_failed() => {
                 chain.checks = checks;
@@ -190,6 +196,8 @@ impl Verifier {
     }
 
     fn chain(&self, der: &[u8], checks: &mut Checks) -> Option<VerifiedVek> {
+        // A list that cannot be parsed fails every verdict: it was given to be heeded, and what it
+        // revokes cannot be known.
         for fault in &self.damaged_crls {
             checks.fail(Code::CrlParse, fault.clone(), "a DER revocation list");
         }
@@ -222,6 +230,8 @@ impl Verifier {
         vek: Option<&VerifiedVek>,
         mut checks: Checks,
     ) -> Verdict {
+        // From what needs least to what needs most: the length, the structure, what ties report and
+        // key, the signature; only then are the fields anybody's word.
         let report = match Report::parse(bytes) {
             Ok(report) => report,
             Err(error) => {
@@ -241,10 +251,13 @@ impl Verifier {
             return Verdict::refused(checks, Some(report));
         };
         bind(&report, vek, self.appraisal.allow_masked_chip_id, &mut checks);
+        // Over the bytes as they were received, not over fields written anew.
         let signed = signature.is_some_and(|signature| {
             self.backend.p384(&vek.key, report.signed_bytes(), &signature).is_ok()
         });
         checks.require(Code::ReportSignature, signed, "over bytes 0 to 0x2A0 as received", "valid");
+        // The type changes here and nowhere else: what comes after this can rely on fields that a
+        // processor signed.
         if checks.any_failed() || !signed {
             checks.skip_missing(Code::ALL, "the report is not verified: its fields mean nothing");
             return Verdict::refused(checks, Some(report));
@@ -262,6 +275,8 @@ impl Verifier {
     ) -> Verdict {
         let (fields, rules) = (report.fields(), &self.appraisal);
         let context = self.context.as_ref();
+        // The order is that of dependence: Azure's parts are bound before freshness looks for the
+        // nonce in them, and the policy asks for facts of both.
         appraise::appraise(report, vek, rules, self.policy.is_some(), &mut checks);
         let azure = azure::check(fields, azure, &rules.azure, self.backend, &mut checks);
         let fresh = freshness::check(
@@ -278,6 +293,7 @@ impl Verifier {
         });
         checks.skip_missing(&[Code::Policy], "no isolation policy given");
         checks.skip_missing(Code::ALL, "not applicable");
+        // Asked last, and only of what was met: a rule that failed has refused the report already.
         let open = proven::not_proven(fields, vek, rules, self.policy.as_ref(), fresh);
         Verdict::verified(checks, open, report.clone(), vek.clone(), policy, azure)
     }
@@ -287,6 +303,9 @@ impl Verifier {
 fn bind(report: &Report<Unverified>, vek: &VerifiedVek, allow_masked: bool, checks: &mut Checks) {
     let fields = report.unverified_fields();
     let extensions = &vek.extensions;
+    // The signing key's kind before the generation, the TCB and the chip: each is a comparison of
+    // the report's words with the certificate's, and all are made before the signature, so that a
+    // wrong certificate is told by name and not only as a signature that does not hold.
     structure::check_signing_key(fields, extensions.kind.name(), checks);
     structure::check_generation(
         fields,
@@ -306,6 +325,8 @@ fn bind(report: &Report<Unverified>, vek: &VerifiedVek, allow_masked: bool, chec
         return;
     };
     let chip = &fields.chip_id;
+    // The identifier's length depends on the generation: 8 bytes on Turin, and what follows them in
+    // the report has to be zero, or two chips could share a beginning.
     let rest_is_zero = chip.iter().skip(hwid.len()).all(|byte| *byte == 0);
     if chip.iter().all(|byte| *byte == 0) {
         if allow_masked {

@@ -46,6 +46,8 @@ fn software(f: &Fields, appraisal: &Appraisal, policy: Option<&Policy>) -> bool 
 
 /// Whether the rule refuses a digest that nobody has: SHA-384 of nothing in particular.
 fn singles_out(policy: &Policy, rule: &str) -> bool {
+    // What the engine would say to a digest that no rule can have been written for: a rule that
+    // admits it admits anything.
     let nobodys = ring::digest::digest(&ring::digest::SHA384, b"a digest that nobody allows");
     let probe = Bytes::new(nobodys.as_ref()).map(Fact::Bytes);
     probe.is_some_and(|probe| policy.rule(rule).is_some_and(|rule| !rule.admits(&probe)))
@@ -54,6 +56,7 @@ fn singles_out(policy: &Policy, rule: &str) -> bool {
 /// A floor under the *reported* TCB: the report's key is derived from it, so an older firmware
 /// whose holes gave its key away can sign any committed, current or launch TCB.
 fn floor(f: &Fields, vek: &VerifiedVek, appraisal: &Appraisal, policy: Option<&Policy>) -> bool {
+    // `floors_for` gives the reported TCB first.
     let [(_, _, reported), ..] = appraisal.floors_for(f, vek.generation);
     let by_appraisal = reported.floors.iter().any(|floor| floor.is_above_zero(vek.generation));
     let lowest = Fact::Tcb(lattice::Tcb {

@@ -17,6 +17,8 @@ pub(super) fn check(
 ) -> Option<[u8; 96]> {
     let fields = report.unverified_fields();
     let version = fields.version;
+    // A newer version may give reserved bits and bytes a meaning, so that for it, when it is
+    // allowed, these are warnings. Everything else, the signature's form included, is held.
     let newer = version > *KNOWN_VERSIONS.end();
     if newer && allow_newer {
         checks.warn(Code::ReportVersion, format!("{version}, newer than this program, allowed"));
@@ -46,6 +48,8 @@ pub(super) fn check(
             checks.fail(Code::ReportReserved, format!("offset {offset:#x} is not zero"), "zero");
         }
     }
+    // `author` without the flag is what cannot be; the flag with a digest of zeros is possible, as
+    // of a key that hashes so.
     let author = fields.author_key_digest.iter().any(|byte| *byte != 0);
     checks.require(
         Code::AuthorKeyFlag,
@@ -64,6 +68,8 @@ pub(super) fn check_generation(
     struct_version: u8,
     checks: &mut Checks,
 ) {
+    // Two layouts of one TCB: which one the certificate's structVersion stands for has to be the
+    // issuer's generation's.
     let layout_fits = (issuer.hwid_length() == 8) == (struct_version == 1);
     let [family, model, stepping] = fields.cpuid;
     let (fits, named) = if fields.version >= 3 {
@@ -80,12 +86,19 @@ pub(super) fn check_generation(
         format!("report {named}, issuer {}, product {product}", issuer.name()),
         "all three the same",
     );
+    tcbs(fields, issuer, checks);
+}
+
+/// The four TCB fields: nothing where the issuer's layout has nothing, and in their order.
+fn tcbs(fields: &Fields, issuer: Generation, checks: &mut Checks) {
     let tcbs = [
         ("current", fields.current_tcb),
         ("reported", fields.reported_tcb),
         ("committed", fields.committed_tcb),
         ("launch", fields.launch_tcb),
     ];
+    // Held against the issuer's layout, as that is verified; the report's own word on its
+    // generation was compared with it above.
     for (name, tcb) in tcbs {
         if !tcb.reserved_is_zero(issuer) {
             checks.fail(
@@ -95,6 +108,8 @@ pub(super) fn check_generation(
             );
         }
     }
+    // The firmware keeps reported at or below committed, committed at or below current. The launch
+    // TCB has no fixed place among them: the guest may have been launched before an update.
     let order = fields
         .reported_tcb
         .first_above(fields.committed_tcb, issuer)
@@ -118,6 +133,7 @@ pub(super) fn check_generation(
 /// The kind of key the report claims; a report that is not signed fails here.
 pub(super) fn check_signing_key(fields: &Fields, chain_kind: &'static str, checks: &mut Checks) {
     let claimed = match fields.signing_key() {
+        // A masked chip key leaves the report unsigned, whatever kind the other bits name.
         _ if fields.chip_key_masked() => "none (chip key masked)",
         SigningKey::Vcek => "VCEK",
         SigningKey::Vlek => "VLEK",
@@ -133,6 +149,8 @@ fn signature(fields: &Fields, checks: &mut Checks) -> Option<[u8; 96]> {
     let mut encoded = true;
     let mut in_range = true;
     for (name, source, to) in [("r", fields.signature_r, r), ("s", fields.signature_s, s)] {
+        // r and s are little-endian in 72 bytes; P-384 uses 48, and the rest has to be zero, or one
+        // signature would have many encodings.
         let (low, high) = source.split_at(48);
         if high.iter().any(|byte| *byte != 0) && encoded {
             encoded = false;
@@ -142,6 +160,9 @@ fn signature(fields: &Fields, checks: &mut Checks) -> Option<[u8; 96]> {
             *to = *from;
         }
         let zero = to.iter().all(|byte| *byte == 0);
+        // 0 and n or more are no values of a signature (FIPS 186-5, section 6.4.2). Library and
+        // verifier refuse them both; here they are told apart from a signature that is merely
+        // wrong.
         if (zero || &*to >= P384_ORDER.as_slice()) && in_range {
             in_range = false;
             let saw = format!("{name} is {}", if zero { "0" } else { "n or more" });

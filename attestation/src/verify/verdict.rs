@@ -52,12 +52,12 @@ pub enum Conclusion {
     /// Every check that was made holds, the chain ends in a trusted root, but not every property is
     /// proven.
     Authentic,
-    /// A check does not hold.
+    /// A check does not hold, or the report cannot be read.
     Refused,
 }
 
 impl Conclusion {
-    /// The word for it.
+    /// The word for it, in capitals, as verdicts begin.
     #[must_use]
     pub const fn word(self) -> &'static str {
         match self {
@@ -108,6 +108,7 @@ impl Verdict {
     pub(super) fn verified(
         checks: Checks,
         not_proven: Vec<Property>,
+        // A failed check outranks all: what is proven beside it makes nothing better.
         report: Report<Verified>,
         vek: VerifiedVek,
         policy: Option<PolicyDecision>,
@@ -132,7 +133,7 @@ impl Verdict {
         }
     }
 
-    /// The answer.
+    /// The answer, in one of three words.
     #[must_use]
     pub const fn conclusion(&self) -> Conclusion {
         self.conclusion
@@ -192,7 +193,7 @@ impl Verdict {
         &self.checks
     }
 
-    /// The failed checks.
+    /// The failed checks, in their fixed order.
     pub fn failures(&self) -> impl Iterator<Item = &Check> {
         self.checks.iter().filter(|check| check.status == Status::Failed)
     }

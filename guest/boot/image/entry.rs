@@ -88,7 +88,8 @@ unsafe extern "C" {
 
 /// Exceptions of the processor, vectors 0 to 31.
 const VECTORS: usize = 32;
-/// Present, interrupt gate, with the first stack of the interrupt stack table.
+/// Bits 47:32 of a gate: present, for privilege level 0, a 64-bit interrupt gate, with the first
+/// stack of the interrupt stack table.
 const GATE: u64 = 0x8e01;
 /// Where the task state has the end of that stack (AMD64 APM volume 2, "64-Bit Task State
 /// Segment").
@@ -133,7 +134,7 @@ pub fn catch_exceptions() {
     }
 }
 
-/// `__BOOT_CS`.
+/// `__BOOT_CS`: the selector of the third segment below.
 const CODE: u64 = 0x10;
 
 /// The segments that the 64-bit boot protocol asks for: `__BOOT_CS` 0x10, `__BOOT_DS` 0x18, flat.

@@ -1,6 +1,6 @@
 //! The processor's last state.
 
-/// Stops for good.
+/// Stops the processor for good: `hlt` with interrupts off, again after an NMI.
 pub fn halt() -> ! {
     loop {
         // SAFETY: interrupts are off, so this ends the processor's work.

@@ -23,7 +23,7 @@ const NO_WINDOW: u64 = u64::MAX;
 /// SSE instructions are legal (the image has them in the hash alone).
 const CR4_OSFXSR: u64 = 1 << 9;
 
-/// The boot processor.
+/// The processor that boots, and what of memory its page tables reach so far.
 pub struct Processor {
     c_bit: u64,
     mapped: bool,
@@ -273,7 +273,7 @@ impl Machine for Processor {
     }
 }
 
-/// The parameter page.
+/// The parameter page, as the VMM launched it; on SNP it is in the launch digest.
 pub fn params_page() -> &'static [u8; 4096] {
     // SAFETY: the page is mapped, was launched, and nothing writes it.
     unsafe { &*(PARAMS.start as *const [u8; 4096]) }

@@ -14,7 +14,7 @@ use casemate_layout::{
 /// How the kernel is entered: RIP, and RSI with the zero page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Entry {
-    /// First instruction.
+    /// Address of the kernel's first instruction, in its 64-bit entry.
     pub rip: u64,
     /// Address of the zero page.
     pub zero_page: u64,

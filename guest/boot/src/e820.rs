@@ -5,7 +5,7 @@ use casemate_kernel::bytes::put;
 use casemate_layout::map::{ACPI, HIGH_START, SNP_PAGES};
 use casemate_layout::{Range, Termination};
 
-/// Usable memory.
+/// Usable memory: Linux takes pages from it (`E820_TYPE_RAM`).
 pub const RAM: u32 = 1;
 /// Memory that Linux keeps away from.
 pub const RESERVED: u32 = 2;

@@ -6,9 +6,9 @@ use casemate_layout::{MAP_BYTES, Range, Termination};
 /// What PVALIDATE is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PageSize {
-    /// 4 KiB.
+    /// A page of 4 KiB: 0 in ECX.
     Small,
-    /// 2 MiB.
+    /// A page of 2 MiB, aligned so: 1 in ECX.
     Large,
 }
 
@@ -21,7 +21,7 @@ pub enum Validation {
     Unchanged,
     /// `FAIL_SIZEMISMATCH`: the host backs it with small pages.
     SizeMismatch,
-    /// Any other code.
+    /// Any other code, `FAIL_INPUT` among them: the guest ends.
     Failed,
 }
 
@@ -31,7 +31,7 @@ pub enum Validation {
 /// They give `None` only where an implementation cannot reach the range; callers treat that as
 /// [`Termination::Internal`].
 pub trait Machine {
-    /// The parameter page.
+    /// The parameter page, a launched page: what is in it was measured.
     fn params_page(&self) -> &[u8; 4096];
     /// `SEV_STATUS` (MSR 0xC0010131). Called in SNP mode only.
     fn sev_status(&mut self) -> u64;
@@ -47,7 +47,7 @@ pub trait Machine {
     /// # Errors
     /// [`Termination`] when that is not possible.
     fn map_memory(&mut self, ram: &[Range], c_bit: u8) -> Result<(), Termination>;
-    /// PVALIDATE, to valid.
+    /// PVALIDATE with 1 in EDX: the page at `gpa` becomes valid, never the other way.
     fn validate(&mut self, gpa: u64, size: PageSize) -> Validation;
     /// Reads a byte at both ends of the page at `gpa`, so that no line of it from before stays in
     /// the cache (CVE-2025-38560), and so that a page which is not valid ends the guest here.

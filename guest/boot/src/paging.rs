@@ -8,7 +8,7 @@ use casemate_layout::Range;
 use casemate_layout::map::{LARGE_PAGE_SIZE, PAGE_SIZE};
 use casemate_layout::paging::{ENTRIES, LARGE, PRESENT, WRITABLE};
 
-/// A page table.
+/// One page of any of the four levels: 512 entries of eight bytes.
 pub type Table = [u64; ENTRIES];
 /// Number of tables: PML4, PDPT, four page directories for the identity map, two for the windows.
 pub const TABLES: usize = 8;

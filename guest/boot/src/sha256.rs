@@ -2,12 +2,12 @@
 
 use core::fmt;
 
-/// How to hash.
+/// With which instructions blocks are hashed; the hash is the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Engine {
-    /// General registers only.
+    /// General registers only, which every processor has.
     Software,
-    /// SHA extensions.
+    /// The SHA extensions, with the proof that they may be used.
     Extensions(Extensions),
 }
 
@@ -54,7 +54,7 @@ pub struct Hash {
 }
 
 impl Hash {
-    /// Of nothing yet.
+    /// The initial state of FIPS 180-4, 5.3.3: a hash of nothing yet.
     #[must_use]
     pub const fn new(engine: Engine) -> Self {
         Self { engine, state: INITIAL, blocks: 0 }

@@ -13,7 +13,7 @@ const LOADER: usize = 0x210;
 const LOAD_FLAGS: usize = 0x211;
 const INITRD: usize = 0x218;
 const INITRD_SIZE: usize = 0x21c;
-/// `ext_ramdisk_image` and `ext_ramdisk_size`.
+/// `ext_ramdisk_image`, then `ext_ramdisk_size`: bits 63:32 of the address and of the size.
 const INITRD_HIGH: usize = 0x0c0;
 const INITRD_SIZE_HIGH: usize = 0x0c4;
 const CMDLINE_POINTER: usize = 0x228;

@@ -11,8 +11,8 @@
 
 mod platform;
 mod power_button;
-mod workload;
 
+use casemate_init::workload;
 use rustix::process::{Pid, Signal, WaitOptions, WaitStatus, kill_process, wait};
 use rustix::system::RebootCommand;
 use std::path::Path;

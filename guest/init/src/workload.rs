@@ -9,12 +9,19 @@ const MAX_FILE: usize = 64 * 1024;
 
 /// A program with its arguments and environment.
 #[derive(Debug, Default, PartialEq, Eq)]
-struct Workload {
-    args: Vec<String>,
-    env: Vec<(String, String)>,
+pub struct Workload {
+    /// The program, then what it is given; never empty once parsed.
+    pub args: Vec<String>,
+    /// Names and values, in the order of the file; a later one of the same name wins.
+    pub env: Vec<(String, String)>,
 }
 
-fn parse(text: &str) -> Result<Workload, String> {
+/// Reads a description: lines `arg VALUE` and `env NAME=VALUE`, empty ones, and comments that begin
+/// with `#`.
+///
+/// # Errors
+/// A sentence that names the line.
+pub fn parse(text: &str) -> Result<Workload, String> {
     let mut workload = Workload::default();
     for (number, line) in (1..).zip(text.lines()) {
         let wrong = || format!("workload line {number}: expected `arg VALUE` or `env NAME=VALUE`");

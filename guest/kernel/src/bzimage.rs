@@ -9,7 +9,7 @@ use casemate_layout::map::ADDRESS_LIMIT;
 const SECTOR: u64 = 512;
 const BOOT_FLAG: u16 = 0xaa55;
 const SIGNATURE: [u8; 4] = *b"HdrS";
-/// 2.12 brought `xloadflags`.
+/// Least boot protocol, 2.12 (Linux 3.8), which brought `xloadflags`.
 const MIN_PROTOCOL: u16 = 0x020c;
 const LOADED_HIGH: u8 = 1;
 const XLF_KERNEL_64: u16 = 1;
@@ -53,7 +53,7 @@ pub struct BzImage {
 /// Where a kernel is entered, and what it uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Placement {
-    /// First instruction.
+    /// First instruction, in 64-bit mode.
     pub entry: u64,
     /// Memory that it writes before it knows the memory map.
     pub used: Range,
@@ -66,20 +66,29 @@ impl BzImage {
     /// [`KernelError`].
     pub fn parse(file: &[u8]) -> Result<Self, KernelError> {
         let header = checked_header(file)?;
+        // boot.rst, `setup_sects`: 0 stands for 4, as old kernels wrote it. The first sector comes
+        // on top.
         let sectors = match header.setup_sectors {
             0 => DEFAULT_SETUP_SECTORS,
             sectors => u64::from(sectors),
         };
         let setup_bytes = (sectors + 1) * SECTOR;
         let code = KernelError::Truncated("the protected-mode kernel");
+        // Two lengths are held against the file: what the header needs to be entered, and
+        // `syssize`, which is in paragraphs of 16 bytes. A file may be longer (a signature behind
+        // it).
         let code_bytes = (file.len() as u64).checked_sub(setup_bytes).ok_or(code)?;
         if code_bytes <= ENTRY_64 || u64::from(header.paragraphs) * 16 > code_bytes {
             return Err(code);
         }
         let alignment = u64::from(header.alignment);
+        // A power of two, since the place below is computed by it; bounded, since it comes out of
+        // the file.
         if !alignment.is_power_of_two() || alignment > MAX_ALIGNMENT {
             return Err(KernelError::BadHeader("kernel_alignment"));
         }
+        // `init_size` is what the kernel may write before it knows the memory map: less than its
+        // own code cannot be true, and would let other things lie under it.
         if u64::from(header.init_size) < code_bytes {
             return Err(KernelError::BadHeader("init_size is less than the kernel"));
         }
@@ -111,6 +120,8 @@ impl BzImage {
         if !self.relocatable && load != self.preferred {
             return Err(unfit);
         }
+        // head_64.S: `%rbp` is its own address, aligned up to `kernel_alignment`, and
+        // `LOAD_PHYSICAL_ADDR` if that is higher.
         let start = match self.relocatable {
             true => load.checked_next_multiple_of(self.alignment).ok_or(unfit)?.max(self.preferred),
             false => load,
@@ -152,6 +163,8 @@ struct Header {
 }
 
 fn checked_header(file: &[u8]) -> Result<Header, KernelError> {
+    // The signature first: without it the file is of another kind, and nothing else of it means
+    // anything.
     if array(file, 0x202) != Some(SIGNATURE) {
         return Err(KernelError::NotAKernel);
     }

@@ -6,6 +6,7 @@ use crate::bytes::{array, u16_at, u32_at, u64_at};
 use casemate_layout::Range;
 use casemate_layout::map::{DEVICE_HOLE, HIGH_START};
 
+/// Magic, 64-bit, little-endian, version 1.
 const IDENT: [u8; 7] = *b"\x7fELF\x02\x01\x01";
 const EXECUTABLE: u16 = 2;
 const X86_64: u16 = 62;
@@ -49,6 +50,8 @@ impl Elf {
     /// [`KernelError`].
     pub fn parse(file: &[u8]) -> Result<Self, KernelError> {
         let elf = checked_header(file)?;
+        // Segments are read again for every comparison instead of being kept: there is no
+        // allocation here, and at most 64 headers.
         let (mut has_entry, mut segments) = (false, 0);
         for index in 0..elf.count {
             let Some(segment) = elf.segment(file, index)? else { continue };
@@ -89,9 +92,12 @@ impl Elf {
     pub fn segment(&self, file: &[u8], index: u16) -> Result<Option<Segment>, KernelError> {
         let (kind, segment) =
             self.read_segment(file, index).ok_or(KernelError::Truncated("a program header"))?;
+        // A segment of no memory loads nothing, wherever it says that it lies.
         if kind != LOAD || segment.memory.size == 0 {
             return Ok(None);
         }
+        // Each number by itself before any two are put together: the end in the file, the size, the
+        // start, the end in memory.
         let bad = |what| KernelError::BadSegment { index, what };
         if segment.file.checked_end().is_none_or(|end| end > file.len() as u64) {
             return Err(KernelError::Truncated("a segment"));
@@ -127,6 +133,7 @@ impl Elf {
     }
 }
 
+/// The file header, checked: an executable for x86-64 with program headers of the usual size.
 fn checked_header(file: &[u8]) -> Result<Elf, KernelError> {
     if array(file, 0) != Some(IDENT) {
         return Err(KernelError::NotAKernel);

@@ -24,46 +24,46 @@ pub use elf::{Elf, Segment};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(clippy::large_enum_variant, reason = "one lives at a time, and there is no allocation")]
 pub enum Kernel {
-    /// A bzImage.
+    /// A bzImage: set-up header, then a compressed kernel.
     BzImage(BzImage),
-    /// An ELF `vmlinux`.
+    /// An ELF `vmlinux`, uncompressed.
     Elf(Elf),
 }
 
 /// Why a file is no kernel for us.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum KernelError {
-    /// Neither format.
+    /// It is neither a bzImage nor an x86-64 ELF kernel.
     NotAKernel,
-    /// The file ends too early.
+    /// It is truncated: what is named lies beyond its end.
     Truncated(&'static str),
-    /// An old kernel.
+    /// Its boot protocol is older than 2.12.
     OldProtocol {
-        /// Major version.
+        /// Major version of its boot protocol.
         major: u8,
-        /// Minor version.
+        /// Minor version of its boot protocol.
         minor: u8,
     },
     /// No 64-bit entry, or not loadable above 1 MiB.
     No64BitEntry,
-    /// A field of the set-up header is impossible.
+    /// A field of the set-up header, which is named, is impossible.
     BadHeader(&'static str),
-    /// A segment is impossible.
+    /// A segment of the ELF file is impossible.
     BadSegment {
-        /// Its index.
+        /// Its index among the program headers.
         index: u16,
-        /// What is wrong.
+        /// What is wrong with it.
         what: &'static str,
     },
-    /// More program headers than are read.
+    /// More program headers than [`MAX_HEADERS`]; so many.
     TooManyHeaders(u16),
-    /// More segments than are loaded.
+    /// More segments to load than [`MAX_SEGMENTS`].
     TooManySegments,
-    /// Nothing to load.
+    /// The ELF file has no segment to load.
     NoSegments,
-    /// Two segments share memory.
+    /// Two segments share memory from this address on.
     Overlap(u64),
-    /// The entry is in no segment.
+    /// The entry, this address, is in none of the loaded segments.
     BadEntry(u64),
     /// It does not fit where it was put.
     DoesNotFit,
@@ -109,10 +109,7 @@ impl core::fmt::Display for KernelError {
 impl core::error::Error for KernelError {}
 
 impl Kernel {
-    /// Recognises a kernel.
-    ///
-    /// # Errors
-    /// [`KernelError`].
+    /// Recognises a kernel by its first bytes, and checks its headers.
     pub fn parse(file: &[u8]) -> Result<Self, KernelError> {
         if file.starts_with(b"\x7fELF") {
             Elf::parse(file).map(Self::Elf)

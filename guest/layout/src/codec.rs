@@ -36,6 +36,8 @@ impl Params {
     /// The mode of a page that may be bad otherwise.
     #[must_use]
     pub fn mode_of(page: &[u8; PAGE]) -> Option<Mode> {
+        // Read without regard to the magic and the version: before the page is decoded the mode
+        // alone says whether port I/O is possible.
         match (Reader { page, at: MODE_OFFSET }).u32() {
             1 => Some(Mode::Plain),
             2 => Some(Mode::Snp),
@@ -54,11 +56,12 @@ impl Params {
         Some(from.u16()).filter(|port| *port != 0)
     }
 
-    /// The page.
+    /// The page, all that is not a field zero.
     #[must_use]
     pub fn encode(&self) -> [u8; PAGE] {
         let mut page = [0; PAGE];
         let mut out = Writer { page: &mut page, at: 0 };
+        // In the order of the table above: each field goes where the one before ended.
         out.put(&MAGIC);
         out.put(&VERSION.to_le_bytes());
         out.put(&(self.mode as u32).to_le_bytes());
@@ -88,11 +91,13 @@ impl Params {
         if from.take() != MAGIC {
             return Err(ParamsError::Magic);
         }
+        // The version before the rest: another one has other fields.
         match from.u32() {
             VERSION => {}
             other => return Err(ParamsError::Version(other)),
         }
         let mode = Self::mode_of(page).ok_or(ParamsError::Malformed("mode"))?;
+        // The mode was read in its place; the reader goes on behind it.
         from.at = MODE_OFFSET + 4;
         let sha_extensions = match from.u32() {
             0 => false,
@@ -121,9 +126,13 @@ impl Params {
             cmdline: from.blob(),
             acpi: from.blob(),
         };
+        // What is reserved is zero, or a page would have several encodings, and measured bytes that
+        // nobody looks at.
         if page.iter().skip(END).any(|byte| *byte != 0) {
             return Err(ParamsError::Malformed("a reserved byte"));
         }
+        // Form first, then sense: a page that decodes has been through the same check as the
+        // host's.
         params.check()?;
         Ok(params)
     }

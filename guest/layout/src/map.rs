@@ -2,7 +2,7 @@
 //!
 //! | from | to | what | launched |
 //! |---|---|---|---|
-//! | `0x00000` | `0x01000` | BIOS data area: all zero, since Linux reads words 0x40e and 0x413 | no |
+//! | `0x00000` | `0x01000` | BIOS data area: zero, as Linux reads words 0x40e and 0x413 | no |
 //! | `0x01000` | `0x02000` | first page table, which serves as all four levels | 1 page |
 //! | `0x02000` | `0x04000` | nothing | no |
 //! | `0x04000` | `0x05000` | parameters | 1 page |
@@ -34,26 +34,26 @@
 use crate::mode::Mode;
 use crate::range::Range;
 
-/// Bytes of a page.
+/// Bytes of a page, the unit in which memory is accepted, shared and measured.
 pub const PAGE_SIZE: u64 = 0x1000;
-/// [`PAGE_SIZE`] as a length.
+/// [`PAGE_SIZE`] as the length of an array.
 pub const PAGE_BYTES: usize = 0x1000;
-/// Bytes of a large page.
+/// Bytes of a large page: one entry of a page directory.
 pub const LARGE_PAGE_SIZE: u64 = 0x20_0000;
 
-/// BIOS data area.
+/// BIOS data area, which Linux looks into and finds zero.
 pub const BIOS_DATA: Range = Range { start: 0, size: 0x1000 };
 /// First page table: [`boot_table`](crate::paging::boot_table).
 pub const BOOT_TABLE: Range = Range { start: 0x1000, size: 0x1000 };
-/// Parameters.
+/// The measured parameters of the boot code, [`Params`](crate::Params).
 pub const PARAMS: Range = Range { start: 0x4000, size: 0x1000 };
-/// CPUID page.
+/// CPUID page: the host's words, which the firmware has filtered.
 pub const CPUID: Range = Range { start: 0x5000, size: 0x1000 };
-/// Secrets page.
+/// Secrets page: the keys of the guest's messages to the firmware.
 pub const SECRETS: Range = Range { start: 0x6000, size: 0x1000 };
 /// Confidential-computing blob and its `setup_data`.
 pub const CC_BLOB: Range = Range { start: 0x7000, size: 0x1000 };
-/// Zero page.
+/// Zero page: what Linux calls `boot_params`.
 pub const ZERO_PAGE: Range = Range { start: 0x8000, size: 0x1000 };
 /// Kernel command line with its terminating zero.
 pub const CMDLINE: Range = Range { start: 0x9000, size: 0x1000 };
@@ -78,9 +78,9 @@ const _: () = {
     // The processor aligns a frame so; one has six words at most.
     assert!(SCRATCH_FRAME.end().is_multiple_of(16) && SCRATCH_FRAME.size >= 6 * 8);
 };
-/// ACPI tables.
+/// ACPI tables, copied here by the boot code after they were checked.
 pub const ACPI: Range = Range { start: 0x8_0000, size: 0x2_0000 };
-/// Legacy video and ROMs.
+/// Legacy video and ROMs, which Linux is not told of.
 pub const LEGACY: Range = Range { start: 0xa_0000, size: 0x6_0000 };
 /// The part of [`LEGACY`] that nobody accepts: its pages never become valid, so no access to them
 /// as private memory ever succeeds.
@@ -98,7 +98,7 @@ pub const HIGH_START: u64 = 0x10_0000;
 pub const DEVICE_HOLE: Range = Range { start: 0xc000_0000, size: 0x4000_0000 };
 /// PCI configuration space of bus 0 (ECAM), in [`DEVICE_HOLE`].
 pub const ECAM: Range = Range { start: 0xe000_0000, size: 0x10_0000 };
-/// The IOAPIC, in [`DEVICE_HOLE`].
+/// The IOAPIC, at its usual address, in [`DEVICE_HOLE`].
 pub const IOAPIC: Range = Range { start: 0xfec0_0000, size: 0x1000 };
 /// Every processor's local APIC, in [`DEVICE_HOLE`].
 pub const LOCAL_APIC: Range = Range { start: 0xfee0_0000, size: 0x1000 };

@@ -20,7 +20,7 @@ use crate::termination::Termination;
 
 /// Ranges that a map can have.
 pub const MAX_RANGES: usize = 32;
-/// Bytes of a map.
+/// Bytes of a map, all of which are read, used or not.
 pub const MAP_BYTES: usize = HEADER + MAX_RANGES * RANGE;
 
 const MAGIC: [u8; 8] = *b"CASEMMAP";
@@ -37,11 +37,11 @@ pub enum MapError {
     Form,
     /// A range that is not whole pages, or empty.
     Pages,
-    /// Not ascending, or one range over another.
+    /// Ranges are not ascending, or one lies over another.
     Order,
     /// Above the addresses that the processor has, or around their end.
     Address,
-    /// Where devices, APICs and PCI configuration space are.
+    /// Memory where devices, APICs and PCI configuration space are.
     Devices,
     /// The first MiB, with every launched page, is not RAM.
     Low,
@@ -50,7 +50,7 @@ pub enum MapError {
 }
 
 impl MapError {
-    /// How the boot code says it.
+    /// How the boot code says it: a code of its own for each.
     #[must_use]
     pub const fn termination(self) -> Termination {
         match self {
@@ -91,9 +91,12 @@ impl MemoryMap {
             1_u64.checked_shl(u32::from(bits)).map_or(ADDRESS_LIMIT, |l| l.min(ADDRESS_LIMIT));
         let mut end = 0;
         for range in ram.as_slice() {
+            // Whole pages before order: an empty range would have an end that is no border.
             if !range.is_aligned(PAGE_SIZE) || range.size == 0 {
                 return Err(MapError::Pages);
             }
+            // Against the end of the one before: ascending and disjoint in one comparison. Ranges
+            // may touch.
             if range.start < end {
                 return Err(MapError::Order);
             }
@@ -110,7 +113,7 @@ impl MemoryMap {
         Ok(Self { ram })
     }
 
-    /// RAM, ascending.
+    /// RAM in ascending ranges, as the host gave it and it was checked.
     #[must_use]
     pub fn ram(&self) -> &[Range] {
         self.ram.as_slice()
@@ -123,6 +126,8 @@ impl MemoryMap {
         let ranges = self.ram();
         // At most MAX_RANGES.
         let count = u32::try_from(ranges.len()).unwrap_or(u32::MAX);
+        // No offsets: each part is split off the front of what is left, which can neither overlap
+        // nor end beyond the array.
         if let Some((magic, rest)) = bytes.split_first_chunk_mut() {
             *magic = MAGIC;
             if let Some((version, rest)) = rest.split_first_chunk_mut() {
@@ -156,12 +161,16 @@ impl MemoryMap {
             let (numbers, _) = bytes.as_chunks::<8>();
             let [start, size] = *numbers else { return Err(MapError::Form) };
             let range = Range { start: u64::from_le_bytes(start), size: u64::from_le_bytes(size) };
+            // All 32 places are looked at, used or not: what is not used is zero, so that a map has
+            // one encoding.
             match index < count {
                 true => ram.push(range).map_err(|_| MapError::Form)?,
                 false if range == Range::default() => {}
                 false => return Err(MapError::Form),
             }
         }
+        // After the loop, which has pushed as many as there are: a count beyond it promises ranges
+        // that nobody wrote.
         if usize::try_from(count).is_ok_and(|count| count > MAX_RANGES) {
             return Err(MapError::Form);
         }

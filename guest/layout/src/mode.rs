@@ -10,7 +10,7 @@ pub enum Mode {
     /// guest get far: it accepts no memory in this mode, so its first access outside launched pages
     /// ends it.
     Plain = 1,
-    /// SEV-SNP.
+    /// SEV-SNP: memory is encrypted, and its pages are accepted by the guest.
     Snp = 2,
 }
 

@@ -2,15 +2,15 @@
 
 use crate::map::{BOOT_TABLE, HOST_MAP, PAGE_BYTES, SCRATCH};
 
-/// Entry is there.
+/// The entry leads somewhere; without this bit all others are ignored.
 pub const PRESENT: u64 = 1;
-/// Entry may be written through.
+/// The page, or all below the table, may be written.
 pub const WRITABLE: u64 = 2;
-/// Entry is a 2 MiB page.
+/// The entry is a page of 2 MiB and not a table; in a page directory only.
 pub const LARGE: u64 = 1 << 7;
-/// Entries of a table.
+/// Entries of a table, at each of the four levels.
 pub const ENTRIES: usize = 512;
-/// Bytes of a table.
+/// Bytes of a table, which is one page.
 pub const TABLE_BYTES: usize = ENTRIES * 8;
 
 /// The bit of a page-table entry that makes a page private; 0 for no bit.
@@ -37,8 +37,10 @@ pub fn boot_table(c_bit: u8) -> [u8; TABLE_BYTES] {
     let mut bytes = [0; TABLE_BYTES];
     for (entry, page) in bytes.as_chunks_mut().0.iter_mut().zip((0_u64..).step_by(PAGE_BYTES)) {
         let value = match page {
+            // Entry 0 is the table itself: see above.
             0 => BOOT_TABLE.start | private,
             page if page < SCRATCH.end() => page | private,
+            // Shared: without the C-bit. Not writable either, as it is read once.
             page if page == HOST_MAP.start => page | PRESENT,
             _ => 0,
         };

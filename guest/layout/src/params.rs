@@ -18,7 +18,7 @@ pub struct Blob {
 }
 
 impl Blob {
-    /// Whether there is one.
+    /// Whether there is one, that is, whether it has a byte.
     #[must_use]
     pub const fn is_present(&self) -> bool {
         self.size != 0
@@ -29,7 +29,7 @@ impl Blob {
 /// checks it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Params {
-    /// Protection.
+    /// Whether memory is protected from the host.
     pub mode: Mode,
     /// Hash with the processor's SHA instructions if it has them. Off for hosts that emulate CPL 0.
     pub sha_extensions: bool,
@@ -51,9 +51,9 @@ pub struct Params {
     pub kernel_memory: Range,
     /// First address that no byte of the initrd may have: the kernel's own limit.
     pub initrd_limit: u64,
-    /// Kernel file.
+    /// The kernel file as a whole, of either kind.
     pub kernel: Blob,
-    /// Initrd.
+    /// The initrd, or whatever the kernel takes for one.
     pub initrd: Blob,
     /// Kernel command line without a terminating zero; goes to [`CMDLINE`].
     pub cmdline: Blob,
@@ -67,20 +67,20 @@ pub const VERSION: u32 = 2;
 /// Why parameters are refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ParamsError {
-    /// Not a parameter page.
+    /// Not a parameter page: its magic is another.
     Magic,
-    /// Of another version.
+    /// Of another version, which is given.
     Version(u32),
     /// A field has a value that no encoder writes.
     Malformed(&'static str),
-    /// Where the kernel runs.
+    /// Where the kernel runs is impossible; why is told.
     Kernel(&'static str),
     /// Blobs: which, and why.
     Blob(&'static str, &'static str),
 }
 
 impl ParamsError {
-    /// How the boot code says it.
+    /// How the boot code says it: a code for each kind.
     #[must_use]
     pub const fn termination(self) -> Termination {
         match self {
@@ -108,6 +108,7 @@ impl core::fmt::Display for ParamsError {
 impl core::error::Error for ParamsError {}
 
 /// Bits 1:0 to 31 are never the C-bit, nor are those that a 4-level table has no address for.
+/// The RSDP of ACPI 2.0 and later (ACPI 6.5, section 5.2.5.3).
 const C_BITS: core::ops::RangeInclusive<u8> = 32..=51;
 const RSDP_SIZE: u64 = 36;
 
@@ -118,6 +119,8 @@ impl Params {
     /// # Errors
     /// [`ParamsError`] for the first thing that is wrong.
     pub fn check(&self) -> Result<(), ParamsError> {
+        // The bit's position is checked before anything uses it: a wrong one would make a part of
+        // an address of it.
         let c_bit_legal = match self.mode {
             Mode::Plain => self.c_bit == 0,
             Mode::Snp => C_BITS.contains(&self.c_bit),
@@ -127,6 +130,8 @@ impl Params {
         }
         self.check_kernel()?;
         self.check_sizes()?;
+        // The RSDP is the one address among the parameters that points into something staged; it
+        // has to lie in the tables as a whole.
         let rsdp = Range { start: self.rsdp, size: RSDP_SIZE };
         let tables = Range { start: ACPI.start, size: self.acpi.size };
         let rsdp_legal = match self.acpi.is_present() {
@@ -158,6 +163,8 @@ impl Params {
     }
 
     fn check_sizes(&self) -> Result<(), ParamsError> {
+        // The kernel alone has to be there. What is absent has no hash either, so that "none" has
+        // one encoding.
         if !self.kernel.is_present() {
             return Err(ParamsError::Blob("kernel", "missing"));
         }

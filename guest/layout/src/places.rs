@@ -34,24 +34,24 @@ const USUAL_INITRD_LIMIT: u64 = 1 << 31;
 /// Where a blob comes from, and where it goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Place {
-    /// Where the hypervisor stages it; with size 0 there is none.
+    /// Where the hypervisor stages it, in shared memory; with size 0 there is none.
     pub staged: Range,
-    /// Where its copy is.
+    /// Where its copy is, in private memory.
     pub target: Range,
 }
 
-/// Where everything goes.
+/// Where the kernel, the initrd and what Linux needs to know of them go, from the parameters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Places {
     /// The window of shared memory that everything is staged in.
     pub window: Range,
-    /// The kernel file.
+    /// The kernel file, copied behind the kernel's memory.
     pub kernel: Place,
-    /// The initrd.
+    /// The initrd, as high as its limit lets it.
     pub initrd: Place,
-    /// The command line.
+    /// The command line, in low memory.
     pub cmdline: Place,
-    /// The ACPI tables.
+    /// The ACPI tables, in low memory.
     pub acpi: Place,
 }
 
@@ -61,7 +61,7 @@ const fn whole(size: u64, unit: u64) -> u64 {
     size.saturating_add(unit - 1) & !(unit - 1)
 }
 
-/// Bytes of whole pages.
+/// So many bytes in whole pages.
 const fn pages(size: u64) -> u64 {
     whole(size, PAGE_SIZE)
 }
@@ -78,13 +78,19 @@ impl Params {
 
 impl Places {
     fn find(params: &Params, ram: &[Range]) -> Result<Self, MapError> {
+        // The first range is low RAM: [`MemoryMap`](crate::MemoryMap) makes sure that it starts at
+        // 0.
         let low = *ram.first().ok_or(MapError::TooSmall)?;
         let window = window(params, ram).ok_or(MapError::TooSmall)?;
         let file = kernel_file(params);
+        // The window comes first because it depends on nothing but the kernel's memory; then the
+        // kernel file must neither leave low RAM nor meet the window; the initrd is placed between
+        // what is fixed.
         if !low.contains(params.kernel_memory) || !low.contains(file) || file.overlaps(window) {
             return Err(MapError::TooSmall);
         }
         let initrd = initrd(params, ram, window, file.end()).ok_or(MapError::TooSmall)?;
+        // The rule's order within the window: each blob from the page behind the one before.
         let mut next = window.start;
         let mut place = |blob: &Blob, to: u64| {
             if !blob.is_present() {
@@ -106,8 +112,12 @@ impl Places {
 
 fn window(params: &Params, ram: &[Range]) -> Option<Range> {
     let blobs = [&params.kernel, &params.initrd, &params.cmdline, &params.acpi];
+    // Saturating: sizes come out of measured parameters, but a sum that does not fit 64 bits fits
+    // no range either.
     let bytes = blobs.iter().fold(0_u64, |sum, blob| sum.saturating_add(pages(blob.size)));
     let size = whole(bytes, LARGE_PAGE_SIZE);
+    // From the highest range down. In low RAM the window must leave the kernel's memory alone,
+    // elsewhere only low memory.
     ram.iter().rev().find_map(|range| {
         let floor = if range.start == 0 { params.kernel_memory.end() } else { HIGH_START };
         let start = highest(*range, range.end(), floor, size, LARGE_PAGE_SIZE)?;
@@ -127,6 +137,7 @@ fn initrd(params: &Params, ram: &[Range], window: Range, floor: u64) -> Option<u
         return Some(0);
     }
     let try_range = |range: &Range, limit: u64| {
+        // A range that has the window in it ends, for the initrd, where that begins.
         let ceiling = match range.overlaps(window) {
             true => limit.min(window.start),
             false => limit,
@@ -135,6 +146,8 @@ fn initrd(params: &Params, ram: &[Range], window: Range, floor: u64) -> Option<u
     };
     let (low, others) = ram.split_first()?;
     let limit = params.initrd_limit;
+    // Below 2 GiB first, whatever the kernel's limit: kernels and loaders have looked for it there
+    // for decades.
     try_range(low, limit.min(USUAL_INITRD_LIMIT))
         .or_else(|| try_range(low, limit))
         .or_else(|| others.iter().rev().find_map(|range| try_range(range, limit)))
@@ -143,6 +156,8 @@ fn initrd(params: &Params, ram: &[Range], window: Range, floor: u64) -> Option<u
 /// The highest start, a multiple of `unit`, of `size` bytes within `range`, from `floor` up to
 /// `ceiling`.
 fn highest(range: Range, ceiling: u64, floor: u64, size: u64, unit: u64) -> Option<u64> {
+    // Down from the end, rounded down: the start only gets lower, so nothing leaves the range at
+    // its top.
     let start = range.end().min(ceiling).checked_sub(size)?;
     let start = start - start % unit;
     (start >= floor.max(range.start)).then_some(start)

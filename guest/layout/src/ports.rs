@@ -2,7 +2,7 @@
 
 /// One byte: [`RESET_VALUE`] resets, as the FADT says.
 pub const RESET_PORT: u16 = 0x602;
-/// The value that resets.
+/// The value that resets; others are ignored.
 pub const RESET_VALUE: u8 = 1;
 /// One byte: a step of the boot, one of [`mark`].
 pub const MARK_PORT: u16 = 0x603;
@@ -44,7 +44,7 @@ pub mod mark {
         None
     }
 
-    /// PID 1 runs.
+    /// PID 1 runs, with its file systems mounted and its modules loaded.
     pub const INIT: u8 = 5;
     /// The workload is about to be executed.
     pub const WORKLOAD: u8 = 6;

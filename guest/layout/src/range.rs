@@ -3,9 +3,9 @@
 /// A range of guest physical addresses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Range {
-    /// First byte.
+    /// First byte, a guest physical address.
     pub start: u64,
-    /// Bytes.
+    /// Bytes; none for an empty range.
     pub size: u64,
 }
 
@@ -44,6 +44,8 @@ impl Range {
     #[must_use]
     pub fn split(self, size: u64) -> (Self, Self) {
         let size = size.min(self.size);
+        // `size` is at most its own, so only the addition of a start near the end of the address
+        // space can saturate.
         let rest = Self { start: self.start.saturating_add(size), size: self.size - size };
         (Self { start: self.start, size }, rest)
     }
@@ -55,14 +57,14 @@ impl Range {
     }
 }
 
-/// At most `N` ranges.
+/// At most `N` ranges, without allocation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ranges<const N: usize> {
     items: [Range; N],
     count: usize,
 }
 
-/// A list is full.
+/// A list has no room for another range.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TooManyRanges;
 
@@ -81,10 +83,7 @@ impl<const N: usize> Default for Ranges<N> {
 }
 
 impl<const N: usize> Ranges<N> {
-    /// Appends a range.
-    ///
-    /// # Errors
-    /// [`TooManyRanges`] when there are `N` already.
+    /// Appends a range, whatever its place among the others.
     pub fn push(&mut self, range: Range) -> Result<(), TooManyRanges> {
         let slot = self.items.get_mut(self.count).ok_or(TooManyRanges)?;
         *slot = range;

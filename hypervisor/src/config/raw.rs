@@ -1,6 +1,8 @@
 //! The configuration as written: every key optional, nothing checked but names and types.
 
 use super::{ConfigError, ConsoleTo};
+use casemate_diagnostics::event;
+use casemate_foreign_text::value;
 use serde::de::{Error, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use std::fmt;
@@ -187,6 +189,7 @@ impl RawConfig {
         let text = casemate_files::read_input_text(path, MAX_FILE)
             .map_err(|e| ConfigError::Read(e.to_string()))?;
         let mut raw = Self::from_toml(&text, &name)?;
+        event!(DEBUG, Config, "a configuration is read", path = value(&name));
         let directory = path.parent().unwrap_or(Path::new(""));
         for path in [&mut raw.kernel, &mut raw.initrd].into_iter().flatten() {
             *path = directory.join(&*path);

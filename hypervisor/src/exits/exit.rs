@@ -206,26 +206,32 @@ impl<'a> Exit<'a> {
     /// The name of the variant, as in [`super::EXITS`].
     #[must_use]
     pub fn name(&self) -> &'static str {
+        super::EXITS.get(self.number()).copied().unwrap_or("unknown")
+    }
+
+    /// The place of that name in [`super::EXITS`].
+    #[must_use]
+    pub const fn number(&self) -> usize {
         match self {
-            Self::Debug(_) => "debug",
-            Self::Errno(_) => "errno",
-            Self::FailEntry(_) => "fail_entry",
-            Self::Hlt(_) => "hlt",
-            Self::Hypercall(_) => "hypercall",
-            Self::InternalError(_) => "internal_error",
-            Self::Intr(_) => "intr",
-            Self::IoIn(_) => "io_in",
-            Self::IoOut(_) => "io_out",
-            Self::IoapicEoi(_) => "ioapic_eoi",
-            Self::MemoryFault(_) => "memory_fault",
-            Self::MmioRead(_) => "mmio_read",
-            Self::MmioWrite(_) => "mmio_write",
-            Self::Rdmsr(_) => "rdmsr",
-            Self::ReqCerts(_) => "req_certs",
-            Self::Shutdown(_) => "shutdown",
-            Self::SystemEvent(_) => "system_event",
-            Self::Unknown(_) => "unknown",
-            Self::Wrmsr(_) => "wrmsr",
+            Self::Debug(_) => 0,
+            Self::Errno(_) => 1,
+            Self::FailEntry(_) => 2,
+            Self::Hlt(_) => 3,
+            Self::Hypercall(_) => 4,
+            Self::InternalError(_) => 5,
+            Self::Intr(_) => 6,
+            Self::IoIn(_) => 7,
+            Self::IoOut(_) => 8,
+            Self::IoapicEoi(_) => 9,
+            Self::MemoryFault(_) => 10,
+            Self::MmioRead(_) => 11,
+            Self::MmioWrite(_) => 12,
+            Self::Rdmsr(_) => 13,
+            Self::ReqCerts(_) => 14,
+            Self::Shutdown(_) => 15,
+            Self::SystemEvent(_) => 16,
+            Self::Unknown(_) => 17,
+            Self::Wrmsr(_) => 18,
         }
     }
 }

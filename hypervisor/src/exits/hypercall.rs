@@ -54,14 +54,17 @@ impl Hypercall<'_> {
         let changed = range
             .ok_or(Refusal::NotRam)
             .and_then(|range| machine.pages.convert(range, to).map(|changed| (range, changed)));
+        if let (Some(range), Err(refusal)) = (range, changed) {
+            machine.denied(refusal, range);
+        }
         let refused = match changed {
             Ok((range, 0)) if to == Visibility::Private => {
                 mark_by_page(machine, range);
                 return (0, Outcome::Resume);
             }
             Ok(_) => return (0, Outcome::Resume),
-            Err(Refusal::RateLimit) => (EAGAIN, Outcome::Resume),
-            Err(Refusal::Killed) => (EINVAL, Outcome::Stop(Stop::PageStateLimit)),
+            Err(Refusal::RateLimit(_)) => (EAGAIN, Outcome::Resume),
+            Err(Refusal::Killed(_)) => (EINVAL, Outcome::Stop(Stop::PageStateLimit)),
             Err(_) => (EINVAL, Outcome::Resume),
         };
         machine.note(Note::PageStateRefused { gpa: gpa.shown(), pages: pages.shown() });

@@ -3,8 +3,9 @@
 
 use crate::bus::{Bus, Effect};
 use crate::exits::outcome::{Outcome, Stop};
-use crate::memory::{PageStates, RamMap};
+use crate::memory::{GpaRange, PageStates, RamMap, Refusal};
 use casemate_attestation::evidence::GuestCertTable;
+use casemate_policy::PageRule;
 use casemate_values::Shown;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -14,6 +15,21 @@ pub trait Events: Send + Sync {
     fn mark(&self, step: u8);
     /// A line worth logging that a guest can cause; the caller has bounded how many.
     fn note(&self, note: Note);
+    /// A rule of the policy denied a page-state change of so many pages. Called for each one,
+    /// however many a guest causes: who is told bounds what comes of it.
+    fn denied(&self, rule: PageRule, pages: u64);
+    /// A vCPU has come to a step of its life, each once.
+    fn vcpu(&self, _index: u32, _step: VcpuStep) {}
+}
+
+/// What becomes of a vCPU that an operator wants to know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum VcpuStep {
+    /// It has left the guest for the first time, so it runs: another than the first one enters the
+    /// guest long before the guest starts it.
+    FirstExit,
+    /// It has ended the VM.
+    Stopped,
 }
 
 /// What a guest can cause to be logged.
@@ -107,6 +123,13 @@ impl Machine {
             Effect::PowerOff { status } => Outcome::Stop(Stop::PowerOff { status }),
             Effect::Reset => Outcome::Stop(Stop::Reset),
             Effect::BootRefused(code) => Outcome::Stop(Stop::BootRefused(code)),
+        }
+    }
+
+    /// Tells of a refusal if it is the policy's.
+    pub(crate) fn denied(&self, refusal: Refusal, range: GpaRange) {
+        if let Some(rule) = refusal.denied_by() {
+            self.events.denied(rule, range.pages());
         }
     }
 

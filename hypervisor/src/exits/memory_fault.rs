@@ -31,8 +31,13 @@ impl MemoryFault {
         let to = if self.private { Visibility::Private } else { Visibility::Shared };
         match machine.pages.convert(range, to) {
             Ok(_) => Outcome::Resume,
-            Err(Refusal::Killed) => Outcome::Stop(Stop::PageStateLimit),
-            Err(_) => stop,
+            Err(refusal) => {
+                machine.denied(refusal, range);
+                match refusal {
+                    Refusal::Killed(_) => Outcome::Stop(Stop::PageStateLimit),
+                    _ => stop,
+                }
+            }
         }
     }
 }

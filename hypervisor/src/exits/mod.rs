@@ -8,6 +8,7 @@
 pub mod machine;
 pub mod outcome;
 
+mod count;
 mod dispatch;
 mod exit;
 mod progress;
@@ -32,8 +33,10 @@ pub mod system_event;
 pub mod unknown;
 pub mod wrmsr;
 
+pub use casemate_policy::PageRule;
+pub use count::{ExitCounts, ExitTotals};
 pub use exit::{Exit, RUN_HEAD, RunArea};
-pub use machine::{Events, Guard, Machine, Note};
+pub use machine::{Events, Guard, Machine, Note, VcpuStep};
 pub use outcome::{Outcome, Stop};
 pub use progress::Progress;
 

@@ -5,7 +5,6 @@
 //! and the kernel enforces the limits. They are read for the policy, which can demand that there
 //! are such. Source: Linux Documentation/admin-guide/cgroup-v2.rst.
 
-use super::confinement::cgroup2_mount;
 use std::path::Path;
 
 /// What is not limited: the greatest number of a policy.
@@ -22,12 +21,39 @@ pub struct CgroupLimits {
     pub pids: u64,
 }
 
+impl CgroupLimits {
+    /// Nothing is limited.
+    const NONE: Self = Self { cpu_percent: UNLIMITED, memory_mib: UNLIMITED, pids: UNLIMITED };
+
+    /// What one group's files `cpu.max`, `memory.max` and `pids.max` say; None for a file that is
+    /// there and says something else than the kernel's documentation has.
+    #[must_use]
+    pub fn read(cpu: Option<&str>, memory: Option<&str>, pids: Option<&str>) -> Option<Self> {
+        let of = |text: Option<&str>, read: fn(&str) -> Option<u64>| {
+            text.map_or(Some(UNLIMITED), |text| read(text.trim()))
+        };
+        Some(Self {
+            cpu_percent: of(cpu, percent)?,
+            memory_mib: of(memory, mib)?,
+            pids: of(pids, number)?,
+        })
+    }
+
+    fn least(self, other: Self) -> Self {
+        Self {
+            cpu_percent: self.cpu_percent.min(other.cpu_percent),
+            memory_mib: self.memory_mib.min(other.memory_mib),
+            pids: self.pids.min(other.pids),
+        }
+    }
+}
+
 /// The limits in force; none where control groups cannot be read.
 #[must_use]
 pub fn limits() -> Option<CgroupLimits> {
     let mounts = std::fs::read_to_string("/proc/self/mountinfo").ok()?;
     let own = std::fs::read_to_string("/proc/self/cgroup").ok()?;
-    limits_in(Path::new(cgroup2_mount(&mounts)?), &own)
+    limits_in(Path::new(&mount_point(&mounts)?), &own)
 }
 
 /// The limits of the group that `own`, the text of `/proc/self/cgroup`, names below `root`.
@@ -37,27 +63,47 @@ pub(super) fn limits_in(root: &Path, own: &str) -> Option<CgroupLimits> {
     if !group.is_dir() {
         return None;
     }
-    let mut limits =
-        CgroupLimits { cpu_percent: UNLIMITED, memory_mib: UNLIMITED, pids: UNLIMITED };
+    let mut limits = CgroupLimits::NONE;
     loop {
         // A group without a controller has no such file: it limits nothing there.
-        let least = |now: &mut u64, file: &str, read: fn(&str) -> Option<u64>| {
-            let text = std::fs::read_to_string(group.join(file));
-            let limit = text.map_or(Some(UNLIMITED), |text| read(text.trim()))?;
-            *now = limit.min(*now);
-            Some(())
-        };
-        least(&mut limits.cpu_percent, "cpu.max", percent)?;
-        least(&mut limits.memory_mib, "memory.max", mib)?;
-        least(&mut limits.pids, "pids.max", number)?;
+        let text = |file: &str| std::fs::read_to_string(group.join(file)).ok();
+        let (cpu, memory, pids) = (text("cpu.max"), text("memory.max"), text("pids.max"));
+        let here = CgroupLimits::read(cpu.as_deref(), memory.as_deref(), pids.as_deref())?;
+        limits = limits.least(here);
         if group == root || !group.pop() {
             return Some(limits);
         }
     }
 }
 
+/// Where cgroup v2 is mounted, from the text of `/proc/self/mountinfo`: the fifth field of its line.
+/// The kernel writes blanks, tabs, newlines and backslashes of a path as a backslash and three octal
+/// digits (fs/proc_namespace.c, `mangle`), and nothing else so.
+#[must_use]
+pub fn mount_point(mountinfo: &str) -> Option<String> {
+    let line = mountinfo.lines().find(|line| {
+        line.split_once(" - ").is_some_and(|(_, rest)| rest.starts_with("cgroup2 "))
+    })?;
+    let mut rest = line.split(' ').nth(4)?;
+    let mut path = String::new();
+    while let Some((before, after)) = rest.split_once('\\') {
+        let (digits, after) = after.split_at_checked(3)?;
+        path.push_str(before);
+        path.push(match digits {
+            "040" => ' ',
+            "011" => '\t',
+            "012" => '\n',
+            "134" => '\\',
+            _ => return None,
+        });
+        rest = after;
+    }
+    path.push_str(rest);
+    Some(path)
+}
+
 fn number(text: &str) -> Option<u64> {
-    if text == "max" { Some(UNLIMITED) } else { text.parse().ok() }
+    if text == "max" { Some(UNLIMITED) } else { text.parse().ok().filter(|n| *n <= UNLIMITED) }
 }
 
 fn mib(text: &str) -> Option<u64> {

@@ -1,6 +1,6 @@
 //! What confines the processes of a VM: asked by confining one.
 
-use super::{Capability, Finding, Verdict};
+use super::{Capability, Finding, Verdict, cgroup};
 use casemate_sandbox::{
     Action, FdTable, Layer, Layers, Profile, Report, Rule, SandboxError, State, spawn, sys,
 };
@@ -74,7 +74,7 @@ fn seccomp() -> Finding {
 fn cgroups() -> Finding {
     let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
     let why = "limits of CPU and memory per VM; Casemate runs without";
-    let Some(root) = cgroup2_mount(&mounts) else {
+    let Some(root) = cgroup::mount_point(&mounts) else {
         return Finding::new("cgroup v2", Verdict::Note, "not mounted", why);
     };
     let controllers = std::fs::read_to_string(format!("{root}/cgroup.controllers"));
@@ -83,12 +83,4 @@ fn cgroups() -> Finding {
         "" => Finding::new("cgroup v2", Verdict::Note, format!("{root}, no controller"), why),
         list => Finding::new("cgroup v2", Verdict::Ok, format!("{root}: {list}"), why),
     }
-}
-
-/// Where cgroup v2 is mounted: the fifth field of its line in mountinfo.
-pub(super) fn cgroup2_mount(mountinfo: &str) -> Option<&str> {
-    let line = mountinfo.lines().find(|line| {
-        line.split_once(" - ").is_some_and(|(_, rest)| rest.starts_with("cgroup2 "))
-    })?;
-    line.split(' ').nth(4)
 }

@@ -78,7 +78,9 @@ impl HostFacts {
     fn firmware(&self, facts: Facts, platform: &SnpPlatform) -> Facts {
         let (major, minor) = platform.api;
         let version = format!("{major}.{minor}.{}", platform.build);
-        let mut facts = facts.text(Key::HostFirmware, &version);
+        let mut facts = facts
+            .text(Key::HostFirmware, &version)
+            .flag(Key::HostAliasCheck, platform.aliases_checked);
         if let Some(chip) = platform.chip {
             facts = facts.bytes(Key::HostChip, &chip);
         }
@@ -176,6 +178,7 @@ mod tests {
             release: "6.12.118-cloud".into(),
             platform: Some(Some(SnpPlatform {
                 initialised: true,
+                aliases_checked: true,
                 api: (1, 55),
                 build: 39,
                 reported_tcb: [10, 0, 0, 0, 0, 0, 23, 84],
@@ -198,6 +201,7 @@ mod tests {
             ("snp = \"required\"".to_owned(), "snp = \"forbidden\"".to_owned()),
             ("firmware = \"1.55.39\"".into(), "firmware = \"1.55.40\"".into()),
             ("kernel = \"6.12.118\"".into(), "kernel = \"6.12.119\"".into()),
+            ("alias_check = \"required\"".into(), "alias_check = \"forbidden\"".into()),
             ("smt = \"forbidden\"".into(), "smt = \"required\"".into()),
             ("tsme = \"required\"".into(), "tsme = \"forbidden\"".into()),
             ("ciphertext_hiding = \"forbidden\"".into(), "ciphertext_hiding = \"required\"".into()),

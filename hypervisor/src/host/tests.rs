@@ -1,7 +1,6 @@
 //! Tests of what can be told without a host.
 
-use super::cgroup::{CgroupLimits, UNLIMITED, limits_in};
-use super::confinement::cgroup2_mount;
+use super::cgroup::{CgroupLimits, UNLIMITED, limits_in, mount_point};
 use super::{Capability, Finding, KernelVersion, Survey, Verdict, flaws};
 
 fn flaw_names(release: &str) -> Vec<&'static str> {
@@ -57,8 +56,11 @@ fn confidential_vms_need_all_that_plain_ones_do() {
 fn cgroup2_is_found_among_other_mounts() {
     let text = "33 20 0:26 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu\n\
                 42 20 0:35 / /sys/fs/cgroup/unified rw,relatime shared:9 - cgroup2 cgroup2 rw\n";
-    assert_eq!(cgroup2_mount(text), Some("/sys/fs/cgroup/unified"));
-    assert_eq!(cgroup2_mount("33 20 0:26 / /a rw - cgroup cgroup rw,cpu"), None);
+    assert_eq!(mount_point(text).as_deref(), Some("/sys/fs/cgroup/unified"));
+    assert_eq!(mount_point("33 20 0:26 / /a rw - cgroup cgroup rw,cpu"), None);
+    let odd = |path: &str| mount_point(&format!("1 2 0:3 / {path} rw - cgroup2 none rw"));
+    assert_eq!(odd("/a\\040b\\134c").as_deref(), Some("/a b\\c"));
+    assert_eq!((odd("/a\\04"), odd("/a\\141")), (None, None), "no escape of the kernel's");
 }
 
 #[test]

@@ -16,6 +16,9 @@ const SEV_GET_ID2: u32 = 8;
 const SNP_PLATFORM_STATUS: u32 = 9;
 /// `state` of a platform that SNP_INIT has initialised.
 const INITIALISED: u8 = 1;
+/// `ALIAS_CHECK_COMPLETE` beside `IS_RMP_INIT`: since its last reset the platform has looked for
+/// addresses that lead to the same memory. Firmware that does not know of the check leaves it zero.
+const ALIASES_CHECKED: u8 = 2;
 /// Length of the identifier of one chip.
 const ID: usize = 64;
 
@@ -54,6 +57,8 @@ struct GetId2 {
 pub struct SnpPlatform {
     /// Whether SNP is initialised.
     pub initialised: bool,
+    /// Whether memory was checked for aliases; not so where the firmware does not report it.
+    pub aliases_checked: bool,
     /// API version: major, minor.
     pub api: (u8, u8),
     /// Build of the firmware.
@@ -78,6 +83,7 @@ pub fn snp_platform() -> io::Result<Option<SnpPlatform>> {
     issue(&dev_sev, SNP_PLATFORM_STATUS, (&raw mut status) as u64)?;
     Ok(Some(SnpPlatform {
         initialised: status.state == INITIALISED,
+        aliases_checked: status.rmp & ALIASES_CHECKED != 0,
         api: (status.api_major, status.api_minor),
         build: status.build,
         reported_tcb: status.reported_tcb,

@@ -28,11 +28,11 @@ pub struct PrivateMemory {
 
 impl PrivateMemory {
     /// Gives the VM `ram`: the shared side is its mapping, the private side a guest_memfd per
-    /// range, and all of it is private but `shared`.
+    /// range, and all of it is private.
     ///
     /// # Errors
     /// [`KvmError`].
-    pub fn add(vm: &Arc<Vm>, ram: &GuestRam, shared: &[GpaRange]) -> Result<Self, KvmError> {
+    pub fn add(vm: &Arc<Vm>, ram: &GuestRam) -> Result<Self, KvmError> {
         let mut slots = Vec::new();
         for (slot, (range, host)) in (0..).zip(ram.host_ranges()) {
             let gmem = guest_memfd(vm, range.size())?;
@@ -56,10 +56,19 @@ impl PrivateMemory {
         for (range, _) in memory.slots.iter() {
             memory.set_private(*range, true).map_err(|e| attribute_error(*range, e))?;
         }
-        for range in shared {
-            memory.set_private(*range, false).map_err(|e| attribute_error(*range, e))?;
-        }
         Ok(memory)
+    }
+
+    /// Makes these ranges shared, which nobody has used yet: what they hold as private memory is
+    /// nothing.
+    ///
+    /// # Errors
+    /// [`KvmError`].
+    pub fn share(&self, ranges: &[GpaRange]) -> Result<(), KvmError> {
+        for range in ranges {
+            self.set_private(*range, false).map_err(|e| attribute_error(*range, e))?;
+        }
+        Ok(())
     }
 
     /// Sets what KVM believes of every page of `range`.

@@ -11,7 +11,7 @@ use super::{KvmError, Vm};
 use crate::config::SnpLaunch;
 use crate::launch::cpuid_page::CpuidTable;
 use crate::launch::issue::LaunchTarget;
-use crate::launch::{LaunchPlan, PageKind};
+use crate::launch::{LaunchPlan, PageKind, SnpShape};
 use crate::memory::{PAGE_BYTES, PAGE_SIZE};
 use kvm_bindings::{
     kvm_sev_cmd, kvm_sev_init, kvm_sev_snp_launch_finish, kvm_sev_snp_launch_start,
@@ -93,13 +93,13 @@ impl SnpVm {
     ///
     /// # Errors
     /// [`SnpError`].
-    pub fn init(vm: Arc<Vm>, dev_sev: OwnedFd, launch: &SnpLaunch) -> Result<Self, SnpError> {
+    pub fn init(vm: Arc<Vm>, dev_sev: OwnedFd, shape: SnpShape) -> Result<Self, SnpError> {
         let snp = Self { vm, dev_sev };
         // KVM adds SNP_ACTIVE (bit 0) by itself and refuses it from us.
-        let vmsa_features = launch.vmsa_features & !1;
+        let vmsa_features = shape.vmsa_features & !1;
         let mut init = kvm_sev_init { vmsa_features, ..Default::default() };
         snp.command(LaunchPhase::Init, None, sev_cmd_id_KVM_SEV_INIT2, &mut init)?;
-        if launch.certs.is_some() {
+        if shape.certs {
             if !snp.vm.has_certificate_exits() {
                 return Err(SnpError::NoCertificateExits);
             }

@@ -4,6 +4,7 @@
 //! what is launched cannot differ. Pages are ordered, since their order is measured; staging is
 //! what the host puts into shared memory and the boot code checks, so it is not.
 
+use super::contents::Contents;
 use super::vcpu_state::{BootState, vcpu_states};
 use crate::config::SnpLaunch;
 use crate::memory::{GpaRange, PAGE_BYTES, PAGE_SIZE, RamMap};
@@ -50,7 +51,7 @@ pub struct PlannedPages {
     /// Where.
     pub range: GpaRange,
     /// Contents: exactly `range.size()` bytes.
-    contents: Vec<u8>,
+    contents: Contents,
 }
 
 /// Bytes in shared memory.
@@ -63,7 +64,7 @@ pub struct Staged {
     /// Bytes.
     pub size: u64,
     /// Contents.
-    pub bytes: Vec<u8>,
+    pub bytes: Contents,
 }
 
 /// What measuring needs of a file that is staged.
@@ -169,10 +170,12 @@ impl LaunchPlan {
         what: &'static str,
         kind: PageKind,
         gpa: u64,
-        mut contents: Vec<u8>,
+        contents: impl Into<Contents>,
     ) -> Result<(), PlanError> {
+        let contents = contents.into();
         let range = self.claim(what, gpa, contents.len() as u64)?;
-        contents.resize(usize::try_from(range.size()).unwrap_or(usize::MAX), 0);
+        let size = usize::try_from(range.size()).unwrap_or(usize::MAX);
+        let contents = contents.resized(size);
         self.pages.push(PlannedPages { what, kind, range, contents });
         Ok(())
     }
@@ -181,7 +184,13 @@ impl LaunchPlan {
     ///
     /// # Errors
     /// [`PlanError`] when they are not RAM or overlap what is there.
-    pub fn stage(&mut self, what: &'static str, gpa: u64, bytes: Vec<u8>) -> Result<(), PlanError> {
+    pub fn stage(
+        &mut self,
+        what: &'static str,
+        gpa: u64,
+        bytes: impl Into<Contents>,
+    ) -> Result<(), PlanError> {
+        let bytes = bytes.into();
         let size = bytes.len() as u64;
         self.claim(what, gpa, size)?;
         self.staging.push(Staged { what, gpa, size, bytes });

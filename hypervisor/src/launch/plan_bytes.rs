@@ -4,12 +4,15 @@
 //! launch takes from the run, not from the configuration, is left out: the policy's limits and
 //! certificates.
 
+use super::contents::Contents;
 use super::plan::{FileHashes, LaunchPlan, PageKind, PlanError};
 use super::vcpu_state::BootState;
 use crate::config::MAX_VCPUS;
 use crate::config::{ID_AUTH_SIZE, ID_BLOCK_SIZE, IdBlock, SnpLaunch, strict_page_limits};
-use crate::memory::{GpaRange, RamMap, RangeError};
+use crate::memory::{GpaRange, RamMap, RangeError, SealedBytes};
 use casemate_policy::PageStateLimits;
+use std::io::{self, Write};
+use std::sync::Arc;
 
 const MAGIC: &[u8; 16] = b"casemate plan 2\n";
 /// Parts, and shared ranges, of any plan.
@@ -55,31 +58,41 @@ const NAMES: [&str; 11] = [
 const KINDS: [PageKind; 5] =
     [PageKind::Normal, PageKind::Zero, PageKind::Unmeasured, PageKind::Secrets, PageKind::Cpuid];
 
-struct Writer(Vec<u8>);
-impl Writer {
+/// Writes until the first failure, which it keeps.
+struct Writer<'a>(&'a mut dyn Write, io::Result<()>);
+impl Writer<'_> {
+    fn raw(&mut self, bytes: &[u8]) {
+        if self.1.is_ok() {
+            self.1 = self.0.write_all(bytes);
+        }
+    }
     fn u8(&mut self, value: usize) {
-        self.0.push(u8::try_from(value).unwrap_or(0));
+        self.raw(&[u8::try_from(value).unwrap_or(0)]);
     }
     fn u32(&mut self, value: usize) {
-        self.0.extend(u32::try_from(value).unwrap_or(u32::MAX).to_le_bytes());
+        self.raw(&u32::try_from(value).unwrap_or(u32::MAX).to_le_bytes());
     }
     fn u64(&mut self, value: u64) {
-        self.0.extend(value.to_le_bytes());
+        self.raw(&value.to_le_bytes());
     }
     fn bytes(&mut self, bytes: &[u8]) {
         self.u64(bytes.len() as u64);
-        self.0.extend_from_slice(bytes);
+        self.raw(bytes);
     }
     fn name(&mut self, what: &str) {
         self.u8(NAMES.iter().position(|name| *name == what).unwrap_or(0));
     }
 }
 
-struct Reader<'a>(&'a [u8]);
+struct Reader<'a> {
+    rest: &'a [u8],
+    /// The file that ends with `rest`: what it has is not copied out of it.
+    file: Option<&'a Arc<SealedBytes>>,
+}
 impl<'a> Reader<'a> {
     fn take(&mut self, len: usize, what: &'static str) -> Result<&'a [u8], PlanBytesError> {
-        let (taken, rest) = self.0.split_at_checked(len).ok_or(PlanBytesError::Short(what))?;
-        self.0 = rest;
+        let (taken, rest) = self.rest.split_at_checked(len).ok_or(PlanBytesError::Short(what))?;
+        self.rest = rest;
         Ok(taken)
     }
     fn array<const N: usize>(&mut self, what: &'static str) -> Result<[u8; N], PlanBytesError> {
@@ -104,9 +117,16 @@ impl<'a> Reader<'a> {
         }
     }
     /// No more than there are, so nothing is allocated for a length alone.
-    fn bytes(&mut self, what: &'static str) -> Result<Vec<u8>, PlanBytesError> {
+    fn contents(&mut self, what: &'static str) -> Result<Contents, PlanBytesError> {
         let len = usize::try_from(self.u64(what)?).map_err(|_| PlanBytesError::Short(what))?;
-        self.take(len, what).map(<[u8]>::to_vec)
+        let bytes = self.take(len, what)?;
+        Ok(match self.file {
+            None => bytes.to_vec().into(),
+            Some(file) => {
+                let end = file.len().saturating_sub(self.rest.len());
+                Contents::part(file, end.saturating_sub(len)..end)
+            }
+        })
     }
     fn choice<T: Copy>(&mut self, all: &[T], what: &'static str) -> Result<T, PlanBytesError> {
         let index = usize::from(self.u8(what)?);
@@ -118,7 +138,19 @@ impl LaunchPlan {
     /// The plan as bytes.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
-        let mut to = Writer(MAGIC.to_vec());
+        let mut bytes = Vec::new();
+        // Memory takes every byte.
+        let _ = self.write_to(&mut bytes);
+        bytes
+    }
+
+    /// Writes the plan's bytes, contents as they lie in it: an initrd is not copied for this.
+    ///
+    /// # Errors
+    /// The writer's.
+    pub fn write_to(&self, to: &mut dyn Write) -> io::Result<()> {
+        let mut to = Writer(to, Ok(()));
+        to.raw(MAGIC);
         to.u64(self.ram.size());
         to.u32(self.vcpus as usize);
         for value in [self.boot.rip, self.boot.rsp, self.boot.rsi, self.boot.cr3] {
@@ -149,9 +181,9 @@ impl LaunchPlan {
             to.u64(staged.gpa);
             to.bytes(&staged.bytes);
         }
-        to.0.extend(self.files.kernel);
-        to.0.extend(self.files.initrd);
-        to.0
+        to.raw(&self.files.kernel);
+        to.raw(&self.files.initrd);
+        to.1
     }
 
     /// The plan in `bytes`.
@@ -159,18 +191,28 @@ impl LaunchPlan {
     /// # Errors
     /// [`PlanBytesError`]; whatever decodes is a plan that could have been made.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, PlanBytesError> {
-        Self::from_bytes_under(bytes, strict_page_limits)
+        Self::read(Reader { rest: bytes, file: None }, strict_page_limits)
     }
 
-    /// The same for who knows the policy's limits, which are not in the bytes.
+    /// The plan in `file` from byte `at` to its end, under these limits. Its contents stay in the
+    /// file.
     ///
     /// # Errors
     /// As [`LaunchPlan::from_bytes`].
-    pub fn from_bytes_under(
-        bytes: &[u8],
+    pub fn from_sealed(
+        file: &Arc<SealedBytes>,
+        at: usize,
+        limits: PageStateLimits,
+    ) -> Result<Self, PlanBytesError> {
+        let rest = file.get(at..).ok_or(PlanBytesError::Magic)?;
+        Self::read(Reader { rest, file: Some(file) }, || limits)
+    }
+
+    fn read(
+        mut from: Reader<'_>,
         limits: impl FnOnce() -> PageStateLimits,
     ) -> Result<Self, PlanBytesError> {
-        let mut from = Reader(bytes.strip_prefix(MAGIC).ok_or(PlanBytesError::Magic)?);
+        from.rest = from.rest.strip_prefix(MAGIC).ok_or(PlanBytesError::Magic)?;
         let ram = from.u64("RAM")?;
         if ram > 1 << 42 {
             return Err(PlanBytesError::Value("RAM"));
@@ -198,7 +240,7 @@ impl LaunchPlan {
             let what = from.choice(&NAMES, "name of a part")?;
             let kind = from.choice(&KINDS, "kind of a page")?;
             let gpa = from.u64("address of a part")?;
-            let contents = from.bytes("contents of a part")?;
+            let contents = from.contents("contents of a part")?;
             if contents.is_empty() || !contents.len().is_multiple_of(crate::memory::PAGE_BYTES) {
                 return Err(PlanBytesError::Value("length of a part"));
             }
@@ -207,29 +249,29 @@ impl LaunchPlan {
         for _ in 0..from.count("number of staged parts")? {
             let what = from.choice(&NAMES, "name of a part")?;
             let gpa = from.u64("address of a part")?;
-            plan.stage(what, gpa, from.bytes("contents of a part")?)?;
+            plan.stage(what, gpa, from.contents("contents of a part")?)?;
         }
         plan.files = FileHashes { kernel: from.array("hashes")?, initrd: from.array("hashes")? };
-        match from.0.len() {
+        match from.rest.len() {
             0 => Ok(plan),
             rest => Err(PlanBytesError::Rest(rest)),
         }
     }
 }
 
-fn write_snp(to: &mut Writer, launch: &SnpLaunch) {
+fn write_snp(to: &mut Writer<'_>, launch: &SnpLaunch) {
     to.u64(launch.policy);
-    to.0.extend(launch.host_data);
+    to.raw(&launch.host_data);
     to.u8(usize::from(launch.author_key_enabled));
     to.u8(usize::from(launch.vcek_disabled));
     to.u64(launch.vmsa_features);
     to.u8(usize::from(launch.c_bit));
     to.u8(usize::from(launch.expect_digest.is_some()));
-    to.0.extend(launch.expect_digest.into_iter().flatten());
+    to.raw(launch.expect_digest.as_ref().map_or(&[], |digest| digest));
     to.u8(usize::from(launch.id.is_some()));
     if let Some(id) = &launch.id {
-        to.0.extend_from_slice(&id.block);
-        to.0.extend_from_slice(&id.auth);
+        to.raw(&id.block);
+        to.raw(&id.auth);
     }
 }
 

@@ -1,6 +1,7 @@
 //! Which guest pages are private and which are shared with the host, and how a guest changes that.
 
 use crate::memory::GpaRange;
+use casemate_policy::PageRule;
 
 /// Who may read a page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -25,16 +26,49 @@ pub enum Refusal {
     NotShared,
     /// The policy's rate is used up: later.
     #[error("too many page-state changes: later")]
-    RateLimit,
+    RateLimit(PageRule),
     /// The policy's limits forbid it.
     #[error("the policy's limits on page states forbid it")]
-    Denied,
+    Denied(PageRule),
     /// The policy's limits end the guest.
     #[error("the policy's limits on page states end the guest")]
-    Killed,
+    Killed(PageRule),
     /// The kernel refused.
     #[error("the kernel refused: errno {0}")]
     Kernel(i32),
+}
+
+impl Refusal {
+    /// The policy's rule that refuses; none where it is not the policy.
+    #[must_use]
+    pub const fn denied_by(self) -> Option<PageRule> {
+        match self {
+            Self::RateLimit(rule) | Self::Denied(rule) | Self::Killed(rule) => Some(rule),
+            Self::NotConfidential | Self::NotRam | Self::NotShared | Self::Kernel(_) => None,
+        }
+    }
+}
+
+/// How often a guest has changed its pages so far.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct PageStateTotals {
+    /// Pages that became private.
+    pub to_private: u64,
+    /// Pages that became shared.
+    pub to_shared: u64,
+    /// Requests that were refused.
+    pub refused: u64,
+}
+
+impl PageStateTotals {
+    pub(super) fn count(&mut self, to: Visibility, changed: Result<u64, Refusal>) {
+        let (total, pages) = match (changed, to) {
+            (Ok(pages), Visibility::Private) => (&mut self.to_private, pages),
+            (Ok(pages), Visibility::Shared) => (&mut self.to_shared, pages),
+            (Err(_), _) => (&mut self.refused, 1),
+        };
+        *total = total.saturating_add(pages);
+    }
 }
 
 /// The page states of one VM.
@@ -51,6 +85,11 @@ pub trait PageStates: Send + Sync {
     /// # Errors
     /// [`Refusal`].
     fn write_shared(&self, gpa: u64, bytes: &[u8]) -> Result<(), Refusal>;
+
+    /// What was changed so far; None where nothing can be.
+    fn totals(&self) -> Option<PageStateTotals> {
+        None
+    }
 }
 
 /// The page states of a VM without protection: everything is shared, for ever.

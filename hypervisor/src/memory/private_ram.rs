@@ -6,7 +6,9 @@
 //! the policy asked, before its first page changes. One conversion at a time: two of the same page
 //! could give up both sides.
 
-use super::{GpaRange, PAGE_BYTES, PAGE_SIZE, PageMap, PageStates, Refusal, Visibility};
+use super::{
+    GpaRange, PAGE_BYTES, PAGE_SIZE, PageMap, PageStateTotals, PageStates, Refusal, Visibility,
+};
 use casemate_policy::{Counter, PageStateLimits, Verdict};
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
@@ -40,13 +42,15 @@ pub struct PrivateRam<S> {
 struct State {
     map: PageMap,
     used: Counter,
+    totals: PageStateTotals,
 }
 
 impl<S: Sides> PrivateRam<S> {
     /// The states in `map`, of what `sides` changes, within the policy's `limits`.
     #[must_use]
     pub fn new(sides: S, map: PageMap, limits: PageStateLimits) -> Self {
-        let state = Mutex::new(State { map, used: Counter::new() });
+        let state =
+            Mutex::new(State { map, used: Counter::new(), totals: PageStateTotals::default() });
         Self { sides, limits, start: Instant::now(), state }
     }
 
@@ -74,26 +78,32 @@ fn admit(
         Visibility::Private => 0,
         Visibility::Shared => state.map.shared() + pages - state.map.shared_in(range),
     };
-    let (verdict, used) = limits.step(state.used, now, pages, shared_after, state.map.pages());
+    let all = state.map.pages();
+    let (verdict, used) = limits.step(state.used, now, pages, shared_after, all);
+    let rule = limits.denied_by(shared_after, all);
     match verdict {
         Verdict::Allow => {
             state.used = used;
             Ok(())
         }
-        Verdict::Throttle => Err(Refusal::RateLimit),
-        Verdict::Deny => Err(Refusal::Denied),
-        Verdict::Kill => Err(Refusal::Killed),
+        Verdict::Throttle => Err(Refusal::RateLimit(rule)),
+        Verdict::Deny => Err(Refusal::Denied(rule)),
+        Verdict::Kill => Err(Refusal::Killed(rule)),
     }
 }
 
-impl<S: Sides> PageStates for PrivateRam<S> {
-    fn convert(&self, range: GpaRange, to: Visibility) -> Result<u64, Refusal> {
-        let now = u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX);
-        let mut state = self.state();
+impl<S: Sides> PrivateRam<S> {
+    fn change(
+        &self,
+        state: &mut State,
+        now: u64,
+        range: GpaRange,
+        to: Visibility,
+    ) -> Result<u64, Refusal> {
         if !state.map.covers(range) {
             return Err(Refusal::NotRam);
         }
-        admit(&mut state, &self.limits, now, range, to)?;
+        admit(state, &self.limits, now, range, to)?;
         let private = to == Visibility::Private;
         self.sides.set_private(range, private).map_err(Refusal::Kernel)?;
         let given_up = if private { Visibility::Shared } else { Visibility::Private };
@@ -110,6 +120,16 @@ impl<S: Sides> PageStates for PrivateRam<S> {
         })?;
         Ok(state.map.set(range, to))
     }
+}
+
+impl<S: Sides> PageStates for PrivateRam<S> {
+    fn convert(&self, range: GpaRange, to: Visibility) -> Result<u64, Refusal> {
+        let now = u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        let mut state = self.state();
+        let changed = self.change(&mut state, now, range, to);
+        state.totals.count(to, changed);
+        changed
+    }
 
     fn write_shared(&self, gpa: u64, bytes: &[u8]) -> Result<(), Refusal> {
         let state = self.state();
@@ -124,13 +144,17 @@ impl<S: Sides> PageStates for PrivateRam<S> {
         }
         if self.sides.write(gpa, bytes) { Ok(()) } else { Err(Refusal::NotRam) }
     }
+
+    fn totals(&self) -> Option<PageStateTotals> {
+        Some(self.state().totals)
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::memory::RamMap;
-    use casemate_policy::Policy;
+    use casemate_policy::{PageRule, Policy};
     use std::sync::atomic::{AtomicI32, Ordering};
 
     /// What KVM would hold: the attribute of each page.
@@ -198,6 +222,8 @@ mod tests {
             3,
             "nothing of a refused range changes"
         );
+        let totals = PageStateTotals { to_private: 1, to_shared: 6, refused: 1 };
+        assert_eq!(states.totals(), Some(totals));
     }
 
     #[test]
@@ -215,20 +241,25 @@ mod tests {
 
     #[test]
     fn the_policy_says_how_many_changes_how_much_is_shared_and_what_happens_beyond() {
-        for (action, refusal) in
-            [("deny", Refusal::Denied), ("throttle", Refusal::RateLimit), ("kill", Refusal::Killed)]
-        {
+        type Refuse = fn(PageRule) -> Refusal;
+        let actions: [(&str, Refuse); 3] = [
+            ("deny", Refusal::Denied),
+            ("throttle", Refusal::RateLimit),
+            ("kill", Refusal::Killed),
+        ];
+        for (action, refusal) in actions {
             let recorder = recorder();
             let runtime = format!(
                 "page_state_changes = {{ per_second = \"any\", total = 40 }}\nshared_percent = 25\non_page_state = \"{action}\""
             );
             let states = states(&recorder, &runtime);
+            let (ceiling, total) = (refusal(PageRule::Shared), refusal(PageRule::Changes));
             assert_eq!(states.convert(range(0, 16), Visibility::Shared), Ok(16));
-            assert_eq!(states.convert(range(16, 1), Visibility::Shared), Err(refusal), "ceiling");
+            assert_eq!(states.convert(range(16, 1), Visibility::Shared), Err(ceiling), "ceiling");
             // Again what is shared already is no more than before.
             assert_eq!(states.convert(range(0, 16), Visibility::Shared), Ok(0));
             assert_eq!(states.convert(range(0, 8), Visibility::Private), Ok(8), "less is shared");
-            assert_eq!(states.convert(range(0, 1), Visibility::Private), Err(refusal), "total");
+            assert_eq!(states.convert(range(0, 1), Visibility::Private), Err(total), "total");
         }
     }
 

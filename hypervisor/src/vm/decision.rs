@@ -1,16 +1,18 @@
-//! What the policy says of a VM before anything of it is started: at every point that the policy's
+//! What the policy says of a VM before it has a guest: at every point that the policy's
 //! own table of who asks what gives to `casemate run`.
 //!
 //! An error is a denial. A fact that cannot be told is left out, which every rule but `any` denies.
 
+use super::recorder::{Recorder, RecorderError};
 use crate::config::{ConsoleTo, IdBlock, Protection, SnpLaunch, VmConfig};
 use crate::host::{HostFacts, cgroup};
 use crate::launch::LaunchPlan;
 use crate::launch::measure::measure;
 use casemate_attestation::idblock;
-use casemate_foreign_text::line;
-use casemate_policy::{Decision, Fact, Facts, Key, Point, Policy};
-use casemate_policy_log::{DecisionLog, LogError, LogFile};
+use casemate_diagnostics::event;
+use casemate_foreign_text::{line, value};
+use casemate_policy::log::{DecisionRecord, DenialsRecord};
+use casemate_policy::{Decision, Fact, Facts, Key, PageRule, Point, Policy};
 use rustix::process::{Resource, getrlimit};
 use std::path::{Path, PathBuf};
 
@@ -24,8 +26,8 @@ pub enum DecisionError {
     #[error("the policy denies this VM: {}", line(.0))]
     Denied(String),
     /// A decision cannot be logged.
-    #[error("the policy's decision cannot be logged, so nothing is started: {0}")]
-    Log(#[from] LogError),
+    #[error("the policy's decision cannot be logged, so no guest is started: {0}")]
+    Log(#[from] RecorderError),
 }
 
 /// Largest policy document, as its reader has it: 4 MiB.
@@ -52,7 +54,8 @@ pub fn policy_for(config: &VmConfig, document: Option<&Path>) -> Result<Policy, 
         .map_err(|e| DecisionError::Policy(e.to_string().trim_end().replace('\n', "; ")))
 }
 
-/// Asks the policy at every point that comes before a start, and closes the log of its decisions.
+/// Asks the policy at every point that comes before a start. Each decision is in the log before it
+/// is acted on; after the last one others may have the log.
 ///
 /// # Errors
 /// [`DecisionError::Denied`] with the rules that deny; [`DecisionError::Log`] when a decision
@@ -61,27 +64,39 @@ pub fn decide(
     policy: &Policy,
     config: &VmConfig,
     plan: &LaunchPlan,
-    log: Option<LogFile>,
-) -> Result<Option<LogRepair>, DecisionError> {
-    // Not before: while this program has the log, every other that writes it waits.
-    let (mut log, repair) = match log.map(open_log).transpose()? {
-        Some((log, repair)) => (Some(log), repair),
-        None => (None, None),
-    };
+    mut recorder: Option<&mut Recorder>,
+) -> Result<(), DecisionError> {
+    event!(DEBUG, Policy, "the policy is read", name = value(policy.name()));
     let mut denied = None;
     for point in Point::ALL.into_iter().filter(|point| point.is_asked_at_start()) {
         let Some(facts) = facts_at(point, config, plan) else { continue };
         let decision = policy.decide(point, &facts);
-        if let Some(log) = &mut log {
-            log.decision(policy.hash(), point, &facts, &decision)?;
+        if let Some(recorder) = &mut recorder {
+            let hash = policy.hash();
+            recorder.decision(DecisionRecord::new(hash, point, &facts, &decision))?;
         }
+        let (point_name, verdict) = (point.name(), decision.verdict.name());
+        event!(DEBUG, Policy, "the policy decides", point = point_name, verdict = verdict);
         if !decision.is_allow() {
+            // What was found is not told: a command line may hold secrets. The decision log has it,
+            // less those, and the user is told.
+            let rules = decision.reasons.iter().map(|reason| reason.rule.as_str());
+            let rules = rules.collect::<Vec<_>>().join(" ");
+            event!(WARN, Policy, "the policy denies the VM", rules = value(&rules));
             denied = Some(DecisionError::Denied(denial(point, &decision)));
             break;
         }
     }
-    log.map_or(Ok(()), DecisionLog::close)?;
-    denied.map_or(Ok(repair), Err)
+    if let Some(recorder) = recorder {
+        for rule in PageRule::ALL {
+            recorder.may_be_denied(DenialsRecord::none_yet(policy, rule, &config.name))?;
+        }
+        recorder.release()?;
+    }
+    if denied.is_none() {
+        event!(INFO, Policy, "the policy admits the VM", name = value(policy.name()));
+    }
+    denied.map_or(Ok(()), Err)
 }
 
 /// What is to be decided at a point; `None` where this VM has nothing to be decided about.
@@ -136,13 +151,6 @@ pub struct LogRepair {
     pub path: PathBuf,
     /// Bytes of the torn last line.
     pub dropped: u64,
-}
-
-fn open_log(file: LogFile) -> Result<(DecisionLog, Option<LogRepair>), LogError> {
-    let path = file.path.clone();
-    let (log, found) = file.open()?;
-    let repair = (found.dropped > 0).then_some(LogRepair { path, dropped: found.dropped });
-    Ok((log, repair))
 }
 
 fn launch_facts(config: &VmConfig, plan: &LaunchPlan) -> Facts {

@@ -2,20 +2,21 @@
 //! those are the caller's (see [`super::vmm`]).
 
 use crate::bus::{Bus, BusError};
-use crate::config::SnpLaunch;
 use crate::devices::pci_root::{ECAM_BASE, ECAM_SIZE};
 use crate::devices::platform::{PLATFORM_PORT, PLATFORM_SIZE};
 use crate::devices::{
     ConsoleQueue, POWER_BUTTON_GSI, PciRoot, PlatformRegisters, SERIAL_GSI, SERIAL_PORT, Uart,
 };
 use crate::event::Event;
-use crate::exits::{Events, Guard, Machine, Outcome, Progress, Stop};
+use crate::exits::{
+    Events, Exit, ExitCounts, ExitTotals, Guard, Machine, Outcome, Progress, Stop, VcpuStep,
+};
 use crate::kvm::{KernelSides, KvmError, PrivateMemory, SnpError, SnpVm, Vcpu, Vm, VmKind};
-use crate::launch::LaunchPlan;
 use crate::launch::cpuid_page::{CpuidTable, TooManyLeaves};
 use crate::launch::issue::issue;
+use crate::launch::{LaunchPlan, Shape, SnpShape};
 use crate::memory::page_state::AllShared;
-use crate::memory::{GuestRam, PageMap, PageStates, PrivateRam, RamError};
+use crate::memory::{GuestRam, PageMap, PageStateTotals, PageStates, PrivateRam, RamError};
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::sync::{Arc, Barrier, Mutex, PoisonError};
@@ -35,6 +36,9 @@ pub enum EngineError {
     /// An SNP launch failed.
     #[error(transparent)]
     Snp(#[from] SnpError),
+    /// The plan is for a VM of another shape.
+    #[error("the launch plan is for another VM than the one that was set up")]
+    OtherShape,
     /// A confidential VM without /dev/sev.
     #[error("/dev/sev was not opened")]
     NoDevSev,
@@ -74,7 +78,28 @@ pub struct Ends {
     pub stopped: Event,
 }
 
-/// A VM that is built and has not run.
+/// A VM that is set up and has no guest yet: what KVM makes from a [`Shape`] alone. Nothing is in
+/// its memory, no launch has begun, no vCPU has registers.
+#[derive(Debug)]
+pub struct SetUp {
+    shape: Shape,
+    vm: Arc<Vm>,
+    snp: Option<SnpParts>,
+    ram: GuestRam,
+    vcpus: Vec<Vcpu>,
+    pio: Bus,
+    mmio: Bus,
+    ends: Ends,
+}
+
+/// What a confidential VM has more.
+#[derive(Debug)]
+struct SnpParts {
+    vm: SnpVm,
+    private: PrivateMemory,
+}
+
+/// A VM with a guest that has not run.
 #[derive(Debug)]
 pub struct Engine {
     vm: Arc<Vm>,
@@ -87,7 +112,7 @@ pub struct Engine {
     pub ends: Ends,
 }
 
-/// What a confidential VM has more.
+/// What a confidential VM has more once its guest is loaded.
 #[derive(Debug)]
 struct Snp {
     vm: SnpVm,
@@ -104,10 +129,10 @@ pub struct HostFds {
     pub dev_sev: Option<OwnedFd>,
 }
 
-/// The plan was measured for one position of the C-bit.
-fn check_c_bit(vm: &Vm, launch: &SnpLaunch) -> Result<(), SnpError> {
+/// The plan is measured for one position of the C-bit.
+fn check_c_bit(vm: &Vm, shape: SnpShape) -> Result<(), SnpError> {
     match vm.c_bit() {
-        Some(host) if host != launch.c_bit => Err(SnpError::CBit { host, planned: launch.c_bit }),
+        Some(host) if host != shape.c_bit => Err(SnpError::CBit { host, planned: shape.c_bit }),
         _ => Ok(()),
     }
 }
@@ -123,36 +148,67 @@ fn event() -> Result<Event, EngineError> {
     Event::new().map_err(EngineError::Event)
 }
 
-impl Engine {
-    /// Creates the VM and its memory, and gives memory the plan's contents, except those that the
-    /// firmware launches.
+impl SetUp {
+    /// Creates the VM, its memory, interrupt controllers, vCPUs and the host's ends.
     ///
     /// # Errors
     /// [`EngineError`].
-    pub fn with_memory(
-        host: HostFds,
-        plan: &LaunchPlan,
-        events: Box<dyn Events>,
-    ) -> Result<Self, EngineError> {
-        let kind = if plan.snp.is_some() { VmKind::Snp } else { VmKind::Plain };
+    pub fn new(host: HostFds, shape: &Shape) -> Result<Self, EngineError> {
+        let kind = if shape.snp.is_some() { VmKind::Snp } else { VmKind::Plain };
         let vm = Arc::new(Vm::create(host.dev_kvm, kind)?);
-        let ram = GuestRam::new(plan.ram.clone())?;
-        let (snp, pages): (_, Box<dyn PageStates>) = match (&plan.snp, host.dev_sev) {
-            (Some(launch), Some(dev_sev)) => {
-                check_c_bit(&vm, launch)?;
-                let snp = SnpVm::init(vm.clone(), dev_sev, launch)?;
-                vm.create_irqchip()?;
-                let private = PrivateMemory::add(&vm, &ram, &plan.shared)?;
+        let ram = GuestRam::new(shape.ram.clone())?;
+        // Memory before interrupt controllers. A new slot waits until no vCPU can see the old ones
+        // (`synchronize_srcu_expedited` in `kvm_swap_active_memslots`), which takes microseconds
+        // where nothing else waits for the same. Each controller that is added to the buses of the
+        // VM leaves such a wait behind in Linux 6.18 (`call_srcu` in `kvm_io_bus_register_dev`), of
+        // the unhurried kind: a slot that comes after it takes milliseconds.
+        let snp = match (shape.snp, host.dev_sev) {
+            (Some(snp), Some(dev_sev)) => {
+                check_c_bit(&vm, snp)?;
+                let snp = SnpVm::init(vm.clone(), dev_sev, snp)?;
+                Some(SnpParts { vm: snp, private: PrivateMemory::add(&vm, &ram)? })
+            }
+            (Some(_), None) => return Err(EngineError::NoDevSev),
+            (None, _) => {
+                vm.add_memory(&ram)?;
+                None
+            }
+        };
+        vm.create_irqchip()?;
+        let (output_ready, input_drained) = (event()?, event()?);
+        let (serial_line, power_button, stopped) = (event()?, event()?, event()?);
+        vm.add_irqfd(&serial_line, SERIAL_GSI)?;
+        vm.add_irqfd(&power_button, POWER_BUTTON_GSI)?;
+        let console = ConsoleQueue::new(output_ready.clone(), shape.vcpus);
+        let uart = Uart::new(serial_line.clone(), input_drained.clone(), console.clone());
+        let uart = Arc::new(Mutex::new(uart));
+        let (pio, mmio) = buses(&uart)?;
+        let vcpus = vcpus(&vm, shape)?;
+        let ends =
+            Ends { console, output_ready, input_drained, uart, serial_line, power_button, stopped };
+        Ok(Self { shape: shape.clone(), vm, snp, ram, vcpus, pio, mmio, ends })
+    }
+
+    /// Gives the VM its guest: the plan's contents, except those that the firmware launches, and
+    /// the boot processor's registers.
+    ///
+    /// # Errors
+    /// [`EngineError`].
+    pub fn load(self, plan: &LaunchPlan, events: Box<dyn Events>) -> Result<Engine, EngineError> {
+        let Self { shape, vm, snp, ram, vcpus, pio, mmio, ends } = self;
+        if plan.shape() != shape {
+            return Err(EngineError::OtherShape);
+        }
+        let (snp, pages): (_, Box<dyn PageStates>) = match (snp, &plan.snp) {
+            (Some(SnpParts { vm, private }), Some(launch)) => {
+                private.share(&plan.shared)?;
                 let files = private.files();
                 let map = PageMap::new(plan.ram.clone(), &plan.shared);
                 let sides = KernelSides::new(ram.clone(), private);
                 let pages = PrivateRam::new(sides, map, launch.page_limits);
-                (Some(Snp { vm: snp, files }), Box::new(pages))
+                (Some(Snp { vm, files }), Box::new(pages))
             }
-            (Some(_), None) => return Err(EngineError::NoDevSev),
-            (None, _) => {
-                vm.create_irqchip()?;
-                vm.add_memory(&ram)?;
+            _ => {
                 for pages in plan.pages() {
                     ram.write(pages.range.start(), pages.contents())?;
                 }
@@ -162,14 +218,9 @@ impl Engine {
         for staged in plan.staging() {
             ram.write(staged.gpa, &staged.bytes)?;
         }
-        let (output_ready, input_drained) = (event()?, event()?);
-        let (serial_line, power_button, stopped) = (event()?, event()?, event()?);
-        vm.add_irqfd(&serial_line, SERIAL_GSI)?;
-        vm.add_irqfd(&power_button, POWER_BUTTON_GSI)?;
-        let console = ConsoleQueue::new(output_ready.clone(), plan.vcpus);
-        let uart = Uart::new(serial_line.clone(), input_drained.clone(), console.clone());
-        let uart = Arc::new(Mutex::new(uart));
-        let (pio, mmio) = buses(&uart)?;
+        if let Some(boot) = vcpus.first() {
+            boot.set_boot_state(&plan.boot)?;
+        }
         let machine = Machine {
             pio,
             mmio,
@@ -179,38 +230,39 @@ impl Engine {
             guard: Guard::default(),
             events,
         };
-        let stop = StopSlot { reason: Mutex::new(None), event: stopped.clone() };
-        let ends =
-            Ends { console, output_ready, input_drained, uart, serial_line, power_button, stopped };
-        Ok(Self {
-            vm,
-            snp,
-            ram,
-            vcpus: Vec::new(),
-            machine: Arc::new(machine),
-            stop: Arc::new(stop),
-            ends,
-        })
+        let stop = StopSlot { reason: Mutex::new(None), event: ends.stopped.clone() };
+        let (machine, stop) = (Arc::new(machine), Arc::new(stop));
+        Ok(Engine { vm, snp, ram, vcpus, machine, stop, ends })
     }
+}
 
-    /// Creates the vCPUs and gives them their registers.
+/// Every vCPU, with all but the boot processor's registers.
+fn vcpus(vm: &Arc<Vm>, shape: &Shape) -> Result<Vec<Vcpu>, EngineError> {
+    let mut vcpus = Vec::new();
+    for id in 0..shape.vcpus {
+        let vcpu = vm.create_vcpu(id)?;
+        let cpuid = vm.cpuid(id, shape.vcpus)?;
+        vcpu.set_cpuid(id, &cpuid)?;
+        vcpu.set_msrs()?;
+        if id > 0 && shape.snp.is_some() {
+            vcpu.park_for_ap_creation()?;
+        }
+        vcpus.push(vcpu);
+    }
+    Ok(vcpus)
+}
+
+impl Engine {
+    /// A VM with its guest in one step, for who has nothing to do in between.
     ///
     /// # Errors
     /// [`EngineError`].
-    pub fn create_vcpus(&mut self, plan: &LaunchPlan) -> Result<(), EngineError> {
-        for id in 0..plan.vcpus {
-            let vcpu = self.vm.create_vcpu(id)?;
-            let cpuid = self.vm.cpuid(id, plan.vcpus)?;
-            vcpu.set_cpuid(id, &cpuid)?;
-            vcpu.set_msrs()?;
-            match (id, &self.snp) {
-                (0, _) => vcpu.set_boot_state(&plan.boot)?,
-                (_, Some(_)) => vcpu.park_for_ap_creation()?,
-                (_, None) => {}
-            }
-            self.vcpus.push(vcpu);
-        }
-        Ok(())
+    pub fn new(
+        host: HostFds,
+        plan: &LaunchPlan,
+        events: Box<dyn Events>,
+    ) -> Result<Self, EngineError> {
+        SetUp::new(host, &plan.shape())?.load(plan, events)
     }
 
     /// Has the firmware launch the plan's pages and every vCPU's state; nothing to do for a plain
@@ -259,7 +311,8 @@ impl Engine {
     pub fn start_threads(self) -> Result<Ready, EngineError> {
         let count = self.vcpus.len();
         let (ready, go) = (Arc::new(Barrier::new(count + 1)), Arc::new(Barrier::new(count + 1)));
-        for (id, vcpu) in (0..).zip(self.vcpus) {
+        let counts: Vec<Arc<ExitCounts>> = self.vcpus.iter().map(|_| Arc::default()).collect();
+        for ((id, vcpu), counts) in (0..).zip(self.vcpus).zip(counts.iter().cloned()) {
             let (machine, stop) = (self.machine.clone(), self.stop.clone());
             let console = self.ends.console.clone();
             let (ready, go) = (ready.clone(), go.clone());
@@ -270,7 +323,9 @@ impl Engine {
                     let mut vcpu = vcpu;
                     ready.wait();
                     go.wait();
-                    stop.set(run(&mut vcpu, &machine, &console));
+                    let reason = run(id, &mut vcpu, &machine, &console, &counts);
+                    machine.events.vcpu(id, VcpuStep::Stopped);
+                    stop.set(reason);
                     // The lock forbids what the end of a thread and of its vCPU would do: close,
                     // munmap.
                     loop {
@@ -280,8 +335,8 @@ impl Engine {
                 .map_err(|source| EngineError::Thread { id, source })?;
         }
         ready.wait();
-        let (stop, ends) = (self.stop, self.ends);
-        Ok(Ready { go, stop, ends, _vm: self.vm, _snp: self.snp, _ram: self.ram })
+        let (stop, ends, machine) = (self.stop, self.ends, self.machine);
+        Ok(Ready { go, stop, ends, machine, counts, _vm: self.vm, _snp: self.snp, _ram: self.ram })
     }
 }
 
@@ -297,10 +352,23 @@ fn buses(uart: &Arc<Mutex<Uart>>) -> Result<(Bus, Bus), BusError> {
     Ok((pio, mmio))
 }
 
-fn run(vcpu: &mut Vcpu, machine: &Machine, console: &ConsoleQueue) -> Stop {
+fn run(
+    id: u32,
+    vcpu: &mut Vcpu,
+    machine: &Machine,
+    console: &ConsoleQueue,
+    counts: &ExitCounts,
+) -> Stop {
     let mut progress = Progress::default();
+    let mut is_new = true;
     loop {
         let exit = vcpu.run();
+        counts.count(&exit);
+        // A vCPU that waits for its start can be interrupted all the same.
+        if is_new && !matches!(exit, Exit::Intr(_)) {
+            is_new = false;
+            machine.events.vcpu(id, VcpuStep::FirstExit);
+        }
         if let Outcome::Stop(stop) = progress.after(&exit) {
             return stop;
         }
@@ -328,6 +396,8 @@ pub struct Ready {
     stop: Arc<StopSlot>,
     /// The host's ends.
     pub ends: Ends,
+    machine: Arc<Machine>,
+    counts: Vec<Arc<ExitCounts>>,
     // KVM refers to the mappings, and to /dev/sev, as long as the process lives.
     _vm: Arc<Vm>,
     _snp: Option<Snp>,
@@ -338,6 +408,17 @@ impl Ready {
     /// Lets every vCPU enter the guest.
     pub fn go(&self) {
         self.go.wait();
+    }
+
+    /// How often each vCPU has left the guest so far, by its index.
+    pub fn exits(&self) -> impl Iterator<Item = (u32, ExitTotals)> {
+        (0..).zip(self.counts.iter().map(|counts| counts.totals()))
+    }
+
+    /// How the guest has changed its pages so far; None where it cannot.
+    #[must_use]
+    pub fn page_states(&self) -> Option<PageStateTotals> {
+        self.machine.pages.totals()
     }
 
     /// Why the VM stopped, once it has.

@@ -1,29 +1,54 @@
-//! What the vmm process is given when it begins from an image: descriptors in a fixed order, and a
-//! sealed file with the plan.
+//! What the vmm process is given: at its start the VM's shape, descriptors in a fixed order and an
+//! empty file; when the policy has admitted the VM, the plan in that file and a message.
+//!
+//! So the process sets its VM up while nobody knows yet whether there will be a guest. Until the
+//! message comes the file is empty, and there is no other way in which a byte of a guest reaches
+//! the process. Whoever holds a [`PlanFile`] hands over once, and a VM that is denied ends by
+//! dropping what was begun.
 //!
 //! The file holds the plan as bytes and what a plan's bytes leave out: the policy's limits on page
-//! states and the certificates for the guest. It is sealed before the process exists, so what is
-//! decoded is what was written. The process believes its supervisor, who could do worse than lie to
+//! states and the certificates for the guest. It is sealed before the message is sent, so what is
+//! decoded is what was written, and it can be read in place: an initrd is copied into the file, and
+//! from it into guest memory. The process believes its supervisor, who could do worse than lie to
 //! it; it decodes totally all the same.
 
 use super::engine::HostFds;
-use super::vmm::VmmInput;
-use crate::launch::LaunchPlan;
+use super::protocol::{MESSAGE_SIZE, ToVmm};
+use crate::launch::{LaunchPlan, Shape};
+use crate::memory::SealedBytes;
 use casemate_attestation::evidence::GuestCertTable;
 use casemate_policy::PageStateLimits;
 use casemate_sandbox::{Child, Given, Image, Layers, SandboxError, spawn_image_with};
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
 use rustix::io::Errno;
+use rustix::net::{RecvFlags, SendFlags, recv, send};
 use std::fs::File;
-use std::io::{Read, Seek, Write};
+use std::io::{self, BufWriter, Write};
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+
+/// What the process begins with.
+#[derive(Debug)]
+pub struct VmmInput {
+    /// Device files, open.
+    pub host: HostFds,
+    /// Messages, SEQPACKET.
+    pub control: OwnedFd,
+    /// Console bytes, STREAM.
+    pub console: OwnedFd,
+    /// The VM to set up.
+    pub shape: Shape,
+    /// The file in which the plan of the launch will be ([`PlanFile`]).
+    pub plan: OwnedFd,
+}
 
 /// First byte of a start: which descriptors come.
 const PLAIN: u8 = 1;
 /// With /dev/sev as the last one.
 const WITH_SEV: u8 = 2;
 
-/// Starts the vmm process; `before` is called before it begins, see [`spawn_image_with`].
+/// Starts the vmm process, which sets up the VM of `input` and waits for [`PlanFile::hand_over`];
+/// `before` is called before it begins, see [`spawn_image_with`].
 ///
 /// # Errors
 /// [`SandboxError`].
@@ -33,52 +58,128 @@ pub fn spawn(
     input: &VmmInput,
     before: impl FnOnce(&Child),
 ) -> Result<Child, SandboxError> {
-    let plan = sealed(&encode(&input.plan)).map_err(|e| SandboxError::System {
-        call: "a file in memory for the plan",
-        source: e.into(),
-    })?;
-    let VmmInput { host, control, console, .. } = input;
-    let layers = layers.keep(&host.dev_kvm).keep(control).keep(console).keep(&plan);
-    match &host.dev_sev {
-        None => spawn_image_with(layers, image, &[PLAIN], before),
-        Some(dev_sev) => spawn_image_with(layers.keep(dev_sev), image, &[WITH_SEV], before),
-    }
+    let VmmInput { host, control, console, shape, plan } = input;
+    let layers = layers.keep(&host.dev_kvm).keep(control).keep(console).keep(plan);
+    let (kind, layers) = match &host.dev_sev {
+        None => (PLAIN, layers),
+        Some(dev_sev) => (WITH_SEV, layers.keep(dev_sev)),
+    };
+    let start = [&[kind][..], &shape.to_bytes()].concat();
+    spawn_image_with(layers, image, &start, before)
 }
 
 /// What the image was given; None when its supervisor is another version, or none of ours.
 pub(super) fn take(mut given: Given) -> Option<VmmInput> {
-    let with_sev = match *given.start.as_slice() {
-        [PLAIN] => false,
-        [WITH_SEV] => true,
+    let (kind, shape) = given.start.split_first()?;
+    let shape = Shape::from_bytes(shape.try_into().ok()?)?;
+    let with_sev = match *kind {
+        PLAIN => false,
+        WITH_SEV => true,
         _ => return None,
     };
     let dev_kvm = given.descriptor()?;
     let (control, console) = (given.descriptor()?, given.descriptor()?);
-    let mut bytes = Vec::new();
-    let mut file = File::from(given.descriptor()?);
-    file.rewind().ok()?;
-    file.read_to_end(&mut bytes).ok()?;
+    let plan = given.descriptor()?;
     let dev_sev = if with_sev { Some(given.descriptor()?) } else { None };
-    let plan = decode(&bytes)?;
-    Some(VmmInput { host: HostFds { dev_kvm, dev_sev }, control, console, plan })
+    Some(VmmInput { host: HostFds { dev_kvm, dev_sev }, control, console, shape, plan })
+}
+
+/// The file in which a plan is handed over: empty until then.
+#[derive(Debug)]
+pub struct PlanFile(OwnedFd);
+
+impl PlanFile {
+    /// An empty one.
+    ///
+    /// # Errors
+    /// [`SandboxError::System`].
+    pub fn new() -> Result<Self, SandboxError> {
+        let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+        memfd_create("plan", flags).map(Self).map_err(|e| failed(e.into()))
+    }
+
+    /// Its descriptor for the process that will read it.
+    ///
+    /// # Errors
+    /// [`SandboxError::System`].
+    pub fn for_process(&self) -> Result<OwnedFd, SandboxError> {
+        self.0.try_clone().map_err(failed)
+    }
+
+    /// Hands `plan` over: the policy has admitted it.
+    ///
+    /// A process that has failed or died meanwhile does not hear of it; what it said before, or its
+    /// end, tells.
+    ///
+    /// # Errors
+    /// [`SandboxError::System`] when the plan cannot be written; then nothing is handed over.
+    pub fn hand_over(self, plan: &LaunchPlan, control: &OwnedFd) -> Result<(), SandboxError> {
+        let mut file = BufWriter::new(File::from(self.0));
+        write(plan, &mut file).and_then(|()| file.flush()).map_err(failed)?;
+        fcntl_add_seals(file.get_ref().as_fd(), SEALS).map_err(|e| failed(e.into()))?;
+        let _ = send(control, &ToVmm::Launch.encode(), SendFlags::NOSIGNAL);
+        Ok(())
+    }
+}
+
+const SEALS: SealFlags =
+    SealFlags::SEAL.union(SealFlags::SHRINK).union(SealFlags::GROW).union(SealFlags::WRITE);
+
+fn failed(source: io::Error) -> SandboxError {
+    SandboxError::System { call: "a file in memory for the plan", source }
+}
+
+/// What the vmm process's supervisor wants of it.
+#[derive(Debug)]
+pub(super) enum Wish {
+    /// That it launches this plan.
+    Launch(Box<LaunchPlan>),
+    /// Nothing any more: the VM is denied, or the supervisor is gone.
+    End,
+    /// What no supervisor of this version sends.
+    Nonsense,
+}
+
+/// Waits for the plan.
+pub(super) fn wait(control: &OwnedFd, plan: OwnedFd) -> Wish {
+    let mut packet = [0; MESSAGE_SIZE];
+    let len = loop {
+        match recv(control, &mut packet[..], RecvFlags::empty()) {
+            Ok((0, _)) => return Wish::End,
+            Ok((len, _)) => break len,
+            Err(Errno::INTR) => {}
+            Err(_) => return Wish::End,
+        }
+    };
+    let Some(Ok(ToVmm::Launch)) = packet.get(..len).map(ToVmm::decode) else {
+        return Wish::Nonsense;
+    };
+    let file = SealedBytes::map(plan).map(Arc::new);
+    match file.ok().and_then(|file| read(&file)) {
+        Some(plan) => Wish::Launch(Box::new(plan)),
+        None => Wish::Nonsense,
+    }
 }
 
 /// Limits (zeros for a plain VM), length of the certificates and they themselves, the plan.
-fn encode(plan: &LaunchPlan) -> Vec<u8> {
+fn write(plan: &LaunchPlan, to: &mut dyn Write) -> io::Result<()> {
     let launch = plan.snp.as_ref();
     let limits = launch.map_or([0; PageStateLimits::BYTES], |launch| launch.page_limits.to_bytes());
     let certs =
         launch.and_then(|launch| launch.certs.as_ref()).map_or(&[][..], |certs| certs.bytes());
-    let len = u32::try_from(certs.len()).unwrap_or(0);
-    [&limits[..], &len.to_le_bytes(), certs, &plan.to_bytes()].concat()
+    to.write_all(&limits)?;
+    to.write_all(&u32::try_from(certs.len()).unwrap_or(0).to_le_bytes())?;
+    to.write_all(certs)?;
+    plan.write_to(to)
 }
 
-fn decode(bytes: &[u8]) -> Option<LaunchPlan> {
-    let (limits, rest) = bytes.split_first_chunk()?;
+fn read(file: &Arc<SealedBytes>) -> Option<LaunchPlan> {
+    let (limits, rest) = file.split_first_chunk()?;
     let (len, rest) = rest.split_first_chunk()?;
     let (certs, plan) = rest.split_at_checked(usize::try_from(u32::from_le_bytes(*len)).ok()?)?;
     let limits = PageStateLimits::from_bytes(limits)?;
-    let mut plan = LaunchPlan::from_bytes_under(plan, || limits).ok()?;
+    let at = file.len().checked_sub(plan.len())?;
+    let mut plan = LaunchPlan::from_sealed(file, at, limits).ok()?;
     if !certs.is_empty() {
         let table = GuestCertTable::new(certs.to_vec()).ok()?;
         plan.snp.as_mut()?.certs = Some(table);
@@ -86,21 +187,11 @@ fn decode(bytes: &[u8]) -> Option<LaunchPlan> {
     Some(plan)
 }
 
-/// A file in memory with these bytes, which nobody can change any more.
-fn sealed(bytes: &[u8]) -> Result<OwnedFd, Errno> {
-    let file = memfd_create("plan", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
-    let mut file = File::from(file);
-    file.write_all(bytes).map_err(|e| Errno::from_io_error(&e).unwrap_or(Errno::IO))?;
-    let seals = SealFlags::SEAL | SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE;
-    fcntl_add_seals(file.as_fd(), seals)?;
-    Ok(file.into())
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{PageStateLimits, decode, encode};
+    use super::*;
     use crate::config::{RawConfig, RawSnp};
-    use crate::launch::{BootState, LaunchPlan, PageKind};
+    use crate::launch::{BootState, PageKind};
     use crate::memory::RamMap;
     use casemate_policy::Policy;
 
@@ -121,6 +212,20 @@ mod tests {
             plan.snp = Some(launch);
         }
         plan
+    }
+
+    /// What a process reads that was handed a file with these bytes.
+    fn decode(bytes: &[u8]) -> Option<LaunchPlan> {
+        let file = PlanFile::new().unwrap();
+        assert_eq!(rustix::io::write(&file.0, bytes), Ok(bytes.len()));
+        fcntl_add_seals(&file.0, SEALS).unwrap();
+        read(&Arc::new(SealedBytes::map(file.0).unwrap()))
+    }
+
+    fn encode(plan: &LaunchPlan) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        write(plan, &mut bytes).unwrap();
+        bytes
     }
 
     /// Protects the guest's launch: the process launches what the supervisor planned, under the
@@ -148,5 +253,41 @@ mod tests {
         let mut verdict = bytes;
         verdict[PageStateLimits::BYTES - 1] = 3;
         assert!(decode(&verdict).is_none(), "a denial that admits");
+    }
+
+    /// The two ends of a handover: what the process then wishes, after `supervisor` did its part.
+    fn handed(supervisor: impl FnOnce(PlanFile, OwnedFd)) -> Wish {
+        let (ours, theirs) = rustix::net::socketpair(
+            rustix::net::AddressFamily::UNIX,
+            rustix::net::SocketType::SEQPACKET,
+            rustix::net::SocketFlags::CLOEXEC,
+            None,
+        )
+        .unwrap();
+        let file = PlanFile::new().unwrap();
+        let its_file = file.for_process().unwrap();
+        supervisor(file, ours);
+        wait(&theirs, its_file)
+    }
+
+    /// Protects what the policy says: a plan is launched when it was handed over, and nothing else
+    /// makes the process go on.
+    #[test]
+    fn a_plan_is_launched_only_when_it_was_handed_over_whole_and_sealed() {
+        let sent = plan(true);
+        let launched = handed(|file, control| file.hand_over(&sent, &control).unwrap());
+        assert!(matches!(launched, Wish::Launch(got) if got.to_bytes() == sent.to_bytes()));
+        assert!(matches!(handed(|_, _| ()), Wish::End), "a denial drops both ends");
+        let unsealed = handed(|file, control| {
+            rustix::io::write(&file.0, &encode(&sent)).unwrap();
+            send(&control, &ToVmm::Launch.encode(), SendFlags::NOSIGNAL).unwrap();
+        });
+        assert!(matches!(unsealed, Wish::Nonsense), "a plan that can still change");
+        let other = handed(|file, control| {
+            let (_, to_nobody) = std::os::unix::net::UnixDatagram::pair().unwrap();
+            file.hand_over(&sent, &to_nobody.into()).unwrap();
+            send(&control, &ToVmm::PowerButton.encode(), SendFlags::NOSIGNAL).unwrap();
+        });
+        assert!(matches!(other, Wish::Nonsense), "another message");
     }
 }

@@ -1,6 +1,7 @@
 //! The kinds of confined processes that a VM consists of.
 
 use super::profile;
+use casemate_policy_log::WAIT as LOG_WAIT;
 use casemate_sandbox::Profile;
 use std::time::Duration;
 
@@ -14,11 +15,13 @@ pub enum ProcessKind {
     Vmm,
     /// Runs the vCPUs of a confidential VM, which changes the states of its pages.
     VmmConfidential,
+    /// Has the decision log and its key.
+    Recorder,
 }
 
 impl ProcessKind {
     /// Every kind.
-    pub const ALL: [Self; 3] = [Self::Supervisor, Self::Vmm, Self::VmmConfidential];
+    pub const ALL: [Self; 4] = [Self::Supervisor, Self::Vmm, Self::VmmConfidential, Self::Recorder];
 
     /// The name that users and the answer to `casemate sandbox show` use.
     #[must_use]
@@ -27,6 +30,7 @@ impl ProcessKind {
             Self::Supervisor => "supervisor",
             Self::Vmm => "vmm",
             Self::VmmConfidential => "vmm-confidential",
+            Self::Recorder => "recorder",
         }
     }
 
@@ -43,16 +47,18 @@ impl ProcessKind {
             Self::Supervisor => &profile::SUPERVISOR,
             Self::Vmm => &profile::VMM,
             Self::VmmConfidential => &profile::VMM_SNP,
+            Self::Recorder => &profile::RECORDER,
         }
     }
 
     /// How long a child may live on when the VM has ended, to finish what it has begun. A vmm
     /// process has sent every byte of the console before it tells of the end, so nothing is left to
-    /// it.
+    /// it. A recorder may have to wait for others that write the same log.
     #[must_use]
     pub const fn grace(self) -> Duration {
         match self {
             Self::Supervisor | Self::Vmm | Self::VmmConfidential => Duration::ZERO,
+            Self::Recorder => LOG_WAIT.saturating_add(Duration::from_secs(2)),
         }
     }
 

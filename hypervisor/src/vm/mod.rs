@@ -1,10 +1,11 @@
 //! The life of a VM, as a library: configuration, plan, processes, end.
 //!
-//! [`prepare`] and [`Prepared::start`] are the whole start, in the order in which it happens: read
-//! and check everything, ask the policy, take the name, open everything, spawn the vmm process
-//! ([`vmm`]). That gives a [`RunningVm`], a handle that tells what happens ([`Event`]) and does
-//! what it is asked ([`supervisor`]). Nothing here prints, owns a signal or ends the calling
-//! process: that is the program's.
+//! [`prepare`] and [`Prepared::start`] are the whole start, in the order in which it happens: open
+//! the host's devices and start the vmm process ([`vmm`]), which sets the VM up and waits;
+//! meanwhile read and check everything, ask the policy, take the name; then hand the plan over.
+//! That gives a [`RunningVm`], a handle that tells what happens ([`Event`]) and does what it is
+//! asked ([`supervisor`]). Nothing here prints, owns a signal or ends the calling process: that is
+//! the program's.
 
 pub mod decision;
 pub mod engine;
@@ -14,13 +15,17 @@ pub mod kind;
 pub mod name;
 pub mod profile;
 pub mod protocol;
+pub mod recorder;
 pub mod supervisor;
 pub mod vmm;
 
+mod begun;
+mod error;
 mod open;
 mod start;
 
+pub use error::VmError;
 pub use kind::ProcessKind;
 pub use open::{OpenError, files as open_files, outline as open_outline};
-pub use start::{Prepared, VmError, prepare, prepare_plan};
+pub use start::{Prepared, prepare, prepare_plan};
 pub use supervisor::{End, Event, GuestMark, Happened, Moved, Outside, RunningVm, Step, Times};

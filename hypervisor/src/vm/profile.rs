@@ -98,6 +98,61 @@ pub const VMM_SNP: Profile = Profile {
     ],
 };
 
+/// The decision log.
+pub const LOG: FdSlot = FdSlot("log");
+/// The file beside it with its newest head; empty without one.
+pub const LOG_HEAD: FdSlot = FdSlot("log head");
+
+/// `LOCK_EX | LOCK_NB` and `LOCK_UN`: never a lock that is waited for without end.
+const FLOCK: [u32; 2] = [6, 8];
+
+/// The recorder's layers: all of them. Once confined it opens no more files; the log may grow.
+#[must_use]
+pub fn recorder_layers() -> Layers {
+    let limits = Limits { open_files: Some(0), ..Limits::NO_CORE };
+    Layers::new("recorder").limits(limits)
+}
+
+/// The recorder, from before its first look at the log to its end.
+pub const RECORDER: Profile = Profile {
+    name: "recorder",
+    rules: &[
+        Rule::new(
+            sys("recvfrom"),
+            &[Pin::Fd(0, SOCKETS), Pin::Bits(3, NOT_RECEIVE, 0), Pin::Long(4, 0)],
+            "what is to be logged",
+        ),
+        Rule::new(
+            sys("sendto"),
+            &[Pin::Fd(0, SOCKETS), Pin::Bits(3, NOT_SEND, 0), Pin::Long(4, 0)],
+            "that it is logged, to the socket's peer only",
+        ),
+        Rule::new(sys("pread64"), &[Pin::Fd(0, LOG)], "what a log has that is to be gone on with"),
+        Rule::new(sys("pread64"), &[Pin::Fd(0, LOG_HEAD)], "the head that the log must have"),
+        Rule::new(sys("write"), &[Pin::Fd(0, LOG)], "add a record; the log is open to append"),
+        Rule::new(sys("pwrite64"), &[Pin::Fd(0, LOG_HEAD)], "keep the newest head"),
+        Rule::new(sys("ftruncate"), &[Pin::Fd(0, LOG)], "take back half a record"),
+        Rule::new(sys("ftruncate"), &[Pin::Fd(0, LOG_HEAD)], "the end of a head"),
+        Rule::new(sys("fstat"), &[Pin::Fd(0, LOG)], "whether others have written"),
+        Rule::new(sys("fstat"), &[Pin::Fd(0, LOG_HEAD)], "whether there is a head"),
+        Rule::new(sys("flock"), &[Pin::Fd(0, LOG), Pin::IntIn(1, &FLOCK)], "one writer at a time"),
+        Rule::new(sys("fdatasync"), &[Pin::Fd(0, LOG)], "what is logged is on the disk"),
+        Rule::new(sys("close"), &[Pin::Fd(0, LOG)], "a log that is not to be used, the end"),
+        Rule::new(sys("close"), &[Pin::Fd(0, LOG_HEAD)], "the same, its head file"),
+        Rule::new(
+            sys("clock_nanosleep"),
+            &[Pin::Int(0, CLOCK_MONOTONIC), Pin::Int(1, 0)],
+            "wait a moment for another writer",
+        ),
+        Rule::new(
+            sys("clock_gettime"),
+            &[],
+            "times of records, where the kernel's clock needs a call",
+        ),
+        Rule::new(sys("exit_group"), &[], "end"),
+    ],
+};
+
 /// What the supervisor reads: signals, console input.
 pub const INPUTS: FdSlot = FdSlot("input");
 /// What the supervisor writes: console output, its own messages.

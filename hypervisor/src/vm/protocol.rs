@@ -4,13 +4,15 @@
 //! Guest-controlled numbers travel as data, never as formatted text. Sockets are SEQPACKET, so
 //! messages keep their borders.
 
-use crate::exits::{Note, Stop};
+use crate::exits::{ExitTotals, Note, PageRule, Stop, VcpuStep};
+use crate::memory::PageStateTotals;
 use casemate_values::Shown;
 
 /// Bytes of every message.
 pub const MESSAGE_SIZE: usize = 256;
-/// Longest failure text.
-const TEXT_SIZE: usize = MESSAGE_SIZE - 8;
+/// Bytes before its words or text.
+const HEAD: usize = 8;
+const _: () = assert!(HEAD + 8 * crate::exits::EXITS.len() <= MESSAGE_SIZE, "counts fit");
 
 /// A step of the launch that the vmm process reports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,9 +20,10 @@ const TEXT_SIZE: usize = MESSAGE_SIZE - 8;
 pub enum Phase {
     /// The process is in its namespaces.
     Born = 1,
-    /// Guest memory is mapped and has its contents.
+    /// Guest memory has its contents, the boot processor its registers.
     Memory = 2,
-    /// Every vCPU exists and has its registers.
+    /// The VM is set up: memory without contents, interrupt controllers, every vCPU. The process is
+    /// confined, but for its filter, and waits for the plan.
     Vcpus = 3,
     /// The process is locked.
     Locked = 4,
@@ -49,15 +52,46 @@ pub enum FromVmm {
     Mark(u8),
     /// Something worth logging.
     Note(Note),
+    /// The policy denies the guest something, so often by now.
+    Denied(Denied),
+    /// A vCPU has come to a step of its life.
+    Vcpu {
+        /// Which.
+        index: u32,
+        /// The step.
+        step: VcpuStep,
+    },
+    /// How often a vCPU has left the guest, at the end.
+    Exits {
+        /// Which.
+        vcpu: u32,
+        /// By reason.
+        totals: ExitTotals,
+    },
+    /// How a confidential guest has changed its pages, at the end.
+    PageStates(PageStateTotals),
     /// The VM has stopped; the process exits after this.
     Stopped(Stop),
     /// The launch failed; the process exits after this.
     Failed(String),
 }
 
+/// How often a rule of the policy has denied this VM something, since it was started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Denied {
+    /// The rule.
+    pub rule: PageRule,
+    /// Requests.
+    pub times: u64,
+    /// Pages of all these requests.
+    pub pages: u64,
+}
+
 /// To the vmm process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ToVmm {
+    /// Launch the plan that was handed over: the first message, and sent once.
+    Launch,
     /// Press the power button.
     PowerButton,
 }
@@ -110,25 +144,45 @@ impl Fields {
         bytes
     }
 
-    fn decode(bytes: &[u8; MESSAGE_SIZE]) -> Self {
-        let [kind, sub, _, _, a, b, c, d, rest @ ..] = *bytes;
-        let word = |i: usize| {
-            let chunk = rest.chunks_exact(8).nth(i).and_then(|c| c.first_chunk::<8>());
-            chunk.map_or(0, |c| u64::from_le_bytes(*c))
-        };
-        let small = u32::from_le_bytes([a, b, c, d]);
-        Self { kind, sub, small, words: [word(0), word(1), word(2)] }
+    /// The same with other contents than words, as many as fit.
+    fn encode_with(&self, contents: impl Iterator<Item = u8>) -> [u8; MESSAGE_SIZE] {
+        let mut bytes = self.encode();
+        for (to, byte) in bytes.iter_mut().skip(HEAD).zip(contents) {
+            *to = byte;
+        }
+        bytes
     }
+
+    fn decode(bytes: &[u8; MESSAGE_SIZE]) -> Self {
+        let [kind, sub, _, _, a, b, c, d, ..] = *bytes;
+        let small = u32::from_le_bytes([a, b, c, d]);
+        Self { kind, sub, small, words: words(bytes) }
+    }
+}
+
+/// The first words behind a message's head.
+fn words<const N: usize>(bytes: &[u8; MESSAGE_SIZE]) -> [u64; N] {
+    let chunks = bytes.get(HEAD..).unwrap_or(&[]).chunks_exact(8);
+    let mut words = [0; N];
+    for (word, chunk) in words.iter_mut().zip(chunks) {
+        *word = chunk.first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
+    }
+    words
 }
 
 mod kind {
     pub(super) const PHASE: u8 = 1;
     pub(super) const MARK: u8 = 2;
     pub(super) const NOTE: u8 = 3;
+    pub(super) const DENIED: u8 = 4;
     pub(super) const STOPPED: u8 = 5;
     pub(super) const FAILED: u8 = 6;
     pub(super) const LAUNCHED: u8 = 7;
+    pub(super) const VCPU: u8 = 8;
+    pub(super) const EXITS: u8 = 9;
+    pub(super) const PAGE_STATES: u8 = 10;
     pub(super) const POWER_BUTTON: u8 = 65;
+    pub(super) const LAUNCH: u8 = 66;
 }
 
 /// A guest's number as a word of a message.
@@ -138,6 +192,14 @@ const fn word(shown: Shown) -> u64 {
 
 const fn shown(word: u64) -> Shown {
     Shown::from_message(word.to_le_bytes())
+}
+
+/// The number of a rule in a message.
+pub(super) const fn rule_number(rule: PageRule) -> u8 {
+    match rule {
+        PageRule::Changes => 0,
+        PageRule::Shared => 1,
+    }
 }
 
 /// Marks "no status" beside the 256 statuses.
@@ -194,14 +256,26 @@ impl FromVmm {
             Self::Note(Note::UnknownHypercall { number }) => {
                 Fields::new(kind::NOTE, 1).words(word(*number), 0).encode()
             }
-            Self::Stopped(stop) => stop_fields(*stop).encode(),
-            Self::Failed(text) => {
-                let mut bytes = Fields::new(kind::FAILED, 0).encode();
-                for (to, byte) in bytes.iter_mut().skip(8).zip(text.bytes().take(TEXT_SIZE)) {
-                    *to = byte;
-                }
-                bytes
+            Self::Denied(Denied { rule, times, pages }) => {
+                Fields::new(kind::DENIED, rule_number(*rule)).words(*times, *pages).encode()
             }
+            Self::Vcpu { index, step: VcpuStep::FirstExit } => {
+                Fields::new(kind::VCPU, 0).small(*index).encode()
+            }
+            Self::Vcpu { index, step: VcpuStep::Stopped } => {
+                Fields::new(kind::VCPU, 1).small(*index).encode()
+            }
+            Self::Exits { vcpu, totals } => {
+                let counts = totals.0.into_iter().flat_map(u64::to_le_bytes);
+                Fields::new(kind::EXITS, 0).small(*vcpu).encode_with(counts)
+            }
+            Self::PageStates(PageStateTotals { to_private, to_shared, refused }) => {
+                let mut fields = Fields::new(kind::PAGE_STATES, 0);
+                fields.words = [*to_private, *to_shared, *refused];
+                fields.encode()
+            }
+            Self::Stopped(stop) => stop_fields(*stop).encode(),
+            Self::Failed(text) => Fields::new(kind::FAILED, 0).encode_with(text.bytes()),
         }
     }
 
@@ -232,9 +306,29 @@ impl FromVmm {
                 let number = shown(fields.words[0]);
                 Ok(Self::Note(Note::UnknownHypercall { number }))
             }
+            (kind::DENIED, sub) => {
+                let [times, pages, _] = fields.words;
+                let rule = PageRule::ALL.into_iter().find(|rule| rule_number(*rule) == sub);
+                rule.map(|rule| Self::Denied(Denied { rule, times, pages })).ok_or(bad)
+            }
+            (kind::VCPU, sub) => {
+                let step = match sub {
+                    0 => VcpuStep::FirstExit,
+                    1 => VcpuStep::Stopped,
+                    _ => return Err(bad),
+                };
+                Ok(Self::Vcpu { index: fields.small, step })
+            }
+            (kind::EXITS, _) => {
+                Ok(Self::Exits { vcpu: fields.small, totals: ExitTotals(words(bytes)) })
+            }
+            (kind::PAGE_STATES, _) => {
+                let [to_private, to_shared, refused] = fields.words;
+                Ok(Self::PageStates(PageStateTotals { to_private, to_shared, refused }))
+            }
             (kind::STOPPED, _) => stop_from(&fields).map(Self::Stopped).ok_or(bad),
             (kind::FAILED, _) => {
-                let text = bytes.iter().skip(8).take_while(|b| **b != 0).copied();
+                let text = bytes.iter().skip(HEAD).take_while(|b| **b != 0).copied();
                 // Control characters could drive the terminal of whoever reads the message.
                 let text = String::from_utf8_lossy(&text.collect::<Vec<u8>>())
                     .replace(|c: char| c.is_control(), " ");
@@ -250,6 +344,7 @@ impl ToVmm {
     #[must_use]
     pub fn encode(self) -> [u8; MESSAGE_SIZE] {
         match self {
+            Self::Launch => Fields::new(kind::LAUNCH, 0).encode(),
             Self::PowerButton => Fields::new(kind::POWER_BUTTON, 0).encode(),
         }
     }
@@ -261,6 +356,7 @@ impl ToVmm {
     pub fn decode(packet: &[u8]) -> Result<Self, BadMessage> {
         match packet {
             [kind::POWER_BUTTON, ..] if packet.len() == MESSAGE_SIZE => Ok(Self::PowerButton),
+            [kind::LAUNCH, ..] if packet.len() == MESSAGE_SIZE => Ok(Self::Launch),
             _ => Err(BadMessage::of(packet)),
         }
     }
@@ -294,15 +390,22 @@ mod tests {
         messages.extend(Phase::ALL.map(FromVmm::Phase));
         messages.extend([
             FromVmm::Mark(9),
+            FromVmm::Vcpu { index: 63, step: VcpuStep::FirstExit },
+            FromVmm::Vcpu { index: u32::MAX, step: VcpuStep::Stopped },
+            FromVmm::Exits { vcpu: 1, totals: ExitTotals(std::array::from_fn(|i| i as u64 + 1)) },
+            FromVmm::PageStates(PageStateTotals { to_private: 1, to_shared: 2, refused: u64::MAX }),
             FromVmm::Launched { pages: 15, micros: 15_000 },
             FromVmm::Note(Note::PageStateRefused { gpa: shown(1), pages: shown(u64::MAX) }),
             FromVmm::Note(Note::UnknownHypercall { number: shown(7) }),
+            FromVmm::Denied(Denied { rule: PageRule::Shared, times: u64::MAX, pages: 1 }),
             FromVmm::Failed("KVM_CREATE_VM failed (plain VM): no".into()),
         ]);
         for message in messages {
             assert_eq!(FromVmm::decode(&message.encode()), Ok(message));
         }
-        assert_eq!(ToVmm::decode(&ToVmm::PowerButton.encode()), Ok(ToVmm::PowerButton));
+        for message in [ToVmm::Launch, ToVmm::PowerButton] {
+            assert_eq!(ToVmm::decode(&message.encode()), Ok(message));
+        }
     }
 
     #[test]
@@ -311,7 +414,7 @@ mod tests {
         let Ok(FromVmm::Failed(text)) = FromVmm::decode(&FromVmm::Failed(text).encode()) else {
             panic!("not a failure")
         };
-        assert!(text.len() <= TEXT_SIZE && !text.contains('\x1b'));
+        assert!(text.len() <= MESSAGE_SIZE - HEAD && !text.contains('\x1b'));
     }
 
     proptest! {
@@ -325,7 +428,7 @@ mod tests {
         fn decoded_messages_encode_to_themselves(packet in proptest::array::uniform32(any::<u8>())) {
             let mut whole = [0; MESSAGE_SIZE];
             whole[..32].copy_from_slice(&packet);
-            whole[0] %= 8;
+            whole[0] %= 11;
             whole[1] %= 12;
             if let Ok(message) = FromVmm::decode(&whole) {
                 prop_assert_eq!(FromVmm::decode(&message.encode()), Ok(message));

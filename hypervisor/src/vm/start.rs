@@ -1,179 +1,192 @@
 //! Starting a VM: everything that can fail before there is a guest fails here, before anything is
 //! left behind.
 
-use super::decision::{DecisionError, decide, policy_for};
-use super::engine::HostFds;
-use super::handover;
+use super::begun::{Begun, Waiting, begins, layers};
+use super::decision::{DecisionError, LogRepair, decide, policy_for};
+use super::error::VmError;
 use super::kind::ProcessKind;
-use super::name::{Name, NameError};
-use super::open::{self, OpenError};
+use super::name::Name;
+use super::open;
 use super::profile;
-use super::supervisor::{Event, GuestConsole, Happened, Member, RunningVm, Step, Times};
-use super::vmm::VmmInput;
-use crate::config::{ConfigError, Protection, VmConfig};
-use crate::kvm::KvmError;
+use super::recorder::{Logging, Recorder, Starting};
+use super::supervisor::{Event, GuestConsole, Happened, Member, Place, RunningVm, Step, Times};
+use crate::config::VmConfig;
 use crate::launch::measure::measure;
-use crate::launch::{LaunchError, LaunchPlan, linux};
-use casemate_policy_log::LogFile;
-use casemate_sandbox::{Image, Layers, SandboxError};
-use rustix::io::Errno;
-use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+use crate::launch::{LaunchPlan, linux};
+use casemate_diagnostics::event;
+use casemate_foreign_text::value;
+use casemate_sandbox::Layers;
 use std::collections::VecDeque;
-use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::time::Instant;
-
-/// Why a VM was not started.
-#[derive(Debug, thiserror::Error)]
-pub enum VmError {
-    /// The policy does not admit it, or cannot be asked.
-    #[error(transparent)]
-    Decision(#[from] DecisionError),
-    /// The configuration asks for something impossible.
-    #[error(transparent)]
-    Config(#[from] ConfigError),
-    /// No plan can be made.
-    #[error(transparent)]
-    Launch(#[from] LaunchError),
-    /// Something cannot be opened.
-    #[error(transparent)]
-    Open(#[from] OpenError),
-    /// The name cannot be had.
-    #[error(transparent)]
-    Name(#[from] NameError),
-    /// A process cannot be confined.
-    #[error(transparent)]
-    Sandbox(#[from] SandboxError),
-    /// The protection asked for cannot be had here.
-    #[error("`protection` is \"sev-snp\", which this host cannot give: {0}; see `casemate host`")]
-    Protection(String),
-    /// Another launch than the expected one.
-    #[error(
-        "the launch digest will be {found}, not the expected {expected}: compare `casemate measure --explain` of both"
-    )]
-    Digest {
-        /// Expected.
-        expected: String,
-        /// Computed.
-        found: String,
-    },
-    /// An ID block for another launch.
-    #[error(
-        "`snp.id_block` is for the launch digest {block}, this launch has {launch}: make it with `casemate measure`"
-    )]
-    IdBlock {
-        /// The block's.
-        block: String,
-        /// The launch's.
-        launch: String,
-    },
-    /// A KVM call.
-    #[error(transparent)]
-    Kvm(KvmError),
-    /// Sockets or signals.
-    #[error("cannot prepare the VM's processes: {0}")]
-    System(#[source] std::io::Error),
-}
-
-impl VmError {
-    /// Whether the user's input is at fault, not the host.
-    #[must_use]
-    pub fn is_bad_input(&self) -> bool {
-        match self {
-            Self::Decision(DecisionError::Log(e)) => e.is_bad_input(),
-            Self::Decision(DecisionError::Policy(_))
-            | Self::Config(_)
-            | Self::Launch(_)
-            | Self::Digest { .. }
-            | Self::IdBlock { .. }
-            | Self::Name(NameError::InUse(_) | NameError::Mute(_)) => true,
-            Self::Open(e) => e.is_bad_input(),
-            _ => false,
-        }
-    }
-}
-
-impl From<Errno> for VmError {
-    fn from(errno: Errno) -> Self {
-        Self::System(errno.into())
-    }
-}
 
 /// A VM that can be started: everything is read, checked, asked, open, and its name is taken.
 /// Dropped, it leaves nothing.
 #[derive(Debug)]
 pub struct Prepared {
-    kind: ProcessKind,
-    layers: Layers,
+    vmm: Result<Waiting, VmError>,
     own_layers: Layers,
     times: Times,
     name: Name,
-    host: HostFds,
     plan: LaunchPlan,
+    recorder: Option<Recorder>,
     events: VecDeque<Event>,
+    place: Place,
 }
 
-/// Prepares a VM: reads and checks what its configuration names, asks the policy, takes the name,
-/// opens what it needs of the host.
+/// Prepares a VM: starts the process that sets it up, from the program `vmm`; meanwhile reads and
+/// checks what the configuration names, asks the policy, takes the name. That process has nothing
+/// of a guest until [`Prepared::start`], and ends when this fails.
+///
+/// The calling process must have one thread.
 ///
 /// # Errors
-/// [`VmError`].
+/// [`VmError`]: of what is wrong with the input first, then what the policy says, then what the
+/// host lacks, whichever of them was noticed first.
 pub fn prepare(
     config: &VmConfig,
     document: Option<&Path>,
-    log: Option<LogFile>,
+    log: Option<Logging<'_>>,
+    vmm: &[u8],
 ) -> Result<Prepared, VmError> {
+    let place = Place::of(&config.name, config.vcpus);
+    place.vm.within(|| prepare_at(&place, config, document, log, vmm))
+}
+
+fn prepare_at(
+    place: &Place,
+    config: &VmConfig,
+    document: Option<&Path>,
+    log: Option<Logging<'_>>,
+    vmm: &[u8],
+) -> Result<Prepared, VmError> {
+    let begun = Begun::new(config, vmm);
     let mut events = VecDeque::new();
     let mut happened = |what| events.push_back(Event { at: Instant::now(), what });
+    tell_configuration(config);
     let policy = policy_for(config, document)?;
     open::check_memory(config.memory)?;
-    let mut plan = linux::plan(config, open::files(config)?)?;
+    let files = open::files(config)?;
+    let sizes = (files.kernel.len(), files.initrd.as_ref().map(Vec::len));
+    event!(DEBUG, Plan, "the files are read", kernel_bytes = sizes.0, initrd_bytes = sizes.1);
+    let mut plan = linux::plan(config, files)?;
     if let Some(launch) = &mut plan.snp {
         launch.page_limits = policy.page_state_limits();
     }
     check_digest(&plan)?;
+    let (pages, is_confidential) =
+        (plan.pages().iter().map(|pages| pages.range.pages()).sum::<u64>(), plan.snp.is_some());
+    event!(INFO, Plan, "the launch is planned", pages = pages, confidential = is_confidential);
     happened(Happened::Reached(Step::Planned));
-    if let Some(repair) = decide(&policy, config, &plan, log)? {
-        happened(Happened::LogRepaired(repair));
+    // Not before: while its recorder has the log, every other program that writes it waits.
+    let mut recorder = None;
+    if let Some((started, repair)) = log.map(|log| start_recorder(log, config)).transpose()? {
+        repair.into_iter().for_each(|repair| happened(Happened::LogRepaired(repair)));
+        recorder = Some(started);
     }
+    decide(&policy, config, &plan, recorder.as_mut())?;
     happened(Happened::Reached(Step::Admitted(policy.name().to_string())));
-    Ok(Prepared { events, ..prepare_plan(config, plan)? })
+    let prepared = Prepared { events, ..prepared(place, config, plan, begun)? };
+    Ok(match recorder {
+        None => prepared,
+        Some(recorder) => prepared.logged_by(recorder),
+    })
 }
 
-/// The same from the plan on, which nobody has asked a policy about.
+/// Starts the recorder of the decision log.
+fn start_recorder(
+    log: Logging<'_>,
+    config: &VmConfig,
+) -> Result<(Recorder, Option<LogRepair>), DecisionError> {
+    let path = log.file.path.clone();
+    let layers = layers(profile::recorder_layers(), config);
+    let (recorder, dropped) =
+        Starting::new(log, layers, |child| begins(ProcessKind::Recorder, child))?.opened()?;
+    event!(DEBUG, Policy, "the decision log is open");
+    if dropped > 0 {
+        let shown = value(path.display());
+        event!(
+            WARN,
+            Policy,
+            "the decision log's torn end is removed",
+            path = shown,
+            bytes = dropped
+        );
+    }
+    Ok((recorder, (dropped > 0).then_some(LogRepair { path, dropped })))
+}
+
+/// The same with a plan that is there already, and which nobody has asked a policy about.
 ///
 /// # Errors
 /// [`VmError`].
-pub fn prepare_plan(config: &VmConfig, plan: LaunchPlan) -> Result<Prepared, VmError> {
-    let kind = if config.snp.is_some() { ProcessKind::VmmConfidential } else { ProcessKind::Vmm };
+pub fn prepare_plan(config: &VmConfig, plan: LaunchPlan, vmm: &[u8]) -> Result<Prepared, VmError> {
+    let place = Place::of(&config.name, plan.vcpus);
+    place.vm.within(|| {
+        let begun = Begun::of_shape(config, &plan.shape(), vmm);
+        prepared(&place, config, plan, begun)
+    })
+}
+
+fn prepared(
+    place: &Place,
+    config: &VmConfig,
+    plan: LaunchPlan,
+    begun: Begun,
+) -> Result<Prepared, VmError> {
+    let name = Name::take(&config.name)?;
+    event!(DEBUG, Vm, "the name is taken");
     Ok(Prepared {
-        kind,
-        layers: layers(profile::vmm_layers(), config),
+        name,
+        vmm: begun.on_this_host()?,
         own_layers: layers(Layers::for_this_process("supervisor"), config),
         times: Times { run: config.timeout, grace: config.grace },
-        name: Name::take(&config.name)?,
-        host: host_fds(config)?,
         plan,
+        recorder: None,
         events: VecDeque::new(),
+        place: place.clone(),
     })
 }
 
 impl Prepared {
-    /// Starts the VM's processes from their image. The calling process must have one thread; it is
-    /// their supervisor from then on, by the handle that it gets.
+    /// Has a recorder, which was told of the start, log what the policy denies the running guest.
+    #[must_use]
+    pub fn logged_by(self, recorder: Recorder) -> Self {
+        Self { recorder: Some(recorder), ..self }
+    }
+
+    /// Hands the plan over to the process that waits for it. The calling process, which must have
+    /// one thread, is the VM's supervisor from then on, by the handle that it gets.
     ///
     /// # Errors
     /// [`VmError`]; nothing is left then.
-    pub fn start(self, vmm: &Image) -> Result<RunningVm, VmError> {
-        let Self { kind, layers, own_layers, times, name, host, plan, events } = self;
-        let (control, vmm_control) = pair(SocketType::SEQPACKET)?;
-        let (console, vmm_console) = pair(SocketType::STREAM)?;
-        let input = VmmInput { host, control: vmm_control, console: vmm_console, plan };
-        let vmm = handover::spawn(vmm, layers, &input, |_| ())?;
-        let members = vec![Member::new(kind, vmm, control)];
+    pub fn start(self) -> Result<RunningVm, VmError> {
+        let Self { vmm, own_layers, times, name, plan, recorder, events, place } = self;
+        let Waiting { kind, process, control, console, file } = vmm?;
+        file.hand_over(&plan, &control)?;
+        let mut members = vec![Member::new(kind, process, control)];
+        members.extend(recorder.map(|recorder| {
+            let (process, control) = recorder.into_parts();
+            Member::new(ProcessKind::Recorder, process, control)
+        }));
         let console = GuestConsole::new(console);
-        Ok(RunningVm::new(members, console, name, times, events, own_layers))
+        Ok(RunningVm::new(members, console, name, times, events, own_layers, &place))
     }
+}
+
+/// What is asked for, but for the kernel's command line, which may hold secrets.
+fn tell_configuration(config: &VmConfig) {
+    event!(
+        INFO,
+        Config,
+        "a VM is asked for",
+        kernel = value(config.kernel.display()),
+        initrd = config.initrd.as_ref().map(|path| value(path.display())),
+        vcpus = config.vcpus,
+        memory_mib = config.memory >> 20,
+        protection = value(config.protection),
+        may_lack_layers = config.sandbox_optional.len()
+    );
 }
 
 /// Refuses a plan whose digest is not the expected one, or not that of its ID block, before
@@ -197,30 +210,4 @@ fn check_digest(plan: &LaunchPlan) -> Result<(), VmError> {
         }
         _ => Ok(()),
     }
-}
-
-/// A process's layers, of which the user wrote that this host may lack some.
-fn layers(all: Layers, config: &VmConfig) -> Layers {
-    config.sandbox_optional.iter().copied().fold(all, Layers::may_lack)
-}
-
-/// Opens the device files, and refuses a confidential VM on a host that cannot give one.
-fn host_fds(config: &VmConfig) -> Result<HostFds, VmError> {
-    let dev_kvm = OwnedFd::from(open::dev_kvm()?);
-    let dev_sev = match config.protection {
-        Protection::None => None,
-        Protection::SevSnp => {
-            if !crate::kvm::offers_snp(&dev_kvm).map_err(VmError::Kvm)? {
-                return Err(VmError::Protection("KVM offers no SEV-SNP VMs (type 4)".into()));
-            }
-            let dev_sev = open::dev_sev()
-                .map_err(|e| VmError::Protection(format!("/dev/sev cannot be opened: {e}")))?;
-            Some(OwnedFd::from(dev_sev))
-        }
-    };
-    Ok(HostFds { dev_kvm, dev_sev })
-}
-
-fn pair(kind: SocketType) -> Result<(OwnedFd, OwnedFd), Errno> {
-    socketpair(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC, None)
 }

@@ -1,35 +1,26 @@
-//! The vmm process: builds the VM, locks itself, runs the guest, passes bytes and events on.
+//! The vmm process: sets the VM up, confines itself, waits for the plan, loads it, locks itself,
+//! runs the guest, passes bytes and events on.
 //!
 //! It owns /dev/kvm's VM, guest memory and two sockets: control (messages of [`super::protocol`])
 //! and console (bytes). After the lock it makes the calls of [`super::profile::VMM`] and no others:
 //! no clock, no allocation that grows the heap, no file.
 
-use super::engine::{Ends, Engine, EngineError, HostFds, Ready};
+use super::engine::{Ends, Engine, EngineError, HostFds, Ready, SetUp};
+pub use super::handover::VmmInput;
+use super::handover::{Wish, wait};
 use super::profile;
 use super::protocol::{FromVmm, MESSAGE_SIZE, Phase, ToVmm};
+use super::recorder::tally::Tally;
 use crate::event::Event;
-use crate::exits::{Events, Note, Stop};
-use crate::launch::LaunchPlan;
-use casemate_sandbox::{Action, Born, FdTable, SandboxError, exit, freeze_heap};
+use crate::exits::{Events, Note, PageRule, Stop, VcpuStep};
+use crate::launch::{LaunchPlan, Shape};
+use casemate_sandbox::{Action, Born, FdTable, SandboxError, Setup, exit, freeze_heap};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, PoisonError};
 use std::time::Instant;
-
-/// What the supervisor hands over.
-#[derive(Debug)]
-pub struct VmmInput {
-    /// Device files, open.
-    pub host: HostFds,
-    /// Messages, SEQPACKET.
-    pub control: OwnedFd,
-    /// Console bytes, STREAM.
-    pub console: OwnedFd,
-    /// What to launch.
-    pub plan: LaunchPlan,
-}
 
 /// Exit status of the process after it has told its supervisor how the VM ended.
 pub const TOLD: i32 = 0;
@@ -39,16 +30,20 @@ pub const FAILED: i32 = 1;
 /// Sends messages; shared by all threads. A packet that does not fit at once is lost: a vCPU never
 /// waits.
 #[derive(Debug, Clone)]
-struct Control(Arc<OwnedFd>);
+struct Control {
+    socket: Arc<OwnedFd>,
+    /// What the policy denied so far. A message of it that is lost is made good by the next one.
+    denied: Arc<Tally>,
+}
 
 impl Control {
     fn tell(&self, message: &FromVmm) {
-        let _ = send(&self.0, &message.encode(), SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
+        let _ = send(&self.socket, &message.encode(), SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
     }
 
     /// Waits for room: for the last words only, when no vCPU runs.
     fn tell_surely(&self, message: &FromVmm) {
-        while send(&self.0, &message.encode(), SendFlags::NOSIGNAL) == Err(Errno::INTR) {}
+        while send(&self.socket, &message.encode(), SendFlags::NOSIGNAL) == Err(Errno::INTR) {}
     }
 }
 
@@ -59,6 +54,14 @@ impl Events for Control {
     fn note(&self, note: Note) {
         self.tell(&FromVmm::Note(note));
     }
+    fn denied(&self, rule: PageRule, pages: u64) {
+        if let Some(denied) = self.denied.add(rule, pages) {
+            self.tell(&FromVmm::Denied(denied));
+        }
+    }
+    fn vcpu(&self, index: u32, step: VcpuStep) {
+        self.tell(&FromVmm::Vcpu { index, step });
+    }
 }
 
 /// Why the process cannot run the guest.
@@ -68,6 +71,9 @@ enum VmmError {
     Engine(#[from] EngineError),
     #[error(transparent)]
     Sandbox(#[from] SandboxError),
+    /// What was handed over is no plan.
+    #[error("the vmm process does not understand its supervisor: are both of one version?")]
+    Nonsense,
 }
 
 /// The body of the process.
@@ -78,10 +84,13 @@ pub fn body(input: VmmInput, born: Born) -> i32 {
 /// The same, with something more that is done between the lock and the guest's first instruction.
 /// For tests: what an attacker who took over the process would try.
 pub fn body_with(input: VmmInput, born: Born, once_locked: impl FnOnce()) -> i32 {
-    let control = Control(Arc::new(input.control));
+    let VmmInput { host, control, console, shape, plan } = input;
+    let control = Control { socket: Arc::new(control), denied: Arc::default() };
     control.tell(&FromVmm::Phase(Phase::Born));
-    let ready = match prepare(input.host, input.plan, &control, &input.console, born) {
-        Ok(ready) => ready,
+    let ready = match prepare(host, &shape, plan, &control, &console, born) {
+        Ok(Some(ready)) => ready,
+        // There is to be no guest, and nobody to be told.
+        Ok(None) => exit(TOLD),
         Err(e) => {
             control.tell_surely(&FromVmm::Failed(e.to_string()));
             return FAILED;
@@ -92,37 +101,71 @@ pub fn body_with(input: VmmInput, born: Born, once_locked: impl FnOnce()) -> i32
     control.tell(&FromVmm::Phase(Phase::Locked));
     control.tell(&FromVmm::Phase(Phase::FirstInstruction));
     ready.go();
-    let stop = pump.until_stopped(&ready, &control, &input.console);
+    let stop = pump.until_stopped(&ready, &control, &console);
     if let Some(stop) = stop {
+        control.denied.all().for_each(|denied| control.tell_surely(&FromVmm::Denied(denied)));
+        tell_totals(&ready, &control);
         control.tell_surely(&FromVmm::Stopped(stop));
     }
     exit(TOLD)
 }
 
+/// What was counted, for an operator's log: lost when it does not fit at once.
+fn tell_totals(ready: &Ready, control: &Control) {
+    for (vcpu, totals) in ready.exits() {
+        control.tell(&FromVmm::Exits { vcpu, totals });
+    }
+    if let Some(totals) = ready.page_states() {
+        control.tell(&FromVmm::PageStates(totals));
+    }
+}
+
 /// Heap beyond what is used when the process locks itself: steady state allocates next to nothing.
 const HEAP: usize = 256 * 1024;
 
-/// Builds the VM and locks the process.
+/// Builds the VM and locks the process; None when there is to be no guest.
+///
+/// The policy may not have answered yet when this begins. Until it has, the process makes what KVM
+/// makes from numbers alone, then confines itself: from there on nothing that it needs has to be
+/// opened, and the bytes of a guest, which its owner or its buyer may have made up, meet a process
+/// that has lost all but the system calls of its launch.
 fn prepare(
     host: HostFds,
-    plan: LaunchPlan,
+    shape: &Shape,
+    plan: OwnedFd,
     control: &Control,
     console: &OwnedFd,
     born: Born,
-) -> Result<Ready, VmmError> {
-    let mut engine = Engine::with_memory(host, &plan, Box::new(control.clone()))?;
-    control.tell(&FromVmm::Phase(Phase::Memory));
-    engine.create_vcpus(&plan)?;
+) -> Result<Option<Ready>, VmmError> {
+    let set_up = SetUp::new(host, shape)?;
+    let setup = born.confine()?;
     control.tell(&FromVmm::Phase(Phase::Vcpus));
+    let plan = match wait(&control.socket, plan) {
+        Wish::Launch(plan) => *plan,
+        Wish::End => return Ok(None),
+        Wish::Nonsense => return Err(VmmError::Nonsense),
+    };
+    let engine = set_up.load(&plan, Box::new(control.clone()))?;
+    control.tell(&FromVmm::Phase(Phase::Memory));
+    launch(engine, plan, setup, control, console).map(Some)
+}
+
+/// Launches the guest and locks the process.
+fn launch(
+    engine: Engine,
+    plan: LaunchPlan,
+    setup: Setup,
+    control: &Control,
+    console: &OwnedFd,
+) -> Result<Ready, VmmError> {
     let before = Instant::now();
     let pages = engine.launch(&plan)?;
     if pages > 0 {
         let micros = u64::try_from(before.elapsed().as_micros()).unwrap_or(u64::MAX);
         control.tell(&FromVmm::Launched { pages, micros });
     }
-    // The plan holds kernel and initrd: give their memory back before the lock forbids it.
+    // The plan holds the file with kernel and initrd: unmap it before the lock forbids it.
     drop(plan);
-    let setup = born.confine()?;
     freeze_heap(HEAP)?;
     let (vcpus, page_state_fds) = (engine.vcpu_fds(), engine.page_state_fds());
     // The VM's own descriptor has no rule in a plain VM, yet stays: where it is closed, KVM takes
@@ -133,7 +176,7 @@ fn prepare(
     let events = ready.ends.all_events().map(|event| event.as_fd().as_raw_fd());
     let (vm, memory) = page_state_fds;
     let profile = if vm.is_empty() { &profile::VMM } else { &profile::VMM_SNP };
-    let sockets = [control.0.as_raw_fd(), console.as_raw_fd()];
+    let sockets = [control.socket.as_raw_fd(), console.as_raw_fd()];
     let fds = FdTable::new()
         .with_raw(profile::VCPUS, vcpus)
         .with_raw(profile::EVENTS, events)
@@ -199,7 +242,7 @@ impl Pump {
         let ends = &ready.ends;
         loop {
             let blocked = !self.flush(ends, console.as_fd(), SendFlags::DONTWAIT);
-            let woken = self.wait(ends, control.0.as_fd(), console.as_fd(), blocked)?;
+            let woken = self.wait(ends, control.socket.as_fd(), console.as_fd(), blocked)?;
             if woken.stopped {
                 let _ = ends.stopped.take();
                 // Only what was written before the end is sent, however long that takes: the
@@ -302,10 +345,13 @@ impl Pump {
 /// Serves one control message; None when the supervisor is gone or talks nonsense.
 fn serve(ends: &Ends, control: &Control) -> Option<()> {
     let mut packet = [0; MESSAGE_SIZE];
-    match recv(&control.0, &mut packet[..], RecvFlags::DONTWAIT) {
+    match recv(&control.socket, &mut packet[..], RecvFlags::DONTWAIT) {
         Ok((len, _)) if len > 0 => {
-            let ToVmm::PowerButton = ToVmm::decode(packet.get(..len)?).ok()?;
-            ends.power_button.signal();
+            match ToVmm::decode(packet.get(..len)?).ok()? {
+                ToVmm::PowerButton => ends.power_button.signal(),
+                // It came, and comes once.
+                ToVmm::Launch => return None,
+            }
             Some(())
         }
         Ok(_) => None,

@@ -1,6 +1,7 @@
 //! What the tests of the log's file share: a folder, honest writers, and an attacker who can write
 //! the log and, where a test says so, the head file, and has no key.
 
+mod attack;
 mod file;
 mod trust;
 

@@ -110,7 +110,10 @@ fn a_head_file_that_is_gone_or_broken_stops_the_start() {
     session(signed(&scratch), 1);
     std::fs::remove_file(scratch.head()).unwrap();
     assert!(matches!(refused(&scratch, signed(&scratch)), LogError::HeadMissing { .. }));
-    for broken in ["", "12", "1:zz", "\u{1b}[2J", "-1:00"] {
+    // Emptied is as good as removed.
+    std::fs::write(scratch.head(), "").unwrap();
+    assert!(matches!(refused(&scratch, signed(&scratch)), LogError::HeadMissing { .. }));
+    for broken in ["12", "1:zz", "\u{1b}[2J", "-1:00"] {
         std::fs::write(scratch.head(), broken).unwrap();
         assert!(matches!(refused(&scratch, signed(&scratch)), LogError::BadFile { .. }));
     }

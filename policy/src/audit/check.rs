@@ -35,11 +35,15 @@ fn stated(policy: &Policy, point: Point) -> bool {
 
 /// A point whose rules admit no input together. A section that is left out is closed on purpose.
 fn closed_point(policy: &Policy, point: Point, out: &mut Vec<Finding>) {
+    // A section that the document leaves out is closed on purpose, and secrets have grants instead
+    // of a point.
     if point == Point::Secrets || !stated(policy, point) {
         return;
     }
     let rules = policy.rules(point).map(|(field, rule, _)| (field, rule));
     let rules: Vec<(&'static Field, &Rule)> = rules.collect();
+    // The engine searches for an input that all rules admit. What it names when there is none is
+    // the first fact that no value is left for.
     let Err(key) = search::admitted(point.fields(), &rules) else { return };
     let involved = policy.rules(point).filter(|(field, _, _)| field.key == key);
     let (mut paths, mut origin) = (Vec::new(), Origin::Default);
@@ -49,6 +53,7 @@ fn closed_point(policy: &Policy, point: Point, out: &mut Vec<Finding>) {
             origin = from.clone();
         }
     }
+    // A default can be what closes the point: then the finding says that a field was left out.
     let stated = if origin == Origin::Default { "not stated, and its default" } else { "which" };
     out.push(Finding {
         id: "CC001",
@@ -93,6 +98,7 @@ fn unreachable_denials(
         (Rule::Forbidden(forbidden), "launch.cmdline_forbid") => {
             let Some(Rule::Names(allowed)) = policy.rule("launch.cmdline_allow") else { return };
             let patterns = forbidden.patterns().patterns().iter();
+            // A denial that meets no allowed pattern denies nothing that could have come.
             let apart = patterns.filter(|pattern| !allowed.meets(pattern));
             dead.extend(apart.map(ToString::to_string));
         }
@@ -105,6 +111,7 @@ fn unreachable_denials(
         _ => {}
     }
     if !dead.is_empty() {
+        // Four are enough to see which.
         dead.truncate(4);
         out.push(Finding {
             id: "CC003",
@@ -124,6 +131,7 @@ fn generations(policy: &Policy, choice: &str, floors: &str, out: &mut Vec<Findin
     else {
         return;
     };
+    // `any` and "none" on either side are decisions of their own, and told by other findings.
     if choices.is_any() || tcb.is_any() || tcb.is_empty() || choices.is_empty() {
         return;
     }
@@ -162,9 +170,12 @@ fn grants(policy: &Policy, out: &mut Vec<Finding>) {
                 .rules(Point::Attestation)
                 .filter(|(f, _, _)| f.key == field.key && field.key != Key::Setting)
                 .filter_map(|(_, theirs, _)| rule.meet(theirs));
+            // Attestation and the grant judge the same report: where the two rules on one fact have
+            // nothing in common, no report passes both.
             let mut meets = attested.peekable();
             let never = rule.is_empty() || meets.any(|meet| meet.is_empty());
             if never {
+                // A rule that is not written in the grant has the grant's own place.
                 let origin = if *origin == Origin::Default { &grant.rules.origin } else { origin };
                 let why = if rule.is_empty() {
                     "admits nothing"

@@ -18,10 +18,11 @@ use crate::search::{self, Wanted};
 pub(super) enum Bad {
     /// All that this rule admits.
     Within(Rule),
-    /// Each of these.
+    /// These facts, each asked about by itself.
     One(Vec<Fact>),
 }
 
+/// Shorthands for the kinds of danger that lints ask about.
 impl Bad {
     /// Numbers above `most`.
     pub(super) fn above(most: u64) -> Self {
@@ -56,6 +57,8 @@ impl Bad {
     fn candidates(&self, key: Key, rules: &[&Rule]) -> Vec<Fact> {
         match self {
             Self::Within(own) => {
+                // Candidates are the ends of the rules at hand and of the dangerous range: wherever
+                // the intersection is not empty, one of them lies in it.
                 let all: Vec<&Rule> = rules.iter().copied().chain([own]).collect();
                 let found = search::candidates(key.kind(), &all);
                 found.into_iter().filter(|fact| own.admits(fact)).collect()
@@ -153,6 +156,9 @@ impl<'p> Ask<'p> {
     fn find(&self, key: Key, bad: &Bad) -> Option<Fact> {
         let wanted = Wanted::of(key, self.rules.iter().copied());
         let candidates = bad.candidates(key, &wanted.admitted_by);
+        // A single fact has to be admitted itself. A list has to be admitted with the dangerous
+        // element in it: what the rules require stands beside it, or the list would be refused for
+        // what it lacks.
         if !key.kind().is_list() {
             return candidates.into_iter().find(|fact| wanted.fits(fact));
         }
@@ -174,10 +180,13 @@ impl<'p> Ask<'p> {
         let whole = search::admitted_with(self.fields, &both, facts);
         let facts =
             whole.or_else(|_| search::admitted_with(self.fields, &self.rules, facts)).ok()?;
+        // A grant is asked for a secret of its own.
         let facts = match &self.resource {
             Some(resource) => facts.text(Key::SecretResource, resource),
             None => facts,
         };
+        // The last word is the engine's: what was put together here has to be admitted by the
+        // decision that everybody else gets.
         let admitted = self.policy.decide(self.point, &facts).is_allow();
         admitted.then_some(Input { point: Some(self.point), facts })
     }

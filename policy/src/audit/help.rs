@@ -105,6 +105,12 @@ const HELP: &[(&str, &str)] = &[
         "Write what is meant: patterns know one `*`, at their end; type invisible \
              characters out.",
     ),
+    (
+        "CM095",
+        "Write `\"any\"`, or admit no confidential guest: a rule that nobody can keep is refused, not \
+             forgotten.",
+    ),
+    ("CM096", "For information: the reference says who enforces a rule, and since when."),
     ("CM099", "For information: whoever approves the policy approves these."),
 ];
 

@@ -4,16 +4,18 @@ use super::check::origin_of;
 use super::danger::{Ask, Witness};
 use super::lints::{self, Lint};
 use super::{Finding, Level, SuiteReport};
-use crate::fields::{GRANT_FIELDS, Key, Kind, Point};
+use crate::fields::{Enforcer, Field, GRANT_FIELDS, Key, Kind, Point, enforcer};
 use crate::policy::Policy;
 use crate::rule::Rule;
 use crate::rules::Origin;
 
 /// Lints about tests, resources of grants and the whole policy, that are no single field's.
-pub const LINTS: [(&str, Level, &str); 4] = [
+pub const LINTS: [(&str, Level, &str); 6] = [
     ("CM077", Level::Warning, "one grant releases the secrets of several repositories"),
     ("CM090", Level::Warning, "no test case notices when the rule is removed or moved by one step"),
     ("CM091", Level::Note, "a text that a reader may take for another"),
+    ("CM095", Level::Warning, "a rule that this version cannot keep"),
+    ("CM096", Level::Note, "rules that nobody asks in this version"),
     ("CM099", Level::Note, "rules that are written `any`"),
 ];
 
@@ -26,6 +28,8 @@ pub fn all() -> impl Iterator<Item = &'static Lint> {
 #[must_use]
 pub fn lint(policy: &Policy, tests: Option<&SuiteReport>) -> Vec<Finding> {
     let mut out = Vec::new();
+    // Protection is a choice of which index 0 is SNP. Only where it can be chosen do rules about
+    // the host's honesty matter.
     let protected =
         matches!(policy.rule("launch.protection"), Some(Rule::Choice(c)) if c.admits(0));
     for lint in lints::fields() {
@@ -39,6 +43,8 @@ pub fn lint(policy: &Policy, tests: Option<&SuiteReport>) -> Vec<Finding> {
             out.push(finding(lint, lint.field.into(), origin, witness));
         }
     }
+    // Grants have rules of their own; a rule that a grant does not state has the grant's place as
+    // its origin.
     for grant in policy.grants() {
         for (field, _, origin) in grant.rules() {
             for lint in lints::grants().filter(|lint| lint.field == field.path) {
@@ -51,6 +57,7 @@ pub fn lint(policy: &Policy, tests: Option<&SuiteReport>) -> Vec<Finding> {
         }
         out.extend(several_repositories(grant));
     }
+    // Untested rules are known only where a suite ran.
     for mutant in tests.iter().flat_map(|report| &report.mutants).filter(|mutant| !mutant.noticed) {
         out.push(Finding {
             id: "CM090",
@@ -62,6 +69,8 @@ pub fn lint(policy: &Policy, tests: Option<&SuiteReport>) -> Vec<Finding> {
         });
     }
     out.extend(super::text::misleading(policy));
+    out.extend(cannot_be_kept(policy).filter(|_| protected));
+    out.extend(not_asked(policy));
     out.extend(wildcards(policy));
     out
 }
@@ -88,11 +97,67 @@ fn several_repositories(grant: &crate::rules::Grant) -> Option<Finding> {
     Some(Finding {
         id: "CM077",
         level: Level::Warning,
-        rule: format!("secrets.{:?}", pattern.to_string()),
+        rule: grant_name(grant),
         origin: grant.rules.origin.clone(),
         message: "one grant releases the secrets of every repository that begins so".into(),
         witness: Some(Witness { facts, input: None }),
     })
+}
+
+/// Rules that refuse every confidential guest, since no part can keep what they say.
+fn cannot_be_kept(policy: &Policy) -> impl Iterator<Item = Finding> {
+    let stated = stated(policy).into_iter();
+    let lost = stated.filter(|(point, field, loosest, _)| {
+        enforcer(*point, field.key) == Enforcer::StartWithoutFacts
+            && field.key != Key::Setting
+            && !loosest
+    });
+    lost.map(|(_, field, _, origin)| Finding {
+        id: "CM095",
+        level: Level::Warning,
+        rule: field.path.into(),
+        origin,
+        message: "this version can keep `any` only, and refuses every confidential guest under \
+                  this rule: KVM hands such requests to the firmware and tells nobody"
+            .into(),
+        witness: None,
+    })
+}
+
+/// Which of the stated rules are asked by nobody yet: a reader could take them for kept.
+fn not_asked(policy: &Policy) -> Option<Finding> {
+    let mut silent: Vec<String> = stated(policy)
+        .into_iter()
+        .filter(|(point, field, _, _)| enforcer(*point, field.key) == Enforcer::Network)
+        .map(|(_, field, _, _)| field.path.to_owned())
+        .collect();
+    silent.extend(policy.grants().iter().map(grant_name));
+    (!silent.is_empty()).then(|| Finding {
+        id: "CM096",
+        level: Level::Note,
+        rule: "policy".into(),
+        origin: Origin::Default,
+        message: format!(
+            "{} rules are not asked by this version, which has no such part yet: {}",
+            silent.len(),
+            silent.join(", ")
+        ),
+        witness: None,
+    })
+}
+
+/// Every rule that the document states, with its point and whether it is the loosest one.
+fn stated(policy: &Policy) -> Vec<(Point, &'static Field, bool, Origin)> {
+    let all = Point::ALL.into_iter().flat_map(|point| {
+        policy.rules(point).map(move |(field, rule, origin)| {
+            (point, field, rule.is_loosest(field.kind), origin.clone())
+        })
+    });
+    all.filter(|(_, _, _, origin)| *origin != Origin::Default).collect()
+}
+
+fn grant_name(grant: &crate::rules::Grant) -> String {
+    format!("secrets.{:?}", grant.resource().to_string())
 }
 
 /// How many rules are `any`, and which. This one is about what is written, and says so.

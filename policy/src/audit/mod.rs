@@ -26,11 +26,11 @@ use crate::rules::Origin;
 /// How grave a finding is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
-    /// For information.
+    /// For information; nothing has to be done.
     Note,
-    /// Should be looked at.
+    /// It should be looked at.
     Warning,
-    /// Should be put right.
+    /// It should be put right.
     Error,
 }
 
@@ -49,7 +49,7 @@ impl Level {
 /// Something that a check or lint found.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Finding {
-    /// Stable id.
+    /// Stable identifier, such as `CM001`.
     pub id: &'static str,
     /// How grave it is.
     pub level: Level,
@@ -57,14 +57,14 @@ pub struct Finding {
     pub rule: String,
     /// Where it is stated.
     pub origin: Origin,
-    /// What was found.
+    /// What was found, as a sentence without its end.
     pub message: String,
     /// An input that shows it, where one can.
     pub witness: Option<Witness>,
 }
 
 impl Finding {
-    /// The witness in one line.
+    /// The witness in one line, empty where there is none.
     fn shown(&self) -> String {
         self.witness.as_ref().map(ToString::to_string).unwrap_or_default()
     }
@@ -75,6 +75,8 @@ impl std::fmt::Display for Finding {
         let Self { id, level, rule, origin, message, witness } = self;
         write!(f, "{origin}: {} {id}: {rule}: {message}", level.name())?;
         match witness {
+            // A witness of a whole input only, as of a mutant, has no facts of its own to show in a
+            // line.
             Some(witness) if witness.facts.iter().next().is_none() => Ok(()),
             Some(Witness { input: Some(_), facts: _ }) => write!(f, "; admitted: {}", self.shown()),
             Some(_) => {

@@ -24,12 +24,13 @@ pub(super) struct Changed {
     pub(super) policy: Policy,
 }
 
-/// Every mutant of every stated rule.
+/// Every mutant of every stated rule, one changed rule each.
 pub(super) fn mutants(policy: &Policy) -> impl Iterator<Item = Changed> + '_ {
     let points = Point::ALL.into_iter().flat_map(move |point| {
         policy.rules(point).enumerate().flat_map(move |(index, (field, rule, origin))| {
             looser(field, rule, origin).into_iter().filter_map(move |(change, rule)| {
                 let mut mutant = policy.clone();
+                // By index: a point has several rules on one fact.
                 mutant.points.get_mut(point.index())?.state(index, rule, origin.clone());
                 let (rule, origin) = (field.path.to_owned(), origin.clone());
                 Some(Changed { rule, origin, change, policy: mutant })
@@ -52,12 +53,14 @@ pub(super) fn mutants(policy: &Policy) -> impl Iterator<Item = Changed> + '_ {
 
 /// Looser rules than a stated one, each with a word on the difference.
 fn looser(field: &Field, rule: &Rule, origin: &Origin) -> Vec<(String, Rule)> {
+    // A default is nobody's rule, and the loosest cannot be loosened.
     if *origin == Origin::Default || rule.is_loosest(field.kind) {
         return Vec::new();
     }
     let mut out = vec![("is removed".to_owned(), field.kind.any())];
     let steps = steps(field.kind, rule).into_iter();
     // A flag that is loosened is a flag that is removed.
+    // Steps that tighten, or that go all the way to "removed", are not mutants of their own.
     let steps = steps.filter(|(_, looser)| !looser.is_loosest(field.kind) && rule.le(looser));
     out.extend(steps.take(MOST).map(|(what, looser)| (format!("also admits {what}"), looser)));
     out
@@ -65,6 +68,7 @@ fn looser(field: &Field, rule: &Rule, origin: &Origin) -> Vec<(String, Rule)> {
 
 /// The rule with each of its ends moved by one step.
 fn steps(kind: Kind, rule: &Rule) -> Vec<(String, Rule)> {
+    // What admits nothing has no ends.
     if rule.is_empty() {
         return Vec::new();
     }
@@ -109,6 +113,7 @@ fn ranges(kind: Kind, range: Range) -> Vec<(String, Rule)> {
 
 fn version_before(packed: u64) -> Option<u64> {
     const LAST: u64 = 999_999;
+    // Packed as in a document: 20 bits each of minor and last part.
     let (major, minor, patch) = (packed >> 40, packed >> 20 & 0xf_ffff, packed & 0xf_ffff);
     match (major, minor, patch) {
         (0, 0, 0) => None,
@@ -147,6 +152,8 @@ fn byte_sets(kind: Kind, set: &ByteSet) -> Vec<(String, Rule)> {
 /// Each text with a star behind it, each beginning one character shorter.
 fn names(patterns: &Patterns) -> Vec<(String, Rule)> {
     let wider = |pattern: &Pattern| {
+        // A prefix is made shorter by a character; an exact text becomes the prefix of everything
+        // that begins so.
         let mut text = pattern.text().to_owned();
         if pattern.is_prefix() {
             text.pop();
@@ -162,6 +169,7 @@ fn names(patterns: &Patterns) -> Vec<(String, Rule)> {
 /// The directory above each; what is above the first ones is everything, and that is a removal.
 fn roots(patterns: &Patterns) -> Vec<(String, Rule)> {
     let wider = |pattern: &Pattern| {
+        // A root ends in `/`: the directory above is what stands before the last name.
         let own = pattern.text().trim_end_matches('/');
         let above =
             own.rsplit_once('/').map(|(above, _)| above).filter(|above| !above.is_empty())?;
@@ -195,6 +203,7 @@ fn masks(kind: Kind, bits: Bits) -> Vec<(String, Rule)> {
     let Kind::Bits(names) = kind else { return Vec::new() };
     let mut out = Vec::new();
     let mut unnamed = 0u64;
+    // Bits without a name are one step together: nobody writes a test for each of them.
     for bit in 0..64u8 {
         let mask = 1u64 << bit;
         let name = names.names.iter().find(|(number, _)| *number == bit).map(|(_, name)| *name);
@@ -223,6 +232,7 @@ fn choices(kind: Kind, choice: Choice) -> Vec<(String, Rule)> {
         Kind::Choice(names) => names,
         _ => FLAG,
     };
+    // The unknown value has an index too, but no name, so no step leads to it.
     let indexed = (0u64..).zip(names.iter());
     let with = |(index, name): (u64, &&str)| {
         (!choice.admits(index)).then(|| {
@@ -237,6 +247,9 @@ fn tcb_floors(floors: &TcbFloors) -> Vec<(String, Rule)> {
     let mut out = Vec::new();
     let generations = Tcb::GENERATIONS.iter().zip(floors.floors()).enumerate();
     for (index, (generation, floor)) in generations {
+        // A generation without a floor is refused. Its mildest admission is by the strictest floor
+        // that a report can meet, all levels at their most; for the two older generations any level
+        // is taken.
         let Some(floor) = floor else {
             let newest = floors.with(index, [if index < 2 { 0 } else { u8::MAX }; 5]);
             out.push(((*generation).to_owned(), Rule::Tcb(newest)));
@@ -271,6 +284,8 @@ fn next(address: IpAddr, up: bool) -> Option<IpAddr> {
 /// Each block with one address, one port or one protocol more.
 fn egress(set: &EgressSet) -> Vec<(String, Rule)> {
     let mut out = Vec::new();
+    // A block has up to five steps: a quarter of the bound in blocks leaves each of them most of
+    // its own.
     for block in set.blocks().take(MOST / 4) {
         let mut push = |what: String, more: EgressBlock| {
             out.push((what, Rule::Egress(set.join(&EgressSet::new(&[more])))));
@@ -280,6 +295,7 @@ fn egress(set: &EgressSet) -> Vec<(String, Rule)> {
                 push(next.to_string(), EgressBlock { first: next, last: next, ..block });
             }
         }
+        // ICMP has no ports, so its step is to a protocol that has.
         let other = match block.protocol {
             Protocol::Tcp => Protocol::Udp,
             Protocol::Udp | Protocol::Icmp => Protocol::Tcp,
@@ -305,6 +321,7 @@ fn egress(set: &EgressSet) -> Vec<(String, Rule)> {
 
 fn limits(limit: Limit) -> Vec<(String, Rule)> {
     let (per_second, total) = (limit.per_second(), limit.total());
+    // A rate above the total would be the same limit.
     let faster = per_second.checked_add(1).filter(|n| *n <= total);
     let faster = faster.map(|n| (format!("{n} in a second"), Limit::new(n, total)));
     let more = total.checked_add(1).map(|n| (format!("{n} in all"), Limit::new(per_second, n)));

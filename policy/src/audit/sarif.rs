@@ -11,6 +11,8 @@ use std::collections::BTreeMap;
 /// below which names are written relative to it, so that they mean the same on every machine.
 #[must_use]
 pub fn sarif(findings: &[Finding], file: &str, root: &str) -> String {
+    // A rule of SARIF for each id, described by its first finding; sorted, so that the log does not
+    // depend on the order of the findings.
     let mut rules: BTreeMap<&str, &Finding> = BTreeMap::new();
     for finding in findings {
         rules.entry(finding.id).or_insert(finding);
@@ -69,6 +71,8 @@ fn summary(finding: &Finding) -> String {
 }
 
 fn result(finding: &Finding, ids: &[&str], (file, root): (&str, &str)) -> String {
+    // A default has no place of its own: it is shown at the beginning of the document, where the
+    // field would be added.
     let (file, line, column) = first_site(&finding.origin).unwrap_or((file, 1, 1));
     let index = ids.iter().position(|id| *id == finding.id).unwrap_or(0);
     let message = match &finding.witness {
@@ -80,6 +84,8 @@ fn result(finding: &Finding, ids: &[&str], (file, root): (&str, &str)) -> String
     // Without the place: a finding stays the same when lines above it come and go.
     let identity = format!("{}\0{}\0{}", finding.id, finding.rule, finding.message);
     let fingerprint = crate::lattice::hex(&sha256(identity.as_bytes()));
+    // The whole admitted input goes along for machines; people get the dangerous facts in the
+    // message.
     let input = finding.witness.as_ref().and_then(|witness| witness.input.as_ref());
     let properties = input.map_or_else(String::new, |input| {
         format!(",\"properties\":{{\"admitted\":{}}}", input.to_json())
@@ -101,6 +107,7 @@ fn result(finding: &Finding, ids: &[&str], (file, root): (&str, &str)) -> String
 /// A file name as a URI reference, relative below `root`, with everything escaped that has a
 /// meaning in one.
 fn uri(file: &str, root: &str) -> String {
+    // Only a whole first part is taken off: `/srv/a` is no root of `/srv/about`.
     let below = file.strip_prefix(root).and_then(|rest| rest.strip_prefix('/'));
     let relative = below.filter(|_| !root.is_empty()).unwrap_or(file);
     let relative = relative.strip_prefix("./").unwrap_or(relative);
@@ -108,6 +115,8 @@ fn uri(file: &str, root: &str) -> String {
     if relative.starts_with('/') {
         out.push_str("file://");
     }
+    // RFC 3986, section 2.3: unreserved characters stand for themselves, and the slash divides. All
+    // else is escaped byte by byte, also what a reader of URIs might forgive.
     for byte in relative.bytes() {
         match byte {
             b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'/' | b'-' | b'_' | b'.' | b'~' => {

@@ -8,6 +8,8 @@ use crate::lattice::{Bytes, Endpoint, Protocol, Tcb, Usage};
 
 /// A byte string that no document lists: the hash of a sentence, as long as it has to be.
 fn stranger(len: u8) -> Bytes {
+    // Hashes of hashes, so that there is one stranger of each length and a longer one begins with a
+    // shorter one.
     let mut bytes = Vec::new();
     let mut last = sha256(b"casemate: nobody listed this");
     while bytes.len() < usize::from(len) {
@@ -33,6 +35,7 @@ pub(super) fn digest_or_unset(len: u8) -> Bad {
 pub(super) fn chip() -> Bad {
     let long = stranger(64);
     let mut short = [0; 64];
+    // A Turin's identifier: 8 bytes, then zeros.
     for (to, from) in short.iter_mut().zip(long.as_slice()).take(8) {
         *to = *from;
     }
@@ -44,7 +47,7 @@ fn unset(len: u8) -> Fact {
     Fact::Bytes(Bytes::zero(len))
 }
 
-/// Zeros.
+/// Zeros: what is reported where nothing was set.
 pub(super) fn zeros(len: u8) -> Bad {
     Bad::One(vec![unset(len)])
 }
@@ -54,6 +57,8 @@ pub(super) fn zeros(len: u8) -> Bad {
 /// wildcard.
 fn names(prefix: &str) -> impl Iterator<Item = String> + '_ {
     let first = ('a'..='z').chain('A'..='Z').chain('0'..='9').chain(['-', '_', '.', '/']);
+    // The letter is followed by what no list has, so that only a pattern that ends right behind it
+    // admits the name.
     first.map(move |c| format!("{prefix}{c}7-nobody-listed-this"))
 }
 
@@ -168,6 +173,7 @@ fn endpoints(addresses: &[&str], ports: &[u16]) -> Bad {
     let mut all = Vec::new();
     for address in addresses.iter().filter_map(|text| text.parse().ok()) {
         for port in ports {
+            // Both protocols: a rule for one of them may leave the other open.
             for protocol in [Protocol::Tcp, Protocol::Udp] {
                 all.push(Fact::Endpoint(Endpoint { address, port: *port, protocol }));
             }
@@ -195,6 +201,7 @@ pub(super) fn old_platform() -> Bad {
 /// Platforms below the SNP firmware that closes AMD-SB-3019: Milan 0x18, Genoa 0x17.
 pub(super) fn below_bulletin() -> Bad {
     let below = |generation: u8, snp: u8| {
+        // One level short of the fix, and the best there is in every other part.
         let levels = [0, u8::MAX, u8::MAX, snp - 1, u8::MAX];
         Fact::Tcb(Tcb { generation, levels })
     };

@@ -15,14 +15,14 @@ use crate::policy::Policy;
 use crate::rules::Origin;
 use crate::{render, search};
 
-/// One test case.
+/// One test case: an input, and what the policy has to say about it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Case {
-    /// What it shows.
+    /// What it shows, in the words of the document.
     pub name: String,
-    /// The decision point.
+    /// The decision point that is asked.
     pub point: Point,
-    /// The input.
+    /// The input, which may contradict itself.
     pub facts: Facts,
     /// The verdict it must get.
     pub expect: Verdict,
@@ -40,24 +40,24 @@ pub struct Suite {
 /// How one case went.
 #[derive(Debug, Clone, PartialEq)]
 pub struct CaseResult {
-    /// The case's name.
+    /// Its name in the document.
     pub name: String,
     /// Whether the decision was the one expected.
     pub passed: bool,
-    /// What was expected.
+    /// What was expected, in words.
     pub expected: String,
-    /// The decision.
+    /// The decision that was made.
     pub decision: Decision,
 }
 
 /// A policy with one rule removed or loosened.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Mutant {
-    /// The rule that was changed.
+    /// The path of the rule that was changed.
     pub rule: String,
     /// What became of it: "is removed", "also admits 17".
     pub change: String,
-    /// Where it is stated.
+    /// Where the rule is stated.
     pub origin: Origin,
     /// Whether some case noticed.
     pub noticed: bool,
@@ -68,7 +68,7 @@ pub struct Mutant {
 /// How a suite went.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SuiteReport {
-    /// Every case.
+    /// Every case, in the order of the document.
     pub results: Vec<CaseResult>,
     /// Every stated rule, removed and loosened in turn.
     pub mutants: Vec<Mutant>,
@@ -85,6 +85,7 @@ impl SuiteReport {
 
 impl Case {
     fn agrees(&self, decision: &Decision) -> bool {
+        // Reasons are compared as sets: their order is the fields', and no business of a test.
         let reasons = || decision.reasons.iter().map(|reason| reason.rule.as_str());
         decision.verdict == self.expect
             && self.because.as_ref().is_none_or(|because| {
@@ -124,6 +125,8 @@ impl Suite {
                     own.decide(case.point, &case.facts) != after && !case.agrees(&after)
                 };
                 let noticed = self.cases.iter().any(differs);
+                // A witness is looked for only where no case noticed: it is costly, and the case
+                // itself is one.
                 let witness = if noticed { None } else { only_in(policy, &mutant, &rule) };
                 Mutant { rule, change, origin, noticed, witness }
             })
@@ -153,6 +156,7 @@ impl Suite {
         let mut allowed: Vec<Case> =
             self.cases.iter().filter(|c| c.expect.is_allow()).cloned().collect();
         for point in report.without_allowed(self, policy) {
+            // Allowed inputs come first: the denied ones below are each a change of one of them.
             if let Some(case) = allowed_case(policy, point) {
                 out.push_str(&write_case(&case, None));
                 allowed.push(case);
@@ -164,7 +168,11 @@ impl Suite {
                 continue;
             };
             let base = allowed.iter().find(|case| case.point == point);
+            // Near to an allowed input, the case shows what is denied; a witness alone shows it
+            // among everything else that is different.
             let case = denied_case(policy, mutant, base, point, input);
+            // More than two changes are no longer "the same but for": the input is then written
+            // out.
             let base = base.filter(|base| changed(base, &case).count() < 3);
             out.push_str(&write_case(&case, base));
         }
@@ -225,6 +233,8 @@ fn denied_case(
     let field = fields
         .iter()
         .find(|f| f.path == mutant.rule || (point == Point::Secrets && f.name() == name));
+    // One fact out of the witness, set into an allowed input: if that alone is denied, and could
+    // be, it is the best case.
     let mut facts = base.map_or_else(|| witness.facts.clone(), |case| case.facts.clone());
     if let Some((field, fact)) = field.and_then(|f| Some((f, witness.facts.get(f.key)?))) {
         facts.set(field.key, fact.clone());
@@ -248,6 +258,7 @@ fn denied_case(
 
 fn changed<'c>(base: &Case, case: &'c Case) -> impl Iterator<Item = (Key, &'c Fact)> {
     let base = base.facts.clone();
+    // Facts that the base has and the case has not would have to be removed; a change only sets.
     case.facts.iter().filter(move |(key, fact)| base.get(*key) != Some(*fact))
 }
 

@@ -41,6 +41,7 @@ fn read_root(root: &Node, suite: &mut Suite, sink: &mut Sink<'_>) {
     };
     for entry in entries {
         match (entry.key.as_str(), &entry.node.value) {
+            // The bound is on cases before any is read: each costs a decision for every mutant.
             ("case", Value::List(items)) if items.len() <= MAX_CASES => {
                 for item in items {
                     if let Some(case) = read_case(item, suite, sink) {
@@ -96,6 +97,7 @@ fn read_case(node: &Node, suite: &Suite, sink: &mut Sink<'_>) -> Option<Case> {
         sink.error(node.offset, "case", "expected a table");
         return None;
     };
+    // Unknown keys are told, and the rest is read all the same, so that all errors come at once.
     for entry in entries.iter().filter(|entry| !KEYS.contains(&entry.key.as_str())) {
         let help = suggest::help(&entry.key, KEYS);
         sink.error_with_help(entry.offset, &format!("case.{}", entry.key), "unknown key", help);
@@ -109,44 +111,63 @@ fn read_case(node: &Node, suite: &Suite, sink: &mut Sink<'_>) -> Option<Case> {
         found
     };
     let name = need("name", sink).and_then(|entry| text(entry, sink));
-    let expect = need("expect", sink).and_then(|entry| {
-        let word = text(entry, sink)?;
-        let verdict = Verdict::from_name(word);
-        if verdict.is_none() {
-            let message = "expected allow, throttle, deny or kill";
-            sink.error(entry.node.offset, "case.expect", message);
-        }
-        verdict
-    });
+    let expect = need("expect", sink).and_then(|entry| verdict(entry, sink));
     let because = get("because").map(|entry| texts(entry, sink));
+    // A case is built on the ones before it, so a name that comes later is an error, and no circle
+    // is possible.
     let base = match get("from") {
         Some(entry) => base_case(entry, suite, sink)?,
         None => None,
     };
-    let mut facts = base.map_or_else(Facts::new, |case| case.facts.clone());
-    if let Some(entry) = get("input").or_else(|| get("change")) {
-        let input = Input::read(&entry.node, sink);
-        for (key, fact) in input.facts.iter() {
-            facts.set(key, fact.clone());
-        }
-    }
-    for path in get("remove").and_then(|entry| texts(entry, sink)).unwrap_or_default() {
-        match Key::from_path(&path) {
-            Some(key) => facts.remove(key),
-            None => sink.error(node.offset, "case.remove", format!("unknown fact {path:?}")),
-        }
-    }
+    let facts = facts(node, entries, base, sink);
+    // A case on the basis of another has its point, unless it says another.
     let point = match get("point") {
         Some(entry) => point(entry, sink),
         None if base.is_some() => base.map(|case| case.point),
         None => need("point", sink).and(None),
     };
+    // Wrong is not absent: a list that could not be read must not become "no reasons demanded".
     let because = match because {
         Some(None) => return None,
         Some(list) => list,
         None => None,
     };
     Some(Case { name: name?.to_owned(), point: point?, facts, expect: expect?, because })
+}
+
+fn verdict(entry: &Entry, sink: &mut Sink<'_>) -> Option<Verdict> {
+    let verdict = Verdict::from_name(text(entry, sink)?);
+    if verdict.is_none() {
+        let message = "expected allow, throttle, deny or kill";
+        sink.error(entry.node.offset, "case.expect", message);
+    }
+    verdict
+}
+
+/// The facts of a case: those of the case it is built on, with what it sets, less what it removes.
+fn facts(node: &Node, entries: &[Entry], base: Option<&Case>, sink: &mut Sink<'_>) -> Facts {
+    let get = |key: &str| entries.iter().find(|entry| entry.key == key);
+    let mut facts = base.map_or_else(Facts::new, |case| case.facts.clone());
+    // One of the two words for the same: the other would be looked at and not read.
+    if let (Some(_), Some(change)) = (get("input"), get("change")) {
+        let message = "stands beside `input`; write one or the other";
+        sink.error(change.offset, "case.change", message);
+    }
+    // Errors inside the input go to the sink; contradictions are no errors here (see above).
+    if let Some(entry) = get("input").or_else(|| get("change")) {
+        let input = Input::read(&entry.node, sink);
+        for (key, fact) in input.facts.iter() {
+            facts.set(key, fact.clone());
+        }
+    }
+    // After the changes: what is removed is gone, whatever was set.
+    for path in get("remove").and_then(|entry| texts(entry, sink)).unwrap_or_default() {
+        match Key::from_path(&path) {
+            Some(key) => facts.remove(key),
+            None => sink.error(node.offset, "case.remove", format!("unknown fact {path:?}")),
+        }
+    }
+    facts
 }
 
 fn point(entry: &Entry, sink: &mut Sink<'_>) -> Option<Point> {

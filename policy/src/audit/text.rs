@@ -40,6 +40,7 @@ fn wildcard(text: &str) -> Option<&'static str> {
 }
 
 fn remark(text: &str) -> Option<String> {
+    // What is not seen is told before what is a wildcard elsewhere: it is the graver of the two.
     let literal =
         |found: &str| format!("has {found}, which is no wildcard here: only one `*` at the end is");
     trouble(text).or_else(|| wildcard(text).map(literal))
@@ -64,6 +65,7 @@ fn of_rule(rule: &Rule) -> Option<(String, String)> {
 
 /// The text with everything visible.
 fn shown(text: &str) -> String {
+    // By `trouble` itself, so that what is remarked on is exactly what is escaped.
     let escape = |c: char| -> String {
         let mut one = [0; 4];
         match trouble(c.encode_utf8(&mut one)) {
@@ -88,6 +90,7 @@ pub(super) fn misleading(policy: &Policy) -> Vec<Finding> {
             witness: None,
         }));
     };
+    // A name is no pattern: only what is not seen matters in it.
     let own = |text: &str| trouble(text).map(|why| (text.to_owned(), why));
     push("name".into(), &Origin::Default, own(policy.name()));
     push("description".into(), &Origin::Default, own(policy.description()));

@@ -7,7 +7,7 @@ use std::sync::Arc;
 /// One error of a document.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Diagnostic {
-    /// Where.
+    /// Where in the document.
     pub site: Site,
     /// Dotted path of the key, empty for the document.
     pub key: String,
@@ -59,11 +59,14 @@ pub(crate) struct Sink<'t> {
 impl<'t> Sink<'t> {
     pub(crate) fn new(text: &'t str, file: &str) -> Self {
         let breaks = text.bytes().enumerate().filter(|(_, b)| *b == b'\n').map(|(at, _)| at + 1);
+        // Line starts are found once, so that each error costs a search and no second reading of
+        // the text.
         let line_starts = std::iter::once(0).chain(breaks).collect();
         Self { text, file: file.into(), line_starts, found: Vec::new(), dropped: 0 }
     }
 
     pub(crate) fn site(&self, offset: usize) -> Site {
+        // The last line that starts at or before the offset.
         let line = self.line_starts.partition_point(|start| *start <= offset);
         let start = line.checked_sub(1).and_then(|l| self.line_starts.get(l)).copied().unwrap_or(0);
         let before = self.text.as_bytes().get(start..offset).unwrap_or(&[]);
@@ -83,6 +86,8 @@ impl<'t> Sink<'t> {
         message: impl Into<String>,
         help: Option<String>,
     ) {
+        // Beyond the bound errors are only counted: a document of a million wrong keys makes no
+        // million messages.
         if self.found.len() >= MAX_ERRORS {
             self.dropped += 1;
             return;
@@ -101,6 +106,7 @@ impl<'t> Sink<'t> {
         if self.found.is_empty() {
             return Ok(());
         }
+        // In the order of the document: header and fields are checked at different times.
         self.found.sort_by_key(|(offset, _)| *offset);
         let mut diagnostics: Vec<Diagnostic> = self.found.into_iter().map(|(_, d)| d).collect();
         if self.dropped > 0 {

@@ -7,27 +7,28 @@ pub const SCHEMA_VERSION: u64 = 1;
 /// The version of this engine, compared with a document's `min_engine`.
 pub const ENGINE_VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// The head of a document.
+/// The head of a document, as far as it has been read.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Header {
     pub(crate) name: Option<String>,
     pub(crate) description: Option<String>,
     /// The document is a layer: unstated fields are left to the policy it is merged with.
     pub(crate) layer: bool,
-    /// The document has a secrets section.
+    /// Whether the document has a section `secrets`, even an empty one.
     pub(crate) secrets: bool,
     schema: bool,
     engine: bool,
 }
 
 impl Header {
-    /// Keys of the head.
+    /// Keys of the head, in the order in which documents mostly have them.
     pub(crate) const KEYS: [&'static str; 5] =
         ["schema_version", "min_engine", "name", "description", "layer"];
 
     /// Reads one key of the head; the caller has checked that it is one.
     pub(crate) fn read(&mut self, key: &str, node: &Node, sink: &mut Sink<'_>) {
         match (key, &node.value) {
+            // Only the number 1 is this schema; a later one may mean other things by the same keys.
             ("schema_version", value) => {
                 self.schema = true;
                 if *value != Value::Number(SCHEMA_VERSION) {
@@ -51,6 +52,7 @@ impl Header {
             ("name", Value::Text(text)) => self.name = Some(text.clone()),
             ("description", Value::Text(text)) => self.description = Some(text.clone()),
             (_, value) => {
+                // The key was there, so "missing" is not said as well.
                 self.engine |= key == "min_engine";
                 sink.error(
                     node.offset,
@@ -63,6 +65,7 @@ impl Header {
 
     /// Reports what is missing.
     pub(crate) fn finish(&self, sink: &mut Sink<'_>) {
+        // Both are demanded: a document without them could be one for any engine.
         if !self.schema {
             sink.error(
                 0,
@@ -81,6 +84,8 @@ impl Header {
 }
 
 fn check_engine(text: &str, node: &Node, sink: &mut Sink<'_>) {
+    // Newer than this engine is refused: it may rely on a rule that this one would not know to be
+    // one.
     match (parse_version(text), parse_version(ENGINE_VERSION)) {
         (Some(wanted), Some(own)) if wanted <= own => {}
         (Some(_), _) => sink.error(

@@ -7,8 +7,11 @@ use std::collections::BTreeSet;
 /// Parses `text`; on an error reports it and returns `None`. JSON has no sensible way to go on
 /// after a syntax error, so there is one at most.
 pub(crate) fn parse(text: &str, sink: &mut Sink<'_>) -> Option<Node> {
+    // A byte-order mark is skipped, as editors write it; offsets count it, so that errors stand at
+    // their place.
     let mut reader = Reader { text, at: text.len() - text.trim_start_matches('\u{feff}').len() };
     let result = reader.value(0).and_then(|node| {
+        // Only white space may follow: a second value would be read by nobody.
         reader.space();
         match reader.peek() {
             None => Ok(node),
@@ -70,6 +73,7 @@ impl Reader<'_> {
     }
 
     fn value(&mut self, depth: usize) -> Parsed<Node> {
+        // Recursion is bounded by this count, so the stack is too.
         if depth > MAX_DEPTH {
             return self.error(format!("more than {MAX_DEPTH} nested tables or lists"));
         }
@@ -88,6 +92,7 @@ impl Reader<'_> {
     fn word(&mut self) -> Parsed<Value> {
         let words =
             [("true", Value::Bool(true)), ("false", Value::Bool(false)), ("null", Value::Null)];
+        // `null` is read, though no field admits it: the message then is about the field.
         for (word, value) in words {
             if self.rest().starts_with(word) {
                 self.at += word.len();
@@ -100,6 +105,8 @@ impl Reader<'_> {
     fn table(&mut self, depth: usize) -> Parsed<Value> {
         self.at += 1;
         let mut entries: Vec<Entry> = Vec::new();
+        // Duplicates are an error: RFC 8259, section 4, leaves open which of two values counts, and
+        // two readers of one policy could decide differently.
         let mut seen: BTreeSet<String> = BTreeSet::new();
         self.space();
         if self.take(b'}') {
@@ -162,6 +169,7 @@ impl Reader<'_> {
     fn number(&mut self) -> Parsed<Value> {
         let start = self.at;
         self.take(b'-');
+        // RFC 8259, section 6: no leading zeros, at least one digit on each side of a point.
         let leading_zero = self.peek() == Some(b'0');
         let digits = self.digits();
         if digits == 0 || (leading_zero && digits > 1) {
@@ -176,6 +184,9 @@ impl Reader<'_> {
                 return self.fail("a digit");
             }
         }
+        // The number is read from its text, never by way of a floating-point value: only whole
+        // numbers up to 2^63-1 are exact in every notation, and others are kept as they were
+        // written, for the message.
         let written = self.text.get(start..self.at).unwrap_or_default();
         let whole = written.parse::<i64>().ok().and_then(|n| u64::try_from(n).ok());
         Ok(whole.map_or_else(|| Value::OtherNumber(written.to_owned()), Value::Number))
@@ -192,6 +203,7 @@ impl Reader<'_> {
                     return Ok(out);
                 }
                 '\\' => out.push(self.escape()?),
+                // RFC 8259, section 7: control characters stand in strings only as escapes.
                 c if u32::from(c) < 0x20 => return self.fail("a character, not a control code"),
                 c => {
                     self.at += c.len_utf8();
@@ -221,6 +233,8 @@ impl Reader<'_> {
 
     fn unicode(&mut self) -> Parsed<char> {
         let high = self.code_unit()?;
+        // A code point beyond the first plane is a pair of escapes (section 7). Half a pair is no
+        // character, and refused.
         let code = if (0xd800..0xdc00).contains(&high) && self.rest().starts_with("\\u") {
             self.at += 1;
             let low = self.code_unit()?;
@@ -239,6 +253,7 @@ impl Reader<'_> {
 
     /// Reads `uXXXX`, at the `u`.
     fn code_unit(&mut self) -> Parsed<u32> {
+        // Exactly four digits; `from_str_radix` alone would take a sign.
         let digits = self.text.get(self.at + 1..self.at + 5).unwrap_or_default();
         if digits.len() != 4 || !digits.bytes().all(|b| b.is_ascii_hexdigit()) {
             return self.fail("four hexadecimal digits");
@@ -251,6 +266,8 @@ impl Reader<'_> {
 /// Appends `text` as a JSON string.
 pub(crate) fn write_string(out: &mut String, text: &str) {
     out.push('"');
+    // Nearly every text needs no escape and is copied at once. DEL is escaped too: it is no control
+    // character of JSON's, but of terminals.
     if text.bytes().all(|b| b >= 0x20 && !matches!(b, b'"' | b'\\' | 0x7f)) {
         out.push_str(text);
         out.push('"');

@@ -13,6 +13,7 @@ pub(crate) struct Loaded {
 
 /// Reads the tree of a document. Errors go to the sink; the result then is not to be used.
 pub(crate) fn load(root: &Node, sink: &mut Sink<'_>) -> Loaded {
+    // Every field begins with its default; what the document states replaces it.
     let mut header = Header::default();
     let mut points: Vec<Rules> = Point::ALL.into_iter().map(Rules::defaults).collect();
     let mut grants = Vec::new();
@@ -21,10 +22,13 @@ pub(crate) fn load(root: &Node, sink: &mut Sink<'_>) -> Loaded {
         return Loaded { header, points, grants };
     };
     for entry in entries {
+        // With the bound of errors reached, more reading would only count them.
         if sink.full() {
             break;
         }
         let key = entry.key.as_str();
+        // Keys of the head and sections share one level, so that an unknown one is told with both
+        // in mind.
         if Header::KEYS.contains(&key) {
             header.read(key, &entry.node, sink);
         } else if key == "secrets" {
@@ -65,16 +69,20 @@ fn load_table(node: &Node, prefix: &str, points: &mut [Rules], sink: &mut Sink<'
             return;
         }
         let path = format!("{prefix}.{}", entry.key);
+        // A section may hold fields of several points: the path decides, not the table.
         let slots = Point::ALL.into_iter().zip(points.iter_mut());
         let found = slots.into_iter().find_map(|(point, rules)| {
             let index = point.fields().iter().position(|field| field.path == path)?;
             Some((point.fields().get(index)?, rules, index))
         });
         if let Some((field, rules, index)) = found {
+            // A rule that could not be read leaves the default in its place. The document is
+            // refused anyway; nothing decides by it.
             if let Some(rule) = parse_rule(field.kind, &entry.node, &path, sink) {
                 rules.state(index, rule, Origin::Stated(sink.site(entry.offset)));
             }
         } else if known_after(&path).next().is_some() {
+            // A table on the way to a field (`devices.block`), and no field itself.
             load_table(&entry.node, &path, points, sink);
         } else {
             let help = suggest::help(&entry.key, known_after(prefix));
@@ -91,6 +99,8 @@ fn load_grants(node: &Node, grants: &mut Vec<Grant>, sink: &mut Sink<'_>) {
     }
     for entry in entries {
         let path = format!("secrets.{:?}", entry.key);
+        // The key is a pattern: one that no name of the broker's protocol can match would be a
+        // grant that never releases, and so a mistake.
         match pattern(&entry.key) {
             Ok(resource) if pattern_fault(&resource).is_some() => {
                 let fault = pattern_fault(&resource).unwrap_or_default();
@@ -107,6 +117,7 @@ fn load_grants(node: &Node, grants: &mut Vec<Grant>, sink: &mut Sink<'_>) {
             Err((message, help)) => sink.error_with_help(entry.offset, &path, message, help),
         }
     }
+    // Sorted, so that overlaps are neighbours and the canonical form has one order.
     grants.sort_by(|a, b| a.resource.cmp(&b.resource));
     report_overlaps(grants, node, sink);
 }
@@ -134,6 +145,7 @@ fn load_grant(node: &Node, path: &str, rules: &mut Rules, sink: &mut Sink<'_>) {
 
 /// Each resource has at most one grant, so that no order between grants decides.
 fn report_overlaps(grants: &[Grant], node: &Node, sink: &mut Sink<'_>) {
+    // A prefix sorts right before what it covers, so neighbours are enough.
     for (first, second) in grants.iter().zip(grants.iter().skip(1)) {
         let (a, b) = (&first.resource, &second.resource);
         if a.covers(b) || b.covers(a) {

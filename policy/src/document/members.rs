@@ -15,6 +15,7 @@ pub(super) fn texts<'n>(
         sink.error(node.offset, path, format!("expected {expected}, found {found}"));
         return None;
     };
+    // The number is bounded before a member is looked at, the length of each after.
     if items.len() > MAX_MEMBERS {
         sink.error(node.offset, path, format!("more than {MAX_MEMBERS} members"));
         return None;
@@ -46,6 +47,7 @@ fn each<T>(
     parse: impl Fn(&str) -> Result<T, (String, Option<String>)>,
 ) -> Option<Vec<T>> {
     let mut out = Vec::with_capacity(texts.len());
+    // All members are read, whatever one of them is: all errors of a list come at once.
     let mut good = true;
     for (offset, text) in texts {
         if sink.full() {
@@ -68,14 +70,18 @@ pub(crate) fn pattern(text: &str) -> Result<Pattern, (String, Option<String>)> {
         Some(literal) => (literal, true),
         None => (text, false),
     };
+    // One star, at the end: such patterns are prefixes, of which it can be decided what they have
+    // in common. A star elsewhere means what a reader thinks, or not, and is refused.
     if literal.contains('*') {
         let message = format!("{text:?} has a `*` that is not at its end");
         return Err((message, Some("list the texts, or end the pattern there".into())));
     }
+    // A lone `*` is `any`, which has to be written so that it can be seen and searched.
     if prefix && literal.is_empty() {
         let message = "a pattern that matches everything".to_owned();
         return Err((message, Some("write the field as \"any\" if that is meant".into())));
     }
+    // `any` in a list looks like the wildcard and would be a name.
     if matches!(text, "any" | "nothing") {
         let message = format!("{text:?} inside a list is a text like any other and not meant");
         return Err((message, Some(format!("write the field as \"{text}\", without the list"))));
@@ -98,6 +104,8 @@ pub(super) fn patterns(
 /// prefix of exactly what lies in it; `None` for any other text.
 pub(crate) fn normal_path(text: &str) -> Option<String> {
     let body = text.strip_prefix('/')?.trim_end_matches('/');
+    // Lexical only: the document may be read where the directory is not. Whoever opens files
+    // resolves links before a path is asked about.
     let clean = body.is_empty() || body.split('/').all(|part| !matches!(part, "" | "." | ".."));
     let sound = clean && !text.ends_with("//") && !text.contains('\0');
     sound.then(|| if body.is_empty() { "/".to_owned() } else { format!("/{body}/") })
@@ -115,6 +123,7 @@ pub(super) fn roots(
         Some(_) if text.contains('*') => {
             Err((format!("{text:?} has a `*`"), Some("a directory covers all below it".into())))
         }
+        // `/` is `any`, and has to be written so.
         Some(root) if root == "/" => {
             let help = "write the field as \"any\" if that is meant".to_owned();
             Err(("`/` covers every path".into(), Some(help)))
@@ -124,8 +133,11 @@ pub(super) fn roots(
     })
 }
 
-/// Bytes from hexadecimal text, or zeros from `unset`. Chip identifiers of 8 bytes are padded to 64.
+/// Bytes from hexadecimal text, or zeros from `unset`. Chip identifiers of 8 bytes are padded to
+/// 64.
 pub(crate) fn byte_string(text: &str, len: u8) -> Option<Bytes> {
+    // Zeros have a word: what the firmware reports for "not set" is then no row of digits that
+    // looks like a digest.
     if text == "unset" {
         return Some(Bytes::zero(len));
     }
@@ -136,6 +148,7 @@ pub(crate) fn byte_string(text: &str, len: u8) -> Option<Bytes> {
 /// Bytes of the length of the field; chip identifiers of 8 bytes (Turin and later) are padded to
 /// 64.
 pub(crate) fn pad(bytes: &[u8], len: u8) -> Option<Bytes> {
+    // As reports of Turin have it: 8 bytes, zeros behind.
     if len == 64 && bytes.len() == 8 {
         let mut padded = [0; 64];
         padded.get_mut(..8)?.copy_from_slice(bytes);
@@ -185,7 +198,7 @@ pub(super) fn choices(
     })
 }
 
-/// The index of a name.
+/// The index of a name among the known ones, exactly as it is written.
 pub(crate) fn index_of(name: &str, known: &[&str]) -> Option<u64> {
     let at = known.iter().position(|candidate| *candidate == name)?;
     u64::try_from(at).ok()

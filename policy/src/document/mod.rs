@@ -7,6 +7,7 @@
 
 mod defaults;
 mod diagnostic;
+mod egress;
 mod header;
 pub(crate) mod json;
 mod load;
@@ -14,7 +15,6 @@ mod members;
 mod notation;
 mod structured;
 pub(crate) mod suggest;
-pub(crate) mod time;
 mod toml;
 pub(crate) mod tree;
 mod values;
@@ -31,17 +31,17 @@ pub(crate) use structured::bit;
 pub(crate) use tree::{Node, Value};
 pub(crate) use values::{format_version, parse_rule, parse_version};
 
-/// Longest document in bytes.
+/// Longest document in bytes: 4 MiB.
 pub const MAX_DOCUMENT: usize = 4 << 20;
-/// Deepest nesting of tables and lists.
+/// Deepest nesting of tables and lists, in either notation.
 pub const MAX_DEPTH: usize = 16;
-/// Most members of a list.
+/// Most members of a list; a text has [`MAX_TEXT`] bytes, so a list is bounded by the document.
 pub const MAX_MEMBERS: usize = 65_536;
-/// Longest text in bytes.
+/// Longest text in bytes, of a member or a version.
 pub const MAX_TEXT: usize = 4096;
-/// Most blocks of `network.egress`.
+/// Most blocks of `network.egress`, as written and in canonical form.
 pub const MAX_BLOCKS: usize = 256;
-/// Most grants of `secrets`.
+/// Most grants in `secrets`.
 pub const MAX_GRANTS: usize = 1024;
-/// Most errors reported for one document.
+/// Most errors that are reported for one document; the rest is counted.
 pub const MAX_ERRORS: usize = 100;

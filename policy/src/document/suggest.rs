@@ -5,9 +5,11 @@ pub(crate) fn nearest<'c>(
     word: &str,
     candidates: impl IntoIterator<Item = &'c str>,
 ) -> Option<&'c str> {
+    // The distance costs the product of both lengths: a key of a megabyte is no slip of the pen.
     if word.len() > 64 {
         return None;
     }
+    // Half of the word, at most three characters: beyond that the nearest key is a guess.
     let limit = (word.chars().count() / 2).clamp(1, 3);
     candidates
         .into_iter()
@@ -20,6 +22,8 @@ pub(crate) fn nearest<'c>(
 /// Levenshtein distance in characters.
 fn distance(a: &str, b: &str) -> usize {
     let b: Vec<char> = b.chars().collect();
+    // One row of the matrix at a time (Wagner and Fischer): what is left of `slot` is this row,
+    // what is right of it the last.
     let mut row: Vec<usize> = (0..=b.len()).collect();
     for (i, x) in a.chars().enumerate() {
         let mut diagonal = i;

@@ -9,6 +9,7 @@ use toml::de::{DeTable, DeValue};
 const MAX_RECOVERED: usize = 64 << 10;
 
 pub(super) fn parse(text: &str, sink: &mut Sink<'_>) -> Option<Node> {
+    // Before the parser, whose recursion on such a key has no bound.
     if let Some(offset) = deep_key(text) {
         sink.error(offset, "", format!("a dotted key with more than {MAX_DEPTH} parts"));
         return None;
@@ -36,6 +37,7 @@ fn convert_table(offset: usize, table: &DeTable<'_>) -> Node {
             node: convert(value),
         })
         .collect();
+    // The parser sorts by key; the order of the document is what errors and origins are told in.
     entries.sort_by_key(|entry| entry.offset);
     Node { offset, value: Value::Table(entries) }
 }
@@ -45,6 +47,8 @@ fn convert(node: &Spanned<DeValue<'_>>) -> Node {
     let value = match node.get_ref() {
         DeValue::Boolean(b) => Value::Bool(*b),
         DeValue::Integer(integer) => {
+            // The radix is the notation's (0x, 0o, 0b), the range is the tree's: whole numbers from
+            // 0 to 2^63-1.
             let parsed = i64::from_str_radix(integer.as_str(), integer.radix());
             match parsed.ok().and_then(|n| u64::try_from(n).ok()) {
                 Some(number) => Value::Number(number),
@@ -67,12 +71,15 @@ fn deep_key(text: &str) -> Option<usize> {
     let mut rest = text;
     let mut dots = 0usize;
     while let Some(first) = rest.chars().next() {
+        // Texts and comments are passed over whole, as the parser would: a dot in them belongs to
+        // no key.
         let skip = match first {
             '#' => rest.find('\n').unwrap_or(rest.len()),
             '"' | '\'' => text_length(rest, first),
             other => {
                 match other {
                     '.' => dots += 1,
+                    // Where a key can end, its count does.
                     '\n' | '=' | ',' | '{' | '}' => dots = 0,
                     _ => {}
                 }
@@ -90,6 +97,7 @@ fn deep_key(text: &str) -> Option<usize> {
 /// Length of the text that `rest` begins with, quotes included.
 fn text_length(rest: &str, quote: char) -> usize {
     let long: String = std::iter::repeat_n(quote, 3).collect();
+    // Three quotes begin a text of several lines, in which single quotes mean nothing.
     let multi_line = rest.starts_with(&long);
     let end: &str = if multi_line { &long } else { long.get(..1).unwrap_or(&long) };
     let mut at = end.len();
@@ -102,6 +110,8 @@ fn text_length(rest: &str, quote: char) -> usize {
             return at;
         }
         at += next.len_utf8();
+        // In basic strings (TOML 1.0, "String") a backslash takes the next character with it, a
+        // quote too; in literal ones it is a character.
         if next == '\\' && quote == '"' {
             at += rest.get(at..).and_then(|t| t.chars().next()).map_or(0, char::len_utf8);
         }

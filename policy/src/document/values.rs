@@ -1,6 +1,6 @@
 //! One field of a document to its rule.
 
-use super::{MAX_TEXT, Node, Sink, Value, members, structured, suggest};
+use super::{MAX_TEXT, Node, Sink, Value, egress, members, structured, suggest};
 use crate::cmdline;
 use crate::fields::Kind;
 use crate::lattice::{ByteSet, Choice, Forbidden, Pattern, Patterns, Range, Required};
@@ -12,6 +12,7 @@ pub(crate) fn parse_version(text: &str) -> Option<u64> {
     let mut packed = [0u64; 3];
     let mut parts = text.split('.');
     for (index, slot) in packed.iter_mut().enumerate() {
+        // Up to three parts; what is not written is 0.
         match parts.next() {
             Some(part) => *slot = version_part(part)?,
             None if index > 0 => {}
@@ -23,6 +24,7 @@ pub(crate) fn parse_version(text: &str) -> Option<u64> {
 }
 
 fn version_part(part: &str) -> Option<u64> {
+    // Six digits are at most 999,999, below the 2^20 that a part has room for.
     let digits = !part.is_empty() && part.len() <= 6 && part.bytes().all(|b| b.is_ascii_digit());
     part.parse().ok().filter(|_| digits)
 }
@@ -34,6 +36,8 @@ pub(crate) fn format_version(packed: u64) -> String {
 
 /// Reads a field; `None` after an error.
 pub(crate) fn parse_rule(kind: Kind, node: &Node, path: &str, sink: &mut Sink<'_>) -> Option<Rule> {
+    // The two words of every field come before its own syntax. What a denial does cannot be
+    // "nothing".
     match &node.value {
         Value::Text(word) if word == "any" => return Some(kind.any()),
         Value::Text(word) if word == "nothing" && !matches!(kind, Kind::Action(_)) => {
@@ -67,6 +71,7 @@ pub(crate) fn parse_rule(kind: Kind, node: &Node, path: &str, sink: &mut Sink<'_
             Rule::Bytes(ByteSet::except(members::byte_strings(node, len, path, &expected, sink)?))
         }
         Kind::Names { list } => {
+            // A rule on the words of a line is written as the kernel's reading writes words.
             let patterns = members::patterns(node, path, &expected, sink)?;
             Rule::Names(Patterns::new(if list { of_field(path, patterns) } else { patterns }))
         }
@@ -75,19 +80,21 @@ pub(crate) fn parse_rule(kind: Kind, node: &Node, path: &str, sink: &mut Sink<'_
             let patterns = members::patterns(node, path, &expected, sink)?;
             Rule::Forbidden(Forbidden::new(of_field(path, patterns)))
         }
-        Kind::NamesRequired => {
-            let texts = members::texts(node, path, &expected, sink)?;
-            let word = |text: &str| match is_of_words(path) {
-                true => cmdline::word(text),
-                false => text.into(),
-            };
-            Rule::Required(Required::all(texts.into_iter().map(|(_, text)| word(text))))
-        }
+        Kind::NamesRequired => Rule::Required(required(node, path, &expected, sink)?),
         Kind::Bits(names) => Rule::Bits(structured::bits(node, names, path, sink)?),
         Kind::Tcb => Rule::Tcb(structured::tcb(node, path, sink)?),
-        Kind::Egress => Rule::Egress(structured::egress(node, path, sink)?),
+        Kind::Egress => Rule::Egress(egress::egress(node, path, sink)?),
         Kind::Limit => Rule::Limit(structured::limit(node, path, sink)?),
     })
+}
+
+fn required(node: &Node, path: &str, expected: &str, sink: &mut Sink<'_>) -> Option<Required> {
+    let texts = members::texts(node, path, expected, sink)?;
+    let word = |text: &str| match is_of_words(path) {
+        true => cmdline::word(text),
+        false => text.into(),
+    };
+    Some(Required::all(texts.into_iter().map(|(_, text)| word(text))))
 }
 
 /// Only what is said of the kernel's command line is written as the kernel reads it: elsewhere

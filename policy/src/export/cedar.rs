@@ -24,6 +24,8 @@ const MOST_BYTES: usize = 4 << 20;
 pub(super) fn text(text: &str) -> String {
     let mut out = String::from("\"");
     for c in text.chars() {
+        // Cedar's escapes for what could end a literal or is not printable; all else is written as
+        // it is.
         match c {
             '"' | '\\' => out.extend(['\\', c]),
             c if c.is_control() => out.push_str(&format!("\\u{{{:x}}}", u32::from(c))),
@@ -41,6 +43,8 @@ fn set_of(items: impl IntoIterator<Item = String>) -> String {
 
 fn pattern(variable: &str, pattern: &Pattern) -> String {
     if pattern.is_prefix() {
+        // In `like`, `*` is a wildcard and `\*` a star; the closing quote is taken off to put the
+        // star in.
         let literal = text(pattern.text()).replace('*', "\\*");
         let open = literal.get(..literal.len().saturating_sub(1)).unwrap_or_default();
         format!("{variable} like {open}*\"")
@@ -50,6 +54,7 @@ fn pattern(variable: &str, pattern: &Pattern) -> String {
 }
 
 fn one_of(variable: &str, patterns: &Patterns) -> String {
+    // Exact texts go into one set, which Cedar looks up; patterns are asked one by one.
     let (open, exact): (Vec<&Pattern>, Vec<&Pattern>) =
         patterns.patterns().iter().partition(|p| p.is_prefix());
     let mut all: Vec<String> = open.into_iter().map(|p| pattern(variable, p)).collect();
@@ -66,6 +71,8 @@ fn one_of(variable: &str, patterns: &Patterns) -> String {
 /// A rule whose condition would be longer than 4 MiB.
 pub fn cedar(policy: &Policy) -> Result<String, CedarError> {
     let mut out = format!("// Policy {} (SHA-256 {})\n", text(policy.name()), policy.hash_hex());
+    // Every point has its own permit, and what no permit allows is denied: an empty export admits
+    // nothing.
     for point in Point::ALL.into_iter().filter(|point| *point != Point::Secrets) {
         let rules = policy.rules(point).map(|(field, rule, _)| condition(field, rule));
         let conditions: Result<Vec<_>, _> = rules.collect();
@@ -74,6 +81,8 @@ pub fn cedar(policy: &Policy) -> Result<String, CedarError> {
     for grant in policy.grants() {
         let resource = attribute(Key::SecretResource.path());
         let variable = format!("context.{resource}");
+        // The resource's name is one condition among the others, so that a request without it is an
+        // error, which denies.
         let name = format!("context has {resource} && {}", pattern(&variable, grant.resource()));
         let rules = grant.rules().map(|(field, rule, _)| condition(field, rule));
         let conditions: Result<Vec<_>, _> = rules.collect();
@@ -94,6 +103,8 @@ fn condition(field: &Field, rule: &Rule) -> Result<Option<String>, CedarError> {
     if field.key == Key::Setting || rule.is_any() {
         return Ok(None);
     }
+    // `has` stands before every use of an attribute: without it a missing fact would be an error,
+    // and the reader of an export could not tell it from a broken policy.
     let name = attribute(&fact_path(field));
     let here = format!("context has {name}");
     let x = format!("context.{name}");
@@ -127,9 +138,13 @@ fn elements(field: &Field, rule: &Rule, x: &str) -> Result<String, CedarError> {
     let slots = slots(field.kind);
     let mut out = format!("{x}.count >= 0 && {x}.count <= {slots}");
     for slot in 0..slots {
+        // Slot by slot: the element is there exactly when the count says so. A request that leaves
+        // a gap, or says less than it holds, fulfils no permit.
         out.push_str(&format!(" && ({x} has e{slot}) == ({x}.count > {slot})"));
     }
     let too_long = |bytes: usize| CedarError::TooLong { rule: field.path, bytes };
+    // A required text has to be in one of the slots; the other rules hold for each slot that is
+    // filled.
     if let Rule::Required(required) = rule {
         let Some(texts) = required.texts() else { return Ok("false".into()) };
         for wanted in texts {
@@ -159,6 +174,8 @@ fn elements(field: &Field, rule: &Rule, x: &str) -> Result<String, CedarError> {
 fn scalar(kind: Kind, rule: &Rule, x: &str) -> Option<String> {
     Some(match rule {
         Rule::Range(range) => {
+            // Cedar's numbers are signed and of 64 bits. An end beyond them is no bound to a number
+            // that fits.
             let min = i64::try_from(range.min()).unwrap_or(i64::MAX);
             let mut all = vec![format!("{x} >= {min}")];
             if let Ok(max) = i64::try_from(range.max()) {
@@ -189,6 +206,8 @@ fn scalar(kind: Kind, rule: &Rule, x: &str) -> Option<String> {
         Rule::Tcb(floors) => {
             let each =
                 Tcb::GENERATIONS.iter().zip(floors.floors()).filter_map(|(generation, floor)| {
+                    // A generation without a floor has no alternative of its own, and so is not
+                    // admitted.
                     let levels = Tcb::PARTS.iter().zip((*floor)?);
                     let levels: String =
                         levels.map(|(part, level)| format!(" && {x}.{part} >= {level}")).collect();
@@ -246,6 +265,7 @@ fn block(b: &EgressBlock, x: &str) -> String {
 /// The CIDR networks whose union is the range of addresses.
 fn networks(first: IpAddr, last: IpAddr) -> Vec<String> {
     let (mut at, end, width) = match (first, last) {
+        // Both families as numbers of 128 bits; the width is what tells them apart.
         (IpAddr::V4(a), IpAddr::V4(b)) => (u128::from(a.to_bits()), u128::from(b.to_bits()), 32u32),
         (IpAddr::V6(a), IpAddr::V6(b)) => (a.to_bits(), b.to_bits(), 128),
         _ => return Vec::new(),
@@ -253,6 +273,8 @@ fn networks(first: IpAddr, last: IpAddr) -> Vec<String> {
     let mut out = Vec::new();
     loop {
         // The largest network that begins here and does not go beyond the end.
+        // A network begins at a multiple of its size, so the trailing zeros of the address bound
+        // it.
         let mut bits = at.trailing_zeros().min(width);
         let last_of = |bits: u32| at | 1u128.checked_shl(bits).map_or(u128::MAX, |size| size - 1);
         while bits > 0 && last_of(bits) > end {
@@ -264,6 +286,8 @@ fn networks(first: IpAddr, last: IpAddr) -> Vec<String> {
             IpAddr::V6(at.into())
         };
         out.push(format!("{address}/{}", width - bits));
+        // Every network begins right behind the last and ends at or before the end: the union is
+        // exact, and the loop takes at most twice the width.
         match last_of(bits).checked_add(1) {
             Some(next) if next <= end => at = next,
             _ => return out,

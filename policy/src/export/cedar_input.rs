@@ -1,12 +1,11 @@
 //! The request of the Cedar export.
 
 use super::cedar_schema::{attribute, by_element, slots};
-use super::{CedarError, bit_list, choice_name, invalid, views};
+use super::{CedarError, bit_list, choice_name, invalid, tcb_object, views};
 use crate::document::json::quote;
 use crate::fact::Fact;
 use crate::facts::Facts;
 use crate::fields::{GRANT_FIELDS, Key, Kind, Point};
-use crate::lattice::Tcb;
 use crate::search::keys;
 
 /// The request to Cedar. The principal is `Host::"host"`, the resource `Guest::"guest"`.
@@ -30,12 +29,16 @@ pub fn cedar_request(point: Point, facts: &Facts) -> Result<CedarRequest, CedarE
         wanted.push(Key::SecretResource);
     }
     let mut attributes = Vec::new();
+    // Only the facts that the point's rules are about: the schema has no others.
     for key in wanted {
         let Some(fact) = facts.get(key) else { continue };
+        // An invalid fact is refused here, because leaving it out would make a request that asks
+        // something else.
         if let Some(why) = invalid(fact) {
             return Err(CedarError::Invalid { fact: key.path(), why: why.into() });
         }
         if let Fact::CommandLine(line) = fact {
+            // A command line is one fact with several views; each is an attribute of its own.
             for (path, words) in views(key, line) {
                 let words: Vec<Fact> = words.iter().map(|word| Fact::Text(word.clone())).collect();
                 if let Some(value) = record(key, &words)? {
@@ -89,6 +92,7 @@ fn value(key: Key, fact: &Fact) -> Result<Option<String>, CedarError> {
     let kind = key.kind();
     let long = |n: u64| i64::try_from(n).map_err(|_| CedarError::Number { fact: key.path(), n });
     Ok(Some(match (kind, fact) {
+        // Masks travel as sets of names, flags as booleans: what the permit compares them with.
         (Kind::Bits(names), Fact::Number(mask)) => {
             let bits = bit_list(*mask, names).into_iter().map(|name| quote(&name));
             format!("[{}]", bits.collect::<Vec<_>>().join(","))
@@ -98,18 +102,14 @@ fn value(key: Key, fact: &Fact) -> Result<Option<String>, CedarError> {
         (_, Fact::Number(n)) => long(*n)?.to_string(),
         (_, Fact::Text(text)) => quote(text),
         (_, Fact::Bytes(bytes)) => quote(&bytes.to_hex()),
-        (_, Fact::Tcb(tcb)) => {
-            let name = Tcb::GENERATIONS.get(usize::from(tcb.generation)).copied();
-            let levels = Tcb::PARTS.iter().zip(tcb.levels);
-            let levels: String =
-                levels.map(|(part, level)| format!(",\"{part}\":{level}")).collect();
-            format!("{{\"generation\":{}{levels}}}", quote(name.unwrap_or("unknown")))
-        }
+        (_, Fact::Tcb(tcb)) => tcb_object(tcb),
         (_, Fact::Usage(usage)) => {
             let (in_second, total) = (long(usage.in_second)?, long(usage.total)?);
             format!("{{\"in_second\":{in_second},\"total\":{total}}}")
         }
         (Kind::CeilingEach, Fact::List(items)) => {
+            // A list of numbers is asked by its greatest; -1 stands for none, which every ceiling
+            // admits.
             let mut most = -1;
             for item in items {
                 let Fact::Number(n) = item else { return Ok(None) };

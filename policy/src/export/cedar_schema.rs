@@ -4,6 +4,7 @@ use crate::fields::{GRANT_FIELDS, Key, Kind, Point};
 
 /// A fact's path as a Cedar attribute.
 pub(super) fn attribute(path: &str) -> String {
+    // Cedar's attributes are identifiers; no two paths differ in dots alone.
     path.replace('.', "_")
 }
 
@@ -42,6 +43,8 @@ const fn element_type(kind: Kind) -> &'static str {
 /// The type of a fact in the Cedar schema.
 fn cedar_type(kind: Kind) -> String {
     let name = match kind {
+        // A record with a slot for each element, since Cedar's sets can be asked for membership and
+        // not for patterns.
         list if by_element(list) => {
             let element = element_type(list);
             let elements: String =
@@ -59,6 +62,8 @@ fn cedar_type(kind: Kind) -> String {
              microcode: Long }"
         }
         Kind::Limit => "{ in_second: Long, total: Long }",
+        // Everything else is a number: versions packed, times as seconds, levels by their index,
+        // lists of numbers by their greatest.
         _ => "Long",
     };
     name.into()
@@ -78,12 +83,15 @@ pub fn cedar_schema() -> String {
         }
         for key in crate::search::keys(fields) {
             let kinds = super::VIEWS.iter().map(|(kind, _)| *kind);
+            // The command line is one fact with three views; every other fact is an attribute by
+            // itself.
             let kinds: Vec<Kind> = match key {
                 Key::LaunchCmdline => kinds.collect(),
                 key => vec![key.kind()],
             };
             for kind in kinds {
                 let name = attribute(&super::view_path(key, kind));
+                // Every attribute is optional: a request without it is well formed, and denied.
                 attributes.push(format!("{name}?: {}", cedar_type(kind)));
             }
         }

@@ -23,9 +23,11 @@ pub use rego::rego;
 pub use rego_input::rego_input;
 
 use crate::cmdline::CommandLine;
+use crate::document::json::quote;
 use crate::fact::Fact;
 use crate::fields::view;
 use crate::fields::{BitNames, Field, Key, Kind};
+use crate::lattice::Tcb;
 use crate::render;
 
 /// What the Cedar export cannot say.
@@ -37,9 +39,9 @@ pub enum CedarError {
          repeats it; shorten the rule or export to Rego"
     )]
     TooLong {
-        /// The path of the field.
+        /// The path of the field whose rule it is.
         rule: &'static str,
-        /// About how long.
+        /// About how many bytes it would have.
         bytes: usize,
     },
     /// A list of the input with too many elements.
@@ -47,9 +49,9 @@ pub enum CedarError {
     TooMany {
         /// The path of the fact.
         fact: &'static str,
-        /// How many there are.
+        /// How many elements the input has.
         count: usize,
-        /// How many a request holds.
+        /// How many elements a request holds.
         most: usize,
     },
     /// A fact of the input that is not valid: the engine denies it even where its rule is `any`.
@@ -57,7 +59,7 @@ pub enum CedarError {
     Invalid {
         /// The path of the fact.
         fact: &'static str,
-        /// Why it is not valid.
+        /// Why it is not valid, as the setter said it.
         why: Box<str>,
     },
     /// A number of the input that Cedar does not have.
@@ -65,7 +67,7 @@ pub enum CedarError {
     Number {
         /// The path of the fact.
         fact: &'static str,
-        /// The number.
+        /// The number in the input.
         n: u64,
     },
 }
@@ -83,6 +85,8 @@ fn fact_path(field: &Field) -> String {
 }
 
 fn view_path(key: Key, kind: Kind) -> String {
+    // Only rules on the command line have kinds with a view; of all others the path is the fact's
+    // own.
     let view = VIEWS.iter().find(|(of, _)| *of == kind).map_or("", |(_, view)| view);
     format!("{}{view}", key.path())
 }
@@ -106,12 +110,21 @@ fn bit_list(mask: u64, names: &BitNames) -> Vec<String> {
     render::bit_names(mask, names)
 }
 
+/// A TCB as an object in JSON: its generation's name, and a number for each part.
+fn tcb_object(tcb: &Tcb) -> String {
+    let name = Tcb::GENERATIONS.get(usize::from(tcb.generation)).copied();
+    let levels = Tcb::PARTS.iter().zip(tcb.levels);
+    let levels: String = levels.map(|(part, level)| format!(",\"{part}\":{level}")).collect();
+    format!("{{\"generation\":{}{levels}}}", quote(name.unwrap_or("unknown")))
+}
+
 /// The name of a choice, as the exports write it.
 fn choice_name(kind: Kind, index: u64) -> &'static str {
     let names: &[&'static str] = match kind {
         Kind::Choice(names) => names,
         _ => &[],
     };
+    // An index beyond the list is `unknown`, which no rule but `any` admits.
     let at = usize::try_from(index).unwrap_or(usize::MAX);
     names.get(at).copied().unwrap_or("unknown")
 }

@@ -11,7 +11,9 @@
 use super::{bit_list, choice_name};
 use crate::document::json::quote;
 use crate::fields::{Field, GRANT_FIELDS, Key, Kind, Point};
-use crate::lattice::{Bits, Choice, EgressSet, Lattice, Pattern, Patterns, Protocol, Tcb};
+use crate::lattice::{
+    Bits, Choice, EgressSet, Lattice, Pattern, Patterns, Protocol, Range, Tcb, TcbFloors,
+};
 use crate::policy::Policy;
 use crate::rule::Rule;
 use std::net::IpAddr;
@@ -21,9 +23,13 @@ use std::net::IpAddr;
 pub fn rego(policy: &Policy) -> String {
     let mut out = String::from("package casemate\n\nimport rego.v1\n\ndefault allow := false\n");
     out.push_str(&format!("\n# Policy {} (SHA-256 {})\n", quote(policy.name()), policy.hash_hex()));
+    // A point is allowed by one conjunction over its rules; several `allow` rules are alternatives,
+    // so there is one a point and one a grant.
     for point in Point::ALL.into_iter().filter(|point| *point != Point::Secrets) {
         let mut body = Vec::new();
         for (field, rule, _) in policy.rules(point) {
+            // `any` leaves no trace: a rule that were always true would still be undefined without
+            // its fact.
             if field.key != Key::Setting && !rule.is_any() {
                 let name = format!("rule_{}", field.path.replace('.', "_"));
                 out.push_str(&write_rule(&name, field, rule));
@@ -33,6 +39,7 @@ pub fn rego(policy: &Policy) -> String {
         let conjunction = body.iter().map(|name| format!("\t{name}\n")).collect::<String>();
         out.push_str(&format!("\nallow if {{\n\tinput.point == \"{point}\"\n{conjunction}}}\n"));
     }
+    // Grants overlap nowhere, so at most one of these can be true of a resource.
     for (index, grant) in policy.grants().iter().enumerate() {
         let mut body = String::new();
         for (field, rule, _) in grant.rules() {
@@ -72,36 +79,22 @@ fn write_rule(name: &str, field: &Field, rule: &Rule) -> String {
     let head = format!("\n# {}\n", field.path);
     let single =
         |condition: &str| format!("{head}{name} if {{\n\tx := {fact}\n\t{condition}\n}}\n");
+    // Nothing is admitted: `false` says so in every engine. A list may still be empty.
     if rule.is_empty() && !field.kind.is_list() {
         return format!("{head}{name} if false\n");
     }
     match rule {
-        Rule::Range(range) => {
-            let ends = |x: &str| {
-                let mut all = vec![format!("is_number({x})")];
-                if range.min() > 0 {
-                    all.push(format!("{x} >= {}", range.min()));
-                }
-                if range.max() < u64::MAX {
-                    all.push(format!("{x} <= {}", range.max()));
-                }
-                all
-            };
-            if !field.kind.is_list() {
-                single(&ends("x").join("\n\t"))
-            } else if range.is_empty() {
-                single(&none_at_all())
-            } else {
-                single(&each(&ends("e").join("; ")))
-            }
-        }
+        Rule::Range(range) => single(&range_condition(*range, field.kind)),
         Rule::Bytes(set) => {
             let members = set_of(set.members().iter().map(crate::lattice::Bytes::to_hex));
+            // Sets are intersected, and the number of what is common compared: with `x` as the only
+            // member it is 1 or 0. No negation is needed.
             let count = u8::from(!set.is_except());
             single(&format!("is_string(x)\n\tcount({{x}} & {members}) == {count}"))
         }
         Rule::Names(patterns) => write_names(name, field, patterns, single),
         Rule::Forbidden(forbidden) => {
+            // None of the patterns: the number of elements that one of them matches is zero.
             let condition = format!("is_array(x)\n\t{} == 0", number_of(&format!("{name}_one(e)")));
             format!("{}{}", single(&condition), matcher(name, forbidden.patterns()))
         }
@@ -114,17 +107,7 @@ fn write_rule(name: &str, field: &Field, rule: &Rule) -> String {
         },
         Rule::Bits(bits) => single(&bits_condition(*bits, field.kind)),
         Rule::Choice(choice) => write_choice(*choice, field.kind, single),
-        Rule::Tcb(floors) => Tcb::GENERATIONS
-            .iter()
-            .zip(floors.floors())
-            .filter_map(|(generation, floor)| {
-                let levels = Tcb::PARTS.iter().zip((*floor)?);
-                let levels: String = levels
-                    .map(|(part, level)| format!("\n\tis_number(x.{part})\n\tx.{part} >= {level}"))
-                    .collect();
-                Some(single(&format!("x.generation == \"{generation}\"{levels}")))
-            })
-            .collect(),
+        Rule::Tcb(floors) => write_tcb(floors, single),
         Rule::Egress(set) => write_egress(name, set, single),
         Rule::Limit(limit) => single(&format!(
             "{}\n\t{}",
@@ -134,7 +117,42 @@ fn write_rule(name: &str, field: &Field, rule: &Rule) -> String {
     }
 }
 
+/// That the number `x`, or each number of the list `x`, lies in the range.
+fn range_condition(range: Range, kind: Kind) -> String {
+    let ends = |x: &str| {
+        let mut all = vec![format!("is_number({x})")];
+        if range.min() > 0 {
+            all.push(format!("{x} >= {}", range.min()));
+        }
+        if range.max() < u64::MAX {
+            all.push(format!("{x} <= {}", range.max()));
+        }
+        all
+    };
+    // A list is judged element by element: all of them, or none at all where nothing is admitted.
+    if !kind.is_list() {
+        ends("x").join("\n\t")
+    } else if range.is_empty() {
+        none_at_all()
+    } else {
+        each(&ends("e").join("; "))
+    }
+}
+
+/// Each generation with a floor is a rule of the same name; in Rego these are alternatives.
+fn write_tcb(floors: &TcbFloors, single: impl Fn(&str) -> String) -> String {
+    let one = |(generation, floor): (&&str, &Option<[u8; 5]>)| {
+        let levels = Tcb::PARTS.iter().zip((*floor)?);
+        let levels: String = levels
+            .map(|(part, level)| format!("\n\tis_number(x.{part})\n\tx.{part} >= {level}"))
+            .collect();
+        Some(single(&format!("x.generation == \"{generation}\"{levels}")))
+    };
+    Tcb::GENERATIONS.iter().zip(floors.floors()).filter_map(one).collect()
+}
+
 fn at_most(x: &str, most: u64) -> String {
+    // The greatest number is written by leaving the end out.
     let end = if most == u64::MAX { String::new() } else { format!("\n\t{x} <= {most}") };
     format!("is_number({x}){end}")
 }
@@ -143,6 +161,8 @@ fn at_most(x: &str, most: u64) -> String {
 fn bits_condition(bits: Bits, kind: Kind) -> String {
     let Kind::Bits(names) = kind else { return "false".into() };
     let mut body = String::from("is_array(x)");
+    // Every `must` bit has to be among the set ones, and none of `must_not`: counts of what is
+    // common, once all and once zero.
     for (mask, count) in [(bits.must(), bits.must().count_ones()), (bits.must_not(), 0)] {
         if mask != 0 {
             let all = set_of(bit_list(mask, names));
@@ -183,6 +203,8 @@ fn write_egress(name: &str, set: &EgressSet, single: impl Fn(&str) -> String) ->
         return single(&none_at_all());
     }
     let mut out = single(&each(&format!("{name}_one(e)")));
+    // Addresses are compared as texts of one length, of which order is that of the addresses; a
+    // family has its own first letters.
     for b in set.blocks() {
         let ports = match b.protocol {
             Protocol::Icmp => String::new(),
@@ -208,6 +230,8 @@ fn write_choice(choice: Choice, kind: Kind, single: impl Fn(&str) -> String) -> 
             single(&format!("count({{x}} & {names}) == 1"))
         }
         Kind::FlagEach => {
+            // A flag of each device is either both, or one, or none: `any` was left out above, so
+            // one value or nothing is left.
             let on = [false, true].into_iter().find(|on| choice.admits(u64::from(*on)));
             single(&on.map_or_else(none_at_all, |on| each(&format!("e == {on}"))))
         }

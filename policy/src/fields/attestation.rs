@@ -24,7 +24,7 @@ const PLATFORM: &BitNames = &BitNames {
 /// Mitigation bits have no fixed names: AMD publishes them one bulletin at a time.
 const MITIGATIONS: &BitNames = &BitNames { names: &[], ignore: 0 };
 
-/// Who signs reports.
+/// Who signs reports: the chip's key, or a provider's.
 pub(super) const SIGNERS: &[&str] = &["vcek", "vlek"];
 
 pub(super) const ATTESTATION: &[Field] = &[

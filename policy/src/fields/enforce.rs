@@ -32,13 +32,13 @@ impl Enforcer {
     pub const fn text(self) -> &'static str {
         match self {
             Self::HostAtStart => {
-                "`casemate run`, before anything of the VM is started, on what the kernel and the \
-                 firmware of this host report. What they do not report is not known, and refused by \
+                "`casemate run`, before a byte of the guest reaches the process that will run it, on \
+                 what the kernel and the firmware of this host report. What they do not report is not known, and refused by \
                  every rule but `any`"
             }
             Self::Start => {
-                "`casemate run`, before anything of the VM is started, on its configuration and its \
-                 launch plan"
+                "`casemate run`, before a byte of the guest reaches the process that will run it, on \
+                 its configuration and its launch plan"
             }
             Self::ControlGroup => {
                 "the kernel, by the limit that the control group `casemate run` is started in has \
@@ -60,8 +60,8 @@ impl Enforcer {
                 "`casemate attest verify --policy`, on a report whose signature and chain are good"
             }
             Self::Devices => {
-                "`casemate run`, before anything of the VM is started, on the devices of the \
-                 configuration. This version has none, and refuses a configuration that names any; they \
+                "`casemate run`, before a byte of the guest reaches the process that will run it and \
+                 before any process of a device is started, on the devices of the configuration. This version has none, and refuses a configuration that names any; they \
                  are planned for 0.2"
             }
             Self::Network => {

@@ -7,6 +7,8 @@ use super::{Enforcer, Key, Point};
 /// Who enforces the rules on this fact at this point.
 #[must_use]
 pub const fn enforcer(point: Point, key: Key) -> Enforcer {
+    // One arm for each point, narrower ones before: the compiler demands that a new point be named
+    // here.
     match (point, key) {
         (Point::Host, _) => Enforcer::HostAtStart,
         (
@@ -25,9 +27,11 @@ pub const fn enforcer(point: Point, key: Key) -> Enforcer {
 }
 
 impl Point {
-    /// Whether `casemate run` asks at this point before it starts anything.
+    /// Whether `casemate run` asks at this point before there is a guest.
     #[must_use]
     pub const fn is_asked_at_start(self) -> bool {
+        // The point as a whole, by who keeps its settings; a fact with a keeper of its own (a
+        // control group, open files) is asked at the same time.
         matches!(
             enforcer(self, Key::Setting),
             Enforcer::HostAtStart

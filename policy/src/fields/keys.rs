@@ -130,9 +130,10 @@ impl Key {
         self as usize
     }
 
-    /// The key with this path.
+    /// The key with this path; none for what is no fact's.
     #[must_use]
     pub fn from_path(path: &str) -> Option<Self> {
+        // Settings have the empty path, which is no name for an input.
         Self::ALL.iter().copied().find(|key| key.path() == path && *key != Self::Setting)
     }
 }

@@ -9,7 +9,7 @@ use crate::rule::Rule;
 /// Names of the bits of a mask.
 #[derive(Debug, PartialEq, Eq)]
 pub struct BitNames {
-    /// Bit number and name.
+    /// Bit number, from 0, and name.
     pub names: &'static [(u8, &'static str)],
     /// Bits that are not flags: they are never constrained.
     pub ignore: u64,
@@ -18,15 +18,15 @@ pub struct BitNames {
 /// The kind of a field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// Least number.
+    /// Least number that is admitted.
     Floor,
-    /// Greatest number.
+    /// Greatest number that is admitted.
     Ceiling,
     /// Least and greatest number.
     Interval,
     /// Least version `major.minor.patch`.
     Version,
-    /// Time window.
+    /// A time window, both ends included, seconds inside.
     Window,
     /// Required, forbidden or any.
     Flag,
@@ -53,7 +53,7 @@ pub enum Kind {
     Bits(&'static BitNames),
     /// Security patch level floors for each generation.
     Tcb,
-    /// Network end points.
+    /// Network end points: addresses, ports, protocol.
     Egress,
     /// Uses in a second and in all.
     Limit,
@@ -65,7 +65,7 @@ pub enum Kind {
     FlagEach,
 }
 
-/// Protection modes of a guest.
+/// Protection modes of a guest, the stricter first.
 pub const PROTECTIONS: &[&str] = &["sev-snp", "none"];
 /// Values of a flag, by index.
 pub const FLAG: &[&str] = &["forbidden", "required"];
@@ -92,6 +92,7 @@ impl Kind {
     /// The loosest rule of this kind.
     #[must_use]
     pub fn any(self) -> Rule {
+        // The top of a range reaches beyond the list of levels: "any" level is the last of them.
         match self {
             Self::Level(names) | Self::Action(names) => Rule::Range(Range::at_most(
                 u64::try_from(names.len()).unwrap_or(0).saturating_sub(1),
@@ -111,6 +112,8 @@ impl Kind {
             if top { L::top() } else { L::bottom() }
         }
         match self {
+            // Kinds share lattices: what differs between a floor and a ceiling is only how
+            // documents write them.
             Self::Floor | Self::Ceiling | Self::CeilingEach | Self::Interval | Self::Version => {
                 Rule::Range(pick::<Range>(top))
             }

@@ -37,11 +37,11 @@ pub struct Field {
     pub path: &'static str,
     /// The fact of the input that it constrains.
     pub key: Key,
-    /// Syntax and lattice.
+    /// Syntax in documents, and the lattice of its rules.
     pub kind: Kind,
     /// Value when the document does not state it, in document syntax.
     pub default: &'static str,
-    /// What it means.
+    /// What it means, for the reference.
     pub meaning: &'static str,
     /// Which part of Casemate enforces it.
     pub enforced_by: &'static str,
@@ -62,7 +62,7 @@ const fn field(path: &'static str, key: Key, kind: Kind, text: [&'static str; 4]
     Field { path, key, kind, default, meaning, enforced_by, without }
 }
 
-/// Default: nothing is admitted.
+/// Default of a field: nothing is admitted.
 const NOTHING: &str = "\"nothing\"";
-/// Default: everything is admitted.
+/// Default of a field: everything is admitted.
 const ANY: &str = "\"any\"";

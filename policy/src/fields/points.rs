@@ -40,7 +40,7 @@ pub const SECTIONS: [(&str, &str); 8] = [
 ];
 
 impl Point {
-    /// Every point.
+    /// Every point, in the order of documents and outputs.
     pub const ALL: [Self; 11] = [
         Self::Host,
         Self::Launch,
@@ -73,7 +73,7 @@ impl Point {
         }
     }
 
-    /// The point with this name.
+    /// The point with this name, exactly.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|point| point.name() == name)

@@ -7,7 +7,7 @@
 
 use crate::lattice::{Pattern, Patterns};
 
-/// Longest name in bytes.
+/// Longest name in bytes that is taken.
 const MOST: usize = 1024;
 
 fn first(c: char) -> bool {
@@ -15,6 +15,8 @@ fn first(c: char) -> bool {
 }
 
 fn segment_fault(segment: &str) -> Option<&'static str> {
+    // The first character decides most of it: a segment that begins with `.` could be `..`, or a
+    // hidden file.
     match segment.chars().next() {
         None => Some("an empty segment"),
         Some(c) if !first(c) && c != '.' => {
@@ -30,10 +32,13 @@ fn segment_fault(segment: &str) -> Option<&'static str> {
 
 /// Why the text names no resource, `None` when it does.
 pub(crate) fn resource_fault(text: &str) -> Option<&'static str> {
+    // The length first: what follows looks at every character.
     if text.len() > MOST {
         return Some("more than 1024 bytes");
     }
     let mut segments = text.split('/');
+    // Three segments at most are looked at; whether there are exactly three is asked afterwards, so
+    // that the graver fault is told.
     let fault = segments.by_ref().take(3).find_map(segment_fault);
     fault.or_else(|| {
         let three = text.matches('/').count() == 2;
@@ -46,12 +51,15 @@ pub(crate) fn pattern_fault(pattern: &Pattern) -> Option<&'static str> {
     if !pattern.is_prefix() {
         return resource_fault(pattern.text());
     }
+    // A prefix is good when something that begins so is a name: it is filled up and asked as a
+    // name.
     resource_fault(&completed(pattern.text(), 'x'))
 }
 
 /// The text as the beginning of a resource, filled up to three segments.
 fn completed(text: &str, fill: char) -> String {
     let mut out = text.to_owned();
+    // A segment that is begun is left as it is: `a/b` becomes `a/b/x`, `a/b/` becomes `a/b/x`.
     if out.is_empty() || out.ends_with('/') {
         out.push(fill);
     }
@@ -69,6 +77,8 @@ pub(crate) fn sample_resource(pattern: &Pattern) -> String {
 
 /// A resource that the pattern matches and none of the others.
 pub(crate) fn resource_outside(pattern: &Pattern, others: &[Pattern]) -> Option<String> {
+    // Covering by several of the others together is not searched for exactly: a few hundred names
+    // near the ends of all patterns are tried, and the first that is free taken.
     let taken = Patterns::new(others.to_vec());
     let letters = || ('a'..='z').chain('A'..='Z').chain('0'..='9').chain(['_', '-', '.', '/']);
     // What goes on from the pattern's text, or from that of a pattern inside it, with another

@@ -6,10 +6,10 @@ use crate::lattice::Tcb;
 
 const BY: &str = Enforcer::Broker.text();
 
-/// The grants themselves are decided in `grants.rs`; no other field belongs to this point.
+/// Grants take the place of fields here: see `Grant::decide`. No other field belongs to this point.
 pub(super) const SECRETS: &[Field] = &[];
 
-/// Fields of each grant.
+/// Fields of each grant, in the order of the reference.
 pub const GRANT_FIELDS: &[Field] = &[
     field(
         "secrets.*.attested",

@@ -32,6 +32,8 @@ impl Key {
     /// How the fact is written: the kind of the first field that constrains it.
     #[must_use]
     pub fn kind(self) -> Kind {
+        // Found once: a fact is written by this kind in every input, whichever of its fields is
+        // asked.
         static KINDS: LazyLock<Vec<Kind>> =
             LazyLock::new(|| Key::ALL.iter().map(|key| kind_of(*key)).collect());
         KINDS.get(self.index()).copied().unwrap_or(Kind::NAMES)
@@ -40,5 +42,6 @@ impl Key {
 
 fn kind_of(key: Key) -> Kind {
     let fields = Point::ALL.iter().flat_map(|point| point.fields());
+    // A fact that no field constrains is a text, as a secret's resource is.
     fields.chain(super::GRANT_FIELDS).find(|f| f.key == key).map_or(Kind::NAMES, |f| f.kind)
 }

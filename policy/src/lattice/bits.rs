@@ -14,6 +14,7 @@ impl Bits {
     /// The mask; empty when a bit both must and must not be set.
     #[must_use]
     pub const fn new(must: u64, must_not: u64) -> Self {
+        // One canonical contradiction, so that all empty masks are equal.
         if must & must_not == 0 {
             Self { must, must_not }
         } else {
@@ -27,7 +28,7 @@ impl Bits {
         self.must
     }
 
-    /// Bits that must be clear.
+    /// Bits that must be clear, that is, zero.
     #[must_use]
     pub const fn must_not(&self) -> u64 {
         self.must_not
@@ -42,6 +43,8 @@ impl Bits {
     /// The admitted value that differs from `x` in the fewest bits.
     #[must_use]
     pub fn nearest(&self, x: u64) -> Option<u64> {
+        // Bits that must be set are set, those that must not cleared; no other bit changes, so no
+        // admitted value is nearer.
         if self.is_empty() { None } else { Some((x | self.must) & !self.must_not) }
     }
 
@@ -51,6 +54,10 @@ impl Bits {
         if self.is_empty() {
             return None;
         }
+        // The strictest and the loosest value that this rule admits: if the other refuses any
+        // admitted value, it refuses one of these. It refuses a value for a bit that must be set
+        // and need not here (clear in the first), or must be clear and need not here (set in the
+        // second).
         [self.must, !self.must_not].into_iter().find(|x| self.admits(*x) && !other.admits(*x))
     }
 }
@@ -63,12 +70,17 @@ impl Lattice for Bits {
         Self { must: u64::MAX, must_not: u64::MAX }
     }
     fn meet(&self, other: &Self) -> Self {
+        // Both sets of demands; `new` sees when one bit is in both.
         Self::new(self.must | other.must, self.must_not | other.must_not)
     }
     fn join(&self, other: &Self) -> Self {
+        // What both demand. The join may admit more than the union of the two sets: it is the
+        // strictest mask that admits both.
         Self { must: self.must & other.must, must_not: self.must_not & other.must_not }
     }
     fn le(&self, other: &Self) -> bool {
+        // Stricter is to demand at least what the other does. Empty, with all bits in both, is
+        // below everything.
         self.must & other.must == other.must && self.must_not & other.must_not == other.must_not
     }
 }

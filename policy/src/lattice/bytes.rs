@@ -26,7 +26,7 @@ impl Bytes {
         Self { len: len.min(64), data: [0; 64] }
     }
 
-    /// The bytes.
+    /// The bytes, as many as it was made of.
     #[must_use]
     pub fn as_slice(&self) -> &[u8] {
         self.data.get(..usize::from(self.len)).unwrap_or(&self.data)
@@ -36,6 +36,8 @@ impl Bytes {
     #[must_use]
     pub fn from_hex(text: &str) -> Option<Self> {
         let digits = text.as_bytes();
+        // An odd digit, or more than 64 bytes, is no byte string; the decoder below sees whole
+        // pairs only.
         if !digits.len().is_multiple_of(2) || digits.len() > 128 {
             return None;
         }
@@ -48,7 +50,7 @@ impl Bytes {
         Some(out)
     }
 
-    /// Lower case hexadecimal.
+    /// Lower case hexadecimal, two digits a byte.
     #[must_use]
     pub fn to_hex(&self) -> String {
         hex(self.as_slice())
@@ -58,10 +60,14 @@ impl Bytes {
     /// known.
     #[inline]
     fn same(&self, other: &Self) -> bool {
+        // What is behind the length is zero in every value, so the arrays are equal when the bytes
+        // are.
         self.len == other.len && self.data == other.data
     }
 
     fn successor(&self) -> Option<Self> {
+        // Counts up like a number, big-endian: the carry goes on while bytes overflow, and past the
+        // first there is no successor.
         let mut next = *self;
         let used = usize::from(self.len);
         for byte in next.data.iter_mut().take(used).rev() {
@@ -120,6 +126,7 @@ pub(crate) fn write_hex(out: &mut String, bytes: &[u8]) {
 /// Apart from the look-up among one, which is the usual one.
 #[inline(never)]
 fn lists_among(members: &[Bytes], x: &Bytes) -> bool {
+    // Members are sorted when the set is built.
     members.binary_search(x).is_ok()
 }
 
@@ -131,19 +138,20 @@ pub struct ByteSet {
 }
 
 impl ByteSet {
-    /// Exactly these.
+    /// Exactly these byte strings.
     #[must_use]
     pub fn only(members: Vec<Bytes>) -> Self {
         Self::build(false, members)
     }
 
-    /// Everything but these.
+    /// Everything but these byte strings.
     #[must_use]
     pub fn except(members: Vec<Bytes>) -> Self {
         Self::build(true, members)
     }
 
     fn build(except: bool, mut members: Vec<Bytes>) -> Self {
+        // Sorted and unique: equal sets are equal values.
         members.sort_unstable();
         members.dedup();
         Self { except, members: members.into() }
@@ -173,6 +181,7 @@ impl ByteSet {
     #[must_use]
     #[inline]
     pub fn admits(&self, x: &Bytes) -> bool {
+        // Listed and "all but these" are the same look-up with another answer.
         self.lists(x) != self.except
     }
 
@@ -182,6 +191,8 @@ impl ByteSet {
         if !self.except {
             return self.members.first().copied();
         }
+        // Not zeros, which stand for "not set"; then the first that is not left out. Finitely many
+        // are, so this ends soon.
         let mut candidate = Bytes::zero(len).successor()?;
         while self.lists(&candidate) {
             candidate = candidate.successor()?;
@@ -192,6 +203,8 @@ impl ByteSet {
     /// A byte string that `self` admits and `other` does not.
     #[must_use]
     pub fn witness_against(&self, other: &Self, len: u8) -> Option<Bytes> {
+        // Any difference of two sets shows at a listed member, but for one case: all but some
+        // against some. Then what neither lists is the witness.
         let listed = self.members.iter().chain(&*other.members);
         if let Some(found) = listed.copied().find(|x| self.admits(x) && !other.admits(x)) {
             return Some(found);
@@ -224,6 +237,8 @@ impl Lattice for ByteSet {
         Self { except: false, members: Box::default() }
     }
     fn meet(&self, other: &Self) -> Self {
+        // Sets given by members are finite: an intersection with one is a part of it. Two
+        // complements leave out what either leaves out.
         match (self.except, other.except) {
             (false, _) => Self::only(self.keep(|x| other.admits(x))),
             (true, false) => Self::only(other.keep(|x| self.admits(x))),
@@ -231,6 +246,7 @@ impl Lattice for ByteSet {
         }
     }
     fn join(&self, other: &Self) -> Self {
+        // The same by De Morgan: a complement in a union stays one, less what the other admits.
         match (self.except, other.except) {
             (false, false) => Self::only(self.together(other)),
             (true, _) => Self::except(self.keep(|x| !other.admits(x))),
@@ -238,6 +254,8 @@ impl Lattice for ByteSet {
         }
     }
     fn le(&self, other: &Self) -> bool {
+        // A complement is never inside a finite set: there are more byte strings than any list
+        // holds.
         match (self.except, other.except) {
             (false, _) => self.members.iter().all(|x| other.admits(x)),
             (true, true) => other.members.iter().all(|x| !self.admits(x)),

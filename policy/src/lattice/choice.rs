@@ -28,7 +28,7 @@ impl Choice {
         self.0 & Self::bit(index) != 0
     }
 
-    /// The first admitted index.
+    /// The first admitted index, in the order of the field's list.
     #[must_use]
     pub fn sample(&self) -> Option<u64> {
         (self.0 != 0).then(|| u64::from(self.0.trailing_zeros()))

@@ -10,16 +10,16 @@ use std::net::IpAddr;
 /// Transport protocol of an end point.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Protocol {
-    /// TCP.
+    /// TCP, with ports.
     Tcp,
-    /// UDP.
+    /// UDP, with ports.
     Udp,
     /// ICMP and ICMPv6; the port is zero.
     Icmp,
 }
 
 impl Protocol {
-    /// Names in documents and inputs.
+    /// Names in documents and inputs, with what they name.
     pub const ALL: [(&'static str, Self); 3] =
         [("tcp", Self::Tcp), ("udp", Self::Udp), ("icmp", Self::Icmp)];
 
@@ -42,14 +42,14 @@ impl Protocol {
     }
 }
 
-/// One destination.
+/// One destination of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Endpoint {
-    /// Address.
+    /// Address, of either family; an IPv4-mapped one counts as IPv4.
     pub address: IpAddr,
     /// Port, zero for ICMP.
     pub port: u16,
-    /// Protocol.
+    /// Transport protocol, which decides whether `port` means anything.
     pub protocol: Protocol,
 }
 
@@ -60,12 +60,13 @@ pub struct EgressBlock {
     pub first: IpAddr,
     /// Last address, of the same family.
     pub last: IpAddr,
-    /// First and last port.
+    /// First and last port, both included; (0, 0) for ICMP.
     pub ports: (u16, u16),
-    /// Protocol.
+    /// Transport protocol of all of them.
     pub protocol: Protocol,
 }
 
+/// Ranges of addresses, both ends included, as numbers of 128 bits.
 type Addresses = Vec<(u128, u128)>;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -82,6 +83,7 @@ pub struct EgressSet {
 }
 
 fn number(address: IpAddr) -> (bool, u128) {
+    // `::ffff:1.2.3.4` reaches the same host as 1.2.3.4: one address, one place in the set.
     match address.to_canonical() {
         IpAddr::V4(v4) => (false, u128::from(v4.to_bits())),
         IpAddr::V6(v6) => (true, v6.to_bits()),
@@ -105,6 +107,8 @@ impl EgressSet {
     #[must_use]
     pub fn new(blocks: &[EgressBlock]) -> Self {
         let mut planes: [Vec<EgressBlock>; 6] = Default::default();
+        // A block whose ends are of two families, or the wrong way round, holds nothing; documents
+        // refuse it before.
         for block in blocks {
             let ((v6, first), (last_v6, last)) = (number(block.first), number(block.last));
             if v6 == last_v6
@@ -122,6 +126,8 @@ impl EgressSet {
     pub fn admits(&self, endpoint: &Endpoint) -> bool {
         let (v6, address) = number(endpoint.address);
         let Some(segments) = self.planes.get(plane(v6, endpoint.protocol)) else { return false };
+        // Two binary searches: the first port range that does not end before the port, then the
+        // same among its addresses.
         let at = segments.partition_point(|s| s.ports.1 < endpoint.port);
         let Some(segment) = segments.get(at) else { return false };
         if segment.ports.0 > endpoint.port {
@@ -145,7 +151,7 @@ impl EgressSet {
         })
     }
 
-    /// An admitted end point.
+    /// An admitted end point, the lowest in the set's order.
     #[must_use]
     pub fn sample(&self) -> Option<Endpoint> {
         let kinds = [false, true].into_iter().flat_map(|v6| Protocol::ALL.map(|(_, p)| (v6, p)));
@@ -190,6 +196,7 @@ impl EgressSet {
 
     fn combine(&self, other: &Self, op: impl Fn(bool, bool) -> bool + Copy) -> Self {
         let mut planes: [Vec<Segment>; 6] = Default::default();
+        // Families and protocols are apart, so every operation is six of the same.
         for ((out, a), b) in planes.iter_mut().zip(&self.planes).zip(&other.planes) {
             *out = sweep(a, b, op);
         }
@@ -198,6 +205,8 @@ impl EgressSet {
 }
 
 fn segments(blocks: &[EgressBlock]) -> Vec<Segment> {
+    // Port ranges begin where a block's ports begin, and behind where they end: between two such
+    // starts the addresses are the same for every port.
     let mut starts: Vec<u32> = Vec::new();
     for block in blocks {
         starts.extend([u32::from(block.ports.0), u32::from(block.ports.1) + 1]);
@@ -216,6 +225,7 @@ fn for_elementary(mut starts: Vec<u32>, mut visit: impl FnMut((u16, u16))) {
     starts.sort_unstable();
     starts.dedup();
     for (low, next) in starts.iter().zip(starts.iter().skip(1)) {
+        // `next` may be 65,536, one behind the last port, which is why starts have 32 bits.
         if let (Ok(low), Ok(high)) = (u16::try_from(*low), u16::try_from(next - 1)) {
             visit((low, high));
         }
@@ -226,6 +236,7 @@ fn push(out: &mut Vec<Segment>, ports: (u16, u16), addresses: Addresses) {
     if addresses.is_empty() {
         return;
     }
+    // Neighbours with the same addresses are one: this is what makes the form canonical.
     if let Some(last) = out.last_mut()
         && last.ports.1.checked_add(1) == Some(ports.0)
         && last.addresses == addresses
@@ -237,10 +248,13 @@ fn push(out: &mut Vec<Segment>, ports: (u16, u16), addresses: Addresses) {
 }
 
 fn join_ranges(mut ranges: Addresses) -> Addresses {
+    // Sorted by first address: a range either touches or overlaps the one before, or begins a new
+    // one.
     ranges.sort_unstable();
     let mut out: Addresses = Vec::with_capacity(ranges.len());
     for (first, last) in ranges {
         match out.last_mut() {
+            // Touching ranges join too (`+ 1`), and behind the greatest number nothing can begin.
             Some(open) if open.1 == u128::MAX || first <= open.1 + 1 => open.1 = open.1.max(last),
             _ => out.push((first, last)),
         }
@@ -249,6 +263,7 @@ fn join_ranges(mut ranges: Addresses) -> Addresses {
 }
 
 fn sweep(a: &[Segment], b: &[Segment], op: impl Fn(bool, bool) -> bool + Copy) -> Vec<Segment> {
+    // As in `segments`, with the starts of both sets.
     let mut starts = Vec::new();
     for segment in a.iter().chain(b) {
         starts.extend([u32::from(segment.ports.0), u32::from(segment.ports.1) + 1]);
@@ -279,6 +294,8 @@ fn sweep_addresses(a: &Addresses, b: &Addresses, op: impl Fn(bool, bool) -> bool
         ranges.get(at).is_some_and(|r| r.0 <= x)
     };
     let mut out = Vec::new();
+    // Membership is constant between two edges, so it is asked once at each. The last range is open
+    // to the end; there it is inside only when an operand goes that far.
     for (index, first) in edges.iter().enumerate() {
         let last = edges.get(index + 1).map_or(u128::MAX, |next| next - 1);
         if op(within(a, *first), within(b, *first)) {
@@ -312,6 +329,7 @@ impl Lattice for EgressSet {
     fn join(&self, other: &Self) -> Self {
         self.combine(other, |a, b| a || b)
     }
+    // Inside, when nothing is left of it without the other.
     fn le(&self, other: &Self) -> bool {
         self.combine(other, |a, b| a && !b).is_empty()
     }

@@ -8,7 +8,7 @@
 
 type Range = (u128, u128);
 
-/// Addresses over a range of ports.
+/// Addresses over a range of ports: a rectangle of the grid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Block {
     pub(super) ports: (u16, u16),
@@ -36,6 +36,7 @@ struct Rectangle {
 
 impl Grid {
     fn new(segments: &[((u16, u16), &[Range])]) -> Self {
+        // Rows begin where membership of any segment can change, as in `sweep_addresses`.
         let mut edges: Vec<u128> = Vec::new();
         let mut end = 0;
         for (first, last) in segments.iter().flat_map(|(_, addresses)| addresses.iter()) {
@@ -45,6 +46,7 @@ impl Grid {
         }
         edges.sort_unstable();
         edges.dedup();
+        // The edge behind the greatest address is no row.
         let starts = edges.iter().copied().filter(|edge| *edge <= end);
         let rows: Vec<Range> = starts
             .enumerate()
@@ -58,6 +60,8 @@ impl Grid {
             covered: vec![],
         };
         grid.covered = vec![false; grid.rows.len() * columns];
+        // A table of sums: each corner has the count of the corner above, and what this row has had
+        // so far.
         for row in 0..grid.rows.len() {
             let mut along = 0;
             for (column, (_, addresses)) in segments.iter().enumerate() {
@@ -84,6 +88,8 @@ impl Grid {
     }
 
     fn is_full(&self, r: Rectangle) -> bool {
+        // Inclusion and exclusion on the table of sums; the whole is larger than what is taken off,
+        // as both counts nest.
         let (right, bottom) = (r.right + 1, r.bottom + 1);
         let all = self.count(bottom, right) + self.count(r.top, r.left);
         let outside = self.count(r.top, right) + self.count(bottom, r.left);
@@ -105,6 +111,7 @@ impl Grid {
 
     /// Grows to both sides, over ports without a gap.
     fn wider(&self, mut r: Rectangle, joined: &[bool]) -> Rectangle {
+        // Ports with a gap between them are no range, so a block cannot reach over it.
         let joins = |column: usize| joined.get(column).copied().unwrap_or(false);
         while r.left > 0 && joins(r.left) && self.is_full(Rectangle { left: r.left - 1, ..r }) {
             r.left -= 1;
@@ -137,6 +144,7 @@ impl Grid {
 
 /// Blocks whose union is that of the segments, sorted.
 pub(super) fn cover(segments: &[((u16, u16), &[Range])]) -> Vec<Block> {
+    // One port range needs no search: its address ranges are the blocks.
     if let [(ports, addresses)] = segments {
         return addresses.iter().map(|range| Block { ports: *ports, addresses: *range }).collect();
     }
@@ -149,6 +157,9 @@ pub(super) fn cover(segments: &[((u16, u16), &[Range])]) -> Vec<Block> {
         .collect();
     let mut grid = Grid::new(segments);
     let mut out = Vec::new();
+    // Every cell that is inside and not yet covered starts a block. This is a greedy cover, not the
+    // least one: the least is NP-hard to find, and what counts is that it is few, and always the
+    // same.
     for column in 0..grid.columns {
         for row in 0..grid.rows.len() {
             let cell = Rectangle { left: column, right: column, top: row, bottom: row };
@@ -156,6 +167,8 @@ pub(super) fn cover(segments: &[((u16, u16), &[Range])]) -> Vec<Block> {
             if done || !grid.is_full(cell) {
                 continue;
             }
+            // From one cell there are two ways to grow, first in height or first in width; the one
+            // that covers more new cells is taken.
             let tall = grid.wider(grid.taller(cell), &joined);
             let wide = grid.taller(grid.wider(cell, &joined));
             let best = if grid.gain(wide) > grid.gain(tall) { wide } else { tall };

@@ -8,9 +8,9 @@ use super::Lattice;
 /// How much was used, the request to be decided included.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Usage {
-    /// Used in the current one-second window.
+    /// Used in the current one-second window, of the clock's own seconds.
     pub in_second: u64,
-    /// Used since the start.
+    /// Used since the counter began, the present second included.
     pub total: u64,
 }
 
@@ -25,6 +25,8 @@ impl Limit {
     /// At most `per_second` in one second and `total` in all; a zero admits no use.
     #[must_use]
     pub const fn new(per_second: u64, total: u64) -> Self {
+        // A second's ceiling above the total is the total: one form for one set, and no use where
+        // either is zero.
         if per_second == 0 || total == 0 {
             Self { per_second: 0, total: 0 }
         } else if per_second > total {
@@ -35,13 +37,13 @@ impl Limit {
         }
     }
 
-    /// Ceiling of one second.
+    /// Ceiling of one second, never above that of all.
     #[must_use]
     pub const fn per_second(&self) -> u64 {
         self.per_second
     }
 
-    /// Ceiling in all.
+    /// Ceiling in all, for the counter's life.
     #[must_use]
     pub const fn total(&self) -> u64 {
         self.total
@@ -50,6 +52,8 @@ impl Limit {
     /// Whether the usage is within both ceilings.
     #[must_use]
     pub const fn admits(&self, usage: &Usage) -> bool {
+        // A usage of nothing is admitted by any limit but the empty one, which admits nothing at
+        // all.
         usage.in_second <= self.per_second && usage.total <= self.total && self.total != 0
     }
 
@@ -67,6 +71,8 @@ impl Limit {
     /// A usage that `self` admits and `other` does not.
     #[must_use]
     pub fn witness_against(&self, other: &Self) -> Option<Usage> {
+        // Just over the other's ceilings first, then this limit's own: what this one admits and the
+        // other does not exceeds one of the two ceilings.
         let (per, second) = (self.per_second, other.per_second.saturating_add(1));
         let mut tries = [
             Usage { in_second: second, total: second },

@@ -34,7 +34,7 @@ pub use tcb::{Tcb, TcbFloors};
 pub trait Lattice: Sized + Clone + PartialEq {
     /// Admits everything: what a document writes as `any`.
     fn top() -> Self;
-    /// Admits nothing.
+    /// Admits nothing: what a document writes as `nothing`.
     fn bottom() -> Self;
     /// Admits exactly what both admit.
     #[must_use]
@@ -44,11 +44,11 @@ pub trait Lattice: Sized + Clone + PartialEq {
     fn join(&self, other: &Self) -> Self;
     /// Whether everything admitted by `self` is admitted by `other`.
     fn le(&self, other: &Self) -> bool;
-    /// Whether nothing is admitted.
+    /// Whether nothing is admitted, that is, whether it is the bottom.
     fn is_empty(&self) -> bool {
         *self == Self::bottom()
     }
-    /// Whether everything is admitted.
+    /// Whether everything is admitted, that is, whether it is the top.
     fn is_any(&self) -> bool {
         *self == Self::top()
     }

@@ -7,6 +7,8 @@ use super::Lattice;
 
 /// The first eight bytes of a text as a number, the missing ones zero.
 #[inline]
+// Most words of a command line differ in their first eight bytes, so one comparison of numbers
+// settles most questions.
 fn head(text: &str) -> u64 {
     let bytes = text.as_bytes();
     if let Some(first) = bytes.first_chunk::<8>() {
@@ -36,7 +38,7 @@ pub struct Pattern {
 }
 
 impl Pattern {
-    /// Exactly `text`.
+    /// Matches exactly `text`, and nothing longer.
     #[must_use]
     pub fn exact(text: &str) -> Self {
         Self::new(text, false)
@@ -50,6 +52,8 @@ impl Pattern {
 
     fn new(text: &str, prefix: bool) -> Self {
         let mask = match text.len() {
+            // Of a short prefix only so many bytes are compared. A prefix of eight or more has a
+            // whole head, and is compared further on.
             short @ 0..8 if prefix => (1u64 << (8 * short)) - 1,
             // An exact text ends where it ends: the missing bytes are zero on both sides.
             _ => u64::MAX,
@@ -57,7 +61,7 @@ impl Pattern {
         Self { text: text.into(), prefix, head: head(text), mask }
     }
 
-    /// The literal part.
+    /// The literal part, without the star.
     #[must_use]
     pub fn text(&self) -> &str {
         &self.text
@@ -69,7 +73,7 @@ impl Pattern {
         self.prefix
     }
 
-    /// Whether `text` matches.
+    /// Whether `text` matches: the head first, then what the head does not settle.
     #[must_use]
     pub fn matches(&self, text: &str) -> bool {
         head(text) & self.mask == self.head && self.matches_behind(text)
@@ -78,6 +82,8 @@ impl Pattern {
     /// [`Pattern::matches`] of a text whose head does.
     #[inline(never)]
     fn matches_behind(&self, text: &str) -> bool {
+        // With eight bytes or fewer the head has compared all of the literal; only the length is
+        // open. A text with zero bytes at its end is told apart by it.
         match (self.prefix, self.text.len()) {
             (true, 0..=8) => text.len() >= self.text.len(),
             (true, _) => text.starts_with(&*self.text),
@@ -89,10 +95,12 @@ impl Pattern {
     /// Whether everything that `other` matches `self` matches too.
     #[must_use]
     pub fn covers(&self, other: &Self) -> bool {
+        // An exact pattern covers only itself; a prefix covers all that begins so, patterns with a
+        // star too.
         if self.prefix { other.text.starts_with(&*self.text) } else { self == other }
     }
 
-    /// A text that matches.
+    /// A text that matches: the literal itself.
     #[must_use]
     pub fn sample(&self) -> String {
         self.text.to_string()
@@ -115,6 +123,8 @@ impl Patterns {
     pub fn new(mut patterns: Vec<Pattern>) -> Self {
         // A prefix sorts after its equal literal; it has to come first to cover it.
         patterns.sort_unstable_by(|a, b| a.text.cmp(&b.text).then(b.prefix.cmp(&a.prefix)));
+        // In this order what covers a pattern stands before it, and nothing that is kept lies
+        // between: one comparison with the last kept one is enough.
         let mut kept: Vec<Pattern> = Vec::with_capacity(patterns.len());
         for pattern in patterns {
             if !kept.last().is_some_and(|last| last.covers(&pattern)) {
@@ -142,6 +152,8 @@ impl Patterns {
     #[must_use]
     #[inline]
     pub fn admits(&self, text: &str) -> bool {
+        // Both ways give the same answer, as the law tests show; which is faster depends on the
+        // number alone.
         if self.0.len() > FEW {
             return self.admits_by_search(text);
         }
@@ -163,6 +175,7 @@ impl Patterns {
     /// Whether some text of `pattern` is admitted.
     #[must_use]
     pub fn meets(&self, pattern: &Pattern) -> bool {
+        // A pattern that is covered has all of its texts in common.
         if self.covers(pattern) {
             return true;
         }
@@ -227,7 +240,7 @@ impl Forbidden {
         Self(Patterns::new(patterns))
     }
 
-    /// What is forbidden.
+    /// The patterns of what is forbidden.
     #[must_use]
     pub fn patterns(&self) -> &Patterns {
         &self.0
@@ -242,10 +255,14 @@ impl Forbidden {
     /// A text that `self` admits and `other` does not.
     #[must_use]
     pub fn witness_against(&self, other: &Self) -> Option<String> {
+        // A text that the other forbids and this one does not: what the other's patterns match
+        // beyond this one's.
         other.0.witness_against(&self.0)
     }
 }
 
+/// The dual of [`Patterns`]: what is looser there is stricter here, so every operation is the other
+/// one on the patterns.
 impl Lattice for Forbidden {
     fn top() -> Self {
         Self(Patterns::bottom())

@@ -13,28 +13,29 @@ impl Range {
     /// The interval from `min` to `max`, both included; empty when `min > max`.
     #[must_use]
     pub const fn new(min: u64, max: u64) -> Self {
+        // Every interval the wrong way round is this one: one form for the empty set.
         if min > max { Self { min: 1, max: 0 } } else { Self { min, max } }
     }
 
-    /// Everything from `min` up.
+    /// Everything from `min` up to the greatest number.
     #[must_use]
     pub const fn at_least(min: u64) -> Self {
         Self::new(min, u64::MAX)
     }
 
-    /// Everything up to `max`.
+    /// Everything from zero up to `max`.
     #[must_use]
     pub const fn at_most(max: u64) -> Self {
         Self::new(0, max)
     }
 
-    /// The least admitted number.
+    /// The least admitted number; 1 when there is none.
     #[must_use]
     pub const fn min(&self) -> u64 {
         self.min
     }
 
-    /// The greatest admitted number.
+    /// The greatest admitted number; 0 when there is none.
     #[must_use]
     pub const fn max(&self) -> u64 {
         self.max
@@ -49,6 +50,7 @@ impl Range {
     /// The admitted number nearest to `x`.
     #[must_use]
     pub fn nearest(&self, x: u64) -> Option<u64> {
+        // Clamping wants ordered ends, so the empty interval is asked for first.
         if self.is_empty() { None } else { Some(x.clamp(self.min, self.max)) }
     }
 
@@ -74,12 +76,14 @@ impl Lattice for Range {
         Self { min: 1, max: 0 }
     }
     fn meet(&self, other: &Self) -> Self {
+        // The empty interval has ends of its own, which must not take part in a comparison of ends.
         if self.is_empty() || other.is_empty() {
             return Self::bottom();
         }
         Self::new(self.min.max(other.min), self.max.min(other.max))
     }
     fn join(&self, other: &Self) -> Self {
+        // The least interval above both: it may hold numbers between them that neither admits.
         if self.is_empty() {
             *other
         } else if other.is_empty() {

@@ -7,9 +7,10 @@ use super::Lattice;
 pub struct Required(Option<Box<[Box<str>]>>);
 
 impl Required {
-    /// All of these must be there.
+    /// All of these must be there; none at all when there are none.
     #[must_use]
     pub fn all(texts: impl IntoIterator<Item = Box<str>>) -> Self {
+        // Sorted and unique, so that equal demands are equal values.
         let mut texts: Vec<Box<str>> = texts.into_iter().collect();
         texts.sort_unstable();
         texts.dedup();
@@ -37,6 +38,8 @@ impl Lattice for Required {
     }
     fn meet(&self, other: &Self) -> Self {
         match (&self.0, &other.0) {
+            // To contain both sets of texts is to contain their union, and less is demanded by what
+            // both demand.
             (Some(a), Some(b)) => Self::all(a.iter().chain(b).cloned()),
             _ => Self(None),
         }
@@ -49,6 +52,7 @@ impl Lattice for Required {
     }
     fn le(&self, other: &Self) -> bool {
         match (&self.0, &other.0) {
+            // More demands are stricter: every text of the other has to be demanded here.
             (None, _) => true,
             (Some(_), None) => false,
             (Some(a), Some(b)) => b.iter().all(|t| a.binary_search(t).is_ok()),

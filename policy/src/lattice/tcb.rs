@@ -15,7 +15,7 @@ pub struct Tcb {
 impl Tcb {
     /// Processor generations, in the order used by every index.
     pub const GENERATIONS: [&'static str; 4] = ["milan", "genoa", "turin", "venice"];
-    /// Names of the parts of a TCB version.
+    /// Names of the parts of a TCB version, in the order used by every index.
     pub const PARTS: [&'static str; 5] = ["fmc", "bootloader", "tee", "snp", "microcode"];
 }
 
@@ -45,6 +45,7 @@ impl TcbFloors {
     /// Whether the platform is admitted.
     #[must_use]
     pub fn admits(&self, tcb: &Tcb) -> bool {
+        // A generation that is not known has no floor to be held against: only `any` admits it.
         match self.floors.get(usize::from(tcb.generation)) {
             None => self.unknown,
             Some(None) => false,
@@ -60,6 +61,7 @@ impl TcbFloors {
         }
         match self.floors.get(usize::from(tcb.generation)) {
             Some(Some(floor)) => {
+                // Raising each level to its floor is the least change within the generation.
                 let mut levels = tcb.levels;
                 for (level, floor) in levels.iter_mut().zip(floor) {
                     *level = (*level).max(*floor);
@@ -70,7 +72,7 @@ impl TcbFloors {
         }
     }
 
-    /// An admitted TCB.
+    /// A TCB that is admitted: the floor of the oldest generation that has one; none if none has.
     #[must_use]
     pub fn sample(&self) -> Option<Tcb> {
         (0..4u8)
@@ -81,7 +83,10 @@ impl TcbFloors {
     /// A TCB that `self` admits and `other` does not.
     #[must_use]
     pub fn witness_against(&self, other: &Self) -> Option<Tcb> {
+        // Index 4 is beyond the known generations and stands for all of them.
         let unknown = Tcb { generation: 4, levels: [0; 5] };
+        // The floors themselves are the lowest TCBs that this rule admits; if the other admits
+        // them, it admits what is above.
         (0..4u8)
             .zip(&self.floors)
             .filter_map(|(generation, floor)| floor.map(|levels| Tcb { generation, levels }))
@@ -122,10 +127,13 @@ impl Lattice for TcbFloors {
         Self { floors: [None; 4], unknown: false }
     }
     fn meet(&self, other: &Self) -> Self {
+        // Both must admit, so floors are raised, and a generation that one leaves out is out.
         self.combine(other, self.unknown && other.unknown, |a, b| Some(each(a?, b?, u8::max)))
     }
     fn join(&self, other: &Self) -> Self {
         self.combine(other, self.unknown || other.unknown, |a, b| match (a, b) {
+            // The least above both in each generation: per part the lower floor. Where one has no
+            // floor the other's stands.
             (Some(a), Some(b)) => Some(each(a, b, u8::min)),
             (one, None) | (None, one) => one,
         })

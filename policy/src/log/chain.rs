@@ -5,7 +5,7 @@ use super::sign::SigningKey;
 
 /// The last time that a line can say: 9999-12-31T23:59:59.999999Z. What a broken clock says beyond
 /// is this, so that no clock makes a record that nobody can read.
-const LAST_TIME: u64 = 253_402_300_799_999_999;
+const LAST_TIME: u64 = crate::utc::LAST * 1_000_000 + 999_999;
 
 /// Which log it is, and the number and the `prev` hash of its next record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,19 +28,19 @@ impl Chain {
         Self { log, seq: seq.saturating_add(1), prev: hash }
     }
 
-    /// The identity of the log.
+    /// The identity of the log, which is in its first record and in every head.
     #[must_use]
     pub const fn log(&self) -> LogId {
         self.log
     }
 
-    /// Number of the next record.
+    /// Number of the next record, counted from 0.
     #[must_use]
     pub const fn seq(&self) -> u64 {
         self.seq
     }
 
-    /// Hash of the last record; zeros for none.
+    /// Hash of the last record; zeros for a log without records.
     #[must_use]
     pub const fn last_hash(&self) -> [u8; 32] {
         self.prev
@@ -73,6 +73,7 @@ impl Chain {
     /// a record.
     #[must_use]
     pub fn append_to(self, lines: &mut String, time: u64, entry: Entry) -> Self {
+        // A clock that says more is broken; the record must be readable all the same.
         let time = time.min(LAST_TIME);
         let record = Record { seq: self.seq, time, prev: self.prev, entry };
         let hash = record.append_line(lines);
@@ -91,6 +92,8 @@ impl Chain {
     ) -> Self {
         let (log, public) = (self.log, key.public().0);
         let time = time.min(LAST_TIME);
+        // Signed is the line without its signature and hash; the signature then goes into the line,
+        // and the hash is over both.
         let unsigned = Entry::Head { log, closed, key: public, signature: [0; 64] };
         let mut record = Record { seq: self.seq, time, prev: self.prev, entry: unsigned };
         let signature = key.sign(&record.signed_message());

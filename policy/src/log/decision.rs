@@ -28,7 +28,7 @@ pub struct DecisionRecord {
     pub policy: [u8; 32],
     /// Version of the engine that decided.
     pub engine: Cow<'static, str>,
-    /// The decision point.
+    /// The decision point that was asked.
     pub point: Point,
     /// The facts that were decided, as an input document, less what is redacted and what was
     /// invalid.
@@ -37,13 +37,13 @@ pub struct DecisionRecord {
     pub redacted: Vec<Key>,
     /// Facts that were there but not valid. No rule admits one.
     pub invalid: Vec<Key>,
-    /// The verdict.
+    /// The verdict that was given.
     pub verdict: Verdict,
-    /// Ids of the rules that denied.
+    /// Ids of the rules that denied, at most 16.
     pub rules: Vec<String>,
     /// What each of them said, shortened; what is redacted is redacted here, too.
     pub reasons: Vec<String>,
-    /// How many more rules denied.
+    /// How many more rules denied than are kept.
     pub more_reasons: u64,
 }
 
@@ -51,6 +51,7 @@ impl DecisionRecord {
     /// The record of a decision by the policy with this hash.
     #[must_use]
     pub fn new(policy: [u8; 32], point: Point, facts: &Facts, decision: &Decision) -> Self {
+        // Redaction comes first: nothing below, bounds included, ever sees what is not to be kept.
         let Redacted { mut facts, mut redacted } = redact::redact(facts);
         let invalid = take_invalid(&mut facts);
         let input = bounded_json(point, &mut facts, &mut redacted);
@@ -75,8 +76,12 @@ impl DecisionRecord {
     /// # Errors
     /// When the input is none that this engine reads.
     pub fn facts(&self) -> Result<Facts, crate::LoadError> {
+        // The record is read by the loader that reads inputs, so that what is judged again is
+        // judged as any input.
         let mut facts = Input::load(&self.input, "input")?.facts;
         for key in &self.invalid {
+            // Invalid facts are told by their names only; that they were there and invalid is what
+            // a rule needs.
             facts.set(*key, Fact::Invalid("it was not valid when it was decided".into()));
         }
         Ok(facts)
@@ -107,6 +112,8 @@ fn bounded_json(point: Point, facts: &mut Facts, redacted: &mut Vec<Key>) -> Str
             redacted.dedup();
             return json;
         }
+        // The longest goes first, so that the fewest go. Each turn removes a fact, so the loop
+        // ends.
         let length = |key: Key, fact: &Fact| render::fact(key.kind(), fact).len();
         let longest = facts.iter().max_by_key(|(key, fact)| length(*key, fact));
         let Some((key, _)) = longest else { return json };
@@ -119,6 +126,7 @@ fn bounded_json(point: Point, facts: &mut Facts, redacted: &mut Vec<Key>) -> Str
 fn redacted_reason(reason: &Reason, redacted: &[Key], facts: &Facts) -> String {
     let fields = Point::ALL.iter().flat_map(|point| point.fields());
     let field = fields.into_iter().find(|field| field.path == reason.rule);
+    // Rules on other facts say what they said.
     let Some(field) = field.filter(|field| redacted.contains(&field.key)) else {
         return reason.to_string();
     };
@@ -127,7 +135,7 @@ fn redacted_reason(reason: &Reason, redacted: &[Key], facts: &Facts) -> String {
     Reason { found, ..reason.clone() }.to_string()
 }
 
-fn shorten(text: &str) -> String {
+pub(super) fn shorten(text: &str) -> String {
     // What JSON writes in more than two bytes for one is not worth keeping in a message.
     let text: String = text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
     let end = (0..=MAX_REASON.min(text.len())).rev().find(|at| text.is_char_boundary(*at));

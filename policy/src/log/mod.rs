@@ -17,6 +17,7 @@
 
 mod chain;
 mod decision;
+mod denials;
 mod parse;
 mod problem;
 mod record;
@@ -27,6 +28,7 @@ mod verify;
 
 pub use chain::Chain;
 pub use decision::DecisionRecord;
+pub use denials::DenialsRecord;
 pub use parse::ParseError;
 pub use problem::{Problem, ProblemKind};
 pub use record::{Entry, LogId, MAX_LINE, Record};

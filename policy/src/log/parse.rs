@@ -1,11 +1,13 @@
 //! A line of the log back to the record it was made of.
 
 use super::decision::DecisionRecord;
+use super::denials::DenialsRecord;
 use super::record::{Entry, LogId, MAX_LINE, Record};
 use crate::decide::Verdict;
-use crate::document::{Sink, Value, json, time, tree::Entry as Pair};
+use crate::document::{Sink, Value, json, tree::Entry as Pair};
 use crate::fields::{Key, Point};
 use crate::lattice::Bytes;
+use crate::utc;
 
 /// Why a line is no record.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -34,6 +36,7 @@ impl Record {
     /// # Errors
     /// When the line is not exactly what [`Record::line`] writes.
     pub fn parse(line: &[u8]) -> Result<(Self, [u8; 32]), ParseError> {
+        // The length before anything is decoded: what follows keeps several copies.
         if line.len() > MAX_LINE {
             return Err(ParseError::TooLong);
         }
@@ -44,12 +47,15 @@ impl Record {
         let Some(Value::Table(pairs)) = root.map(|root| root.value) else {
             return Err(ParseError::Field("seq"));
         };
+        // Read first, then compared with what it would be written as. Whatever the reader was
+        // lenient about, the order of keys or a blank, shows here.
         let record = read(&pairs)?;
         let (canonical, hash) = record.line();
         if canonical == text { Ok((record, hash)) } else { Err(ParseError::Changed) }
     }
 }
 
+/// The record that a line's members say; the comparison with the canonical line is the caller's.
 fn read(pairs: &[Pair]) -> Result<Record, ParseError> {
     let entry = match text(pairs, "kind")? {
         "begin" => Entry::Begin { log: LogId(bytes(pairs, "log")?) },
@@ -63,6 +69,7 @@ fn read(pairs: &[Pair]) -> Result<Record, ParseError> {
             signature: bytes(pairs, "signature")?,
         },
         "decision" => Entry::Decision(read_decision(pairs)?),
+        "denials" => Entry::Denials(read_denials(pairs)?),
         _ => return Err(ParseError::Field("kind")),
     };
     Ok(Record {
@@ -88,9 +95,26 @@ fn read_decision(pairs: &[Pair]) -> Result<DecisionRecord, ParseError> {
     })
 }
 
+fn read_denials(pairs: &[Pair]) -> Result<DenialsRecord, ParseError> {
+    let verdict = Verdict::from_name(text(pairs, "verdict")?).filter(|verdict| !verdict.is_allow());
+    Ok(DenialsRecord {
+        vm: text(pairs, "vm")?.to_owned(),
+        start: number(pairs, "start")?,
+        policy: bytes(pairs, "policy")?,
+        point: Point::from_name(text(pairs, "point")?).ok_or(ParseError::Field("point"))?,
+        rule: text(pairs, "rule")?.to_owned(),
+        limits: texts(pairs, "limits")?,
+        verdict: verdict.ok_or(ParseError::Field("verdict"))?,
+        times: number(pairs, "times")?,
+        amount: number(pairs, "amount")?,
+        ended: flag(pairs, "ended")?,
+    })
+}
+
 fn read_time(text: &str) -> Option<u64> {
+    // Exactly six digits of a second; `parse` alone would take a sign.
     let (whole, fraction) = text.strip_suffix('Z')?.split_once('.')?;
-    let seconds = time::parse_utc(&format!("{whole}Z"))?;
+    let seconds = utc::parse(&format!("{whole}Z"))?;
     let micros: u64 = (fraction.len() == 6).then(|| fraction.parse().ok())??;
     seconds.checked_mul(1_000_000)?.checked_add(micros)
 }
@@ -122,6 +146,7 @@ fn flag(pairs: &[Pair], key: &'static str) -> Result<bool, ParseError> {
 }
 
 fn bytes<const N: usize>(pairs: &[Pair], key: &'static str) -> Result<[u8; N], ParseError> {
+    // Upper-case digits are read here and refused by the comparison with the canonical line.
     let parsed = Bytes::from_hex(text(pairs, key)?).ok_or(ParseError::Field(key))?;
     parsed.as_slice().try_into().map_err(|_| ParseError::Field(key))
 }

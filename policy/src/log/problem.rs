@@ -2,11 +2,13 @@
 
 use super::parse::ParseError;
 
-/// What is wrong with a line.
+/// What is wrong with a line, or with the log as a whole.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ProblemKind {
     /// The line is no record, or was edited.
     NotARecord(ParseError),
+    /// There is no line at all.
+    Empty,
     /// The first record is not the log's identity.
     NotBegun,
     /// An identity in the middle: the beginning of another log.
@@ -15,14 +17,14 @@ pub enum ProblemKind {
     Missing {
         /// The number that should have come.
         expected: u64,
-        /// The number that came.
+        /// The number that came instead.
         found: u64,
     },
     /// The record was there before: repeated or moved.
     Repeated {
         /// The number that should have come.
         expected: u64,
-        /// The number that came.
+        /// The number that came instead.
         found: u64,
     },
     /// The number is right, but the record does not follow from the one before.
@@ -50,6 +52,9 @@ impl std::fmt::Display for ProblemKind {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::NotARecord(error) => write!(f, "{error}"),
+            Self::Empty => f.write_str(
+                "there is no record: this is no log yet, or one that was cut to nothing",
+            ),
             Self::NotBegun => f.write_str(
                 "the log does not begin with its identity: its beginning is missing, or another \
                  version wrote it",
@@ -89,17 +94,20 @@ impl std::fmt::Display for ProblemKind {
     }
 }
 
-/// One problem.
+/// One problem, with its place.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
-    /// Line number, from 1.
+    /// Line number, from 1; 0 for the file as a whole.
     pub line: u64,
-    /// What is wrong.
+    /// What is wrong there.
     pub kind: ProblemKind,
 }
 
 impl std::fmt::Display for Problem {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "line {}: {}", self.line, self.kind)
+        match self.line {
+            0 => write!(f, "{}", self.kind),
+            line => write!(f, "line {line}: {}", self.kind),
+        }
     }
 }

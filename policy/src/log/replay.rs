@@ -26,6 +26,8 @@ impl DecisionRecord {
             Ok(facts) => facts,
             Err(error) => return Replayed::Undecidable(vec![error.to_string()]),
         };
+        // As if what is left were all: a starting point, which is corrected below for every rule on
+        // a redacted fact.
         let mut decision = policy.decide(self.point, &facts);
         if !self.redacted.is_empty() {
             if self.point == Point::Secrets {
@@ -37,6 +39,9 @@ impl DecisionRecord {
                 if !self.redacted.contains(&field.key) {
                     continue;
                 }
+                // A redacted fact is judged by all it could have been. A rule that refuses them all
+                // still refuses; one that admits them all loses its reason; one that depends makes
+                // the question open.
                 let said = redact::admits(rule, facts.get(field.key));
                 if said.is_none() {
                     open.push(field.path.to_owned());
@@ -45,6 +50,8 @@ impl DecisionRecord {
                     decision.reasons.retain(|reason| reason.rule != field.path);
                 }
             }
+            // A refusal by any other rule stands whatever was redacted. Only when nothing refuses
+            // any more does what is open matter.
             if decision.reasons.is_empty() {
                 if !open.is_empty() {
                     return Replayed::Undecidable(open);

@@ -5,7 +5,7 @@ use super::record::{Entry, LogId, Record};
 use super::sign::PublicKey;
 use crate::lattice::{Bytes, hex};
 
-/// Most problems kept.
+/// Most problems kept; further ones are counted.
 const MAX_PROBLEMS: usize = 100;
 
 /// A record that is known from elsewhere, usually a head. Its hash covers every record before it,
@@ -28,18 +28,20 @@ pub struct ClockBack {
     pub micros: u64,
 }
 
-/// The result of a verification.
+/// The result of a verification, as far as the log was read.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct LogReport {
     /// Which log it says it is.
     pub log: Option<LogId>,
-    /// Lines read.
+    /// Lines read, whole ones and a torn end.
     pub lines: u64,
-    /// Good records.
+    /// Good records: lines that are what their hash was made of.
     pub records: u64,
-    /// Decisions among them.
+    /// Decisions among the good records.
     pub decisions: u64,
-    /// Good heads among them.
+    /// Records of what running guests were denied.
+    pub denials: u64,
+    /// Good heads among the good records.
     pub heads: u64,
     /// The number of the last good head, and its hash.
     pub last_head: Option<KnownHead>,
@@ -56,9 +58,9 @@ pub struct LogReport {
     /// How often a record's time is before that of the record before it, and where first. Clocks
     /// are set back by their owners and by attackers alike: it is to be known, not wrong in itself.
     pub clock_back: u64,
-    /// The first such place.
+    /// The first place where a clock went back.
     pub first_back: Option<ClockBack>,
-    /// The key of the heads.
+    /// The key of the heads, the expected one or the first head's own.
     pub key: Option<[u8; 32]>,
     /// What is wrong; the first hundred.
     pub problems: Vec<Problem>,
@@ -74,7 +76,7 @@ impl LogReport {
     }
 }
 
-/// A verification under way.
+/// A verification under way, fed line by line.
 #[derive(Debug, Default)]
 pub struct Verifier {
     report: LogReport,
@@ -109,6 +111,7 @@ impl Verifier {
     /// Takes the next line, without its line feed. Returns the record when the line is one.
     pub fn line(&mut self, line: &[u8]) -> Option<Record> {
         self.report.lines = self.report.lines.saturating_add(1);
+        // Only a head at the very end closes a log; every further line takes that back.
         self.report.closed = false;
         let (record, hash) = match Record::parse(line) {
             Ok(parsed) => parsed,
@@ -128,6 +131,7 @@ impl Verifier {
         let here = KnownHead { seq: record.seq, hash };
         self.report.last = Some(here);
         self.known_seen |= self.known == Some(here);
+        // A head known from elsewhere has to be met exactly, number and hash.
         self.count(&record, here);
         Some(record)
     }
@@ -136,11 +140,15 @@ impl Verifier {
     fn place(&mut self, record: &Record) {
         let (expected, found) = (self.expected, record.seq);
         let begins = matches!(record.entry, Entry::Begin { .. });
+        // The identity has to be the first line, and nowhere else.
         if self.report.lines == 1 && !begins {
             self.problem(ProblemKind::NotBegun);
         } else if self.report.lines > 1 && begins {
             self.problem(ProblemKind::BegunAgain);
         }
+        // The number tells whether something is missing or was there before; only when it fits does
+        // the hash decide. After a line that could not be read there is no hash to follow from, and
+        // that fault has been told.
         if found > expected {
             self.problem(ProblemKind::Missing { expected, found });
         } else if found < expected {
@@ -161,12 +169,14 @@ impl Verifier {
     }
 
     fn count(&mut self, record: &Record, here: KnownHead) {
+        // Unsigned until a head comes that covers it.
         self.report.unsigned = self.report.unsigned.saturating_add(1);
         match &record.entry {
             Entry::Begin { log } => {
                 self.report.log.get_or_insert(*log);
             }
             Entry::Decision(_) => self.report.decisions = self.report.decisions.saturating_add(1),
+            Entry::Denials(_) => self.report.denials = self.report.denials.saturating_add(1),
             Entry::Recovered { .. } => {
                 self.report.recovered = self.report.recovered.saturating_add(1);
             }
@@ -180,8 +190,11 @@ impl Verifier {
 
     fn head(&mut self, record: &Record, here: KnownHead, said: (LogId, bool, [u8; 32])) {
         let (log, closed, key) = said;
+        // Without an expected key the first head's is taken, and every further head has to have the
+        // same.
         let expected = *self.key.get_or_insert(PublicKey(key));
         self.report.key = Some(expected.0);
+        // Key, log, signature: each fault is another message, from the plainest on.
         if expected.0 != key {
             self.problem(ProblemKind::OtherKey);
         } else if self.report.log != Some(log) {
@@ -189,6 +202,9 @@ impl Verifier {
         } else if !record.is_head_by(&expected, log) {
             self.problem(ProblemKind::BadSignature);
         } else {
+            // The first head stands right behind the identity, which its writer has just written.
+            // One further on vouches for what somebody else may have written, unless that was
+            // adopted by name.
             if self.report.heads == 0 && record.seq != 1 && self.report.adopted == 0 {
                 self.problem(ProblemKind::LateHead);
             }
@@ -202,11 +218,17 @@ impl Verifier {
     /// Takes the end of the file: `rest` is what follows the last line feed.
     #[must_use]
     pub fn finish(mut self, rest: &[u8]) -> LogReport {
+        if self.report.lines == 0 && rest.is_empty() {
+            self.problem(ProblemKind::Empty);
+        }
+        // An expected key means that the log was to be signed at all. With the last head everything
+        // before it is vouched for; what follows it is not.
         if self.report.heads == 0 && self.key_expected {
             self.problem(ProblemKind::NotSigned);
         } else if self.report.heads > 0 && self.report.unsigned > 0 {
             self.problem(ProblemKind::UnsignedEnd(self.report.unsigned));
         }
+        // Without a line feed no line is whole, whatever it says.
         if !rest.is_empty() {
             self.report.lines = self.report.lines.saturating_add(1);
             self.report.closed = false;

@@ -264,7 +264,15 @@ impl Model {
             self.failing = Some(name);
             return self.fail_with(plan.fault, request, argument);
         }
-        self.serve(request, argument)
+        self.serve(fd, request, argument)
+    }
+
+    /// The registers of the vCPU that a descriptor is of.
+    fn vcpu(&mut self, fd: c_int) -> Result<&mut Registers, i32> {
+        match self.files.get(&fd) {
+            Some(File::Vcpu(id)) => self.vcpus.get_mut(*id).ok_or(libc::EINVAL),
+            _ => Err(libc::ENOTTY),
+        }
     }
 
     fn fail_with(
@@ -306,7 +314,7 @@ impl Model {
     }
 
     /// Does it, with the checks that Linux makes of a launch's order.
-    fn serve(&mut self, request: u32, argument: *mut c_void) -> Result<c_int, i32> {
+    fn serve(&mut self, fd: c_int, request: u32, argument: *mut c_void) -> Result<c_int, i32> {
         let vcpu = self.vcpus.len();
         match request {
             KVM_CREATE_VM => Ok(self.new_file(File::Vm, 4096)),
@@ -334,15 +342,15 @@ impl Model {
                 Ok(self.new_file(File::Gmem(self.gmems - 1), size))
             }
             KVM_GET_SREGS => {
-                *at::<kvm::kvm_sregs>(argument) = self.vcpus.last().ok_or(libc::EINVAL)?.sregs;
+                *at::<kvm::kvm_sregs>(argument) = self.vcpu(fd)?.sregs;
                 Ok(0)
             }
             KVM_SET_SREGS => {
-                self.vcpus.last_mut().ok_or(libc::EINVAL)?.sregs = *at::<kvm::kvm_sregs>(argument);
+                self.vcpu(fd)?.sregs = *at::<kvm::kvm_sregs>(argument);
                 Ok(0)
             }
             KVM_SET_REGS => {
-                self.vcpus.last_mut().ok_or(libc::EINVAL)?.regs = *at::<kvm::kvm_regs>(argument);
+                self.vcpu(fd)?.regs = *at::<kvm::kvm_regs>(argument);
                 Ok(0)
             }
             KVM_SET_MSRS => Ok(at::<kvm::kvm_msrs>(argument).nmsrs as c_int),

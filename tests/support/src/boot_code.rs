@@ -117,7 +117,7 @@ pub fn changed(plan: &LaunchPlan, change: impl Fn(&'static str, &mut Vec<u8>)) -
         other.add_pages(pages.what, pages.kind, pages.range.start(), contents).unwrap();
     }
     for staged in plan.staging() {
-        let mut bytes = staged.bytes.clone();
+        let mut bytes = staged.bytes.to_vec();
         change(staged.what, &mut bytes);
         other.stage(staged.what, staged.gpa, bytes).unwrap();
     }

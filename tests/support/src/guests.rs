@@ -2,12 +2,15 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "test code")]
 #![allow(dead_code, reason = "each test file uses its part")]
 
-use casemate_hypervisor::exits::{Events, Note, Stop};
+use casemate_hypervisor::exits::{Events, Note, PageRule, Stop};
 use casemate_hypervisor::launch::BootState;
 use casemate_hypervisor::launch::{LaunchPlan, PageKind};
 use casemate_hypervisor::memory::RamMap;
 use casemate_hypervisor::vm::engine::{Engine, HostFds};
+use casemate_hypervisor::vm::handover::{PlanFile, VmmInput};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use std::fs::File;
+use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex};
 
 /// Where the code of a tiny guest is.
@@ -31,6 +34,7 @@ impl Events for Marks {
         self.0.lock().unwrap().push(step);
     }
     fn note(&self, _: Note) {}
+    fn denied(&self, _: PageRule, _: u64) {}
 }
 
 /// /dev/kvm, or a line that says the test was skipped.
@@ -72,16 +76,38 @@ pub fn plan_of(code: &[u8], vcpus: u32, ram: u64) -> LaunchPlan {
     plan
 }
 
+/// The supervisor's side of a vmm process.
+#[derive(Debug)]
+pub struct Supervisor {
+    pub control: OwnedFd,
+    pub console: OwnedFd,
+    pub file: PlanFile,
+}
+
+impl Supervisor {
+    /// With what its vmm process begins with: on `host`, for a VM of the shape of `plan`.
+    pub fn of(host: HostFds, plan: &LaunchPlan) -> (Self, VmmInput) {
+        let pair = |kind| socketpair(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC, None);
+        let (control, its_control) = pair(SocketType::SEQPACKET).unwrap();
+        let (console, its_console) = pair(SocketType::STREAM).unwrap();
+        let file = PlanFile::new().unwrap();
+        let (shape, plan) = (plan.shape(), file.for_process().unwrap());
+        let input = VmmInput { host, control: its_control, console: its_console, shape, plan };
+        (Self { control, console, file }, input)
+    }
+
+    /// Admits `plan`: control and console are left.
+    pub fn admit(self, plan: &LaunchPlan) -> (OwnedFd, OwnedFd) {
+        self.file.hand_over(plan, &self.control).unwrap();
+        (self.control, self.console)
+    }
+}
+
 /// Runs a plan to its end in this process, without a lock.
 pub fn run(plan: &LaunchPlan) -> Option<Ran> {
     let marks = Marks::default();
-    let mut engine = Engine::with_memory(
-        HostFds { dev_kvm: kvm()?.into(), dev_sev: None },
-        plan,
-        Box::new(marks.clone()),
-    )
-    .unwrap();
-    engine.create_vcpus(plan).unwrap();
+    let host = HostFds { dev_kvm: kvm()?.into(), dev_sev: None };
+    let engine = Engine::new(host, plan, Box::new(marks.clone())).unwrap();
     let ready = engine.start_threads().unwrap();
     ready.go();
     let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);

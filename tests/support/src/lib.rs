@@ -17,6 +17,9 @@
 
 pub mod attack;
 pub mod boot_code;
+pub mod bpf;
 pub mod bzimage;
+pub mod captured;
+pub mod first_run;
 pub mod guests;
 pub mod sandbox;

@@ -7,6 +7,7 @@ use casemate_sandbox::{
 };
 use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::FileExt;
 use std::panic::catch_unwind;
 use std::process::ExitCode;
 
@@ -117,4 +118,32 @@ pub fn assert_least(observed: &Observed, profile: &Profile) {
         .map(|rule| (rule.syscall.name(), rule.why))
         .collect();
     assert!(unused.is_empty(), "{}: rules that nothing uses: {unused:?}", profile.name);
+}
+
+/// Whether the readable memory of a process has these bytes.
+pub fn memory_has(pid: u32, bytes: &[u8]) -> bool {
+    let memory = std::fs::File::open(format!("/proc/{pid}/mem")).unwrap();
+    let maps = std::fs::read_to_string(format!("/proc/{pid}/maps")).unwrap();
+    let (first, rest) = bytes.split_first().unwrap();
+    let mut seen = 0;
+    let found = maps.lines().filter(|line| !line.contains("[v")).any(|line| {
+        let (from, to) = line.split(' ').next().unwrap().split_once('-').unwrap();
+        let address = |text: &str| u64::from_str_radix(text, 16).unwrap();
+        let (from, to) = (address(from), address(to));
+        let mut part = vec![0; usize::try_from(to - from).unwrap()];
+        if memory.read_exact_at(&mut part, from).is_err() {
+            return false;
+        }
+        seen += part.len();
+        let mut left = &part[..];
+        while let Some(at) = left.iter().position(|byte| byte == first) {
+            left = &left[at + 1..];
+            if left.starts_with(rest) {
+                return true;
+            }
+        }
+        false
+    });
+    assert!(found || seen > 500_000, "only {seen} bytes were looked at");
+    found
 }

@@ -15,6 +15,7 @@ use crate::report::REPORT_SIZE;
 /// A field's value; which it is, its message decides.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Value {
+    /// A varint, or a fixed number of 32 or 64 bits.
     Number(u64),
     Bytes(Vec<u8>),
     Message(Vec<(u32, Value)>),
@@ -33,6 +34,8 @@ enum Schema {
 impl Schema {
     /// The message in this field, when it is one that is looked into.
     const fn inside(self, field: u32) -> Option<Self> {
+        // Only these two are read as messages. What is not looked into is kept as bytes, so nothing
+        // is parsed that nobody asks.
         match (self, field) {
             (Self::Attestation, 1) => Some(Self::Report),
             (Self::Attestation, 2) => Some(Self::Chain),
@@ -61,7 +64,9 @@ impl Schema {
 
 /// Fields of one message that are looked at: a report has 31, a chain with extras a few more.
 const MAX_FIELDS: usize = 1024;
+/// The field of a chain that holds the chip's endorsement key.
 const VCEK: u32 = 1;
+/// The field of a chain that holds the provider's endorsement key.
 const VLEK: u32 = 6;
 /// The field that holds CPUID leaf 1 EAX in place of family, model and stepping.
 const FMS: u32 = 29;
@@ -84,6 +89,8 @@ const fn bytes(number: u32, name: &'static str, offset: usize, length: usize) ->
     Field { number, name, offset, length, is_number: false }
 }
 
+/// The fields of a report, with their numbers in the message and their places in the report (AMD
+/// 56860, ATTESTATION_REPORT).
 const FIELDS: [Field; 31] = [
     number(1, "version", 0x00, 4),
     number(2, "guest_svn", 0x04, 4),
@@ -125,6 +132,8 @@ fn fault(why: impl Into<String>) -> EvidenceError {
 /// Evidence in the binary form. None when the bytes do not begin like an attestation or a report,
 /// or are no message at all.
 pub(super) fn from_wire(bytes: &[u8]) -> Option<Result<Evidence, EvidenceError>> {
+    // The first byte is a tag: field number shifted by three, and the wire type. A report of
+    // version 128 or more would need a second byte, and there is none.
     // Field 1 of an attestation is a message, of a report the version, a small number.
     let schema = match bytes {
         [0x0a, ..] => Schema::Attestation,
@@ -137,6 +146,8 @@ pub(super) fn from_wire(bytes: &[u8]) -> Option<Result<Evidence, EvidenceError>>
 
 /// Evidence in the text form. None when the text does not begin with a field of it.
 pub(super) fn from_text(text: &str) -> Option<Result<Evidence, EvidenceError>> {
+    // The product is a third member of an attestation that may come first; a name that is no field
+    // of either is not of this form, so that another reader may have the text.
     let schema = match text::first_name(text)? {
         "report" | "certificate_chain" | "product" => Schema::Attestation,
         name if Schema::Report.number(name).is_some() => Schema::Report,
@@ -146,6 +157,7 @@ pub(super) fn from_text(text: &str) -> Option<Result<Evidence, EvidenceError>> {
 }
 
 fn read(schema: Schema, fields: &[(u32, Value)]) -> Result<Evidence, EvidenceError> {
+    // A report by itself comes without certificates; they are found elsewhere.
     if schema == Schema::Report {
         let report = assemble(fields)?;
         return Ok(Evidence::of_report(Form::GoSevGuest, &report));
@@ -157,6 +169,7 @@ fn read(schema: Schema, fields: &[(u32, Value)]) -> Result<Evidence, EvidenceErr
     let mut veks = Vec::new();
     if let Some(Value::Message(chain)) = only(fields, 2)? {
         for field in [VCEK, VLEK] {
+            // Go writes an absent certificate as an empty field as well.
             if let Some(Value::Bytes(bytes)) = only(chain, field)?
                 && !bytes.is_empty()
             {
@@ -170,6 +183,8 @@ fn read(schema: Schema, fields: &[(u32, Value)]) -> Result<Evidence, EvidenceErr
 /// The one field with this number; a second is an error, where the last would count by the rules.
 fn only(fields: &[(u32, Value)], number: u32) -> Result<Option<&Value>, EvidenceError> {
     let mut found = fields.iter().filter(|(own, _)| *own == number);
+    // Protocol buffers let the last of two values count, and merge two messages. A reader that took
+    // the first would see another report than the one that wrote it.
     let first = found.next();
     if found.next().is_some() {
         return Err(fault(format!("field {number} appears twice")));
@@ -178,6 +193,8 @@ fn only(fields: &[(u32, Value)], number: u32) -> Result<Option<&Value>, Evidence
 }
 
 fn assemble(fields: &[(u32, Value)]) -> Result<Vec<u8>, EvidenceError> {
+    // A number that is not in the table is a field of a newer report, whose bytes would be missing
+    // from what is put together.
     let known = |number: &u32| FIELDS.iter().any(|field| field.number == *number);
     if let Some((number, _)) = fields.iter().find(|(number, _)| !known(number)) {
         return Err(fault(format!("field {number} of the report is not known here")));
@@ -185,11 +202,15 @@ fn assemble(fields: &[(u32, Value)]) -> Result<Vec<u8>, EvidenceError> {
     let mut report = vec![0; REPORT_SIZE];
     for field in &FIELDS {
         let Field { name, length, .. } = field;
+        // Proto3 does not write a number that is zero, so its absence says 0. Bytes of a report are
+        // never absent: they have a fixed length.
         let bytes = match (only(fields, field.number)?, field.is_number) {
             (None, true) => continue,
             (None, false) => return Err(fault(format!("`{name}` is missing"))),
             (Some(Value::Number(eax)), true) if field.number == FMS => processor(*eax)?,
             (Some(Value::Number(value)), true) => {
+                // A number on the wire has up to 64 bits, whatever the field has in the report:
+                // what does not fit is refused rather than cut.
                 let bytes = value.to_le_bytes();
                 let (low, high) = bytes.split_at_checked(*length).unwrap_or((&bytes, &[]));
                 if high.iter().any(|byte| *byte != 0) {
@@ -217,6 +238,8 @@ fn processor(eax: u64) -> Result<Vec<u8>, EvidenceError> {
     if eax & !0x0fff_0fff != 0 {
         return Err(fault("`cpuid1eax_fms` has bits beyond family, model and stepping"));
     }
+    // CPUID leaf 1 EAX (AMD APM volume 3, E.3.2): base and extended family are added; the extended
+    // model is put before the model.
     let part = |shift: u32, mask: u64| u8::try_from(eax >> shift & mask).unwrap_or(0);
     let family = part(8, 0xf).checked_add(part(20, 0xff));
     let family = family.ok_or_else(|| fault("`cpuid1eax_fms` names a family above 255"))?;

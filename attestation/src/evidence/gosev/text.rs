@@ -15,6 +15,8 @@ pub(super) fn first_name(text: &str) -> Option<&str> {
 
 /// The fields of a whole text.
 pub(super) fn fields(text: &str, schema: Schema) -> Result<Vec<(u32, Value)>, EvidenceError> {
+    // Whether the text is of this form is decided by its first word only; all else that is wrong
+    // with it is an error of this form.
     let mut reader = Reader { rest: text };
     let found = reader.message(schema, MAX_DEPTH)?;
     if reader.rest.is_empty() { Ok(found) } else { Err(reader.here("a field was expected")) }
@@ -26,6 +28,7 @@ struct Reader<'a> {
 
 impl<'a> Reader<'a> {
     fn here(&self, why: &str) -> EvidenceError {
+        // Escaped by the `Debug` form, and short: it is foreign text in a message.
         let start: String = self.rest.chars().take(16).collect();
         fault(format!("text form: {why} at {start:?}"))
     }
@@ -55,6 +58,7 @@ impl<'a> Reader<'a> {
     }
 
     fn message(&mut self, schema: Schema, depth: u8) -> Result<Vec<(u32, Value)>, EvidenceError> {
+        // Recursion is bounded by this count, so the stack is too.
         let depth = depth.checked_sub(1).ok_or_else(|| self.here("too many messages"))?;
         let mut found = Vec::new();
         loop {
@@ -62,12 +66,15 @@ impl<'a> Reader<'a> {
             if self.rest.is_empty() || self.rest.starts_with(['}', '>']) {
                 return Ok(found);
             }
+            // An error names where the field began, not what could not be read of it.
             let before = self.rest;
             let name = self.name();
             let field = schema
                 .number(name)
                 .filter(|_| !name.is_empty())
                 .ok_or_else(|| Reader { rest: before }.here("a field that is not known"))?;
+            // A colon before a message is optional, before a scalar it is not; and a message may be
+            // in braces or in angle brackets (Text Format, "Fields").
             let colon = self.take(':');
             let end = match () {
                 () if self.take('{') => Some('}'),
@@ -76,6 +83,8 @@ impl<'a> Reader<'a> {
             };
             let value = match end {
                 Some(end) => {
+                    // What is not looked into is still read, so that its end is found, and as what
+                    // has no known fields.
                     let inside = schema.inside(field).unwrap_or(Schema::Other);
                     let value = Value::Message(self.message(inside, depth)?);
                     if !self.take(end) {
@@ -86,12 +95,14 @@ impl<'a> Reader<'a> {
                 None if colon => self.scalar()?,
                 None => return Err(self.here("a colon was expected")),
             };
+            // Number 0 says: a field that is read over.
             if field != 0 {
                 if found.len() == MAX_FIELDS {
                     return Err(self.here("more than 1024 fields"));
                 }
                 found.push((field, value));
             }
+            // One separator may follow a field.
             let _ = self.take(',') || self.take(';');
         }
     }
@@ -104,6 +115,9 @@ impl<'a> Reader<'a> {
             if word.is_empty() {
                 return Err(self.here("a value was expected"));
             }
+            // The text format's integers: hexadecimal, octal with a leading zero, decimal. A sign
+            // is none of them, as no field here is negative, and `from_str_radix` sees no `+`
+            // because a name has none.
             let number = match word.strip_prefix("0x").or(word.strip_prefix("0X")) {
                 Some(digits) => u64::from_str_radix(digits, 16),
                 None if word.len() > 1 && word.starts_with('0') => u64::from_str_radix(word, 8),
@@ -131,6 +145,7 @@ impl<'a> Reader<'a> {
         let mut chars = self.rest.chars();
         chars.next();
         loop {
+            // A string ends in its line.
             match chars.next() {
                 None | Some('\n') => return Err(self.here("the string does not end")),
                 Some('\\') => {
@@ -162,6 +177,7 @@ fn escape<'a>(text: &'a str, bytes: &mut Vec<u8>) -> Option<&'a str> {
         '\'' => b'\'',
         '"' => b'"',
         '?' => b'?',
+        // At most two digits of hexadecimal, three of octal, as many as there are; at least one.
         'x' | 'X' => return number(chars.as_str(), 16, 2, bytes),
         '0'..='7' => return number(text, 8, 3, bytes),
         'u' => return character(chars.as_str(), 4, bytes),
@@ -173,6 +189,7 @@ fn escape<'a>(text: &'a str, bytes: &mut Vec<u8>) -> Option<&'a str> {
 }
 
 fn number<'a>(text: &'a str, radix: u32, most: usize, bytes: &mut Vec<u8>) -> Option<&'a str> {
+    // More than 255 in three octal digits is no byte, and refused by the conversion.
     let digits = text.chars().take(most).take_while(|c| c.is_digit(radix)).count();
     // Digits are one byte each.
     let (digits, after) = text.split_at_checked(digits)?;
@@ -181,6 +198,8 @@ fn number<'a>(text: &'a str, radix: u32, most: usize, bytes: &mut Vec<u8>) -> Op
 }
 
 fn character<'a>(text: &'a str, digits: usize, bytes: &mut Vec<u8>) -> Option<&'a str> {
+    // Exactly so many digits. Surrogates and what is beyond U+10FFFF are no characters, and
+    // refused.
     let (digits, after) = text.split_at_checked(digits)?;
     let code = digits.chars().all(|c| c.is_ascii_hexdigit()).then_some(digits)?;
     let c = char::from_u32(u32::from_str_radix(code, 16).ok()?)?;

@@ -2,9 +2,12 @@
 
 use super::End;
 use crate::vm::kind::ProcessKind;
-use crate::vm::protocol::{BadMessage, FromVmm, MESSAGE_SIZE, ToVmm};
+use crate::vm::protocol::{BadMessage, Denied, FromVmm, ToVmm};
+use crate::vm::recorder::WRITTEN;
+use crate::vm::recorder::message::{FromRecorder, LONGEST_ANSWER, ToRecorder};
 use casemate_sandbox::{Child, Exit, Report, SandboxError};
 use rustix::event::PollFlags;
+use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
@@ -26,6 +29,7 @@ pub struct Member {
 #[derive(Debug)]
 pub(super) enum Said {
     Vmm(FromVmm),
+    Recorder(FromRecorder),
     /// Nothing any more: its end of the socket is closed.
     Closed,
 }
@@ -74,23 +78,32 @@ impl Member {
     /// The next message that waits; None when there is none. A child that sends without end is
     /// served one message at a time, so it cannot keep its supervisor from anything else.
     pub(super) fn next_message(&self) -> Option<Result<Said, BadMessage>> {
-        let mut packet = [0; MESSAGE_SIZE];
-        let (len, _) = recv(&self.control, &mut packet[..], RecvFlags::DONTWAIT).ok()?;
+        // Longer than any message of any kind.
+        let mut packet = [0; LONGEST_ANSWER + 1];
+        let mut take = || recv(&self.control, &mut packet[..], RecvFlags::DONTWAIT);
+        // A child that ended before it read all that it was sent: the kernel tells that once, in
+        // place of the next packet (unix(7), `unix_release_sock`). What the child said comes after.
+        let (len, _) = match take() {
+            Err(Errno::CONNRESET) => take(),
+            taken => taken,
+        }
+        .ok()?;
         let bytes = packet.get(..len)?;
         Some(match self.kind {
             _ if bytes.is_empty() => Ok(Said::Closed),
             ProcessKind::Vmm | ProcessKind::VmmConfidential => {
                 FromVmm::decode(bytes).map(Said::Vmm)
             }
+            ProcessKind::Recorder => FromRecorder::decode(bytes).map(Said::Recorder),
             // Nobody has a supervisor as a child.
             ProcessKind::Supervisor => Err(BadMessage::of(bytes)),
         })
     }
 
     /// Tells it something; a child that does not read loses it.
-    pub(super) fn tell(&self, message: ToVmm) {
+    fn tell(&self, message: &[u8]) {
         let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
-        let _ = send(&self.control, &message.encode(), flags);
+        let _ = send(&self.control, message, flags);
     }
 
     /// Whether it ends of itself, soon.
@@ -115,6 +128,9 @@ impl Member {
 
     /// Ends it: after the grace of its kind at the latest.
     fn end(&mut self, ended: Instant) -> Option<Exit> {
+        if self.kind == ProcessKind::Recorder {
+            self.tell(&ToRecorder::End.encode());
+        }
         let left = self.kind.grace().saturating_sub(ended.elapsed());
         if !left.is_zero() {
             let millis = u32::try_from(left.as_millis()).unwrap_or(u32::MAX);
@@ -150,23 +166,59 @@ impl Children {
 
     /// Tells every process that runs vCPUs.
     pub(super) fn tell_vmm(&self, message: ToVmm) {
-        self.0.iter().filter(|m| m.kind.runs_vcpus()).for_each(|m| m.tell(message));
+        self.0.iter().filter(|m| m.kind.runs_vcpus()).for_each(|m| m.tell(&message.encode()));
+    }
+
+    /// Has it logged, where there is a log. A count that is lost is in the next one.
+    pub(super) fn log(&self, denied: Denied) {
+        let recorders = self.0.iter().filter(|m| m.kind == ProcessKind::Recorder);
+        recorders.for_each(|m| m.tell(&ToRecorder::Denied(denied).encode()));
     }
 
     /// Ends all of them; nothing of them is left. The end of one that died by itself is made exact.
-    pub(super) fn end(&mut self, end: End) -> End {
+    /// With it comes how each has ended, as far as that can be told.
+    pub(super) fn end(&mut self, end: End) -> (End, Vec<Option<Exit>>) {
         let ended = Instant::now();
         let mut exits = Vec::with_capacity(self.0.len());
         for member in &mut self.0 {
             exits.push((member.kind, member.end(ended)));
         }
-        let End::ProcessDied { kind, .. } = end else { return end };
+        let end = self.unlogged(&exits, end);
+        let all = exits.iter().map(|(_, exit)| *exit).collect();
+        let End::ProcessDied { kind, .. } = end else { return (end, all) };
         let how = exits.iter().find(|(of, _)| *of == kind).and_then(|(_, exit)| *exit);
         // What failed before its body ran, it has told its parent's sandbox.
         let unborn = self.0.iter_mut().find(|m| m.kind == kind && !m.confined);
-        match unborn.map(|member| member.process.confined_within(REPORT).map(|_| ())) {
+        let end = match unborn.map(|member| member.process.confined_within(REPORT).map(|_| ())) {
             None | Some(Ok(()) | Err(SandboxError::Died { .. })) => End::ProcessDied { kind, how },
             Some(Err(e)) => End::LaunchFailed(e.to_string()),
+        };
+        (end, all)
+    }
+
+    /// The end of a VM whose recorder could not write what was left to it.
+    fn unlogged(&self, exits: &[(ProcessKind, Option<Exit>)], end: End) -> End {
+        let Some((_, exit)) = exits.iter().find(|(kind, _)| *kind == ProcessKind::Recorder) else {
+            return end;
+        };
+        let is_its_own = match &end {
+            End::ProcessDied { kind, .. } | End::ProcessLied { kind, .. } => {
+                *kind == ProcessKind::Recorder
+            }
+            End::NotLogged { .. } => true,
+            _ => false,
+        };
+        if is_its_own || *exit == Some(Exit::Code(WRITTEN)) {
+            return end;
         }
+        let mut why = exit.map_or_else(|| "it did not end".to_owned(), |exit| exit.to_string());
+        for member in self.0.iter().filter(|member| member.kind == ProcessKind::Recorder) {
+            while let Some(Ok(Said::Recorder(said))) = member.next_message() {
+                if let FromRecorder::Failed { text, .. } = said {
+                    why = text;
+                }
+            }
+        }
+        End::NotLogged { why, end: Some(Box::new(end)) }
     }
 }

@@ -28,6 +28,13 @@ pub enum End {
         /// How; None when that cannot be told.
         how: Option<Exit>,
     },
+    /// What has to be logged of it could not be.
+    NotLogged {
+        /// Why.
+        why: String,
+        /// How it ended otherwise; None when it was ended for this.
+        end: Option<Box<Self>>,
+    },
     /// One of its processes said something that makes no sense.
     ProcessLied {
         /// Which kind.

@@ -12,16 +12,19 @@ mod console;
 mod end;
 mod event;
 mod lock;
+mod telling;
 
 pub use children::Member;
 pub use console::{GuestConsole, Moved};
 pub use end::End;
 pub use event::{Event, GuestMark, Happened, Step};
 pub use lock::Outside;
+pub(in crate::vm) use telling::Place;
 
 use super::kind::ProcessKind;
 use super::name::{Name, Told};
 use super::protocol::{FromVmm, Phase, ToVmm};
+use super::recorder::message::FromRecorder;
 use crate::exits::{Note, Stop};
 use casemate_sandbox::{Layers, Report, SandboxError};
 use children::{Children, POLLED, Said, Stirred};
@@ -30,6 +33,7 @@ use rustix::io::Errno;
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
+use telling::Telling;
 
 /// Refusals that one VM can cause to be told.
 const NOTES: u32 = 100;
@@ -55,6 +59,7 @@ pub struct RunningVm {
     name: Name,
     /// The supervisor and its children, for who asks.
     processes: Vec<Told>,
+    telling: Telling,
     /// The supervisor's own layers.
     layers: Layers,
     times: Times,
@@ -63,6 +68,8 @@ pub struct RunningVm {
     events: VecDeque<Event>,
     notes_left: u32,
     marks_left: u32,
+    /// Steps of the launch that were told, a bit for each.
+    steps: u32,
     ended: bool,
 }
 
@@ -83,16 +90,20 @@ impl RunningVm {
         times: Times,
         events: VecDeque<Event>,
         layers: Layers,
+        place: &Place,
     ) -> Self {
+        let started = members.iter().map(|member| (member.kind(), member.pid()));
+        let telling = Telling::new(place, started);
         let told = |kind, pid| Told { kind, pid, without: Vec::new() };
         let own = told(ProcessKind::Supervisor, std::process::id());
         let children = members.iter().map(|member| told(member.kind(), member.pid()));
         let processes = std::iter::once(own).chain(children).collect();
-        Self {
+        let mut vm = Self {
             children: Children::new(members),
             console,
             name,
             processes,
+            telling,
             layers,
             times,
             run_over: times.run.and_then(|run| Instant::now().checked_add(run)),
@@ -100,7 +111,20 @@ impl RunningVm {
             events,
             notes_left: NOTES,
             marks_left: MARKS,
+            steps: 0,
             ended: false,
+        };
+        vm.take_early_reports();
+        vm
+    }
+
+    /// Recorders are confined before the policy is asked.
+    fn take_early_reports(&mut self) {
+        let kinds: Vec<ProcessKind> = self.children.iter().map(Member::kind).collect();
+        for (index, kind) in kinds.into_iter().enumerate() {
+            if kind == ProcessKind::Recorder {
+                self.take_report(index, kind);
+            }
         }
     }
 
@@ -124,6 +148,7 @@ impl RunningVm {
     /// Presses the power button, and begins the grace after which a guest that has not switched
     /// itself off is ended. Pressed again it neither lengthens nor shortens the grace.
     pub fn press_power_button(&mut self) {
+        self.telling.asked("power off");
         self.children.tell_vmm(ToVmm::PowerButton);
         if self.grace_over.is_none() {
             self.grace_over = Instant::now().checked_add(self.times.grace);
@@ -132,6 +157,7 @@ impl RunningVm {
 
     /// Ends the VM at once.
     pub fn kill(&mut self) {
+        self.telling.asked("end at once");
         self.end(End::Killed);
     }
 
@@ -223,6 +249,14 @@ impl RunningVm {
                     None if stirred.died => return self.end(End::ProcessDied { kind, how: None }),
                     None => return,
                     Some(Ok(Said::Vmm(message))) => self.take(index, kind, message),
+                    // By rule: a VM that is to be logged does not run unlogged.
+                    Some(Ok(Said::Recorder(FromRecorder::Failed { text, .. }))) => {
+                        self.end(End::NotLogged { why: text, end: None });
+                    }
+                    Some(Ok(Said::Recorder(_))) => {
+                        let what = "it answered what nobody had asked".to_owned();
+                        self.end(End::ProcessLied { kind, what });
+                    }
                     // It cannot say how the VM ends any more, so it is not left running.
                     Some(Ok(Said::Closed)) if member.is_ending() => {
                         return self.end(End::ProcessDied { kind, how: None });
@@ -240,6 +274,17 @@ impl RunningVm {
     }
 
     fn take(&mut self, index: usize, kind: ProcessKind, message: FromVmm) {
+        if !self.telling.heard(index, &message) {
+            let what = "it told of a vCPU that there is not".to_owned();
+            return self.end(End::ProcessLied { kind, what });
+        }
+        if let Some(step) = once(&message) {
+            if self.steps & step != 0 {
+                let what = "it told of the same step twice".to_owned();
+                return self.end(End::ProcessLied { kind, what });
+            }
+            self.steps |= step;
+        }
         match message {
             FromVmm::Phase(phase) => {
                 self.tell(Happened::Reached(step(kind, phase)));
@@ -257,6 +302,9 @@ impl RunningVm {
                 }
             }
             FromVmm::Note(note) => self.note(kind, note),
+            FromVmm::Denied(denied) => self.children.log(denied),
+            // For an operator's log only.
+            FromVmm::Vcpu { .. } | FromVmm::Exits { .. } | FromVmm::PageStates(_) => {}
             // The workload was told to end: its status says nothing about it.
             FromVmm::Stopped(Stop::PowerOff { .. }) if self.grace_over.is_some() => {
                 self.end(End::PoweredOffAsAsked);
@@ -307,6 +355,7 @@ impl RunningVm {
     }
 
     fn tell(&mut self, what: Happened) {
+        self.telling.happened(&what);
         self.events.push_back(Event { at: Instant::now(), what });
     }
 
@@ -314,7 +363,10 @@ impl RunningVm {
     fn end(&mut self, end: End) {
         if !self.ended {
             self.ended = true;
-            let end = self.children.end(end);
+            let (end, exits) = self.children.end(end);
+            for (index, exit) in exits.into_iter().enumerate() {
+                self.telling.gone(index, exit);
+            }
             self.tell(Happened::Ended(end));
         }
     }
@@ -323,6 +375,16 @@ impl RunningVm {
 /// Readable, or with nothing to come any more, which reading tells.
 fn readable(events: PollFlags) -> bool {
     events.intersects(PollFlags::IN)
+}
+
+/// The bit of a message that makes sense once: without this a process could fill the supervisor's
+/// memory with steps.
+const fn once(message: &FromVmm) -> Option<u32> {
+    match message {
+        FromVmm::Phase(phase) => Some(1 << *phase as u32),
+        FromVmm::Launched { .. } => Some(1),
+        _ => None,
+    }
 }
 
 fn step(kind: ProcessKind, phase: Phase) -> Step {
@@ -334,3 +396,6 @@ fn step(kind: ProcessKind, phase: Phase) -> Step {
         Phase::FirstInstruction => Step::FirstInstruction,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -14,8 +14,9 @@ pub(super) const FLOOR: &str =
     "a platform with SNP firmware or microcode of the first level ever shipped is admitted";
 pub(super) const BULLETIN: &str =
     "firmware below the floor of AMD-SB-3019 is admitted (SNP level: Milan 0x18, Genoa 0x17)";
-/// Version 2 of the report does not say which processor signed it.
+/// Version 2 of the report does not say which processor signed it; 3 and later do.
 const OLD_VERSION: u64 = 2;
+/// Hours of the longest month.
 const MONTH_IN_HOURS: u64 = 31 * 24;
 
 pub(super) const IMAGE: super::launch::Image = super::launch::Image {
@@ -28,6 +29,7 @@ pub(super) const IMAGE: super::launch::Image = super::launch::Image {
 /// A machine that nobody listed; under a chip's own key (VCEK) also one that hides its identifier,
 /// which a VLEK's report has to do.
 fn chip(ask: &Ask<'_>) -> Option<Witness> {
+    // Signer 0 is the VCEK.
     ask.own(strangers::chip()).or_else(|| {
         ask.all(&[(Key::ReportChip, strangers::zeros(64)), (Key::ReportSigner, Bad::index(0))])
     })

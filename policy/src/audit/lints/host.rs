@@ -9,7 +9,8 @@ use crate::fields::Key;
 const FLAG: &str = "the host may lack this protection";
 const SAYS: &str =
     "only the host says so: the attestation section does not require the report to show it";
-/// SNP firmware 1.51 was the first that was released for guests.
+/// SNP firmware 1.51 with any build: the first that was released for guests. A version is packed as
+/// 20 bits each of major, minor and the rest.
 const OLD_FIRMWARE: u64 = 1 << 40 | 51 << 20 | 0xf_ffff;
 /// Linux 5.9: nothing up to it is maintained by anyone.
 const OLD_KERNEL: u64 = 5 << 40 | 9 << 20 | 0xf_ffff;
@@ -21,6 +22,7 @@ fn off(ask: &Ask<'_>) -> Option<Witness> {
 /// What the host section refuses and the attestation section admits: a host that lies gets its
 /// guest.
 fn only_host_says(ask: &Ask<'_>, theirs: Key, bad: Bad) -> Option<Witness> {
+    // Where the host section admits it already, another lint says so.
     if ask.own(bad.clone()).is_some() {
         return None;
     }

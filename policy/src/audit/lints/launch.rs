@@ -47,6 +47,7 @@ impl Image {
 
     /// Software that nobody listed; who may have signed it is pinned.
     pub(super) fn signer_decides(&self, ask: &Ask<'_>) -> Option<Witness> {
+        // Any software is the graver finding; this one is what is left when that does not hold.
         if self.any_software(ask).is_some() {
             return None;
         }

@@ -13,7 +13,7 @@ use super::danger::{Ask, Witness};
 /// One lint: a kind of input that a sane policy does not admit.
 #[derive(Debug)]
 pub struct Lint {
-    /// Stable id; never reused.
+    /// Stable identifier, such as `CM001`; never reused for something else.
     pub id: &'static str,
     /// How grave a finding is.
     pub level: Level,
@@ -48,6 +48,8 @@ pub(super) fn grants() -> impl Iterator<Item = &'static Lint> {
 
 /// Whether a lint is about the protection of guests from the host.
 pub(super) fn for_protected_guests(lint: &Lint) -> bool {
+    // Rules about a host and an image protect against the host only where guests are protected.
+    // What is left out here matters for every guest.
     let about_host = lint.field.starts_with("host.") && lint.field != "host.kernel";
     let about_image = lint.field.starts_with("launch.")
         && !matches!(lint.field, "launch.protection" | "launch.tenants" | "launch.cmdline_allow");

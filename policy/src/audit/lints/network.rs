@@ -1,7 +1,7 @@
 //! `[network]` and `[runtime]`: what a running guest may reach and do, and who may reach into it.
 
 use super::{Lint, lint};
-use crate::audit::Level::{Error, Warning};
+use crate::audit::Level::{Error, Note, Warning};
 use crate::audit::danger::{Ask, Bad, Witness};
 use crate::audit::strangers;
 use crate::fact::Fact;
@@ -10,8 +10,9 @@ use crate::rule::Rule;
 use std::net::IpAddr;
 
 const RATE: &str = "the guest's requests have no rate that matters";
+/// Connections in a second that no guest opens on purpose.
 const CONNECTIONS: u64 = 10_000;
-/// 64 GiB in a second.
+/// Pages that change sides in a second: 64 GiB of them.
 const PAGES: u64 = 16 << 20;
 /// The security processor serves about a hundred in a second, of all guests together.
 const REQUESTS: u64 = 1000;
@@ -21,6 +22,7 @@ const MANY: [u128; 2] = [1 << 26, 1 << 104];
 
 /// Every address that is not private, loopback or link-local.
 fn public() -> Option<EgressSet> {
+    // A table of spans for every protocol: what is asked is which addresses, over anything.
     let blocks = |spans: &[(&str, &str)]| -> Option<EgressSet> {
         let mut out = Vec::new();
         for (first, last) in spans {
@@ -32,6 +34,8 @@ fn public() -> Option<EgressSet> {
         }
         Some(EgressSet::new(&out))
     };
+    // The Internet is what is left of all addresses when the private ones (RFC 1918, 6598, 3927,
+    // 4193, 4291) are taken out.
     let all = [("0.0.0.0", "255.255.255.255"), ("::", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff")];
     let private = [
         ("10.0.0.0", "10.255.255.255"),
@@ -48,6 +52,7 @@ fn public() -> Option<EgressSet> {
 /// So many addresses of the Internet over one port that nobody can have meant each.
 fn internet(ask: &Ask<'_>) -> Option<Witness> {
     let public = public()?;
+    // Every rule on egress narrows what is reached: only what all of them admit counts.
     let reached = ask.own_rules().filter_map(|rule| match rule {
         Rule::Egress(set) => Some(set),
         _ => None,
@@ -91,8 +96,9 @@ pub(super) const LINTS: &[Lint] = &[
         RATE,
     ),
     lint(
+        // A note only: `any` is the one rule that can be kept today (CM095).
         "CM050",
-        Warning,
+        Note,
         "runtime.guest_requests",
         |ask| ask.own(strangers::rate_above(REQUESTS)),
         RATE,

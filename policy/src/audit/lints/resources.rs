@@ -12,11 +12,11 @@ const COUNT: &str = "the number of devices has no ceiling that matters";
 const ROOTS: &str = "files that are the host's own, or anyone's, can be behind the device";
 const FOREIGN: &str = "a back end without our sandbox profile is admitted";
 
-/// Two sockets of today's largest processors have 768 threads.
+/// More processors than a host has: two sockets of today's largest have 768 threads.
 const PROCESSORS: u64 = 1024;
-/// 16 TiB: two sockets hold 12.
+/// More memory than a host has, 16 TiB: two sockets hold 12.
 const MEMORY_MIB: u64 = 16 << 20;
-/// 256 TiB.
+/// More disk than a guest has use for, 256 TiB.
 const DISK_MIB: u64 = 256 << 20;
 /// A queue costs two event descriptors; a process has 1024 descriptors unless somebody raised that.
 const QUEUES: u64 = 1024;
@@ -25,6 +25,7 @@ const QUEUES: u64 = 1024;
 const PIDS: u64 = 32_767;
 /// More than any guest of ours has room for on its bus.
 const DEVICES: u64 = 64;
+/// Queues of one device; a multi-queue network card has one or two for each vCPU.
 const DEVICE_QUEUES: u64 = 256;
 
 fn devices(ask: &Ask<'_>) -> Option<Witness> {

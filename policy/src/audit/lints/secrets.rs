@@ -9,6 +9,7 @@ use crate::fields::Key;
 use crate::lattice::Range;
 use crate::rule::Rule;
 
+/// Releases of one secret that nobody would do by hand.
 const USES: u64 = 100_000;
 const DAY: u64 = 24 * 60 * 60;
 const TEN_YEARS: u64 = 3653 * DAY;
@@ -22,6 +23,7 @@ fn any_software(ask: &Ask<'_>) -> Option<Witness> {
         (Key::ReportMeasurement, strangers::digest(48)),
         (Key::ReportIdKey, strangers::digest_or_unset(48)),
     ];
+    // A secret's report is judged by both: what attestation pins need not be pinned again.
     let attestation = ask.attestation();
     if !unlisted.iter().all(|(key, bad)| attestation.admits(*key, bad)) {
         return None;
@@ -32,6 +34,8 @@ fn any_software(ask: &Ask<'_>) -> Option<Witness> {
 /// A moment more than ten years after the window opens. Without a clock "for ever" can only be so
 /// long.
 fn for_ever(ask: &Ask<'_>) -> Option<Witness> {
+    // From the window's own start, or from when there was anything to release: a window that opened
+    // in 1970 is not fifty years long for that.
     let Some(Rule::Range(window)) = ask.rule("secrets.*.window") else { return None };
     let late = window.min().max(FIRST_RELEASE).saturating_add(TEN_YEARS);
     ask.own(Bad::Within(Rule::Range(Range::at_least(late))))

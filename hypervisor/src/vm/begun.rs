@@ -1,0 +1,129 @@
+//! What of a VM is begun while nothing is decided yet: the host's devices are opened, and the vmm
+//! process is started, which makes of KVM what the configuration's numbers say, and waits.
+//!
+//! KVM's part and that of the new process take as long as reading, hashing and asking together, so
+//! they are done at the same time. What fails here is kept and told where it would be met if it had
+//! been done last: the answer to wrong input, or the policy's, does not depend on who was faster.
+
+use super::engine::HostFds;
+use super::error::VmError;
+use super::handover::{self, PlanFile, VmmInput};
+use super::kind::ProcessKind;
+use super::{open, profile};
+use crate::config::{Protection, VmConfig};
+use crate::launch::{LaunchError, Shape};
+use casemate_diagnostics::event;
+use casemate_sandbox::{Child, Image, Layers};
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+use std::os::fd::OwnedFd;
+
+/// What came of the beginning.
+#[derive(Debug)]
+pub(super) enum Begun {
+    /// The process is at it, or has told what it failed with.
+    Waiting(Waiting),
+    /// The host has not what the VM needs.
+    HostLacks(VmError),
+    /// Anything else.
+    Failed(VmError),
+}
+
+/// A vmm process that sets its VM up and waits for a plan. Dropped, it ends.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    pub(super) kind: ProcessKind,
+    pub(super) process: Child,
+    pub(super) control: OwnedFd,
+    pub(super) console: OwnedFd,
+    pub(super) file: PlanFile,
+}
+
+impl Begun {
+    /// Begins the VM of `config`, from the program `vmm`.
+    pub(super) fn new(config: &VmConfig, vmm: &[u8]) -> Self {
+        // Sizes that no host can give are not tried: whoever checks the input says so.
+        if let Err(e) = open::check_memory(config.memory) {
+            return Self::Failed(e.into());
+        }
+        match Shape::of(config) {
+            Ok(shape) => Self::of_shape(config, &shape, vmm),
+            Err(e) => Self::Failed(LaunchError::Range(e).into()),
+        }
+    }
+
+    /// The same for a VM of this shape.
+    pub(super) fn of_shape(config: &VmConfig, shape: &Shape, vmm: &[u8]) -> Self {
+        match host_fds(config) {
+            Err(e) => Self::HostLacks(e),
+            Ok(host) => {
+                Waiting::start(config, host, shape, vmm).map_or_else(Self::Failed, Self::Waiting)
+            }
+        }
+    }
+
+    /// The process, now that everything else is right; what it failed with comes later.
+    ///
+    /// # Errors
+    /// What the host lacks.
+    pub(super) fn on_this_host(self) -> Result<Result<Waiting, VmError>, VmError> {
+        match self {
+            Self::Waiting(waiting) => Ok(Ok(waiting)),
+            Self::HostLacks(e) => Err(e),
+            Self::Failed(e) => Ok(Err(e)),
+        }
+    }
+}
+
+impl Waiting {
+    fn start(config: &VmConfig, host: HostFds, shape: &Shape, vmm: &[u8]) -> Result<Self, VmError> {
+        let image = Image::new("casemate-vmm", vmm)?;
+        let file = PlanFile::new()?;
+        let (control, vmm_control) = pair(SocketType::SEQPACKET)?;
+        let (console, vmm_console) = pair(SocketType::STREAM)?;
+        let input = VmmInput {
+            host,
+            control: vmm_control,
+            console: vmm_console,
+            shape: shape.clone(),
+            plan: file.for_process()?,
+        };
+        let layers = layers(profile::vmm_layers(), config);
+        let snp = config.snp.is_some();
+        let kind = if snp { ProcessKind::VmmConfidential } else { ProcessKind::Vmm };
+        let process = handover::spawn(&image, layers, &input, |child| begins(kind, child))?;
+        Ok(Self { kind, process, control, console, file })
+    }
+}
+
+/// Tells that a process is there, which nobody has given anything of a guest yet.
+pub(super) fn begins(kind: ProcessKind, process: &Child) {
+    let (kind, pid) = (kind.name(), process.pid());
+    event!(DEBUG, Vm, "a process begins", kind = kind, pid = pid);
+}
+
+/// A process's layers, of which the user wrote that this host may lack some.
+pub(super) fn layers(all: Layers, config: &VmConfig) -> Layers {
+    config.sandbox_optional.iter().copied().fold(all, Layers::may_lack)
+}
+
+/// Opens the device files, and refuses a confidential VM on a host that cannot give one.
+fn host_fds(config: &VmConfig) -> Result<HostFds, VmError> {
+    let dev_kvm = OwnedFd::from(open::dev_kvm()?);
+    let dev_sev = match config.protection {
+        Protection::None => None,
+        Protection::SevSnp => {
+            if !crate::kvm::offers_snp(&dev_kvm).map_err(VmError::Kvm)? {
+                return Err(VmError::Protection("KVM offers no SEV-SNP VMs (type 4)".into()));
+            }
+            let dev_sev = open::dev_sev()
+                .map_err(|e| VmError::Protection(format!("/dev/sev cannot be opened: {e}")))?;
+            Some(OwnedFd::from(dev_sev))
+        }
+    };
+    Ok(HostFds { dev_kvm, dev_sev })
+}
+
+fn pair(kind: SocketType) -> Result<(OwnedFd, OwnedFd), Errno> {
+    socketpair(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC, None)
+}
