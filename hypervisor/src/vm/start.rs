@@ -1,7 +1,7 @@
 //! Starting a VM: everything that can fail before there is a guest fails here, before anything is
 //! left behind.
 
-use super::begun::{Begun, Waiting, layers};
+use super::begun::{Begun, Waiting, begins, layers};
 use super::decision::{DecisionError, LogRepair, decide, policy_for};
 use super::error::VmError;
 use super::kind::ProcessKind;
@@ -100,7 +100,8 @@ fn start_recorder(
 ) -> Result<(Recorder, Option<LogRepair>), DecisionError> {
     let path = log.file.path.clone();
     let layers = layers(profile::recorder_layers(), config);
-    let (recorder, dropped) = Starting::new(log, layers, |_| ())?.opened()?;
+    let (recorder, dropped) =
+        Starting::new(log, layers, |child| begins(ProcessKind::Recorder, child))?.opened()?;
     if dropped > 0 {
         let shown = value(path.display());
         event!(
