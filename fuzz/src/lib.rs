@@ -16,6 +16,7 @@
 pub mod attest;
 pub mod azure;
 pub mod boot;
+pub mod devices;
 pub mod exits;
 pub mod host;
 pub mod image;
@@ -24,6 +25,7 @@ pub mod policy;
 pub mod policy_log;
 pub mod run_bytes;
 pub mod sandbox;
+pub mod shifting;
 pub mod vm;
 pub mod world;
 
@@ -57,6 +59,8 @@ pub const TARGETS: &[(&str, Body)] = &[
     ("attest_store", attest::store),
     ("attest_x509", attest::x509),
     ("console_filter", vm::console_filter),
+    ("device_block", devices::block),
+    ("device_queue", devices::queue),
     ("console_queue", vm::console_queue),
     ("exit_debug", exits::debug),
     ("exit_errno", exits::errno),

@@ -1,0 +1,275 @@
+//! A lane: one queue, the thread that serves it, and how the control thread changes it.
+
+use crate::device::{Device, Turn};
+use casemate_device_queue::{Active, Memory, Negotiating, QueueError, RingError, Taken};
+use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
+use rustix::io::{Errno, read, write};
+use std::cell::Cell;
+use std::ops::{Deref, DerefMut};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+/// A queue in each of its states. Only the first has setters.
+#[derive(Debug)]
+pub(crate) enum Ring {
+    Negotiating(Negotiating),
+    Active(Active),
+    /// The driver broke it, at this place. It stays so until the front end stops it.
+    Broken(u16),
+}
+
+/// What the lane's lock guards.
+#[derive(Debug)]
+pub(crate) struct State {
+    pub(crate) ring: Ring,
+    pub(crate) enabled: bool,
+    pub(crate) kick: Option<Arc<OwnedFd>>,
+    /// What was sent as a kick is none; it is not waited for again.
+    pub(crate) deaf: bool,
+    pub(crate) call: Option<OwnedFd>,
+    pub(crate) err: Option<OwnedFd>,
+    pub(crate) memory: Option<Arc<Memory>>,
+    /// What the driver took.
+    pub(crate) features: u64,
+    /// Whether the process is locked and serves: before, nothing of a guest is read.
+    pub(crate) open: bool,
+    /// Whether the thread is to end.
+    pub(crate) over: bool,
+}
+
+#[derive(Debug)]
+pub(crate) struct Lane {
+    state: Mutex<State>,
+    /// The control thread wants the lock: set before it asks for it, so that the lane's thread
+    /// gives it up after the request in hand, however many wait.
+    wanted: AtomicBool,
+    given_back: Condvar,
+    wake: OwnedFd,
+}
+
+/// A lane whose thread waits; it goes on when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Paused<'a> {
+    lane: &'a Lane,
+    state: MutexGuard<'a, State>,
+}
+
+impl Deref for Paused<'_> {
+    type Target = State;
+    fn deref(&self) -> &State {
+        &self.state
+    }
+}
+
+impl DerefMut for Paused<'_> {
+    fn deref_mut(&mut self) -> &mut State {
+        &mut self.state
+    }
+}
+
+impl Drop for Paused<'_> {
+    fn drop(&mut self) {
+        // Still under the lock, so that the lane's thread cannot miss it.
+        self.lane.wanted.store(false, Ordering::SeqCst);
+        self.lane.given_back.notify_all();
+        // Whatever changed, the thread looks at its ring again, and waits for the right kick.
+        signal(&self.lane.wake);
+    }
+}
+
+/// Adds one to an event; one that is full has been told.
+fn signal(event: &impl AsFd) {
+    while write(event, &1_u64.to_ne_bytes()) == Err(Errno::INTR) {}
+}
+
+/// Takes what an event has. None for what is no event: an event that polls readable gives a number,
+/// and never 0 (eventfd(2)).
+fn taken(event: &impl AsFd) -> Option<()> {
+    let mut count = [0; 8];
+    loop {
+        match read(event, &mut count) {
+            Err(Errno::INTR) => {}
+            Err(Errno::AGAIN) => return Some(()),
+            Ok(8) if count != [0; 8] => return Some(()),
+            _ => return None,
+        }
+    }
+}
+
+impl State {
+    /// Begins to run the ring, if all is there.
+    ///
+    /// # Errors
+    /// The ring is not where it was said to be.
+    pub(crate) fn start(&mut self) -> Result<(), RingError> {
+        let ready = self.enabled && self.open && self.kick.is_some();
+        let (true, Ring::Negotiating(ring), Some(memory)) = (ready, &self.ring, &self.memory)
+        else {
+            return Ok(());
+        };
+        match ring.activate(memory.as_ref()) {
+            Ok(active) => self.ring = Ring::Active(active),
+            // More is to come.
+            Err(RingError::Unset) => {}
+            Err(refused) => return Err(refused),
+        }
+        Ok(())
+    }
+
+    /// Stops the ring; where it is to go on. Everything else must be set again, whatever the state.
+    pub(crate) fn stop(&mut self) -> u16 {
+        let mut stopped = Negotiating::default();
+        stopped.set_next(match &self.ring {
+            Ring::Active(active) => active.answered(),
+            Ring::Negotiating(ring) => ring.next(),
+            Ring::Broken(next) => *next,
+        });
+        self.ring = Ring::Negotiating(stopped);
+        stopped.next()
+    }
+
+    /// The ring is of no use any more: the front end is told, and the rest is its.
+    pub(crate) fn broken(&mut self) {
+        self.ring = Ring::Broken(self.stop());
+        self.err.iter().for_each(signal);
+    }
+
+    fn runs(&self) -> bool {
+        self.enabled && matches!(self.ring, Ring::Active(_))
+    }
+
+    /// Answers requests until there are none, or the control thread wants the lane. Says whether
+    /// there may be more.
+    fn work<D: Device>(
+        &mut self,
+        device: &D,
+        kept: &mut D::Lane,
+        wanted: &AtomicBool,
+    ) -> Result<bool, QueueError> {
+        let (Ring::Active(ring), Some(memory)) = (&mut self.ring, &self.memory) else {
+            return Ok(false);
+        };
+        let memory = memory.as_ref();
+        let untold = Cell::new(0_u16);
+        let tell = || {
+            if untold.replace(0) > 0 {
+                self.call.iter().for_each(signal);
+            }
+        };
+        let turn = Turn::new(self.features, &tell);
+        loop {
+            ring.suppress_notifications(memory)?;
+            let more = loop {
+                if wanted.load(Ordering::SeqCst) {
+                    break true;
+                }
+                let (head, written) = match ring.take(memory)? {
+                    None => break false,
+                    Some(Taken::Request(head, request)) => {
+                        (head, device.answer(kept, &turn, request))
+                    }
+                    // What is wrong with it only its driver could use, and has no way to hear.
+                    Some(Taken::Malformed(head, _)) => (head, 0),
+                };
+                ring.answer(memory, head, written)?;
+                untold.set(untold.get().saturating_add(1));
+                if untold.get() >= device.burst() && ring.wants_interrupt(memory)? {
+                    tell();
+                }
+            };
+            if untold.get() > 0 && ring.wants_interrupt(memory)? {
+                tell();
+            }
+            untold.set(0);
+            if more || !ring.allow_notifications(memory)? {
+                return Ok(more);
+            }
+        }
+    }
+}
+
+impl Lane {
+    pub(crate) fn new() -> std::io::Result<Self> {
+        let state = State {
+            ring: Ring::Negotiating(Negotiating::default()),
+            enabled: false,
+            kick: None,
+            deaf: false,
+            call: None,
+            err: None,
+            memory: None,
+            features: 0,
+            open: false,
+            over: false,
+        };
+        Ok(Self {
+            state: Mutex::new(state),
+            wanted: AtomicBool::new(false),
+            given_back: Condvar::new(),
+            wake: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
+        })
+    }
+
+    /// Waits until the lane's thread has finished the request in hand, and keeps it from the next.
+    pub(crate) fn pause(&self) -> Paused<'_> {
+        self.wanted.store(true, Ordering::SeqCst);
+        Paused { lane: self, state: self.state.lock().unwrap_or_else(PoisonError::into_inner) }
+    }
+
+    /// The descriptors that the lane reads and writes.
+    pub(crate) fn events(&self) -> Vec<RawFd> {
+        let state = self.pause();
+        let kick = state.kick.iter().map(AsRawFd::as_raw_fd);
+        let others = state.call.iter().chain(&state.err).chain([&self.wake]);
+        kick.chain(others.map(AsRawFd::as_raw_fd)).collect()
+    }
+
+    /// The lane's thread.
+    pub(crate) fn serve<D: Device>(&self, device: &D, mut kept: D::Lane) {
+        let mut more = false;
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            let wanted = |_: &mut State| self.wanted.load(Ordering::SeqCst);
+            state =
+                self.given_back.wait_while(state, wanted).unwrap_or_else(PoisonError::into_inner);
+            if state.over {
+                return;
+            }
+            if more && state.runs() {
+                more = state.work(device, &mut kept, &self.wanted).unwrap_or_else(|_| {
+                    state.broken();
+                    false
+                });
+                continue;
+            }
+            let kick = state.kick.clone().filter(|_| state.runs() && !state.deaf);
+            drop(state);
+            let heard = self.wait(kick.as_ref());
+            state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+            // Not another one that has come meanwhile.
+            let same = |now: &Arc<OwnedFd>| kick.as_ref().is_some_and(|was| Arc::ptr_eq(was, now));
+            state.deaf |= !heard && state.kick.as_ref().is_some_and(same);
+            more = true;
+        }
+    }
+
+    /// Waits for a kick, or to be woken. False when the kick is none.
+    fn wait(&self, kick: Option<&Arc<OwnedFd>>) -> bool {
+        // poll(2) passes over descriptors it is not given, so without a kick there is one entry.
+        let mut events =
+            [PollFd::new(&self.wake, PollFlags::IN), PollFd::new(&self.wake, PollFlags::IN)];
+        if let (Some(kick), [_, second]) = (kick, &mut events) {
+            *second = PollFd::new(kick, PollFlags::IN);
+        }
+        let polled = if kick.is_some() { 2 } else { 1 };
+        let Some(polled) = events.get_mut(..polled) else { return true };
+        while poll(polled, None) == Err(Errno::INTR) {}
+        let ready = |index: usize| polled.get(index).is_some_and(|e| !e.revents().is_empty());
+        let (woken, kicked) = (ready(0), ready(1));
+        if woken {
+            taken(&self.wake);
+        }
+        !kicked || kick.is_none_or(|kick| taken(kick).is_some())
+    }
+}

@@ -1,0 +1,27 @@
+//! The host's side: what the device does with what it was told.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// What is done with words, so that tests see it.
+pub trait Host: Send + Sync + 'static {
+    /// Hears them.
+    fn hear(&self, words: &[u8]);
+}
+
+/// Counts bytes.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// How many it has heard.
+    #[must_use]
+    pub fn heard(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+impl Host for Counter {
+    fn hear(&self, words: &[u8]) {
+        self.0.fetch_add(words.len() as u64, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,229 @@
+//! The block device beside qemu-storage-daemon: the same driver, the same image in the page cache,
+//! interleaved in one run. Ratios are of the medians of the rounds; the rates are this machine's
+//! and this moment's. Without qemu-storage-daemon only ours is printed.
+//!
+//! `cargo bench -p casemate-test-devices --bench block [-- ROUNDS SECONDS]`
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::cast_precision_loss,
+    reason = "a measurement stops at what goes wrong"
+)]
+
+use casemate_test_devices::driver::{DATA, Driver, header, readable};
+use casemate_test_devices::memory::GuestRam;
+use casemate_test_devices::scratch::Scratch;
+use std::io::{BufRead, BufReader};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+use vhost::vhost_user::VhostUserFrontend;
+
+const IMAGE: u64 = 256 << 20;
+const FLUSH: u64 = 1 << 9;
+
+/// What is measured, and the least ratio that it has to reach; 0 where there is no goal.
+struct Load {
+    name: &'static str,
+    write: bool,
+    random: bool,
+    bytes: u32,
+    depth: u16,
+    goal: f64,
+}
+
+const fn load(
+    name: &'static str,
+    write: bool,
+    random: bool,
+    bytes: u32,
+    depth: u16,
+    goal: f64,
+) -> Load {
+    Load { name, write, random, bytes, depth, goal }
+}
+
+const LOADS: [Load; 6] = [
+    load("4 KiB random read, depth 1", false, true, 4096, 1, 2.0),
+    load("4 KiB random read, depth 32", false, true, 4096, 32, 2.0),
+    load("4 KiB random write, depth 1", true, true, 4096, 1, 2.0),
+    load("4 KiB random write, depth 32", true, true, 4096, 32, 2.0),
+    load("128 KiB sequential read, depth 8", false, false, 128 << 10, 8, 1.0),
+    load("128 KiB sequential write, depth 8", true, false, 128 << 10, 8, 1.0),
+];
+
+/// A server over an image; killed in the end.
+struct Server(Child);
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn ours(socket: &Path, image: &Path, direct: bool) -> Server {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_block-backend"));
+    command.arg(socket).arg(image).arg("lock").stdout(Stdio::piped());
+    if direct {
+        command.arg("direct");
+    }
+    let mut child = command.spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    Server(child)
+}
+
+fn theirs(socket: &Path, image: &Path, direct: bool) -> Option<Server> {
+    let cache = if direct { "on" } else { "off" };
+    let file = image.display();
+    let blockdev =
+        format!("driver=file,node-name=f,filename={file},aio=threads,cache.direct={cache}");
+    let path = socket.display();
+    let kind = "type=vhost-user-blk,id=e,node-name=f,writable=on,num-queues=1";
+    let export = format!("{kind},addr.type=unix,addr.path={path}");
+    let mut command = Command::new("qemu-storage-daemon");
+    command.args(["--blockdev", &blockdev, "--export", &export]).stderr(Stdio::null());
+    let server = Server(command.spawn().ok()?);
+    for _ in 0..1000 {
+        if socket.exists() {
+            return Some(server);
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    None
+}
+
+/// Connects, and how long it took until the ring was enabled.
+fn connect(socket: &Path) -> (Driver, Duration) {
+    let ram = GuestRam::new(32 << 20);
+    // Touched, so that neither server waits for pages.
+    ram.write(0, &vec![0; 32 << 20]);
+    let begun = Instant::now();
+    let stream = UnixStream::connect(socket).unwrap();
+    let mut driver = Driver::without_events(stream, ram);
+    driver.place_rings(FLUSH);
+    driver.send_events();
+    driver.front.set_vring_enable(0, true).unwrap();
+    (driver, begun.elapsed())
+}
+
+/// Requests a second.
+fn rate(driver: &mut Driver, load: &Load, time: Duration, seed: u64) -> f64 {
+    let (mut dice, mut next) = (seed, 0_u64);
+    let blocks = IMAGE / u64::from(load.bytes);
+    let at = |slot: u16| DATA + 0x4_0000 * u64::from(slot);
+    for slot in 0..load.depth {
+        let (at, data) = (at(slot), (at(slot) + 0x1000, load.bytes, !load.write));
+        driver.chain(0, slot * 3, &[(at, 16, false), data, (at + 0x800, 1, true)]);
+    }
+    let mut submit = |driver: &mut Driver, slot: u16| {
+        dice ^= dice << 13;
+        dice ^= dice >> 7;
+        dice ^= dice << 17;
+        next += 1;
+        let block = if load.random { dice } else { next } % blocks;
+        let sector = block * u64::from(load.bytes / 512);
+        driver.ram.write(at(slot), &header(u32::from(load.write), sector));
+        driver.put(0, slot * 3);
+    };
+    for slot in 0..load.depth {
+        submit(driver, slot);
+    }
+    driver.publish(0);
+    let (begun, mut done) = (Instant::now(), 0_u64);
+    while begun.elapsed() < time {
+        let before = done;
+        while let Some((head, _)) = driver.answer(0) {
+            done += 1;
+            submit(driver, head as u16 / 3);
+        }
+        if done > before {
+            driver.publish(0);
+        } else {
+            assert!(readable(&driver.queues[0].call), "the server is silent");
+            let _ = driver.queues[0].call.read();
+        }
+    }
+    let rate = done as f64 / begun.elapsed().as_secs_f64();
+    // What is still in the ring, before the next load uses its descriptors.
+    while driver.queues[0].used != driver.queues[0].available {
+        let (head, _) = driver.wait(0).unwrap();
+        assert_eq!(driver.ram.read(at(head as u16 / 3) + 0x800, 1), [0], "an I/O error");
+    }
+    rate
+}
+
+/// Memory that a process shares with nobody and no file is behind.
+fn private_kib(pid: u32) -> u64 {
+    let rollup = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap_or_default();
+    let line = rollup.lines().find_map(|line| line.strip_prefix("Pss_Anon:"));
+    line.and_then(|rest| rest.trim().trim_end_matches(" kB").parse().ok()).unwrap_or(0)
+}
+
+fn median(mut numbers: Vec<f64>) -> f64 {
+    numbers.sort_by(f64::total_cmp);
+    numbers.get(numbers.len() / 2).copied().unwrap_or(0.0)
+}
+
+/// One table, page-cached or direct.
+fn table(scratch: &Scratch, image: &Path, direct: bool, rounds: u64, time: Duration) {
+    let sockets = [scratch.path("ours"), scratch.path("theirs")];
+    sockets.iter().for_each(|socket| drop(std::fs::remove_file(socket)));
+    // One image each: ours is locked against a second writer.
+    let copy = image.with_extension("copy");
+    std::fs::copy(image, &copy).unwrap();
+    let first = ours(&sockets[0], image, direct);
+    let second = theirs(&sockets[1], &copy, direct);
+    let mut drivers = vec![connect(&sockets[0])];
+    if second.is_some() {
+        drivers.push(connect(&sockets[1]));
+    }
+    let ready = |index: usize| drivers.get(index).map(|(_, time)| time.as_secs_f64() * 1e3);
+    println!(
+        "connect to ready: ours {:.2} ms, qemu-storage-daemon {}",
+        ready(0).unwrap_or(0.0),
+        ready(1).map_or("not there".into(), |ms| format!("{ms:.2} ms"))
+    );
+    let memory = |server: &Server| private_kib(server.0.id());
+    println!(
+        "private memory: ours {} KiB, qemu-storage-daemon {}",
+        memory(&first),
+        second.as_ref().map_or("not there".into(), |server| format!("{} KiB", memory(server)))
+    );
+    for load in LOADS.iter().filter(|load| !direct || load.random) {
+        let mut rates = [Vec::new(), Vec::new()];
+        for round in 0..rounds {
+            for (rates, (driver, _)) in rates.iter_mut().zip(&mut drivers) {
+                rates.push(rate(driver, load, time, 0x1234_5678 + round));
+            }
+        }
+        let [ours, theirs] = rates.map(median);
+        let goal = match (direct, load.goal) {
+            (true, _) if load.depth > 1 => "no goal".into(),
+            (true, _) => "goal 1.0".into(),
+            (false, goal) => format!("goal {goal:.1}"),
+        };
+        let ratio = if theirs > 0.0 { format!("{:.2}", ours / theirs) } else { "-".into() };
+        println!("{:36} {ours:9.0} /s {theirs:9.0} /s   ratio {ratio} ({goal})", load.name);
+    }
+    drop((first, second));
+    let _ = std::fs::remove_file(copy);
+}
+
+fn main() {
+    let numbers: Vec<f64> = std::env::args().filter_map(|word| word.parse().ok()).collect();
+    let rounds = numbers.first().copied().unwrap_or(5.0) as u64;
+    let time = Duration::from_secs_f64(numbers.get(1).copied().unwrap_or(0.4));
+    let scratch = Scratch::new();
+    let image = scratch.path("disk");
+    std::fs::write(&image, vec![0x5a; IMAGE as usize]).unwrap();
+    println!("block device and qemu-storage-daemon, one queue, page-cached, {rounds} rounds:");
+    table(&scratch, &image, false, rounds, time);
+    println!("past the page cache (O_DIRECT):");
+    table(&scratch, &image, true, rounds, time);
+}

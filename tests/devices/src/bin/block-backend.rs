@@ -1,0 +1,63 @@
+//! A block device for one front end: `block-backend SOCKET IMAGE [ro] [direct] [queues=N] [ours]
+//! [lock]`. With `ours` it serves as in a VM of ours, with `lock` under the layers that a process
+//! can give itself, and the profiles of a block device. For tests: `casemate device` does more.
+#![allow(clippy::expect_used, reason = "a program of tests says what went wrong by dying")]
+
+use casemate_device_backend::{Mode, Session};
+use casemate_device_block::{Block, Image, Options, profile};
+use casemate_sandbox::{Action, Born, Layers, Setup, exit};
+use std::io::Write;
+use std::os::fd::AsRawFd;
+use std::os::unix::net::UnixListener;
+use std::path::Path;
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let [socket, image, words @ ..] = &arguments[..] else { exit(2) };
+    let has = |word: &str| words.iter().any(|given| given == word);
+    let queues = words.iter().find_map(|word| word.strip_prefix("queues="));
+    let options = Options {
+        read_only: has("ro"),
+        direct: has("direct"),
+        serial: "casemate-test".into(),
+        queues: queues.map_or(1, |n| n.parse().expect("a number of queues")),
+    };
+    let image = match Image::open(Path::new(image), &options) {
+        Ok(image) => image,
+        Err(e) => {
+            let _ = writeln!(std::io::stderr(), "{e}");
+            exit(2)
+        }
+    };
+    let (file, facts) = image.into_parts();
+    let listener = UnixListener::bind(socket).expect("a socket");
+    // Every layer but the filter, which names the socket that is accepted.
+    let born = || Born::here(Layers::for_this_process("block"));
+    let confined = has("lock").then(|| born().confine().expect("the layers"));
+    writeln!(std::io::stdout(), "listening").expect("standard output");
+    let (stream, _) = listener.accept().expect("a front end");
+    drop(listener);
+    let (mode, steady) = if has("ours") {
+        (Mode::Ours, &profile::STEADY)
+    } else {
+        (Mode::Foreign, &profile::FOREIGN)
+    };
+    let image = file.as_raw_fd();
+    let slots = profile::set_up_slots(stream.as_raw_fd(), image);
+    let lock = |setup: Setup| setup.lock(&profile::SET_UP, &slots, Action::Kill);
+    let locked = confined.map(|setup| lock(setup).expect("the set-up filter"));
+    let session = Session::set_up(stream, Block::new(file, facts), mode, Box::new(|_, _| Ok(())));
+    let mut session = match session {
+        Ok(session) => session,
+        Err(e) => {
+            let _ = writeln!(std::io::stderr(), "{e}");
+            exit(1)
+        }
+    };
+    if let Some(locked) = locked {
+        let slots = profile::slots(&session.descriptors(), image);
+        let narrowed = locked.narrow(steady, &slots, Action::Kill);
+        std::mem::forget(narrowed.expect("the steady filter"));
+    }
+    exit(session.serve().status())
+}
