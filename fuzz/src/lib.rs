@@ -16,6 +16,7 @@
 pub mod attest;
 pub mod azure;
 pub mod boot;
+pub mod device_messages;
 pub mod devices;
 pub mod exits;
 pub mod host;
@@ -60,6 +61,7 @@ pub const TARGETS: &[(&str, Body)] = &[
     ("attest_x509", attest::x509),
     ("console_filter", vm::console_filter),
     ("device_block", devices::block),
+    ("device_messages", device_messages::messages),
     ("device_queue", devices::queue),
     ("console_queue", vm::console_queue),
     ("exit_debug", exits::debug),
