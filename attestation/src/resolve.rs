@@ -13,6 +13,8 @@ use crate::record::{InputError, Inputs};
 use crate::report::{Fields, Generation, Report, SigningKey};
 use crate::store::{Store, StoreError, fits};
 use crate::verify::{Code, Seen, Status, Verdict};
+use casemate_diagnostics::event;
+use casemate_foreign_text::value;
 
 /// Why inputs cannot be put together.
 #[derive(Debug, thiserror::Error)]
@@ -60,10 +62,23 @@ pub fn complete(
         let intermediates = store.intermediates()?;
         inputs.intermediates.extend(intermediates.iter().map(|one| one.der().to_vec()));
     }
+    let count = candidates.len();
     inputs.vek = choose(inputs, candidates)?;
+    let vek = inputs.vek.as_ref().and_then(|der| Certificate::from_der(der).ok());
+    let issuer = vek.and_then(|vek| recognise_name(&vek.issuer));
+    let issuer = issuer.map(|(authority, role)| role.common_name(authority));
+    event!(
+        DEBUG,
+        Evidence,
+        "an endorsement certificate is chosen",
+        candidates = count,
+        issuer = issuer.as_ref().map(value)
+    );
     if let Some(store) = store {
         lists(inputs, store)?;
     }
+    let (vcek, vlek) = (inputs.crls.len(), inputs.vlek_crls.len());
+    event!(DEBUG, Evidence, "revocation lists are chosen", vcek = vcek, vlek = vlek);
     Ok(())
 }
 

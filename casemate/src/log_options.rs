@@ -13,7 +13,8 @@ use std::path::PathBuf;
 /// Options about the log of a policy's decisions.
 #[derive(Debug, Args)]
 pub struct LogOptions {
-    /// Log the policy's decisions to this file, see `casemate log`
+    /// Log the policy's decisions to this file, see `casemate log`. What cannot be logged is not done:
+    /// a VM is not started, or ends
     #[arg(long, value_name = "FILE")]
     pub decision_log: Option<PathBuf>,
     /// Sign each record of the decision log with this key, see `casemate log key`

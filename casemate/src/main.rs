@@ -30,7 +30,6 @@ mod run;
 mod sandbox;
 
 use casemate_diagnostics::event;
-use casemate_foreign_text::line;
 use clap::{Parser, Subcommand};
 use out::errln;
 use std::process::ExitCode;
@@ -182,7 +181,8 @@ fn report(outcome: Outcome) -> ExitCode {
         Err(Failure::Status(status)) => status,
         Err(failure) => {
             errln!("casemate: {failure}");
-            event!(ERROR, Program, "the command has failed", why = line(&failure));
+            // Why is for the user: a message may quote a configuration, in which there are secrets.
+            event!(ERROR, Program, "the command has failed: standard error says why");
             if matches!(failure, Failure::BadInput(_)) { 2 } else { 1 }
         }
     };

@@ -658,3 +658,21 @@ fn wrong_input_is_answered_before_a_denial_and_a_denial_before_what_the_host_lac
         }
     }
 }
+
+/// Protects the reason that a vmm process gives when it fails: it is told whether the process ended
+/// before or after its supervisor had handed the plan over.
+#[test]
+fn what_the_vmm_process_failed_with_is_told_whenever_it_failed() {
+    if !Path::new("/dev/kvm").exists() {
+        println!("SKIPPED: no /dev/kvm");
+        return;
+    }
+    let place = Place::new("last-words");
+    // Room for the process's program, and not for guest memory, which is a file, too.
+    let line = "ulimit -f 20000; exec \"$0\" run --protection none --kernel kernel --memory 64M";
+    for _ in 0..20 {
+        let mut command = Command::new("sh");
+        command.args(["-c", line, PROGRAM]).current_dir(&place.0);
+        assert_refused(&mut command, 1, &["guest RAM", "ulimit -f unlimited"]);
+    }
+}

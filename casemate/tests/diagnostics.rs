@@ -11,9 +11,10 @@
     reason = "test code"
 )]
 
+use casemate_policy::{Key, Point};
 use casemate_test_support::guests::{elf_kernel, kvm, power_off};
 use serde_json::Value;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 /// A folder with a kernel, and the program run in it.
@@ -124,7 +125,7 @@ fn events_stand_in_the_spans_of_the_vm_its_processes_and_its_vcpus() {
     for text in ["a VM is asked for", "the launch is planned", "the policy admits the VM"] {
         assert_eq!(of(text, &["vm"]).len(), 1, "{text}: {}", ran.err);
     }
-    let started = of("the process has started", &["vm", "process"]);
+    let started = of("the process serves the VM", &["vm", "process"]);
     let kinds: Vec<_> = started.iter().map(|event| event["spans"][1]["kind"].clone()).collect();
     assert_eq!(kinds, ["supervisor", "vmm"]);
     let pid = &started[1]["spans"][1]["pid"];
@@ -213,4 +214,54 @@ fn a_file_is_added_to_by_every_run_and_only_its_owner_reads_it() {
     let begun = text.lines().filter(|line| line.contains("a command begins")).count();
     assert_eq!((begun, text.lines().count()), (2, 4), "{text}");
     assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+}
+
+/// Protects secrets that programs take from a kernel command line: users are told what a policy
+/// found in it and what a parser stumbled over, an operator's log is not.
+#[test]
+fn no_part_of_a_kernel_command_line_is_logged() {
+    let place = Place::new("secret");
+    let mut policy = "schema_version = 1\nmin_engine = \"0.1.0\"\n".to_owned();
+    let fields = Point::ALL.into_iter().flat_map(Point::fields);
+    for field in fields.filter(|field| field.key != Key::Setting) {
+        let rule = if field.path == "launch.cmdline_allow" { "nothing" } else { "any" };
+        policy.push_str(&format!("{} = \"{rule}\"\n", field.path));
+    }
+    std::fs::write(place.0.join("policy.toml"), policy).unwrap();
+    std::fs::write(place.0.join("vm.toml"), "cmdline = \"token=hush\" x\n").unwrap();
+    let log = ["--log", "trace", "--log-file", "log", "run"];
+    let denied = ["--protection", "none", "--kernel", "k", "--policy", "policy.toml"];
+    let denied = [&log[..], &denied, &["--cmdline", "token=hush"]].concat();
+    for (arguments, status) in [(denied, 1), ([&log[..], &["vm.toml"]].concat(), 2)] {
+        let ran = place.casemate(&arguments, &[]);
+        assert_eq!(ran.status, status, "{}", ran.err);
+        assert!(ran.err.contains("token=hush"), "else this could not tell: {}", ran.err);
+    }
+    let logged = std::fs::read_to_string(place.0.join("log")).unwrap();
+    assert!(logged.contains("the policy denies the VM rules=launch.cmdline_allow"), "{logged}");
+    assert!(!logged.contains("hush"), "{logged}");
+}
+
+#[test]
+fn a_verifier_tells_which_certificate_it_chose_and_what_failed() {
+    let place = Place::new("evidence");
+    let vector = |name: &str| {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/vectors/reports");
+        folder.join(name).to_str().unwrap().to_owned()
+    };
+    let (report, cert) = (vector("ms_turin.bin"), vector("ms_turin.vcek.der"));
+    let verify = ["attest", "verify", &report, "--cert", &cert, "--at", "2026-06-01"];
+    let quiet = place.casemate(&verify, &[]);
+    let variables = [("CASEMATE_LOG", "evidence=debug"), ("CASEMATE_LOG_FORMAT", "json")];
+    let ran = place.casemate(&verify, &variables);
+    assert_eq!((ran.status, ran.out), (quiet.status, quiet.out));
+    let (_, log) = apart(&ran.err);
+    let fields = |text: &str| {
+        let event = log.iter().find(|event| event["text"] == text);
+        event.map(|event| event["fields"].clone()).unwrap_or_default()
+    };
+    let chosen = fields("an endorsement certificate is chosen");
+    assert_eq!(chosen, serde_json::json!({ "candidates": 1, "issuer": "SEV-Turin" }));
+    assert_eq!(fields("revocation lists are chosen"), serde_json::json!({ "vcek": 0, "vlek": 0 }));
+    assert_eq!(fields("a verdict")["verdict"], "AUTHENTIC");
 }

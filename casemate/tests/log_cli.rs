@@ -4,7 +4,9 @@
 #![cfg(feature = "vm")]
 #![allow(missing_docs, clippy::unwrap_used, clippy::panic, reason = "test code")]
 
-use casemate_policy::log::{Chain, Entry, Record};
+use casemate_policy::PageRule;
+use casemate_policy::log::{Chain, DenialsRecord, Entry, Record};
+use casemate_policy_log::{LogFile, read_key};
 use casemate_test_support::bzimage::bzimage;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
@@ -187,30 +189,98 @@ fn starts_at_once_on_one_log_are_all_in_it() {
     assert!(text.contains("18 decisions"), "{text}");
 }
 
+/// Runs starts on a file system that is full after a few, until one cannot be logged; then with
+/// room. In a mount namespace of its own, so that nothing of it stays.
+const FULL_DISK: &str = r#"
+mount -t tmpfs -o size=16k,mode=700 none disk || exit 77
+for i in $(seq 40); do
+    "$0" "$@" 2>err
+    status=$?
+    grep -q 'cannot be logged' err && break
+done
+echo "full $status: $(cat err)"
+echo "left: $(ls -A disk | xargs)"
+"$0" log verify disk/log --key key.pub --head-file disk/head
+echo "verified $?"
+mount -o remount,size=1m disk
+"$0" "$@" 2>err
+echo "again $?: $(cat err)"
+"$0" log verify disk/log --key key.pub --head-file disk/head --closed
+echo "closed $?"
+"#;
+
 #[test]
 fn a_full_disk_takes_nothing_back_and_leaves_nothing_behind() {
     let place = Place::new("full");
+    std::fs::create_dir(place.0.join("disk")).unwrap();
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "--propagation", "private", "sh", "-c", FULL_DISK, PROGRAM]);
+    let log = ["--decision-log", "disk/log", "--log-key", "key", "--log-head", "disk/head"];
+    let run = RUN.iter().take_while(|flag| **flag != "--decision-log").chain(&log);
+    let output = command.args(run).current_dir(&place.0).output().unwrap();
+    let text = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+    if output.status.code() == Some(77) || text.contains("unshare failed") {
+        println!("SKIPPED: only root can mount a small file system");
+        return;
+    }
+    assert!(text.contains("full 1: ") && text.contains("so no guest is started"), "{text}");
+    assert!(text.contains("left: head log\n"), "{text}");
+    assert!(text.contains("verified 0\n"), "whole lines only: {text}");
+    let again = text.split("again 1: ").nth(1).unwrap_or_else(|| panic!("{text}"));
+    assert!(again.contains("resources.memory_mib") && again.contains("closed 0\n"), "{text}");
+}
+
+#[test]
+fn an_empty_file_is_not_called_a_good_log_whatever_is_expected_of_it() {
+    let place = Place::new("empty");
+    place.write("log", b"");
+    let head = format!("0:{}", "00".repeat(32));
+    for flags in [&[][..], &["--key", "key.pub"], &["--head", &head], &["--closed"]] {
+        let (status, text) = place.verify(flags);
+        assert_eq!(status, 1, "{flags:?}: {text}");
+        assert!(text.contains("there is no record"), "{text}");
+    }
+    assert_eq!(place.casemate(&["log", "show", "log"]).status.code(), Some(1));
+    let replay = ["log", "replay", "log", "--policy", "policy.toml"];
+    assert_eq!(place.casemate(&replay).status.code(), Some(1));
+}
+
+#[test]
+fn denials_of_a_running_guest_are_verified_shown_and_replayed() {
+    let place = Place::new("denials");
     place.denied(SIGNED);
-    // A process may write so many blocks to a file: the signal that would end it is ignored, and
-    // the write fails as on a full disk. The first record of the next start does not fit whole.
-    let blocks = place.read("log").len() / 512 + 1;
-    let limited = |flags: &[&str]| {
-        let script = format!("trap '' XFSZ; ulimit -f {blocks}; exec \"$0\" \"$@\"");
-        let mut command = Command::new("sh");
-        command.args(["-c", &script, PROGRAM]).args(RUN).args(flags).current_dir(&place.0);
-        let output = command.output().unwrap();
-        (output.status.code().unwrap_or(-1), String::from_utf8(output.stderr).unwrap())
+    let strict = casemate_policy::Policy::builtin_strict();
+    let key = Some(read_key(&place.0.join("key")).unwrap());
+    let head = Some(place.0.join("head"));
+    let file = LogFile { key, head, ..LogFile::new(&place.0.join("log")) };
+    let (mut log, _) = file.open().unwrap();
+    log.release().unwrap();
+    for (times, ended) in [(1, false), (9, true)] {
+        let none = DenialsRecord::none_yet(&strict, PageRule::Shared, "\u{1b}[2Jvm");
+        let amount = times * 512;
+        log.denials(vec![DenialsRecord { start: 4, times, amount, ended, ..none }]).unwrap();
+    }
+    let (status, text) = place.verify(ALL);
+    assert_eq!(status, 0, "{text}");
+    assert!(text.contains("2 of denials while VMs ran"), "{text}");
+    let show = |flags: &[&str]| {
+        let output = place.casemate(&[&["log", "show", "log"], flags].concat());
+        String::from_utf8(output.stdout).unwrap()
     };
-    let names = |place: &Place| place.contents().into_iter().map(|(n, _)| n).collect::<Vec<_>>();
-    let before = names(&place);
-    let (status, text) = limited(SIGNED);
-    assert_eq!(status, 1, "{text}");
-    assert!(text.contains("cannot be logged, so no guest is started"), "{text}");
-    assert_eq!(names(&place), before);
-    let report = place.verify(&["--key", "key.pub", "--head-file", "head"]);
-    assert_eq!(report.0, 0, "whole lines only: {}", report.1);
-    place.denied(SIGNED);
-    assert_eq!(place.verify(ALL).0, 0);
+    let text = show(&["--point", "page-state"]);
+    assert_eq!(text.lines().count(), 4, "{text}");
+    assert!(text.contains("started by record 4: 9 times, 4608 pages in all, until its end"));
+    assert!(text.contains("runtime.shared_percent") && !text.contains('\u{1b}'), "{text}");
+    assert_eq!(show(&["--rule", "runtime.shared", "--verdict", "kill"]), text);
+    assert_eq!(show(&["--rule", "runtime.page_state_changes"]), "");
+    let replay = |policy: &str| {
+        let output = place.casemate(&["log", "replay", "log", "--policy", policy]);
+        (output.status.code().unwrap_or(-1), String::from_utf8(output.stdout).unwrap())
+    };
+    let (_, text) = replay("builtin:permissive");
+    assert_eq!(text.matches("page-state: kill -> allow").count(), 2, "{text}");
+    let (_, text) = replay("builtin:strict");
+    assert!(!text.contains("page-state"), "{text}");
 }
 
 #[test]

@@ -9,18 +9,20 @@
     reason = "tests fail by panicking"
 )]
 
+use casemate_console::{HostConsole, Messages, Signals, Timeline, attend};
+use casemate_hypervisor::config::{RawConfig, RawConsole};
 use casemate_hypervisor::vm::name::ask;
 use casemate_hypervisor::vm::profile::{RECORDER, recorder_layers};
 use casemate_hypervisor::vm::protocol::Denied;
 use casemate_hypervisor::vm::recorder::message::{FromRecorder, LONGEST_ANSWER, ToRecorder};
 use casemate_hypervisor::vm::recorder::tally::MOST_RECORDS;
 use casemate_hypervisor::vm::recorder::{Logging, Recorder, RecorderError, Starting, WRITTEN};
-use casemate_hypervisor::vm::{ProcessKind, name::Running};
+use casemate_hypervisor::vm::{End, ProcessKind, name::Running, prepare_plan};
 use casemate_policy::log::{DecisionRecord, DenialsRecord, Entry, Record, Verifier};
 use casemate_policy::{Facts, PageRule, Point, Policy};
 use casemate_policy_log::{LogFile, generate_key, open_key, read_head, read_key, read_public_key};
-use casemate_sandbox::{Child, Exit, Layer, Observer, inspect};
-use casemate_test_support::guests::{echo, elf_kernel, kvm};
+use casemate_sandbox::{Child, Exit, Layer, Layers, Observer, inspect, spawn};
+use casemate_test_support::guests::{echo, kvm, plan};
 use casemate_test_support::sandbox::{assert_least, memory_has};
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 use rustix::process::{Pid, Signal, kill_process};
@@ -28,9 +30,10 @@ use std::fs::{File, read_dir, read_link, read_to_string};
 use std::io::Write;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
-use std::process::{Command, ExitCode, Stdio};
+use std::process::{Command, ExitCode};
 
 static IMAGE: &[u8] = include_bytes!(env!("CASEMATE_RECORDER_IMAGE"));
+static VMM: &[u8] = include_bytes!(env!("CASEMATE_VMM_IMAGE"));
 
 /// A folder with a key, removed with it.
 struct Place(PathBuf);
@@ -109,7 +112,7 @@ fn decide(recorder: &mut Recorder, vm: &str) {
     recorder.release().unwrap();
 }
 
-fn tell(control: &OwnedFd, message: ToRecorder) {
+fn tell(control: &OwnedFd, message: &ToRecorder) {
     send(control, &message.encode(), SendFlags::NOSIGNAL).unwrap();
 }
 
@@ -141,17 +144,19 @@ fn image_of_the_recorder_uses_every_rule_of_its_profile_and_makes_no_other_call(
         let (mut process, control) = recorder.into_parts();
         // Another writer has the log.
         log.lock().unwrap();
-        tell(&control, denied(PageRule::Changes, 1));
+        tell(&control, &denied(PageRule::Changes, 1));
         let call = format!("/proc/{}/syscall", process.pid());
         let sleeps = || read_to_string(&call).is_ok_and(|now| now.starts_with(CLOCK_NANOSLEEP));
         while !sleeps() && process.wait_at_most(1).unwrap().is_none() {}
         log.unlock().unwrap();
-        (end((process, control)), dropped)
+        drop(control);
+        // Not waited for here: this thread would take the stops that the observer waits for.
+        (process, dropped)
     });
     let observed = observer.unwrap().finish().unwrap();
-    let ended = user.join().unwrap();
+    let (mut process, dropped) = user.join().unwrap();
     assert_least(&observed, &RECORDER);
-    assert_eq!(ended, (Exit::Code(WRITTEN), 7));
+    assert_eq!((process.wait().unwrap(), dropped), (Exit::Code(WRITTEN), 7));
     place.assert_good();
     assert_eq!(place.denials().len(), 2, "the first, and the end");
 }
@@ -192,8 +197,8 @@ fn whatever_counts_come_a_vm_has_a_bounded_number_of_records_that_name_its_start
     // As an honest vmm process counts, as one that was taken over does, and beyond all numbers.
     let counts = (1..5000).chain([7, 0, u64::MAX, 3, u64::MAX - 1]).chain(5000..9000);
     for count in counts {
-        tell(&control, denied(PageRule::Changes, count));
-        tell(&control, denied(PageRule::Shared, 9000 - count.min(8000)));
+        tell(&control, &denied(PageRule::Changes, count));
+        tell(&control, &denied(PageRule::Shared, 9000 - count.min(8000)));
     }
     assert_eq!(end((process, control)), Exit::Code(WRITTEN));
     place.assert_good();
@@ -201,10 +206,11 @@ fn whatever_counts_come_a_vm_has_a_bounded_number_of_records_that_name_its_start
     let of = |rule: PageRule| denials.iter().filter(move |record| record.rule == rule.path());
     for rule in PageRule::ALL {
         let counts: Vec<u64> = of(rule).map(|record| record.times).collect();
-        assert!(counts.len() <= MOST_RECORDS && counts.is_sorted(), "{counts:?}");
+        assert!(counts.len() <= MOST_RECORDS, "{} records", counts.len());
+        assert!(counts.is_sorted(), "{counts:?}");
         assert!(of(rule).next_back().unwrap().ended);
     }
-    assert_eq!(of(PageRule::Shared).map(|d| d.times).collect::<Vec<_>>(), [8999, 8999]);
+    assert_eq!(of(PageRule::Shared).map(|d| d.times).collect::<Vec<_>>(), [8999, 9000]);
     for record in &denials {
         assert_eq!((record.vm.as_str(), record.policy), ("mine", Policy::builtin_strict().hash()));
         let start = usize::try_from(record.start).unwrap();
@@ -225,7 +231,7 @@ fn recorders_of_several_vms_share_a_log_while_their_guests_are_denied() {
         .into();
     for bit in 0..10 {
         for (_, control) in &running {
-            tell(control, denied(PageRule::Changes, 1 << bit));
+            tell(control, &denied(PageRule::Changes, 1 << bit));
         }
     }
     let mut late = place.start().unwrap();
@@ -263,7 +269,7 @@ fn a_log_that_is_put_back_while_a_vm_runs_ends_its_recorder() {
         decide(&mut recorder, "vm");
         let (mut process, control) = recorder.into_parts();
         attack();
-        tell(&control, denied(PageRule::Changes, 1));
+        tell(&control, &denied(PageRule::Changes, 1));
         let mut packet = [0; LONGEST_ANSWER];
         let (len, _) = recv(&control, &mut packet[..], RecvFlags::empty()).unwrap();
         let said = FromRecorder::decode(&packet[..len]).unwrap();
@@ -292,8 +298,7 @@ fn a_log_made_to_be_dear_to_read_is_refused_in_words_and_nothing_is_left_behind(
         let refused = place.start().unwrap_err();
         assert!(
             matches!(&refused, RecorderError::Refused { bad_input: true, .. }),
-            "{:.20}: {refused:?}",
-            line
+            "{line:.20}: {refused:?}"
         );
         assert_eq!(place.names(), ["key", "key.pub", "log"], "no head file was there before");
     }
@@ -303,43 +308,68 @@ fn a_log_made_to_be_dear_to_read_is_refused_in_words_and_nothing_is_left_behind(
     assert_eq!(place.names(), ["key", "key.pub"], "what was made for nothing is removed");
 }
 
-/// A running `casemate run` with a log, whose guest waits for a key.
+/// A running VM with a log, whose guest waits for a key that nobody presses.
 struct Vm {
-    program: std::process::Child,
+    supervisor: Child,
     processes: Vec<Running>,
+}
+
+/// How a supervisor's VM ended, as its exit status.
+const ENDED_AS_ASKED: i32 = 4;
+const RECORDER_DIED: i32 = 5;
+
+/// The supervisor, as the program is one, but with a hand-made guest and its console in a file.
+fn supervise(place: &Place, name: &str) -> i32 {
+    let mut recorder = place.start().unwrap();
+    decide(&mut recorder, name);
+    let raw = RawConfig {
+        name: Some(name.into()),
+        kernel: Some("unused".into()),
+        protection: Some("none".into()),
+        timeout: Some("5m".into()),
+        console: Some(RawConsole::File(place.path("console"))),
+        ..RawConfig::default()
+    };
+    let config = raw.validate().unwrap();
+    let prepared = prepare_plan(&config, plan(&echo(), 1), VMM).unwrap().logged_by(recorder);
+    let (signals, mut timeline) = (Signals::take_over().unwrap(), Timeline::start());
+    let console = HostConsole::open(&config.console).unwrap();
+    let vm = prepared.start().unwrap();
+    let mut say = |line: &str| drop(writeln!(std::io::stderr(), "casemate: {line}"));
+    let messages = Messages { say: &mut say, log: None };
+    match attend(vm, console, &signals, &mut timeline, config.grace, messages).end {
+        End::Killed => ENDED_AS_ASKED,
+        End::ProcessDied { kind: ProcessKind::Recorder, .. } => RECORDER_DIED,
+        end => {
+            eprintln!("{end:?}");
+            1
+        }
+    }
 }
 
 fn run(place: &Place, name: &str) -> Option<Vm> {
     kvm()?;
-    std::fs::write(place.path("kernel"), elf_kernel(&echo())).unwrap();
-    let mut program = Command::new(env!("CARGO_BIN_EXE_casemate"))
-        .args(["run", "--protection", "none", "--memory", "64M", "--kernel", "kernel"])
-        .args(["--timeout", "5m", "--name", name, "--decision-log", "log"])
-        .args(["--log-key", "key", "--log-head", "head"])
-        .current_dir(&place.0)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let no_layers = Layer::ALL.into_iter().fold(Layers::new("supervisor"), Layers::without);
+    let mut supervisor = spawn(no_layers, |_born| supervise(place, name)).unwrap();
     // The guest prints when it waits.
-    let mut byte = [0];
-    std::io::Read::read_exact(program.stdout.as_mut().unwrap(), &mut byte).unwrap();
+    let is_there = || std::fs::read(place.path("console")).is_ok_and(|bytes| !bytes.is_empty());
+    while !is_there() {
+        assert_eq!(supervisor.wait_at_most(5).unwrap(), None, "it ended");
+    }
     let processes = ask(name).unwrap();
-    Some(Vm { program, processes })
+    Some(Vm { supervisor, processes })
 }
 
 impl Vm {
     fn pid(&self, kind: ProcessKind) -> u32 {
         self.processes.iter().find(|process| process.kind == kind).unwrap().pid
     }
-    /// Its exit status and what it said. No process of it is left.
-    fn finish(self) -> (i32, String) {
-        let Self { program, processes } = self;
-        let output = program.wait_with_output().unwrap();
-        let text = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert!(processes.iter().all(|process| !process.is_alive()), "{text}");
-        (output.status.code().unwrap_or(-1), text)
+    /// How its supervisor ended. No other process of it is left.
+    fn finish(self) -> Exit {
+        let Self { mut supervisor, processes } = self;
+        let exit = supervisor.wait().unwrap();
+        assert!(processes.iter().all(|process| !process.is_alive()));
+        exit
     }
 }
 
@@ -348,9 +378,16 @@ fn signal(pid: u32, signal: Signal) {
 }
 
 /// Protects the key: it never was in the memory of any process but the recorder, from the start of
-/// the program on. Cannot tell what the kernel's page cache has: a file that was read.
+/// the VM on. Cannot tell what the kernel's page cache has: a file that was read.
 fn no_process_but_the_recorder_has_the_log_or_its_key() {
     let place = Place::new("alone");
+    // The supervisor is a copy of this process, which must not know the key either.
+    for name in ["key", "key.pub"] {
+        std::fs::remove_file(place.path(name)).unwrap();
+    }
+    let program = env!("CARGO_BIN_EXE_casemate");
+    let made = Command::new(program).args(["log", "key"]).arg(place.path("key")).output().unwrap();
+    assert!(made.status.success());
     let Some(vm) = run(&place, &format!("alone-{}", std::process::id())) else { return };
     let digits = read_to_string(place.path("key")).unwrap().trim().to_owned();
     let seed: Vec<u8> = (digits.as_bytes().chunks(2))
@@ -380,8 +417,7 @@ fn no_process_but_the_recorder_has_the_log_or_its_key() {
     let supervisor = vm.pid(ProcessKind::Supervisor);
     signal(supervisor, Signal::TERM);
     signal(supervisor, Signal::QUIT);
-    let (status, text) = vm.finish();
-    assert_eq!(status, 4, "{text}");
+    assert_eq!(vm.finish(), Exit::Code(ENDED_AS_ASKED));
     place.assert_good();
 }
 
@@ -390,9 +426,7 @@ fn a_vm_ends_with_its_recorder() {
     let place = Place::new("killed");
     let Some(vm) = run(&place, &format!("killed-{}", std::process::id())) else { return };
     signal(vm.pid(ProcessKind::Recorder), Signal::KILL);
-    let (status, text) = vm.finish();
-    assert_eq!(status, 1, "{text}");
-    assert!(text.contains("the recorder process"), "{text}");
+    assert_eq!(vm.finish(), Exit::Code(RECORDER_DIED));
     place.assert_good();
 }
 

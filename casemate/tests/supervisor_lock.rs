@@ -39,7 +39,7 @@ fn terminal() -> (File, OwnedFd) {
 
 /// Replaces the process by `casemate run` in the foreground of `terminal`: the whole life of the
 /// program. The guest may end as it likes.
-fn whole_program(terminal: &OwnedFd, name: &str) -> i32 {
+fn whole_program(terminal: &OwnedFd, name: &str, log: &[&str]) -> i32 {
     let kernel = std::env::temp_dir().join(format!("casemate-{name}"));
     std::fs::write(
         &kernel,
@@ -51,6 +51,7 @@ fn whole_program(terminal: &OwnedFd, name: &str) -> i32 {
         .args(["run", "--protection", "none", "--memory", "64M", "--timeout", "1m"])
         .args(["--timeline", "--name", name, "--kernel"])
         .arg(kernel)
+        .args(log)
         .stdin(side())
         .stdout(side())
         .stderr(side())
@@ -192,11 +193,23 @@ fn supervisor_profile_allows_what_is_used_and_nothing_else() {
         return;
     }
     let name = format!("observed-{}", std::process::id());
+    let place = std::env::temp_dir().join(format!("casemate-{name}"));
     let (mut observed, end, seen) =
-        observe(|side| whole_program(side, &name), |terminal, _| rest(terminal));
-    let _ = std::fs::remove_file(std::env::temp_dir().join(format!("casemate-{name}")));
+        observe(|side| whole_program(side, &name, &[]), |terminal, _| rest(terminal));
     // Bad input would end it before its lock.
     assert!(matches!(end, Exit::Code(status) if status != 2), "{end:?}: {seen}");
+    // With all that can be logged, to the terminal and to a file: no other call.
+    let log = place.with_extension("log");
+    for more in [&[][..], &["--log-file", log.to_str().unwrap(), "--log-format", "json"]] {
+        let arguments = [&["--log", "trace"], more].concat();
+        let (more, end, seen) =
+            observe(|side| whole_program(side, &name, &arguments), |at, _| rest(at));
+        assert!(matches!(end, Exit::Code(status) if status != 2), "{end:?}: {seen}");
+        observed.merge(more);
+    }
+    let logged = std::fs::read_to_string(&log).unwrap();
+    assert!(logged.contains("the VM has ended"), "{logged}");
+    [&place, &log].into_iter().for_each(|file| std::fs::remove_file(file).unwrap());
     let asker = name.clone();
     let (more, end, seen) =
         observe(|side| echo(side, &name), move |terminal, pid| use_it(terminal, &asker, pid));

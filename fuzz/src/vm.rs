@@ -9,6 +9,7 @@ use casemate_hypervisor::event::Event;
 use casemate_hypervisor::launch::Shape;
 use casemate_hypervisor::vm::name::parse;
 use casemate_hypervisor::vm::protocol::{FromVmm, ToVmm};
+use casemate_hypervisor::vm::recorder::message::{FromRecorder, ToRecorder};
 use std::collections::VecDeque;
 use std::io::Write;
 
@@ -31,6 +32,13 @@ pub fn message(data: &[u8]) {
     }
     if let Ok(message) = ToVmm::decode(data) {
         assert_eq!(ToVmm::decode(&message.encode()), Ok(message));
+    }
+    // A record travels as a line of a log, which has one spelling.
+    if let Ok(message) = ToRecorder::decode(data) {
+        assert_eq!(message.encode(), data);
+    }
+    if let Ok(FromRecorder::Failed { text, .. }) = FromRecorder::decode(data) {
+        assert!(!text.chars().any(char::is_control), "a failure drives a terminal");
     }
     shape(data);
 }

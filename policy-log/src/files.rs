@@ -1,14 +1,12 @@
 //! The files of a log on the side of paths: found or made, looked at, opened, locked.
 //!
-//! What is done with them needs descriptors only ([`crate::DecisionLog`]), so it can be done by a
+//! What is done with them needs descriptors only ([`LogFiles::begin`]), so it can be done by a
 //! process that cannot open anything. For that the head file is written in place, never replaced:
 //! whoever has it open has it for good. Its line has one length, less than a page of the page
 //! cache, so a writer that is killed leaves the old line or the new one.
 
 use crate::LogError;
 use crate::place::LogFile;
-use crate::writer::DecisionLog;
-use crate::{Recovery, open};
 use casemate_policy::log::SigningKey;
 use rustix::fs::{FileType, Mode, OFlags};
 use std::fs::{File, TryLockError};
@@ -40,20 +38,6 @@ pub(crate) struct Made {
 }
 
 impl LogFile {
-    /// Opens the log, which is made if it is not there, and waits until nobody else has it.
-    ///
-    /// # Errors
-    /// [`LogError`] when it cannot be used, is in use for too long, or nobody vouches for it. Then
-    /// nothing was changed.
-    pub fn open(self) -> Result<(DecisionLog, Recovery), LogError> {
-        let mut files = self.files()?;
-        let made = std::mem::take(&mut files.made);
-        // Others wait for the lock until this, too, is closed: what is removed is nobody's.
-        let held = files.log.try_clone().map_err(LogError::io(&files.place.path))?;
-        let place = files.place.without_key();
-        files.begin().inspect_err(|_| made.remove(&place, &held))
-    }
-
     /// Opens the files of the log, which are made if they are not there, and waits until nobody
     /// else has it. Nothing is read or written yet: [`LogFiles::begin`] does that, in this process
     /// or in another one.
@@ -105,7 +89,7 @@ impl LogFile {
         Err(LogError::Changed { path: path.clone() })
     }
 
-    fn without_key(&self) -> Self {
+    pub(crate) fn without_key(&self) -> Self {
         let (path, head) = (self.path.clone(), self.head.clone());
         Self { path, head, key: None, ..*self }
     }
@@ -146,12 +130,9 @@ impl LogFiles {
         self.head.as_ref().map(AsFd::as_fd)
     }
 
-    /// Vouches for the log and goes on with it, or begins it. Opens nothing.
-    ///
-    /// # Errors
-    /// [`LogError`] when nobody vouches for it. Then nothing was changed.
-    pub fn begin(self) -> Result<(DecisionLog, Recovery), LogError> {
-        open::begin(self)
+    /// What was made here, which from now on is the caller's to remove.
+    pub(crate) fn take_made(&mut self) -> Made {
+        std::mem::take(&mut self.made)
     }
 
     /// Removes those that were made here, if nothing is in them: nobody will use them.
@@ -162,7 +143,7 @@ impl LogFiles {
 
 impl Made {
     /// `log` is locked: whoever else opened it waits, and looks then whether it is still there.
-    fn remove(&self, place: &LogFile, log: &File) {
+    pub(crate) fn remove(&self, place: &LogFile, log: &File) {
         let is_empty = |path: &Path| rustix::fs::lstat(path).is_ok_and(|there| there.st_size == 0);
         if self.log && is_empty(&place.path) && is_at(log, &place.path).unwrap_or(false) {
             let _ = std::fs::remove_file(&place.path);

@@ -22,6 +22,7 @@
 mod error;
 mod files;
 mod key;
+mod look;
 mod open;
 mod place;
 mod tail;
@@ -31,7 +32,8 @@ mod writer;
 pub use error::LogError;
 pub use files::LogFiles;
 pub use key::{KeyFile, generate_key, open_key, read_key, read_public_key};
-pub use open::{Recovery, read_head};
+pub use look::read_head;
+pub use open::Recovery;
 pub use place::{LogFile, WAIT};
 pub use writer::DecisionLog;
 

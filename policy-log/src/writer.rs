@@ -9,7 +9,7 @@
 
 use crate::LogError;
 use crate::files::lock;
-use crate::open::{length, look_again};
+use crate::look::{length, look_again};
 use crate::place::LogFile;
 use crate::vouch::Vouched;
 use casemate_policy::log::{Chain, DecisionRecord, DenialsRecord, Entry, KnownHead, LogId};

@@ -326,6 +326,7 @@ fn a_clock_that_goes_back_is_reported_and_a_dead_one_breaks_nothing() {
     assert_eq!(report.records, 8, "all are read, whatever their times");
 }
 
+/// Also writes a seed of the fuzz target, where its folder is named.
 #[test]
 fn a_line_reads_back_as_it_was_written() {
     let mut denied = DenialsRecord::none_yet(&Policy::builtin_strict(), PageRule::Shared, "vm");
@@ -338,6 +339,10 @@ fn a_line_reads_back_as_it_was_written() {
         Entry::Denials(denied.clone()),
     ];
     let more = entries.map(|entry| Chain::after(LOG, 5, [6; 32]).append(7, entry).0);
+    if let Some(folder) = std::env::var_os("CASEMATE_WRITE_SEEDS") {
+        let file = std::path::Path::new(&folder).join("denials");
+        std::fs::write(file, more.last().unwrap()).unwrap();
+    }
     for line in log().iter().chain(&more) {
         let (record, hash) = Record::parse(line.trim_end().as_bytes()).unwrap();
         let (again, same) = record.line();

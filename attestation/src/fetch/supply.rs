@@ -7,6 +7,8 @@ use crate::report::{Fields, Generation};
 use crate::resolve::{ListNeed, VekNeed, is_current, needs};
 use crate::store::{Store, StoreError};
 use crate::verify::{Code, Status, Verifier};
+use casemate_diagnostics::event;
+use casemate_foreign_text::value;
 use std::path::PathBuf;
 
 /// Something that was fetched and kept.
@@ -87,7 +89,9 @@ impl Supply<'_> {
     }
 
     fn tell(&mut self, path: &str, place: PathBuf, stale: bool) {
-        (self.told)(&Fetched { url: self.fetcher.url(path), place, stale });
+        let url = self.fetcher.url(path);
+        event!(INFO, Evidence, "fetched and kept", url = value(&url), stale = stale);
+        (self.told)(&Fetched { url, place, stale });
     }
 
     /// The certificate of this report; of a report of version 2 the first of its paths that has it.

@@ -98,6 +98,24 @@ struct Vek {
     stored: StoredKey,
 }
 
+impl Vek {
+    /// Writes this key's signature into a report: R, then S, each little-endian in 72 bytes (AMD
+    /// 56860, ECDSA P-384 signature). `None` without randomness.
+    fn sign(&self, report: &mut [u8; REPORT_SIZE]) -> Option<()> {
+        let message = report.get(..SIGNED_SIZE)?.to_vec();
+        let signature = self.pair.sign(&SystemRandom::new(), &message).ok()?;
+        // ring's fixed encoding is big-endian, 48 bytes a number.
+        let (r, s) = signature.as_ref().split_at_checked(48)?;
+        for (offset, number) in [(0x2A0, r), (0x2E8, s)] {
+            let mut little: Vec<u8> = number.iter().rev().copied().collect();
+            // What an earlier signature left in the upper 24 bytes goes too.
+            little.resize(72, 0);
+            put(report, offset, &little);
+        }
+        Some(())
+    }
+}
+
 /// A chip of the MODEL.
 pub struct Processor {
     config: Config,
@@ -223,14 +241,7 @@ impl Processor {
         // AUTHOR_KEY_EN in bit 0, SIGNING_KEY in bits 4:2 (0 VCEK, 1 VLEK).
         let flags = u32::from(guest.author_key_digest.is_some()) | if is_vlek { 1 << 2 } else { 0 };
         let mut report = self.unsigned(guest, report_data, vmpl, flags);
-        let message = report.get(..SIGNED_SIZE).unwrap_or_default().to_vec();
-        let signature =
-            vek.pair.sign(&SystemRandom::new(), &message).map_err(|_| Status::ResourceLimit)?;
-        let (r, s) = signature.as_ref().split_at_checked(48).unwrap_or_default();
-        for (offset, number) in [(0x2A0, r), (0x2E8, s)] {
-            let little: Vec<u8> = number.iter().rev().copied().collect();
-            put(&mut report, offset, &little);
-        }
+        vek.sign(&mut report).ok_or(Status::ResourceLimit)?;
         Ok(report)
     }
 
@@ -291,16 +302,7 @@ impl Processor {
     /// # Errors
     /// [`ModelError::Random`].
     pub fn sign_forged(&self, report: &mut [u8; REPORT_SIZE]) -> Result<(), ModelError> {
-        let message = report.get(..SIGNED_SIZE).unwrap_or_default().to_vec();
-        let signature =
-            self.vcek.pair.sign(&SystemRandom::new(), &message).map_err(|_| ModelError::Random)?;
-        let (r, s) = signature.as_ref().split_at_checked(48).unwrap_or_default();
-        for (offset, number) in [(0x2A0, r), (0x2E8, s)] {
-            let mut little: Vec<u8> = number.iter().rev().copied().collect();
-            little.resize(72, 0);
-            put(report, offset, &little);
-        }
-        Ok(())
+        self.vcek.sign(report).ok_or(ModelError::Random)
     }
 
     /// The VCEK certificate before it is signed; tests alter and sign it with the root.

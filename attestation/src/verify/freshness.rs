@@ -41,6 +41,48 @@ pub(super) fn check(
     azure: Option<&Bound>,
     checks: &mut Checks,
 ) -> Freshness {
+    let Some(wanted) = one_demand(demands, appraisal, context, checks) else {
+        return Freshness::Open;
+    };
+    // On Azure freshness is asked of the data that a nonce goes into. REPORT_DATA itself is
+    // compared as well, for callers who demand the hash of the claims, and then proves nothing
+    // about freshness.
+    let fresh = azure.map_or(Some(f.report_data), Bound::fresh_data);
+    let is_fresh = fresh.is_some_and(|fresh| constant_time_equal(&fresh, &wanted.value));
+    let holds = is_fresh || constant_time_equal(&f.report_data, &wanted.value);
+    let saw = match fresh {
+        Some(fresh) if azure.is_some() => format!("{} ({})", hex::encode(&fresh), SOURCE),
+        _ => hex::encode(&f.report_data),
+    };
+    if !holds {
+        checks.fail(
+            Code::ReportData,
+            saw,
+            format!("{} ({})", hex::encode(&wanted.value), wanted.by),
+        );
+    } else if wanted.value == [0; 64] {
+        // A guest that was asked nothing leaves zeros: a demand of zeros is met by every such
+        // report.
+        checks.warn(
+            Code::ReportData,
+            "all zero, as demanded: what a guest says that was asked nothing",
+        );
+    } else if is_fresh {
+        checks.pass(Code::ReportData, saw);
+    } else {
+        checks
+            .warn(Code::ReportData, "the hash of the Azure claims, as demanded: not fresh by that");
+    }
+    if is_fresh { Freshness::Proven } else { Freshness::Open }
+}
+
+/// The value that everybody who demands one demands.
+fn one_demand(
+    demands: &[Demand],
+    appraisal: Option<Hex<64>>,
+    context: Option<&Context>,
+    checks: &mut Checks,
+) -> Option<Demand> {
     let mut all = demands.to_vec();
     all.extend(appraisal.map(|Hex(value)| Demand { by: "the appraisal".to_owned(), value }));
     if let Some(context) = context {
@@ -55,7 +97,7 @@ pub(super) fn check(
     let Some(first) = all.first() else {
         checks
             .skip_missing(&[Code::ReportData], "no expected value given: freshness is not proven");
-        return Freshness::Open;
+        return None;
     };
     // Before anything is compared with the report: of two values one could be met by chance of
     // order, and the other be forgotten.
@@ -63,34 +105,9 @@ pub(super) fn check(
         let saw = format!("two values are demanded: {} by {}", short(&first.value), first.by);
         let wanted = format!("one; {} demands {}", other.by, short(&other.value));
         checks.fail(Code::ReportData, saw, wanted);
-        return Freshness::Open;
+        return None;
     }
-    // On Azure freshness is asked of the data that a nonce goes into. REPORT_DATA itself is
-    // compared as well, for callers who demand the hash of the claims, and then proves nothing
-    // about freshness.
-    let fresh = azure.map_or(Some(f.report_data), Bound::fresh_data);
-    let is_fresh = fresh.is_some_and(|fresh| constant_time_equal(&fresh, &first.value));
-    let holds = is_fresh || constant_time_equal(&f.report_data, &first.value);
-    let saw = match fresh {
-        Some(fresh) if azure.is_some() => format!("{} ({})", hex::encode(&fresh), SOURCE),
-        _ => hex::encode(&f.report_data),
-    };
-    if !holds {
-        checks.fail(Code::ReportData, saw, format!("{} ({})", hex::encode(&first.value), first.by));
-    } else if first.value == [0; 64] {
-        // A guest that was asked nothing leaves zeros: a demand of zeros is met by every such
-        // report.
-        checks.warn(
-            Code::ReportData,
-            "all zero, as demanded: what a guest says that was asked nothing",
-        );
-    } else if is_fresh {
-        checks.pass(Code::ReportData, saw);
-    } else {
-        checks
-            .warn(Code::ReportData, "the hash of the Azure claims, as demanded: not fresh by that");
-    }
-    if is_fresh { Freshness::Proven } else { Freshness::Open }
+    Some(first.clone())
 }
 
 const SOURCE: &str = "nonce of the vTPM quote, or user data of the Azure claims";

@@ -13,6 +13,8 @@ use casemate_attestation::report::Generation;
 use casemate_attestation::resolve::{ResolveError, addresses, complete};
 use casemate_attestation::store::Store;
 use casemate_attestation::verify::{Conclusion, Verdict};
+use casemate_diagnostics::event;
+use casemate_foreign_text::value;
 use clap::Args;
 use std::path::{Path, PathBuf};
 
@@ -140,6 +142,11 @@ impl Terms {
         inputs: &Inputs,
     ) -> Outcome {
         policy::log(&self.wanted, verdict)?;
+        for check in verdict.failures() {
+            event!(DEBUG, Evidence, "a check has failed", check = check.code.as_str());
+        }
+        let word = verdict.conclusion().word();
+        event!(INFO, Evidence, "a verdict", verdict = word, form = value(form));
         tell(verdict, told, form, inputs.at, &inputs.report);
         status(verdict, told.quiet, self.authenticity_only, &inputs.report)
     }

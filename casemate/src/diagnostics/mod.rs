@@ -121,6 +121,12 @@ impl Log {
 }
 
 fn listen(filter: Filter, form: Form, sink: Sink) {
+    // It fails where there is a listener already: nothing else in this program installs one.
+    let _ = listener(filter, form, sink).try_init();
+}
+
+/// What takes events and writes those that are wanted.
+fn listener(filter: Filter, form: Form, sink: Sink) -> impl SubscriberInitExt {
     let sink = Arc::new(Mutex::new(sink));
     let lines = tracing_subscriber::fmt::layer()
         .fmt_fields(form)
@@ -132,8 +138,7 @@ fn listen(filter: Filter, form: Form, sink: Sink) {
         about.is_span() || *about.level() <= filter.level_of(about.target())
     });
     let wanted = wanted.with_max_level_hint(filter.most());
-    // It fails where there is a listener already: nothing else in this program installs one.
-    let _ = tracing_subscriber::registry().with(wanted).with(lines).try_init();
+    tracing_subscriber::registry().with(wanted).with(lines)
 }
 
 /// Takes whole lines, each in one write.
@@ -146,5 +151,66 @@ impl Write for Lines {
     }
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Filter, Form, Sink, listener};
+    use casemate_foreign_text::is_plain;
+    use std::io::{Read, Seek};
+    use tracing_subscriber::util::SubscriberInitExt;
+
+    /// What is written of the events of `told`.
+    fn written(filter: &str, form: Form, told: impl FnOnce()) -> String {
+        let path = std::env::temp_dir().join(format!(
+            "casemate-listener-{}-{:?}",
+            std::process::id(),
+            std::thread::current().id()
+        ));
+        let open = std::fs::File::options().read(true).write(true).create_new(true).open(&path);
+        let mut file = open.unwrap();
+        std::fs::remove_file(&path).unwrap();
+        let sink = Sink::file(file.try_clone().unwrap(), form);
+        let set = listener(Filter::parse(filter).unwrap(), form, sink).set_default();
+        told();
+        drop(set);
+        let mut text = String::new();
+        file.rewind().unwrap();
+        file.read_to_string(&mut text).unwrap();
+        text
+    }
+
+    /// Protects terminals and parsers from an event that nobody made fit: the backstop behind what
+    /// `casemate_diagnostics` lets into an event.
+    #[test]
+    fn raw_text_in_an_event_is_written_escaped_bounded_and_on_one_line() {
+        let raw = "a\n\u{1b}[2J\u{9b}\u{202e}\"\\ b=2".repeat(1000);
+        for form in [Form::Text, Form::Json] {
+            let text = written("vm=trace", form, || {
+                let span = tracing::error_span!(target: "vm", "vm", named = raw.as_str());
+                let _entered = span.enter();
+                tracing::info!(target: "vm", text = raw.as_str(), shown = %raw, debug = ?raw, "{raw}");
+            });
+            assert_eq!(text.lines().count(), 1, "{text}");
+            assert!(text.len() < 20_000, "{}", text.len());
+            assert!(text.trim_end().chars().all(is_plain), "{text}");
+            if form == Form::Json {
+                serde_json::from_str::<serde_json::Value>(&text).unwrap();
+            }
+        }
+    }
+
+    #[test]
+    fn a_span_is_there_for_the_events_of_other_areas_and_levels() {
+        let text = written("sandbox=warn", Form::Text, || {
+            let span = tracing::error_span!(target: "vm", "vm", named = "x");
+            tracing::warn!(target: "sandbox", parent: &span, "told");
+            tracing::info!(target: "sandbox", parent: &span, "less than asked for");
+            tracing::error!(target: "vm", parent: &span, "another area");
+            tracing::error!(target: "elsewhere", parent: &span, "no area");
+        });
+        assert_eq!(text.lines().count(), 1, "{text}");
+        assert!(text.ends_with(" WARN  sandbox vm{named=x}: told\n"), "{text}");
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! | from | to | what | launched |
 //! |---|---|---|---|
-//! | `0x00000` | `0x01000` | BIOS data area: all zero, since Linux reads words 0x40e and 0x413 | no |
+//! | `0x00000` | `0x01000` | BIOS data area: zero, as Linux reads words 0x40e and 0x413 | no |
 //! | `0x01000` | `0x02000` | first page table, which serves as all four levels | 1 page |
 //! | `0x02000` | `0x04000` | nothing | no |
 //! | `0x04000` | `0x05000` | parameters | 1 page |

@@ -5,6 +5,8 @@ use super::plan::{LaunchPlan, PageKind};
 use crate::config::SnpLaunch;
 use crate::memory::PAGE_BYTES;
 use casemate_attestation::digest::{self, LaunchDigest, VMSA_GPA};
+use casemate_diagnostics::event;
+use casemate_foreign_text::value;
 use sha2::{Digest, Sha384};
 use std::convert::Infallible;
 
@@ -37,7 +39,12 @@ pub fn measure(plan: &LaunchPlan) -> Option<Measurement> {
     let mut fold = Fold { digest: LaunchDigest::new(), pages: Vec::new() };
     // The contents of the CPUID page are not measured.
     match issue(plan, launch, &[0; PAGE_BYTES], &mut fold) {
-        Ok(_) => Some(Measurement { digest: fold.digest.finish(), pages: fold.pages }),
+        Ok(pages) => {
+            let digest = fold.digest.finish();
+            let hex = casemate_attestation::hex::encode(&digest);
+            event!(DEBUG, Plan, "the launch is measured", digest = value(&hex), pages = pages);
+            Some(Measurement { digest, pages: fold.pages })
+        }
         Err(e) => match e {},
     }
 }

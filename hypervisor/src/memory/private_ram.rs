@@ -241,7 +241,8 @@ mod tests {
 
     #[test]
     fn the_policy_says_how_many_changes_how_much_is_shared_and_what_happens_beyond() {
-        let actions: [(&str, fn(PageRule) -> Refusal); 3] = [
+        type Refuse = fn(PageRule) -> Refusal;
+        let actions: [(&str, Refuse); 3] = [
             ("deny", Refusal::Denied),
             ("throttle", Refusal::RateLimit),
             ("kill", Refusal::Killed),

@@ -12,6 +12,7 @@ use super::kind::ProcessKind;
 use super::{open, profile};
 use crate::config::{Protection, VmConfig};
 use crate::launch::{LaunchError, Shape};
+use casemate_diagnostics::event;
 use casemate_sandbox::{Child, Image, Layers};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
@@ -88,11 +89,17 @@ impl Waiting {
             plan: file.for_process()?,
         };
         let layers = layers(profile::vmm_layers(), config);
-        let process = handover::spawn(&image, layers, &input, |_| ())?;
         let snp = config.snp.is_some();
         let kind = if snp { ProcessKind::VmmConfidential } else { ProcessKind::Vmm };
+        let process = handover::spawn(&image, layers, &input, |child| begins(kind, child))?;
         Ok(Self { kind, process, control, console, file })
     }
+}
+
+/// Tells that a process is there, which nobody has given anything of a guest yet.
+pub(super) fn begins(kind: ProcessKind, process: &Child) {
+    let (kind, pid) = (kind.name(), process.pid());
+    event!(DEBUG, Vm, "a process begins", kind = kind, pid = pid);
 }
 
 /// A process's layers, of which the user wrote that this host may lack some.

@@ -78,7 +78,11 @@ pub fn decide(
         let (point_name, verdict) = (point.name(), decision.verdict.name());
         event!(DEBUG, Policy, "the policy decides", point = point_name, verdict = verdict);
         if !decision.is_allow() {
-            event!(WARN, Policy, "the policy denies the VM", why = line(&decision));
+            // What was found is not told: a command line may hold secrets. The decision log has it,
+            // less those, and the user is told.
+            let rules = decision.reasons.iter().map(|reason| reason.rule.as_str());
+            let rules = rules.collect::<Vec<_>>().join(" ");
+            event!(WARN, Policy, "the policy denies the VM", rules = value(&rules));
             denied = Some(DecisionError::Denied(denial(point, &decision)));
             break;
         }

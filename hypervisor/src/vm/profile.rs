@@ -137,6 +137,8 @@ pub const RECORDER: Profile = Profile {
         Rule::new(sys("fstat"), &[Pin::Fd(0, LOG_HEAD)], "whether there is a head"),
         Rule::new(sys("flock"), &[Pin::Fd(0, LOG), Pin::IntIn(1, &FLOCK)], "one writer at a time"),
         Rule::new(sys("fdatasync"), &[Pin::Fd(0, LOG)], "what is logged is on the disk"),
+        Rule::new(sys("close"), &[Pin::Fd(0, LOG)], "a log that is not to be used, the end"),
+        Rule::new(sys("close"), &[Pin::Fd(0, LOG_HEAD)], "the same, its head file"),
         Rule::new(
             sys("clock_nanosleep"),
             &[Pin::Int(0, CLOCK_MONOTONIC), Pin::Int(1, 0)],

@@ -1,7 +1,7 @@
 //! Starting a VM: everything that can fail before there is a guest fails here, before anything is
 //! left behind.
 
-use super::begun::{Begun, Waiting, layers};
+use super::begun::{Begun, Waiting, begins, layers};
 use super::decision::{DecisionError, LogRepair, decide, policy_for};
 use super::error::VmError;
 use super::kind::ProcessKind;
@@ -86,7 +86,11 @@ fn prepare_at(
     }
     decide(&policy, config, &plan, recorder.as_mut())?;
     happened(Happened::Reached(Step::Admitted(policy.name().to_string())));
-    Ok(Prepared { events, recorder, ..prepared(place, config, plan, begun)? })
+    let prepared = Prepared { events, ..prepared(place, config, plan, begun)? };
+    Ok(match recorder {
+        None => prepared,
+        Some(recorder) => prepared.logged_by(recorder),
+    })
 }
 
 /// Starts the recorder of the decision log.
@@ -96,7 +100,8 @@ fn start_recorder(
 ) -> Result<(Recorder, Option<LogRepair>), DecisionError> {
     let path = log.file.path.clone();
     let layers = layers(profile::recorder_layers(), config);
-    let (recorder, dropped) = Starting::new(log, layers, |_| ())?.opened()?;
+    let (recorder, dropped) =
+        Starting::new(log, layers, |child| begins(ProcessKind::Recorder, child))?.opened()?;
     if dropped > 0 {
         let shown = value(path.display());
         event!(
@@ -143,6 +148,12 @@ fn prepared(
 }
 
 impl Prepared {
+    /// Has a recorder, which was told of the start, log what the policy denies the running guest.
+    #[must_use]
+    pub fn logged_by(self, recorder: Recorder) -> Self {
+        Self { recorder: Some(recorder), ..self }
+    }
+
     /// Hands the plan over to the process that waits for it. The calling process, which must have
     /// one thread, is the VM's supervisor from then on, by the handle that it gets.
     ///

@@ -69,8 +69,8 @@ fn block(node: &Node, path: &str, sink: &mut Sink<'_>) -> Option<EgressBlock> {
     Some(EgressBlock { first, last, ports, protocol })
 }
 
-/// Either a CIDR or a first and last address. Both are refused: of two ways to say where a guest may
-/// connect to, one would be read and the other only looked at.
+/// Either a CIDR or a first and last address. Both are refused: of two ways to say where a guest
+/// may connect to, one would be read and the other only looked at.
 fn addresses(node: &Node, entries: &[Entry], path: &str, sink: &mut Sink<'_>) -> Option<Addresses> {
     let ends = ["first", "last"].map(|key| get(entries, key));
     match (get(entries, "cidr"), ends) {

@@ -1,12 +1,11 @@
 //! The request of the Cedar export.
 
 use super::cedar_schema::{attribute, by_element, slots};
-use super::{CedarError, bit_list, choice_name, invalid, views};
+use super::{CedarError, bit_list, choice_name, invalid, tcb_object, views};
 use crate::document::json::quote;
 use crate::fact::Fact;
 use crate::facts::Facts;
 use crate::fields::{GRANT_FIELDS, Key, Kind, Point};
-use crate::lattice::Tcb;
 use crate::search::keys;
 
 /// The request to Cedar. The principal is `Host::"host"`, the resource `Guest::"guest"`.
@@ -103,13 +102,7 @@ fn value(key: Key, fact: &Fact) -> Result<Option<String>, CedarError> {
         (_, Fact::Number(n)) => long(*n)?.to_string(),
         (_, Fact::Text(text)) => quote(text),
         (_, Fact::Bytes(bytes)) => quote(&bytes.to_hex()),
-        (_, Fact::Tcb(tcb)) => {
-            let name = Tcb::GENERATIONS.get(usize::from(tcb.generation)).copied();
-            let levels = Tcb::PARTS.iter().zip(tcb.levels);
-            let levels: String =
-                levels.map(|(part, level)| format!(",\"{part}\":{level}")).collect();
-            format!("{{\"generation\":{}{levels}}}", quote(name.unwrap_or("unknown")))
-        }
+        (_, Fact::Tcb(tcb)) => tcb_object(tcb),
         (_, Fact::Usage(usage)) => {
             let (in_second, total) = (long(usage.in_second)?, long(usage.total)?);
             format!("{{\"in_second\":{in_second},\"total\":{total}}}")

@@ -23,9 +23,11 @@ pub use rego::rego;
 pub use rego_input::rego_input;
 
 use crate::cmdline::CommandLine;
+use crate::document::json::quote;
 use crate::fact::Fact;
 use crate::fields::view;
 use crate::fields::{BitNames, Field, Key, Kind};
+use crate::lattice::Tcb;
 use crate::render;
 
 /// What the Cedar export cannot say.
@@ -106,6 +108,14 @@ fn invalid(fact: &Fact) -> Option<&str> {
 /// Every bit of a mask by name, as the exports write it.
 fn bit_list(mask: u64, names: &BitNames) -> Vec<String> {
     render::bit_names(mask, names)
+}
+
+/// A TCB as an object in JSON: its generation's name, and a number for each part.
+fn tcb_object(tcb: &Tcb) -> String {
+    let name = Tcb::GENERATIONS.get(usize::from(tcb.generation)).copied();
+    let levels = Tcb::PARTS.iter().zip(tcb.levels);
+    let levels: String = levels.map(|(part, level)| format!(",\"{part}\":{level}")).collect();
+    format!("{{\"generation\":{}{levels}}}", quote(name.unwrap_or("unknown")))
 }
 
 /// The name of a choice, as the exports write it.

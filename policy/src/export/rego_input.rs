@@ -1,12 +1,11 @@
 //! The input of the Rego export.
 
 use super::rego::hex_address;
-use super::{bit_list, choice_name, invalid, views};
+use super::{bit_list, choice_name, invalid, tcb_object, views};
 use crate::document::json::quote;
 use crate::fact::Fact;
 use crate::fields::{GRANT_FIELDS, Key, Kind, Point};
 use crate::input::Input;
-use crate::lattice::Tcb;
 use crate::search::keys;
 
 /// The input as the JSON object that the Rego export reads. One with a fact that is not valid, and
@@ -53,13 +52,7 @@ fn value(kind: Kind, fact: &Fact) -> Option<String> {
         (_, Fact::Number(n)) => n.to_string(),
         (_, Fact::Text(text)) => quote(text),
         (_, Fact::Bytes(bytes)) => quote(&bytes.to_hex()),
-        (_, Fact::Tcb(tcb)) => {
-            let name = Tcb::GENERATIONS.get(usize::from(tcb.generation)).copied();
-            let levels = Tcb::PARTS.iter().zip(tcb.levels);
-            let levels: String =
-                levels.map(|(part, level)| format!(",\"{part}\":{level}")).collect();
-            format!("{{\"generation\":{}{levels}}}", quote(name.unwrap_or("unknown")))
-        }
+        (_, Fact::Tcb(tcb)) => tcb_object(tcb),
         (_, Fact::Endpoint(e)) => format!(
             "{{\"address\":\"{}\",\"hex\":\"{}\",\"port\":{},\"protocol\":\"{}\"}}",
             e.address.to_canonical(),

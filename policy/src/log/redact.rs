@@ -140,59 +140,81 @@ pub(super) fn admits(rule: &Rule, kept: Option<&Fact>) -> Option<bool> {
         return Some(rule.is_any());
     }
     let Some(Fact::CommandLine(line)) = kept else { return None };
-    let hides_words = line.line().contains(GONE_ANY);
     // A word of which something is gone is known by its beginning: a set of possible words. A rule
     // decides when it says the same of all of them.
     let parts: Vec<Pattern> = line.words().iter().filter_map(|word| part(word)).collect();
-    let whole = |words: &[Box<str>]| -> Vec<String> {
-        words.iter().filter(|word| part(word).is_none()).map(ToString::to_string).collect()
-    };
-    // One pattern has a text in common with a prefix when one of the two begins with the other.
-    let meets = |patterns: &Patterns, part: &Pattern| {
-        let met = |p: &Pattern| part.covers(p) || (p.is_prefix() && p.covers(part));
-        patterns.patterns().iter().any(met)
-    };
-    let covers = |patterns: &Patterns, part: &Pattern| {
-        patterns.patterns().iter().any(|pattern| pattern.covers(part))
-    };
+    let hides_words = line.line().contains(GONE_ANY);
     match rule {
-        Rule::Names(allowed) => {
-            // Refused when some whole word is refused, or no possible word is allowed; admitted
-            // when all possible words are; else open.
-            let refused = whole(line.words()).iter().any(|word| !allowed.admits(word));
-            if refused || parts.iter().any(|part| !meets(allowed, part)) {
-                return Some(false);
-            }
-            parts.iter().all(|part| covers(allowed, part)).then_some(true)
-        }
+        Rule::Names(allowed) => all_allowed(allowed, &whole(line.words()), &parts),
         Rule::Forbidden(forbidden) => {
-            let patterns = forbidden.patterns();
-            // The other way round: a found word refuses, and only what meets no pattern is sure to
-            // be allowed.
-            let found = whole(line.seen()).iter().any(|word| patterns.admits(word));
-            if found || parts.iter().any(|part| covers(patterns, part)) {
-                return Some(false);
-            }
-            let possible = hides_words || parts.iter().any(|part| meets(patterns, part));
-            (!possible).then_some(true)
+            none_forbidden(forbidden.patterns(), &whole(line.seen()), &parts, hides_words)
         }
         Rule::Required(required) => {
-            // A required word may be behind what is gone: then nothing is certain but a name that
-            // is not there.
-            let taken = whole(line.taken());
-            let wanted = required.texts()?;
-            let missing: Vec<_> =
-                wanted.iter().filter(|text| !taken.iter().any(|word| **word == ***text)).collect();
-            let may_be = |text: &str| parts.iter().any(|part| part.matches(text));
-            match missing.iter().all(|text| may_be(text)) {
-                // Of each missing word the name alone says that it is not there.
-                false => Some(false),
-                true if missing.is_empty() && !hides_words => Some(true),
-                true => None,
-            }
+            all_there(required.texts()?, &whole(line.taken()), &parts, hides_words)
         }
         _ => None,
     }
+}
+
+/// Refused when some whole word is refused, or no possible word is allowed; admitted when all
+/// possible words are; else open.
+fn all_allowed(allowed: &Patterns, whole: &[&str], parts: &[Pattern]) -> Option<bool> {
+    let refused = whole.iter().any(|word| !allowed.admits(word));
+    if refused || parts.iter().any(|part| !meets(allowed, part)) {
+        return Some(false);
+    }
+    parts.iter().all(|part| covers(allowed, part)).then_some(true)
+}
+
+/// The other way round: a found word refuses, and only what meets no pattern is sure to be allowed.
+fn none_forbidden(
+    forbidden: &Patterns,
+    whole: &[&str],
+    parts: &[Pattern],
+    hides_words: bool,
+) -> Option<bool> {
+    let found = whole.iter().any(|word| forbidden.admits(word));
+    if found || parts.iter().any(|part| covers(forbidden, part)) {
+        return Some(false);
+    }
+    let possible = hides_words || parts.iter().any(|part| meets(forbidden, part));
+    (!possible).then_some(true)
+}
+
+/// A required word may be behind what is gone: then nothing is certain but a name that is not
+/// there.
+fn all_there(
+    wanted: &[Box<str>],
+    whole: &[&str],
+    parts: &[Pattern],
+    hides_words: bool,
+) -> Option<bool> {
+    let missing: Vec<_> =
+        wanted.iter().map(AsRef::as_ref).filter(|text: &&str| !whole.contains(text)).collect();
+    let may_be = |text: &str| parts.iter().any(|part| part.matches(text));
+    match missing.iter().all(|text| may_be(text)) {
+        // Of each missing word the name alone says that it is not there.
+        false => Some(false),
+        true if missing.is_empty() && !hides_words => Some(true),
+        true => None,
+    }
+}
+
+/// The words of which nothing is missing.
+fn whole(words: &[Box<str>]) -> Vec<&str> {
+    words.iter().map(AsRef::as_ref).filter(|word| part(word).is_none()).collect()
+}
+
+/// Whether one of the patterns has a text in common with a prefix: then one of the two begins with
+/// the other.
+fn meets(patterns: &Patterns, part: &Pattern) -> bool {
+    let met = |p: &Pattern| part.covers(p) || (p.is_prefix() && p.covers(part));
+    patterns.patterns().iter().any(met)
+}
+
+/// Whether one of the patterns admits whatever begins with a prefix.
+fn covers(patterns: &Patterns, part: &Pattern) -> bool {
+    patterns.patterns().iter().any(|pattern| pattern.covers(part))
 }
 
 /// What a word of which something is missing begins with.

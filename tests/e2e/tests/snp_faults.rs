@@ -108,15 +108,26 @@ fn a_guest_beyond_the_policys_page_state_limits_is_refused_or_ended_as_the_polic
         std::fs::write(&file, policy).unwrap();
         host = host.file(&file, &format!("/{action}.toml"));
     }
-    let command =
-        "for a in deny kill; do casemate run /vm.toml --policy /$a.toml; echo $a=$?; done";
-    let output = host.timeout(Duration::from_secs(180)).run(command).expect("the host runs");
+    // What is denied while the guest runs is in the log, with the exact count.
+    let command = "for a in deny kill; do casemate log key /$a.key; \
+        casemate run /vm.toml --policy /$a.toml --name vm-$a \
+            --decision-log /$a.log --log-key /$a.key --log-head /$a.head; echo $a=$?; \
+        casemate log verify /$a.log --key /$a.key.pub --head-file /$a.head --closed; \
+        echo $a-verified=$?; casemate log show /$a.log --point page-state; done";
+    let output = host.timeout(Duration::from_secs(240)).run(command).expect("the host runs");
     let _ = std::fs::remove_dir_all(&directory);
     let all = format!("{}{}", output.stdout, output.stderr);
     println!("{all}");
     assert!(output.stdout.contains("deny=3") && output.stdout.contains("kill=3"), "{all}");
     assert!(all.contains("the host refused to make a staging page private"), "{all}");
     assert!(all.contains("beyond the policy's limits on page states"), "{all}");
+    for action in ["deny", "kill"] {
+        assert!(output.stdout.contains(&format!("{action}-verified=0")), "{all}");
+        let logged = format!("page-state {action} while VM vm-{action} ran, started by record ");
+        let last = output.stdout.lines().rfind(|line| line.contains(&logged));
+        assert!(last.is_some_and(|line| line.contains("until its end")), "{all}");
+    }
+    assert!(all.contains("runtime.page_state_changes, with "), "{all}");
 }
 
 #[test]

@@ -18,7 +18,8 @@ fn what_a_locked_process_runs_tells_events_only_by_its_messages() {
     // `vm::handover` is both sides'.
     let locked = ["bus", "devices", "event", "exits", "kvm", "memory"].map(|module| vec![module]);
     let own = ["engine", "image", "profile", "protocol", "vmm"].map(|module| vec!["vm", module]);
-    let locked: Vec<_> = locked.into_iter().chain(own).collect();
+    let recorder = ["message", "process", "tally"].map(|module| vec!["vm", "recorder", module]);
+    let locked: Vec<_> = locked.into_iter().chain(own).chain(recorder).collect();
     let house = house();
     let hypervisor = house.iter().find(|c| c.folder == "hypervisor").unwrap();
     let (mut looked_at, mut elsewhere) = (0, 0);
@@ -34,7 +35,7 @@ fn what_a_locked_process_runs_tells_events_only_by_its_messages() {
         }
     }
     assert!(looked_at > 40 && elsewhere > 3, "{looked_at} files, {elsewhere} with events");
-    for name in ["sandbox", "guest/boot", "guest/init", "images/vmm"] {
+    for name in ["sandbox", "guest/boot", "guest/init", "images/vmm", "images/recorder"] {
         let room = house.iter().find(|c| c.folder == name).unwrap();
         assert!(!room.dependencies.iter().any(|d| d == "casemate-diagnostics"), "{name}");
     }

@@ -95,7 +95,7 @@ impl Starting {
         let Logging { file, key, image } = logging;
         let image = Image::new("casemate-recorder", image)?;
         let files = file.files()?;
-        match spawn(&image, layers, &files, key, before) {
+        match spawn(&image, layers, &files, key.as_ref(), before) {
             Ok(recorder) => Ok(Self { recorder, files }),
             Err(error) => {
                 files.give_up();
@@ -124,12 +124,11 @@ fn spawn(
     image: &Image,
     layers: Layers,
     files: &LogFiles,
-    key: Option<KeyFile>,
+    key: Option<&KeyFile>,
     before: impl FnOnce(&Child),
 ) -> Result<Recorder, RecorderError> {
     let (kind, flags) = (SocketType::SEQPACKET, SocketFlags::CLOEXEC);
     let (control, its_control) = socketpair(AddressFamily::UNIX, kind, flags, None)?;
-    let key = key.as_ref();
     let process = handover::spawn(image, layers, &its_control, files, key, before)?;
     Ok(Recorder { process, control })
 }
@@ -151,7 +150,7 @@ impl Recorder {
     /// # Errors
     /// [`RecorderError`]; then the decision must not be acted on.
     pub fn decision(&mut self, record: DecisionRecord) -> Result<(), RecorderError> {
-        self.ask(ToRecorder::Decision(record))
+        self.ask(&ToRecorder::Decision(record))
     }
 
     /// Says what denials of the running VM by a rule will be written as.
@@ -159,7 +158,7 @@ impl Recorder {
     /// # Errors
     /// [`RecorderError`].
     pub fn may_be_denied(&mut self, record: DenialsRecord) -> Result<(), RecorderError> {
-        self.ask(ToRecorder::MayBeDenied(record))
+        self.ask(&ToRecorder::MayBeDenied(record))
     }
 
     /// Lets others have the log: all is decided.
@@ -167,7 +166,7 @@ impl Recorder {
     /// # Errors
     /// [`RecorderError`].
     pub fn release(&mut self) -> Result<(), RecorderError> {
-        self.ask(ToRecorder::Release)
+        self.ask(&ToRecorder::Release)
     }
 
     /// The process, and the socket to it.
@@ -176,11 +175,10 @@ impl Recorder {
         (self.process, self.control)
     }
 
-    fn ask(&mut self, message: ToRecorder) -> Result<(), RecorderError> {
+    fn ask(&mut self, message: &ToRecorder) -> Result<(), RecorderError> {
+        let packet = message.encode();
         // Where it has ended, its answer tells.
-        while send(&self.control, &message.clone().encode(), SendFlags::NOSIGNAL)
-            == Err(Errno::INTR)
-        {}
+        while send(&self.control, &packet, SendFlags::NOSIGNAL) == Err(Errno::INTR) {}
         match self.answer()? {
             FromRecorder::Done => Ok(()),
             other => Err(BadMessage::of(&other.encode()).into()),

@@ -69,15 +69,19 @@ fn with_line(kind: u8, entry: Entry) -> Vec<u8> {
 impl ToRecorder {
     /// The packet for this message.
     #[must_use]
-    pub fn encode(self) -> Vec<u8> {
+    pub fn encode(&self) -> Vec<u8> {
         match self {
-            Self::Decision(record) => with_line(kind::DECISION, Entry::Decision(record)),
-            Self::MayBeDenied(record) => with_line(kind::MAY_BE_DENIED, Entry::Denials(record)),
-            Self::Release => vec![kind::RELEASE],
-            Self::Denied(Denied { rule, times, pages }) => {
-                [&[kind::DENIED, rule_number(rule)][..], &times.to_le_bytes(), &pages.to_le_bytes()]
-                    .concat()
+            Self::Decision(record) => with_line(kind::DECISION, Entry::Decision(record.clone())),
+            Self::MayBeDenied(record) => {
+                with_line(kind::MAY_BE_DENIED, Entry::Denials(record.clone()))
             }
+            Self::Release => vec![kind::RELEASE],
+            Self::Denied(Denied { rule, times, pages }) => [
+                &[kind::DENIED, rule_number(*rule)][..],
+                &times.to_le_bytes(),
+                &pages.to_le_bytes(),
+            ]
+            .concat(),
             Self::End => vec![kind::END],
         }
     }
@@ -181,7 +185,7 @@ mod tests {
     #[test]
     fn every_message_survives_the_trip_and_none_with_a_byte_more_or_less() {
         for (index, message) in messages().into_iter().enumerate() {
-            let packet = message.clone().encode();
+            let packet = message.encode();
             assert!(packet.len() <= LONGEST);
             assert_eq!(ToRecorder::decode(&packet), Ok(message));
             for len in 0..packet.len() {
@@ -218,7 +222,7 @@ mod tests {
             which in 0_usize..7, at in any::<proptest::sample::Index>(), byte in any::<u8>(),
         ) {
             let _ = (ToRecorder::decode(&packet), FromRecorder::decode(&packet));
-            let mut altered = messages()[which].clone().encode();
+            let mut altered = messages()[which].encode();
             let at = at.index(altered.len());
             altered[at] = byte;
             if let Ok(message) = ToRecorder::decode(&altered) {

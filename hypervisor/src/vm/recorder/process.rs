@@ -57,7 +57,6 @@ pub fn main() -> i32 {
     });
     let run = || serve(&control, lock(born, &control, opened?)?);
     match run() {
-        // Without destructors, whose calls the lock forbids.
         Ok(()) => exit(WRITTEN),
         Err(fault) => {
             let bad_input = fault.is_bad_input();

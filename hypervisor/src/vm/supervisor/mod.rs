@@ -396,3 +396,6 @@ fn step(kind: ProcessKind, phase: Phase) -> Step {
         Phase::FirstInstruction => Step::FirstInstruction,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -17,8 +17,8 @@ use casemate_foreign_text::{line, value};
 use casemate_sandbox::{Exit, Report, State};
 
 /// Messages of one process that become events. One that does what its program says sends fewer: the
-/// steps of the launch, 32 marks and 100 notes of the guest, three messages for each of 64 vCPUs,
-/// its last word.
+/// steps of the launch, 32 marks and 100 notes of the guest, 65 counts of each rule that denies it
+/// something, three messages for each of 64 vCPUs, its last word.
 const TOLD: u32 = 512;
 
 /// A VM's place in an operator's log.
@@ -61,7 +61,7 @@ impl Telling {
         let vm = place.vm.clone();
         let process = |kind: ProcessKind, pid: u32| {
             let span = span_in!(vm, "process", kind = kind.name(), pid = pid);
-            event_in!(span, INFO, Vm, "the process has started");
+            event_in!(span, INFO, Vm, "the process serves the VM");
             span
         };
         let own = process(ProcessKind::Supervisor, std::process::id());

@@ -3,6 +3,8 @@
 
 use super::*;
 use crate::exits::{EXITS, Stop};
+use crate::vm::recorder::tally::MOST_RECORDS;
+use casemate_policy::PageRule;
 use casemate_test_support::captured::Captured;
 use casemate_values::Guest;
 use std::time::Duration;
@@ -44,6 +46,12 @@ fn every_message_is_one_event_in_the_span_of_who_sent_it() {
             "INFO vm",
             "",
             "a hypercall was refused number=18446744073709551615",
+        ),
+        (
+            FromVmm::Denied(Denied { rule: PageRule::ALL[0], times: 4, pages: 5 }),
+            "WARN policy",
+            "",
+            "the policy denies the guest something rule=runtime.page_state_changes times=4 pages=5",
         ),
         (
             FromVmm::Vcpu { index: 1, step: VcpuStep::FirstExit },
@@ -118,8 +126,9 @@ fn a_process_that_says_too_much_is_told_within_a_bound_and_the_rest_is_counted()
 fn a_process_that_does_what_its_program_says_is_told_whole() {
     let steps = 5 + 1 + 1 + 1;
     let of_the_guest = super::super::NOTES + super::super::MARKS;
+    let of_rules = u32::try_from(MOST_RECORDS * PageRule::ALL.len()).unwrap();
     let of_vcpus = 3 * crate::config::MAX_VCPUS;
-    assert!(TOLD >= steps + of_the_guest + of_vcpus);
+    assert!(TOLD >= steps + of_the_guest + of_rules + of_vcpus);
 }
 
 #[test]
