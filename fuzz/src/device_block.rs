@@ -1,8 +1,8 @@
 //! The block device, over memory that changes between two reads.
 //!
-//! Oracles beside those of every device: the disk is touched inside its bounds, in whole blocks, and
-//! not at all where it is read-only; a write lasts where the driver cannot flush; the status is the
-//! last byte that is written.
+//! Oracles beside those of every device: the disk is touched inside its bounds, in whole blocks,
+//! and not at all where it is read-only; a write lasts where the driver cannot flush; the status is
+//! the last byte that is written.
 
 use crate::devices::{Driver, NEXT, WRITE, check_reading, check_taking};
 use crate::shifting::Access;
