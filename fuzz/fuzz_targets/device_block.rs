@@ -1,4 +1,4 @@
 //! Fuzzes the block device, over memory that changes between two reads.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| casemate_fuzz::devices::block(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| casemate_fuzz::device_block::block(data));

@@ -16,6 +16,8 @@
 pub mod attest;
 pub mod azure;
 pub mod boot;
+pub mod device_block;
+pub mod device_messages;
 pub mod devices;
 pub mod exits;
 pub mod host;
@@ -59,7 +61,8 @@ pub const TARGETS: &[(&str, Body)] = &[
     ("attest_store", attest::store),
     ("attest_x509", attest::x509),
     ("console_filter", vm::console_filter),
-    ("device_block", devices::block),
+    ("device_block", device_block::block),
+    ("device_messages", device_messages::messages),
     ("device_queue", devices::queue),
     ("console_queue", vm::console_queue),
     ("exit_debug", exits::debug),

@@ -70,7 +70,10 @@ impl<D: Disk> Block<D> {
             Asked::Serial => {
                 return writable.put(&self.facts.serial).map_err(|_| Refusal::Failed);
             }
-            Asked::Discard(extent) => self.disk.zero(extent, true).map(|()| 0),
+            Asked::Discard(extent) => {
+                turn.about_to_wait();
+                self.disk.zero(extent, true).map(|()| 0)
+            }
             Asked::Zero(extent, hole) => {
                 turn.about_to_wait();
                 self.zero(extent, hole, turn)

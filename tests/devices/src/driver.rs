@@ -267,6 +267,11 @@ impl Driver {
         }
     }
 
+    /// Sets the flags of the available ring: 1 is a driver that looks by itself.
+    pub fn set_available_flags(&self, queue: usize, flags: u16) {
+        self.ram.word(self.queues[queue].base + 0x1000).store(flags, Ordering::SeqCst);
+    }
+
     /// Puts a head into the available ring, without making it seen.
     pub fn put(&mut self, queue: usize, head: u16) {
         let queue = &mut self.queues[queue];
@@ -379,9 +384,15 @@ pub fn header(kind: u32, sector: u64) -> [u8; 16] {
 /// Waits until an event is there; false when it does not come.
 #[must_use]
 pub fn readable(event: &EventFd) -> bool {
+    readable_within(event, PATIENCE)
+}
+
+/// The same, with another patience: 0 asks how it is now.
+#[must_use]
+pub fn readable_within(event: &EventFd, seconds: i64) -> bool {
     let event = Borrowed(event);
     let mut polled = [PollFd::new(&event, PollFlags::IN)];
-    let patience = Timespec { tv_sec: PATIENCE, tv_nsec: 0 };
+    let patience = Timespec { tv_sec: seconds, tv_nsec: 0 };
     loop {
         match poll(&mut polled, Some(&patience)) {
             Err(rustix::io::Errno::INTR) => {}

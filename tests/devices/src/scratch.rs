@@ -15,10 +15,24 @@ impl Scratch {
     /// Where none can be made.
     #[must_use]
     pub fn new() -> Self {
+        Self::in_directory(&std::env::temp_dir())
+    }
+
+    /// A new one in memory, where the machine has that; else as any other.
+    ///
+    /// # Panics
+    /// Where none can be made.
+    #[must_use]
+    pub fn in_memory() -> Self {
+        let shm = Path::new("/dev/shm");
+        if shm.is_dir() { Self::in_directory(shm) } else { Self::new() }
+    }
+
+    fn in_directory(directory: &Path) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let name = format!("casemate-devices-{}-{number}", std::process::id());
-        let path = std::env::temp_dir().join(name);
+        let path = directory.join(name);
         std::fs::create_dir(&path).unwrap();
         Self(path)
     }

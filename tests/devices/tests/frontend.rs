@@ -6,7 +6,7 @@
 
 use casemate_device_backend::{Ended, Mode, Session, SetUpError};
 use casemate_device_block::{Block as Device, Image, Options};
-use casemate_test_devices::driver::{Block, DATA, Driver, SIZE, readable};
+use casemate_test_devices::driver::{Block, DATA, Driver, SIZE, readable, readable_within};
 use casemate_test_devices::memory::GuestRam;
 use casemate_test_devices::scratch::Scratch;
 use std::os::unix::net::UnixStream;
@@ -324,4 +324,24 @@ fn memory_that_cannot_be_guarded_is_not_used() {
     assert_eq!(driver.block(0, &Block { sector: 2, back: 512, ..Block::default() }).0, 0);
     drop(driver);
     assert_eq!(thread.join().unwrap().unwrap(), Ended::FrontEndGone);
+}
+
+#[test]
+fn a_driver_that_looks_by_itself_is_not_told() {
+    let scratch = Scratch::new();
+    let (thread, mut driver) = served(&scratch.image("disk", 64), &Options::default());
+    driver.activate(FLUSH);
+    for (flags, told) in [(1, false), (0, true)] {
+        driver.set_available_flags(0, flags);
+        many_reads(&mut driver, 8);
+        driver.publish(0);
+        let mut answered = 0;
+        while answered < 8 {
+            answered += u32::from(driver.answer(0).is_some());
+        }
+        // Answered when the queue's thread has finished its round, and with it what it tells.
+        driver.front.set_vring_enable(0, true).unwrap();
+        assert_eq!(readable_within(&driver.queues[0].call, 0), told);
+    }
+    ends(thread, driver);
 }
