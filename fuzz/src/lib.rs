@@ -16,6 +16,7 @@
 pub mod attest;
 pub mod azure;
 pub mod boot;
+pub mod device_words;
 pub mod devices;
 pub mod exits;
 pub mod host;
@@ -62,6 +63,7 @@ pub const TARGETS: &[(&str, Body)] = &[
     ("device_block", devices::block),
     ("device_queue", devices::queue),
     ("console_queue", vm::console_queue),
+    ("device_words", device_words::words),
     ("exit_debug", exits::debug),
     ("exit_errno", exits::errno),
     ("exit_fail_entry", exits::fail_entry),
