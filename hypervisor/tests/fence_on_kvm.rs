@@ -12,7 +12,7 @@
 )]
 
 use casemate_hypervisor::bus::Bus;
-use casemate_hypervisor::exits::{Events, Guard, Machine, Note, Outcome, Stop};
+use casemate_hypervisor::exits::{Events, Guard, Machine, Note, Outcome, PageRule, Stop};
 use casemate_hypervisor::kvm::{Vm, VmKind};
 use casemate_hypervisor::memory::GuestRam;
 use casemate_hypervisor::memory::page_state::AllShared;
@@ -29,6 +29,7 @@ struct Nobody;
 impl Events for Nobody {
     fn mark(&self, _: u8) {}
     fn note(&self, _: Note) {}
+    fn denied(&self, _: PageRule, _: u64) {}
 }
 
 /// The page that the guest writes, and its neighbour.
