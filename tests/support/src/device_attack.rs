@@ -124,52 +124,21 @@ impl DeviceAttack {
     /// # Errors
     /// The kernel's refusal. An attempt on every page fails when the kernel refused one of them.
     pub fn attempt(self, held: Held) -> io::Result<()> {
-        let (start, size) = held.memory;
-        let (memory, len) = (long(start), long(size));
-        let (fence, image) = (held.fence.into(), held.image.into());
-        let end = held.image_size.cast_signed();
+        let (image, end) = (held.image.into(), held.image_size.cast_signed());
         match self {
-            Self::LoadEveryPage => {
-                for page in pages(held) {
-                    // SAFETY: inside the mapping, or the end of this process.
-                    unsafe { page.read_volatile() };
-                }
-                Ok(())
-            }
-            Self::StoreEveryPage => {
-                for page in pages(held) {
-                    // SAFETY: as above.
-                    unsafe { page.write_volatile(1) };
-                }
-                Ok(())
-            }
-            Self::ReadIntoEveryPage => every_page(held, libc::SYS_preadv),
-            Self::WriteFromEveryPage => every_page(held, libc::SYS_pwritev),
-            Self::PopulateMemory => {
-                const MADV_POPULATE_WRITE: i64 = 23;
-                call(libc::SYS_madvise, [memory, len, MADV_POPULATE_WRITE, 0, 0, 0])
-            }
-            Self::RemovePages => {
-                call(libc::SYS_madvise, [memory, len, libc::MADV_REMOVE.into(), 0, 0, 0])
-            }
-            Self::CloseFence => call(libc::SYS_close, [fence, 0, 0, 0, 0, 0]),
-            Self::CloseRangeFence => call(libc::SYS_close_range, [fence, fence, 0, 0, 0, 0]),
-            Self::UnregisterFence => {
-                // UFFDIO_UNREGISTER: _IOR(0xaa, 0x01, struct uffdio_range)
-                let range = [start as u64, size as u64];
-                call(libc::SYS_ioctl, [fence, 0x8010_aa01, address(&range), 0, 0, 0])
-            }
-            Self::RegisterOtherwise => {
-                // UFFDIO_REGISTER with UFFDIO_REGISTER_MODE_WP
-                let register = [start as u64, size as u64, 2, 0];
-                call(libc::SYS_ioctl, [fence, 0xc020_aa00, address(&register), 0, 0, 0])
-            }
-            Self::ReplaceFence => call(libc::SYS_dup2, [0, fence, 0, 0, 0, 0]),
-            Self::MoveMemory => {
-                // Old size 0 of a shared mapping: a second mapping of the same pages.
-                call(libc::SYS_mremap, [memory, 0, len, libc::MREMAP_MAYMOVE.into(), 0, 0])
-            }
-            Self::UnmapMemory => call(libc::SYS_munmap, [memory, len, 0, 0, 0, 0]),
+            Self::LoadEveryPage
+            | Self::StoreEveryPage
+            | Self::ReadIntoEveryPage
+            | Self::WriteFromEveryPage
+            | Self::PopulateMemory
+            | Self::RemovePages
+            | Self::CloseFence
+            | Self::CloseRangeFence
+            | Self::UnregisterFence
+            | Self::RegisterOtherwise
+            | Self::ReplaceFence
+            | Self::MoveMemory
+            | Self::UnmapMemory => self.on_memory(held),
             Self::Truncate => every_descriptor(|fd| call(libc::SYS_ftruncate, [fd, 0, 0, 0, 0, 0])),
             Self::Punch => {
                 // A descriptor of the device's own that is no image's: the filter must tell them
@@ -219,6 +188,56 @@ impl DeviceAttack {
                 let program = [1_u64, allow.as_ptr().addr() as u64];
                 call(libc::SYS_seccomp, [1, 0, address(&program), 0, 0, 0])
             }
+        }
+    }
+
+    /// An attempt on guest memory and its fence.
+    fn on_memory(self, held: Held) -> io::Result<()> {
+        let (start, size) = held.memory;
+        let (memory, len, fence) = (long(start), long(size), held.fence.into());
+        match self {
+            Self::LoadEveryPage => {
+                for page in pages(held) {
+                    // SAFETY: inside the mapping, or the end of this process.
+                    unsafe { page.read_volatile() };
+                }
+                Ok(())
+            }
+            Self::StoreEveryPage => {
+                for page in pages(held) {
+                    // SAFETY: as above.
+                    unsafe { page.write_volatile(1) };
+                }
+                Ok(())
+            }
+            Self::ReadIntoEveryPage => every_page(held, libc::SYS_preadv),
+            Self::WriteFromEveryPage => every_page(held, libc::SYS_pwritev),
+            Self::PopulateMemory => {
+                const MADV_POPULATE_WRITE: i64 = 23;
+                call(libc::SYS_madvise, [memory, len, MADV_POPULATE_WRITE, 0, 0, 0])
+            }
+            Self::RemovePages => {
+                call(libc::SYS_madvise, [memory, len, libc::MADV_REMOVE.into(), 0, 0, 0])
+            }
+            Self::CloseFence => call(libc::SYS_close, [fence, 0, 0, 0, 0, 0]),
+            Self::CloseRangeFence => call(libc::SYS_close_range, [fence, fence, 0, 0, 0, 0]),
+            Self::UnregisterFence => {
+                // UFFDIO_UNREGISTER: _IOR(0xaa, 0x01, struct uffdio_range)
+                let range = [start as u64, size as u64];
+                call(libc::SYS_ioctl, [fence, 0x8010_aa01, address(&range), 0, 0, 0])
+            }
+            Self::RegisterOtherwise => {
+                // UFFDIO_REGISTER with UFFDIO_REGISTER_MODE_WP
+                let register = [start as u64, size as u64, 2, 0];
+                call(libc::SYS_ioctl, [fence, 0xc020_aa00, address(&register), 0, 0, 0])
+            }
+            Self::ReplaceFence => call(libc::SYS_dup2, [0, fence, 0, 0, 0, 0]),
+            Self::MoveMemory => {
+                // Old size 0 of a shared mapping: a second mapping of the same pages.
+                call(libc::SYS_mremap, [memory, 0, len, libc::MREMAP_MAYMOVE.into(), 0, 0])
+            }
+            Self::UnmapMemory => call(libc::SYS_munmap, [memory, len, 0, 0, 0, 0]),
+            _ => Err(io::ErrorKind::Unsupported.into()),
         }
     }
 }
