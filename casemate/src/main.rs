@@ -84,6 +84,7 @@ Examples:
   casemate measure vm.toml --explain         the launch digest that it will have, and why
   casemate attest verify report.bin --cert vcek.der
   casemate policy init > policy.toml         a strict policy to start from
+  casemate image root app.tar -o root.img    a read-only disk of a container image
 ";
 
 #[derive(Debug, Subcommand)]

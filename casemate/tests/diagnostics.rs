@@ -265,3 +265,28 @@ fn a_verifier_tells_which_certificate_it_chose_and_what_failed() {
     assert_eq!(fields("revocation lists are chosen"), serde_json::json!({ "vcek": 0, "vlek": 0 }));
     assert_eq!(fields("a verdict")["verdict"], "AUTHENTIC");
 }
+
+/// Protects who asks which processes a VM had: they are told of from their beginning, before
+/// anything is decided, to their end.
+#[test]
+fn every_process_is_told_of_from_its_beginning_to_its_end() {
+    if kvm().is_none() {
+        return;
+    }
+    let place = Place::new("processes");
+    let more = ["--decision-log", "decisions", "--log", "debug", "--log-format", "json"];
+    let ran = place.guest(&more, &[]);
+    let (_, log) = apart(&ran.err);
+    let at = |text: &str| log.iter().position(|event| event["text"] == text).unwrap();
+    let of = |text: &str| log.iter().filter(|event| event["text"] == text).collect::<Vec<_>>();
+    let begun: Vec<_> = of("a process begins").iter().map(|e| e["fields"].clone()).collect();
+    let kinds: Vec<_> = begun.iter().map(|fields| fields["kind"].clone()).collect();
+    assert_eq!(kinds, ["vmm", "recorder"], "{}", ran.err);
+    assert!(at("a process begins") < at("the policy admits the VM"), "{}", ran.err);
+    assert!(at("the decision log is open") < at("the policy decides"), "{}", ran.err);
+    let ended: Vec<_> =
+        of("the process has ended").iter().map(|event| event["spans"][1].clone()).collect();
+    for fields in begun {
+        assert!(ended.iter().any(|span| span["pid"] == fields["pid"]), "{fields}: {}", ran.err);
+    }
+}

@@ -23,21 +23,24 @@ const MAX_BYTES: u64 = 64 << 30;
 const SALT: [u8; 32] = [0; 32];
 
 const EXAMPLES: &str = "\
-The disk depends on SOURCE and on this version of Casemate only: whoever builds it, where and when,
-has the same bytes and the same root hash. No root and no other program is needed.
+The disk depends on SOURCE and on this version of Casemate only: whoever builds
+it, where and when, has the same bytes and the same root hash. No root and no
+other program is needed.
 
-Of a container image owners, modes, times, links, device nodes and file capabilities are as its layers
-have them; other extended attributes than user.* are left out and counted. Of a folder everything is
-root's and from 1970, unless told otherwise.
+Of a container image owners, modes, times, links, device nodes and file
+capabilities are as its layers have them; extended attributes other than user.*
+are left out and counted. Of a folder everything is root's and from 1970, unless
+told otherwise.
 
-The guest mounts it by a device-mapper table whose every parameter is printed by --table, with the root
-hash from its measured command line:
-  dmsetup create root --readonly --table \"$(casemate image root ./app -o root.img --table)\"
+The table that is printed is the guest's, for a disk /dev/vda: it holds the root
+hash, so it belongs on the guest's measured command line or into its initrd.
+  dmsetup create root --readonly --table \"TABLE\" && mount /dev/mapper/root /
 
 Examples:
-  casemate image root app.tar -o root.img              an archive of `docker save` or `podman save`
-  casemate image root layout/ --ref 1.2 -o root.img    an OCI image layout
+  casemate image root app.tar -o root.img           of `docker save`, `podman save`
+  casemate image root layout/ --ref 1.2 -o root.img an OCI image layout
   casemate image root rootfs/ --owners keep -o root.img
+  casemate image root app.tar -o root.img --json    root hash and table for scripts
 ";
 
 /// Make a read-only disk: an EROFS file system and the dm-verity tree that proves each of its blocks.
@@ -68,7 +71,7 @@ pub struct Root {
     #[arg(long)]
     json: bool,
 
-    /// Print the device-mapper table for /dev/vda only.
+    /// Print nothing but the device-mapper table, for a disk /dev/vda.
     #[arg(long, conflicts_with = "json")]
     table: bool,
 }
@@ -178,7 +181,7 @@ fn print(args: &Root, loaded: &Loaded, written: erofs::Written, verity: &Verity)
     outln!("root hash  {}", encode(&verity.root));
     outln!("files      {}", written.inodes);
     outln!(
-        "size       {bytes} bytes: {} blocks of 4 KiB, and {} of their tree",
+        "size       {bytes} bytes: blocks of 4 KiB, {} of files and {} of their tree",
         verity.data_blocks,
         verity.tree_blocks
     );
@@ -189,4 +192,5 @@ fn print(args: &Root, loaded: &Loaded, written: erofs::Written, verity: &Verity)
             program.take(16).map(|word| foreign::value(word).to_string()).collect();
         outln!("program    {}", program.join(" "));
     }
+    outln!("table      {}", table(verity));
 }

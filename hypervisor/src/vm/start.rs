@@ -102,6 +102,7 @@ fn start_recorder(
     let layers = layers(profile::recorder_layers(), config);
     let (recorder, dropped) =
         Starting::new(log, layers, |child| begins(ProcessKind::Recorder, child))?.opened()?;
+    event!(DEBUG, Policy, "the decision log is open");
     if dropped > 0 {
         let shown = value(path.display());
         event!(
