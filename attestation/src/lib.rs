@@ -12,7 +12,7 @@
 //! - [`document`]: what a document about reports is: an isolation policy or an appraisal.
 //! - [`evidence`]: the forms in which reports travel.
 //! - [`store`]: a directory of certificates.
-//! - [`resolve`]: which certificate and which lists a report is judged with, and what is missing.
+//! - [`selection`]: which certificate and which lists a report is judged with, and what is missing.
 //! - [`kds`]: the addresses of AMD's key server; `fetch` (feature): asking it.
 //! - [`record`]: verifications on record, replayable.
 //! - [`measure`]: expected launch digests of QEMU, EC2, GCE and IGVM guests, and of any launch
@@ -39,7 +39,7 @@ pub mod measure;
 pub mod model;
 pub mod record;
 pub mod report;
-pub mod resolve;
+pub mod selection;
 pub mod store;
 pub mod time;
 pub mod verify;

@@ -16,7 +16,7 @@ use casemate_attestation::kds::crl_path;
 use casemate_attestation::model::{Processor, Signer};
 use casemate_attestation::record::Inputs;
 use casemate_attestation::report::{Fields, Generation, Report};
-use casemate_attestation::resolve::{VekNeed, complete, needs};
+use casemate_attestation::selection::{VekNeed, complete, needs};
 use casemate_attestation::store::{Store, StoreError};
 use casemate_attestation::verify::{Code, Status};
 use fixture::{chip_with, guest, root, verifier};

@@ -4,7 +4,7 @@ use super::{FetchError, Fetcher};
 use crate::cert::{Certificate, Crl, KeyKind};
 use crate::kds::chain_path;
 use crate::report::{Fields, Generation};
-use crate::resolve::{ListNeed, VekNeed, is_current, needs};
+use crate::selection::{ListNeed, VekNeed, is_current, needs};
 use crate::store::{Store, StoreError};
 use crate::verify::{Code, Status, Verifier};
 use casemate_diagnostics::event;

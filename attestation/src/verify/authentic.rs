@@ -3,7 +3,7 @@
 //! What a store asks before it keeps something, and again when it reads it. An old certificate is
 //! genuine and may be needed to judge an old report, so its dates are left to the verifier.
 
-use super::{Check, Checks, Code, Status, Text, Verifier, ca, chain};
+use super::{Check, Checks, Code, Status, Text, Verifier, ca, chain, revocation};
 use crate::cert::{Authority, Certificate, Crl, Role, recognise_name};
 use crate::report::Generation;
 
@@ -116,7 +116,7 @@ impl Verifier {
             let what = "issuer of the revocation list";
             return Err(NotGenuine::new(what, "no root key", "the ARK of a generation"));
         };
-        if chain::list_signed(self.backend, self.root(authority, generation)?, crl) {
+        if revocation::list_signed(self.backend, self.root(authority, generation)?, crl) {
             return Ok((authority, generation));
         }
         let what = Code::CrlSignature.title();

@@ -4,6 +4,7 @@
 //! above it comes from the verifier's own certificates, never from evidence. The result, a
 //! [`VerifiedVek`], can be kept: a report under it then costs one signature check.
 
+use super::revocation::Revocation;
 use super::{Check, Checks, Code, ca};
 use crate::cert::{
     Anchor, Authority, Certificate, Crl, PublicKey, Role, Roots, Validity, VekExtensions, VekKind,
@@ -217,6 +218,23 @@ impl Context<'_> {
         }
     }
 
+    /// Checks the lists of this root, see [`Revocation`]; when the newest was issued.
+    fn revocation(&self, links: &Links<'_>, issuer: Role, checks: &mut Checks) -> Option<u64> {
+        let (others, none) = match issuer {
+            Role::Asvk(_) => (self.crls, "no revocation list of VLEK chains given"),
+            _ => (self.vlek_crls, "no revocation list of VCEK chains given"),
+        };
+        let lists = Revocation {
+            backend: self.backend,
+            at: self.at,
+            ark: links.ark,
+            intermediate: links.intermediate,
+            own: self.own_lists(issuer),
+            others,
+        };
+        lists.check(none, checks)
+    }
+
     /// What the chain rests on; lists of both kinds, since both can revoke.
     fn rests_on(&self, links: &Links<'_>, authority: Authority, generation: Generation) -> RestsOn {
         let lists = self.crls.iter().chain(self.vlek_crls);
@@ -227,78 +245,6 @@ impl Context<'_> {
             root_name: links.ark.subject.clone(),
             lists: ours.map(|crl| crl.signature.clone()).collect(),
         }
-    }
-
-    /// Checks every given revocation list of this root and this kind of chain; returns when the
-    /// newest of them was issued.
-    fn revocation(&self, links: &Links<'_>, issuer: Role, checks: &mut Checks) -> Option<u64> {
-        const CRL: [Code; 4] =
-            [Code::CrlIssuer, Code::CrlSignature, Code::CrlFreshness, Code::CrlRevoked];
-        let lists = self.own_lists(issuer);
-        let (others, why) = match issuer {
-            Role::Asvk(_) => (self.crls, "no revocation list of VLEK chains given"),
-            _ => (self.vlek_crls, "no revocation list of VCEK chains given"),
-        };
-        // The other kind's list shows nothing about this chain, unless it is on it: what the root
-        // has revoked is revoked, wherever it says so.
-        for crl in others.iter().filter(|crl| crl.issuer == links.ark.subject) {
-            if crl.revokes(&links.intermediate.serial) && list_signed(self.backend, links.ark, crl)
-            {
-                self.one_list(links, crl, checks);
-            }
-        }
-        if lists.is_empty() {
-            // A list of the other kind is at hand, and is told apart from none at all.
-            let why = if others.is_empty() { "no revocation list given" } else { why };
-            checks.skip_missing(&CRL, why);
-            return None;
-        }
-        // Lists of other generations may lie beside it; only this root's are looked at. None of
-        // this root where some were given is a failure, not "no list": the caller meant one.
-        let mut ours = lists.iter().filter(|crl| crl.issuer == links.ark.subject).peekable();
-        if ours.peek().is_none() {
-            checks.fail(
-                Code::CrlIssuer,
-                "no list of this root among those given",
-                "issuer is the ARK",
-            );
-            checks.skip_missing(&CRL, "the list is another issuer's");
-            return None;
-        }
-        let mut newest = None;
-        // All of them, not only the newest: a serial that was once revoked stays revoked, and a
-        // list that does not verify is a fault of the input.
-        for crl in ours {
-            self.one_list(links, crl, checks);
-            newest = newest.max(Some(crl.this_update));
-        }
-        newest
-    }
-
-    /// Signature, dates and serials of one list.
-    fn one_list(&self, links: &Links<'_>, crl: &Crl, checks: &mut Checks) {
-        checks.pass(Code::CrlIssuer, "the root");
-        let signed = list_signed(self.backend, links.ark, crl);
-        checks.require(Code::CrlSignature, signed, "signature of the root", "valid");
-        let this = crate::time::format(crl.this_update);
-        match crl.next_update {
-            // RFC 5280 (section 5.1.2.5) demands a next update; without it an old list would be
-            // current for ever.
-            None => checks.fail(Code::CrlFreshness, format!("from {this}, no next update"), "one"),
-            Some(next) => checks.require(
-                Code::CrlFreshness,
-                crl.this_update <= self.at && self.at <= next,
-                format!("{this} to {}", crate::time::format(next)),
-                format!("to contain {}", crate::time::format(self.at)),
-            ),
-        }
-        let serial = crate::hex::encode(&links.intermediate.serial);
-        checks.require(
-            Code::CrlRevoked,
-            !crl.revokes(&links.intermediate.serial),
-            format!("serial {serial}, {} revoked", crl.revoked.len()),
-            "not revoked",
-        );
     }
 }
 
@@ -386,14 +332,6 @@ pub(super) fn signs(backend: &dyn Backend, issuer: &Certificate, subject: &Certi
     match &issuer.key {
         PublicKey::Rsa(key) => backend.rsa_pss(key, subject.tbs(), &subject.signature).is_ok(),
         // CA keys are RSA. An ECDSA key there is a certificate of another hierarchy.
-        PublicKey::P384(_) => false,
-    }
-}
-
-/// Whether a root signed a revocation list, over the bytes received.
-pub(super) fn list_signed(backend: &dyn Backend, root: &Certificate, crl: &Crl) -> bool {
-    match &root.key {
-        PublicKey::Rsa(key) => backend.rsa_pss(key, crl.tbs(), &crl.signature).is_ok(),
         PublicKey::P384(_) => false,
     }
 }

@@ -19,6 +19,7 @@ mod freshness;
 mod isolation;
 mod kept;
 mod proven;
+mod revocation;
 mod structure;
 mod tcb_floor;
 mod verdict;

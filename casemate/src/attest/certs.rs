@@ -8,7 +8,7 @@ use casemate_attestation::cert::{Crl, KeyKind};
 use casemate_attestation::evidence::Evidence;
 use casemate_attestation::kds::KEY_SERVER;
 use casemate_attestation::report::{Fields, Report};
-use casemate_attestation::resolve::{VekNeed, is_current, needs};
+use casemate_attestation::selection::{VekNeed, is_current, needs};
 use casemate_attestation::store::{Imported, Store, StoreError};
 use casemate_foreign_text::value;
 use clap::{Args, ValueEnum};

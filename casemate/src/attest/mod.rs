@@ -2,6 +2,7 @@
 
 mod certs;
 mod fetch;
+mod outcome;
 mod policy;
 mod print;
 mod replay;

@@ -3,7 +3,7 @@
 use super::show;
 use crate::out::outln;
 use casemate_attestation::hex::encode;
-use casemate_attestation::resolve::addresses;
+use casemate_attestation::selection::addresses;
 use casemate_attestation::verify::{Bound, Check, Conclusion, Property, Seen, Status, Verdict};
 use serde_json::{Value, json};
 

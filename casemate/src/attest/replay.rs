@@ -1,6 +1,7 @@
 //! `casemate attest replay`: evidence on record, judged again.
 
-use super::terms::{Telling, Terms, status, tell};
+use super::outcome::{Telling, status, tell};
+use super::terms::Terms;
 use crate::files::read_file;
 use crate::out::{errln, outln};
 use crate::{Failure, Outcome};

@@ -1,18 +1,18 @@
 //! The terms under which `casemate attest verify` and `replay` judge evidence: roots, time, lists,
-//! rules; and how the verdict is told.
+//! rules.
 
+use super::certs;
+use super::outcome::{Telling, status, tell};
 use super::policy::{self, Wanted};
-use super::{certs, print};
-use crate::files::{print_json, read_file};
-use crate::out::errln;
+use crate::files::read_file;
 use crate::{Failure, Outcome};
 use casemate_attestation::cert::{Certificate, builtin, certificates_in, crls_in};
 use casemate_attestation::evidence::Evidence;
 use casemate_attestation::record::Inputs;
 use casemate_attestation::report::Generation;
-use casemate_attestation::resolve::{ResolveError, addresses, complete};
+use casemate_attestation::selection::{ResolveError, complete};
 use casemate_attestation::store::Store;
-use casemate_attestation::verify::{Conclusion, Verdict};
+use casemate_attestation::verify::Verdict;
 use casemate_diagnostics::event;
 use casemate_foreign_text::value;
 use clap::Args;
@@ -50,18 +50,6 @@ pub struct Terms {
     /// firmware.
     #[arg(long)]
     pub(super) authenticity_only: bool,
-}
-
-/// How a verdict is told.
-#[derive(Debug, Clone, Copy, Args)]
-pub struct Telling {
-    /// Print JSON.
-    #[arg(long, conflicts_with = "quiet")]
-    pub(super) json: bool,
-    /// Print nothing but, on standard error, why the verdict is not ACCEPTED, or that it is a
-    /// MODEL's.
-    #[arg(long, short)]
-    pub(super) quiet: bool,
 }
 
 /// A generation with a broken root, by its name. Another generation has no root to allow.
@@ -164,47 +152,6 @@ fn lists_in(path: &Path) -> Result<Vec<Vec<u8>>, Failure> {
         }
         Err(_) => vec![bytes],
     })
-}
-
-/// Prints a verdict.
-pub(super) fn tell(verdict: &Verdict, told: Telling, form: &str, at: u64, report: &[u8]) {
-    if told.json {
-        print_json(&print::to_json(verdict, form, at, report));
-    } else if !told.quiet {
-        print::print_table(verdict, form, at, report);
-    }
-}
-
-/// The exit status of a verdict: 0 accepted, 1 refused, 3 authentic. A quiet one says on standard
-/// error why it is not 0, and that it is a MODEL's: no such verdict passes without a word.
-pub(super) fn status(
-    verdict: &Verdict,
-    quiet: bool,
-    authenticity_only: bool,
-    report: &[u8],
-) -> Outcome {
-    if quiet && verdict.authentic() && verdict.is_model() {
-        errln!("casemate: {}", verdict.headline());
-    }
-    match verdict.conclusion() {
-        Conclusion::Accepted => Ok(()),
-        Conclusion::Authentic if authenticity_only => Ok(()),
-        Conclusion::Authentic => {
-            if quiet {
-                let open = verdict.not_proven_line().unwrap_or_default();
-                errln!("casemate: AUTHENTIC, not accepted; {open}");
-            }
-            Err(Failure::Status(3))
-        }
-        Conclusion::Refused => Err(match verdict.first_failure() {
-            Some(check) if quiet => {
-                let at = addresses(verdict, report).into_iter().map(|at| format!("; {at}"));
-                let at: String = at.collect();
-                Failure::Failed(format!("refused: {}{at}", print::line(check)))
-            }
-            _ => Failure::Status(1),
-        }),
-    }
 }
 
 pub(super) fn time(text: Option<&str>) -> Result<u64, Failure> {

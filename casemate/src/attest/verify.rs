@@ -1,7 +1,8 @@
 //! `casemate attest verify`: every check of a report, and a verdict.
 
+use super::outcome::Telling;
 use super::print;
-use super::terms::{Telling, Terms};
+use super::terms::Terms;
 use crate::files::{print_json, read_file, write_file};
 use crate::{Failure, Outcome};
 use casemate_attestation::cert::{Object, objects_in};

@@ -88,8 +88,12 @@ unsafe extern "C" {
 
 /// Exceptions of the processor, vectors 0 to 31.
 const VECTORS: usize = 32;
-/// Bits 47:32 of a gate: present, for privilege level 0, a 64-bit interrupt gate, no IST.
-const GATE: u64 = 0x8e00;
+/// Bits 47:32 of a gate: present, for privilege level 0, a 64-bit interrupt gate, with the first
+/// stack of the interrupt stack table.
+const GATE: u64 = 0x8e01;
+/// Where the task state has the end of that stack (AMD64 APM volume 2, "64-Bit Task State
+/// Segment").
+const STACK_1: u64 = 0x24;
 
 /// Interrupt gates, as two words each (AMD64 APM volume 2, "Interrupt-Gate and Trap-Gate
 /// Descriptors"). In the scratch range, so that no launched page is spent on them.
@@ -97,6 +101,11 @@ type Gates = [[u64; 2]; VECTORS];
 const _: () = assert!(size_of::<Gates>() as u64 <= map::SCRATCH_GATES.size);
 
 /// From here on an exception ends the guest with [`Termination::Exception`]. Under SNP only.
+///
+/// Every frame goes to the same place, which the task register of the measured state leads to: a
+/// host can inject one event after another, the next one before the handler has run a single
+/// instruction, and were each frame below the last one, they would come down through the gates to
+/// the page tables, with words among them that the host chose (error codes).
 pub fn catch_exceptions() {
     let handler = casemate_boot_exception as *const () as u64;
     let low = handler & 0xffff | CODE << 16 | GATE << 32 | (handler >> 16 & 0xffff) << 48;
@@ -104,6 +113,12 @@ pub fn catch_exceptions() {
     // SAFETY: the range is mapped, valid, aligned, and for the gates alone; the processor reads
     // them only after `lidt`.
     unsafe { table.write([[low, handler >> 32]; VECTORS]) };
+    let stack = map::SCRATCH_TASK.start + STACK_1;
+    // SAFETY: as before; the processor reads it when it delivers an exception.
+    unsafe {
+        core::ptr::with_exposed_provenance_mut::<u64>(stack as usize)
+            .write_unaligned(map::SCRATCH_FRAME.start + map::SCRATCH_FRAME.size);
+    };
     let segments = TablePointer { limit: 31, base: SEGMENTS.as_ptr() };
     let gates = TablePointer { limit: (VECTORS * 16 - 1) as u16, base: table.cast() };
     // SAFETY: both tables are right and stay where they are. No selector is loaded until an

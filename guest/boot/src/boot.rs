@@ -32,7 +32,8 @@ pub fn boot(machine: &mut impl Machine) -> Result<Entry, Termination> {
         Mode::Plain => machine.address_bits(),
         Mode::Snp => {
             cc::check_protection(machine, &params)?;
-            cc::address_bits(machine)?
+            // RAM ends below the C-bit at the latest: an address that has it is another page's.
+            cc::address_bits(machine)?.min(params.c_bit)
         }
     };
     // From here on the host's map is this copy, whatever the host makes of the original.

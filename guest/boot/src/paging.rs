@@ -54,7 +54,7 @@ pub fn fill(tables: &mut [Table; TABLES], base: u64, ram: &[Range], c_bit: u64) 
 pub fn aim(window: &mut Table, gpa: u64, c_bit: u64) -> u64 {
     let first = gpa - gpa % WINDOW_BYTES;
     for (leaf, offset) in window.iter_mut().zip((0..).map(|index: u64| index * LARGE_PAGE_SIZE)) {
-        // Addresses end below the C-bit, which the parameters' check makes sure of.
+        // Addresses end below the C-bit, which the map's check makes sure of.
         *leaf = (first + offset) | LEAF | c_bit;
     }
     first

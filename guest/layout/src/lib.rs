@@ -10,7 +10,8 @@
 //!
 //! 64-bit mode, flat segments, interrupts off; CR3 = [`map::BOOT_TABLE`] with the contents of
 //! [`paging::boot_table`] (low memory and the host's memory map, each where it is; the former
-//! private under SNP); RIP = [`map::BOOT_CODE`]; RSI = [`map::PARAMS`]. RSP is not used. Everything
+//! private under SNP); RIP = [`map::BOOT_CODE`]; RSI = [`map::PARAMS`]; the task register leads to
+//! [`map::SCRATCH_TASK`]; no interrupt table and no descriptor table. RSP is not used. Everything
 //! else is ignored.
 //!
 //! # Principles and limits

@@ -65,8 +65,19 @@ pub const BOOT_CODE: Range = Range { start: 0x1_0000, size: 0x4000 };
 pub const SCRATCH: Range = Range { start: 0x1_8000, size: 0x1_0000 };
 /// Page tables within [`SCRATCH`].
 pub const SCRATCH_TABLES: Range = Range { start: 0x1_8000, size: 0x8000 };
-/// Interrupt gates within [`SCRATCH`]; the stack comes down to them.
+/// Interrupt gates within [`SCRATCH`].
 pub const SCRATCH_GATES: Range = Range { start: 0x2_0000, size: 0x200 };
+/// The task state within [`SCRATCH`], where the launched task register points.
+pub const SCRATCH_TASK: Range = Range { start: 0x2_0200, size: 0x68 };
+/// Where every exception's frame goes, within [`SCRATCH`]; the stack comes down to its end.
+pub const SCRATCH_FRAME: Range = Range { start: 0x2_0280, size: 0x80 };
+const _: () = {
+    assert!(SCRATCH.contains(SCRATCH_TASK) && SCRATCH.contains(SCRATCH_FRAME));
+    assert!(SCRATCH_TABLES.end() <= SCRATCH_GATES.start);
+    assert!(SCRATCH_GATES.end() <= SCRATCH_TASK.start && SCRATCH_TASK.end() <= SCRATCH_FRAME.start);
+    // The processor aligns a frame so; one has six words at most.
+    assert!(SCRATCH_FRAME.end().is_multiple_of(16) && SCRATCH_FRAME.size >= 6 * 8);
+};
 /// ACPI tables, copied here by the boot code after they were checked.
 pub const ACPI: Range = Range { start: 0x8_0000, size: 0x2_0000 };
 /// Legacy video and ROMs, which Linux is not told of.

@@ -43,8 +43,12 @@ const EFER: EferFlags = EferFlags::LONG_MODE_ENABLE
 /// before the guest has its own. Attributes: type 3:0, S 4, P 7, L 9, D/B 10, G 11.
 const CODE: Segment = Segment::new(0x08, attributes(Descriptor::KERNEL_CODE64), u32::MAX, 0);
 const DATA: Segment = Segment::new(0x10, attributes(Descriptor::KERNEL_DATA), u32::MAX, 0);
-/// System segments, whose type is a number: busy TSS, LDT; present.
-const TASK: Segment = Segment::new(0, 0x8b, 0xffff, 0);
+/// System segments, whose type is a number: busy TSS, LDT; present. The boot code finds its task
+/// state where this leads, and so needs neither a descriptor nor LTR.
+const TASK: Segment = Segment::new(0, 0x8b, TASK_LIMIT, map::SCRATCH_TASK.start);
+/// Its last byte.
+const TASK_LIMIT: u32 = 0x67;
+const _: () = assert!(map::SCRATCH_TASK.size == TASK_LIMIT as u64 + 1);
 const LDT: Segment = Segment::new(0, 0x82, 0xffff, 0);
 /// No descriptor table: an event before the guest has made its own ends it.
 const NO_TABLE: Segment = Segment::new(0, 0, 0, 0);
@@ -231,6 +235,7 @@ mod tests {
         let boot = BootState { rip: 1, rsp: 2, rsi: 3, cr3: 4 }.registers();
         assert_eq!((boot.cr0, boot.cr4, boot.efer), (0x8001_0033, 0x620, 0xd00));
         assert_eq!((boot.cs.attributes, boot.ss.attributes), (0xa9b, 0xc93));
+        assert_eq!((boot.tr.base, boot.tr.limit, boot.tr.attributes), (0x2_0200, 0x67, 0x8b));
         assert_eq!((parked().cs.attributes, parked().ss.attributes), (0x9b, 0x93));
     }
 

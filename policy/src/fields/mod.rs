@@ -4,7 +4,6 @@
 //! A field has a path in the document, belongs to one decision point, constrains one fact of the
 //! input and has a kind that fixes its syntax, its lattice and the syntax of the fact.
 
-mod access;
 mod attestation;
 mod devices;
 mod enforce;
@@ -17,6 +16,7 @@ mod network;
 mod points;
 mod resource;
 mod resources;
+mod runtime;
 mod secrets;
 mod sections;
 mod view;

@@ -2,7 +2,7 @@
 //! and points; here they come together.
 
 use super::{
-    Field, Key, Kind, Point, access, attestation, devices, host, launch, network, resources,
+    Field, Key, Kind, Point, attestation, devices, host, launch, network, resources, runtime,
     secrets,
 };
 use std::sync::LazyLock;
@@ -19,9 +19,9 @@ impl Point {
             Self::Devices => devices::DEVICES,
             Self::Egress => network::EGRESS,
             Self::EgressRate => network::EGRESS_RATE,
-            Self::PageState => access::PAGE_STATE,
-            Self::GuestRequest => access::GUEST_REQUEST,
-            Self::Access => access::ACCESS,
+            Self::PageState => runtime::PAGE_STATE,
+            Self::GuestRequest => runtime::GUEST_REQUEST,
+            Self::Access => runtime::ACCESS,
             Self::Attestation => attestation::ATTESTATION,
             Self::Secrets => secrets::SECRETS,
         }

@@ -5,6 +5,7 @@ mod host;
 mod launch;
 mod network;
 mod resources;
+mod runtime;
 mod secrets;
 
 use super::Level;
@@ -37,7 +38,14 @@ const fn lint(
 
 /// Lints of single fields.
 pub(super) fn fields() -> impl Iterator<Item = &'static Lint> {
-    let tables = [host::LINTS, launch::LINTS, resources::LINTS, network::LINTS, attestation::LINTS];
+    let tables = [
+        host::LINTS,
+        launch::LINTS,
+        resources::LINTS,
+        network::LINTS,
+        runtime::LINTS,
+        attestation::LINTS,
+    ];
     tables.into_iter().flatten()
 }
 

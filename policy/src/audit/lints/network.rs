@@ -1,7 +1,7 @@
-//! `[network]` and `[runtime]`: what a running guest may reach and do, and who may reach into it.
+//! `[network]`: what a running guest may reach.
 
 use super::{Lint, lint};
-use crate::audit::Level::{Error, Note, Warning};
+use crate::audit::Level::{Error, Warning};
 use crate::audit::danger::{Ask, Bad, Witness};
 use crate::audit::strangers;
 use crate::fact::Fact;
@@ -12,10 +12,6 @@ use std::net::IpAddr;
 const RATE: &str = "the guest's requests have no rate that matters";
 /// Connections in a second that no guest opens on purpose.
 const CONNECTIONS: u64 = 10_000;
-/// Pages that change sides in a second: 64 GiB of them.
-const PAGES: u64 = 16 << 20;
-/// The security processor serves about a hundred in a second, of all guests together.
-const REQUESTS: u64 = 1000;
 /// A 64th of the IPv4 Internet, and a 16,777,216th of that of IPv6, which is 256 times what a
 /// provider has.
 const MANY: [u128; 2] = [1 << 26, 1 << 104];
@@ -88,54 +84,4 @@ pub(super) const LINTS: &[Lint] = &[
         "services of the host itself may be reached over its loopback address",
     ),
     lint("CM042", Warning, "network.rate", |ask| ask.own(strangers::rate_above(CONNECTIONS)), RATE),
-    lint(
-        "CM050",
-        Warning,
-        "runtime.page_state_changes",
-        |ask| ask.own(strangers::rate_above(PAGES)),
-        RATE,
-    ),
-    lint(
-        // A note only: `any` is the one rule that can be kept today (CM095).
-        "CM050",
-        Note,
-        "runtime.guest_requests",
-        |ask| ask.own(strangers::rate_above(REQUESTS)),
-        RATE,
-    ),
-    lint(
-        "CM051",
-        Warning,
-        "runtime.shared_percent",
-        |ask| ask.own(Bad::above(50)),
-        "more than half of the guest's memory may be shared with the host",
-    ),
-    lint(
-        "CM052",
-        Warning,
-        "runtime.console",
-        |ask| ask.own(Bad::above(1)),
-        "the host may type into the guest's console",
-    ),
-    lint(
-        "CM053",
-        Error,
-        "runtime.debug",
-        |ask| ask.own(Bad::above(0)),
-        "a debugger on the host may reach into the guest",
-    ),
-    lint(
-        "CM054",
-        Warning,
-        "runtime.snapshot",
-        |ask| ask.own(Bad::index(1)),
-        "an old state of the guest may be started again",
-    ),
-    lint(
-        "CM054",
-        Warning,
-        "runtime.migration",
-        |ask| ask.own(Bad::index(1)),
-        "the guest may be moved to a host that the policy never judged",
-    ),
 ];

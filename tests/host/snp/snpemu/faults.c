@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * A host that misbehaves, for tests of guest code. Module parameter faults=NAME:N[+],...: the fault happens at the Nth occasion
- * (from 1), with + from then on. What an occasion is stands beside each name in snpemu.h.
+ * A host that misbehaves, for tests of guest code. Module parameter faults=NAME:N[+],..., or the same written to debugfs: the
+ * fault happens at the Nth occasion (from 1), with + from then on. What an occasion is stands beside each name in snpemu.h.
  */
 #include <linux/module.h>
+#include <linux/debugfs.h>
 #include <linux/string.h>
+#include <linux/uaccess.h>
 #include "snpemu.h"
 
 static char *faults;
@@ -26,6 +28,11 @@ static const char *const names[FAULTS] = {
 	[FAULT_GHCB_MSR] = "ghcb-msr",
 	[FAULT_FW_FAIL] = "fw-fail",
 	[FAULT_FW_DELAY] = "fw-delay",
+	[FAULT_INJECT] = "inject",
+	[FAULT_AP_RUN] = "ap-run",
+	[FAULT_POKE] = "poke",
+	[FAULT_POKE_DURING] = "poke-during",
+	[FAULT_POKE_LATE] = "poke-late",
 };
 
 static struct {
@@ -62,14 +69,42 @@ static int plan_one(char *spec)
 	return 0;
 }
 
-int faults_init(void)
+static int plan_all(char *list)
 {
-	char *list = faults, *spec;
+	char *spec;
 	int r = 0;
 
+	memset(plan, 0, sizeof(plan));
+	any = false;
 	while (!r && (spec = strsep(&list, ",")))
-		r = plan_one(spec);
+		if (*spec)
+			r = plan_one(spec);
 	return r;
+}
+
+int faults_init(void)
+{
+	return plan_all(faults);
+}
+
+/* The same while the host runs: what is written replaces the plan, and occasions are counted from 1 again. */
+static ssize_t faults_write(struct file *f, const char __user *from, size_t len, loff_t *at)
+{
+	char list[256];
+	int r;
+
+	if (len >= sizeof(list) || copy_from_user(list, from, len))
+		return -EINVAL;
+	list[len] = 0;
+	r = plan_all(strim(list));
+	return r ?: len;
+}
+
+static const struct file_operations faults_fops = { .owner = THIS_MODULE, .write = faults_write };
+
+void faults_files(struct dentry *directory)
+{
+	debugfs_create_file("faults", 0200, directory, NULL, &faults_fops);
 }
 
 bool fault_due(enum fault f)
@@ -82,8 +117,15 @@ bool fault_due(enum fault f)
 	if (n != plan[f].at && !(plan[f].always && n > plan[f].at))
 		return false;
 	count(fault_injected);
-	trace_event("FAULT %s at occasion %ld", names[f], n);
+	if (n == plan[f].at) /* what happens again and again is said once */
+		trace_event("FAULT %s at occasion %ld", names[f], n);
 	return true;
+}
+
+/* Whether the fault is planned at all: once, or @always from some occasion on */
+bool fault_planned(enum fault f, bool always)
+{
+	return any && plan[f].at && plan[f].always == always;
 }
 
 /* Every byte changes. */

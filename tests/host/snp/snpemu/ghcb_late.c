@@ -19,7 +19,7 @@ static void take_out(struct shadow *s, int state)
 	shadow_unmap(s, s->late_gpa | C_MASK);
 }
 
-static void single_step(struct world *w, bool on)
+void single_step(struct world *w, bool on)
 {
 	struct vmcb *v = w->vmcb;
 	unsigned long *intercepts = (unsigned long *)v->control.intercepts;

@@ -52,6 +52,8 @@ static int rmp_insn(struct world *w, bool pvalidate)
 		inject(w, GP_VECTOR, true, 0);
 		return ENTER_AGAIN;
 	}
+	if (w->trial)
+		return trial_stop(w);
 	r = gva_to_gpa(w, s->rax & PAGE_MASK, ACCESS_READ, &gpa);
 	if (r)
 		return walk_failed(w, r);
@@ -112,7 +114,7 @@ int vmmcall(struct world *w)
 	c->exit_info_1 = c->exit_info_2 = 0;
 	w->shadow->after_vmgexit = true;
 	count(vmgexit);
-	if ((w->kvm->control.ghcb_gpa & 0xfff) == GHCB_MSR_TERM_REQ)
+	if ((w->kvm->control.ghcb_gpa & 0xfff) == GHCB_MSR_TERM_REQ && !w->trial)
 		trace_event("guest asks for its end: request %llx rip %llx, last #VC %llx at %llx", w->kvm->control.ghcb_gpa,
 			    w->vmcb->save.rip, w->shadow->last_vc, w->shadow->last_vc_rip);
 	trace(2, "VMGEXIT ghcb %llx rip %llx", w->kvm->control.ghcb_gpa, w->vmcb->save.rip);

@@ -66,6 +66,7 @@ int fw_launch_start(struct sev_data_snp_launch_start *d)
 	g->policy = d->policy;
 	memcpy(g->gosvw, d->gosvw, sizeof(g->gosvw));
 	g->state = GUEST_LAUNCH;
+	poke_new_guest();
 	return 0;
 }
 
@@ -245,6 +246,8 @@ int fw_launch_update(struct sev_data_snp_launch_update *d)
 	e->immutable = 0;
 	raw_spin_unlock_irqrestore(&rmp_lock, flags);
 	host_view_set(d->address >> PAGE_SHIFT, HOST_CIPHERTEXT); /* encrypted in place */
+	if (d->page_type == SNP_PAGE_TYPE_VMSA)
+		inject_launched_state(g->asid, d->address >> PAGE_SHIFT);
 	return 0;
 }
 

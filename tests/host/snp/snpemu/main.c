@@ -22,6 +22,8 @@ static int __init snpemu_init(void)
 	if (r)
 		goto no_shadow;
 	r = faults_init();
+	if (!r)
+		r = event_trials_init();
 	if (r)
 		goto no_device;
 	r = sev_dev_init();
@@ -44,6 +46,7 @@ static int __init snpemu_init(void)
 	return 0;
 
 no_device:
+	event_trials_exit();
 	shadow_exit();
 no_shadow:
 	host_view_exit();
@@ -58,6 +61,7 @@ static void __exit snpemu_exit(void)
 	trace_files_exit();
 	firmware_exit();
 	sev_dev_exit();
+	event_trials_exit();
 	shadow_exit();
 	host_view_exit();
 	rmp_exit();

@@ -24,7 +24,7 @@ static unsigned long uses;
 
 /* ---- life ---- */
 
-static void shadow_free(struct shadow *s)
+void shadow_free(struct shadow *s)
 {
 	unsigned int i;
 
@@ -39,7 +39,7 @@ static void shadow_free(struct shadow *s)
 	kfree(s);
 }
 
-static struct shadow *shadow_alloc(gfp_t gfp)
+struct shadow *shadow_alloc(gfp_t gfp)
 {
 	struct shadow *s = kzalloc(sizeof(*s), gfp);
 
@@ -344,6 +344,8 @@ int nested_page_fault(struct world *w)
 	if (!paging)
 		w->shadow->unpaged = true;
 	leaf = host_npt_leaf(w, gpa, &level);
+	if (w->trial && private && !(leaf & 1)) /* the worst that a host can make of it: its page, not validated */
+		return raise_vc(w, 0x404);
 	if (host_npt_reserved(leaf)) { /* emulated MMIO: the guest has to ask (APM 15.35.4) */
 		if (c->exit_int_info & SVM_EXITINTINFO_VALID) {
 			c->exit_code = SVM_EXIT_SHUTDOWN;
@@ -386,8 +388,14 @@ int nested_page_fault(struct world *w)
 		else if (!(error & NPF_WALK))
 			bits &= ~ENTRY_WRITE;
 	}
-	if (!private)
+	if (w->trial && access != ACCESS_WRITE)
+		bits &= ~ENTRY_WRITE;
+	else if (w->trial && !trial_write(w, gpa, pfn, error & NPF_WALK))
+		return trial_stop(w);
+	if (!private && !w->trial) {
 		ghcb_late_access(w, gpa, pfn);
+		poke_access(w, gpa, pfn);
+	}
 	shadow_map(w->shadow, address, pfn, bits);
 	if (c->exit_int_info & SVM_EXITINTINFO_VALID) {
 		c->event_inj = c->exit_int_info;

@@ -122,6 +122,8 @@ struct shadow {
 	u64 stale[64];		/* addresses to unmap before the next entry */
 };
 
+struct shadow *shadow_alloc(gfp_t gfp);
+void shadow_free(struct shadow *s);
 struct shadow *shadow_get(struct vcpu_svm *svm);
 void shadow_put(struct shadow *s);
 void shadow_flush(struct shadow *s);
@@ -145,6 +147,9 @@ struct world {
 	u64 fault_gpa, fault_error;	/* of the last WALK_NPF */
 	u64 fault_va;			/* of the last WALK_PF */
 	u32 fault_code;
+	u64 host_save_pa;
+	bool entered;			/* since KVM called */
+	struct trial *trial;		/* NULL: this run is for good */
 };
 
 /* What a handler says: go on in the guest, or leave to KVM with the exit in the running VMCB */
@@ -169,6 +174,55 @@ int walk_failed(struct world *w, int reason);
 int raise_vc(struct world *w, u64 error);
 void inject(struct world *w, u32 vector, bool has_error, u32 error);
 int handle_exit(struct world *w);
+int deliver_event(struct world *w, u32 vector, bool has_error, u32 error);
+
+/* ---- vmrun.c ---- */
+void prepare(struct world *w);
+void enter_once(struct world *w);
+void with_guest_state(struct world *w, void (*run)(struct world *w));
+void suspend_guest_state(struct world *w);
+void resume_guest_state(struct world *w);
+
+/* ---- trial.c: a run that is undone ---- */
+#define TRIAL_PAGES	64
+struct trial {
+	struct shadow *shadow;
+	struct vmcb *kvm;
+	u8 *vmsa;
+	unsigned int used;
+	bool stopped;		/* it did what cannot be put back */
+	u64 low, high;		/* guest physical addresses of what it had changed; low > high: nothing */
+	struct {
+		u64 pfn, gpa;
+		bool walk;
+		u8 *copy;
+	} page[TRIAL_PAGES];
+};
+int trial_init(struct trial *t);
+void trial_exit(struct trial *t);
+void trial_begin(struct trial *t, struct world *w, const struct world *of, const void *vmsa);
+int trial_stop(struct world *w);
+bool trial_write(struct world *w, u64 gpa, u64 pfn, bool walk);
+void trial_undo(struct trial *t);
+
+/* ---- event_trials.c: what would come of each event ---- */
+void try_boot_vcpu(struct world *w);
+void try_launched_state(struct world *w, const void *vmsa);
+int run_launched_state(struct world *w, const void *vmsa);
+int event_trials_init(void);
+void event_trials_exit(void);
+void event_trials_files(struct dentry *directory);
+
+/* ---- inject.c: events that nobody asked for, and vCPUs that nobody started ---- */
+bool event_acceptable(u32 event);
+int give_event(struct world *w, u32 event, u32 error);
+void inject_files(struct dentry *directory);
+void inject_launched_state(u32 asid, u64 pfn);
+void inject_new_guest(u32 asid);
+bool inject_before_vmrun(struct world *w);
+int inject_before_entry(struct world *w);
+bool inject_stepped(struct world *w);
+void inject_leave(struct world *w);
 
 /* ---- insn.c, xsave.c ---- */
 #define NOT_MINE	(-2)	/* the instruction is something else */
@@ -268,17 +322,33 @@ enum fault {
 	FAULT_GHCB_MSR,		/* the answer in the GHCB MSR is changed */
 	FAULT_FW_FAIL,		/* a firmware command fails */
 	FAULT_FW_DELAY,		/* a firmware command takes a second */
+	FAULT_INJECT,		/* an event that nobody asked for; +: every one in turn, each undone */
+	FAULT_AP_RUN,		/* a vCPU runs that the guest did not start; +: again and again, each undone */
+	FAULT_POKE,		/* a shared page has other bytes when the guest first looks at it */
+	FAULT_POKE_DURING,	/* the same after the first instruction that reads it has begun */
+	FAULT_POKE_LATE,	/* the same after the guest has read it */
 	FAULTS
 };
 bool fault_due(enum fault f);
+bool fault_planned(enum fault f, bool always);
 void fault_shared_page(u64 pa, size_t len);
 int faults_init(void);
+void faults_files(struct dentry *directory);
+
+/* ---- poke.c: other bytes in a shared page ---- */
+void poke_access(struct world *w, u64 gpa, u64 pfn);
+void poke_exit(struct world *w);
+void poke_leave(struct world *w);
+void poke_new_guest(void);
+bool poke_stepped(struct world *w);
+void poke_files(struct dentry *directory);
 
 /* ---- ghcb_late.c ---- */
 void ghcb_late_answer(struct world *w, u64 gpa, bool due);
 void ghcb_late_access(struct world *w, u64 gpa, u64 pfn);
 bool ghcb_late_stepped(struct world *w);
 void ghcb_late_leave(struct world *w);
+void single_step(struct world *w, bool on);
 
 /* ---- cpuid.c ---- */
 void snpemu_cpuid(unsigned int op, unsigned int *a, unsigned int *b, unsigned int *c, unsigned int *d);

@@ -109,6 +109,10 @@ int trace_files_init(void)
 	debugfs_create_file("trace", 0400, directory, NULL, &trace_fops);
 	debugfs_create_file("rmp", 0400, directory, NULL, &rmp_fops);
 	host_view_files(directory);
+	faults_files(directory);
+	poke_files(directory);
+	inject_files(directory);
+	event_trials_files(directory);
 	return 0;
 }
 

@@ -74,12 +74,14 @@ static int deliver_legacy(struct world *w, u32 vector, u32 error)
 	return WALK_OK;
 }
 
-static int deliver_long(struct world *w, u32 vector, u64 error)
+/* @has_error: as the architecture or whoever injects it says; without one the frame is a word shorter. */
+static int deliver_long(struct world *w, u32 vector, bool has_error, u64 error)
 {
 	struct vmcb_save_area *s = &w->vmcb->save;
 	u64 gate[2], d, rsp = s->rsp;
 	u64 frame[6] = { error, s->rip, s->cs.selector, s->rflags | X86_EFLAGS_RF, s->rsp, s->ss.selector };
-	int r, ist, dpl;
+	u64 *from = has_error ? frame : frame + 1;
+	int r, ist, dpl, len = has_error ? sizeof(frame) : sizeof(frame) - 8;
 	u16 selector;
 
 	if (s->idtr.limit < vector * 16 + 15)
@@ -101,8 +103,8 @@ static int deliver_long(struct world *w, u32 vector, u64 error)
 		r = gva_copy(w, s->tr.base + 4 + 8 * dpl, &rsp, 8, ACCESS_READ);
 	if (r)
 		return r;
-	rsp = (rsp & ~15ULL) - sizeof(frame);
-	r = gva_copy(w, rsp, frame, sizeof(frame), ACCESS_WRITE);
+	rsp = (rsp & ~15ULL) - len;
+	r = gva_copy(w, rsp, from, len, ACCESS_WRITE);
 	if (r)
 		return r;
 	if (dpl < s->cpl) {
@@ -125,15 +127,29 @@ int raise_vc(struct world *w, u64 error)
 	int r;
 
 	count(vc);
-	if ((error & ~0x1fULL) != SVM_EXIT_READ_DR0) { /* those come from a guest that prints its state */
+	if ((error & ~0x1fULL) != SVM_EXIT_READ_DR0 && !w->trial) { /* those come from a guest that prints its state */
 		w->shadow->last_vc = error;
 		w->shadow->last_vc_rip = w->vmcb->save.rip;
 	}
 	trace(2, "#VC %llx rip %llx", error, w->vmcb->save.rip);
-	r = w->vmcb->save.efer & EFER_LMA ? deliver_long(w, X86_TRAP_VC, error) : deliver_legacy(w, X86_TRAP_VC, error);
+	r = w->vmcb->save.efer & EFER_LMA ? deliver_long(w, X86_TRAP_VC, true, error) :
+					    deliver_legacy(w, X86_TRAP_VC, error);
 	if (r == WALK_NPF) /* the host has to provide a page first; the instruction runs again */
 		return walk_failed(w, r);
 	/* A fault while #VC is delivered: no handler for that exists in practice, so the guest ends here. */
+	return r ? shutdown_guest(w) : ENTER_AGAIN;
+}
+
+/*
+ * An injected exception whose error code is there or missing against the vector's rule (EVENTINJ.EV, APM 15.20): the emulator
+ * below goes by the vector alone. In long mode only, where there are guests that get that far.
+ */
+int deliver_event(struct world *w, u32 vector, bool has_error, u32 error)
+{
+	int r = deliver_long(w, vector, has_error, error);
+
+	if (r == WALK_NPF)
+		return walk_failed(w, r);
 	return r ? shutdown_guest(w) : ENTER_AGAIN;
 }
 
@@ -193,7 +209,7 @@ int handle_exit(struct world *w)
 	case SVM_EXIT_EXCP_BASE + GP_VECTOR:
 		return general_protection(w);
 	case SVM_EXIT_EXCP_BASE + DB_VECTOR:
-		if (ghcb_late_stepped(w))
+		if (ghcb_late_stepped(w) || poke_stepped(w) || inject_stepped(w))
 			return ENTER_AGAIN;
 		break;
 	case SVM_EXIT_MSR:

@@ -16,6 +16,7 @@
 #define GHCB_EXIT_CODE		0x390
 #define GHCB_EXIT_INFO_2	0x3a0
 #define GHCB_EXIT_PSC		0x80000010
+#define FPU_STATE		7	/* x87, SSE, AVX: vmsa.c */
 #define MSRPM_GHCB		0x104c	/* where the bits of GHCB_MSR and SEV_STATUS are in KVM's map */
 
 /* rdi: VMSA (its registers are at 0x300), rsi: VMCB that runs, rdx: host save area; both physical */
@@ -68,7 +69,7 @@ static void set_bits(struct vmcb_control_area *c)
 	__set_bit(INTERCEPT_EXCEPTION_OFFSET + GP_VECTOR, intercepts);
 }
 
-static void prepare(struct world *w)
+void prepare(struct world *w)
 {
 	const struct vmcb_control_area *k = &w->kvm->control;
 	struct vmcb_control_area *c = &w->vmcb->control;
@@ -179,18 +180,24 @@ static bool control_register_trap(struct world *w)
 	return true;
 }
 
-static void run_until_exit(struct world *w, u64 host_save_pa)
+void enter_once(struct world *w)
 {
-	struct vmcb_control_area *c = &w->vmcb->control;
 	struct shadow *s = w->shadow;
 
-	for (;;) {
-		shadow_refresh(s);
-		w->vmsa->rax = w->vmcb->save.rax;
-		snpemu_enter(w->vmsa, __pa(w->vmcb), host_save_pa);
-		c->event_inj = 0;
-		if (s->unpaged && (w->vmcb->save.cr0 & X86_CR0_PG)) /* C=0 addresses mean shared from now on */
-			shadow_flush(s);
+	shadow_refresh(s);
+	w->vmsa->rax = w->vmcb->save.rax;
+	snpemu_enter(w->vmsa, __pa(w->vmcb), w->host_save_pa);
+	w->vmcb->control.event_inj = 0;
+	if (s->unpaged && (w->vmcb->save.cr0 & X86_CR0_PG)) /* C=0 addresses mean shared from now on */
+		shadow_flush(s);
+}
+
+static void run_until_exit(struct world *w)
+{
+	struct vmcb_control_area *c = &w->vmcb->control;
+
+	while (inject_before_entry(w) == ENTER_AGAIN) {
+		enter_once(w);
 		/*
 		 * INT3 and INTn interrupted by a nested page fault: the emulator would inject them with a wrong return
 		 * address. RIP is still at the instruction, so it simply runs again.
@@ -198,11 +205,13 @@ static void run_until_exit(struct world *w, u64 host_save_pa)
 		if ((c->exit_int_info & SVM_EXITINTINFO_VALID) &&
 		    (c->exit_int_info & SVM_EXITINTINFO_TYPE_MASK) == SVM_EXITINTINFO_TYPE_SOFT)
 			c->exit_int_info = 0;
-		if (control_register_trap(w) || handle_exit(w) == LEAVE) {
-			ghcb_late_leave(w);
-			return;
-		}
+		poke_exit(w);
+		if (control_register_trap(w) || handle_exit(w) == LEAVE)
+			break;
 	}
+	ghcb_late_leave(w);
+	poke_leave(w);
+	inject_leave(w);
 }
 
 static void report_shutdown(struct world *w)
@@ -239,13 +248,56 @@ static void publish_exit(struct world *w)
 	      k->exit_info_2, w->vmsa->rip, w->vmsa->rflags, k->int_ctl, k->int_state);
 }
 
-static void run(struct world *w, u64 host_save_pa)
+/* Around @go: the guest's FPU, PKRU and XCR0 in place of what the processor has */
+void with_guest_state(struct world *w, void (*go)(struct world *w))
 {
-	struct vmcb_control_area *k = &w->kvm->control;
-	struct shadow *s = w->shadow;
 	bool keys = cpu_feature_enabled(X86_FEATURE_OSPKE);
 	u32 host_pkru = keys ? rdpkru() : 0;
 	u64 host_xcr0 = xgetbv(0);
+
+	vmsa_load_fpu(w->shadow->fpu, w->vmsa);
+	if (keys)
+		wrpkru(w->vmsa->pkru);
+	if (w->vmsa->xcr0 != host_xcr0)
+		xsetbv(0, w->vmsa->xcr0 | 1);
+
+	go(w);
+
+	w->vmsa->xcr0 = xgetbv(0);
+	if (w->vmsa->xcr0 != host_xcr0)
+		xsetbv(0, host_xcr0);
+	if (keys) {
+		w->vmsa->pkru = rdpkru();
+		wrpkru(host_pkru);
+	}
+	vmsa_store_fpu(w->shadow->fpu, w->vmsa);
+	vmsa_store(w->vmsa, w->vmcb);
+}
+
+/*
+ * In the midst of a run: all of the guest's state into its VMSA. The processor keeps it, but for the FPU's, which is saved and
+ * loaded with as much of XCR0 as the VMSA has room for.
+ */
+void suspend_guest_state(struct world *w)
+{
+	w->vmsa->xcr0 = xgetbv(0);
+	xsetbv(0, w->vmsa->xcr0 | FPU_STATE);
+	if (cpu_feature_enabled(X86_FEATURE_OSPKE))
+		w->vmsa->pkru = rdpkru();
+	vmsa_store_fpu(w->shadow->fpu, w->vmsa);
+	vmsa_store(w->vmsa, w->vmcb);
+}
+
+void resume_guest_state(struct world *w)
+{
+	vmsa_load_fpu(w->shadow->fpu, w->vmsa);
+	xsetbv(0, w->vmsa->xcr0);
+}
+
+static void run(struct world *w)
+{
+	struct vmcb_control_area *k = &w->kvm->control;
+	struct shadow *s = w->shadow;
 
 	if (s->nested_cr3 != k->nested_cr3 || s->asid != k->asid ||
 	    (k->tlb_ctl && k->tlb_ctl != FLUSH_VCPU_SWITCH)) {
@@ -261,23 +313,7 @@ static void run(struct world *w, u64 host_save_pa)
 		s->cr4 = w->vmcb->save.cr4;
 		s->efer = w->vmcb->save.efer;
 	}
-	vmsa_load_fpu(s->fpu, w->vmsa);
-	if (keys)
-		wrpkru(w->vmsa->pkru);
-	if (w->vmsa->xcr0 != host_xcr0)
-		xsetbv(0, w->vmsa->xcr0 | 1);
-
-	run_until_exit(w, host_save_pa);
-
-	w->vmsa->xcr0 = xgetbv(0);
-	if (w->vmsa->xcr0 != host_xcr0)
-		xsetbv(0, host_xcr0);
-	if (keys) {
-		w->vmsa->pkru = rdpkru();
-		wrpkru(host_pkru);
-	}
-	vmsa_store_fpu(s->fpu, w->vmsa);
-	vmsa_store(w->vmsa, w->vmcb);
+	with_guest_state(w, run_until_exit);
 	if (w->vmcb->control.exit_code == SVM_EXIT_SHUTDOWN)
 		report_shutdown(w);
 	publish_exit(w);
@@ -293,6 +329,7 @@ void snpemu_vcpu_run(struct vcpu_svm *svm, bool spec_ctrl_intercepted, struct se
 		.kvm = svm->vmcb,
 		.vmsa = memory_at(k->vmsa_pa & PA_MASK),
 		.asid = k->asid,
+		.host_save_pa = __pa(host_save) & PAGE_MASK,
 	};
 
 	count(vmrun);
@@ -305,7 +342,10 @@ void snpemu_vcpu_run(struct vcpu_svm *svm, bool spec_ctrl_intercepted, struct se
 	}
 	w.vmcb = w.shadow->vmcb;
 	w.vmpl = w.vmsa->vmpl;
-	run(&w, __pa(host_save) & PAGE_MASK);
+	if (inject_before_vmrun(&w))
+		set_exit_code(k, SVM_EXIT_SHUTDOWN);
+	else
+		run(&w);
 	shadow_put(w.shadow);
 }
 EXPORT_SYMBOL_GPL(snpemu_vcpu_run);

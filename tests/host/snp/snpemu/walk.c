@@ -20,6 +20,8 @@ static int guest_page(struct world *w, u64 gpa, enum access access, u64 stage, v
 		error |= NPF_FETCH;
 	w->fault_gpa = gpa;
 	leaf = host_npt_leaf(w, gpa & ~C_MASK, &level);
+	if (w->trial && (gpa & C_MASK) && !(leaf & 1)) /* as in nested_page_fault() */
+		return WALK_VC;
 	if (!(leaf & 1) || host_npt_reserved(leaf) || (access == ACCESS_WRITE && !(leaf & ENTRY_WRITE))) {
 		w->fault_error = error;
 		return WALK_NPF;
@@ -33,6 +35,8 @@ static int guest_page(struct world *w, u64 gpa, enum access access, u64 stage, v
 		w->fault_error = error | NPF_PRESENT | verdict;
 		return WALK_NPF;
 	}
+	if (access == ACCESS_WRITE && w->trial && !trial_write(w, gpa, pfn, false))
+		return WALK_VC;
 	*page = memory_at(pfn << PAGE_SHIFT);
 	return WALK_OK;
 }

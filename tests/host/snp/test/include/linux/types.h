@@ -13,6 +13,7 @@ typedef uint8_t u8;
 typedef int64_t s64;
 typedef int32_t s32;
 typedef int8_t s8;
+typedef unsigned int gfp_t;
 typedef struct { int unused; } raw_spinlock_t;
 typedef struct { long counter; } atomic64_t;
 #define __printf(a, b)
