@@ -16,12 +16,16 @@ const TARGET: &str = "x86_64-unknown-linux-gnu";
 const LARGEST: u64 = 1536 * 1024;
 
 /// Each image: its package, and the variable that names it.
-const IMAGES: [(&str, &str); 2] =
-    [("casemate-recorder", "CASEMATE_RECORDER_IMAGE"), ("casemate-vmm", "CASEMATE_VMM_IMAGE")];
+const IMAGES: [(&str, &str); 3] = [
+    ("casemate-device", "CASEMATE_DEVICE_IMAGE"),
+    ("casemate-recorder", "CASEMATE_RECORDER_IMAGE"),
+    ("casemate-vmm", "CASEMATE_VMM_IMAGE"),
+];
 
 /// Folders whose change makes another image.
-const SOURCES: [&str; 13] = [
+const SOURCES: [&str; 14] = [
     "attestation/src",
+    "devices",
     "diagnostics/src",
     "files/src",
     "foreign-text/src",

@@ -9,6 +9,8 @@
 mod attest;
 #[cfg(feature = "vm")]
 mod boot_code;
+#[cfg(feature = "vm")]
+mod device;
 mod diagnostics;
 mod files;
 mod guest_flags;
@@ -93,6 +95,8 @@ enum Command {
     Run(Box<run::RunArgs>),
     #[cfg(feature = "vm")]
     Sandbox(sandbox::SandboxArgs),
+    #[cfg(feature = "vm")]
+    Device(device::DeviceArgs),
     /// Verify, show and keep evidence of SEV-SNP guests.
     Attest(attest::Attest),
     /// Compute the launch digest that a guest must report.
@@ -114,6 +118,8 @@ impl Command {
             Self::Run(_) => "run",
             #[cfg(feature = "vm")]
             Self::Sandbox(_) => "sandbox",
+            #[cfg(feature = "vm")]
+            Self::Device(_) => "device",
             Self::Attest(_) => "attest",
             Self::Measure(_) => "measure",
             #[cfg(feature = "vm")]
@@ -167,6 +173,8 @@ fn main() -> ExitCode {
         Command::Run(args) => run::run(args, &log),
         #[cfg(feature = "vm")]
         Command::Sandbox(args) => sandbox::run(args),
+        #[cfg(feature = "vm")]
+        Command::Device(args) => device::run(args),
         #[cfg(feature = "vm")]
         Command::BootCode(args) => boot_code::run(args),
         #[cfg(feature = "image")]

@@ -2,6 +2,7 @@
 
 use crate::out::outln;
 use crate::{Failure, Outcome};
+use casemate_device_process::DeviceKind;
 use casemate_foreign_text::{json as foreign, value};
 use casemate_hypervisor::vm::ProcessKind;
 use casemate_hypervisor::vm::name::{NameError, Running, ask};
@@ -101,15 +102,17 @@ fn print_process(process: &Running, in_force: &InForce) {
 }
 
 fn profiles(as_json: bool) {
-    for kind in ProcessKind::ALL {
-        let profile = kind.profile();
+    let kinds = ProcessKind::ALL.into_iter().map(|kind| (kind.name(), kind.profile()));
+    // What a device may do before it is locked for good, and what for the VMM of others.
+    let devices = DeviceKind::ALL.into_iter().flat_map(|kind| [kind.set_up(), kind.foreign()]);
+    for (kind, profile) in kinds.chain(devices.map(|profile| (profile.name, profile))) {
         if as_json {
             let rules: Vec<_> = profile
                 .rules
                 .iter()
                 .map(|rule| json!({ "syscall": rule.syscall.name(), "why": rule.why }))
                 .collect();
-            outln!("{}", json!({ "kind": kind.name(), "rules": rules }));
+            outln!("{}", json!({ "kind": kind, "rules": rules }));
         } else {
             outln!("{kind}: {} system calls", profile.syscalls().len());
             for rule in profile.rules {

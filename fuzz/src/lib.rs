@@ -18,6 +18,7 @@ pub mod azure;
 pub mod boot;
 pub mod device_block;
 pub mod device_messages;
+pub mod device_words;
 pub mod devices;
 pub mod exits;
 pub mod host;
@@ -65,6 +66,7 @@ pub const TARGETS: &[(&str, Body)] = &[
     ("device_messages", device_messages::messages),
     ("device_queue", devices::queue),
     ("console_queue", vm::console_queue),
+    ("device_words", device_words::words),
     ("exit_debug", exits::debug),
     ("exit_errno", exits::errno),
     ("exit_fail_entry", exits::fail_entry),

@@ -15,6 +15,7 @@
     reason = "a test; registers are what is compared"
 )]
 
+use casemate_device_process::DeviceKind;
 use casemate_hypervisor::vm::kind::ProcessKind;
 use casemate_sandbox::{Action, FdSlot, FdTable, Pin, Profile};
 use casemate_test_support::bpf::{I386, X32, X86_64, answer};
@@ -34,15 +35,27 @@ fn descriptors(profile: &Profile) -> BTreeMap<FdSlot, [i32; 2]> {
 
 fn slot(pin: Pin) -> Option<FdSlot> {
     match pin {
-        Pin::Fd(_, slot) => Some(slot),
+        Pin::Fd(_, slot) | Pin::FdFrom(_, slot) => Some(slot),
         Pin::Int(..) | Pin::IntIn(..) | Pin::Long(..) | Pin::Bits(..) | Pin::OwnPid(_) => None,
     }
+}
+
+fn lowest(fds: &[i32; 2]) -> u32 {
+    *fds.iter().min().unwrap() as u32
+}
+
+/// Every profile: that of each kind of process, and those that a device has before, and for others.
+fn profiles() -> Vec<&'static Profile> {
+    let kinds = ProcessKind::ALL.into_iter().map(ProcessKind::profile);
+    let devices = DeviceKind::ALL.into_iter().flat_map(|kind| [kind.set_up(), kind.foreign()]);
+    kinds.chain(devices).collect()
 }
 
 /// The argument that a pin is about, and values of it that the pin admits.
 fn admitted(pin: Pin, fds: &BTreeMap<FdSlot, [i32; 2]>) -> (usize, Vec<u64>) {
     let (arg, values) = match pin {
         Pin::Fd(arg, slot) => (arg, fds[&slot].iter().map(|fd| *fd as u64).collect()),
+        Pin::FdFrom(arg, slot) => (arg, vec![lowest(&fds[&slot]).into(), i32::MAX as u64]),
         Pin::Int(arg, value) => (arg, vec![value.into()]),
         Pin::IntIn(arg, values) => (arg, values.iter().map(|value| u64::from(*value)).collect()),
         Pin::Long(arg, value) | Pin::Bits(arg, _, value) => (arg, vec![value]),
@@ -56,6 +69,7 @@ fn meets(pin: Pin, args: &[u64; 6], fds: &BTreeMap<FdSlot, [i32; 2]>) -> bool {
     let low = |arg: u8| args[usize::from(arg)] as u32;
     match pin {
         Pin::Fd(arg, slot) => fds[&slot].iter().any(|fd| *fd as u32 == low(arg)),
+        Pin::FdFrom(arg, slot) => low(arg) >= lowest(&fds[&slot]),
         Pin::Int(arg, value) => low(arg) == value,
         Pin::IntIn(arg, values) => values.contains(&low(arg)),
         Pin::Long(arg, value) => args[usize::from(arg)] == value,
@@ -108,8 +122,8 @@ fn lists(pins: &[Pin], fds: &BTreeMap<FdSlot, [i32; 2]>) -> Vec<[u64; 6]> {
 #[test]
 fn the_filter_of_every_kind_of_process_allows_what_its_profile_declares_and_nothing_else() {
     let mut asked = 0_u64;
-    for kind in ProcessKind::ALL {
-        let profile = kind.profile();
+    for profile in profiles() {
+        let kind = profile.name;
         let fds = descriptors(profile);
         let table = fds
             .iter()
@@ -152,8 +166,8 @@ fn the_filter_of_every_kind_of_process_allows_what_its_profile_declares_and_noth
 /// that comes later may be.
 #[test]
 fn a_call_whose_slot_is_empty_is_not_allowed_with_any_descriptor() {
-    for kind in ProcessKind::ALL {
-        let profile = kind.profile();
+    for profile in profiles() {
+        let kind = profile.name;
         let empty = descriptors(profile)
             .keys()
             .fold(FdTable::new(), |table, slot| table.with_raw(*slot, []));

@@ -23,8 +23,10 @@ use casemate_test_support::attack::{Attack, Victim};
 use casemate_test_support::guests::{DATA, Supervisor, dx, out, plan, power_off};
 use casemate_test_support::sandbox::{assert_least, confined, pipe};
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
-use rustix::net::{recv, send, socketpair};
-use std::os::fd::{AsRawFd, OwnedFd};
+use rustix::net::{RecvAncillaryBuffer, SendAncillaryBuffer};
+use rustix::net::{recv, recvmsg, send, sendmsg, socketpair};
+use std::io::{IoSlice, IoSliceMut};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::process::ExitCode;
 
 /// A vmm process that waits until its `go` end is closed.
@@ -169,18 +171,21 @@ fn a_console_that_is_read_slowly_holds_the_guest_back_and_loses_nothing() {
     assert!(marked_after.is_some_and(|read| read > u64::from(FLOOD) / 2), "{marked_after:?}");
 }
 
-/// Every slot that a profile names, filled with one descriptor.
-fn all_slots(profile: &Profile) -> FdTable {
+/// Every slot that a profile names, filled with these descriptors and one more.
+fn all_slots(profile: &Profile, also: &[RawFd]) -> FdTable {
     let pins = profile.rules.iter().flat_map(|rule| rule.pins);
-    let slots = pins.filter_map(|pin| if let Pin::Fd(_, slot) = pin { Some(*slot) } else { None });
-    slots.fold(FdTable::new(), |fds, slot| fds.with_raw(slot, [1]))
+    let slots = pins.filter_map(|pin| match pin {
+        Pin::Fd(_, slot) | Pin::FdFrom(_, slot) => Some(*slot),
+        _ => None,
+    });
+    slots.fold(FdTable::new(), |fds, slot| fds.with_raw(slot, also.iter().copied().chain([1])))
 }
 
 fn each_attack_is_fatal_under_the_profile_of_every_kind() {
     let victim = Victim { pid: std::process::id(), abstract_socket: b"casemate-test" };
     for kind in ProcessKind::ALL {
         let profile = kind.profile();
-        let fds = all_slots(profile);
+        let fds = all_slots(profile, &[]);
         for (attack, _) in Attack::ALL {
             let mut child = confined(Layers::new("attacker"), |setup| {
                 let _locked = setup.lock(profile, &fds, Action::Kill).unwrap();
@@ -207,13 +212,32 @@ fn operations_that_no_one_needs_are_fatal_under_the_profile_of_every_kind() {
     let unlock_pi = || ignore(futex::unlock_pi(&word, futex::Flags::PRIVATE));
     let shared = || ignore(futex::wake(&word, futex::Flags::empty(), 1));
     let private = || ignore(futex::wake(&word, futex::Flags::PRIVATE, 1));
-    let out_of_band = || ignore(send(&ours, b"x", oob));
-    let peek = || ignore(recv(&theirs, &mut [0_u8], RecvFlags::PEEK | RecvFlags::DONTWAIT));
-    let plain = || ignore(send(&ours, b"x", SendFlags::NOSIGNAL | SendFlags::DONTWAIT));
     let has_futex = |profile: &Profile| profile.syscalls().contains(&"futex");
     let mut tried = 0;
     for kind in ProcessKind::ALL {
         let profile = kind.profile();
+        // Which of the two ways a kind sends and receives by.
+        let messages = !profile.syscalls().contains(&"sendto");
+        let say = |flags| {
+            let mut nothing = SendAncillaryBuffer::default();
+            match messages {
+                true => ignore(sendmsg(&ours, &[IoSlice::new(b"x")], &mut nothing, flags)),
+                false => ignore(send(&ours, b"x", flags)),
+            }
+        };
+        let hear = |flags| {
+            let (mut byte, mut nothing) = ([0_u8], RecvAncillaryBuffer::default());
+            match messages {
+                true => {
+                    let mut bytes = [IoSliceMut::new(&mut byte)];
+                    ignore(recvmsg(&theirs, &mut bytes, &mut nothing, flags));
+                }
+                false => ignore(recv(&theirs, &mut byte, flags)),
+            }
+        };
+        let out_of_band = || say(oob);
+        let peek = || hear(RecvFlags::PEEK | RecvFlags::DONTWAIT);
+        let plain = || say(SendFlags::NOSIGNAL | SendFlags::DONTWAIT);
         let attempts: [(&str, &dyn Fn(), Exit); 7] = [
             ("futex: lock with priority inheritance", &lock_pi, Exit::Filter),
             ("futex: unlock with priority inheritance", &unlock_pi, Exit::Filter),
@@ -228,7 +252,7 @@ fn operations_that_no_one_needs_are_fatal_under_the_profile_of_every_kind() {
                 continue;
             }
             let sockets = [ours.as_raw_fd(), theirs.as_raw_fd()];
-            let fds = all_slots(profile).with_raw(profile::SOCKETS, sockets);
+            let fds = all_slots(profile, &sockets);
             let layers = Layers::new("operations").keep(&ours).keep(&theirs);
             let mut child = confined(layers, |setup| {
                 let _locked = setup.lock(profile, &fds, Action::Kill).unwrap();
@@ -258,6 +282,10 @@ fn every_kind_of_process_has_a_test_that_its_profile_is_the_least() {
             ProcessKind::VmmConfidential => (
                 "confidential_profile_allows_what_is_used_and_nothing_else",
                 include_str!("vmm_snp_lock.rs"),
+            ),
+            ProcessKind::Block => (
+                "block_profile_allows_what_is_used_and_nothing_else",
+                include_str!("../../casemate/tests/device_process.rs"),
             ),
             ProcessKind::Recorder => (
                 "image_of_the_recorder_uses_every_rule_of_its_profile_and_makes_no_other_call",

@@ -1,7 +1,7 @@
 //! Closing every descriptor that is not wanted.
 
 use super::refusal::{Refusal, refused};
-use super::sys::close_range;
+use super::sys::{close_range, dup_above};
 use rustix::fs::{Mode, OFlags, open};
 use rustix::stdio::{dup2_stderr, dup2_stdin, dup2_stdout};
 use std::os::fd::RawFd;
@@ -33,6 +33,18 @@ pub(super) fn close_all_but(keep: &[RawFd]) -> Result<String, Refusal> {
 pub(super) fn close_range_but(keep: &[RawFd]) -> Result<(), Refusal> {
     let keep = keep.iter().filter_map(|fd| u32::try_from(*fd).ok());
     close_gaps(&mut keep.chain([0, 1, 2]).collect())
+}
+
+/// Makes copies of standard input, which is /dev/null in a process that did not keep it, until no
+/// number below `highest` is free; gives the first number behind all of them.
+pub(super) fn fill_below(highest: RawFd) -> Result<RawFd, Refusal> {
+    loop {
+        let copy = dup_above(0, 0)?;
+        if copy > highest {
+            close_range(copy.cast_unsigned(), copy.cast_unsigned())?;
+            return Ok(copy);
+        }
+    }
 }
 
 fn close_gaps(keep: &mut Vec<u32>) -> Result<(), Refusal> {

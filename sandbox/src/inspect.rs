@@ -5,6 +5,7 @@
 //! from outside at all.
 
 use super::SandboxError;
+use super::fence_seen::FenceSeen;
 use super::filters::{Filter, filters};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -36,6 +37,8 @@ pub struct InForce {
     pub namespaces: Option<BTreeMap<&'static str, bool>>,
     /// Open descriptors and what they are.
     pub descriptors: Option<BTreeMap<u32, String>>,
+    /// The memory fence.
+    pub fence: Option<FenceSeen>,
     /// What its root directory contains.
     pub root: Option<Vec<String>>,
     /// Resource limits that are not unlimited: name, soft limit.
@@ -72,6 +75,7 @@ pub fn inspect(pid: u32) -> Result<InForce, SandboxError> {
     let capabilities =
         CAPABILITIES.into_iter().filter_map(|(name, key)| Some((name, capability(key)?))).collect();
     let seccomp_filters = number(&status, "Seccomp_filters");
+    let descriptors = descriptors(pid);
     Ok(InForce {
         pid,
         threads: number(&status, "Threads"),
@@ -83,7 +87,8 @@ pub fn inspect(pid: u32) -> Result<InForce, SandboxError> {
         capabilities,
         uid: number(&status, "Uid"),
         namespaces: namespaces(pid),
-        descriptors: descriptors(pid),
+        fence: descriptors.as_ref().and_then(|all| FenceSeen::of(pid, all)),
+        descriptors,
         root: root(pid),
         limits: limits(pid),
     })
@@ -171,6 +176,10 @@ impl fmt::Display for InForce {
             Some(names) if names.is_empty() => writeln!(f, "root directory     empty")?,
             Some(names) => writeln!(f, "root directory     {} entries", names.len())?,
             None => writeln!(f, "root directory     {UNKNOWN}")?,
+        }
+        match &self.fence {
+            Some(fence) => writeln!(f, "memory fence       {fence}")?,
+            None => writeln!(f, "memory fence       {UNKNOWN}")?,
         }
         match &self.descriptors {
             Some(fds) => {

@@ -17,16 +17,17 @@ pub struct Layers {
 }
 
 impl Layers {
-    /// Every layer required, except a network namespace of its own, which costs milliseconds
-    /// (`with` adds it; without `socket` in its filter and with landlock a process reaches no
-    /// network anyway).
+    /// Every layer required, except those of [`Layer::only_where_asked`], which `with` adds.
+    /// (Without `socket` in its filter and with landlock a process reaches no network anyway.)
     #[must_use]
     pub fn new(name: impl Into<String>) -> Self {
-        let needs = Layer::ALL.into_iter().map(|layer| (layer, Need::Required)).collect();
+        let need = |layer: Layer| {
+            (layer, if layer.only_where_asked() { Need::Off } else { Need::Required })
+        };
+        let needs = Layer::ALL.into_iter().map(need).collect();
         let (keep, limits) = (Vec::new(), Limits::default());
         let (signals_children, network) = (false, None);
         Self { name: name.into(), needs, keep, limits, signals_children, network }
-            .without(Layer::NetworkNamespace)
     }
 
     /// As a parent made them, in the image that it started.

@@ -47,6 +47,9 @@ impl Rule {
 pub enum Pin {
     /// A descriptor: any of those in the slot. An empty slot forbids the call.
     Fd(u8, FdSlot),
+    /// A descriptor that came after the filter: the slot's lowest number, or one above it. Only for
+    /// calls that do nothing to a number that is no descriptor's, as every number above is free.
+    FdFrom(u8, FdSlot),
     /// A 32-bit value (the kernel ignores the upper half of an `int`).
     Int(u8, u32),
     /// One of these 32-bit values, such as ioctl requests.
@@ -146,6 +149,7 @@ impl Condition {
     fn passes(&self, args: &[u64; 6]) -> bool {
         let Some(arg) = args.get(usize::from(self.arg)) else { return false };
         match (&self.op, &self.len) {
+            (SeccompCmpOp::Ge, _) => arg & 0xffff_ffff >= self.value,
             (SeccompCmpOp::MaskedEq(mask), _) => arg & mask == self.value & mask,
             (_, SeccompCmpArgLen::Dword) => arg & 0xffff_ffff == self.value,
             _ => *arg == self.value,
@@ -158,11 +162,18 @@ impl Pin {
     fn alternatives(self, fds: Option<&FdTable>) -> Result<Vec<Condition>, String> {
         let dword = |arg, value| Condition::int(arg, value);
         let Some(fds) = fds else { return self.without_process() };
+        let filled = |slot| fds.get(slot).ok_or_else(|| format!("slot {:?} is not filled", slot.0));
         Ok(match self {
             Self::Fd(arg, slot) => {
-                let list =
-                    fds.get(slot).ok_or_else(|| format!("slot {:?} is not filled", slot.0))?;
-                list.iter().map(|fd| dword(arg, fd.cast_unsigned())).collect()
+                filled(slot)?.iter().map(|fd| dword(arg, fd.cast_unsigned())).collect()
+            }
+            Self::FdFrom(arg, slot) => {
+                let lowest = filled(slot)?.iter().min();
+                let from = |fd: &RawFd| {
+                    let (len, op) = (SeccompCmpArgLen::Dword, SeccompCmpOp::Ge);
+                    Condition { arg, len, op, value: fd.cast_unsigned().into() }
+                };
+                lowest.map(from).into_iter().collect()
             }
             Self::Int(arg, value) => vec![dword(arg, value)],
             Self::IntIn(arg, values) => values.iter().map(|value| dword(arg, *value)).collect(),
@@ -182,7 +193,7 @@ impl Pin {
     /// pins are met.
     fn without_process(self) -> Result<Vec<Condition>, String> {
         match self {
-            Self::Fd(arg, _) | Self::OwnPid(arg) => {
+            Self::Fd(arg, _) | Self::FdFrom(arg, _) | Self::OwnPid(arg) => {
                 Self::Bits(arg, 0, 0).alternatives(Some(&FdTable::new()))
             }
             other => other.alternatives(Some(&FdTable::new())),

@@ -9,7 +9,10 @@ use super::profile::{Action, FdTable, Pin, Profile, Rule};
 use super::refusal::Refusal;
 use super::syscalls::sys as syscall;
 use super::wire::Channel;
-use super::{SandboxError, descriptors, filesystem, landlock_deny, privileges, speculation, sys};
+use super::{
+    Fence, SandboxError, descriptors, fence, filesystem, landlock_deny, privileges, speculation,
+    sys,
+};
 use rustix::fs::stat;
 use rustix::io::Errno;
 use rustix::thread::{CapabilitySet, capabilities, no_new_privs};
@@ -118,6 +121,8 @@ impl Born {
         })?;
         // After landlock, which needs a descriptor.
         layers.attempt(report, Layer::Limits, || layers.limits.apply())?;
+        // As the filter, the fence comes later: when there is something to fence.
+        layers.attempt(report, Layer::MemoryFence, fence::available)?;
         // The filter itself comes when threads and memory are there. Whether the kernel has filters
         // is asked now, while the parent can still be told: a process that runs without one must
         // not be the only one to know.
@@ -153,6 +158,29 @@ impl Setup {
         let keep: Vec<RawFd> = fds.all().chain(also.iter().copied()).collect();
         descriptors::close_range_but(&keep)
             .map_err(|e| SandboxError::layer(Layer::Descriptors, e.call, e.source))
+    }
+
+    /// The fence of this process, before its first filter; [`Fence::cover`] puts memory behind it.
+    /// Where the layer is off, or optional and missing, it is one that covers nothing.
+    ///
+    /// # Errors
+    /// [`SandboxError::Layer`]; the process must exit, since its parent was told of a fence.
+    pub fn fence(&self) -> Result<Fence, SandboxError> {
+        if !self.report.is_applied(Layer::MemoryFence) {
+            return Ok(Fence::NONE);
+        }
+        Fence::new().map_err(|e| SandboxError::layer(Layer::MemoryFence, e.call, e.source))
+    }
+
+    /// The number from which on every descriptor comes that will be opened: what is free below the
+    /// highest one in `fds` is taken. For [`Pin::FdFrom`], whose slot this belongs into.
+    ///
+    /// # Errors
+    /// [`SandboxError::System`] when the process may open no more.
+    pub fn first_free(&self, fds: &FdTable) -> Result<RawFd, SandboxError> {
+        let highest = fds.all().max().unwrap_or(2);
+        descriptors::fill_below(highest)
+            .map_err(|e| SandboxError::system("fcntl(F_DUPFD_CLOEXEC)", e.source))
     }
 
     /// Installs the profile's filter on all threads, for good.

@@ -145,6 +145,76 @@ pub fn exit(code: i32) -> ! {
     unsafe { libc::_exit(code) }
 }
 
+/// A userfaultfd that sees faults of user mode only, which needs no privilege.
+pub(super) fn userfaultfd() -> Result<OwnedFd, Refusal> {
+    /// `UFFD_USER_MODE_ONLY`, `linux/userfaultfd.h`.
+    const USER_MODE_ONLY: libc::c_int = 1;
+    let flags = libc::O_CLOEXEC | libc::O_NONBLOCK | USER_MODE_ONLY;
+    // SAFETY: takes a number only.
+    let fd = unsafe { libc::syscall(libc::SYS_userfaultfd, flags) };
+    match RawFd::try_from(fd) {
+        // SAFETY: the call has just made it, and nothing else owns it.
+        Ok(fd) if fd >= 0 => Ok(unsafe { OwnedFd::from_raw_fd(fd) }),
+        _ => Err(Refusal::last("userfaultfd(UFFD_USER_MODE_ONLY)")),
+    }
+}
+
+/// Has a new userfaultfd answer faults by SIGBUS, of memory files, too.
+pub(super) fn userfaultfd_features(fd: &OwnedFd) -> Result<(), Refusal> {
+    /// `struct uffdio_api`.
+    #[repr(C)]
+    struct Api {
+        api: u64,
+        features: u64,
+        ioctls: u64,
+    }
+    /// `UFFDIO_API`: `_IOWR(0xaa, 0x3f, struct uffdio_api)`.
+    const UFFDIO_API: libc::Ioctl = 0xc018_aa3f;
+    /// `UFFD_API`.
+    const VERSION: u64 = 0xaa;
+    /// `UFFD_FEATURE_MISSING_SHMEM`, `UFFD_FEATURE_SIGBUS`. A kernel that lacks one refuses both.
+    const FEATURES: u64 = 1 << 5 | 1 << 7;
+    let mut api = Api { api: VERSION, features: FEATURES, ioctls: 0 };
+    // SAFETY: the kernel reads and writes the 24 bytes of `api`.
+    let result = unsafe { libc::ioctl(fd.as_raw_fd(), UFFDIO_API, &raw mut api) };
+    match result {
+        0 => Ok(()),
+        _ => Err(Refusal::last("ioctl(UFFDIO_API, UFFD_FEATURE_SIGBUS)")),
+    }
+}
+
+/// `UFFDIO_REGISTER`, for the profile of a process that covers memory under a filter:
+/// `_IOWR(0xaa, 0x00, struct uffdio_register)`.
+pub const UFFDIO_REGISTER: u32 = 0xc020_aa00;
+
+/// Registers memory of this process with a userfaultfd, for missing pages.
+pub(super) fn userfaultfd_register(fd: RawFd, start: usize, len: usize) -> Result<(), Refusal> {
+    /// `struct uffdio_register`.
+    #[repr(C)]
+    struct Register {
+        start: u64,
+        len: u64,
+        mode: u64,
+        ioctls: u64,
+    }
+    /// `UFFDIO_REGISTER_MODE_MISSING`.
+    const MISSING: u64 = 1;
+    let number = |value: usize| {
+        let wrong = |e| Refusal::new("address of memory", io::Error::other(e));
+        u64::try_from(value).map_err(wrong)
+    };
+    let mut register =
+        Register { start: number(start)?, len: number(len)?, mode: MISSING, ioctls: 0 };
+    let request = libc::Ioctl::from(UFFDIO_REGISTER);
+    // SAFETY: the kernel reads and writes the 32 bytes of `register`. What it does to the memory
+    // that they name is to deliver SIGBUS where it would have made a page: no byte changes.
+    let result = unsafe { libc::ioctl(fd, request, &raw mut register) };
+    match result {
+        0 => Ok(()),
+        _ => Err(Refusal::last("ioctl(UFFDIO_REGISTER, missing pages)")),
+    }
+}
+
 /// Whether the kernel has filters, and in them the action that ends a process.
 pub(super) fn seccomp_kills() -> Result<(), Refusal> {
     let action = libc::SECCOMP_RET_KILL_PROCESS;

@@ -1,7 +1,7 @@
 //! The lock of a block device's process, as data, beside the calls it makes.
 
 use casemate_device_backend::Descriptors;
-use casemate_sandbox::{FdSlot, FdTable, NARROW, Pin, Profile, Rule, sys};
+use casemate_sandbox::{FdSlot, FdTable, NARROW, Pin, Profile, Rule, UFFDIO_REGISTER, sys};
 use std::os::fd::RawFd;
 
 /// The front end's socket.
@@ -10,38 +10,62 @@ pub const SOCKET: FdSlot = FdSlot("front end");
 pub const EVENTS: FdSlot = FdSlot("event");
 /// The image.
 pub const IMAGE: FdSlot = FdSlot("image");
+/// Whoever watches the process.
+pub const CONTROL: FdSlot = FdSlot("control");
+/// The fence around guest memory; empty without one.
+pub const FENCE: FdSlot = FdSlot("fence");
+/// The number from which on everything comes that the process did not have at first: nothing of
+/// the slots above is among that.
+pub const LATER: FdSlot = FdSlot("later");
 
 /// `FUTEX_WAIT`, `FUTEX_WAKE` and `FUTEX_WAIT_BITSET`, each private: the standard library's locks.
 const FUTEX: [u32; 3] = [128, 129, 137];
+/// `MSG_OOB`, which UNIX sockets have since Linux 5.15 and nobody here uses, and `MSG_PEEK`.
+const OOB_PEEK: u64 = 3;
 /// `FALLOC_FL_KEEP_SIZE` with `PUNCH_HOLE` or `ZERO_RANGE`.
 const FALLOCATE: [u32; 2] = [0x3, 0x11];
-/// `RWF_DSYNC`.
-const DSYNC: u32 = 2;
 #[cfg(debug_assertions)]
 const F_GETFD: u32 = 1;
+/// `RWF_DSYNC`.
+const DSYNC: u32 = 2;
+/// `PROT_READ | PROT_WRITE`.
+const READ_WRITE: u32 = 3;
 /// `PROT_NONE`, `PROT_READ | PROT_WRITE`: never executable.
-const PROTECTIONS: [u32; 2] = [0, 3];
+const PROTECTIONS: [u32; 2] = [0, READ_WRITE];
 
-/// Which descriptor is in which slot while the front end has not sent its events.
+/// The slots that are filled before the set-up filter. What the process has no more of than these,
+/// a control socket and a fence, the caller adds; it adds [`LATER`] last.
 #[must_use]
 pub fn set_up_slots(socket: RawFd, image: RawFd) -> FdTable {
-    FdTable::new().with_raw(SOCKET, [socket]).with_raw(IMAGE, [image])
+    let none = [CONTROL, FENCE].into_iter();
+    let none = none.fold(FdTable::new(), |fds, slot| fds.with_raw(slot, []));
+    none.with_raw(SOCKET, [socket]).with_raw(IMAGE, [image])
 }
 
-/// Which descriptor is in which slot.
+/// The same when the front end has sent its events.
 #[must_use]
-pub fn slots(session: &Descriptors, image: RawFd) -> FdTable {
-    FdTable::new()
-        .with_raw(SOCKET, [session.socket])
-        .with_raw(EVENTS, session.events.iter().copied())
-        .with_raw(IMAGE, [image])
+pub fn slots(set_up: FdTable, session: &Descriptors) -> FdTable {
+    set_up.with_raw(EVENTS, session.events.iter().copied())
 }
 
 macro_rules! steady_rules {
     ($($more:tt)*) => {
         &[
-            Rule::new(sys("recvmsg"), &[Pin::Fd(0, SOCKET)], "messages of the front end"),
-            Rule::new(sys("sendmsg"), &[Pin::Fd(0, SOCKET)], "answers to them"),
+            Rule::new(
+                sys("recvmsg"),
+                &[Pin::Fd(0, SOCKET), Pin::Bits(2, OOB_PEEK, 0)],
+                "messages of the front end"
+            ),
+            Rule::new(
+                sys("sendmsg"),
+                &[Pin::Fd(0, SOCKET), Pin::Bits(2, OOB_PEEK, 0)],
+                "answers to them"
+            ),
+            Rule::new(
+                sys("sendmsg"),
+                &[Pin::Fd(0, CONTROL), Pin::Bits(2, OOB_PEEK, 0)],
+                "that it is locked, why it ends"
+            ),
             Rule::new(sys("preadv"), &[Pin::Fd(0, IMAGE)], "read the image into guest memory"),
             Rule::new(sys("pwritev"), &[Pin::Fd(0, IMAGE)], "write guest memory to the image"),
             Rule::new(
@@ -82,16 +106,29 @@ pub const FOREIGN: Profile = Profile {
     name: "block, foreign front end",
     rules: steady_rules![
         Rule::new(sys("ppoll"), &[], "a queue's thread waits for its kick"),
-        Rule::new(sys("read"), &[], "take a kick; events come at any time"),
-        Rule::new(sys("write"), &[], "tell the driver, wake a queue's thread"),
-        Rule::new(sys("fstat"), &[], "whether a memory file is one, and how long"),
+        Rule::new(sys("read"), &[Pin::FdFrom(0, LATER)], "take a kick"),
+        Rule::new(sys("write"), &[Pin::FdFrom(0, LATER)], "tell the driver, wake a queue's thread"),
+        Rule::new(
+            sys("fstat"),
+            &[Pin::FdFrom(0, LATER)],
+            "whether a memory file is one, and how long"
+        ),
         Rule::new(
             sys("mmap"),
-            &[Pin::Int(2, 3), Pin::Int(3, MAP_SHARED_NORESERVE)],
+            &[Pin::Int(2, READ_WRITE), Pin::Int(3, MAP_SHARED_NORESERVE), Pin::FdFrom(4, LATER)],
             "guest memory, whenever the front end sends it; never executable"
         ),
         Rule::new(sys("munmap"), &[], "guest memory that was replaced"),
-        Rule::new(sys("close"), &[], "memory files, events that were replaced"),
+        Rule::new(
+            sys("ioctl"),
+            &[Pin::Fd(0, FENCE), Pin::Int(1, UFFDIO_REGISTER)],
+            "the fence around memory that comes"
+        ),
+        Rule::new(
+            sys("close"),
+            &[Pin::FdFrom(0, LATER)],
+            "memory files, events that were replaced"
+        ),
         // The standard library's debug builds check every descriptor that they close.
         #[cfg(debug_assertions)]
         Rule::new(sys("fcntl"), &[Pin::Int(1, F_GETFD)], "debug build: check before close")
@@ -119,11 +156,9 @@ pub const SET_UP: Profile = Profile {
         Rule::new(
             sys("mprotect"),
             &[Pin::IntIn(2, &PROTECTIONS)],
-            "stacks of threads, heap; never executable",
+            "stacks of threads; never executable",
         ),
-        Rule::new(sys("munmap"), &[], "heap"),
-        Rule::new(sys("brk"), &[], "heap"),
-        Rule::new(sys("madvise"), &[], "heap"),
+        Rule::new(sys("munmap"), &[], "what is around a thread's stack"),
         Rule::new(sys("clone3"), &[], "a thread for each queue"),
         Rule::new(sys("set_robust_list"), &[], "a thread begins"),
         Rule::new(sys("rseq"), &[], "a thread begins"),
@@ -132,16 +167,17 @@ pub const SET_UP: Profile = Profile {
         Rule::new(sys("sigaltstack"), &[], "a thread begins"),
         Rule::new(sys("sched_getaffinity"), &[], "where a thread's stack is"),
         Rule::new(sys("gettid"), &[], "where a thread's stack is"),
-        Rule::new(sys("userfaultfd"), &[], "the fence around guest memory"),
-        Rule::new(sys("ioctl"), &[Pin::IntIn(1, &FENCE)], "the fence around guest memory"),
+        Rule::new(
+            sys("ioctl"),
+            &[Pin::Fd(0, FENCE), Pin::Int(1, UFFDIO_REGISTER)],
+            "the fence around guest memory",
+        ),
         Rule::new(sys("dup"), &[], "which descriptor number is free"),
         Rule::new(sys("prlimit64"), &[], "no more descriptors; a thread's stack"),
         Rule::new(sys("close"), &[], "memory files, once mapped"),
+        // The standard library's debug builds check every descriptor that they close.
         #[cfg(debug_assertions)]
         Rule::new(sys("fcntl"), &[Pin::Int(1, F_GETFD)], "debug build: check before close"),
         NARROW
     ],
 };
-
-/// `UFFDIO_API`, `UFFDIO_REGISTER`.
-const FENCE: [u32; 2] = [0xc018_aa3f, 0xc020_aa00];

@@ -54,12 +54,8 @@ fn layer_finding(layer: Layer, state: &State) -> Option<Finding> {
         ),
         State::Off => return None,
     };
-    // A network namespace adds depth, not reach.
-    Some(if layer == Layer::NetworkNamespace {
-        finding
-    } else {
-        finding.needed_for(Capability::Plain)
-    })
+    // A network namespace adds depth, not reach; a fence is for devices of a confidential guest.
+    Some(if layer.only_where_asked() { finding } else { finding.needed_for(Capability::Plain) })
 }
 
 fn seccomp() -> Finding {

@@ -165,6 +165,7 @@ impl SetUp {
         let snp = match (shape.snp, host.dev_sev) {
             (Some(snp), Some(dev_sev)) => {
                 check_c_bit(&vm, snp)?;
+                ram.in_single_pages()?;
                 let snp = SnpVm::init(vm.clone(), dev_sev, snp)?;
                 Some(SnpParts { vm: snp, private: PrivateMemory::add(&vm, &ram)? })
             }

@@ -1,6 +1,7 @@
 //! The kinds of confined processes that a VM consists of.
 
 use super::profile;
+use casemate_device_process::DeviceKind;
 use casemate_policy_log::WAIT as LOG_WAIT;
 use casemate_sandbox::Profile;
 use std::time::Duration;
@@ -15,13 +16,16 @@ pub enum ProcessKind {
     Vmm,
     /// Runs the vCPUs of a confidential VM, which changes the states of its pages.
     VmmConfidential,
+    /// A disk.
+    Block,
     /// Has the decision log and its key.
     Recorder,
 }
 
 impl ProcessKind {
     /// Every kind.
-    pub const ALL: [Self; 4] = [Self::Supervisor, Self::Vmm, Self::VmmConfidential, Self::Recorder];
+    pub const ALL: [Self; 5] =
+        [Self::Supervisor, Self::Vmm, Self::VmmConfidential, Self::Recorder, Self::Block];
 
     /// The name that users and the answer to `casemate sandbox show` use.
     #[must_use]
@@ -30,6 +34,7 @@ impl ProcessKind {
             Self::Supervisor => "supervisor",
             Self::Vmm => "vmm",
             Self::VmmConfidential => "vmm-confidential",
+            Self::Block => DeviceKind::Block.name(),
             Self::Recorder => "recorder",
         }
     }
@@ -47,19 +52,27 @@ impl ProcessKind {
             Self::Supervisor => &profile::SUPERVISOR,
             Self::Vmm => &profile::VMM,
             Self::VmmConfidential => &profile::VMM_SNP,
+            Self::Block => DeviceKind::Block.steady(),
             Self::Recorder => &profile::RECORDER,
         }
     }
 
     /// How long a child may live on when the VM has ended, to finish what it has begun. A vmm
     /// process has sent every byte of the console before it tells of the end, so nothing is left to
-    /// it. A recorder may have to wait for others that write the same log.
+    /// it. What a disk has not acknowledged by then, its guest has not waited for. A recorder may
+    /// have to wait for others that write the same log.
     #[must_use]
     pub const fn grace(self) -> Duration {
         match self {
-            Self::Supervisor | Self::Vmm | Self::VmmConfidential => Duration::ZERO,
+            Self::Supervisor | Self::Vmm | Self::VmmConfidential | Self::Block => Duration::ZERO,
             Self::Recorder => LOG_WAIT.saturating_add(Duration::from_secs(2)),
         }
+    }
+
+    /// Whether it is a device: its front end is the vmm process.
+    #[must_use]
+    pub const fn is_device(self) -> bool {
+        matches!(self, Self::Block)
     }
 
     /// Whether it runs vCPUs: it has the power button, and its last words tell how the VM ended.

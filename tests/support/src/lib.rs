@@ -2,7 +2,7 @@
 //! test harness with one thread, and what an attacker in a locked process would try. No program
 //! uses it.
 //!
-//! UNSAFETY: an attacker makes raw system calls.
+//! UNSAFETY: an attacker makes raw system calls, and touches memory that is taken away.
 #![allow(unsafe_code, reason = "what an attacker would do has no safe wrapper")]
 #![allow(
     missing_docs,
@@ -20,6 +20,8 @@ pub mod boot_code;
 pub mod bpf;
 pub mod bzimage;
 pub mod captured;
+pub mod device_attack;
 pub mod first_run;
 pub mod guests;
+pub mod memory;
 pub mod sandbox;

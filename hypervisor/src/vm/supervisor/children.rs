@@ -5,6 +5,7 @@ use crate::vm::kind::ProcessKind;
 use crate::vm::protocol::{BadMessage, Denied, FromVmm, ToVmm};
 use crate::vm::recorder::WRITTEN;
 use crate::vm::recorder::message::{FromRecorder, LONGEST_ANSWER, ToRecorder};
+use casemate_device_process::FromDevice;
 use casemate_sandbox::{Child, Exit, Report, SandboxError};
 use rustix::event::PollFlags;
 use rustix::io::Errno;
@@ -29,6 +30,7 @@ pub struct Member {
 #[derive(Debug)]
 pub(super) enum Said {
     Vmm(FromVmm),
+    Device(FromDevice),
     Recorder(FromRecorder),
     /// Nothing any more: its end of the socket is closed.
     Closed,
@@ -93,6 +95,9 @@ impl Member {
             _ if bytes.is_empty() => Ok(Said::Closed),
             ProcessKind::Vmm | ProcessKind::VmmConfidential => {
                 FromVmm::decode(bytes).map(Said::Vmm)
+            }
+            ProcessKind::Block => {
+                FromDevice::decode(bytes).map(Said::Device).ok_or_else(|| BadMessage::of(bytes))
             }
             ProcessKind::Recorder => FromRecorder::decode(bytes).map(Said::Recorder),
             // Nobody has a supervisor as a child.
@@ -175,30 +180,33 @@ impl Children {
         recorders.for_each(|m| m.tell(&ToRecorder::Denied(denied).encode()));
     }
 
-    /// Ends all of them; nothing of them is left. The end of one that died by itself is made exact.
-    /// With it comes how each has ended, as far as that can be told.
-    pub(super) fn end(&mut self, end: End) -> (End, Vec<Option<Exit>>) {
+    /// The places of those that run vCPUs.
+    pub(super) fn running_vcpus(&self) -> Vec<usize> {
+        let runs = |(index, member): (usize, &Member)| member.kind.runs_vcpus().then_some(index);
+        self.0.iter().enumerate().filter_map(runs).collect()
+    }
+
+    /// Ends all of them; nothing of them is left. The end of the one in place `who`, which died by
+    /// itself, is made exact. With it comes how each has ended, as far as that can be told.
+    pub(super) fn end(&mut self, end: End, who: Option<usize>) -> (End, Vec<Option<Exit>>) {
         let ended = Instant::now();
-        let mut exits = Vec::with_capacity(self.0.len());
-        for member in &mut self.0 {
-            exits.push((member.kind, member.end(ended)));
-        }
+        let exits: Vec<_> = self.0.iter_mut().map(|member| member.end(ended)).collect();
         let end = self.unlogged(&exits, end);
-        let all = exits.iter().map(|(_, exit)| *exit).collect();
-        let End::ProcessDied { kind, .. } = end else { return (end, all) };
-        let how = exits.iter().find(|(of, _)| *of == kind).and_then(|(_, exit)| *exit);
+        let (&End::ProcessDied { kind, .. }, Some(who)) = (&end, who) else { return (end, exits) };
+        let how = exits.get(who).copied().flatten();
         // What failed before its body ran, it has told its parent's sandbox.
-        let unborn = self.0.iter_mut().find(|m| m.kind == kind && !m.confined);
+        let unborn = self.0.get_mut(who).filter(|member| !member.confined);
         let end = match unborn.map(|member| member.process.confined_within(REPORT).map(|_| ())) {
             None | Some(Ok(()) | Err(SandboxError::Died { .. })) => End::ProcessDied { kind, how },
             Some(Err(e)) => End::LaunchFailed(e.to_string()),
         };
-        (end, all)
+        (end, exits)
     }
 
     /// The end of a VM whose recorder could not write what was left to it.
-    fn unlogged(&self, exits: &[(ProcessKind, Option<Exit>)], end: End) -> End {
-        let Some((_, exit)) = exits.iter().find(|(kind, _)| *kind == ProcessKind::Recorder) else {
+    fn unlogged(&self, exits: &[Option<Exit>], end: End) -> End {
+        let mut ended = self.0.iter().zip(exits);
+        let Some((_, exit)) = ended.find(|(m, _)| m.kind == ProcessKind::Recorder) else {
             return end;
         };
         let is_its_own = match &end {

@@ -28,6 +28,13 @@ pub enum End {
         /// How; None when that cannot be told.
         how: Option<Exit>,
     },
+    /// A device process could not go on, and said why.
+    DeviceFailed {
+        /// Which kind.
+        kind: ProcessKind,
+        /// Its words, escaped and bounded.
+        reason: String,
+    },
     /// What has to be logged of it could not be.
     NotLogged {
         /// Why.

@@ -26,6 +26,7 @@ use super::name::{Name, Told};
 use super::protocol::{FromVmm, Phase, ToVmm};
 use super::recorder::message::FromRecorder;
 use crate::exits::{Note, Stop};
+use casemate_device_process::FromDevice;
 use casemate_sandbox::{Layers, Report, SandboxError};
 use children::{Children, POLLED, Said, Stirred};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -173,7 +174,7 @@ impl RunningVm {
     /// [`SandboxError`]; the process is then confined in part and must end.
     pub fn lock_this_process(&mut self, outside: &Outside<'_>) -> Result<(), SandboxError> {
         let report = lock::lock(self, outside)?;
-        self.lacks(ProcessKind::Supervisor, &report);
+        self.lacks(0, &report);
         self.tell(Happened::Confined(ProcessKind::Supervisor, report));
         Ok(())
     }
@@ -246,9 +247,10 @@ impl RunningVm {
                 let kind = member.kind();
                 match member.next_message() {
                     _ if self.ended => return,
-                    None if stirred.died => return self.end(End::ProcessDied { kind, how: None }),
+                    None if stirred.died => return self.died(index, kind),
                     None => return,
                     Some(Ok(Said::Vmm(message))) => self.take(index, kind, message),
+                    Some(Ok(Said::Device(message))) => self.take_from_device(index, kind, message),
                     // By rule: a VM that is to be logged does not run unlogged.
                     Some(Ok(Said::Recorder(FromRecorder::Failed { text, .. }))) => {
                         self.end(End::NotLogged { why: text, end: None });
@@ -258,9 +260,7 @@ impl RunningVm {
                         self.end(End::ProcessLied { kind, what });
                     }
                     // It cannot say how the VM ends any more, so it is not left running.
-                    Some(Ok(Said::Closed)) if member.is_ending() => {
-                        return self.end(End::ProcessDied { kind, how: None });
-                    }
+                    Some(Ok(Said::Closed)) if member.is_ending() => return self.died(index, kind),
                     Some(Ok(Said::Closed)) => {
                         let what = "it closed its control socket".to_owned();
                         return self.end(End::ProcessLied { kind, what });
@@ -269,6 +269,33 @@ impl RunningVm {
                         self.end(End::ProcessLied { kind, what: e.to_string() });
                     }
                 }
+            }
+        }
+    }
+
+    /// A process is gone by itself.
+    fn died(&mut self, index: usize, kind: ProcessKind) {
+        self.hear_vmm(index);
+        self.end_by(End::ProcessDied { kind, how: None }, Some(index));
+    }
+
+    /// Takes what the vmm process has said before something is made of a device's end: a device
+    /// ends because the vmm process does, which has then said why, and the kernel may show the
+    /// second before the first.
+    fn hear_vmm(&mut self, device: usize) {
+        for index in self.children.running_vcpus() {
+            if index != device {
+                self.serve(index, Stirred { control: true, died: false });
+            }
+        }
+    }
+
+    fn take_from_device(&mut self, index: usize, kind: ProcessKind, message: FromDevice) {
+        match message {
+            FromDevice::Locked => self.take_report(index, kind),
+            FromDevice::Ended(reason) | FromDevice::Failed(reason) => {
+                self.hear_vmm(index);
+                self.end(End::DeviceFailed { kind, reason });
             }
         }
     }
@@ -320,7 +347,8 @@ impl RunningVm {
         match member.confined() {
             Ok(None) => {}
             Ok(Some(report)) => {
-                self.lacks(kind, &report);
+                // The first is this process.
+                self.lacks(index + 1, &report);
                 self.tell(Happened::Confined(kind, report));
                 if self.children.all_confined() {
                     self.tell(Happened::AllConfined);
@@ -331,8 +359,8 @@ impl RunningVm {
     }
 
     /// Takes down which optional layers a process runs without, for who asks.
-    fn lacks(&mut self, kind: ProcessKind, report: &Report) {
-        if let Some(told) = self.processes.iter_mut().find(|told| told.kind == kind) {
+    fn lacks(&mut self, place: usize, report: &Report) {
+        if let Some(told) = self.processes.get_mut(place) {
             told.without = report.missing().map(|(layer, _)| layer).collect();
         }
     }
@@ -361,9 +389,14 @@ impl RunningVm {
 
     /// The first end is the one that counts. Afterwards no process is left.
     fn end(&mut self, end: End) {
+        self.end_by(end, None);
+    }
+
+    /// The same where it is the process in place `who` that died.
+    fn end_by(&mut self, end: End, who: Option<usize>) {
         if !self.ended {
             self.ended = true;
-            let (end, exits) = self.children.end(end);
+            let (end, exits) = self.children.end(end, who);
             for (index, exit) in exits.into_iter().enumerate() {
                 self.telling.gone(index, exit);
             }

@@ -320,6 +320,17 @@ fn ended(vm: &Span, end: &End) {
                 how = how.map(value)
             );
         }
+        End::DeviceFailed { kind, reason } => {
+            event_in!(
+                vm,
+                ERROR,
+                Vm,
+                "the VM has ended",
+                end = "device-failed",
+                kind = kind.name(),
+                why = line(reason)
+            );
+        }
         End::NotLogged { why, end } => {
             event_in!(vm, ERROR, Vm, "the VM has ended", end = "not-logged", why = line(why));
             if let Some(end) = end {

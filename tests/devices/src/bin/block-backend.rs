@@ -5,7 +5,7 @@
 
 use casemate_device_backend::{Mode, Session};
 use casemate_device_block::{Block, Image, Options, profile};
-use casemate_sandbox::{Action, Born, Layers, Setup, exit};
+use casemate_sandbox::{Action, Born, Layers, exit, freeze_heap};
 use std::io::Write;
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixListener;
@@ -43,9 +43,13 @@ fn main() {
         (Mode::Foreign, &profile::FOREIGN)
     };
     let image = file.as_raw_fd();
-    let slots = profile::set_up_slots(stream.as_raw_fd(), image);
-    let lock = |setup: Setup| setup.lock(&profile::SET_UP, &slots, Action::Kill);
-    let locked = confined.map(|setup| lock(setup).expect("the set-up filter"));
+    let mut slots = profile::set_up_slots(stream.as_raw_fd(), image);
+    let locked = confined.map(|setup| {
+        freeze_heap(1 << 20).expect("a heap");
+        let later = setup.first_free(&slots).expect("a descriptor");
+        slots = slots.clone().with_raw(profile::LATER, [later]);
+        setup.lock(&profile::SET_UP, &slots, Action::Kill).expect("the set-up filter")
+    });
     let session = Session::set_up(stream, Block::new(file, facts), mode, Box::new(|_, _| Ok(())));
     let mut session = match session {
         Ok(session) => session,
@@ -55,7 +59,7 @@ fn main() {
         }
     };
     if let Some(locked) = locked {
-        let slots = profile::slots(&session.descriptors(), image);
+        let slots = profile::slots(slots, &session.descriptors());
         let narrowed = locked.narrow(steady, &slots, Action::Kill);
         std::mem::forget(narrowed.expect("the steady filter"));
     }

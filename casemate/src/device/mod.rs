@@ -1,0 +1,55 @@
+//! `casemate device`: a device process of ours for any VMM that speaks vhost-user.
+
+mod block;
+mod serve;
+mod socket;
+
+use crate::Outcome;
+use casemate_sandbox::Layer;
+use clap::{Args, Subcommand};
+use std::path::PathBuf;
+
+/// Serve a device to any VMM that speaks vhost-user, from a locked process
+#[derive(Debug, Args)]
+pub struct DeviceArgs {
+    #[command(subcommand)]
+    command: DeviceCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum DeviceCommand {
+    Block(block::BlockArgs),
+}
+
+/// What all devices have in common.
+#[derive(Debug, Args)]
+struct Common {
+    /// Where front ends connect: a socket that is made here, for this user only, and removed at the
+    /// end
+    #[arg(long, value_name = "PATH")]
+    socket: PathBuf,
+    /// End with the first front end, not at a signal
+    #[arg(long)]
+    once: bool,
+    /// The front end's guest is confidential: of its memory only pages that are there are reached
+    #[arg(long)]
+    fence: bool,
+    /// A layer of the lock that this host may lack, see `casemate host`; can be repeated
+    #[arg(long, value_name = "LAYER", value_parser = layer)]
+    optional: Vec<Layer>,
+}
+
+fn layer(name: &str) -> Result<Layer, String> {
+    let known = || Layer::ALL.map(Layer::name).join(", ");
+    Layer::from_name(name).ok_or_else(|| format!("there is no such layer; use some of {}", known()))
+}
+
+/// Runs the subcommand.
+///
+/// # Errors
+/// [`crate::Failure`] with the exit status.
+pub fn run(args: &DeviceArgs) -> Outcome {
+    match &args.command {
+        DeviceCommand::Block(args) => block::run(args),
+    }
+}

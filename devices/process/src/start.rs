@@ -1,0 +1,156 @@
+//! What a device process is told at its start: which device it is, who its front end is, and that
+//! device's own bytes.
+//!
+//! The image is one program for every kind of device, so the first byte says which. It believes
+//! its supervisor, who could do worse than lie to it; it decodes totally all the same: what is not
+//! known ends it.
+
+use casemate_device_block::profile as block;
+use casemate_sandbox::{Child, Image, Layers, Profile, SandboxError, spawn_image_with};
+use std::os::fd::AsFd;
+
+/// A kind of device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum DeviceKind {
+    /// A disk over a raw image.
+    Block,
+}
+
+impl DeviceKind {
+    /// Every kind.
+    pub const ALL: [Self; 1] = [Self::Block];
+
+    /// The name that users know it by.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Block => "block",
+        }
+    }
+
+    const fn number(self) -> u8 {
+        match self {
+            Self::Block => 1,
+        }
+    }
+
+    /// What it may do until its front end has sent what it needs.
+    #[must_use]
+    pub const fn set_up(self) -> &'static Profile {
+        match self {
+            Self::Block => &block::SET_UP,
+        }
+    }
+
+    /// What it may do from then on, in a VM of our own.
+    #[must_use]
+    pub const fn steady(self) -> &'static Profile {
+        match self {
+            Self::Block => &block::STEADY,
+        }
+    }
+
+    /// The same for another VMM.
+    #[must_use]
+    pub const fn foreign(self) -> &'static Profile {
+        match self {
+            Self::Block => &block::FOREIGN,
+        }
+    }
+}
+
+/// Who the front end is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FrontEnd {
+    /// The vmm process of the same version. It gives its memory once, and every descriptor, before
+    /// its guest runs; then nothing more ever arrives.
+    Ours,
+    /// Another VMM, whose memory and descriptors may change at any time.
+    Foreign,
+}
+
+impl FrontEnd {
+    const ALL: [Self; 2] = [Self::Ours, Self::Foreign];
+
+    const fn number(self) -> u8 {
+        match self {
+            Self::Ours => 1,
+            Self::Foreign => 2,
+        }
+    }
+}
+
+/// A start.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Start {
+    /// Which device.
+    pub kind: DeviceKind,
+    /// For whom.
+    pub front_end: FrontEnd,
+    /// The device's own bytes, which its crate encodes and decodes.
+    pub config: Vec<u8>,
+}
+
+impl Start {
+    /// The bytes of an image's start.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        [&[self.kind.number(), self.front_end.number()], &self.config[..]].concat()
+    }
+
+    /// The start of these bytes; None where kind or front end is not known. Whether the device's
+    /// own bytes make sense, its crate says.
+    #[must_use]
+    pub fn decode(bytes: &[u8]) -> Option<Self> {
+        let ([kind, front_end], config) = bytes.split_first_chunk()?;
+        let kind = DeviceKind::ALL.into_iter().find(|known| known.number() == *kind)?;
+        let front_end = FrontEnd::ALL.into_iter().find(|known| known.number() == *front_end)?;
+        Some(Self { kind, front_end, config: config.to_vec() })
+    }
+}
+
+/// Starts a device process: `socket` leads to its front end, `control` (SEQPACKET) to whoever
+/// watches it, and `own` is what its kind has: for a disk its image. `before` is called before it
+/// begins, see [`spawn_image_with`].
+///
+/// # Errors
+/// [`SandboxError`].
+pub fn spawn(
+    image: &Image,
+    layers: Layers,
+    start: &Start,
+    socket: &impl AsFd,
+    control: &impl AsFd,
+    own: &impl AsFd,
+    before: impl FnOnce(&Child),
+) -> Result<Child, SandboxError> {
+    let layers = layers.keep(socket).keep(control).keep(own);
+    spawn_image_with(layers, image, &start.encode(), before)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{DeviceKind, FrontEnd, Start};
+    use proptest::prelude::*;
+
+    #[test]
+    fn every_start_survives_the_trip() {
+        for kind in DeviceKind::ALL {
+            for front_end in FrontEnd::ALL {
+                let start = Start { kind, front_end, config: vec![0, 255, 7] };
+                assert_eq!(Start::decode(&start.encode()), Some(start));
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_decodes_encodes_to_the_same(bytes in prop::collection::vec(0_u8..4, 0..8)) {
+            if let Some(start) = Start::decode(&bytes) {
+                prop_assert_eq!(start.encode(), bytes);
+            } else {
+                prop_assert!(bytes.len() < 2 || bytes[0] != 1 || !(1..3).contains(&bytes[1]));
+            }
+        }
+    }
+}
