@@ -35,6 +35,10 @@ pub struct GuestFlags {
     /// Key that begins a command at a terminal, or none [default: ctrl-a]
     #[arg(long, value_name = "KEY")]
     pub escape: Option<String>,
+    /// A disk, raw image or block device: path=FILE[,ro][,direct][,serial=TEXT][,name=TEXT]; once
+    /// for each disk, in place of the file's [[disk]] tables
+    #[arg(long, value_name = "DISK")]
+    pub disk: Vec<String>,
     /// End a guest that has not switched itself off this long after it was asked to [default: 15s]
     #[arg(long, value_name = "TIME")]
     pub grace: Option<String>,
@@ -60,6 +64,7 @@ impl GuestFlags {
             ("--console-wait", self.console_wait.is_some()),
             ("--console-limit", self.console_limit.is_some()),
             ("--escape", self.escape.is_some()),
+            ("--disk", !self.disk.is_empty()),
             ("--grace", self.grace.is_some()),
             ("--timeout", self.timeout.is_some()),
             ("--protection", self.protection.is_some()),
@@ -85,7 +90,7 @@ impl GuestFlags {
 mod configuration {
     use super::GuestFlags;
     use crate::Failure;
-    use casemate_hypervisor::config::{ConfigError, RawConfig, RawConsole};
+    use casemate_hypervisor::config::{ConfigError, RawConfig, RawConsole, RawDisk};
     use std::path::Path;
 
     impl GuestFlags {
@@ -102,6 +107,8 @@ mod configuration {
             let file = file.map(RawConfig::from_file).transpose().map_err(bad)?;
             let console =
                 self.console.as_deref().map(RawConsole::from_flag).transpose().map_err(bad)?;
+            let disk = self.disk.iter().map(|flag| RawDisk::from_flag(flag));
+            let disk = disk.collect::<Result<Vec<_>, _>>().map_err(bad)?;
             let mut file = file.unwrap_or_default();
             if let Some(digest) = &self.expect_digest {
                 file.snp.get_or_insert_default().expect_digest = Some(digest.clone());
@@ -119,6 +126,7 @@ mod configuration {
                 escape: self.escape.clone(),
                 grace: self.grace.clone(),
                 timeout: self.timeout.clone(),
+                disk,
                 protection: self.protection.clone(),
                 snp: None,
                 sandbox: None,

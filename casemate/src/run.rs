@@ -90,6 +90,12 @@ Configuration file:
   timeout = \"10m\"
   grace = \"15s\"                 # from the power button to the end
   protection = \"none\"           # or \"sev-snp\"
+  [[disk]]                      # each a locked process; the guest has virtio disks in this order
+  path = \"disk.img\"            # a raw image, or a block device
+  name = \"root\"               # of messages; disk0, disk1, … are the default
+  read_only = false
+  direct = false                # past the host's page cache
+  serial = \"R1\"               # /dev/disk/by-id/virtio-R1 in the guest
   [sandbox]
   optional = []                 # layers this host may lack, see `casemate host`
   [snp]                         # with protection = \"sev-snp\"
@@ -105,6 +111,7 @@ Configuration file:
 Examples:
   casemate run vm.toml
   casemate run vm.toml --memory 1G --timeline
+  casemate run vm.toml --disk path=root.img --disk path=data.img,ro,serial=DATA
   casemate run --protection none --kernel vmlinuz --initrd initrd.img --cmdline \"console=ttyS0 reboot=acpi panic=-1\"
 ";
 
@@ -146,7 +153,8 @@ fn start_and_attend(
     };
     let logging = args.log.place_and_key()?;
     let logging = logging.map(|(file, key)| Logging { file, key, image: RECORDER });
-    let prepared = vm::prepare(config, args.policy.as_deref(), logging, VMM).map_err(failure)?;
+    let prepared =
+        vm::prepare(config, args.policy.as_deref(), logging, PROGRAMS).map_err(failure)?;
     // Until here a signal ends this program; from here on it ends the VM.
     let signals = Signals::take_over()
         .map_err(|e| Failure::Failed(format!("cannot take over signals: {e}")))?;
@@ -160,9 +168,12 @@ fn start_and_attend(
     Ok(attend(vm, console, &signals, timeline, config.grace, messages))
 }
 
-/// The programs of confined processes, which build.rs has built.
+/// The programs of a VM's processes, which build.rs has built.
+const PROGRAMS: vm::Programs<'_> = vm::Programs {
+    vmm: include_bytes!(env!("CASEMATE_VMM_IMAGE")),
+    device: crate::device::PROGRAM,
+};
 static RECORDER: &[u8] = include_bytes!(env!("CASEMATE_RECORDER_IMAGE"));
-static VMM: &[u8] = include_bytes!(env!("CASEMATE_VMM_IMAGE"));
 
 const GUEST_FAILED: u8 = 3;
 const ENDED_BY_USER: u8 = 4;

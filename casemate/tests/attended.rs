@@ -15,7 +15,7 @@
 
 use casemate_console::{Cause, HostConsole, Messages, Signals, Timeline, attend};
 use casemate_hypervisor::config::{RawConfig, RawConsole};
-use casemate_hypervisor::vm::{End, prepare_plan};
+use casemate_hypervisor::vm::{End, Programs, prepare_plan};
 use casemate_sandbox::{Child, Exit, Layer, Layers, spawn};
 use casemate_test_support::guests::{DATA, dx, kvm, out, plan, power_off};
 use rustix::process::{Pid, Signal, kill_process};
@@ -26,7 +26,10 @@ use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
 use std::process::ExitCode;
 
-static IMAGE: &[u8] = include_bytes!(env!("CASEMATE_VMM_IMAGE"));
+const PROGRAMS: Programs<'_> = Programs {
+    vmm: include_bytes!(env!("CASEMATE_VMM_IMAGE")),
+    device: include_bytes!(env!("CASEMATE_DEVICE_IMAGE")),
+};
 
 /// What the session's process ends with, so that a test can tell.
 const SUCCESS: i32 = 0;
@@ -173,7 +176,7 @@ fn stay_with(code: &[u8], raw: RawConfig) -> i32 {
         ..raw
     };
     let config = raw.validate().unwrap();
-    let prepared = prepare_plan(&config, plan(code, 1), IMAGE).unwrap();
+    let prepared = prepare_plan(&config, plan(code, 1), PROGRAMS).unwrap();
     let (signals, mut timeline) = (Signals::take_over().unwrap(), Timeline::start());
     let console = HostConsole::open(&config.console).unwrap();
     let vm = prepared.start().unwrap();

@@ -152,6 +152,9 @@ fn the_reference_names_every_field_and_its_enforcer() {
 fn every_field_alone_is_refused_by_the_part_that_enforces_it() {
     let place = Place::new("fields");
     let plain = &["run", "--protection", "none"];
+    std::fs::write(place.path("disk.img"), vec![0; 1 << 20]).unwrap();
+    let disk = format!("path={}", place.path("disk.img").display());
+    let with_disk = ["run", "--protection", "none", "--disk", &disk];
     // Nothing else stands in the way: without the one rule the policy is not what refuses.
     let (_, text) = run(&place, CONFIDENTIAL, &[]);
     assert!(!text.contains("the policy denies"), "{text}");
@@ -172,11 +175,14 @@ fn every_field_alone_is_refused_by_the_part_that_enforces_it() {
                 | Enforcer::Devices,
                 key,
             ) => {
-                // There is no device whose path, kind or size could be refused.
-                if key.kind().is_list() && matches!(point, Point::Devices | Point::Resources) {
-                    continue;
+                let of_disks = path.starts_with("devices.block.") || path == "resources.disk_mib";
+                let of_a_list = matches!(point, Point::Devices | Point::Resources);
+                if of_disks {
+                    assert_denied(path, &run(&place, &with_disk, &nothing));
+                } else if !key.kind().is_list() || !of_a_list {
+                    assert_denied(path, &run(&place, plain, &nothing));
                 }
-                assert_denied(path, &run(&place, plain, &nothing));
+                // Of other kinds there is no device whose path or size could be refused.
             }
             (Enforcer::StartWithoutFacts, _) => {
                 for rule in ["\"nothing\"", "{ per_second = 4, total = 1000 }"] {
@@ -190,7 +196,7 @@ fn every_field_alone_is_refused_by_the_part_that_enforces_it() {
             (Enforcer::Network | Enforcer::Broker, _) => {}
         }
     }
-    let devices = ["[[disk]]", "[[devices]]", "disk = \"x\"", "[block]", "[[net]]", "vsock = 3"];
+    let devices = ["[[devices]]", "[block]", "[[net]]", "vsock = 3"];
     assert_no_such_configuration(&place, "devices", &devices);
     assert_no_such_configuration(
         &place,
@@ -271,4 +277,54 @@ fn a_policy_that_demands_another_host_admits_nothing_here() {
     let (status, text) = run(&place, &["run", "--protection", "none"], &console);
     assert_eq!(status, 1, "{text}");
     assert!(text.contains("runtime.console: found \"interactive\""), "{text}");
+}
+
+/// Protects what a policy says about paths: it is about the file that was opened.
+#[test]
+fn roots_are_held_against_what_was_opened_and_not_against_what_was_written() {
+    let place = Place::new("roots");
+    for folder in ["allowed", "secret"] {
+        std::fs::create_dir_all(place.path(folder)).unwrap();
+        std::fs::write(place.path(folder).join("disk.img"), vec![0; 1 << 20]).unwrap();
+    }
+    let link = place.path("allowed").join("link.img");
+    std::os::unix::fs::symlink(place.path("secret").join("disk.img"), &link).unwrap();
+    let allowed = std::fs::canonicalize(place.path("allowed")).unwrap();
+    let roots = format!("[{:?}]", allowed.to_str().unwrap());
+    let with = |disk: &Path, more: &str| {
+        let disk = format!("path={}{more}", disk.display());
+        let arguments = ["run", "--protection", "none", "--disk", &disk];
+        run(&place, &arguments, &[("devices.block.roots", &roots)])
+    };
+    assert_denied("devices.block.roots", &with(&link, ",ro"));
+    assert_denied("devices.block.roots", &with(&place.path("secret").join("disk.img"), ""));
+    let (_, text) = with(&place.path("allowed").join("disk.img"), "");
+    assert!(!text.contains("the policy denies"), "{text}");
+}
+
+#[test]
+fn disks_that_cannot_be_used_are_bad_input_with_their_name_and_nothing_starts() {
+    let place = Place::new("disks");
+    let image = |name: &str, bytes: usize| {
+        std::fs::write(place.path(name), vec![0; bytes]).unwrap();
+        place.path(name).to_str().unwrap().to_owned()
+    };
+    let folder = place.0.to_str().unwrap();
+    for (disk, what) in [
+        (format!("path={folder}/none"), "No such file"),
+        (format!("path={folder}"), "a directory"),
+        (format!("path={}", image("empty", 0)), "is empty"),
+        (format!("path={}", image("odd", 700)), "not a multiple"),
+        (format!("path={},serial=123456789012345678901", image("long", 512)), "`disk.serial`"),
+        ("ro".to_owned(), "`disk` is"),
+    ] {
+        let (status, text) = run(&place, &["run", "--protection", "none", "--disk", &disk], &[]);
+        assert_eq!(status, 2, "{disk}: {text}");
+        assert!(text.contains(what) && text.lines().count() <= 2, "{disk}: {text}");
+    }
+    let twice = format!("path={}", image("twice", 512));
+    let (status, text) =
+        run(&place, &["run", "--protection", "none", "--disk", &twice, "--disk", &twice], &[]);
+    assert_eq!(status, 2, "{text}");
+    assert!(text.contains("disk `disk1`") && text.contains("in use"), "{text}");
 }

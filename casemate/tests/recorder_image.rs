@@ -17,7 +17,7 @@ use casemate_hypervisor::vm::protocol::Denied;
 use casemate_hypervisor::vm::recorder::message::{FromRecorder, LONGEST_ANSWER, ToRecorder};
 use casemate_hypervisor::vm::recorder::tally::MOST_RECORDS;
 use casemate_hypervisor::vm::recorder::{Logging, Recorder, RecorderError, Starting, WRITTEN};
-use casemate_hypervisor::vm::{End, ProcessKind, name::Running, prepare_plan};
+use casemate_hypervisor::vm::{End, ProcessKind, Programs, name::Running, prepare_plan};
 use casemate_policy::log::{DecisionRecord, DenialsRecord, Entry, Record, Verifier};
 use casemate_policy::{Facts, PageRule, Point, Policy};
 use casemate_policy_log::{LogFile, generate_key, open_key, read_head, read_key, read_public_key};
@@ -331,7 +331,9 @@ fn supervise(place: &Place, name: &str) -> i32 {
         ..RawConfig::default()
     };
     let config = raw.validate().unwrap();
-    let prepared = prepare_plan(&config, plan(&echo(), 1), VMM).unwrap().logged_by(recorder);
+    // No device: its program is not looked at.
+    let programs = Programs { vmm: VMM, device: &[] };
+    let prepared = prepare_plan(&config, plan(&echo(), 1), programs).unwrap().logged_by(recorder);
     let (signals, mut timeline) = (Signals::take_over().unwrap(), Timeline::start());
     let console = HostConsole::open(&config.console).unwrap();
     let vm = prepared.start().unwrap();

@@ -13,7 +13,7 @@ use casemate_console::{Attended, HostConsole, Messages, Signals, Timeline, atten
 use casemate_hypervisor::config::{RawConfig, RawConsole};
 use casemate_hypervisor::vm::name::ask;
 use casemate_hypervisor::vm::profile::SUPERVISOR;
-use casemate_hypervisor::vm::{End, ProcessKind, prepare_plan};
+use casemate_hypervisor::vm::{End, ProcessKind, Programs, prepare_plan};
 use casemate_sandbox::{Exit, Layer, Layers, Observed, Observer, spawn};
 use casemate_test_support::guests::{dx, power_off};
 use casemate_test_support::sandbox::assert_least;
@@ -26,7 +26,10 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, ExitCode};
 
-static IMAGE: &[u8] = include_bytes!(env!("CASEMATE_VMM_IMAGE"));
+const PROGRAMS: Programs<'_> = Programs {
+    vmm: include_bytes!(env!("CASEMATE_VMM_IMAGE")),
+    device: include_bytes!(env!("CASEMATE_DEVICE_IMAGE")),
+};
 
 /// A new terminal: the user's side and the program's side.
 fn terminal() -> (File, OwnedFd) {
@@ -74,7 +77,7 @@ fn attended(terminal: &OwnedFd, code: &[u8], raw: RawConfig) -> Attended {
     };
     let config = raw.validate().unwrap();
     let prepared =
-        prepare_plan(&config, casemate_test_support::guests::plan(code, 1), IMAGE).unwrap();
+        prepare_plan(&config, casemate_test_support::guests::plan(code, 1), PROGRAMS).unwrap();
     let (signals, mut timeline) = (Signals::take_over().unwrap(), Timeline::start());
     let console = HostConsole::open(&config.console).unwrap();
     let vm = prepared.start().unwrap();

@@ -17,7 +17,8 @@ use casemate_hypervisor::vm::profile::{VMM, vmm_layers};
 use casemate_hypervisor::vm::protocol::{FromVmm, MESSAGE_SIZE, Phase, ToVmm};
 use casemate_hypervisor::vm::vmm::{FAILED, TOLD};
 use casemate_sandbox::{Child, Exit, Image, Layer, Observer, inspect};
-use casemate_test_support::guests::{Supervisor, dx, kvm, out, plan, power_off};
+use casemate_test_support::disk;
+use casemate_test_support::guests::{Supervisor, dx, kvm, out, power_off};
 use casemate_test_support::sandbox::{assert_least, memory_has};
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 use std::fs::{metadata, read, read_dir, read_link, read_to_string};
@@ -34,23 +35,29 @@ struct Vmm {
     console: OwnedFd,
 }
 
-/// Writes a byte, waits for a byte of input, marks a step, powers off.
-fn guest() -> Vec<u8> {
+/// Reads from its disk, stops it, writes a byte, waits for a byte of input, marks a step, powers
+/// off.
+fn guest(vcpus: u32) -> LaunchPlan {
     // 1: in al, dx; test al, 1; jz 1b
     let wait_for_input = vec![0xec, 0xa8, 0x01, 0x74, 0xfb];
-    [dx(0x3f8), out(b'h'), dx(0x3fd), wait_for_input, dx(0x603), out(9), power_off()].concat()
+    let end = [dx(0x3f8), out(b'h'), dx(0x3fd), wait_for_input, dx(0x603), out(9), power_off()];
+    disk::reader(&end.concat(), vcpus)
 }
 
 /// A vmm process for the VM of `plan`, which it does not have yet.
 fn waiting(plan: &LaunchPlan, before: impl FnOnce(&Child)) -> Option<(Child, Supervisor)> {
     let host = HostFds { dev_kvm: kvm()?.into(), dev_sev: None };
-    let (supervisor, input) = Supervisor::of(host, plan);
+    let (supervisor, mut input) = Supervisor::of(host, plan);
+    let (socket, its_socket) = disk::socket();
+    input.devices.push(socket);
     let image = Image::new("casemate-vmm", IMAGE).unwrap();
-    Some((handover::spawn(&image, vmm_layers(), &input, before).unwrap(), supervisor))
+    let child = handover::spawn(&image, vmm_layers(), &input, before).unwrap();
+    disk::serve(its_socket);
+    Some((child, supervisor))
 }
 
 fn vmm(before: impl FnOnce(&Child)) -> Option<Vmm> {
-    let plan = plan(&guest(), 1);
+    let plan = guest(1);
     let (child, supervisor) = waiting(&plan, before)?;
     let (control, console) = supervisor.admit(&plan);
     Some(Vmm { child, control, console })
@@ -167,7 +174,7 @@ fn message(control: &OwnedFd) -> Option<FromVmm> {
 /// no byte of a guest, and it is confined but for its filter. Then a denial, which drops its ends,
 /// ends it. Cannot tell of SEV-SNP; `hypervisor/tests/snp_launch_calls.rs` does.
 fn vmm_process_that_waits_is_confined_holds_no_byte_of_a_guest_and_ends_when_denied() {
-    let plan = plan(&guest(), 2);
+    let plan = guest(2);
     let Some((mut child, supervisor)) = waiting(&plan, |_| ()) else { return };
     let report = child.confined().unwrap().clone();
     for layer in Layer::ALL {
@@ -194,8 +201,8 @@ fn vmm_process_that_waits_is_confined_holds_no_byte_of_a_guest_and_ends_when_den
 /// Protects the guest from a mix-up, and the policy's answer: what it was asked about is what is
 /// loaded.
 fn plan_for_another_vm_than_was_set_up_is_refused() {
-    let Some((mut child, supervisor)) = waiting(&plan(&guest(), 1), |_| ()) else { return };
-    let (control, _console) = supervisor.admit(&plan(&guest(), 2));
+    let Some((mut child, supervisor)) = waiting(&guest(1), |_| ()) else { return };
+    let (control, _console) = supervisor.admit(&guest(2));
     let told = std::iter::from_fn(|| message(&control)).last();
     assert!(matches!(&told, Some(FromVmm::Failed(why)) if why.contains("another VM")), "{told:?}");
     assert_eq!(child.wait().unwrap(), Exit::Code(FAILED));

@@ -16,8 +16,10 @@
 pub mod attest;
 pub mod azure;
 pub mod boot;
+pub mod device;
 pub mod device_block;
 pub mod device_messages;
+pub mod device_model;
 pub mod device_words;
 pub mod devices;
 pub mod exits;
@@ -62,10 +64,13 @@ pub const TARGETS: &[(&str, Body)] = &[
     ("attest_store", attest::store),
     ("attest_x509", attest::x509),
     ("console_filter", vm::console_filter),
+    ("console_queue", vm::console_queue),
     ("device_block", device_block::block),
     ("device_messages", device_messages::messages),
+    ("device_msix", device::msix),
+    ("device_pci_config", device::pci_config),
     ("device_queue", devices::queue),
-    ("console_queue", vm::console_queue),
+    ("device_transport", device::transport),
     ("device_words", device_words::words),
     ("exit_debug", exits::debug),
     ("exit_errno", exits::errno),

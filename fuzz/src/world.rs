@@ -117,7 +117,7 @@ impl World {
         let platform = Arc::new(Mutex::new(PlatformRegisters::default()));
         pio.add(PLATFORM_PORT.into(), PLATFORM_SIZE, platform).unwrap();
         mmio.add(RECORDER_MMIO, RECORDER_SIZE, recorder).unwrap();
-        mmio.add(ECAM_BASE, ECAM_SIZE, Arc::new(Mutex::new(PciRoot))).unwrap();
+        mmio.add(ECAM_BASE, ECAM_SIZE, Arc::new(Mutex::new(PciRoot::default()))).unwrap();
         let machine = Machine {
             pio,
             mmio,

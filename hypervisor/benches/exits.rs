@@ -31,7 +31,7 @@ fn machine() -> Machine {
     pio.add(SERIAL_PORT.into(), 8, Arc::new(Mutex::new(uart))).unwrap();
     let platform = Arc::new(Mutex::new(PlatformRegisters::default()));
     pio.add(PLATFORM_PORT.into(), PLATFORM_SIZE, platform).unwrap();
-    mmio.add(ECAM_BASE, ECAM_SIZE, Arc::new(Mutex::new(PciRoot))).unwrap();
+    mmio.add(ECAM_BASE, ECAM_SIZE, Arc::new(Mutex::new(PciRoot::default()))).unwrap();
     Machine {
         pio,
         mmio,
@@ -87,7 +87,7 @@ fn main() {
         let four = 4_u32.to_le_bytes();
         mapping(6, &[(32, &address.to_le_bytes()), (48, &four), (52, &[write])])
     };
-    let lock = Mutex::new(PciRoot);
+    let lock = Mutex::new(PciRoot::default());
     let baseline = nanoseconds(|| {
         use casemate_hypervisor::bus::BusDevice;
         let mut data = [0; 4];

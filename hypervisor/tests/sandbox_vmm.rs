@@ -11,6 +11,7 @@
 )]
 
 use casemate_hypervisor::exits::Stop;
+use casemate_hypervisor::launch::LaunchPlan;
 use casemate_hypervisor::vm::ProcessKind;
 use casemate_hypervisor::vm::engine::HostFds;
 use casemate_hypervisor::vm::profile;
@@ -20,6 +21,7 @@ use casemate_sandbox::{
     Action, Child, Exit, FdTable, Layers, Observer, Pin, Profile, inspect, spawn,
 };
 use casemate_test_support::attack::{Attack, Victim};
+use casemate_test_support::disk;
 use casemate_test_support::guests::{DATA, Supervisor, dx, out, plan, power_off};
 use casemate_test_support::sandbox::{assert_least, confined, pipe};
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
@@ -41,27 +43,30 @@ fn pair(kind: SocketType) -> (OwnedFd, OwnedFd) {
     socketpair(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC, None).unwrap()
 }
 
-/// Writes a byte, waits for a byte of input, marks a step, powers off.
-fn guest() -> Vec<u8> {
+/// Reads from its disk, writes a byte, waits for a byte of input, marks a step, powers off.
+fn guest() -> LaunchPlan {
     // 1: in al, dx; test al, 1; jz 1b
     let wait_for_input = vec![0xec, 0xa8, 0x01, 0x74, 0xfb];
-    [dx(0x3f8), out(b'h'), dx(0x3fd), wait_for_input, dx(0x603), out(9), power_off()].concat()
+    let end = [dx(0x3f8), out(b'h'), dx(0x3fd), wait_for_input, dx(0x603), out(9), power_off()];
+    disk::reader(&end.concat(), 1)
 }
 
-fn vmm(code: &[u8]) -> Option<Vmm> {
+fn vmm(plan: &LaunchPlan) -> Option<Vmm> {
     let dev_kvm = casemate_test_support::guests::kvm()?.into();
     let (wait, go) = pipe();
-    let plan = plan(code, 1);
-    let (supervisor, input) = Supervisor::of(HostFds { dev_kvm, dev_sev: None }, &plan);
-    let (control, console) = supervisor.admit(&plan);
+    let (supervisor, mut input) = Supervisor::of(HostFds { dev_kvm, dev_sev: None }, plan);
+    let (socket, its_socket) = disk::socket();
     let layers = profile::vmm_layers().keep(&input.host.dev_kvm).keep(&input.control);
-    let layers = layers.keep(&input.console).keep(&input.plan);
+    let layers = layers.keep(&input.console).keep(&input.plan).keep(&socket.socket);
+    input.devices.push(socket);
+    let (control, console) = supervisor.admit(plan);
     let child = spawn(layers.keep(&wait), move |born| {
         let _ = rustix::io::read(&wait, &mut [0_u8]);
         drop(wait);
         vmm::body(input, born)
     })
     .unwrap();
+    disk::serve(its_socket);
     Some(Vmm { child, go, control, console })
 }
 
@@ -112,7 +117,7 @@ fn running_vmm_is_locked_as_the_kernel_tells() {
         let limits = in_force.limits.as_ref().unwrap();
         let limit = |name: &str| limits[name].as_str();
         assert_eq!(
-            ["5", "0", "0"],
+            ["17", "0", "0"],
             ["open files", "file size", "core file size"].map(|what| limit(&format!("Max {what}")))
         );
         assert_eq!(in_force.filters.as_ref().unwrap()[0].actions(), ["allow", "kill process"]);
@@ -138,7 +143,7 @@ fn a_console_that_is_read_slowly_holds_the_guest_back_and_loses_nothing() {
     let write = [&[0x48, 0xbe][..], &DATA.to_le_bytes(), &[0xb9], &FLOOD.to_le_bytes()].concat();
     let flood = vec![0xfc, 0xf3, 0x6e];
     let code = [dx(0x3f8), write, flood, dx(0x603), out(9), power_off()].concat();
-    let Some(Vmm { mut child, go, control, console }) = vmm(&code) else { return };
+    let Some(Vmm { mut child, go, control, console }) = vmm(&plan(&code, 1)) else { return };
     drop(go);
     let (mut bytes, mut marked_after, mut stop, mut chunk) = (0_u64, None, None, [0; 1000]);
     let mut packet = [0; MESSAGE_SIZE];

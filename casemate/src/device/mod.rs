@@ -4,6 +4,8 @@ mod block;
 mod serve;
 mod socket;
 
+pub use serve::PROGRAM;
+
 use crate::Outcome;
 use casemate_sandbox::Layer;
 use clap::{Args, Subcommand};

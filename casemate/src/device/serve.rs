@@ -18,7 +18,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 
 /// The program of device processes, which build.rs has built.
-static DEVICE: &[u8] = include_bytes!(env!("CASEMATE_DEVICE_IMAGE"));
+pub static PROGRAM: &[u8] = include_bytes!(env!("CASEMATE_DEVICE_IMAGE"));
 
 /// A device to serve.
 pub(super) struct Served<'a> {
@@ -35,7 +35,7 @@ pub(super) fn serve(common: &Common, served: &Served<'_>) -> Outcome {
     let failed = |what: &str, e: std::io::Error| Failure::Failed(format!("{what}: {e}"));
     let signals = signals().map_err(|e| failed("signals", e))?;
     let image =
-        Image::new("casemate-device", DEVICE).map_err(|e| Failure::Failed(e.to_string()))?;
+        Image::new("casemate-device", PROGRAM).map_err(|e| Failure::Failed(e.to_string()))?;
     let socket = PathSocket::at(&common.socket).map_err(|e| Failure::BadInput(e.to_string()))?;
     let kind = served.start.kind.name();
     loop {

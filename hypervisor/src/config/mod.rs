@@ -5,12 +5,14 @@
 //! values are errors that name the key and say what to write instead.
 
 mod console;
+mod disk;
 mod raw;
 mod size;
 mod snp;
 mod snp_launch;
 
 pub use console::{CONSOLE_LIMIT, CONSOLE_WAIT, Console, ConsoleTo, GRACE};
+pub use disk::{Disk, MAX_DISKS, RawDisk};
 pub use raw::{RawConfig, RawConsole};
 pub use size::{parse_duration, parse_size};
 pub use snp::{RawSnp, hex};
@@ -117,6 +119,8 @@ pub struct VmConfig {
     pub memory: u64,
     /// Serial console.
     pub console: Console,
+    /// Disks, in the order in which the guest's bus has them.
+    pub disks: Vec<Disk>,
     /// How long the VM may run.
     pub timeout: Option<Duration>,
     /// How long a guest may take to switch itself off once it was asked to.
@@ -162,6 +166,7 @@ impl RawConfig {
                 escape: self.escape.as_deref(),
             }
             .check()?,
+            disks: disk::check(self.disk)?,
             timeout: self.timeout.map(|text| parse_duration("timeout", &text)).transpose()?,
             grace: self.grace.map_or(Ok(GRACE), |text| parse_duration("grace", &text))?,
             protection,

@@ -1,6 +1,6 @@
 //! The configuration as written: every key optional, nothing checked but names and types.
 
-use super::{ConfigError, ConsoleTo};
+use super::{ConfigError, ConsoleTo, RawDisk};
 use casemate_diagnostics::event;
 use casemate_foreign_text::value;
 use serde::de::{Error, MapAccess, Visitor};
@@ -44,6 +44,9 @@ pub struct RawConfig {
     /// From the power button to the end, such as "15s".
     #[serde(default, deserialize_with = "with_unit")]
     pub grace: Option<String>,
+    /// Disks.
+    #[serde(default)]
+    pub disk: Vec<RawDisk>,
     /// "none" or "sev-snp".
     pub protection: Option<String>,
     /// SEV-SNP.
@@ -194,6 +197,7 @@ impl RawConfig {
         for path in [&mut raw.kernel, &mut raw.initrd].into_iter().flatten() {
             *path = directory.join(&*path);
         }
+        raw.disk.iter_mut().for_each(|disk| disk.resolve(directory));
         if let Some(snp) = &mut raw.snp {
             snp.resolve(directory);
         }
@@ -219,6 +223,7 @@ impl RawConfig {
             escape: over.escape.or(self.escape),
             timeout: over.timeout.or(self.timeout),
             grace: over.grace.or(self.grace),
+            disk: if over.disk.is_empty() { self.disk } else { over.disk },
             protection: over.protection.or(self.protection),
             snp: over.snp.or(self.snp),
             sandbox: over.sandbox.or(self.sandbox),

@@ -37,7 +37,7 @@ pub use casemate_policy::PageRule;
 pub use count::{ExitCounts, ExitTotals};
 pub use exit::{Exit, RUN_HEAD, RunArea};
 pub use machine::{Events, Guard, Machine, Note, VcpuStep};
-pub use outcome::{Outcome, Stop};
+pub use outcome::{DeviceFault, Outcome, Stop};
 pub use progress::Progress;
 
 /// The name of every variant of [`Exit`], as in its handler file and its fuzz target.

@@ -61,11 +61,49 @@ pub enum Stop {
         /// The errno.
         errno: i32,
     },
+    /// The process of a device cannot be gone on with; nobody knows whether it still uses guest
+    /// memory, so the guest does not go on either.
+    DeviceFailed {
+        /// The device's number, in the order of the configuration.
+        device: u8,
+        /// What is wrong with it.
+        fault: DeviceFault,
+    },
     /// An exit that this VM did not enable, or the kernel's reply makes no sense.
     UnexpectedExit {
         /// `exit_reason`.
         reason: u32,
     },
+}
+
+/// What is wrong with a device process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum DeviceFault {
+    /// It is gone, or pretends to be.
+    Closed = 1,
+    /// It hangs.
+    Silent = 2,
+    /// It does not keep to the protocol.
+    Breach = 3,
+    /// Its interrupts cannot be routed: KVM refused.
+    Routes = 4,
+}
+
+impl DeviceFault {
+    /// Every fault.
+    pub const ALL: [Self; 4] = [Self::Closed, Self::Silent, Self::Breach, Self::Routes];
+}
+
+impl fmt::Display for DeviceFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Closed => "it closed its socket",
+            Self::Silent => "it hangs: it did not answer in time",
+            Self::Breach => "it does not keep to the protocol",
+            Self::Routes => "KVM refused the routes of its interrupts",
+        })
+    }
 }
 
 impl Stop {
@@ -78,10 +116,10 @@ impl Stop {
 }
 
 impl Stop {
-    /// Whether no guest can cause it.
+    /// Whether the host failed: KVM, or the process of a device.
     #[must_use]
     pub fn is_hosts_fault(self) -> bool {
-        matches!(self, Self::UnexpectedExit { .. })
+        matches!(self, Self::UnexpectedExit { .. } | Self::DeviceFailed { .. })
     }
 }
 
@@ -126,6 +164,9 @@ impl fmt::Display for Stop {
             Self::RunFailed { errno } => {
                 let error = std::io::Error::from_raw_os_error(*errno);
                 write!(f, "KVM refused to run the guest: {error}")
+            }
+            Self::DeviceFailed { device, fault } => {
+                write!(f, "the process of device {device} failed: {fault}")
             }
             Self::UnexpectedExit { reason } => {
                 write!(f, "KVM reported exit reason {reason}, which this VM did not enable")

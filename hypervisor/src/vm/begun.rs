@@ -9,8 +9,10 @@ use super::engine::HostFds;
 use super::error::VmError;
 use super::handover::{self, PlanFile, VmmInput};
 use super::kind::ProcessKind;
+use super::virtio::{DISK_QUEUES, DeviceSocket};
 use super::{open, profile};
 use crate::config::{Protection, VmConfig};
+use crate::devices::VirtioKind;
 use crate::launch::{LaunchError, Shape};
 use casemate_diagnostics::event;
 use casemate_sandbox::{Child, Image, Layers};
@@ -37,6 +39,8 @@ pub(super) struct Waiting {
     pub(super) control: OwnedFd,
     pub(super) console: OwnedFd,
     pub(super) file: PlanFile,
+    /// The ends of its sockets that are for the processes of disks.
+    pub(super) disks: Vec<OwnedFd>,
 }
 
 impl Begun {
@@ -81,18 +85,25 @@ impl Waiting {
         let file = PlanFile::new()?;
         let (control, vmm_control) = pair(SocketType::SEQPACKET)?;
         let (console, vmm_console) = pair(SocketType::STREAM)?;
+        let (mut devices, mut disks) = (Vec::new(), Vec::new());
+        for _ in &config.disks {
+            let (socket, end) = pair(SocketType::STREAM)?;
+            disks.push(end);
+            devices.push(DeviceSocket { kind: VirtioKind::Block, queues: DISK_QUEUES, socket });
+        }
         let input = VmmInput {
             host,
             control: vmm_control,
             console: vmm_console,
             shape: shape.clone(),
             plan: file.for_process()?,
+            devices,
         };
         let layers = layers(profile::vmm_layers(), config);
         let snp = config.snp.is_some();
         let kind = if snp { ProcessKind::VmmConfidential } else { ProcessKind::Vmm };
         let process = handover::spawn(&image, layers, &input, |child| begins(kind, child))?;
-        Ok(Self { kind, process, control, console, file })
+        Ok(Self { kind, process, control, console, file, disks })
     }
 }
 
@@ -124,6 +135,7 @@ fn host_fds(config: &VmConfig) -> Result<HostFds, VmError> {
     Ok(HostFds { dev_kvm, dev_sev })
 }
 
-fn pair(kind: SocketType) -> Result<(OwnedFd, OwnedFd), Errno> {
+/// Two ends of a socket.
+pub(super) fn pair(kind: SocketType) -> Result<(OwnedFd, OwnedFd), Errno> {
     socketpair(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC, None)
 }

@@ -3,6 +3,7 @@
 //!
 //! An error is a denial. A fact that cannot be told is left out, which every rule but `any` denies.
 
+use super::open_disk::OpenDisk;
 use super::recorder::{Recorder, RecorderError};
 use crate::config::{ConsoleTo, IdBlock, Protection, SnpLaunch, VmConfig};
 use crate::host::{HostFacts, cgroup};
@@ -60,16 +61,17 @@ pub fn policy_for(config: &VmConfig, document: Option<&Path>) -> Result<Policy, 
 /// # Errors
 /// [`DecisionError::Denied`] with the rules that deny; [`DecisionError::Log`] when a decision
 /// cannot be logged, which is then not acted on.
-pub fn decide(
+pub(super) fn decide(
     policy: &Policy,
     config: &VmConfig,
     plan: &LaunchPlan,
+    disks: &[OpenDisk],
     mut recorder: Option<&mut Recorder>,
 ) -> Result<(), DecisionError> {
     event!(DEBUG, Policy, "the policy is read", name = value(policy.name()));
     let mut denied = None;
     for point in Point::ALL.into_iter().filter(|point| point.is_asked_at_start()) {
-        let Some(facts) = facts_at(point, config, plan) else { continue };
+        let Some(facts) = facts_at(point, config, plan, disks) else { continue };
         let decision = policy.decide(point, &facts);
         if let Some(recorder) = &mut recorder {
             let hash = policy.hash();
@@ -100,13 +102,20 @@ pub fn decide(
 }
 
 /// What is to be decided at a point; `None` where this VM has nothing to be decided about.
-fn facts_at(point: Point, config: &VmConfig, plan: &LaunchPlan) -> Option<Facts> {
+fn facts_at(
+    point: Point,
+    config: &VmConfig,
+    plan: &LaunchPlan,
+    disks: &[OpenDisk],
+) -> Option<Facts> {
     let confidential = config.protection == Protection::SevSnp;
     Some(match point {
         Point::Host => HostFacts::take().facts(confidential),
         Point::Launch => launch_facts(config, plan),
-        Point::Resources => resource_facts(config),
-        Point::Devices => Facts::new().devices(&[]),
+        Point::Resources => resource_facts(config, disks),
+        Point::Devices => {
+            Facts::new().devices(&disks.iter().map(OpenDisk::fact).collect::<Vec<_>>())
+        }
         Point::Access => access_facts(config, plan),
         // KVM hands a guest's requests to the firmware without an exit, so how many there are
         // nobody can tell: no fact. Without protection there is no security processor to send them
@@ -216,7 +225,10 @@ const ID_KEYS: [Key; 5] = [
     Key::LaunchGuestSvn,
 ];
 
-fn resource_facts(config: &VmConfig) -> Facts {
+fn resource_facts(config: &VmConfig, disks: &[OpenDisk]) -> Facts {
+    let queues = disks.iter().map(|disk| disk.fact().queues).sum();
+    let sizes: Vec<u64> = disks.iter().map(OpenDisk::mib).collect();
+    let total = sizes.iter().fold(0, |total: u64, mib| total.saturating_add(*mib));
     let facts = match cgroup::limits() {
         None => Facts::new(),
         Some(limits) => Facts::new()
@@ -229,9 +241,9 @@ fn resource_facts(config: &VmConfig) -> Facts {
         .number(Key::ResourcesOpenFiles, open_files.unwrap_or(cgroup::UNLIMITED))
         .number(Key::ResourcesVcpus, u64::from(config.vcpus))
         .number(Key::ResourcesMemory, config.memory >> 20)
-        .numbers(Key::ResourcesDisk, [])
-        .number(Key::ResourcesDiskTotal, 0)
-        .number(Key::ResourcesQueues, 0)
+        .numbers(Key::ResourcesDisk, sizes)
+        .number(Key::ResourcesDiskTotal, total)
+        .number(Key::ResourcesQueues, queues)
         .flag(Key::ResourcesHugePages, false)
         .flag(Key::ResourcesPinned, false)
 }

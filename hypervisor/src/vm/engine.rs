@@ -1,6 +1,10 @@
 //! A VM inside one process: KVM, memory, devices, vCPU threads. No files, no sockets, no lock:
 //! those are the caller's (see [`super::vmm`]).
 
+use super::device_thread;
+pub use super::engine_error::EngineError;
+use super::stop_slot::StopSlot;
+use super::virtio::{DeviceFds, DeviceSocket, Lines, Wired};
 use crate::bus::{Bus, BusError};
 use crate::devices::pci_root::{ECAM_BASE, ECAM_SIZE};
 use crate::devices::platform::{PLATFORM_PORT, PLATFORM_SIZE};
@@ -11,53 +15,15 @@ use crate::event::Event;
 use crate::exits::{
     Events, Exit, ExitCounts, ExitTotals, Guard, Machine, Outcome, Progress, Stop, VcpuStep,
 };
-use crate::kvm::{KernelSides, KvmError, PrivateMemory, SnpError, SnpVm, Vcpu, Vm, VmKind};
-use crate::launch::cpuid_page::{CpuidTable, TooManyLeaves};
+use crate::kvm::{KernelSides, PrivateMemory, SnpError, SnpVm, Vcpu, Vm, VmKind};
+use crate::launch::cpuid_page::CpuidTable;
 use crate::launch::issue::issue;
 use crate::launch::{LaunchPlan, Shape, SnpShape};
 use crate::memory::page_state::AllShared;
-use crate::memory::{GuestRam, PageMap, PageStateTotals, PageStates, PrivateRam, RamError};
-use std::io;
+use crate::memory::{GuestRam, PageMap, PageStateTotals, PageStates, PrivateRam};
+use casemate_device_transport::BAR_SIZE;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
-use std::sync::{Arc, Barrier, Mutex, PoisonError};
-
-/// Why a VM could not be built.
-#[derive(Debug, thiserror::Error)]
-pub enum EngineError {
-    /// KVM refused something.
-    #[error(transparent)]
-    Kvm(#[from] KvmError),
-    /// Guest RAM could not be made.
-    #[error(transparent)]
-    Ram(#[from] RamError),
-    /// Two devices want the same addresses.
-    #[error(transparent)]
-    Bus(#[from] BusError),
-    /// An SNP launch failed.
-    #[error(transparent)]
-    Snp(#[from] SnpError),
-    /// The plan is for a VM of another shape.
-    #[error("the launch plan is for another VM than the one that was set up")]
-    OtherShape,
-    /// A confidential VM without /dev/sev.
-    #[error("/dev/sev was not opened")]
-    NoDevSev,
-    /// The CPUID page is too small.
-    #[error(transparent)]
-    Cpuid(#[from] TooManyLeaves),
-    /// An eventfd could not be made.
-    #[error("cannot make an eventfd: {0}")]
-    Event(#[source] io::Error),
-    /// A thread could not be started.
-    #[error("cannot start the thread of vCPU {id}: {source}")]
-    Thread {
-        /// The vCPU.
-        id: u32,
-        /// The kernel's reason.
-        #[source]
-        source: io::Error,
-    },
-}
+use std::sync::{Arc, Barrier, Mutex};
 
 /// The host's ends of the VM's devices.
 #[derive(Debug)]
@@ -89,6 +55,7 @@ pub struct SetUp {
     vcpus: Vec<Vcpu>,
     pio: Bus,
     mmio: Bus,
+    lines: Lines,
     ends: Ends,
 }
 
@@ -108,6 +75,7 @@ pub struct Engine {
     vcpus: Vec<Vcpu>,
     machine: Arc<Machine>,
     stop: Arc<StopSlot>,
+    devices: Wired,
     /// The host's ends.
     pub ends: Ends,
 }
@@ -137,23 +105,29 @@ fn check_c_bit(vm: &Vm, shape: SnpShape) -> Result<(), SnpError> {
     }
 }
 
-/// Where the first vCPU that stops leaves the reason.
-#[derive(Debug)]
-struct StopSlot {
-    reason: Mutex<Option<Stop>>,
-    event: Event,
-}
-
 fn event() -> Result<Event, EngineError> {
     Event::new().map_err(EngineError::Event)
 }
 
 impl SetUp {
-    /// Creates the VM, its memory, interrupt controllers, vCPUs and the host's ends.
+    /// A VM without devices that are processes; see [`SetUp::with_devices`].
     ///
     /// # Errors
     /// [`EngineError`].
     pub fn new(host: HostFds, shape: &Shape) -> Result<Self, EngineError> {
+        Self::with_devices(host, shape, Vec::new())
+    }
+
+    /// Creates the VM, its memory, interrupt controllers, vCPUs and the host's ends, and the lines
+    /// of devices, whose processes need not be there yet.
+    ///
+    /// # Errors
+    /// [`EngineError`].
+    pub fn with_devices(
+        host: HostFds,
+        shape: &Shape,
+        devices: Vec<DeviceSocket>,
+    ) -> Result<Self, EngineError> {
         let kind = if shape.snp.is_some() { VmKind::Snp } else { VmKind::Plain };
         let vm = Arc::new(Vm::create(host.dev_kvm, kind)?);
         let ram = GuestRam::new(shape.ram.clone())?;
@@ -184,19 +158,20 @@ impl SetUp {
         let uart = Uart::new(serial_line.clone(), input_drained.clone(), console.clone());
         let uart = Arc::new(Mutex::new(uart));
         let (pio, mmio) = buses(&uart)?;
+        let lines = Lines::new(&vm, devices, &stopped)?;
         let vcpus = vcpus(&vm, shape)?;
         let ends =
             Ends { console, output_ready, input_drained, uart, serial_line, power_button, stopped };
-        Ok(Self { shape: shape.clone(), vm, snp, ram, vcpus, pio, mmio, ends })
+        Ok(Self { shape: shape.clone(), vm, snp, ram, vcpus, pio, mmio, lines, ends })
     }
 
     /// Gives the VM its guest: the plan's contents, except those that the firmware launches, and
-    /// the boot processor's registers.
+    /// the boot processor's registers; and guest memory to the processes of its devices.
     ///
     /// # Errors
     /// [`EngineError`].
     pub fn load(self, plan: &LaunchPlan, events: Box<dyn Events>) -> Result<Engine, EngineError> {
-        let Self { shape, vm, snp, ram, vcpus, pio, mmio, ends } = self;
+        let Self { shape, vm, snp, ram, vcpus, pio, mut mmio, lines, ends } = self;
         if plan.shape() != shape {
             return Err(EngineError::OtherShape);
         }
@@ -222,6 +197,13 @@ impl SetUp {
         if let Some(boot) = vcpus.first() {
             boot.set_boot_state(&plan.boot)?;
         }
+        let stop = lines.stop();
+        let devices = lines.join(&ram)?;
+        let functions = devices.functions.iter().map(|(_, device)| device.clone()).collect();
+        mmio.add(ECAM_BASE, ECAM_SIZE, Arc::new(Mutex::new(PciRoot::new(functions))))?;
+        for (bar, device) in &devices.functions {
+            mmio.add(*bar, BAR_SIZE, device.clone())?;
+        }
         let machine = Machine {
             pio,
             mmio,
@@ -231,9 +213,8 @@ impl SetUp {
             guard: Guard::default(),
             events,
         };
-        let stop = StopSlot { reason: Mutex::new(None), event: ends.stopped.clone() };
-        let (machine, stop) = (Arc::new(machine), Arc::new(stop));
-        Ok(Engine { vm, snp, ram, vcpus, machine, stop, ends })
+        let machine = Arc::new(machine);
+        Ok(Engine { vm, snp, ram, vcpus, machine, stop, devices, ends })
     }
 }
 
@@ -264,6 +245,12 @@ impl Engine {
         events: Box<dyn Events>,
     ) -> Result<Self, EngineError> {
         SetUp::new(host, &plan.shape())?.load(plan, events)
+    }
+
+    /// Descriptors that are used for devices; empty without any.
+    #[must_use]
+    pub fn device_fds(&self) -> DeviceFds {
+        self.devices.fds.clone()
     }
 
     /// Has the firmware launch the plan's pages and every vCPU's state; nothing to do for a plain
@@ -304,13 +291,15 @@ impl Engine {
         self.vcpus.iter().map(Vcpu::raw_fd).collect()
     }
 
-    /// Starts a thread per vCPU. Each does all its set-up and then waits: after this call no thread
-    /// makes any system call that a running vCPU does not make, so that the process can be locked.
+    /// Starts a thread per vCPU, and one for devices where there are any. Each does all its set-up
+    /// and then waits: after this call no thread makes any system call that a running vCPU does not
+    /// make, so that the process can be locked.
     ///
     /// # Errors
     /// [`EngineError::Thread`].
     pub fn start_threads(self) -> Result<Ready, EngineError> {
-        let count = self.vcpus.len();
+        let with_devices = !self.devices.served.is_empty();
+        let count = self.vcpus.len() + usize::from(with_devices);
         let (ready, go) = (Arc::new(Barrier::new(count + 1)), Arc::new(Barrier::new(count + 1)));
         let counts: Vec<Arc<ExitCounts>> = self.vcpus.iter().map(|_| Arc::default()).collect();
         for ((id, vcpu), counts) in (0..).zip(self.vcpus).zip(counts.iter().cloned()) {
@@ -335,6 +324,24 @@ impl Engine {
                 })
                 .map_err(|source| EngineError::Thread { id, source })?;
         }
+        if with_devices {
+            let (devices, stop) = (self.devices, self.stop.clone());
+            let (ready, go) = (ready.clone(), go.clone());
+            std::thread::Builder::new()
+                .name("devices".into())
+                .stack_size(VCPU_STACK)
+                .spawn(move || {
+                    let mut devices = devices;
+                    ready.wait();
+                    go.wait();
+                    device_thread::serve(&mut devices.served, &devices.wake, &stop);
+                    // As above.
+                    loop {
+                        std::thread::park();
+                    }
+                })
+                .map_err(EngineError::DeviceThread)?;
+        }
         ready.wait();
         let (stop, ends, machine) = (self.stop, self.ends, self.machine);
         Ok(Ready { go, stop, ends, machine, counts, _vm: self.vm, _snp: self.snp, _ram: self.ram })
@@ -344,13 +351,13 @@ impl Engine {
 /// Stack of a vCPU thread: handlers are shallow.
 const VCPU_STACK: usize = 128 * 1024;
 
+/// Ports and memory; what is in memory is there once the processes of devices are.
 fn buses(uart: &Arc<Mutex<Uart>>) -> Result<(Bus, Bus), BusError> {
-    let (mut pio, mut mmio) = (Bus::default(), Bus::default());
+    let mut pio = Bus::default();
     pio.add(SERIAL_PORT.into(), 8, uart.clone())?;
     let platform = Arc::new(Mutex::new(PlatformRegisters::default()));
     pio.add(PLATFORM_PORT.into(), PLATFORM_SIZE, platform)?;
-    mmio.add(ECAM_BASE, ECAM_SIZE, Arc::new(Mutex::new(PciRoot)))?;
-    Ok((pio, mmio))
+    Ok((pio, Bus::default()))
 }
 
 fn run(
@@ -379,14 +386,6 @@ fn run(
         // Here, not in the serial port: this thread holds no device now, so the others can use
         // them.
         console.wait_for_room();
-    }
-}
-
-impl StopSlot {
-    /// The first reason is the one that counts.
-    fn set(&self, stop: Stop) {
-        self.reason.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(stop);
-        self.event.signal();
     }
 }
 
@@ -425,6 +424,6 @@ impl Ready {
     /// Why the VM stopped, once it has.
     #[must_use]
     pub fn stop_reason(&self) -> Option<Stop> {
-        *self.stop.reason.lock().unwrap_or_else(PoisonError::into_inner)
+        self.stop.get()
     }
 }

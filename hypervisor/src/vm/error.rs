@@ -3,6 +3,7 @@
 use super::decision::DecisionError;
 use super::name::NameError;
 use super::open::OpenError;
+use super::open_disk::DiskError;
 use crate::config::ConfigError;
 use crate::kvm::KvmError;
 use crate::launch::LaunchError;
@@ -24,6 +25,9 @@ pub enum VmError {
     /// Something cannot be opened.
     #[error(transparent)]
     Open(#[from] OpenError),
+    /// The image of a disk cannot be used.
+    #[error(transparent)]
+    Disk(#[from] DiskError),
     /// The name cannot be had.
     #[error(transparent)]
     Name(#[from] NameError),
@@ -70,6 +74,7 @@ impl VmError {
             Self::Decision(DecisionError::Policy(_))
             | Self::Config(_)
             | Self::Launch(_)
+            | Self::Disk(_)
             | Self::Digest { .. }
             | Self::IdBlock { .. }
             | Self::Name(NameError::InUse(_) | NameError::Mute(_)) => true,

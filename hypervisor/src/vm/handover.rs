@@ -14,6 +14,8 @@
 
 use super::engine::HostFds;
 use super::protocol::{MESSAGE_SIZE, ToVmm};
+use super::virtio::{DeviceSocket, MAX_DEVICES};
+use crate::devices::VirtioKind;
 use crate::launch::{LaunchPlan, Shape};
 use crate::memory::SealedBytes;
 use casemate_attestation::evidence::GuestCertTable;
@@ -40,12 +42,16 @@ pub struct VmmInput {
     pub shape: Shape,
     /// The file in which the plan of the launch will be ([`PlanFile`]).
     pub plan: OwnedFd,
+    /// The VM's devices, whose processes are there when the plan is.
+    pub devices: Vec<DeviceSocket>,
 }
 
 /// First byte of a start: which descriptors come.
 const PLAIN: u8 = 1;
-/// With /dev/sev as the last one.
+/// With /dev/sev behind the plan's file.
 const WITH_SEV: u8 = 2;
+/// Bytes that say what a device is: its kind and its number of queues.
+const DEVICE: usize = 2;
 
 /// Starts the vmm process, which sets up the VM of `input` and waits for [`PlanFile::hand_over`];
 /// `before` is called before it begins, see [`spawn_image_with`].
@@ -58,20 +64,26 @@ pub fn spawn(
     input: &VmmInput,
     before: impl FnOnce(&Child),
 ) -> Result<Child, SandboxError> {
-    let VmmInput { host, control, console, shape, plan } = input;
+    let VmmInput { host, control, console, shape, plan, devices } = input;
     let layers = layers.keep(&host.dev_kvm).keep(control).keep(console).keep(plan);
-    let (kind, layers) = match &host.dev_sev {
+    let (kind, mut layers) = match &host.dev_sev {
         None => (PLAIN, layers),
         Some(dev_sev) => (WITH_SEV, layers.keep(dev_sev)),
     };
-    let start = [&[kind][..], &shape.to_bytes()].concat();
+    let mut start = [&[kind][..], &shape.to_bytes()].concat();
+    for DeviceSocket { kind, queues, socket } in devices {
+        layers = layers.keep(socket);
+        start.extend([*kind as u8, u8::try_from(*queues).unwrap_or(0)]);
+    }
     spawn_image_with(layers, image, &start, before)
 }
 
 /// What the image was given; None when its supervisor is another version, or none of ours.
 pub(super) fn take(mut given: Given) -> Option<VmmInput> {
-    let (kind, shape) = given.start.split_first()?;
-    let shape = Shape::from_bytes(shape.try_into().ok()?)?;
+    let start = std::mem::take(&mut given.start);
+    let (kind, rest) = start.split_first()?;
+    let (shape, kinds) = rest.split_first_chunk()?;
+    let shape = Shape::from_bytes(shape)?;
     let with_sev = match *kind {
         PLAIN => false,
         WITH_SEV => true,
@@ -81,7 +93,15 @@ pub(super) fn take(mut given: Given) -> Option<VmmInput> {
     let (control, console) = (given.descriptor()?, given.descriptor()?);
     let plan = given.descriptor()?;
     let dev_sev = if with_sev { Some(given.descriptor()?) } else { None };
-    Some(VmmInput { host: HostFds { dev_kvm, dev_sev }, control, console, shape, plan })
+    let mut devices = Vec::new();
+    for device in kinds.chunks(DEVICE) {
+        let &[kind, queues] = device else { return None };
+        let kind = VirtioKind::ALL.into_iter().find(|known| *known as u8 == kind)?;
+        devices.push(DeviceSocket { kind, queues: queues.into(), socket: given.descriptor()? });
+    }
+    let host = HostFds { dev_kvm, dev_sev };
+    let input = VmmInput { host, control, console, shape, plan, devices };
+    (input.devices.len() <= MAX_DEVICES).then_some(input)
 }
 
 /// The file in which a plan is handed over: empty until then.

@@ -17,15 +17,22 @@ pub mod profile;
 pub mod protocol;
 pub mod recorder;
 pub mod supervisor;
+pub mod virtio;
 pub mod vmm;
 
 mod begun;
+mod device_thread;
+mod disks;
+mod engine_error;
 mod error;
 mod open;
+mod open_disk;
 mod start;
+mod stop_slot;
 
 pub use error::VmError;
 pub use kind::ProcessKind;
 pub use open::{OpenError, files as open_files, outline as open_outline};
-pub use start::{Prepared, prepare, prepare_plan};
+pub use open_disk::DiskError;
+pub use start::{Prepared, Programs, prepare, prepare_plan};
 pub use supervisor::{End, Event, GuestMark, Happened, Moved, Outside, RunningVm, Step, Times};

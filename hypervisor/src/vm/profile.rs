@@ -1,6 +1,7 @@
 //! What the processes of a VM may do once locked: the system calls, pinned, each with its reason.
 
-use crate::kvm::KVM_RUN;
+use super::virtio::MAX_DEVICES;
+use crate::kvm::{KVM_RUN, SET_GSI_ROUTING};
 use casemate_sandbox::{FdSlot, Layers, Limits, Pin, Profile, Rule, sys};
 
 /// The vCPUs.
@@ -9,6 +10,11 @@ pub const VCPUS: FdSlot = FdSlot("vcpu");
 pub const EVENTS: FdSlot = FdSlot("event");
 /// The control and console sockets.
 pub const SOCKETS: FdSlot = FdSlot("socket");
+
+/// The sockets of device processes; empty without devices.
+pub const DEVICES: FdSlot = FdSlot("device");
+/// The VM, where devices' interrupts are routed; empty without devices.
+pub const ROUTING: FdSlot = FdSlot("routing");
 
 #[allow(clippy::cast_possible_truncation, reason = "an ioctl request is 32 bits")]
 const RUN: u32 = KVM_RUN as u32;
@@ -34,6 +40,8 @@ const FUTEX: [u32; 3] = [128, 129, 137];
 /// sockets have since Linux 5.15 and nobody here uses, nor `MSG_PEEK`.
 const NOT_SEND: u64 = !0x4040 & 0xffff_ffff;
 const NOT_RECEIVE: u64 = !0x40 & 0xffff_ffff;
+/// An answer of a device process is waited for as a whole: `MSG_WAITALL`.
+const NOT_RECEIVE_ANSWER: u64 = !0x140 & 0xffff_ffff;
 
 macro_rules! vmm_rules {
     ($($more:expr),*) => {
@@ -53,6 +61,21 @@ macro_rules! vmm_rules {
                 "console input, messages"
             ),
             Rule::new(
+                sys("ioctl"),
+                &[Pin::Fd(0, ROUTING), Pin::Int(1, SET_GSI_ROUTING)],
+                "route devices' interrupts as the guest sets its vectors"
+            ),
+            Rule::new(
+                sys("sendto"),
+                &[Pin::Fd(0, DEVICES), Pin::Bits(3, NOT_SEND, 0), Pin::Long(4, 0)],
+                "requests to device processes"
+            ),
+            Rule::new(
+                sys("recvfrom"),
+                &[Pin::Fd(0, DEVICES), Pin::Bits(3, NOT_RECEIVE_ANSWER, 0), Pin::Long(4, 0)],
+                "their answers; no descriptor can come with one"
+            ),
+            Rule::new(
                 sys("futex"),
                 &[Pin::IntIn(1, &FUTEX)],
                 "wait for another thread's lock, park a stopped vCPU"
@@ -63,8 +86,9 @@ macro_rules! vmm_rules {
     };
 }
 
-/// Descriptors that the vmm process polls at most: poll(2) fails beyond RLIMIT_NOFILE.
-const POLLED: u64 = 5;
+/// Descriptors that a thread of the vmm process polls at most: poll(2) fails beyond RLIMIT_NOFILE.
+/// The thread of the devices has one event of its own, a socket and an event for each.
+const POLLED: u64 = 1 + 2 * MAX_DEVICES as u64;
 
 /// The vmm process's layers: all of them. Once confined it opens no more files, and no file grows.
 #[must_use]

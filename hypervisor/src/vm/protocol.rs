@@ -4,7 +4,7 @@
 //! Guest-controlled numbers travel as data, never as formatted text. Sockets are SEQPACKET, so
 //! messages keep their borders.
 
-use crate::exits::{ExitTotals, Note, PageRule, Stop, VcpuStep};
+use crate::exits::{DeviceFault, ExitTotals, Note, PageRule, Stop, VcpuStep};
 use crate::memory::PageStateTotals;
 use casemate_values::Shown;
 
@@ -219,6 +219,9 @@ fn stop_fields(stop: Stop) -> Fields {
         Stop::RunFailed { errno } => stopped(8).small(errno.cast_unsigned()),
         Stop::UnexpectedExit { reason } => stopped(9).small(reason),
         Stop::PageStateLimit => stopped(10),
+        Stop::DeviceFailed { device, fault } => {
+            stopped(11).small(u32::from(device) << 8 | fault as u32)
+        }
     }
 }
 
@@ -236,6 +239,11 @@ fn stop_from(fields: &Fields) -> Option<Stop> {
         8 => Stop::RunFailed { errno: fields.small.cast_signed() },
         9 => Stop::UnexpectedExit { reason: fields.small },
         10 => Stop::PageStateLimit,
+        11 => {
+            let fault = byte(fields.small);
+            let fault = DeviceFault::ALL.into_iter().find(|known| *known as u8 == fault)?;
+            Stop::DeviceFailed { device: byte(fields.small >> 8), fault }
+        }
         _ => return None,
     })
 }
@@ -381,6 +389,7 @@ mod tests {
             Stop::RunFailed { errno: 22 },
             Stop::UnexpectedExit { reason: 99 },
             Stop::PageStateLimit,
+            Stop::DeviceFailed { device: 7, fault: DeviceFault::Silent },
         ]
     }
 
@@ -429,7 +438,7 @@ mod tests {
             let mut whole = [0; MESSAGE_SIZE];
             whole[..32].copy_from_slice(&packet);
             whole[0] %= 11;
-            whole[1] %= 12;
+            whole[1] %= 13;
             if let Ok(message) = FromVmm::decode(&whole) {
                 prop_assert_eq!(FromVmm::decode(&message.encode()), Ok(message));
             }

@@ -3,10 +3,12 @@
 
 use super::begun::{Begun, Waiting, begins, layers};
 use super::decision::{DecisionError, LogRepair, decide, policy_for};
+use super::disks::{self, DiskProcess};
 use super::error::VmError;
 use super::kind::ProcessKind;
 use super::name::Name;
 use super::open;
+use super::open_disk::{self, OpenDisk};
 use super::profile;
 use super::recorder::{Logging, Recorder, Starting};
 use super::supervisor::{Event, GuestConsole, Happened, Member, Place, RunningVm, Step, Times};
@@ -15,16 +17,28 @@ use crate::launch::measure::measure;
 use crate::launch::{LaunchPlan, linux};
 use casemate_diagnostics::event;
 use casemate_foreign_text::value;
-use casemate_sandbox::Layers;
+use casemate_sandbox::{Image, Layers};
 use std::collections::VecDeque;
 use std::path::Path;
 use std::time::Instant;
+
+/// The programs of a VM's processes.
+#[derive(Debug, Clone, Copy)]
+pub struct Programs<'a> {
+    /// Of the vmm process.
+    pub vmm: &'a [u8],
+    /// Of device processes.
+    pub device: &'a [u8],
+}
 
 /// A VM that can be started: everything is read, checked, asked, open, and its name is taken.
 /// Dropped, it leaves nothing.
 #[derive(Debug)]
 pub struct Prepared {
     vmm: Result<Waiting, VmError>,
+    disks: Vec<DiskProcess>,
+    /// The program of its device processes; None without any.
+    device: Option<Image>,
     own_layers: Layers,
     times: Times,
     name: Name,
@@ -34,7 +48,7 @@ pub struct Prepared {
     place: Place,
 }
 
-/// Prepares a VM: starts the process that sets it up, from the program `vmm`; meanwhile reads and
+/// Prepares a VM: starts the process that sets it up; meanwhile reads and
 /// checks what the configuration names, asks the policy, takes the name. That process has nothing
 /// of a guest until [`Prepared::start`], and ends when this fails.
 ///
@@ -47,10 +61,10 @@ pub fn prepare(
     config: &VmConfig,
     document: Option<&Path>,
     log: Option<Logging<'_>>,
-    vmm: &[u8],
+    programs: Programs<'_>,
 ) -> Result<Prepared, VmError> {
     let place = Place::of(&config.name, config.vcpus);
-    place.vm.within(|| prepare_at(&place, config, document, log, vmm))
+    place.vm.within(|| prepare_at(&place, config, document, log, programs))
 }
 
 fn prepare_at(
@@ -58,9 +72,9 @@ fn prepare_at(
     config: &VmConfig,
     document: Option<&Path>,
     log: Option<Logging<'_>>,
-    vmm: &[u8],
+    programs: Programs<'_>,
 ) -> Result<Prepared, VmError> {
-    let begun = Begun::new(config, vmm);
+    let begun = Begun::new(config, programs.vmm);
     let mut events = VecDeque::new();
     let mut happened = |what| events.push_back(Event { at: Instant::now(), what });
     tell_configuration(config);
@@ -69,6 +83,7 @@ fn prepare_at(
     let files = open::files(config)?;
     let sizes = (files.kernel.len(), files.initrd.as_ref().map(Vec::len));
     event!(DEBUG, Plan, "the files are read", kernel_bytes = sizes.0, initrd_bytes = sizes.1);
+    let disks = open_disk::open(&config.disks)?;
     let mut plan = linux::plan(config, files)?;
     if let Some(launch) = &mut plan.snp {
         launch.page_limits = policy.page_state_limits();
@@ -84,9 +99,10 @@ fn prepare_at(
         repair.into_iter().for_each(|repair| happened(Happened::LogRepaired(repair)));
         recorder = Some(started);
     }
-    decide(&policy, config, &plan, recorder.as_mut())?;
+    decide(&policy, config, &plan, &disks, recorder.as_mut())?;
     happened(Happened::Reached(Step::Admitted(policy.name().to_string())));
-    let prepared = Prepared { events, ..prepared(place, config, plan, begun)? };
+    let prepared = prepared(place, config, (plan, disks), begun, programs)?;
+    let prepared = Prepared { events, ..prepared };
     Ok(match recorder {
         None => prepared,
         Some(recorder) => prepared.logged_by(recorder),
@@ -120,25 +136,35 @@ fn start_recorder(
 ///
 /// # Errors
 /// [`VmError`].
-pub fn prepare_plan(config: &VmConfig, plan: LaunchPlan, vmm: &[u8]) -> Result<Prepared, VmError> {
+pub fn prepare_plan(
+    config: &VmConfig,
+    plan: LaunchPlan,
+    programs: Programs<'_>,
+) -> Result<Prepared, VmError> {
     let place = Place::of(&config.name, plan.vcpus);
     place.vm.within(|| {
-        let begun = Begun::of_shape(config, &plan.shape(), vmm);
-        prepared(&place, config, plan, begun)
+        let begun = Begun::of_shape(config, &plan.shape(), programs.vmm);
+        let disks = open_disk::open(&config.disks)?;
+        prepared(&place, config, (plan, disks), begun, programs)
     })
 }
 
 fn prepared(
     place: &Place,
     config: &VmConfig,
-    plan: LaunchPlan,
+    (plan, disks): (LaunchPlan, Vec<OpenDisk>),
     begun: Begun,
+    programs: Programs<'_>,
 ) -> Result<Prepared, VmError> {
+    let with_disks = !disks.is_empty();
+    let device = with_disks.then(|| Image::new("casemate-device", programs.device)).transpose()?;
     let name = Name::take(&config.name)?;
     event!(DEBUG, Vm, "the name is taken");
     Ok(Prepared {
         name,
         vmm: begun.on_this_host()?,
+        disks: disks::processes(disks, config),
+        device,
         own_layers: layers(Layers::for_this_process("supervisor"), config),
         times: Times { run: config.timeout, grace: config.grace },
         plan,
@@ -155,16 +181,21 @@ impl Prepared {
         Self { recorder: Some(recorder), ..self }
     }
 
-    /// Hands the plan over to the process that waits for it. The calling process, which must have
+    /// Starts the processes of devices, and hands the plan over to the process that waits for it.
+    /// The calling process, which must have
     /// one thread, is the VM's supervisor from then on, by the handle that it gets.
     ///
     /// # Errors
     /// [`VmError`]; nothing is left then.
     pub fn start(self) -> Result<RunningVm, VmError> {
-        let Self { vmm, own_layers, times, name, plan, recorder, events, place } = self;
-        let Waiting { kind, process, control, console, file } = vmm?;
+        let Self { vmm, disks, device, own_layers, times, name, plan, recorder, events, place } =
+            self;
+        let Waiting { kind, process, control, console, file, disks: sockets } = vmm?;
+        // Devices first: the vmm process greets them as soon as it has the plan.
+        let devices = device.map(|device| disks::start(disks, sockets, &device)).transpose()?;
         file.hand_over(&plan, &control)?;
         let mut members = vec![Member::new(kind, process, control)];
+        members.extend(devices.into_iter().flatten());
         members.extend(recorder.map(|recorder| {
             let (process, control) = recorder.into_parts();
             Member::new(ProcessKind::Recorder, process, control)

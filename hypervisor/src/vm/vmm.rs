@@ -5,7 +5,7 @@
 //! and console (bytes). After the lock it makes the calls of [`super::profile::VMM`] and no others:
 //! no clock, no allocation that grows the heap, no file.
 
-use super::engine::{Ends, Engine, EngineError, HostFds, Ready, SetUp};
+use super::engine::{Ends, Engine, EngineError, Ready, SetUp};
 pub use super::handover::VmmInput;
 use super::handover::{Wish, wait};
 use super::profile;
@@ -13,7 +13,7 @@ use super::protocol::{FromVmm, MESSAGE_SIZE, Phase, ToVmm};
 use super::recorder::tally::Tally;
 use crate::event::Event;
 use crate::exits::{Events, Note, PageRule, Stop, VcpuStep};
-use crate::launch::{LaunchPlan, Shape};
+use crate::launch::LaunchPlan;
 use casemate_sandbox::{Action, Born, FdTable, SandboxError, Setup, exit, freeze_heap};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
@@ -84,10 +84,11 @@ pub fn body(input: VmmInput, born: Born) -> i32 {
 /// The same, with something more that is done between the lock and the guest's first instruction.
 /// For tests: what an attacker who took over the process would try.
 pub fn body_with(input: VmmInput, born: Born, once_locked: impl FnOnce()) -> i32 {
-    let VmmInput { host, control, console, shape, plan } = input;
+    let VmmInput { host, control, console, shape, plan, devices } = input;
     let control = Control { socket: Arc::new(control), denied: Arc::default() };
     control.tell(&FromVmm::Phase(Phase::Born));
-    let ready = match prepare(host, &shape, plan, &control, &console, born) {
+    let set_up = || SetUp::with_devices(host, &shape, devices);
+    let ready = match prepare(set_up, plan, &control, &console, born) {
         Ok(Some(ready)) => ready,
         // There is to be no guest, and nobody to be told.
         Ok(None) => exit(TOLD),
@@ -130,14 +131,13 @@ const HEAP: usize = 256 * 1024;
 /// opened, and the bytes of a guest, which its owner or its buyer may have made up, meet a process
 /// that has lost all but the system calls of its launch.
 fn prepare(
-    host: HostFds,
-    shape: &Shape,
+    set_up: impl FnOnce() -> Result<SetUp, EngineError>,
     plan: OwnedFd,
     control: &Control,
     console: &OwnedFd,
     born: Born,
 ) -> Result<Option<Ready>, VmmError> {
-    let set_up = SetUp::new(host, shape)?;
+    let set_up = set_up()?;
     let setup = born.confine()?;
     control.tell(&FromVmm::Phase(Phase::Vcpus));
     let plan = match wait(&control.socket, plan) {
@@ -168,6 +168,7 @@ fn launch(
     drop(plan);
     freeze_heap(HEAP)?;
     let (vcpus, page_state_fds) = (engine.vcpu_fds(), engine.page_state_fds());
+    let devices = engine.device_fds();
     // The VM's own descriptor has no rule in a plain VM, yet stays: where it is closed, KVM takes
     // the interrupt lines from the guest (`kvm_vm_release`). /dev/sev is named to the firmware by
     // its number as long as the VM lives.
@@ -180,6 +181,9 @@ fn launch(
     let fds = FdTable::new()
         .with_raw(profile::VCPUS, vcpus)
         .with_raw(profile::EVENTS, events)
+        .with_raw(profile::EVENTS, devices.events)
+        .with_raw(profile::DEVICES, devices.sockets)
+        .with_raw(profile::ROUTING, devices.routing)
         .with_raw(profile::SOCKETS, sockets)
         .with_raw(profile::VM, vm)
         .with_raw(profile::MEMORY, memory);

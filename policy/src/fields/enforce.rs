@@ -18,7 +18,7 @@ pub enum Enforcer {
     PageStates,
     /// The verifier.
     Verifier,
-    /// Nobody yet: nothing that a configuration can say needs it.
+    /// The supervisor, about what it has opened for devices.
     Devices,
     /// Nobody yet: nothing that a configuration can say needs it.
     Network,
@@ -61,8 +61,9 @@ impl Enforcer {
             }
             Self::Devices => {
                 "`casemate run`, before a byte of the guest reaches the process that will run it and \
-                 before any process of a device is started, on the devices of the configuration. This version has none, and refuses a configuration that names any; they \
-                 are planned for 0.2"
+                 before any process of a device is started, on the devices of the configuration, each as \
+                 it was opened. This version has disks; of other kinds it has none, and refuses a \
+                 configuration that names any"
             }
             Self::Network => {
                 "nothing yet: no guest has a network in this version, and a configuration that names \

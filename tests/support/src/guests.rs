@@ -6,8 +6,9 @@ use casemate_hypervisor::exits::{Events, Note, PageRule, Stop};
 use casemate_hypervisor::launch::BootState;
 use casemate_hypervisor::launch::{LaunchPlan, PageKind};
 use casemate_hypervisor::memory::RamMap;
-use casemate_hypervisor::vm::engine::{Engine, HostFds};
+use casemate_hypervisor::vm::engine::{HostFds, SetUp};
 use casemate_hypervisor::vm::handover::{PlanFile, VmmInput};
+use casemate_hypervisor::vm::virtio::DeviceSocket;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use std::fs::File;
 use std::os::fd::OwnedFd;
@@ -92,7 +93,14 @@ impl Supervisor {
         let (console, its_console) = pair(SocketType::STREAM).unwrap();
         let file = PlanFile::new().unwrap();
         let (shape, plan) = (plan.shape(), file.for_process().unwrap());
-        let input = VmmInput { host, control: its_control, console: its_console, shape, plan };
+        let input = VmmInput {
+            host,
+            control: its_control,
+            console: its_console,
+            shape,
+            plan,
+            devices: Vec::new(),
+        };
         (Self { control, console, file }, input)
     }
 
@@ -105,9 +113,15 @@ impl Supervisor {
 
 /// Runs a plan to its end in this process, without a lock.
 pub fn run(plan: &LaunchPlan) -> Option<Ran> {
+    run_with(plan, Vec::new())
+}
+
+/// The same with devices.
+pub fn run_with(plan: &LaunchPlan, devices: Vec<DeviceSocket>) -> Option<Ran> {
     let marks = Marks::default();
     let host = HostFds { dev_kvm: kvm()?.into(), dev_sev: None };
-    let engine = Engine::new(host, plan, Box::new(marks.clone())).unwrap();
+    let set_up = SetUp::with_devices(host, &plan.shape(), devices).unwrap();
+    let engine = set_up.load(plan, Box::new(marks.clone())).unwrap();
     let ready = engine.start_threads().unwrap();
     ready.go();
     let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);
@@ -115,7 +129,12 @@ pub fn run(plan: &LaunchPlan) -> Option<Ran> {
         if let Some(stop) = ready.stop_reason() {
             break stop;
         }
-        assert!(std::time::Instant::now() < deadline, "the guest did not stop");
+        if std::time::Instant::now() > deadline {
+            let mut output = vec![0; 4096];
+            let len = ready.ends.console.take(&mut output);
+            let output = String::from_utf8_lossy(&output[..len]);
+            panic!("the guest did not stop; it wrote {output:?}");
+        }
         std::thread::sleep(std::time::Duration::from_millis(1));
     };
     let mut output = vec![0; 1 << 20];

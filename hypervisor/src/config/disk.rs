@@ -1,0 +1,188 @@
+//! Disks: `[[disk]]`, and `--disk` in one line.
+
+use super::ConfigError;
+use casemate_foreign_text::value;
+use serde::Deserialize;
+use std::path::{Path, PathBuf};
+
+/// Most disks of a VM.
+pub const MAX_DISKS: usize = 8;
+/// Longest serial number (virtio 1.2, 5.2.6.1).
+const MAX_SERIAL: usize = 20;
+/// Longest name.
+const MAX_NAME: usize = 32;
+
+/// A disk as written.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawDisk {
+    /// Raw image or block device.
+    pub path: Option<PathBuf>,
+    /// What messages call it.
+    pub name: Option<String>,
+    /// Nothing changes it.
+    #[serde(default)]
+    pub read_only: bool,
+    /// Past the host's page cache.
+    #[serde(default)]
+    pub direct: bool,
+    /// Serial number.
+    pub serial: Option<String>,
+}
+
+/// A disk as it will be given to the guest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Disk {
+    /// Unique among the VM's disks.
+    pub name: String,
+    /// Raw image or block device.
+    pub path: PathBuf,
+    /// Nothing changes it.
+    pub read_only: bool,
+    /// Past the host's page cache.
+    pub direct: bool,
+    /// Serial number; empty for none.
+    pub serial: String,
+}
+
+impl RawDisk {
+    /// The disk of a flag: `path=FILE`, then any of `ro`, `direct`, `serial=TEXT`, `name=TEXT`,
+    /// with commas between.
+    ///
+    /// # Errors
+    /// [`ConfigError::Invalid`].
+    pub fn from_flag(flag: &str) -> Result<Self, ConfigError> {
+        let wrong = |part: &str| {
+            let remedy = "write path=FILE[,ro][,direct][,serial=TEXT][,name=TEXT]; a path with a \
+                          comma goes into a [[disk]] table";
+            ConfigError::invalid("disk", format!("\"{}\"", value(part).at_most(64)), remedy)
+        };
+        let mut disk = Self::default();
+        for part in flag.split(',') {
+            let (key, text) = part.split_once('=').unwrap_or((part, ""));
+            let once = |slot: &mut Option<String>| match slot.replace(text.into()) {
+                None if !text.is_empty() => Ok(()),
+                _ => Err(wrong(part)),
+            };
+            match key {
+                "path" if disk.path.is_none() && !text.is_empty() => disk.path = Some(text.into()),
+                "ro" if part == "ro" => disk.read_only = true,
+                "direct" if part == "direct" => disk.direct = true,
+                "serial" => once(&mut disk.serial)?,
+                "name" => once(&mut disk.name)?,
+                _ => return Err(wrong(part)),
+            }
+        }
+        if disk.path.is_none() { Err(wrong(flag)) } else { Ok(disk) }
+    }
+
+    pub(super) fn resolve(&mut self, directory: &Path) {
+        if let Some(path) = &mut self.path {
+            *path = directory.join(&*path);
+        }
+    }
+
+    fn check(self, index: usize) -> Result<Disk, ConfigError> {
+        let path = self.path.ok_or(ConfigError::Missing {
+            field: "disk.path",
+            remedy: "name a raw image or a block device",
+        })?;
+        let good = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+        let name = self.name.unwrap_or_else(|| format!("disk{index}"));
+        if name.is_empty() || name.len() > MAX_NAME || !name.chars().all(good) {
+            let remedy = format!("use 1 to {MAX_NAME} letters, digits, `-`, `_` or `.`");
+            return Err(ConfigError::invalid("disk.name", format!("{name:?}"), remedy));
+        }
+        let serial = self.serial.unwrap_or_default();
+        if serial.len() > MAX_SERIAL || !serial.bytes().all(|byte| byte.is_ascii_graphic()) {
+            let remedy = format!("use at most {MAX_SERIAL} printable ASCII characters");
+            return Err(ConfigError::invalid("disk.serial", format!("{serial:?}"), remedy));
+        }
+        let (read_only, direct) = (self.read_only, self.direct);
+        Ok(Disk { name, path, read_only, direct, serial })
+    }
+}
+
+/// Checks all of them together: guests find disks by serial number, people by name.
+pub(super) fn check(raw: Vec<RawDisk>) -> Result<Vec<Disk>, ConfigError> {
+    if raw.len() > MAX_DISKS {
+        let remedy = format!("a VM has at most {MAX_DISKS}");
+        return Err(ConfigError::invalid("disk", format!("{} times there", raw.len()), remedy));
+    }
+    let mut disks: Vec<Disk> = Vec::new();
+    for (index, raw) in raw.into_iter().enumerate() {
+        let disk = raw.check(index)?;
+        if disks.iter().any(|other| other.name == disk.name) {
+            let remedy = "give each disk another name";
+            return Err(ConfigError::invalid(
+                "disk.name",
+                format!("{:?} twice", disk.name),
+                remedy,
+            ));
+        }
+        if !disk.serial.is_empty() && disks.iter().any(|other| other.serial == disk.serial) {
+            let remedy = "a guest tells disks apart by it: give each another one, or none";
+            let twice = format!("{:?} twice", disk.serial);
+            return Err(ConfigError::invalid("disk.serial", twice, remedy));
+        }
+        disks.push(disk);
+    }
+    Ok(disks)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{RawDisk, check};
+
+    #[test]
+    fn a_flag_says_what_a_table_says() {
+        let disk = RawDisk::from_flag("path=a.img,ro,direct,serial=S1,name=root").unwrap();
+        let table = "path = \"a.img\"\nread_only = true\ndirect = true\nserial = \"S1\"\n\
+                     name = \"root\"\n";
+        assert_eq!(toml::from_str::<RawDisk>(table).unwrap(), disk);
+        let disks = check(vec![disk, RawDisk::from_flag("path=b.img").unwrap()]).unwrap();
+        let names: Vec<_> = disks.iter().map(|disk| disk.name.as_str()).collect();
+        assert_eq!(names, ["root", "disk1"]);
+        assert!(disks[0].read_only && !disks[1].read_only);
+    }
+
+    #[test]
+    fn flags_that_leave_something_open_are_refused() {
+        for flag in [
+            "",
+            "a.img",
+            "path=",
+            "ro",
+            "path=a,path=b",
+            "path=a,rw",
+            "path=a,ro=1",
+            "path=a,",
+            "path=a,serial=",
+            "path=a,name=x,name=y",
+            "path=a,\u{1b}[2J",
+        ] {
+            let error = RawDisk::from_flag(flag).unwrap_err().to_string();
+            assert!(error.starts_with("`disk` is") && !error.contains('\u{1b}'), "{flag}: {error}");
+        }
+    }
+
+    #[test]
+    fn disks_that_cannot_be_told_apart_are_refused_by_key() {
+        let disk = |name: &str, serial: &str| RawDisk {
+            path: Some("x".into()),
+            name: Some(name.into()),
+            serial: Some(serial.into()),
+            ..RawDisk::default()
+        };
+        let error = |disks: Vec<RawDisk>| check(disks).unwrap_err().to_string();
+        assert!(
+            error(vec![disk("a", ""), disk("a", "")]).starts_with("`disk.name` is \"a\" twice")
+        );
+        assert!(error(vec![disk("a", "s"), disk("b", "s")]).starts_with("`disk.serial` is"));
+        assert!(check(vec![disk("a", ""), disk("b", "")]).is_ok());
+        assert!(error(vec![disk("a b", "")]).starts_with("`disk.name` is"));
+        assert!(error(vec![disk("a", "123456789012345678901")]).starts_with("`disk.serial` is"));
+        assert!(error(vec![RawDisk::default()]).starts_with("`disk.path` is missing"));
+        assert!(error(vec![disk("a", ""); 9]).starts_with("`disk` is 9 times there"));
+    }
+}

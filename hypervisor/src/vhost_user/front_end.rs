@@ -1,0 +1,297 @@
+//! What is said to a back end, and when: set-up before the guest runs, then activation and reset.
+
+use super::error::BackEndError;
+use super::message::{MAX_BODY, NEED_REPLY, answer, ask};
+use super::request::Request;
+use casemate_device_transport::{Activation, VERSION_1};
+use casemate_values::GpaRange;
+use rustix::net::sockopt::{Timeout, set_socket_timeout};
+use rustix::net::{RecvFlags, recv};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
+
+/// How long a back end may take for an answer. A reset is answered when the request in hand is
+/// done, which on a slow disk takes seconds; nobody but the thread that asks waits meanwhile.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// `VHOST_USER_F_PROTOCOL_FEATURES`, a feature bit between front end and back end only.
+const PROTOCOL_FEATURES: u64 = 1 << 30;
+/// More than one queue, and how many.
+const MQ: u64 = 1 << 0;
+/// Every request can be acknowledged.
+const REPLY_ACK: u64 = 1 << 3;
+/// The device's configuration can be asked for.
+const CONFIG: u64 = 1 << 9;
+
+/// What a device is to have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Wish {
+    /// Queues.
+    pub queues: u16,
+    /// Bytes of configuration, 256 at most; 0 for a device that has none.
+    pub config: usize,
+}
+
+/// What a back end says of its device.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Offer {
+    /// Features.
+    pub features: u64,
+    /// Configuration: as many bytes as were wished for.
+    pub config: Vec<u8>,
+}
+
+/// The events of one queue, which last as long as the VM.
+#[derive(Debug, Clone, Copy)]
+pub struct QueueEvents<'a> {
+    /// The guest rang the doorbell.
+    pub kick: BorrowedFd<'a>,
+    /// The device raises its interrupt.
+    pub call: BorrowedFd<'a>,
+}
+
+/// A back end that has told what it is, and has not seen guest memory.
+#[derive(Debug)]
+pub struct Greeted {
+    socket: OwnedFd,
+    queues: u16,
+}
+
+/// A back end that has everything it will ever get: memory and events. What follows are numbers.
+#[derive(Debug)]
+pub struct BackEnd {
+    socket: OwnedFd,
+    /// Whose rings were enabled, a bit each.
+    enabled: u32,
+}
+
+/// What came without having been asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Heard {
+    /// Nothing.
+    Nothing,
+    /// The end of the conversation.
+    Closed,
+    /// Something.
+    Unasked,
+}
+
+/// A request with a number for an answer.
+fn number(socket: BorrowedFd<'_>, request: Request) -> Result<u64, BackEndError> {
+    let mut value = [0; 8];
+    ask(socket, request, 0, &[], &[])?;
+    answer(socket, request, &mut value)?;
+    Ok(u64::from_le_bytes(value))
+}
+
+/// A request that is acknowledged, with zero.
+fn tell(
+    socket: BorrowedFd<'_>,
+    request: Request,
+    body: &[u8],
+    fds: &[BorrowedFd<'_>],
+) -> Result<(), BackEndError> {
+    let mut value = [0; 8];
+    ask(socket, request, NEED_REPLY, body, fds)?;
+    answer(socket, request, &mut value)?;
+    if value == [0; 8] { Ok(()) } else { Err(BackEndError::Refused(request)) }
+}
+
+/// Words one after the other.
+fn words<const N: usize, const BYTES: usize>(words: [u32; N]) -> [u8; BYTES] {
+    let mut bytes = [0; BYTES];
+    for (to, from) in bytes.iter_mut().zip(words.iter().flat_map(|word| word.to_le_bytes())) {
+        *to = from;
+    }
+    bytes
+}
+
+impl Greeted {
+    /// Greets a back end, and asks what it is; no answer is waited for longer than `patience`.
+    ///
+    /// # Errors
+    /// [`BackEndError`].
+    pub fn greet(
+        socket: OwnedFd,
+        wish: Wish,
+        patience: Duration,
+    ) -> Result<(Self, Offer), BackEndError> {
+        let s = socket.as_fd();
+        for timeout in [Timeout::Recv, Timeout::Send] {
+            set_socket_timeout(s, timeout, Some(patience)).map_err(|e| BackEndError::Socket {
+                request: Request::SetOwner,
+                source: e.into(),
+            })?;
+        }
+        // Not acknowledged: whether it can, is what the next messages find out.
+        ask(s, Request::SetOwner, 0, &[], &[])?;
+        let features = number(s, Request::GetFeatures)?;
+        if features & VERSION_1 == 0 {
+            return Err(BackEndError::Lacks(
+                "VERSION_1: it is a device of the time before virtio 1",
+            ));
+        }
+        if features & PROTOCOL_FEATURES == 0 {
+            return Err(BackEndError::Lacks("protocol features"));
+        }
+        let offered = number(s, Request::GetProtocolFeatures)?;
+        // Without acknowledgements what was refused would not be known.
+        if offered & REPLY_ACK == 0 {
+            return Err(BackEndError::Lacks("acknowledgements (REPLY_ACK)"));
+        }
+        let accepted = offered & (MQ | REPLY_ACK | CONFIG);
+        ask(s, Request::SetProtocolFeatures, 0, &accepted.to_le_bytes(), &[])?;
+        let has = if accepted & MQ == 0 { 1 } else { number(s, Request::GetQueueNum)? };
+        if has < u64::from(wish.queues) {
+            return Err(BackEndError::Queues { has, wanted: wish.queues });
+        }
+        let mut config = vec![0; wish.config.min(MAX_BODY - CONFIG_HEAD)];
+        if !config.is_empty() {
+            if accepted & CONFIG == 0 {
+                return Err(BackEndError::Lacks("its configuration (CONFIG)"));
+            }
+            read_config(s, &mut config)?;
+        }
+        Ok((Self { socket, queues: wish.queues }, Offer { features, config }))
+    }
+
+    /// Hands memory and events over, once and for all.
+    ///
+    /// The addresses by which rings will be named are guest physical ones: a back end need not
+    /// learn where guest memory is in this process. The last message, a ring that is disabled,
+    /// changes nothing; a device process locks itself when it has answered it.
+    ///
+    /// # Errors
+    /// [`BackEndError`].
+    pub fn hand_over(
+        self,
+        memory: BorrowedFd<'_>,
+        ranges: &[GpaRange],
+        events: &[QueueEvents<'_>],
+        error: BorrowedFd<'_>,
+    ) -> Result<BackEnd, BackEndError> {
+        let s = self.socket.as_fd();
+        let features = VERSION_1 | PROTOCOL_FEATURES;
+        tell(s, Request::SetFeatures, &features.to_le_bytes(), &[])?;
+        let count = u64::try_from(ranges.len()).unwrap_or(u64::MAX);
+        let (mut body, mut offset) = (count.to_le_bytes().to_vec(), 0);
+        for range in ranges {
+            for word in [range.start(), range.size(), range.start(), offset] {
+                body.extend_from_slice(&word.to_le_bytes());
+            }
+            offset += range.size();
+        }
+        let files = vec![memory; ranges.len()];
+        tell(s, Request::SetMemTable, &body, &files)?;
+        for (index, queue) in (0_u64..self.queues.into()).zip(events) {
+            let index = index.to_le_bytes();
+            tell(s, Request::SetVringKick, &index, &[queue.kick])?;
+            tell(s, Request::SetVringCall, &index, &[queue.call])?;
+            tell(s, Request::SetVringErr, &index, &[error])?;
+        }
+        tell(s, Request::SetVringEnable, &[0; 8], &[])?;
+        Ok(BackEnd { socket: self.socket, enabled: 0 })
+    }
+}
+
+/// Offset, size and flags before the bytes of a configuration.
+const CONFIG_HEAD: usize = 12;
+
+fn read_config(socket: BorrowedFd<'_>, config: &mut [u8]) -> Result<(), BackEndError> {
+    let request = Request::GetConfig;
+    let head: [u8; CONFIG_HEAD] = words([0, u32::try_from(config.len()).unwrap_or(0), 0]);
+    let mut body = [0; MAX_BODY];
+    let len = CONFIG_HEAD + config.len();
+    let Some(body) = body.get_mut(..len) else { return Err(BackEndError::Refused(request)) };
+    for (to, from) in body.iter_mut().zip(head) {
+        *to = from;
+    }
+    ask(socket, request, 0, body, &[])?;
+    answer(socket, request, body)?;
+    // Offset and size are those of the question; the flags mean nothing in an answer.
+    if body.get(..8) != head.get(..8) {
+        return Err(BackEndError::Breach { request, what: "another part of the configuration" });
+    }
+    for (to, from) in config.iter_mut().zip(body.iter().skip(CONFIG_HEAD)) {
+        *to = *from;
+    }
+    Ok(())
+}
+
+impl BackEnd {
+    /// Begins: the back end uses the rings from now on.
+    ///
+    /// # Errors
+    /// [`BackEndError`]; the back end is then in no known state.
+    pub fn activate(&mut self, activation: &Activation) -> Result<(), BackEndError> {
+        let s = self.socket.as_fd();
+        let features = activation.features | PROTOCOL_FEATURES;
+        tell(s, Request::SetFeatures, &features.to_le_bytes(), &[])?;
+        for (index, ring) in (0_u32..).zip(&activation.rings) {
+            let Some(ring) = ring else { continue };
+            // Marked before it is told: what is not known to be off has to be stopped.
+            self.enabled |= 1_u32.checked_shl(index).unwrap_or(0);
+            let state = |value: u32| words::<2, 8>([index, value]);
+            tell(s, Request::SetVringNum, &state(ring.size.into()), &[])?;
+            let mut address = [0; 40];
+            // Index and flags, then descriptors, used, available; no log.
+            let fields = [u64::from(index), ring.descriptors, ring.used, ring.available, 0];
+            let bytes = fields.iter().flat_map(|field| field.to_le_bytes());
+            for (to, from) in address.iter_mut().zip(bytes) {
+                *to = from;
+            }
+            tell(s, Request::SetVringAddr, &address, &[])?;
+            tell(s, Request::SetVringBase, &state(0), &[])?;
+            tell(s, Request::SetVringEnable, &state(1), &[])?;
+        }
+        Ok(())
+    }
+
+    /// Stops it: what it had in hand is done, and it uses no ring any more.
+    ///
+    /// # Errors
+    /// [`BackEndError`]; whether it uses guest memory is then not known.
+    pub fn stop(&mut self) -> Result<(), BackEndError> {
+        let s = self.socket.as_fd();
+        for index in 0..u32::BITS {
+            if self.enabled & 1 << index == 0 {
+                continue;
+            }
+            let request = Request::GetVringBase;
+            ask(s, request, 0, &words::<2, 8>([index, 0]), &[])?;
+            let mut state = [0; 8];
+            answer(s, request, &mut state)?;
+            if state.first_chunk() != Some(&index.to_le_bytes()) {
+                return Err(BackEndError::Breach { request, what: "another ring" });
+            }
+            self.enabled &= !(1 << index);
+        }
+        Ok(())
+    }
+
+    /// What its socket has when nothing was asked. One byte is looked at; a flood stays where it
+    /// is.
+    #[must_use]
+    pub fn heard(&self) -> Heard {
+        let mut byte = [0; 1];
+        match recv(&self.socket, &mut byte[..], RecvFlags::DONTWAIT) {
+            Ok((_, 0)) => Heard::Closed,
+            Ok(_) => Heard::Unasked,
+            Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => Heard::Nothing,
+            Err(_) => Heard::Closed,
+        }
+    }
+}
+
+#[cfg(test)]
+impl BackEnd {
+    pub(super) const fn of_socket(socket: OwnedFd) -> Self {
+        Self { socket, enabled: 0 }
+    }
+}
+
+impl AsFd for BackEnd {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}

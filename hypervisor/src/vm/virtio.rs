@@ -1,0 +1,246 @@
+//! Devices that are processes of their own, as the vmm process has them: made before the lock,
+//! with every event and route slot that they will ever use.
+//!
+//! A doorbell is an ioeventfd, an interrupt an irqfd, and there is a line for each queue, so the
+//! data path never enters this process. Afterwards only the routing table changes.
+
+use super::device_thread::Served;
+use super::engine_error::EngineError;
+use super::stop_slot::StopSlot;
+use crate::config::MAX_DISKS;
+use crate::devices::virtio_pci::QUEUE_SIZE;
+use crate::devices::{VirtioKind, VirtioPci, Wires};
+use crate::event::Event;
+use crate::exits::{DeviceFault, Stop};
+use crate::kvm::{FIRST_DEVICE_GSI, Routing, Vm};
+use crate::memory::{GuestRam, HOLE_START};
+use crate::vhost_user::{Greeted, PATIENCE, QueueEvents, Wish};
+use casemate_device_transport::{BAR_SIZE, Function, Identity, Message, doorbell};
+use kvm_ioctls::IoEventAddress;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::sync::{Arc, Mutex};
+
+/// Most devices of a VM: each has a socket and an event that are waited for.
+pub const MAX_DEVICES: usize = MAX_DISKS;
+
+/// Queues of a disk: each is a thread of its process.
+pub(super) const DISK_QUEUES: u16 = 1;
+
+/// A device process, to be spoken to by its socket.
+#[derive(Debug)]
+pub struct DeviceSocket {
+    /// What it is.
+    pub kind: VirtioKind,
+    /// Its queues.
+    pub queues: u16,
+    /// STREAM.
+    pub socket: OwnedFd,
+}
+
+/// Descriptors that the locked process uses for devices.
+#[derive(Debug, Clone, Default)]
+pub struct DeviceFds {
+    /// The processes' sockets.
+    pub sockets: Vec<RawFd>,
+    /// Events.
+    pub events: Vec<RawFd>,
+    /// The VM, whose routes change.
+    pub routing: Vec<RawFd>,
+}
+
+/// What KVM has of the VM's devices: every event, tied to its doorbell or interrupt line, before
+/// anything is known of what the devices are. After it no descriptor is opened.
+#[derive(Debug)]
+pub(super) struct Lines {
+    devices: Vec<Line>,
+    /// None without devices.
+    routing: Option<Arc<Routing>>,
+    /// Signalled when a device has to be told something.
+    wake: Event,
+    stop: Arc<StopSlot>,
+    fds: DeviceFds,
+}
+
+/// One device's.
+#[derive(Debug)]
+struct Line {
+    device: DeviceSocket,
+    number: u8,
+    bar: u64,
+    /// Its first source of interrupts: one for each queue, then that for changes of configuration.
+    first: usize,
+    kicks: Vec<Event>,
+    calls: Vec<Event>,
+    config: Event,
+    error: Event,
+}
+
+/// The VM's devices, wired.
+#[derive(Debug)]
+pub(super) struct Wired {
+    /// As the guest sees them, with where their BARs are.
+    pub(super) functions: Vec<(u64, Arc<Mutex<VirtioPci>>)>,
+    /// As their thread sees them.
+    pub(super) served: Vec<Served>,
+    /// Signalled when one of them has to be told something.
+    pub(super) wake: Event,
+    /// Descriptors for the profile.
+    pub(super) fds: DeviceFds,
+}
+
+impl Lines {
+    /// Makes the lines of so many devices; `stopped` is signalled when the VM has stopped.
+    pub(super) fn new(
+        vm: &Arc<Vm>,
+        devices: Vec<DeviceSocket>,
+        stopped: &Event,
+    ) -> Result<Self, EngineError> {
+        let stop = Arc::new(StopSlot::new(stopped.clone()));
+        let sources = devices.iter().map(|device| usize::from(device.queues) + 1).sum();
+        let mut lines = Self {
+            devices: Vec::new(),
+            routing: None,
+            wake: event()?,
+            stop,
+            fds: DeviceFds::default(),
+        };
+        if devices.is_empty() {
+            return Ok(lines);
+        }
+        lines.routing = Some(Arc::new(Routing::new(vm.clone(), sources)?));
+        lines.fds.routing.push(vm.raw_fd());
+        lines.fds.events.push(lines.wake.as_fd().as_raw_fd());
+        let mut first = 0;
+        for (number, device) in (0..).zip(devices) {
+            let next = first + usize::from(device.queues) + 1;
+            let line = Line::new(vm, device, number, first)?;
+            first = next;
+            lines.fds.sockets.push(line.device.socket.as_raw_fd());
+            let events = line.kicks.iter().chain(&line.calls).chain([&line.config, &line.error]);
+            lines.fds.events.extend(events.map(|event| event.as_fd().as_raw_fd()));
+            lines.devices.push(line);
+        }
+        Ok(lines)
+    }
+
+    /// Where the reason of the VM's end will be.
+    pub(super) fn stop(&self) -> Arc<StopSlot> {
+        self.stop.clone()
+    }
+
+    /// Greets every device process, and hands memory and events over. Gives the functions, which
+    /// are on no bus yet.
+    pub(super) fn join(self, ram: &GuestRam) -> Result<Wired, EngineError> {
+        let Self { devices, routing, wake, stop, fds } = self;
+        let mut wired = Wired { functions: Vec::new(), served: Vec::new(), wake, fds };
+        for line in devices {
+            let Some(routing) = &routing else { break };
+            let bar = line.bar;
+            let served = line.join(ram, routing, &wired.wake, &stop)?;
+            wired.functions.push((bar, served.shared_function()));
+            wired.served.push(served);
+        }
+        Ok(wired)
+    }
+}
+
+impl Line {
+    fn new(vm: &Vm, device: DeviceSocket, number: u8, first: usize) -> Result<Self, EngineError> {
+        let bar = HOLE_START + BAR_SIZE * (u64::from(number) + 1);
+        let events = || (0..device.queues).map(|_| event()).collect::<Result<Vec<Event>, _>>();
+        let (kicks, calls) = (events()?, events()?);
+        let (config, error) = (event()?, event()?);
+        let gsi = FIRST_DEVICE_GSI.saturating_add(u32::try_from(first).unwrap_or(u32::MAX));
+        for (gsi, call) in (gsi..).zip(calls.iter().chain([&config])) {
+            vm.add_irqfd(call, gsi)?;
+        }
+        for (queue, kick) in (0..).zip(&kicks) {
+            vm.add_ioeventfd(kick, &IoEventAddress::Mmio(bar + doorbell(queue)))?;
+        }
+        Ok(Self { device, number, bar, first, kicks, calls, config, error })
+    }
+
+    /// Gives the device its function and its process what it needs.
+    fn join(
+        self,
+        ram: &GuestRam,
+        routing: &Arc<Routing>,
+        wake: &Event,
+        stop: &Arc<StopSlot>,
+    ) -> Result<Served, EngineError> {
+        let Self { device, number, bar, first, kicks, calls, config, error } = self;
+        let DeviceSocket { kind, queues, socket } = device;
+        let wrong = |source| EngineError::Device { number, source };
+        let wish = Wish { queues, config: kind.config() };
+        let (greeted, offer) = Greeted::greet(socket, wish, PATIENCE).map_err(wrong)?;
+        let pairs: Vec<QueueEvents<'_>> = kicks
+            .iter()
+            .zip(&calls)
+            .map(|(kick, call)| QueueEvents { kick: kick.as_fd(), call: call.as_fd() })
+            .collect();
+        let memory = ram.file().as_fd();
+        let back_end = greeted.hand_over(memory, ram.map().ranges(), &pairs, error.as_fd());
+        let back_end = back_end.map_err(wrong)?;
+        let identity = Identity {
+            kind: kind.number(),
+            class: kind.class(),
+            features: offer.features,
+            queues,
+            queue_size: QUEUE_SIZE,
+            config: offer.config,
+            bar: u32::try_from(bar).unwrap_or(0),
+        };
+        let function = Function::new(identity, ram.map().clone())
+            .map_err(|source| EngineError::Identity { number, source })?;
+        let (routing, wake, stop) = (routing.clone(), wake.clone(), stop.clone());
+        let wires = DeviceWires { number, first, routing, kicks, calls, config, wake, stop };
+        let function = Arc::new(Mutex::new(VirtioPci::new(function, Box::new(wires))));
+        Ok(Served::new(number, function, back_end, error))
+    }
+}
+
+fn event() -> Result<Event, EngineError> {
+    Event::new().map_err(EngineError::Event)
+}
+
+/// A device's wires in a VM of KVM's.
+struct DeviceWires {
+    number: u8,
+    first: usize,
+    routing: Arc<Routing>,
+    kicks: Vec<Event>,
+    calls: Vec<Event>,
+    config: Event,
+    wake: Event,
+    stop: Arc<StopSlot>,
+}
+
+impl Wires for DeviceWires {
+    fn route(&mut self, routes: &mut dyn Iterator<Item = Option<Message>>) {
+        // A guest whose interrupts go somewhere else than it believes is not let run on.
+        if self.routing.change(self.first, routes).is_err() {
+            let fault = DeviceFault::Routes;
+            self.stop.set(Stop::DeviceFailed { device: self.number, fault });
+        }
+    }
+
+    fn interrupt(&mut self, queue: u16) {
+        if let Some(call) = self.calls.get(usize::from(queue)) {
+            call.signal();
+        }
+    }
+
+    fn interrupt_config(&mut self) {
+        self.config.signal();
+    }
+
+    fn kick(&mut self, queue: u16) {
+        if let Some(kick) = self.kicks.get(usize::from(queue)) {
+            kick.signal();
+        }
+    }
+
+    fn request(&mut self) {
+        self.wake.signal();
+    }
+}

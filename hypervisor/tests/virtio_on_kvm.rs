@@ -1,0 +1,211 @@
+//! A disk on /dev/kvm, end to end: a guest of a few instructions finds it on the PCI bus, drives
+//! it, and reads what the image has; the device is the block back end, in a process of its own.
+//!
+//! Protects the whole way: PCI function, doorbells, interrupts and their routes, the thread that
+//! talks to devices, the vhost-user front end. Cannot tell what a kernel's driver does.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "tests fail by panicking"
+)]
+
+use casemate_device_backend::{Mode, Session};
+use casemate_device_block::{Block, Image, Options};
+use casemate_hypervisor::devices::VirtioKind;
+use casemate_hypervisor::exits::{DeviceFault, Stop};
+use casemate_hypervisor::vm::virtio::DeviceSocket;
+use casemate_test_support::guests::run_with;
+use casemate_test_support::script::Script;
+use casemate_test_support::virtio::{Driver, REQUEST, scripted};
+use std::fs::{read, write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+/// `VIRTIO_BLK_F_FLUSH`.
+const FLUSH: u32 = 1 << 9;
+const READ: u32 = 0;
+const WRITE: u32 = 1;
+const FLUSH_REQUEST: u32 = 4;
+
+/// A folder with an image of 8 sectors, each of which begins with its number and a word.
+struct Disk(PathBuf);
+
+impl Disk {
+    fn new(name: &str) -> Self {
+        let folder = std::env::temp_dir().join(format!("casemate-{name}-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let mut bytes = vec![b'.'; 8 * 512];
+        for (number, sector) in bytes.chunks_mut(512).enumerate() {
+            sector[..8].copy_from_slice(format!("{number} sector").as_bytes());
+        }
+        write(folder.join("disk.img"), bytes).unwrap();
+        Self(folder)
+    }
+
+    fn path(&self) -> PathBuf {
+        self.0.join("disk.img")
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// The process of a block back end, with the VM's end of its socket.
+struct BackEnd(Child);
+
+impl Drop for BackEnd {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// A block back end for an image: this very program, which serves its standard input.
+fn block(path: &Path, read_only: bool) -> (BackEnd, DeviceSocket) {
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    let child = Command::new(std::env::current_exe().unwrap())
+        .args(["--ignored", "--exact", "back_end"])
+        .env("IMAGE", path)
+        .env("READ_ONLY", read_only.to_string())
+        .stdin(Stdio::from(OwnedFd::from(theirs)))
+        .stdout(Stdio::null())
+        .spawn();
+    let socket = ours.into();
+    (BackEnd(child.unwrap()), DeviceSocket { kind: VirtioKind::Block, queues: 1, socket })
+}
+
+#[test]
+#[ignore = "the body of a process that other tests start"]
+fn back_end() {
+    let Some(path) = std::env::var_os("IMAGE") else { return };
+    let read_only = std::env::var("READ_ONLY").is_ok_and(|yes| yes == "true");
+    let socket = UnixStream::from(std::io::stdin().as_fd().try_clone_to_owned().unwrap());
+    let image =
+        Image::open(Path::new(&path), &Options { read_only, ..Options::default() }).unwrap();
+    let device = Block::new(image.file().try_clone().unwrap(), *image.facts());
+    let session = Session::set_up(socket, device, Mode::Ours, Box::new(|_, _| Ok(())));
+    let ended = session.map(|mut session| session.serve());
+    std::process::exit(ended.map_or(2, |ended| ended.status()));
+}
+
+#[test]
+fn a_guest_reads_and_writes_its_disk_through_pci() {
+    let disk = Disk::new("reads");
+    let [_, data, _] = REQUEST;
+    let script = Script::default().open().reset().drive(FLUSH);
+    let script = script.request(0, READ, 3, 512).interrupted(65).print(data, 8);
+    let script = script.bytes(data, b"written by the guest").request(1, WRITE, 5, 512);
+    let script = script.request(2, FLUSH_REQUEST, 0, 0);
+    // Another driver, as after firmware: it reads what the first one wrote.
+    let script = script.reset().drive(FLUSH).bytes(data, &[0; 20]);
+    let script = script.request(0, READ, 5, 512).print(data, 20).reset();
+    let (_back_end, device) = block(&disk.path(), false);
+    let Some(ran) = run_with(&scripted(&script), vec![device]) else { return };
+    assert_eq!(ran.stop, Stop::PowerOff { status: None });
+    assert_eq!(ran.output, "3 sectorwritten by the guest");
+    let bytes = read(disk.path()).unwrap();
+    assert_eq!(&bytes[5 * 512..][..20], b"written by the guest");
+    assert_eq!(&bytes[4 * 512..][..8], b"4 sector");
+}
+
+#[test]
+fn an_interrupt_that_comes_while_its_vector_is_masked_or_moved_is_not_lost() {
+    let disk = Disk::new("masked");
+    let script = Script::default().open().reset().drive(FLUSH);
+    // Masked: the request ends, and its interrupt has nowhere to go.
+    let script = script.mask(true).vector(70).request(0, READ, 0, 512);
+    let script = script.mask(false).interrupted(70);
+    // By the function's mask.
+    let script = script.write(2, 0xe000_8000 + 0x40 + 70, 0xc000).vector(71);
+    let script = script.request(1, READ, 1, 512).write(2, 0xe000_8000 + 0x40 + 70, 0x8000);
+    let script = script.interrupted(71);
+    // Moved while the queue runs, without a mask.
+    let script = script.vector(72).request(2, READ, 2, 512).interrupted(72);
+    let (_back_end, device) = block(&disk.path(), true);
+    let Some(ran) = run_with(&scripted(&script), vec![device]) else { return };
+    assert_eq!(ran.stop, Stop::PowerOff { status: None });
+}
+
+#[test]
+fn two_disks_are_two_functions_with_interrupts_of_their_own() {
+    let (first, second) = (Disk::new("first"), Disk::new("second"));
+    // The second one's function and BAR are there; the first works beside it.
+    let script = Script::default().expect_u32(0xe001_0000, 0x1042_1af4);
+    let script = script.expect_u32(0xe001_0010, 0xc000_8000).expect_u32(0xe001_8000, u32::MAX);
+    let script = script.open().reset().drive(FLUSH).request(0, READ, 7, 512).interrupted(65);
+    let script = script.print(REQUEST[1], 8);
+    let (_one, first) = block(&first.path(), false);
+    let (_two, second) = block(&second.path(), true);
+    let Some(ran) = run_with(&scripted(&script), vec![first, second]) else { return };
+    assert_eq!((ran.stop, &*ran.output), (Stop::PowerOff { status: None }, "7 sector"));
+}
+
+/// Protects the guest from a device that is gone: it does not run on, and its VM says why.
+#[test]
+fn a_device_that_dies_ends_the_vm_with_a_reason() {
+    let disk = Disk::new("dies");
+    let (mut back_end, device) = block(&disk.path(), false);
+    // The guest writes when it has its disk, and then waits for ever.
+    let script = Script::default().open().reset().drive(FLUSH).bytes(REQUEST[1], b"I run");
+    let script = script.request(0, WRITE, 0, 512).wait_u8(REQUEST[2], 0x77);
+    let path = disk.path();
+    let killer = std::thread::spawn(move || {
+        while !read(&path).unwrap().starts_with(b"I run") {
+            std::thread::sleep(std::time::Duration::from_millis(10));
+            if back_end.0.try_wait().unwrap().is_some() {
+                return;
+            }
+        }
+        back_end.0.kill().unwrap();
+    });
+    let ran = run_with(&scripted(&script), vec![device]);
+    killer.join().unwrap();
+    let Some(ran) = ran else { return };
+    assert_eq!(ran.stop, Stop::DeviceFailed { device: 0, fault: DeviceFault::Closed });
+}
+
+/// Judged by a back end that nobody here wrote: QEMU's. Skipped, and said so, where it is not
+/// installed.
+#[test]
+fn a_disk_that_qemus_storage_daemon_serves_is_read_and_written() {
+    let disk = Disk::new("qemu");
+    let socket = disk.0.join("socket");
+    let (image, path) = (disk.path(), socket.display());
+    let started = Command::new("qemu-storage-daemon")
+        .args(["--blockdev", &format!("driver=file,node-name=f,filename={}", image.display())])
+        .args([
+            "--export",
+            &format!(
+                "type=vhost-user-blk,id=e,node-name=f,writable=on,addr.type=unix,addr.path={path}"
+            ),
+        ])
+        .spawn();
+    let Ok(daemon) = started else {
+        println!("SKIPPED: there is no qemu-storage-daemon");
+        return;
+    };
+    let mut daemon = BackEnd(daemon);
+    let ours = loop {
+        if let Ok(connected) = UnixStream::connect(&socket) {
+            break connected;
+        }
+        assert!(daemon.0.try_wait().unwrap().is_none(), "it cannot export a disk");
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    };
+    let device = DeviceSocket { kind: VirtioKind::Block, queues: 1, socket: ours.into() };
+    let [_, data, _] = REQUEST;
+    let script = Script::default().open().reset().drive(FLUSH);
+    let script = script.request(0, READ, 6, 512).interrupted(65).print(data, 8);
+    let script = script.bytes(data, b"written by the guest").request(1, WRITE, 5, 512);
+    let script = script.request(2, FLUSH_REQUEST, 0, 0).reset();
+    let Some(ran) = run_with(&scripted(&script), vec![device]) else { return };
+    assert_eq!((ran.stop, &*ran.output), (Stop::PowerOff { status: None }, "6 sector"));
+    assert_eq!(&read(&image).unwrap()[5 * 512..][..20], b"written by the guest");
+}

@@ -1,0 +1,127 @@
+//! A virtio-pci driver as a script: what a kernel's driver writes, in its order (virtio 1.2, 3.1.1
+//! and 4.1).
+
+use crate::guests::{plan, plan_of};
+use crate::script::{SCRIPT, Script, interpreter};
+use casemate_hypervisor::launch::{LaunchPlan, PageKind};
+
+/// Configuration space of the first device.
+pub const HEADER: u64 = 0xe000_8000;
+/// Its BAR.
+pub const BAR: u64 = 0xc000_4000;
+const STATUS: u64 = BAR + 0x14;
+const TABLE: u64 = BAR + 0x2000;
+const DOORBELL: u64 = BAR + 0x1000;
+/// Descriptors, available and used ring of queue 0.
+pub const RING: [u64; 3] = [0x20_0000, 0x20_1000, 0x20_2000];
+/// A request's header, data and status byte.
+pub const REQUEST: [u64; 3] = [0x21_0000, 0x21_1000, 0x21_0100];
+/// Where an interrupt waits to be taken: bits of the local APIC's request register from vector 64.
+const REQUESTED: u64 = 0xfee0_0220;
+
+/// The plan of a guest that follows `script`.
+pub fn scripted(script: &Script) -> LaunchPlan {
+    let mut plan = plan(&interpreter(), 1);
+    plan.add_pages("script", PageKind::Normal, SCRIPT, script.memory()).unwrap();
+    plan
+}
+
+/// The same with this much RAM.
+pub fn scripted_with(script: &Script, ram: u64) -> LaunchPlan {
+    let mut plan = plan_of(&interpreter(), 1, ram);
+    plan.add_pages("script", PageKind::Normal, SCRIPT, script.memory()).unwrap();
+    plan
+}
+
+/// A driver's steps for the first device; queue 0 only.
+pub trait Driver: Sized {
+    /// Memory space, bus mastering, MSI-X on, and the local APIC as a processor has it to see
+    /// interrupts.
+    fn open(self) -> Self;
+    /// Resets, and waits for it.
+    fn reset(self) -> Self;
+    /// From the reset to DRIVER_OK with VERSION_1 and these low features; vector `n` is 64 + n.
+    fn drive(self, features: u32) -> Self;
+    /// Masks or unmasks MSI-X vector 1, which is queue 0's.
+    fn mask(self, masked: bool) -> Self;
+    /// Lets vector 1 lead to this processor interrupt.
+    fn vector(self, interrupt: u8) -> Self;
+    /// Waits until this processor interrupt has come.
+    fn interrupted(self, interrupt: u8) -> Self;
+    /// Puts a block request of one data buffer into the ring and rings the doorbell; `number` is
+    /// how many there were before. Waits for its end and that its status is 0.
+    fn request(self, number: u16, kind: u32, sector: u64, data: u32) -> Self;
+}
+
+impl Driver for Script {
+    fn open(self) -> Self {
+        // Software enable, in the spurious vector's register.
+        self.write(4, 0xfee0_00f0, 0x1ff)
+            .write(2, HEADER + 4, 6)
+            .expect_u32(HEADER, 0x1042_1af4)
+            .expect_u32(HEADER + 0x10, 0xc000_4000)
+            // The capabilities before MSI-X: common 16, notify 20, ISR 16, device 16.
+            .write(2, HEADER + 0x40 + 68 + 2, 0x8000)
+    }
+
+    fn reset(self) -> Self {
+        self.write(1, STATUS, 0).wait_u8(STATUS, 0)
+    }
+
+    fn drive(self, features: u32) -> Self {
+        let mut script = self.write(1, STATUS, 1).write(1, STATUS, 3);
+        for (select, half) in [(0, features), (1, 1)] {
+            script = script.write(4, BAR + 8, select).write(4, BAR + 12, half.into());
+        }
+        script = script.write(1, STATUS, 11).wait_u8(STATUS, 11);
+        script = script.write(2, BAR + 0x16, 0).write(2, BAR + 0x18, 16);
+        for (offset, address) in [0x20, 0x28, 0x30].into_iter().zip(RING) {
+            script = script.write(4, BAR + offset, address).write(4, BAR + offset + 4, 0);
+        }
+        // The rings begin anew.
+        script = script.write(4, RING[1], 0).write(4, RING[2], 0);
+        script = script.vector(64 + 1).mask(false);
+        script.write(2, BAR + 0x1a, 1).write(2, BAR + 0x1c, 1).write(1, STATUS, 15)
+    }
+
+    fn mask(self, masked: bool) -> Self {
+        self.write(4, TABLE + 16 + 12, masked.into())
+    }
+
+    fn vector(self, interrupt: u8) -> Self {
+        self.write(4, TABLE + 16, 0xfee0_0000).write(4, TABLE + 16 + 4, 0).write(
+            4,
+            TABLE + 16 + 8,
+            interrupt.into(),
+        )
+    }
+
+    fn interrupted(self, interrupt: u8) -> Self {
+        self.wait_bits(REQUESTED, 1 << (interrupt - 64))
+    }
+
+    fn request(self, number: u16, kind: u32, sector: u64, data: u32) -> Self {
+        let [header, buffer, status] = REQUEST;
+        let writes = if kind == 0 { 2 } else { 0 };
+        let number = u64::from(number);
+        let descriptor = |script: Self, at: u64, address: u64, len: u32, flags: u64, next: u64| {
+            let at = RING[0] + 16 * at;
+            let rest = u64::from(len) | flags << 32 | next << 48;
+            script.write(8, at, address).write(8, at + 8, rest)
+        };
+        let script = self.write(8, header, kind.into()).write(8, header + 8, sector);
+        let script = script.write(1, status, 0xff);
+        let script = if data == 0 {
+            descriptor(script, 0, header, 16, 1, 2)
+        } else {
+            let script = descriptor(script, 0, header, 16, 1, 1);
+            descriptor(script, 1, buffer, data, 1 | writes, 2)
+        };
+        descriptor(script, 2, status, 1, 2, 0)
+            .write(2, RING[1] + 4 + 2 * (number % 16), 0)
+            .write(2, RING[1] + 2, number + 1)
+            .write(2, DOORBELL, 0)
+            .wait_u16(RING[2] + 2, u16::try_from(number + 1).unwrap())
+            .wait_u8(status, 0)
+    }
+}
