@@ -35,8 +35,8 @@ pub struct GuestFlags {
     /// Key that begins a command at a terminal, or none [default: ctrl-a]
     #[arg(long, value_name = "KEY")]
     pub escape: Option<String>,
-    /// A disk, raw image or block device: path=FILE[,ro][,direct][,serial=TEXT][,name=TEXT]; once
-    /// for each disk, in place of the file's [[disk]] tables
+    /// A disk, raw image or block device: `path=FILE[,ro][,direct][,serial=TEXT][,name=TEXT]`; once
+    /// for each disk, in place of the file's `[[disk]]` tables
     #[arg(long, value_name = "DISK")]
     pub disk: Vec<String>,
     /// End a guest that has not switched itself off this long after it was asked to [default: 15s]
