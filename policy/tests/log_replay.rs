@@ -40,8 +40,8 @@ fn boot(line: &str) -> Facts {
 
 #[test]
 fn secrets_of_a_command_line_are_in_no_part_of_a_record() {
-    let line =
-        "console=ttyS0 quiet k3s_token=hunter2 rd.luks.key=\"hunter2 x\" -- --password hunter2";
+    let line = "console=ttyS0 quiet rootflags=password=hunter2 k3s_token=hunter2 rd.luks.key=\"hunter2 x\" -- \
+         --password hunter2";
     let facts = boot(line);
     for rules in ["cmdline_allow = \"any\"", "cmdline_allow = [\"quiet\"]", "tenants = []"] {
         let strict = policy(&rules.replace("tenants = []", "cmdline_forbid = [\"k3s_token=*\"]"));

@@ -60,7 +60,6 @@ const KEPT: &[&str] = &[
     "reboot",
     "root",
     "rootdelay",
-    "rootflags",
     "rootfstype",
     "roothash",
     "security",

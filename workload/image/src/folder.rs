@@ -54,9 +54,7 @@ pub fn read(
     let stat = rustix::fs::fstat(&top).map_err(|e| failed(b"/")(e.into()))?;
     let mut walk = Walk { tree, spool, rule, seen: BTreeMap::new() };
     let meta = walk.meta(&stat);
-    if let Some(root) = walk.tree.node_mut(NodeId::ROOT) {
-        root.meta = meta;
-    }
+    walk.tree.describe(NodeId::ROOT, meta)?;
     walk.folder(&top, NodeId::ROOT, &mut Vec::new())
 }
 
@@ -94,7 +92,7 @@ impl Walk<'_> {
                 Failure::Image(error) => error,
                 Failure::Unfit(why) => ImageError::entry(&whole(path), why),
             })?;
-            self.tree.put(id, name, node, 1);
+            self.tree.put(id, name, node, 1)?;
             path.pop();
         }
         Ok(())

@@ -5,7 +5,7 @@ use crate::path::{Name, names};
 use crate::tar::{Entry, EntryKind};
 use crate::tree::{Kind, Meta, Node, NodeId, Tree};
 use crate::{Content, ImageError};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A name that begins so removes, in the layers below, the name that follows.
 const WHITEOUT: &[u8] = b".wh.";
@@ -29,12 +29,15 @@ pub struct Layer<'t> {
     tree: &'t mut Tree,
     number: u32,
     dropped: Dropped,
+    /// Folders in which nothing of the layers below is left: nobody looks there again, so a layer
+    /// of marks costs what one look at the tree costs, however many there are.
+    hidden: BTreeSet<NodeId>,
 }
 
 impl<'t> Layer<'t> {
     /// Layer `number`, counted from 1, on top of what `tree` has.
     pub fn new(tree: &'t mut Tree, number: u32) -> Self {
-        Self { tree, number, dropped: Dropped::default() }
+        Self { tree, number, dropped: Dropped::default(), hidden: BTreeSet::new() }
     }
 
     /// What was left out so far.
@@ -87,8 +90,7 @@ impl<'t> Layer<'t> {
             EntryKind::Fifo => self.add(entry.meta, Kind::Fifo)?,
         };
         // What had the name before, a folder with all it has included, is replaced.
-        self.tree.put(folder, name.clone(), node, self.number);
-        Ok(())
+        self.tree.put(folder, name.clone(), node, self.number)
     }
 
     /// The root is there before any layer: it can be described, and nothing else.
@@ -97,10 +99,7 @@ impl<'t> Layer<'t> {
             return Err(ImageError::entry(&entry.path, "the root is a folder"));
         }
         let meta = self.meta(entry.meta);
-        if let Some(node) = self.tree.node_mut(NodeId::ROOT) {
-            node.meta = meta;
-        }
-        Ok(())
+        self.tree.describe(NodeId::ROOT, meta)
     }
 
     fn add(&mut self, meta: Meta, kind: Kind) -> Result<NodeId, ImageError> {
@@ -118,11 +117,8 @@ impl<'t> Layer<'t> {
                 .tree
                 .add(Node { meta: Meta::default(), kind: Kind::Directory(BTreeMap::new()) })?,
         };
-        if let Some(described) = self.tree.node_mut(node) {
-            described.meta = meta;
-        }
-        self.tree.put(folder, name.clone(), node, self.number);
-        Ok(())
+        self.tree.describe(node, meta)?;
+        self.tree.put(folder, name.clone(), node, self.number)
     }
 
     /// A further name of a file that is there. Its path is one of the layer, like any other.
@@ -169,14 +165,17 @@ impl<'t> Layer<'t> {
     /// folders lie.
     fn hide_below(&mut self, top: NodeId) {
         // Folders from the top down, so that each is behind the one it lies in.
-        let mut folders = vec![top];
+        let mut folders = Vec::new();
+        if self.number > 1 && self.hidden.insert(top) {
+            folders.push(top);
+        }
         let mut next = 0;
         while let Some(folder) = folders.get(next).copied() {
             let children = self.tree.children(folder).map(|(_, id)| id);
             let inner: Vec<NodeId> = children
                 .filter(|id| matches!(self.tree.node(*id).kind, Kind::Directory(_)))
                 .collect();
-            folders.extend(inner);
+            folders.extend(inner.into_iter().filter(|id| self.hidden.insert(*id)));
             next += 1;
         }
         while let Some(folder) = folders.pop() {

@@ -10,14 +10,21 @@ use std::collections::{BTreeMap, VecDeque};
 /// What an image may have.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// Files, folders and links of all layers together, those included that a later layer removes.
+    /// Files, folders and links, and apart from them names, of all layers together, those included
+    /// that a later layer removes. A hard link is a name without a file of its own.
     pub nodes: usize,
+    /// Bytes of names and values of extended attributes, of all layers together: they are kept in
+    /// memory, and one header can give them to every file behind it.
+    pub xattrs: u64,
+    /// Steps from folder to folder on the ways to all names: a link costs as many as it is long,
+    /// however short the stream that has it.
+    pub steps: u64,
 }
 
 impl Default for Limits {
     /// A million files: more than any image that was looked at has, and less than what hurts.
     fn default() -> Self {
-        Self { nodes: 1 << 20 }
+        Self { nodes: 1 << 20, xattrs: 16 << 20, steps: 64 << 20 }
     }
 }
 
@@ -101,8 +108,20 @@ pub struct Node {
 pub struct Tree {
     nodes: Vec<Node>,
     limits: Limits,
+    used: Used,
 }
 
+/// What was used of the [`Limits`].
+#[derive(Debug, Clone, Copy, Default)]
+struct Used {
+    names: usize,
+    xattrs: u64,
+    steps: u64,
+}
+
+/// How deep folders may lie: a path of Linux has room for 2047 names, and programs that go down a
+/// tree by calling themselves need far less to fail.
+const MAX_DEPTH: usize = 1024;
 /// Symbolic links that are followed on one way, as Linux does (`MAXSYMLINKS`).
 const MAX_LINKS: u32 = 40;
 
@@ -116,7 +135,7 @@ impl Tree {
     /// A tree with its root only.
     #[must_use]
     pub fn new(limits: Limits) -> Self {
-        Self { nodes: vec![undescribed()], limits }
+        Self { nodes: vec![undescribed()], limits, used: Used::default() }
     }
 
     /// How many nodes there are, those included that no name leads to any more.
@@ -169,10 +188,6 @@ impl Tree {
         }
     }
 
-    pub(crate) fn node_mut(&mut self, id: NodeId) -> Option<&mut Node> {
-        self.nodes.get_mut(id.index())
-    }
-
     pub(crate) fn children_mut(&mut self, id: NodeId) -> Option<&mut BTreeMap<Name, Dentry>> {
         match &mut self.nodes.get_mut(id.index())?.kind {
             Kind::Directory(children) => Some(children),
@@ -181,6 +196,7 @@ impl Tree {
     }
 
     pub(crate) fn add(&mut self, node: Node) -> Result<NodeId, ImageError> {
+        self.count(&node.meta)?;
         let limit = self.limits.nodes;
         let full = ImageError::Limit { limit: limit as u64, of: "files" };
         if self.nodes.len() >= limit {
@@ -191,10 +207,52 @@ impl Tree {
         Ok(NodeId(id))
     }
 
-    pub(crate) fn put(&mut self, folder: NodeId, name: Name, node: NodeId, layer: u32) {
-        if let Some(children) = self.children_mut(folder) {
-            children.insert(name, Dentry { node, layer });
+    /// Gives a node its name, or a further one; what had the name before loses it.
+    pub(crate) fn put(
+        &mut self,
+        folder: NodeId,
+        name: Name,
+        node: NodeId,
+        layer: u32,
+    ) -> Result<(), ImageError> {
+        let before = self.children_mut(folder).and_then(|c| c.insert(name, Dentry { node, layer }));
+        if before.is_none() {
+            self.used.names += 1;
+            if self.used.names > self.limits.nodes {
+                return Err(ImageError::Limit { limit: self.limits.nodes as u64, of: "names" });
+            }
         }
+        Ok(())
+    }
+
+    /// Describes a node, again perhaps.
+    pub(crate) fn describe(&mut self, id: NodeId, meta: Meta) -> Result<(), ImageError> {
+        self.count(&meta)?;
+        if let Some(node) = self.nodes.get_mut(id.index()) {
+            node.meta = meta;
+        }
+        Ok(())
+    }
+
+    fn count(&mut self, meta: &Meta) -> Result<(), ImageError> {
+        let one = |(name, value): (&Vec<u8>, &Vec<u8>)| {
+            crate::bytes::len(name) + crate::bytes::len(value)
+        };
+        self.used.xattrs = self.used.xattrs.saturating_add(meta.xattrs.iter().map(one).sum());
+        if self.used.xattrs > self.limits.xattrs {
+            let of = "bytes of extended attributes";
+            return Err(ImageError::Limit { limit: self.limits.xattrs, of });
+        }
+        Ok(())
+    }
+
+    fn step(&mut self) -> Result<(), ImageError> {
+        self.used.steps += 1;
+        if self.used.steps > self.limits.steps {
+            let of = "steps on the ways to its files";
+            return Err(ImageError::Limit { limit: self.limits.steps, of });
+        }
+        Ok(())
     }
 
     /// The folder at `path`. Links on the way are followed within the tree: that is where the files
@@ -208,15 +266,19 @@ impl Tree {
     ) -> Result<NodeId, ImageError> {
         let mut way = Way::new(path);
         while let Some(step) = way.next() {
+            self.step()?;
             let Step::Down(name) = step else {
                 way.up();
                 continue;
             };
+            if way.depth() > MAX_DEPTH {
+                return Err(ImageError::entry(whole, "folders lie deeper than 1024 in each other"));
+            }
             let Some(dentry) = self.dentry(way.at(), &name) else {
                 let layer =
                     layer.ok_or_else(|| ImageError::entry(whole, "there is no such file"))?;
                 let made = self.add(undescribed())?;
-                self.put(way.at(), name, made, layer);
+                self.put(way.at(), name, made, layer)?;
                 way.down(made);
                 continue;
             };
@@ -224,7 +286,7 @@ impl Tree {
                 Kind::Directory(_) => {
                     // What lies in it makes it one of the layer's own.
                     if let Some(layer) = layer {
-                        self.put(way.at(), name, dentry.node, layer);
+                        self.put(way.at(), name, dentry.node, layer)?;
                     }
                     way.down(dentry.node);
                 }
@@ -257,6 +319,10 @@ impl Way {
 
     fn at(&self) -> NodeId {
         self.stack.last().copied().unwrap_or(NodeId::ROOT)
+    }
+
+    fn depth(&self) -> usize {
+        self.stack.len()
     }
 
     fn next(&mut self) -> Option<Step> {

@@ -201,7 +201,7 @@ proptest! {
 }
 
 fn unpacked(streams: &[Vec<u8>]) -> Result<(Tree, Spool), ImageError> {
-    let (mut tree, mut spool) = (Tree::new(Limits { nodes: 64 }), spool());
+    let (mut tree, mut spool) = (Tree::new(Limits { nodes: 64, ..Limits::default() }), spool());
     for (number, stream) in (1..).zip(streams) {
         unpack(&stream[..], &mut tree, &mut spool, number)?;
     }
@@ -307,4 +307,87 @@ fn attributes_are_kept_or_counted_by_the_rule() {
     assert_eq!((meta.uid, meta.gid, meta.mtime, meta.mode), (7, 8, 9, 0o644));
     let kept: Vec<_> = meta.xattrs.keys().map(|name| String::from_utf8_lossy(name)).collect();
     assert_eq!(kept, ["security.capability", "user.a"]);
+}
+
+/// Layers of marks, links and attributes that are small to write and dear to keep: each ends at a
+/// limit. Protects memory and time; cannot tell what a limit costs on this machine.
+#[test]
+fn what_is_cheap_to_write_and_dear_to_keep_ends_at_a_limit() {
+    let limits = Limits { nodes: 200, xattrs: 5000, steps: 20_000 };
+    let refused = |stream: &[u8]| {
+        let (mut tree, mut spool) = (Tree::new(limits), spool());
+        unpack(stream, &mut tree, &mut spool, 1).unwrap_err().to_string()
+    };
+    let mut links = builder();
+    links.append_data(&mut header(tar::EntryType::Regular, 0), "a", &[][..]).unwrap();
+    for i in 0..300 {
+        let mut header = header(tar::EntryType::Link, 0);
+        links.append_link(&mut header, format!("link{i}"), "a").unwrap();
+    }
+    assert!(refused(&links.into_inner().unwrap()).contains("more than 200 names"));
+    let mut attributes = builder();
+    for i in 0..10 {
+        let value = [b'v'; 900];
+        attributes.append_pax_extensions([("SCHILY.xattr.user.a", &value[..])]).unwrap();
+        let mut header = header(tar::EntryType::Regular, 0);
+        attributes.append_data(&mut header, format!("f{i}"), &[][..]).unwrap();
+    }
+    assert!(refused(&attributes.into_inner().unwrap()).contains("5000 bytes of extended"));
+    // A way that goes up and down, forty links long, for each of a few entries.
+    let mut ways = builder();
+    let long = "d/../".repeat(60) + "d";
+    ways.append_data(&mut header(tar::EntryType::Directory, 0), "d/", &[][..]).unwrap();
+    for i in 0..40 {
+        let target = if i == 0 { long.clone() } else { format!("{long}/../l{}", i - 1) };
+        let mut header = header(tar::EntryType::Symlink, 0);
+        ways.append_link(&mut header, format!("l{i}"), target).unwrap();
+    }
+    for i in 0..10 {
+        let mut header = header(tar::EntryType::Regular, 0);
+        ways.append_data(&mut header, format!("l39/f{i}"), &[][..]).unwrap();
+    }
+    assert!(refused(&ways.into_inner().unwrap()).contains("20000 steps"));
+}
+
+/// A layer that hides everything again and again, on a tree of a thousand folders: one look at each.
+#[test]
+fn marks_that_hide_what_is_hidden_already_cost_nothing_more() {
+    let path = |i: usize| format!("top/d{}/e{i}", i / 100);
+    let first: Vec<Change> = (0..2000).map(|i| Change::Put(path(i), What::Directory)).collect();
+    let mut second: Vec<Change> = (0..2000).map(|_| Change::Opaque("top".into())).collect();
+    second.push(Change::Put("top/new".into(), What::File(vec![])));
+    let (mut tree, mut spool) = (Tree::new(Limits { steps: 40_000, ..Limits::default() }), spool());
+    unpack(&stream(&first)[..], &mut tree, &mut spool, 1).unwrap();
+    unpack(&stream(&second)[..], &mut tree, &mut spool, 2).unwrap();
+    let expected = ["top", "top/new"].map(str::to_owned);
+    assert_eq!(listed(&tree, &spool).into_keys().collect::<Vec<_>>(), expected);
+}
+
+#[test]
+fn what_readers_of_tar_disagree_about_is_refused() {
+    let refused = |bytes: &[u8], word: &str| {
+        let (mut tree, mut spool) = (Tree::new(Limits::default()), spool());
+        let error = unpack(bytes, &mut tree, &mut spool, 1).unwrap_err().to_string();
+        assert!(error.contains(word), "{word}: {error}");
+    };
+    let mut folder = builder();
+    let mut odd = header(tar::EntryType::Regular, 3);
+    odd.set_path("x/").unwrap();
+    odd.set_cksum();
+    folder.append(&odd, &b"abc"[..]).unwrap();
+    refused(&folder.into_inner().unwrap(), "folder's name");
+    let one = stream(&[Change::Put("a".into(), What::File(vec![]))]);
+    let two = stream(&[Change::Put("b".into(), What::File(vec![]))]);
+    let lone = [&one[..512], &[0; 512], &two].concat();
+    refused(&lone, "lone block of zeros");
+    let mut all = builder();
+    all.append_pax_extensions([("SCHILY.xattr.user.a", &b"x"[..])]).unwrap();
+    let mut bytes = all.into_inner().unwrap();
+    bytes[156] = b'g';
+    bytes[148..156].fill(b' ');
+    let sum: u32 = bytes[..512].iter().map(|byte| u32::from(*byte)).sum();
+    bytes[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+    refused(&bytes, "every file of the stream");
+    let deep = format!("{}x", "d/".repeat(1100));
+    refused(&stream(&[Change::Put(deep, What::Directory)]), "deeper than 1024");
 }

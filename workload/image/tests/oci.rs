@@ -320,6 +320,10 @@ fn what_is_no_image_for_these_guests_is_refused_in_words() {
             "say which: a, b",
         ),
         (docker("{", manifest), "EOF"),
+        (
+            docker(&config(&[&one], r#","ROOTFS":{"type":"layers","diff_ids":[]}"#), manifest),
+            "case only",
+        ),
     ] {
         assert!(text.contains(word) && !text.contains(['\n', '\x1b']), "{word}: {text}");
     }
@@ -329,4 +333,45 @@ fn what_is_no_image_for_these_guests_is_refused_in_words() {
     let twice = archive(&[("x", b"1"), ("x", b"2")]);
     let text = Blobs::archive(&twice[..], spool()).unwrap_err().to_string();
     assert!(text.contains("two files of this name"), "{text}");
+}
+
+#[test]
+fn a_document_with_two_meanings_or_a_wrong_digest_in_its_name_is_refused() {
+    // An index that is a manifest, too: named by its digest all the same.
+    let with = |change: &dyn Fn(&str) -> String| {
+        let mut files = layout(|_| ());
+        let index = String::from_utf8(files["index.json"].clone()).unwrap();
+        let at = index.find("sha256:").unwrap() + 7;
+        let name = format!("blobs/sha256/{}", &index[at..at + 64]);
+        let manifest = String::from_utf8(files.remove(&name).unwrap()).unwrap();
+        let changed = change(&manifest);
+        let index = index.replace(&index[at..at + 64], &sha256(changed.as_bytes()));
+        let index = index.replace(
+            &format!("\"size\":{}", manifest.len()),
+            &format!("\"size\":{}", changed.len()),
+        );
+        files.insert(format!("blobs/sha256/{}", sha256(changed.as_bytes())), changed.into_bytes());
+        files.insert("index.json".into(), index.into_bytes());
+        unpacked(&as_archive(&files), None)
+    };
+    assert!(with(&|same| same.to_owned()).is_ok());
+    let both = |text: &str| text.replacen('{', "{\"manifests\":[],", 1);
+    let other = |text: &str| {
+        text.replacen('{', "{\"mediaType\":\"application/vnd.oci.image.index.v1+json\",", 1)
+    };
+    for change in [&both as &dyn Fn(&str) -> String, &other] {
+        let error = with(change).unwrap_err().to_string();
+        assert!(error.contains("at once"), "{error}");
+    }
+    let one = layer("a", "one");
+    let config = config(&[&one], "");
+    let named = |name: &str| {
+        let manifest = format!(r#"[{{"Config":"{name}","Layers":["l"]}}]"#);
+        let files: [(&str, &[u8]); 3] =
+            [("manifest.json", manifest.as_bytes()), (name, config.as_bytes()), ("l", &one)];
+        unpacked(&Blobs::archive(&archive(&files)[..], spool()).unwrap(), None)
+    };
+    assert!(named(&format!("{}.json", sha256(config.as_bytes()))).is_ok());
+    let error = named(&format!("{}.json", sha256(b"another"))).unwrap_err().to_string();
+    assert!(error.contains("digest in its name"), "{error}");
 }

@@ -2,6 +2,7 @@
 
 use crate::hashed::Digest;
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use std::collections::BTreeMap;
 
 /// What names a blob.
@@ -26,13 +27,19 @@ struct Platform {
 
 /// `index.json`, and an index for several platforms.
 #[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Index {
+    media_type: Option<String>,
     manifests: Vec<Descriptor>,
+    layers: Option<IgnoredAny>,
 }
 
 /// An image's manifest.
 #[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Manifest {
+    media_type: Option<String>,
+    manifests: Option<IgnoredAny>,
     /// Its configuration.
     pub config: Descriptor,
     /// Its layers, the lowest first.
@@ -68,6 +75,11 @@ impl Descriptor {
         self.digest().ok_or("a digest that is not SHA-256")?;
         let hex = self.digest.strip_prefix("sha256:").unwrap_or_default();
         Ok(format!("blobs/sha256/{hex}"))
+    }
+
+    /// What it says that the blob is.
+    pub fn media_type(&self) -> &str {
+        &self.media_type
     }
 
     /// Whether it names an index, not a manifest.
@@ -110,7 +122,25 @@ impl Descriptor {
     }
 }
 
+/// A document that is an index to one reader and a manifest to another has one digest and two
+/// meanings (CVE-2021-41190): what it is must be said once.
+const TWO: &str = "it is an index and a manifest at once, or says another type than what names it";
+
+impl Manifest {
+    /// Refuses a document that says that it is something else.
+    pub fn check(&self, named: &str) -> Result<(), &'static str> {
+        let same = self.media_type.as_deref().is_none_or(|own| named.is_empty() || own == named);
+        if same && self.manifests.is_none() { Ok(()) } else { Err(TWO) }
+    }
+}
+
 impl Index {
+    /// The same; `named` is empty for the layout's own.
+    pub fn check(&self, named: &str) -> Result<(), &'static str> {
+        let same = self.media_type.as_deref().is_none_or(|own| named.is_empty() || own == named);
+        if same && self.layers.is_none() { Ok(()) } else { Err(TWO) }
+    }
+
     /// The descriptor for Linux on x86-64 and of that name.
     pub fn choose(&self, reference: Option<&str>) -> Result<&Descriptor, String> {
         let fits = self.manifests.iter().filter(|d| d.fits());

@@ -11,6 +11,7 @@
 mod blobs;
 mod config;
 mod documents;
+mod keys;
 
 pub use blobs::Blobs;
 pub use config::{Config, Process};
@@ -111,21 +112,31 @@ fn whole(blobs: &Blobs, name: &str) -> Result<Vec<u8>, ImageError> {
     Ok(bytes)
 }
 
+/// The digest that a file of `docker save` is named by: `blobs/sha256/HEX`, or `HEX.json`.
+fn digest_in(name: &str) -> Option<Digest> {
+    let hex = name.strip_prefix("blobs/sha256/").or_else(|| name.strip_suffix(".json"))?;
+    Digest::parse(&format!("sha256:{hex}"))
+}
+
 fn parse<'b, T: serde::Deserialize<'b>>(name: &str, bytes: &'b [u8]) -> Result<T, ImageError> {
-    serde_json::from_slice(bytes)
-        .map_err(|e| layout(name, casemate_foreign_text::line(&e.to_string()).to_string()))
+    let wrong =
+        |e: serde_json::Error| layout(name, casemate_foreign_text::line(e.to_string()).to_string());
+    serde_json::from_slice::<keys::OneCase>(bytes).map_err(wrong)?;
+    serde_json::from_slice(bytes).map_err(wrong)
 }
 
 fn from_layout(blobs: &Blobs, reference: Option<&str>) -> Result<Found, ImageError> {
     let (mut name, mut bytes) = ("index.json".to_owned(), whole(blobs, "index.json")?);
-    let mut reference = reference;
+    let (mut reference, mut kind) = (reference, String::new());
     for _ in 0..MAX_DEPTH {
         let index: Index = parse(&name, &bytes)?;
+        index.check(&kind).map_err(|why| layout(&name, why))?;
         let chosen = index.choose(reference).map_err(|why| layout(&name, why))?;
         let is_index = chosen.is_index();
+        chosen.media_type().clone_into(&mut kind);
         (name, bytes) = document(blobs, chosen)?;
         if !is_index {
-            return from_manifest(blobs, &name, &bytes);
+            return from_manifest(blobs, &name, &kind, &bytes);
         }
         // The name was that of the whole index.
         reference = None;
@@ -133,8 +144,9 @@ fn from_layout(blobs: &Blobs, reference: Option<&str>) -> Result<Found, ImageErr
     Err(layout(&name, "indexes that name indexes, more than four deep"))
 }
 
-fn from_manifest(blobs: &Blobs, name: &str, bytes: &[u8]) -> Result<Found, ImageError> {
+fn from_manifest(blobs: &Blobs, name: &str, kind: &str, bytes: &[u8]) -> Result<Found, ImageError> {
     let manifest: Manifest = parse(name, bytes)?;
+    manifest.check(kind).map_err(|why| layout(name, why))?;
     let (config_name, config_bytes) = document(blobs, &manifest.config)?;
     let config: Config = parse(&config_name, &config_bytes)?;
     config.check().map_err(|why| layout(&config_name, why))?;
@@ -159,6 +171,9 @@ fn saved(blobs: &Blobs, reference: Option<&str>) -> Result<Found, ImageError> {
     let all: Vec<Saved> = parse(name, &bytes)?;
     let one = documents::choose_saved(&all, reference).map_err(|why| layout(name, why))?;
     let config_bytes = whole(blobs, &one.config)?;
+    if digest_in(&one.config).is_some_and(|named| named != Digest::of(&config_bytes)) {
+        return Err(layout(&one.config, "its bytes are not those of the digest in its name"));
+    }
     let config: Config = parse(&one.config, &config_bytes)?;
     config.check().map_err(|why| layout(&one.config, why))?;
     let diffs = config.diffs().map_err(|why| layout(&one.config, why))?;

@@ -108,8 +108,12 @@ impl Header {
             }
         };
         let kind = match self.kind {
-            // Before POSIX, folders were files whose name ends with a slash.
-            0 | b'0' if path.ends_with(b"/") => EntryKind::Directory,
+            // Before POSIX, folders were files whose name ends with a slash. What such a folder
+            // "contains" some readers skip and others read as entries.
+            0 | b'0' if path.ends_with(b"/") && size == 0 => EntryKind::Directory,
+            0 | b'0' if path.ends_with(b"/") => {
+                return Err("a file with a folder's name: readers disagree about what it is");
+            }
             0 | b'0' | b'7' => EntryKind::File,
             b'1' => EntryKind::HardLink(link),
             b'2' => EntryKind::Symlink(link),

@@ -111,12 +111,20 @@ impl<R: Read> Reader<R> {
                 }
                 return Err(wrong("the stream ends without its end mark: it was cut off"));
             }
-            let Some(header) = Header::decode(&block).map_err(wrong)? else { return Ok(None) };
+            let Some(header) = Header::decode(&block).map_err(wrong)? else {
+                return self.end(&block);
+            };
             match header.kind {
-                b'x' | b'g' => {
+                b'x' => {
                     let bytes = self.extension(header.size, at)?;
-                    let target = if header.kind == b'x' { &mut local } else { &mut self.global };
-                    target.read(&bytes).map_err(wrong)?;
+                    local.read(&bytes).map_err(wrong)?;
+                }
+                b'g' => {
+                    let bytes = self.extension(header.size, at)?;
+                    self.global.read(&bytes).map_err(wrong)?;
+                    if !self.global.xattrs.is_empty() {
+                        return Err(wrong("extended attributes for every file of the stream"));
+                    }
                 }
                 b'L' => local.path = Some(until_zero(self.extension(header.size, at)?)),
                 b'K' => local.link = Some(until_zero(self.extension(header.size, at)?)),
@@ -128,6 +136,18 @@ impl<R: Read> Reader<R> {
             }
         }
         Err(ImageError::Tar { at: self.at, why: "extended headers without an entry" })
+    }
+
+    /// A block of zeros was read: the end, which is two of them (`zeros` has room for the second).
+    /// Entries behind a single one some readers take and others do not.
+    fn end(&mut self, zeros: &[u8; BLOCK]) -> Result<Option<Entry>, ImageError> {
+        let mut second = *zeros;
+        let at = self.at;
+        if self.fill(&mut second)? && second != *zeros {
+            let why = "a lone block of zeros: what follows it is an entry to some readers only";
+            return Err(ImageError::Tar { at, why });
+        }
+        Ok(None)
     }
 
     /// The contents of the entry that was read last.
