@@ -54,7 +54,6 @@ Examples:
   qemu-system-x86_64 -m 1G -M q35,memory-backend=m \\
     -object memory-backend-memfd,id=m,size=1G,share=on -chardev socket,id=c,path=disk.sock \\
     -device vhost-user-blk-pci,chardev=c,num-queues=1,disable-legacy=on ...
-  cloud-hypervisor --memory size=1G,shared=on --disk vhost_user=true,socket=disk.sock ...
 ";
 
 pub(super) fn run(args: &BlockArgs) -> Outcome {
