@@ -349,6 +349,7 @@ impl RunningVm {
             Ok(Some(report)) => {
                 // The first is this process.
                 self.lacks(index + 1, &report);
+                self.telling.confined(index, &report);
                 self.tell(Happened::Confined(kind, report));
                 if self.children.all_confined() {
                     self.tell(Happened::AllConfined);

@@ -48,7 +48,6 @@ pub(super) struct Telling {
 /// One process.
 #[derive(Debug)]
 struct Process {
-    kind: ProcessKind,
     span: Span,
     vcpus: Vec<Span>,
     left: u32,
@@ -70,7 +69,7 @@ impl Telling {
             // Before the supervisor's lock: afterwards its heap does not grow.
             let vcpus = if kind.runs_vcpus() { place.vcpus } else { 0 };
             let vcpus = (0..vcpus).map(|index| span_in!(span, "vcpu", index = index)).collect();
-            Process { kind, span, vcpus, left: TOLD, untold: 0 }
+            Process { span, vcpus, left: TOLD, untold: 0 }
         });
         Self { own, processes: processes.collect(), vm }
     }
@@ -88,7 +87,8 @@ impl Telling {
     /// and what came before the processes when it came.
     pub(super) fn happened(&self, what: &Happened) {
         match what {
-            Happened::Confined(kind, report) => confined(self.span(*kind), report),
+            // Of the others it is told by their place: several can be of one kind.
+            Happened::Confined(ProcessKind::Supervisor, report) => confined(&self.own, report),
             Happened::AllConfined => {
                 event_in!(self.vm, DEBUG, Sandbox, "every process is confined");
             }
@@ -96,6 +96,7 @@ impl Telling {
             Happened::Reached(_)
             | Happened::LogRepaired(_)
             | Happened::GuestSays(_)
+            | Happened::Confined(..)
             | Happened::Refused(..) => {}
         }
     }
@@ -115,9 +116,10 @@ impl Telling {
         event_in!(process.span, INFO, Vm, "the process has ended", how = how.map(value));
     }
 
-    fn span(&self, kind: ProcessKind) -> &Span {
-        let process = self.processes.iter().find(|process| process.kind == kind);
-        process.map_or(&self.own, |process| &process.span)
+    /// Tells that the process in this place is confined. By place: several can be of one kind.
+    pub(super) fn confined(&self, index: usize, report: &Report) {
+        let process = self.processes.get(index);
+        confined(process.map_or(&self.own, |process| &process.span), report);
     }
 }
 

@@ -174,3 +174,17 @@ fn how_a_vm_ended_has_a_word_and_a_level_by_who_has_to_mend_it() {
         assert!(told.last().unwrap().starts_with(&start), "{told:?}");
     }
 }
+
+#[test]
+fn of_two_processes_of_one_kind_each_is_told_of_under_its_own_number() {
+    let told = Captured::of(|| {
+        let place = Place::of("demo", 1);
+        let disks = [(ProcessKind::Block, 70), (ProcessKind::Block, 71)];
+        let telling = Telling::new(&place, disks.into_iter());
+        telling.confined(1, &Report::default());
+        telling.confined(0, &Report::default());
+    });
+    let numbers: Vec<bool> =
+        told.iter().rev().take(2).map(|event| event.contains("pid=70")).collect();
+    assert_eq!(numbers, [true, false], "{told:?}");
+}
