@@ -2,6 +2,9 @@
 # What a guest finds on its disks: the first is read-only and has the file system that `casemate image root` made, the
 # second keeps what is written to it. Everything is read from the disk again before it is compared.
 b=/bin/busybox
+# The host looks at the processes meanwhile.
+echo "guest: at work"
+$b sleep 3
 for disk in vda vdb; do
 	echo "guest: $disk sectors $($b cat /sys/block/$disk/size) read-only $($b cat /sys/block/$disk/ro) serial $($b cat /sys/block/$disk/serial)"
 done
