@@ -18,7 +18,7 @@ use casemate_foreign_text::value;
 
 /// Why inputs cannot be put together.
 #[derive(Debug, thiserror::Error)]
-pub enum ResolveError {
+pub enum SelectionError {
     /// The store cannot be read.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -34,13 +34,13 @@ pub enum ResolveError {
 /// those of the store. Lists that `inputs` has are kept; the store gives those of a kind that has
 /// none.
 ///
-/// # Errors [`ResolveError`] when the store cannot be read or a MODEL root or policy is not one.
+/// # Errors [`SelectionError`] when the store cannot be read or a MODEL root or policy is not one.
 pub fn complete(
     inputs: &mut Inputs,
     given: &[Vec<u8>],
     evidence: &Evidence,
     store: Option<&Store>,
-) -> Result<(), ResolveError> {
+) -> Result<(), SelectionError> {
     // The evidence's parts replace what the inputs held; nothing in it names roots, time or rules.
     inputs.report.clone_from(&evidence.report);
     inputs.azure.clone_from(&evidence.azure);

@@ -115,7 +115,7 @@ pub struct Evidence {
     /// The report's bytes, not checked.
     pub report: Vec<u8>,
     /// DER of every VEK certificate that came along, not checked; those first whose kind is that of
-    /// the report's SIGNING_KEY. Which of them signed it is for [`crate::resolve`] to find.
+    /// the report's SIGNING_KEY. Which of them signed it is for [`crate::selection`] to find.
     pub veks: Vec<Vec<u8>>,
     /// Claims and quote of Azure, not checked.
     pub azure: Option<Azure>,

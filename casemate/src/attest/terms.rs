@@ -10,7 +10,7 @@ use casemate_attestation::cert::{Certificate, builtin, certificates_in, crls_in}
 use casemate_attestation::evidence::Evidence;
 use casemate_attestation::record::Inputs;
 use casemate_attestation::report::Generation;
-use casemate_attestation::selection::{ResolveError, complete};
+use casemate_attestation::selection::{SelectionError, complete};
 use casemate_attestation::store::Store;
 use casemate_attestation::verify::Verdict;
 use casemate_diagnostics::event;
@@ -103,8 +103,8 @@ impl Terms {
         }
         let store = self.certs_dir.as_ref().map(|path| Store::under(path, roots));
         complete(inputs, given, evidence, store.as_ref()).map_err(|error| match error {
-            ResolveError::Store(error) => certs::failure(&error),
-            ResolveError::Input(error) => Failure::BadInput(error.to_string()),
+            SelectionError::Store(error) => certs::failure(&error),
+            SelectionError::Input(error) => Failure::BadInput(error.to_string()),
         })
     }
 
