@@ -4,9 +4,9 @@
 //! after the other in each round: the same of other programs, where `PEER_FIRECRACKER` and
 //! `PEER_CLOUD_HYPERVISOR` name them, with the same kernel (`PEER_KERNEL`, or a few bytes that are
 //! an ELF file with a PVH entry); and the time that KVM's own calls for such a guest take. With
-//! peers the target is 0.9 times the better of them, without them 1.5 times KVM's calls in the order
-//! in which this program made them before it knew better. `stand-in` as the name of a peer is no
-//! peer, but this program making KVM's calls: to try that path without one.
+//! peers the target is 0.9 times the better of them, without them 1.5 times KVM's calls in the
+//! order in which this program made them before it knew better. `stand-in` as the name of a peer is
+//! no peer, but this program making KVM's calls: to try that path without one.
 //!
 //! Memory: resident memory of the vmm process beyond guest memory, with a running guest of 1 vCPU
 //! and 128 MiB; the target is 5 MiB.

@@ -91,9 +91,9 @@ fn said(control: &OwnedFd) -> Option<FromDevice> {
     FromDevice::decode(&packet[..len])
 }
 
-/// The message that ends the set-up of a VM of ours, and one that is answered after the lock. Before
-/// that the driver clears its rings, as Linux does with memory that it shares: a device behind a
-/// fence reaches no page that nobody has touched.
+/// The message that ends the set-up of a VM of ours, and one that is answered after the lock.
+/// Before that the driver clears its rings, as Linux does with memory that it shares: a device
+/// behind a fence reaches no page that nobody has touched.
 fn that_was_all(driver: &mut Driver) {
     for queue in 0..driver.queues.len() {
         driver.forget(queue);

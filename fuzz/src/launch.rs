@@ -149,8 +149,8 @@ fn page_states_of(u: &mut Unstructured) -> Result<()> {
     Ok(())
 }
 
-/// Page states with several vCPUs that convert at once: whatever their order, what KVM believes, what
-/// the map says and what is held agree in the end, and the policy's count has every page once.
+/// Page states with several vCPUs that convert at once: whatever their order, what KVM believes,
+/// what the map says and what is held agree in the end, and the policy's count has every page once.
 pub fn page_states_at_once(data: &[u8]) {
     let _ = page_states_at_once_of(&mut Unstructured::new(data));
 }

@@ -60,8 +60,8 @@ impl LogFiles {
             adopt: place.adopt,
         };
         let vouched = vouch(&log, &place.path, length, &trust)?;
-        // A log that has nothing but its beginning has no head file yet if the program that made it was
-        // killed then; and nothing in it that could have been cut off.
+        // A log that has nothing but its beginning has no head file yet if the program that made it
+        // was killed then; and nothing in it that could have been cut off.
         let fresh = vouched.chain.seq() <= if place.key.is_some() { 2 } else { 1 };
         if let Some(head) = place.head.as_deref().filter(|_| known.is_none())
             && !(fresh || place.adopt)

@@ -125,8 +125,8 @@ fn round<S: Simd>(
 ) -> ([S::u64s; 8], [S::u64s; 16]) {
     let [a, b, c, d, e, f, g, h] = state;
     let [w0, w1, w2, w3, w4, w5, w6, w7, w8, w9, w10, w11, w12, w13, w14, w15] = words;
-    // Names as in FIPS 180-4, 4.1.3: Σ1, Ch, Σ0, Maj, σ0, σ1. The schedule is kept as the 16 words
-    // that are still wanted, of which w0 is used now and w16 takes its place.
+    // Names as in FIPS 180-4, 4.1.3: Σ1, Ch, Σ0, Maj, σ0, σ1. The schedule is kept as the 16
+    // words that are still wanted, of which w0 is used now and w16 takes its place.
     let sum1 = rotated::<S>(e, 14) ^ rotated::<S>(e, 18) ^ rotated::<S>(e, 41);
     let choice = (e & f) ^ (!e & g);
     let t1 = h + sum1 + choice + (w0 + key);

@@ -113,8 +113,8 @@ fn prime() -> Result<U2048, ModelError> {
                 continue;
             }
             let candidate = start.wrapping_add(&U2048::from(step));
-            // p − 1 must not be a multiple of e, or e has no inverse; and adding the step must not
-            // have wrapped.
+            // p − 1 must not be a multiple of e, or e has no inverse; and adding the step must
+            // not have wrapped.
             let fits =
                 remainder(&candidate, EXPONENT) != 1 && candidate > start.wrapping_shr_vartime(1);
             if fits && is_prime(Flavor::Any, &candidate) {
@@ -140,8 +140,8 @@ fn remainder(value: &U2048, divisor: u32) -> u32 {
 fn exponent_inverse(modulus: &[u8]) -> Option<Vec<u8>> {
     let e = u64::from(EXPONENT);
     let rest = modulus.iter().fold(0u64, |rest, byte| (rest << 8 | u64::from(*byte)) % e);
-    // Wanted is k with k · modulus ≡ −1 (mod e), so that e divides k · modulus + 1. Fermat's little
-    // theorem gives the inverse by a power, computed by squaring.
+    // Wanted is k with k · modulus ≡ −1 (mod e), so that e divides k · modulus + 1. Fermat's
+    // little theorem gives the inverse by a power, computed by squaring.
     // e is prime: the inverse of -rest is its power e - 2.
     let base = e.checked_sub(rest)? % e;
     if base == 0 {

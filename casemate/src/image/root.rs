@@ -43,7 +43,8 @@ Examples:
   casemate image root app.tar -o root.img --json    root hash and table for scripts
 ";
 
-/// Make a read-only disk: an EROFS file system and the dm-verity tree that proves each of its blocks.
+/// Make a read-only disk: an EROFS file system and the dm-verity tree that proves each of its
+/// blocks.
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES)]
 pub struct Root {

@@ -1,5 +1,5 @@
-//! Protects disks from end to end: a stock Linux guest finds the disks that its configuration names,
-//! mounts the one that `casemate image root` made, and reads back from the other what it has
+//! Protects disks from end to end: a stock Linux guest finds the disks that its configuration
+//! names, mounts the one that `casemate image root` made, and reads back from the other what it has
 //! written; the image on the host has it, and no process is left. The same as a confidential guest
 //! in the virtual SNP host, whose processor is a MODEL, with the memory fence around each disk's
 //! process. Cannot tell how fast a disk is, nor what SNP hardware does.

@@ -1,5 +1,5 @@
-//! How long a program takes from its start to its first KVM_RUN, seen from outside, whatever program
-//! it is.
+//! How long a program takes from its start to its first KVM_RUN, seen from outside, whatever
+//! program it is.
 //!
 //! A seccomp filter that the program inherits lets every call pass but that one, which waits for an
 //! answer of the filter's listener (seccomp_unotify(2)) and never gets one. So the program runs at

@@ -1,10 +1,10 @@
-//! Images of workloads: the layers of a container image, a tar stream or a folder become one tree of
-//! files, and the tree becomes a read-only disk: an EROFS file system and behind it the dm-verity
-//! tree that proves each of its blocks.
+//! Images of workloads: the layers of a container image, a tar stream or a folder become one tree
+//! of files, and the tree becomes a read-only disk: an EROFS file system and behind it the
+//! dm-verity tree that proves each of its blocks.
 //!
-//! Principle: the bytes depend on the input and on this crate's version, and on nothing else: not on
-//! the user who builds (owners are numbers in the layers, nobody has to be root), not on the order
-//! in which a folder lists its files, the clock, the file system or a tool that happens to be
+//! Principle: the bytes depend on the input and on this crate's version, and on nothing else: not
+//! on the user who builds (owners are numbers in the layers, nobody has to be root), not on the
+//! order in which a folder lists its files, the clock, the file system or a tool that happens to be
 //! installed. So two people who build the same input can compare two numbers.
 //!
 //! Principle: the input is hostile. A layer is somebody's download: nothing in it names a file of

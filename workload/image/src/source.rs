@@ -1,5 +1,5 @@
-//! What a user names as the source of an image, told apart by what it is: a folder, an image layout,
-//! an archive of one or of `docker save`, or a tar stream of a root file system.
+//! What a user names as the source of an image, told apart by what it is: a folder, an image
+//! layout, an archive of one or of `docker save`, or a tar stream of a root file system.
 
 use crate::folder::{self, Rule};
 use crate::oci::{self, Blobs, Config};

@@ -9,7 +9,8 @@ use std::io::{BufRead, BufReader, Read};
 const GZIP: [u8; 2] = [0x1f, 0x8b];
 const ZSTD: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
 
-/// What may follow the end of a tar stream: writers fill up their last record, of 10 KiB by default.
+/// What may follow the end of a tar stream: writers fill up their last record, of 10 KiB by
+/// default.
 const MAX_PADDING: u64 = 16 << 20;
 
 /// Applies the layer in `stream` to `tree` as layer `number`, counted from 1, with its files'

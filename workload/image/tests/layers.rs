@@ -349,7 +349,8 @@ fn what_is_cheap_to_write_and_dear_to_keep_ends_at_a_limit() {
     assert!(refused(&ways.into_inner().unwrap()).contains("20000 steps"));
 }
 
-/// A layer that hides everything again and again, on a tree of a thousand folders: one look at each.
+/// A layer that hides everything again and again, on a tree of a thousand folders: one look at
+/// each.
 #[test]
 fn marks_that_hide_what_is_hidden_already_cost_nothing_more() {
     let path = |i: usize| format!("top/d{}/e{i}", i / 100);

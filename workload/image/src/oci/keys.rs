@@ -1,8 +1,8 @@
 //! Keys that two readers may take for one another.
 //!
-//! Readers in Go match keys without regard to case and take the last one, readers in other languages
-//! do neither. An object with `rootfs` and `ROOTFS` has one digest and two meanings, so it is
-//! refused. Objects whose keys are the author's own (labels, annotations) are left alone.
+//! Readers in Go match keys without regard to case and take the last one, readers in other
+//! languages do neither. An object with `rootfs` and `ROOTFS` has one digest and two meanings, so
+//! it is refused. Objects whose keys are the author's own (labels, annotations) are left alone.
 
 use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
