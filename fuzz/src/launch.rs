@@ -29,6 +29,17 @@ struct Kernel {
 
 struct Model(Mutex<Kernel>);
 impl Model {
+    /// All pages private and held so.
+    fn new() -> Self {
+        let all = PAGES as usize;
+        Self(Mutex::new(Kernel {
+            private: vec![true; all],
+            held: [vec![false; all], vec![true; all]],
+            fail_attributes: false,
+            fail_punch: false,
+        }))
+    }
+
     fn pages(range: GpaRange) -> std::ops::Range<usize> {
         (range.start() / PAGE_SIZE) as usize..(range.end() / PAGE_SIZE) as usize
     }
@@ -76,13 +87,7 @@ fn page_states_of(u: &mut Unstructured) -> Result<()> {
         "schema_version = 1\nmin_engine = \"0.1.0\"\n[runtime]\npage_state_changes = {{ per_second = \"any\", total = {total} }}\nshared_percent = {percent}\non_page_state = \"{action}\"\n"
     );
     let limits = Policy::load(&text, "fuzz").expect("a policy").page_state_limits();
-    let all = PAGES as usize;
-    let model = Model(Mutex::new(Kernel {
-        private: vec![true; all],
-        held: [vec![false; all], vec![true; all]],
-        fail_attributes: false,
-        fail_punch: false,
-    }));
+    let model = Model::new();
     let map = PageMap::new(RamMap::new(PAGES * PAGE_SIZE).expect("RAM"), &[]);
     let states = PrivateRam::new(&model, map, limits);
     let (mut used, mut shared) = (0, 0);
@@ -161,13 +166,7 @@ fn page_states_at_once_of(u: &mut Unstructured) -> Result<()> {
         "schema_version = 1\nmin_engine = \"0.1.0\"\n[runtime]\npage_state_changes = {{ per_second = \"any\", total = {total} }}\nshared_percent = \"any\"\n"
     );
     let limits = Policy::load(&text, "fuzz").expect("a policy").page_state_limits();
-    let all = PAGES as usize;
-    let model = Model(Mutex::new(Kernel {
-        private: vec![true; all],
-        held: [vec![false; all], vec![true; all]],
-        fail_attributes: false,
-        fail_punch: false,
-    }));
+    let model = Model::new();
     let map = PageMap::new(RamMap::new(PAGES * PAGE_SIZE).expect("RAM"), &[]);
     let states = PrivateRam::new(&model, map, limits);
     let mut vcpus = Vec::new();

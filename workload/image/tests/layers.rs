@@ -230,8 +230,7 @@ fn files_below_a_link_lie_where_it_leads_within_the_image() {
         put("abs", What::Symlink("/usr".into())),
     ]);
     let file = || What::File(b"x".to_vec());
-    let second =
-        stream(&[put("lib/one", file()), put("up/two", file()), put("abs/three", file())]);
+    let second = stream(&[put("lib/one", file()), put("up/two", file()), put("abs/three", file())]);
     let (tree, spool) = unpacked(&[first, second]).unwrap();
     let all = listed(&tree, &spool);
     for path in ["usr/lib/one", "usr/two", "usr/three"] {
