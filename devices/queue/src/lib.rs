@@ -11,7 +11,8 @@
 //!   the ring is long cannot be repaired by guessing: [`QueueError`], and nothing is read from this
 //!   ring any more until the driver resets it.
 //! - **States are types.** [`Negotiating`] has setters and takes nothing; [`Running`] takes
-//!   requests and has no setter. So a size that changes under a running queue cannot be written down.
+//!   requests and has no setter. So a size that changes under a running queue cannot be written
+//!   down.
 //!
 //! What is not here, on purpose: indirect descriptors, event indices and packed rings. They are not
 //! offered, so that a descriptor that uses them is malformed.
