@@ -47,7 +47,8 @@ fn lowest(fds: &[i32; 2]) -> u32 {
 /// Every profile: that of each kind of process, and those that a device has before, and for others.
 fn profiles() -> Vec<&'static Profile> {
     let kinds = ProcessKind::ALL.into_iter().map(ProcessKind::profile);
-    let devices = DeviceKind::ALL.into_iter().flat_map(|kind| [kind.set_up(), kind.foreign()]);
+    let devices = DeviceKind::ALL.into_iter().map(DeviceKind::description);
+    let devices = devices.flat_map(|device| [device.set_up, device.foreign]);
     kinds.chain(devices).collect()
 }
 

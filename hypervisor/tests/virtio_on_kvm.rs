@@ -13,7 +13,7 @@
 
 use casemate_device_backend::{Mode, Session};
 use casemate_device_block::{Block, Image, Options};
-use casemate_hypervisor::devices::VirtioKind;
+use casemate_device_process::DeviceKind;
 use casemate_hypervisor::exits::{DeviceFault, Stop};
 use casemate_hypervisor::vm::virtio::DeviceSocket;
 use casemate_test_support::guests::run_with;
@@ -78,7 +78,7 @@ fn block(path: &Path, read_only: bool) -> (BackEnd, DeviceSocket) {
         .stdout(Stdio::null())
         .spawn();
     let socket = ours.into();
-    (BackEnd(child.unwrap()), DeviceSocket { kind: VirtioKind::Block, queues: 1, socket })
+    (BackEnd(child.unwrap()), DeviceSocket { kind: DeviceKind::Block, queues: 1, socket })
 }
 
 #[test]
@@ -199,7 +199,7 @@ fn a_disk_that_qemus_storage_daemon_serves_is_read_and_written() {
         assert!(daemon.0.try_wait().unwrap().is_none(), "it cannot export a disk");
         std::thread::sleep(std::time::Duration::from_millis(10));
     };
-    let device = DeviceSocket { kind: VirtioKind::Block, queues: 1, socket: ours.into() };
+    let device = DeviceSocket { kind: DeviceKind::Block, queues: 1, socket: ours.into() };
     let [_, data, _] = REQUEST;
     let script = Script::default().open().reset().drive(FLUSH);
     let script = script.request(0, READ, 6, 512).interrupted(65).print(data, 8);

@@ -278,7 +278,10 @@ fn sectors(path: &Path, bytes: u64, block: u32) -> Result<u64, ImageError> {
     }
 }
 
-fn serial(text: &str) -> Option<[u8; SERIAL]> {
+/// The serial number of this text, filled up with zeros; None where it is too long, or holds what
+/// is no printable ASCII character.
+#[must_use]
+pub fn serial(text: &str) -> Option<[u8; SERIAL]> {
     let mut serial = [0; SERIAL];
     let fits = text.len() <= SERIAL && text.bytes().all(|byte| byte.is_ascii_graphic());
     fits.then(|| serial.iter_mut().zip(text.bytes()).for_each(|(to, from)| *to = from))?;

@@ -1,14 +1,13 @@
 //! Disks: `[[disk]]`, and `--disk` in one line.
 
 use super::ConfigError;
+use casemate_device_block::SERIAL;
 use casemate_foreign_text::value;
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
 
 /// Most disks of a VM.
 pub const MAX_DISKS: usize = 8;
-/// Longest serial number (virtio 1.2, 5.2.6.1).
-const MAX_SERIAL: usize = 20;
 /// Longest name.
 const MAX_NAME: usize = 32;
 
@@ -94,8 +93,8 @@ impl RawDisk {
             return Err(ConfigError::invalid("disk.name", format!("{name:?}"), remedy));
         }
         let serial = self.serial.unwrap_or_default();
-        if serial.len() > MAX_SERIAL || !serial.bytes().all(|byte| byte.is_ascii_graphic()) {
-            let remedy = format!("use at most {MAX_SERIAL} printable ASCII characters");
+        if casemate_device_block::serial(&serial).is_none() {
+            let remedy = format!("use at most {SERIAL} printable ASCII characters");
             return Err(ConfigError::invalid("disk.serial", format!("{serial:?}"), remedy));
         }
         let (read_only, direct) = (self.read_only, self.direct);

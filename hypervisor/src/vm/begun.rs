@@ -12,8 +12,8 @@ use super::kind::ProcessKind;
 use super::virtio::{DISK_QUEUES, DeviceSocket};
 use super::{open, profile};
 use crate::config::{Protection, VmConfig};
-use crate::devices::VirtioKind;
 use crate::launch::{LaunchError, Shape};
+use casemate_device_process::DeviceKind;
 use casemate_diagnostics::event;
 use casemate_sandbox::{Child, Image, Layers};
 use rustix::io::Errno;
@@ -89,7 +89,7 @@ impl Waiting {
         for _ in &config.disks {
             let (socket, end) = pair(SocketType::STREAM)?;
             disks.push(end);
-            devices.push(DeviceSocket { kind: VirtioKind::Block, queues: DISK_QUEUES, socket });
+            devices.push(DeviceSocket { kind: DeviceKind::Block, queues: DISK_QUEUES, socket });
         }
         let input = VmmInput {
             host,

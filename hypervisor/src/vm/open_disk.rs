@@ -58,7 +58,7 @@ impl OpenDisk {
             path: Some(&self.path),
             read_only: self.image.facts().read_only,
             foreign: false,
-            queues: DISK_QUEUES.into(),
+            queues: self.image.facts().queues.into(),
         }
     }
 

@@ -9,12 +9,13 @@ use super::engine_error::EngineError;
 use super::stop_slot::StopSlot;
 use crate::config::MAX_DISKS;
 use crate::devices::virtio_pci::QUEUE_SIZE;
-use crate::devices::{VirtioKind, VirtioPci, Wires};
+use crate::devices::{VirtioPci, Wires};
 use crate::event::Event;
 use crate::exits::{DeviceFault, Stop};
 use crate::kvm::{FIRST_DEVICE_GSI, Routing, Vm};
 use crate::memory::{GuestRam, HOLE_START};
 use crate::vhost_user::{Greeted, PATIENCE, QueueEvents, Wish};
+use casemate_device_process::DeviceKind;
 use casemate_device_transport::{BAR_SIZE, Function, Identity, Message, doorbell};
 use kvm_ioctls::IoEventAddress;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
@@ -30,7 +31,7 @@ pub(super) const DISK_QUEUES: u16 = 1;
 #[derive(Debug)]
 pub struct DeviceSocket {
     /// What it is.
-    pub kind: VirtioKind,
+    pub kind: DeviceKind,
     /// Its queues.
     pub queues: u16,
     /// STREAM.
@@ -171,7 +172,8 @@ impl Line {
         let Self { device, number, bar, first, kicks, calls, config, error } = self;
         let DeviceSocket { kind, queues, socket } = device;
         let wrong = |source| EngineError::Device { number, source };
-        let wish = Wish { queues, config: kind.config() };
+        let kind = kind.description();
+        let wish = Wish { queues, config: kind.config };
         let (greeted, offer) = Greeted::greet(socket, wish, PATIENCE).map_err(wrong)?;
         let pairs: Vec<QueueEvents<'_>> = kicks
             .iter()
@@ -182,8 +184,8 @@ impl Line {
         let back_end = greeted.hand_over(memory, ram.map().ranges(), &pairs, error.as_fd());
         let back_end = back_end.map_err(wrong)?;
         let identity = Identity {
-            kind: kind.number(),
-            class: kind.class(),
+            kind: kind.virtio,
+            class: kind.class,
             features: offer.features,
             queues,
             queue_size: QUEUE_SIZE,
