@@ -50,10 +50,11 @@ use or input.
 
 Examples:
   casemate device block --socket disk.sock --file disk.img
-  casemate device block --socket disk.sock --file disk.img --read-only --serial data-1 --queues 4
-  qemu-system-x86_64 -m 1G -M q35,memory-backend=m \\
+  casemate device block --socket disk.sock --file disk.img --read-only --serial data-1 --queues 2
+  qemu-system-x86_64 -smp 2 -m 1G -M q35,memory-backend=m \\
     -object memory-backend-memfd,id=m,size=1G,share=on -chardev socket,id=c,path=disk.sock \\
-    -device vhost-user-blk-pci,chardev=c,num-queues=1,disable-legacy=on ...
+    -device vhost-user-blk-pci,chardev=c,num-queues=2,disable-legacy=on ...
+QEMU's num-queues is at most --queues, and is of use up to the number of its processors.
 ";
 
 pub(super) fn run(args: &BlockArgs) -> Outcome {
