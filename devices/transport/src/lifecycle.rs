@@ -1,9 +1,9 @@
 //! The life of a device (virtio 1.2, 2.1 and 3.1) as types: what must not happen in a state has no
 //! method in that state's type.
 //!
-//! [`Negotiating`] has features to write and no queue. [`Negotiated`] has queues to set and features
-//! that are fixed. [`Active`] has neither setter: its rings are what the device was given. A reset
-//! drops the state, whichever it is, so nothing of it is left behind.
+//! [`Negotiating`] has features to write and no queue. [`Negotiated`] has queues to set and
+//! features that are fixed. [`Active`] has neither setter: its rings are what the device was given.
+//! A reset drops the state, whichever it is, so nothing of it is left behind.
 
 use crate::effects::{Activation, Request, Ticket};
 use crate::features::{Accepted, forwarded};

@@ -76,9 +76,9 @@ pub(super) fn limits_in(root: &Path, own: &str) -> Option<CgroupLimits> {
     }
 }
 
-/// Where cgroup v2 is mounted, from the text of `/proc/self/mountinfo`: the fifth field of its line.
-/// The kernel writes blanks, tabs, newlines and backslashes of a path as a backslash and three
-/// octal digits (fs/proc_namespace.c, `mangle`), and nothing else so.
+/// Where cgroup v2 is mounted, from the text of `/proc/self/mountinfo`: the fifth field of its
+/// line. The kernel writes blanks, tabs, newlines and backslashes of a path as a backslash and
+/// three octal digits (fs/proc_namespace.c, `mangle`), and nothing else so.
 #[must_use]
 pub fn mount_point(mountinfo: &str) -> Option<String> {
     let line = mountinfo.lines().find(|line| {

@@ -34,8 +34,8 @@ pub struct Spool {
 const CHUNK: usize = 64 * 1024;
 
 impl Spool {
-    /// An empty one in `folder`, for at most `limit` bytes. Its file has no name: nothing is left of
-    /// it, however the process ends.
+    /// An empty one in `folder`, for at most `limit` bytes. Its file has no name: nothing is left
+    /// of it, however the process ends.
     ///
     /// # Errors
     /// [`ImageError::Io`], as where the file system has no files without names.

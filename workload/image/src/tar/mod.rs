@@ -1,5 +1,5 @@
-//! Entries of a tar stream: POSIX ustar and pax (IEEE Std 1003.1, `pax`), GNU's long names and large
-//! numbers, and what was there before both.
+//! Entries of a tar stream: POSIX ustar and pax (IEEE Std 1003.1, `pax`), GNU's long names and
+//! large numbers, and what was there before both.
 //!
 //! A reader of our own, with bounds: a header that claims a name of a gigabyte is an error here,
 //! not a gigabyte. What no layer has and what readers disagree about (sparse files, volumes, types
