@@ -22,11 +22,11 @@ pub const LATER: FdSlot = FdSlot("later");
 const FUTEX: [u32; 3] = [128, 129, 137];
 /// `MSG_OOB`, which UNIX sockets have since Linux 5.15 and nobody here uses, and `MSG_PEEK`.
 pub const OOB_PEEK: u64 = 3;
-/// `PROT_READ | PROT_WRITE`.
+/// `PROT_READ | PROT_WRITE`, and nothing that could run.
 const READ_WRITE: u32 = 3;
 /// `PROT_NONE`, `PROT_READ | PROT_WRITE`: never executable.
 const PROTECTIONS: [u32; 2] = [0, READ_WRITE];
-/// `MAP_SHARED | MAP_NORESERVE`.
+/// `MAP_SHARED | MAP_NORESERVE`, as guest memory is mapped.
 const MAP_SHARED_NORESERVE: u32 = 0x4001;
 #[cfg(debug_assertions)]
 const F_GETFD: u32 = 1;

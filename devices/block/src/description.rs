@@ -3,7 +3,7 @@
 use crate::profile::{FOREIGN, SET_UP, STEADY};
 use casemate_device_backend::Description;
 
-/// A block device.
+/// A disk over a raw image.
 pub const DESCRIPTION: Description = Description {
     name: "block",
     virtio: 2,

@@ -6,12 +6,12 @@ use casemate_device_backend::profile::{ALWAYS, OURS};
 use casemate_sandbox::{FdSlot, FdTable, Pin, Profile, Rule, sys};
 use std::os::fd::RawFd;
 
-/// The image.
+/// The image, the one file that the process can touch.
 pub const IMAGE: FdSlot = FdSlot("image");
 
 /// `FALLOC_FL_KEEP_SIZE` with `PUNCH_HOLE` or `ZERO_RANGE`.
 const FALLOCATE: [u32; 2] = [0x3, 0x11];
-/// `RWF_DSYNC`.
+/// `RWF_DSYNC`: the write is on the disk when the call returns.
 const DSYNC: u32 = 2;
 
 /// The slot of the device's own descriptor.

@@ -11,10 +11,10 @@ pub enum DeviceKind {
 }
 
 impl DeviceKind {
-    /// Every kind.
+    /// Every kind, for whoever lists or tests all of them.
     pub const ALL: [Self; 1] = [Self::Block];
 
-    /// What it is.
+    /// What its crate says that it is.
     #[must_use]
     pub const fn description(self) -> &'static Description {
         match self {

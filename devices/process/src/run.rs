@@ -102,7 +102,7 @@ pub fn body_with(input: Input, born: Born, once_locked: impl FnOnce(&Holdings)) 
 
 /// What a kind of device has that the others have not.
 struct Own<D> {
-    /// Its descriptor.
+    /// The descriptor that its profiles let it use.
     number: RawFd,
     /// The same, by what its profiles call it.
     slots: FdTable,

@@ -30,12 +30,12 @@ impl FrontEnd {
     }
 }
 
-/// A start.
+/// What a device process is told when it begins.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Start {
-    /// Which device.
+    /// Which device it is to be.
     pub kind: DeviceKind,
-    /// For whom.
+    /// Who will speak to it.
     pub front_end: FrontEnd,
     /// The device's own bytes, which its crate encodes and decodes.
     pub config: Vec<u8>,

@@ -3,7 +3,7 @@
 use crate::profile::{FOREIGN, SET_UP, STEADY};
 use casemate_device_backend::Description;
 
-/// The template.
+/// The template, which no guest has a driver for.
 pub const DESCRIPTION: Description = Description {
     name: "template",
     // No device: virtio reserves the number (virtio 1.2, section 5).

@@ -19,7 +19,7 @@ pub struct Content {
 }
 
 impl Content {
-    /// No byte.
+    /// Contents of no byte, which are in no file.
     pub const EMPTY: Self = Self { offset: 0, len: 0 };
 }
 
