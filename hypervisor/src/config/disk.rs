@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 /// Most disks of a VM.
 pub const MAX_DISKS: usize = 8;
-/// Longest name.
+/// Longest name of a disk, in bytes.
 const MAX_NAME: usize = 32;
 
 /// A disk as written.
@@ -19,13 +19,13 @@ pub struct RawDisk {
     pub path: Option<PathBuf>,
     /// What messages call it.
     pub name: Option<String>,
-    /// Nothing changes it.
+    /// Whether it is opened and offered for reading only.
     #[serde(default)]
     pub read_only: bool,
     /// Past the host's page cache.
     #[serde(default)]
     pub direct: bool,
-    /// Serial number.
+    /// What the guest sees as its serial number.
     pub serial: Option<String>,
 }
 
@@ -36,7 +36,7 @@ pub struct Disk {
     pub name: String,
     /// Raw image or block device.
     pub path: PathBuf,
-    /// Nothing changes it.
+    /// Whether it is opened and offered for reading only.
     pub read_only: bool,
     /// Past the host's page cache.
     pub direct: bool,

@@ -37,7 +37,7 @@ impl std::fmt::Debug for VirtioPci {
 }
 
 impl VirtioPci {
-    /// Joins the two.
+    /// A function whose accesses lead to these wires.
     #[must_use]
     pub fn new(function: Function, wires: Box<dyn Wires>) -> Self {
         Self { function, wires }

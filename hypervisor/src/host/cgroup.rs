@@ -17,12 +17,12 @@ pub struct CgroupLimits {
     pub cpu_percent: u64,
     /// Memory in MiB, rounded up.
     pub memory_mib: u64,
-    /// Processes and threads.
+    /// Most processes and threads together.
     pub pids: u64,
 }
 
 impl CgroupLimits {
-    /// Nothing is limited.
+    /// What holds where nothing is limited.
     const NONE: Self = Self { cpu_percent: UNLIMITED, memory_mib: UNLIMITED, pids: UNLIMITED };
 
     /// What one group's files `cpu.max`, `memory.max` and `pids.max` say; None for a file that is
