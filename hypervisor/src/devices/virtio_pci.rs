@@ -35,6 +35,37 @@ impl VirtioKind {
         }
     }
 
+    /// Features of the kind that a back end may offer a guest. The rest has no place here: what
+    /// needs a configuration that can be written or that is longer than what is asked for, and
+    /// commands that pass through to hardware.
+    #[must_use]
+    pub const fn features(self) -> u64 {
+        match self {
+            // SIZE_MAX, SEG_MAX, GEOMETRY, RO, BLK_SIZE, FLUSH, TOPOLOGY, MQ, DISCARD,
+            // WRITE_ZEROES (virtio 1.2, 5.2.3): not CONFIG_WCE, LIFETIME, SECURE_ERASE, ZONED, nor
+            // SCSI of before.
+            Self::Block => 0x7676,
+        }
+    }
+
+    /// The configuration as the guest is shown it, of what a back end said; None when no device of
+    /// this kind says so.
+    #[must_use]
+    pub fn configuration(self, mut said: Vec<u8>, queues: u16) -> Option<Vec<u8>> {
+        match self {
+            Self::Block => {
+                // `capacity`: another device's configuration, or none, has nothing there.
+                let capacity = said.first_chunk::<8>().map(|bytes| u64::from_le_bytes(*bytes));
+                capacity.filter(|sectors| *sectors > 0)?;
+                // `num_queues`: a driver that believes in more than there are finds none of them
+                // (`vp_setup_vq`), and gives the disk up.
+                let queues = queues.to_le_bytes();
+                said.iter_mut().skip(34).zip(queues).for_each(|(to, from)| *to = from);
+            }
+        }
+        Some(said)
+    }
+
     /// Bytes of its configuration that are asked for.
     #[must_use]
     pub const fn config(self) -> usize {
