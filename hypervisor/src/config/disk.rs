@@ -129,9 +129,8 @@ pub(super) fn queues(
         return Err(ConfigError::invalid(field, queues, format!("use 1 to {MAX_QUEUES}")));
     }
     if u32::from(queues) > vcpus {
-        let remedy = format!(
-            "a guest uses one for each vCPU, and `vcpus` is {vcpus}: use at most as many"
-        );
+        let remedy =
+            format!("a guest uses one for each vCPU, and `vcpus` is {vcpus}: use at most as many");
         return Err(ConfigError::invalid(field, queues, remedy));
     }
     Ok(queues)
@@ -188,7 +187,10 @@ mod tests {
             let disk = RawDisk { path: Some("x".into()), queues, ..RawDisk::default() };
             check(vec![disk], vcpus).map(|disks| disks[0].queues).map_err(|e| e.to_string())
         };
-        assert_eq!((asked(None, 4), asked(Some(4), 4), asked(Some(16), 64)), (Ok(1), Ok(4), Ok(16)));
+        assert_eq!(
+            (asked(None, 4), asked(Some(4), 4), asked(Some(16), 64)),
+            (Ok(1), Ok(4), Ok(16))
+        );
         for (queues, vcpus) in [(2, 1), (5, 4), (17, 64), (0, 4), (u16::MAX, 64)] {
             let said = asked(Some(queues), vcpus).unwrap_err();
             assert!(said.starts_with("`disk.queues` is") && said.contains("use "), "{said}");

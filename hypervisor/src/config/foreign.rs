@@ -1,7 +1,7 @@
 //! Devices that programs of others serve: `[[vhost_user]]`, and `--vhost-user` in one line.
 
-use super::disk::{self, Disk, MAX_DISKS};
 use super::ConfigError;
+use super::disk::{self, Disk, MAX_DISKS};
 use casemate_foreign_text::value;
 use serde::Deserialize;
 use std::path::{Path, PathBuf};

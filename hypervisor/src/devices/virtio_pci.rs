@@ -178,3 +178,29 @@ impl BusDevice for VirtioPci {
         Effect::None
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::VirtioKind;
+
+    /// Protects the guest from a back end of others: what it reads of its disk is what there is, and
+    /// what nobody has looked through it is not offered. What of it is a lie, no one can tell.
+    #[test]
+    fn what_a_back_end_says_of_a_disk_is_shown_as_far_as_it_was_looked_through() {
+        let disk = VirtioKind::Block;
+        let mut said = vec![0; disk.config()];
+        assert_eq!(disk.configuration(said.clone(), 2), None, "no disk has no sectors");
+        assert_eq!(disk.configuration(vec![0; 7], 2), None);
+        said[0] = 8;
+        said[34..36].copy_from_slice(&16_u16.to_le_bytes());
+        let shown = disk.configuration(said.clone(), 2).unwrap();
+        assert_eq!((&shown[..34], &shown[34..36]), (&said[..34], &[2, 0][..]));
+        assert_eq!(shown[36..], said[36..]);
+        // CONFIG_WCE writes the configuration; the others are longer than what is asked for, or
+        // lead to the host's hardware.
+        for (bit, offered) in [(5, true), (9, true), (12, true), (7, false), (11, false)] {
+            assert_eq!(disk.features() & 1 << bit != 0, offered, "{bit}");
+        }
+        assert_eq!(disk.features() >> 15, 0, "LIFETIME, SECURE_ERASE, ZONED and what is to come");
+    }
+}

@@ -4,9 +4,7 @@
 //! call returns, with what it found. Cannot tell what a real back end makes of the messages: the
 //! tests of the VM with a disk do.
 
-use super::{
-    BackEnd, BackEndError, Greeted, Heard, Offer, QueueEvents, Request, RingEvents, Wish,
-};
+use super::{BackEnd, BackEndError, Greeted, Heard, Offer, QueueEvents, Request, RingEvents, Wish};
 use crate::event::Event;
 use casemate_device_transport::{Activation, Ring, VERSION_1};
 use casemate_values::GpaRange;

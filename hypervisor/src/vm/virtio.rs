@@ -235,8 +235,7 @@ fn hand_over(
     ram: &GuestRam,
     (kicks, calls, error): (&[Event], &[Event], &Event),
 ) -> Result<BackEnd, BackEndError> {
-    let (memory, ranges, pairs) =
-        (ram.file().as_fd(), ram.map().ranges(), kicks.iter().zip(calls));
+    let (memory, ranges, pairs) = (ram.file().as_fd(), ram.map().ranges(), kicks.iter().zip(calls));
     match of {
         BackEndOf::Ours => {
             let pairs: Vec<QueueEvents<'_>> = pairs

@@ -1,6 +1,10 @@
 //! A host that lacks something: a command under a seccomp filter that has one system call fail, as
 //! an older kernel or a container's filter does. Every other call passes.
-#![allow(clippy::cast_possible_truncation, reason = "numbers of the kernel fit where it has them")]
+#![allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "numbers of the kernel fit where it has them"
+)]
 
 use crate::bpf::statement;
 use std::io;
@@ -12,7 +16,7 @@ pub fn refusing(command: &mut Command, call: libc::c_long, errno: i32) -> &mut C
     let load = statement(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0);
     let unless = statement(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, call as u32, 1);
     let answer = |action| statement(libc::BPF_RET | libc::BPF_K, action, 0);
-    let refuse = libc::SECCOMP_RET_ERRNO | errno as u32;
+    let refuse = libc::SECCOMP_RET_ERRNO | errno.cast_unsigned();
     let filter = [load, unless, answer(refuse), answer(libc::SECCOMP_RET_ALLOW)];
     let install = move || {
         let mut filter = filter;
