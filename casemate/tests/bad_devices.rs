@@ -16,7 +16,7 @@ use rustix::process::{Pid, test_kill_process_group};
 use std::collections::BTreeSet;
 use std::os::unix::net::{UnixDatagram, UnixListener};
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 /// A folder with a kernel that switches off at once, and a disk.
@@ -24,10 +24,10 @@ struct Place(PathBuf);
 
 impl Place {
     fn new(test: &str) -> Self {
-        Self::in_folder(std::env::temp_dir(), test)
+        Self::in_folder(&std::env::temp_dir(), test)
     }
 
-    fn in_folder(folder: PathBuf, test: &str) -> Self {
+    fn in_folder(folder: &Path, test: &str) -> Self {
         let place = folder.join(format!("casemate-devices-{test}-{}", std::process::id()));
         let _ = std::fs::remove_dir_all(&place);
         std::fs::create_dir(&place).unwrap();
@@ -150,11 +150,11 @@ fn an_image_that_cannot_be_written_is_told_to_be_said_read_only() {
 
 #[test]
 fn direct_is_refused_where_a_file_system_has_it_not() {
-    if !std::path::Path::new("/dev/shm").is_dir() {
+    if !Path::new("/dev/shm").is_dir() {
         println!("SKIPPED: no file system without direct I/O is here");
         return;
     }
-    let place = Place::in_folder("/dev/shm".into(), "direct");
+    let place = Place::in_folder(Path::new("/dev/shm"), "direct");
     place.refused("--disk path=disk,direct", 2, &["disk `disk0`", "direct I/O", "leave `direct`"]);
 }
 
