@@ -83,6 +83,17 @@ Console:
   lost, which is said at once, and the exit status is 5. At a terminal Ctrl-A
   x ends the VM, Ctrl-A h lists more keys; Ctrl-Z stops this program.
 
+Foreign devices:
+  A vhost-user back end of another project, such as qemu-storage-daemon, that
+  listens already. It is none of this program's processes: nothing here locks
+  it or ends it, and it gets the guest's memory: all of it, or of a
+  confidential guest what that shares, and there it can make the host hold
+  pages that the guest does not use. The policy decides on it by
+  `devices.*.foreign`, and the default one of confidential guests forbids it.
+  Its size and whether it writes are its own word: `devices.block.read_only`,
+  `resources.disk_mib` and `resources.disk_total_mib` take it for a disk that
+  is written and of no known size.
+
 Configuration file (what a comment calls the default may be left out):
   name = \"demo\"                  # default: vm-, 8 random digits
   kernel = \"vmlinuz\"             # paths are relative to the file
@@ -106,6 +117,15 @@ Configuration file (what a comment calls the default may be left out):
   serial = \"R1\"                  # /dev/disk/by-id/virtio-R1 in the guest
   read_only = false              # the default
   direct = false                 # past the host's page cache; the default
+  queues = 1                     # each a thread of its process; at most one
+                                 #   for each vCPU, and 16; the default
+
+  [[vhost_user]]                 # a device that another program serves, see
+                                 #   Foreign devices. Default: none
+  socket = \"data.sock\"           # where it listens
+  kind = \"block\"                 # the one kind that there is
+  name = \"data\"                  # in messages; default: vhost_user0, …
+  queues = 1                     # the default
 
   [sandbox]
   optional = []                  # layers of the lock that this host may lack:
