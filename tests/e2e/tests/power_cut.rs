@@ -33,9 +33,9 @@ const KILLED: &str = "casemate run /kill.toml POLICY </dev/null >/out/killed 2>&
 /// A guest that switches itself off, on a disk whose every write and flush is noted.
 const LOGGED: &str = "for m in loop dm-mod dm-log-writes; do insmod /m/$m.ko; done; \
     truncate -s 128M /tmp/log; losetup /dev/loop0 /d/fs.img; losetup /dev/loop1 /tmp/log; \
-    dmsetup create logged --noudevsync --table \"0 $((MIB * 2048)) log-writes /dev/loop0 /dev/loop1\" \
+    dmsetup create logged --noudevsync --noudevrules --table \"0 $((MIB * 2048)) log-writes /dev/loop0 /dev/loop1\" \
     && casemate run /logged.toml </dev/null >/out/off 2>&1; echo status=$?; \
-    dmsetup remove --noudevsync logged; losetup -d /dev/loop0; losetup -d /dev/loop1; \
+    dmsetup remove --noudevsync --noudevrules logged; losetup -d /dev/loop0; losetup -d /dev/loop1; \
     mv /d/fs.img /out/off.img; mv /tmp/log /out/log; ";
 
 struct Guest {
