@@ -6,11 +6,12 @@ use crate::log_options::LogOptions;
 use crate::out::errln;
 use crate::{Failure, Outcome};
 use casemate_console::{
-    Attended, Cause, ConsoleError, HostConsole, Messages, Signals, Timeline, attend,
+    Attended, BoundedFile, Cause, ConsoleError, HostConsole, Messages, Signals, Timeline, attend,
 };
 use casemate_diagnostics::event;
+use casemate_files::{Apart, SameFile};
 use casemate_foreign_text::line;
-use casemate_hypervisor::config::{Protection, VmConfig};
+use casemate_hypervisor::config::{ConsoleTo, Protection, RawSnp, VmConfig};
 use casemate_hypervisor::vm::recorder::Logging;
 use casemate_hypervisor::vm::{self, End};
 use casemate_sandbox::Exit as ProcessEnd;
@@ -170,6 +171,7 @@ Examples:
 pub fn run(args: &RunArgs, log: &Log) -> Outcome {
     let mut timeline = Timeline::start();
     let config = args.guest.config(args.config.as_deref(), args.vcpus)?;
+    let raw_snp = config.snp.clone();
     let config = config.validate().map_err(|e| Failure::BadInput(e.to_string()))?;
     timeline.record("configuration");
     if config.protection == Protection::None {
@@ -177,7 +179,9 @@ pub fn run(args: &RunArgs, log: &Log) -> Outcome {
             "casemate: warning: protection = \"none\": the host can read and change this guest's memory"
         );
     }
-    let attended = start_and_attend(args, &config, &mut timeline, log)?;
+    let mut apart = files_apart(args, &config, raw_snp.as_ref(), log)
+        .map_err(|e| Failure::BadInput(e.to_string()))?;
+    let attended = start_and_attend(args, &config, (&mut timeline, &mut apart), log)?;
     match args.timeline {
         Some(TimelineFormat::Text) => errln!("{}", timeline.to_text().trim_end()),
         Some(TimelineFormat::Json) => errln!("{}", timeline.to_json()),
@@ -186,10 +190,51 @@ pub fn run(args: &RunArgs, log: &Log) -> Outcome {
     report(attended)
 }
 
+/// Every file of a run, by what its user calls it, before any is opened to be written to: none of
+/// those is another one of them.
+fn files_apart(
+    args: &RunArgs,
+    config: &VmConfig,
+    snp: Option<&RawSnp>,
+    log: &Log,
+) -> Result<Apart, SameFile> {
+    let mut apart = Apart::default();
+    if let Some(path) = &args.config {
+        apart.read("the configuration file", path)?;
+    }
+    apart.read("`kernel`", &config.kernel)?;
+    let read = [
+        ("`initrd`", config.initrd.as_ref()),
+        ("--policy", args.policy.as_ref()),
+        ("`snp.id_block`", snp.and_then(|snp| snp.id_block.as_ref())),
+        ("`snp.id_auth`", snp.and_then(|snp| snp.id_auth.as_ref())),
+        ("`snp.certs`", snp.and_then(|snp| snp.certs.as_ref())),
+    ];
+    for (key, path) in read {
+        path.map_or(Ok(()), |path| apart.read(key, path))?;
+    }
+    if let Some(log) = log.file() {
+        apart.opened("--log-file", log)?;
+    }
+    args.log.apart(&mut apart)?;
+    for disk in &config.disks {
+        let key = format!("the disk `{}`", disk.name);
+        if disk.read_only { apart.read(key, &disk.path) } else { apart.written(key, &disk.path) }?;
+    }
+    if let ConsoleTo::File(path) = &config.console.to {
+        apart.written("`console`", path)?;
+        apart.written(SET_ASIDE, &BoundedFile::set_aside_as(path))?;
+    }
+    Ok(apart)
+}
+
+/// What a user may call the file to which a full console file goes.
+const SET_ASIDE: &str = "the file beside `console` whose name ends in .1";
+
 fn start_and_attend(
     args: &RunArgs,
     config: &VmConfig,
-    timeline: &mut Timeline,
+    (timeline, apart): (&mut Timeline, &mut Apart),
     log: &Log,
 ) -> Result<Attended, Failure> {
     let failure = |e: vm::VmError| {
@@ -210,6 +255,10 @@ fn start_and_attend(
         ConsoleError::File { .. } => Failure::BadInput(e.to_string()),
         ConsoleError::Pty(_) | ConsoleError::Stdio(_) => Failure::Failed(e.to_string()),
     })?;
+    // Again, of what was opened: a name may lead elsewhere by now.
+    for (key, file) in ["`console`", SET_ASIDE].into_iter().zip(console.outside().files) {
+        apart.opened(key, file).map_err(|e| Failure::BadInput(e.to_string()))?;
+    }
     let vm = prepared.start().map_err(failure)?;
     let mut say = |text: &str| errln!("casemate: {text}");
     let messages = Messages { say: &mut say, log: log.fd() };
