@@ -133,7 +133,9 @@ pub const VMM_SNP: Profile = Profile {
 
 /// The decision log.
 pub const LOG: FdSlot = FdSlot("log");
-/// The file beside it with its newest head; empty without one.
+/// The file beside it that is locked.
+pub const LOG_LOCK: FdSlot = FdSlot("log lock");
+/// The file with its newest head; empty without one.
 pub const LOG_HEAD: FdSlot = FdSlot("log head");
 
 /// `LOCK_EX | LOCK_NB` and `LOCK_UN`: never a lock that is waited for without end.
@@ -168,9 +170,14 @@ pub const RECORDER: Profile = Profile {
         Rule::new(sys("ftruncate"), &[Pin::Fd(0, LOG_HEAD)], "the end of a head"),
         Rule::new(sys("fstat"), &[Pin::Fd(0, LOG)], "whether others have written"),
         Rule::new(sys("fstat"), &[Pin::Fd(0, LOG_HEAD)], "whether there is a head"),
-        Rule::new(sys("flock"), &[Pin::Fd(0, LOG), Pin::IntIn(1, &FLOCK)], "one writer at a time"),
+        Rule::new(
+            sys("flock"),
+            &[Pin::Fd(0, LOG_LOCK), Pin::IntIn(1, &FLOCK)],
+            "one writer at a time",
+        ),
         Rule::new(sys("fdatasync"), &[Pin::Fd(0, LOG)], "what is logged is on the disk"),
         Rule::new(sys("close"), &[Pin::Fd(0, LOG)], "a log that is not to be used, the end"),
+        Rule::new(sys("close"), &[Pin::Fd(0, LOG_LOCK)], "the same, what is locked"),
         Rule::new(sys("close"), &[Pin::Fd(0, LOG_HEAD)], "the same, its head file"),
         Rule::new(
             sys("clock_nanosleep"),
