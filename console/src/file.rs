@@ -32,12 +32,19 @@ impl BoundedFile {
     pub fn open(path: &Path, limit: u64) -> Result<Self, ConsoleError> {
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::APPEND;
         let (file, size) = open_regular(path, flags)?;
-        let mut name = path.as_os_str().to_owned();
-        name.push(".1");
+        let name = Self::set_aside_as(path);
         // This name is ours, not the user's: a link that somebody planted there is not followed.
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW;
-        let (before, _) = open_regular(Path::new(&name), flags)?;
+        let (before, _) = open_regular(&name, flags)?;
         Ok(Self { path: path.to_owned(), file, before, size, limit })
+    }
+
+    /// Where a full file goes.
+    #[must_use]
+    pub fn set_aside_as(path: &Path) -> PathBuf {
+        let mut name = path.as_os_str().to_owned();
+        name.push(".1");
+        name.into()
     }
 
     /// Its path.

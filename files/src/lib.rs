@@ -11,17 +11,20 @@
 //!   meant.
 //! - [`replace`], [`create`]: a file of this content under this name; [`write_output`]: what a user
 //!   names for output; [`append`]: a file that a log is added to.
+//! - [`Apart`]: that no file of a command is written to which is something else, too.
 //! - [`list`], [`walk`]: the files of a folder, sorted, within a bound.
 //!
 //! Limit: a pipe or a terminal that is meant is waited for as long as its writer takes.
 #![forbid(unsafe_code)]
 
+mod apart;
 mod append;
 mod error;
 mod folder;
 mod read;
 mod replace;
 
+pub use apart::{Apart, SameFile};
 pub use append::append;
 pub use error::{FileError, Kind};
 pub use folder::{Bounds, list, make as make_folder, walk};
