@@ -13,8 +13,15 @@ pub struct Description {
     pub virtio: u16,
     /// PCI class, subclass and interface, as the upper 24 bits of that register have them.
     pub class: u32,
+    /// Features of the kind that a back end may offer a guest. The rest has no place here: what
+    /// needs a configuration that can be written or that is longer than what is asked for, and
+    /// commands that pass through to hardware.
+    pub features: u64,
     /// Bytes of its configuration structure that a front end asks for.
     pub config: usize,
+    /// The configuration as a guest with so many queues is shown it, of what a back end said; None
+    /// when no device of this kind says so.
+    pub shown: fn(Vec<u8>, u16) -> Option<Vec<u8>>,
     /// What it may do until its front end has sent what it needs.
     pub set_up: &'static Profile,
     /// What it may do from then on, in a VM of our own.

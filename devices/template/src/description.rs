@@ -10,7 +10,9 @@ pub const DESCRIPTION: Description = Description {
     virtio: 0,
     // Unclassified, so that no driver but virtio's may think that it knows it.
     class: 0xff_00_00,
+    features: 0,
     config: 0,
+    shown: |said, _| Some(said),
     set_up: &SET_UP,
     steady: &STEADY,
     foreign: &FOREIGN,
