@@ -49,8 +49,8 @@ Examples:
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES)]
 pub struct Root {
-    /// A folder, an OCI image layout (a folder or an archive), an archive of `docker save`, or a tar
-    /// file of a root file system; archives may be compressed by gzip or zstd.
+    /// A folder, an OCI image layout (a folder or an archive), an archive of `docker save`, or a
+    /// tar file of a root file system; archives may be compressed by gzip or zstd.
     source: PathBuf,
 
     /// The disk to make; a file that is there already is left alone.
