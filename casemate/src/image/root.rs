@@ -34,7 +34,8 @@ user.* are left out and counted. Of a folder everything is root's and from
 
 The table that is printed is the guest's, for a disk /dev/vda: it holds the
 root hash, so it belongs on the guest's measured command line or into its
-initrd.
+initrd. casemate-init takes it as a line \"disk / TABLE\" of its
+/casemate/workload; in another initrd:
   dmsetup create root --readonly --table \"TABLE\" && mount /dev/mapper/root /
 
 Examples:
