@@ -49,7 +49,7 @@ impl Pump {
         let ((guest, vmm), (input, keyboard), (output, screen)) = (pair(), pair(), pair());
         // The smallest that there is: a screen that is soon full.
         sockopt::set_socket_send_buffer_size(&output, 1).expect("a size");
-        let escape = u.arbitrary()?;
+        let escape: bool = u.arbitrary()?;
         // Without end, or none at all: no oracle depends on the clock.
         let wait = if u.arbitrary()? { None } else { Some(Duration::ZERO) };
         let console = HostConsole::over(input, output, escape.then_some(1), wait);
