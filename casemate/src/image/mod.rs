@@ -1,11 +1,16 @@
-//! `casemate image`: disks for workloads.
+//! `casemate image`: disks and whole images of workloads.
 
+#[cfg(feature = "vm")]
+mod build;
+#[cfg(feature = "vm")]
+mod launches;
+mod place;
 mod root;
 
 use crate::Outcome;
 use clap::{Args, Subcommand};
 
-/// Make the read-only disk of a workload from a container image, a tar file or a folder.
+/// Make images of workloads from container images, tar files and folders.
 #[derive(Debug, Args)]
 pub struct ImageArgs {
     #[command(subcommand)]
@@ -14,12 +19,16 @@ pub struct ImageArgs {
 
 #[derive(Debug, Subcommand)]
 enum ImageCommand {
+    #[cfg(feature = "vm")]
+    Build(Box<build::Build>),
     Root(root::Root),
 }
 
 /// Runs the subcommand.
 pub fn run(args: &ImageArgs) -> Outcome {
     match &args.command {
+        #[cfg(feature = "vm")]
+        ImageCommand::Build(args) => build::run(args),
         ImageCommand::Root(args) => root::run(args),
     }
 }
