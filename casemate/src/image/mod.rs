@@ -12,6 +12,10 @@ use clap::{Args, Subcommand};
 
 /// Make images of workloads from container images, tar files and folders.
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  casemate image root app.tar -o root.img    of `docker save`
+")]
 pub struct ImageArgs {
     #[command(subcommand)]
     command: ImageCommand,

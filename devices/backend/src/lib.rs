@@ -27,8 +27,8 @@
 #![forbid(unsafe_code)]
 
 mod device;
-mod front;
 mod lane;
+mod messages;
 mod session;
 mod steady;
 mod table;
