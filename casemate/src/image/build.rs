@@ -9,14 +9,13 @@ use crate::{Failure, Outcome};
 use casemate_attestation::hex::encode;
 use casemate_foreign_text as foreign;
 use casemate_image::build::{self, Image, Settings};
-use casemate_image::kernel::{self, Kernel, Origin};
+use casemate_image::kernel::{self, Origin};
 use casemate_image::launch::{INITRD, KERNEL, LAUNCH, Launch, MANIFEST, ROOT, Snp};
 use casemate_image::process::Changes;
 use casemate_image::source::Loaded;
 use casemate_manifest::Console;
 use clap::{Args, ValueEnum};
 use serde_json::json;
-use std::fs::File;
 use std::path::PathBuf;
 
 /// PID 1 of every image, which the build script has built.
@@ -28,16 +27,19 @@ const RELEASED: u64 = 1_793_491_200;
 const EXAMPLES: &str = "\
 The image is a folder:
   kernel, initrd  the kernel as it was given; PID 1 and the modules it needs
-  root.img        the read-only root disk: EROFS, then its dm-verity tree; in it
-                  /.casemate/manifest.json, of which manifest.json is a copy
-  launch.json     the kernel command line with the root's hash, and the launch digest for each
-                  number of vCPUs; `casemate run` and `image show` read it, no guest does
-Every byte depends on SOURCE, on the kernel, on these options and on this version of Casemate, and
-on nothing else. The kernel is a file and the folder of its modules, or a Debian package
-linux-image-..., which is read without dpkg. Neither root nor another program is needed.
+  root.img        the read-only root disk: EROFS, then its dm-verity tree; in
+                  it /.casemate/manifest.json, of which manifest.json is a copy
+  launch.json     the kernel command line with the root's hash, and the launch
+                  digest for each number of vCPUs: for `casemate run` and
+                  `image show`; no guest reads it
+Every byte depends on SOURCE, the kernel, these options and this version of
+Casemate, and on nothing else. The kernel is a file and the folder of its
+modules, or a Debian package linux-image-..., which is read without dpkg.
+Neither root nor another program is needed.
 
-Of a container image entrypoint, command, environment, user, groups, working directory, stop signal
-and ports are as it says. A folder and a tar file say nothing: write the program behind `--`.
+Of a container image entrypoint, command, environment, user, groups, working
+directory, stop signal and ports are as it says. A folder and a tar file say
+nothing: write the program behind `--`.
 
 What may go to the console, which the host reads, is measured with the rest:
   none    nothing, and no exit status
@@ -45,10 +47,9 @@ What may go to the console, which the host reads, is measured with the rest:
   public  also what the workload writes
 
 Examples:
-  casemate image build app.tar -o app.img/ --kernel-package linux-image-cloud.deb
-  casemate image build rootfs/ -o app.img/ --kernel vmlinuz --modules /lib/modules/6.12.0 \\
-      --console public -- /bin/app --verbose
-  casemate run app.img/ --shape 1x256M --protection none
+  casemate image build app.tar -o app.img/ --kernel-package linux-image.deb
+  casemate image build rootfs/ -o app.img/ --kernel vmlinuz \\
+      --modules /lib/modules/6.12.0 --console public -- /bin/app --verbose
 ";
 
 /// Make an image that boots: a kernel, an initramfs and the read-only root disk of a workload.
@@ -166,7 +167,7 @@ pub fn run(args: &Build) -> Outcome {
         )
     })?;
     let place = Place::new(&args.output)?;
-    let kernel = kernel::read(origin, place.folder()).map_err(failure)?;
+    let kernel = kernel::read(origin, place.scratch.folder()).map_err(failure)?;
     let mut settings = Settings {
         reference: args.reference.clone(),
         keep_owners: matches!(args.owners, Owners::Keep),
@@ -181,43 +182,31 @@ pub fn run(args: &Build) -> Outcome {
         debug: args.debug,
         time_floor: RELEASED,
     };
-    let mut spool = place.room().map_err(failure)?;
-    let room = || place.room();
+    let mut spool = place.scratch.room().map_err(failure)?;
+    let room = || place.scratch.room();
     let loaded = build::load(&args.source, &settings, &mut spool, room).map_err(failure)?;
     settings.time_floor = time_floor(&loaded)?;
-    let disk = place.nameless()?;
-    let image = build::build(loaded, &kernel, INIT, &settings, &mut spool, &disk);
-    let image = image.map_err(failure)?;
+    let disk = place.scratch.nameless()?;
+    let (boot, initrd) = build::boot(&kernel, INIT);
+    let image = build::build(loaded, boot, &settings, &mut spool, &disk).map_err(failure)?;
     let snp = Snp { c_bit: args.c_bit, vmsa_features: 0 };
     let mut made = None;
     place.name_folder(|folder| {
-        let written = write(folder, &image, &kernel, &disk, snp, settings)?;
-        made = Some(written);
+        folder.write(KERNEL, &kernel.file)?;
+        folder.write(INITRD, &initrd)?;
+        folder.write(MANIFEST, &image.manifest_bytes)?;
+        folder.link(&disk, ROOT)?;
+        let (kernel, initrd) = (folder.path(KERNEL), folder.path(INITRD));
+        let digests = launches::digests(&kernel, &initrd, &image.cmdline, snp)?;
+        let launch = Launch::new(&image, snp, digests.into_iter(), settings);
+        folder.write(LAUNCH, &launch.to_bytes().map_err(failure)?)?;
+        made = Some(launch);
         Ok(())
     })?;
     if let Some(launch) = made {
         print(args, &image, &launch);
     }
     Ok(())
-}
-
-fn write(
-    folder: &super::place::Unnamed<'_>,
-    image: &Image,
-    kernel: &Kernel,
-    disk: &File,
-    snp: Snp,
-    settings: Settings,
-) -> Result<Launch, Failure> {
-    folder.write(KERNEL, &kernel.file)?;
-    folder.write(INITRD, &image.initrd)?;
-    folder.write(MANIFEST, &image.manifest_bytes)?;
-    folder.link(disk, ROOT)?;
-    let (kernel, initrd) = (folder.path(KERNEL), folder.path(INITRD));
-    let digests = launches::digests(&kernel, &initrd, &image.cmdline, snp)?;
-    let launch = Launch::new(image, snp, digests.into_iter(), settings);
-    folder.write(LAUNCH, &launch.to_bytes().map_err(failure)?)?;
-    Ok(launch)
 }
 
 /// What the guest's clock is at least at: when the container image was made, as it says itself;

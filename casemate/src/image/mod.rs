@@ -6,6 +6,10 @@ mod build;
 mod launches;
 mod place;
 mod root;
+#[cfg(feature = "vm")]
+mod show;
+#[cfg(feature = "vm")]
+mod verify;
 
 use crate::Outcome;
 use clap::{Args, Subcommand};
@@ -14,7 +18,9 @@ use clap::{Args, Subcommand};
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  casemate image root app.tar -o root.img    of `docker save`
+  casemate image build app.tar -o app.img/ --kernel-package linux-image.deb
+  casemate image show app.img/               its manifest and digests
+  casemate image root app.tar -o root.img    a disk of it alone
 ")]
 pub struct ImageArgs {
     #[command(subcommand)]
@@ -26,6 +32,10 @@ enum ImageCommand {
     #[cfg(feature = "vm")]
     Build(Box<build::Build>),
     Root(root::Root),
+    #[cfg(feature = "vm")]
+    Show(show::Show),
+    #[cfg(feature = "vm")]
+    Verify(verify::Verify),
 }
 
 /// Runs the subcommand.
@@ -34,5 +44,9 @@ pub fn run(args: &ImageArgs) -> Outcome {
         #[cfg(feature = "vm")]
         ImageCommand::Build(args) => build::run(args),
         ImageCommand::Root(args) => root::run(args),
+        #[cfg(feature = "vm")]
+        ImageCommand::Show(args) => show::run(args),
+        #[cfg(feature = "vm")]
+        ImageCommand::Verify(args) => verify::run(args),
     }
 }

@@ -3,7 +3,7 @@
 
 use crate::Failure;
 use casemate_image::{ImageError, Spool};
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, RenameFlags, linkat, open, renameat_with};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, linkat, open};
 use std::fs::File;
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
@@ -11,11 +11,48 @@ use std::path::{Path, PathBuf};
 /// Contents of all layers together, those included that later ones replace.
 const MAX_BYTES: u64 = 64 << 30;
 
+/// A folder for files without names.
+#[derive(Debug)]
+pub(super) struct Scratch {
+    folder: PathBuf,
+}
+
+impl Scratch {
+    /// The one for temporary files.
+    #[cfg(feature = "vm")]
+    pub fn of_system() -> Self {
+        Self { folder: std::env::temp_dir() }
+    }
+
+    /// Its path.
+    #[cfg(feature = "vm")]
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Room for the contents of files.
+    pub fn room(&self) -> Result<Spool, ImageError> {
+        Spool::new(&self.folder, MAX_BYTES)
+    }
+
+    /// A file without a name: it goes with this process, however that ends.
+    pub fn nameless(&self) -> Result<File, Failure> {
+        let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
+        let mode = Mode::RUSR | Mode::WUSR | Mode::RGRP | Mode::ROTH;
+        let opened = open(&self.folder, flags, mode).map_err(|errno| {
+            let why = std::io::Error::from(errno);
+            Failure::Failed(format!("{}: no file can be made there: {why}", self.folder.display()))
+        });
+        Ok(File::from(opened?))
+    }
+}
+
 /// A name that nothing has yet, and the folder that it is to be in.
 #[derive(Debug)]
 pub(super) struct Place {
     name: PathBuf,
-    folder: PathBuf,
+    /// The folder that it is to be in.
+    pub scratch: Scratch,
 }
 
 #[allow(clippy::needless_pass_by_value, reason = "it maps errors")]
@@ -44,25 +81,7 @@ impl Place {
                 name.display()
             )));
         }
-        Ok(Self { name, folder })
-    }
-
-    /// The folder that it is to be in.
-    pub fn folder(&self) -> &Path {
-        &self.folder
-    }
-
-    /// Room for the contents of files.
-    pub fn room(&self) -> Result<Spool, ImageError> {
-        Spool::new(&self.folder, MAX_BYTES)
-    }
-
-    /// A file without a name: it goes with this process, however that ends.
-    pub fn nameless(&self) -> Result<File, Failure> {
-        let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
-        let mode = Mode::RUSR | Mode::WUSR | Mode::RGRP | Mode::ROTH;
-        let opened = open(&self.folder, flags, mode);
-        Ok(File::from(opened.map_err(|e| self.failed("cannot be made", e))?))
+        Ok(Self { name, scratch: Scratch { folder } })
     }
 
     /// Gives a file without a name this one.
@@ -87,28 +106,37 @@ impl Place {
     ///
     /// # Errors
     /// [`Failure`]; the folder is gone then.
+    #[cfg(feature = "vm")]
     pub fn name_folder(
         &self,
         fill: impl FnOnce(&Unnamed<'_>) -> Result<(), Failure>,
     ) -> Result<(), Failure> {
-        let beside = self.folder.join(format!(".casemate-image-{}", std::process::id()));
+        let beside = self.scratch.folder.join(format!(".casemate-image-{}", std::process::id()));
         std::fs::create_dir(&beside)
             .map_err(|e| Failure::Failed(format!("{}: cannot be made: {e}", beside.display())))?;
         let unnamed = Unnamed { place: self, path: beside };
         fill(&unnamed)?;
         // Not over something that has come meanwhile.
-        renameat_with(CWD, &unnamed.path, CWD, &self.name, RenameFlags::NOREPLACE)
-            .map_err(|e| self.failed("cannot be given its name", e))
+        rustix::fs::renameat_with(
+            CWD,
+            &unnamed.path,
+            CWD,
+            &self.name,
+            rustix::fs::RenameFlags::NOREPLACE,
+        )
+        .map_err(|e| self.failed("cannot be given its name", e))
     }
 }
 
 /// A folder that has not its name yet; it is removed when it does not get it.
+#[cfg(feature = "vm")]
 #[derive(Debug)]
 pub(super) struct Unnamed<'p> {
     place: &'p Place,
     path: PathBuf,
 }
 
+#[cfg(feature = "vm")]
 impl Unnamed<'_> {
     /// The path of a file in it, as long as it has not its name.
     pub fn path(&self, file: &str) -> PathBuf {
@@ -127,6 +155,7 @@ impl Unnamed<'_> {
     }
 }
 
+#[cfg(feature = "vm")]
 impl Drop for Unnamed<'_> {
     fn drop(&mut self) {
         // After the last step nothing has this name any more.

@@ -82,15 +82,15 @@ pub(super) enum Owners {
 /// Runs the subcommand.
 pub fn run(args: &Root) -> Outcome {
     let place = Place::new(&args.output)?;
-    let mut spool = place.room().map_err(failure)?;
+    let mut spool = place.scratch.room().map_err(failure)?;
     let options = Options {
         reference: args.reference.as_deref(),
         rule: Rule { keep_owners: matches!(args.owners, Owners::Keep), mtime: args.mtime },
         limits: Limits::default(),
     };
-    let room = || place.room();
+    let room = || place.scratch.room();
     let loaded = source::load(&args.source, &options, &mut spool, room).map_err(failure)?;
-    let disk = place.nameless()?;
+    let disk = place.scratch.nameless()?;
     let written = erofs::write(&loaded.tree, &spool, &disk).map_err(failure)?;
     let verity = verity::append(&disk, written.blocks, &SALT).map_err(failure)?;
     place.name_file(&disk)?;

@@ -56,8 +56,6 @@ pub struct Image {
     pub manifest: Manifest,
     /// The same, as it is in the root disk.
     pub manifest_bytes: Vec<u8>,
-    /// The initramfs.
-    pub initrd: Vec<u8>,
     /// The kernel command line.
     pub cmdline: String,
     /// The root disk, which was written.
@@ -86,14 +84,28 @@ pub fn load(
     source::load(source, &options, spool, room)
 }
 
+/// What a guest boots: the initramfs, and what the manifest says of it and of the kernel.
+#[must_use]
+pub fn boot(kernel: &Kernel, init: &[u8]) -> (Boot, Vec<u8>) {
+    let initrd = initramfs::write(init, &kernel.modules);
+    let module =
+        |m: &crate::kernel::Module| Module { name: m.name.clone(), sha256: sha256(&m.file) };
+    let boot = Boot {
+        kernel: sha256(&kernel.file),
+        initrd: sha256(&initrd),
+        init: sha256(init),
+        modules: kernel.modules.iter().map(module).collect(),
+    };
+    (boot, initrd)
+}
+
 /// Builds the image of a source that was read, with its root disk in `disk`, an empty file.
 ///
 /// # Errors
 /// [`ImageError`]; `disk` is of no use then.
 pub fn build(
     loaded: Loaded,
-    kernel: &Kernel,
-    init: &[u8],
+    boot: Boot,
     settings: &Settings,
     spool: &mut Spool,
     disk: &File,
@@ -101,23 +113,13 @@ pub fn build(
     let Loaded { mut tree, dropped, image } = loaded;
     let nothing = oci::Process::default();
     let config = image.as_ref().map_or(&nothing, |(_, config)| &config.config);
-    let initrd = initramfs::write(init, &kernel.modules);
     let manifest = Manifest {
         version: VERSION,
         built: Built {
             casemate: env!("CARGO_PKG_VERSION").into(),
             image: image.as_ref().map(|(id, _)| format!("sha256:{}", hex(id))),
         },
-        boot: Boot {
-            kernel: sha256(&kernel.file),
-            initrd: sha256(&initrd),
-            init: sha256(init),
-            modules: kernel
-                .modules
-                .iter()
-                .map(|m| Module { name: m.name.clone(), sha256: sha256(&m.file) })
-                .collect(),
-        },
+        boot,
         process: process::resolve(&tree, spool, config, &settings.changes)?,
         console: settings.console,
         debug: settings.debug,
@@ -131,8 +133,7 @@ pub fn build(
     let root = verity::append(disk, written.blocks, &SALT)?;
     let word = RootDisk { data_blocks: root.data_blocks, hash: root.root };
     let cmdline = cmdline(&word, settings.console, settings.debug);
-    let files = u64::from(written.inodes);
-    Ok(Image { manifest, manifest_bytes, initrd, cmdline, root, files, dropped })
+    Ok(Image { manifest, manifest_bytes, cmdline, root, files: u64::from(written.inodes), dropped })
 }
 
 /// The kernel command line of an image.
