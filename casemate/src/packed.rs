@@ -43,8 +43,8 @@ impl Packed {
             path: Some(folder.file(ROOT)),
             name: Some("root".into()),
             read_only: true,
-            direct: false,
             serial: Some(casemate_manifest::SERIAL.into()),
+            ..RawDisk::default()
         };
         RawConfig {
             kernel: Some(folder.file(KERNEL)),

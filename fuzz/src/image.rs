@@ -124,6 +124,7 @@ fn entry(archive: &[u8]) -> (&str, &[u8], &[u8]) {
 
 /// Any bytes are a manifest, the same again when it is written, or an error of one line.
 pub fn manifest(data: &[u8]) {
+    use casemate_init::device_mapper::{Buffer, Target};
     use casemate_manifest::{Manifest, RootDisk};
     match Manifest::from_bytes(data) {
         Ok(manifest) => {
@@ -140,8 +141,9 @@ pub fn manifest(data: &[u8]) {
         let word = disk.to_string();
         assert_eq!(line.split_ascii_whitespace().filter(|one| *one == word).count(), 1);
         let table = disk.verity("254:0", true);
-        let buffer = casemate_init::device_mapper::Buffer::new("root")
-            .and_then(|buffer| buffer.with_target("verity", disk.sectors(), &table));
+        let target =
+            Target { kind: "verity", start: 0, sectors: disk.sectors(), parameters: &table };
+        let buffer = Buffer::new("root").and_then(|buffer| buffer.with_target(&target));
         assert!(buffer.is_some(), "a table has room for every disk");
     }
 }

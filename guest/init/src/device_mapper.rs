@@ -11,7 +11,7 @@ const TARGET: usize = HEAD;
 /// `sizeof(struct dm_target_spec)`.
 const SPEC: usize = 40;
 /// A whole buffer: room for a target's parameters of [`MAX_PARAMETERS`] bytes.
-pub const SIZE: usize = 1024;
+pub const SIZE: usize = 2048;
 /// Longest parameters, without their final zero.
 pub const MAX_PARAMETERS: usize = SIZE - TARGET - SPEC - 1;
 
@@ -30,6 +30,19 @@ pub enum Request {
     Resume = 6,
     /// Loads a table beside the one that is in force.
     Load = 9,
+}
+
+/// What a device is made of: one target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Target<'t> {
+    /// Its kind, such as `verity`.
+    pub kind: &'t str,
+    /// First sector of 512 bytes of the device that it is for.
+    pub start: u64,
+    /// How many sectors.
+    pub sectors: u64,
+    /// What it is told.
+    pub parameters: &'t str,
 }
 
 /// A buffer for a request.
@@ -67,18 +80,19 @@ impl Buffer {
         Some(buffer)
     }
 
-    /// The same with one read-only target over `sectors` of 512 bytes from the start; None for
-    /// words that have no room.
+    /// The same with one read-only target; None for words that have no room.
     #[must_use]
-    pub fn with_target(mut self, kind: &str, sectors: u64, parameters: &str) -> Option<Self> {
+    pub fn with_target(mut self, target: &Target<'_>) -> Option<Self> {
         const KIND_SIZE: usize = 16;
+        let Target { kind, start, sectors, parameters } = target;
         let fits = kind.len() < KIND_SIZE && parameters.len() <= MAX_PARAMETERS;
         if !fits || [kind, parameters].iter().any(|text| text.contains('\0')) {
             return None;
         }
         self.put(field::TARGET_COUNT, &1u32.to_le_bytes());
         self.put(field::FLAGS, &READ_ONLY.to_le_bytes());
-        // sector_start 0, length, status 0, next, target_type, then the parameters.
+        // sector_start, length, status 0, next, target_type, then the parameters.
+        self.put(TARGET, &start.to_le_bytes());
         self.put(TARGET + 8, &sectors.to_le_bytes());
         let next = (SPEC + parameters.len() + 1).next_multiple_of(8);
         self.number(TARGET + 20, next);
@@ -115,12 +129,15 @@ impl Buffer {
 mod tests {
     use super::*;
 
+    const TARGET: Target<'_> =
+        Target { kind: "verity", start: 0, sectors: 24, parameters: "1 254:0" };
+
     #[test]
     fn a_table_lies_where_the_kernels_structures_have_it() {
-        let table = Buffer::new("root").unwrap().with_target("verity", 24, "1 254:0").unwrap();
+        let table = Buffer::new("root").unwrap().with_target(&TARGET).unwrap();
         let number = |at: usize| u32::from_le_bytes(table.0[at..at + 4].try_into().unwrap());
         assert_eq!([number(0), number(4), number(8)], [4, 0, 0]);
-        assert_eq!((number(12), number(16), number(20), number(28)), (1024, 312, 1, 1));
+        assert_eq!((number(12), number(16), number(20), number(28)), (2048, 312, 1, 1));
         assert_eq!(&table.0[48..53], b"root\0");
         assert_eq!(&table.0[320..328], &24u64.to_le_bytes());
         assert_eq!(number(332), 48, "the next target would begin here");
@@ -132,12 +149,15 @@ mod tests {
     fn what_has_no_room_is_none() {
         assert!(Buffer::new("").is_none() && Buffer::new("a/b").is_none());
         assert!(Buffer::new(&"x".repeat(128)).is_none());
-        let table = |kind: &str, words: &str| {
-            Buffer::new("root").and_then(|buffer| buffer.with_target(kind, 1, words))
+        let table = |kind: &str, parameters: &str| {
+            let target = Target { kind, parameters, ..TARGET };
+            Buffer::new("root").and_then(|buffer| buffer.with_target(&target))
         };
         assert!(table("verity", &"x".repeat(MAX_PARAMETERS)).is_some());
         assert!(table("verity", &"x".repeat(MAX_PARAMETERS + 1)).is_none());
         assert!(table("sixteen-letters-", "").is_none() && table("verity", "a\0b").is_none());
+        // A description of an initrd may have as much.
+        assert!(table("verity", &"x".repeat(crate::workload::MAX_PARAMETERS)).is_some());
     }
 
     #[test]

@@ -2,15 +2,18 @@
 //! switches off.
 //!
 //! A workload is an image, whose root disk the measured command line names (`image.rs`), or a file
-//! `/casemate/workload` of the initrd: lines `arg VALUE` (the program first) and `env NAME=VALUE`.
-//! Kernel modules in `/casemate/modules` are loaded in the order of their names first. A press of
-//! the power button asks the workload to end, and ends it after a grace time.
+//! `/casemate/workload` of the initrd: lines `arg VALUE` (the program first), `env NAME=VALUE` and
+//! `disk PATH TABLE`, a read-only disk whose every block dm-verity checks; one at `/` becomes the
+//! workload's root. Kernel modules in `/casemate/modules` are loaded in the order of their names
+//! first. A press of the power button asks the workload to end, and ends it after a grace time.
 //!
 //! Principle: PID 1 never panics and never ends; whatever goes wrong is told, as a code where there
 //! is one, and the machine switches off. Every wait but that for the workload has a bound.
 
+mod disks;
 mod doors;
 mod image;
+mod mapper;
 mod platform;
 mod power_button;
 mod process;
@@ -61,7 +64,11 @@ fn run_of_initrd() -> ! {
         say(&reason);
     }
     platform::mark(casemate_layout::ports::mark::INIT);
-    let status = match workload::start(Path::new("/casemate/workload")) {
+    let started = workload::read(Path::new("/casemate/workload")).and_then(|workload| {
+        disks::mount_all(&workload.disks)?;
+        workload.start()
+    });
+    let status = match started {
         Ok(child) => {
             platform::mark(casemate_layout::ports::mark::WORKLOAD);
             let signal = Signal::TERM.as_raw();

@@ -1,14 +1,11 @@
 //! The root file system: a disk of the host's, proven block by block from the root hash on the
 //! measured command line, and nothing of it believed before.
-//!
-//! UNSAFETY: requests of the device mapper are ioctls, which have no safe form.
-#![allow(unsafe_code, reason = "ioctls of the device mapper")]
 
-use casemate_init::device_mapper::{Buffer, HEAD, Request};
+use crate::mapper::Mapper;
+use casemate_init::device_mapper::Target;
 use casemate_layout::Refusal;
 use casemate_manifest::{BLOCK, MAX_SIZE, Manifest, PATH, RootDisk, SERIAL};
 use rustix::fs::{CWD, OFlags};
-use rustix::ioctl::{Updater, ioctl, opcode};
 use rustix::mount::{MountFlags, UnmountFlags, mount, mount_move, unmount};
 use std::fs::File;
 use std::io::Read;
@@ -39,14 +36,14 @@ struct Disk {
 /// The step that failed; why in detail is said on standard error.
 pub fn mount_verified(disk: &RootDisk) -> Result<Manifest, Refusal> {
     let host = wait_for_disk()?;
-    let mapper = Mapper::open()?;
-    let device = mapper.create()?;
+    let mapper = Mapper::open().map_err(said(Refusal::DeviceMapper, "device mapper"))?;
+    let device = mapper.create(NAME).map_err(said(Refusal::DeviceMapper, "device mapper"))?;
     // First with errors for answers: a disk that is wrong from its first block on is refused with a
     // word. Then with a panic for one, before anything else is read: a program that gets an error
     // for a file goes on without it, so with errors the host could choose files to switch off.
-    mapper.load(disk, &host, false)?;
+    load(&mapper, disk, &host, false)?;
     probe(&device, &host)?;
-    mapper.load(disk, &host, true)?;
+    load(&mapper, disk, &host, true)?;
     let flags = MountFlags::RDONLY | MountFlags::NODEV | MountFlags::NOSUID;
     mount(&device, NEW, "erofs", flags, None).map_err(said(Refusal::RootMount, "mount"))?;
     manifest()
@@ -104,50 +101,11 @@ fn probe(device: &Path, host: &Disk) -> Result<(), Refusal> {
     }
 }
 
-/// The device mapper.
-struct Mapper(File);
-
-impl Mapper {
-    fn open() -> Result<Self, Refusal> {
-        let control = File::options().read(true).write(true).open("/dev/mapper/control");
-        control.map(Self).map_err(said(Refusal::DeviceMapper, "/dev/mapper/control"))
-    }
-
-    /// Makes the device; its file.
-    fn create(&self) -> Result<PathBuf, Refusal> {
-        let mut buffer = Buffer::new(NAME).ok_or(Refusal::Internal)?;
-        self.send(Request::Create, &mut buffer)?;
-        Ok(PathBuf::from(format!("/dev/dm-{}", buffer.minor())))
-    }
-
-    /// Gives the device its table, in place of the one before.
-    fn load(&self, disk: &RootDisk, host: &Disk, panic: bool) -> Result<(), Refusal> {
-        let parameters = disk.verity(&host.numbers, panic);
-        let table =
-            Buffer::new(NAME).and_then(|b| b.with_target("verity", disk.sectors(), &parameters));
-        self.send(Request::Load, &mut table.ok_or(Refusal::Internal)?)?;
-        self.send(Request::Resume, &mut Buffer::new(NAME).ok_or(Refusal::Internal)?)
-    }
-
-    fn send(&self, request: Request, buffer: &mut Buffer) -> Result<(), Refusal> {
-        const fn number(request: Request) -> rustix::ioctl::Opcode {
-            opcode::read_write::<[u8; HEAD]>(0xfd, request as u8)
-        }
-        const CREATE: rustix::ioctl::Opcode = number(Request::Create);
-        const RESUME: rustix::ioctl::Opcode = number(Request::Resume);
-        const LOAD: rustix::ioctl::Opcode = number(Request::Load);
-        let bytes = &mut buffer.0;
-        // SAFETY: a request reads and writes `data_size` bytes from the pointer on, which is the
-        // size of the buffer (`Buffer::new`); the numbers are those of `linux/dm-ioctl.h`.
-        let done = unsafe {
-            match request {
-                Request::Create => ioctl(&self.0, Updater::<CREATE, _>::new(bytes)),
-                Request::Resume => ioctl(&self.0, Updater::<RESUME, _>::new(bytes)),
-                Request::Load => ioctl(&self.0, Updater::<LOAD, _>::new(bytes)),
-            }
-        };
-        done.map_err(said(Refusal::DeviceMapper, "device mapper"))
-    }
+/// Gives the root its table, in place of the one before.
+fn load(mapper: &Mapper, disk: &RootDisk, host: &Disk, panic: bool) -> Result<(), Refusal> {
+    let parameters = &disk.verity(&host.numbers, panic);
+    let target = Target { kind: "verity", start: 0, sectors: disk.sectors(), parameters };
+    mapper.load(NAME, &target).map_err(said(Refusal::DeviceMapper, "device mapper"))
 }
 
 /// The manifest of the root that is mounted at [`NEW`]. Links are not followed: the builder wrote a
