@@ -137,7 +137,10 @@ impl<'a> Source<'a> {
             path: path.display().to_string(),
             source,
         });
-        Ok(Self { field, path, size: size?.len(), file })
+        let source = Self { field, path, size: size?.len(), file };
+        // What says that it is too large is not read to find out.
+        source.check(source.size)?;
+        Ok(source)
     }
 
     fn wrong(&self, source: io::Error) -> OpenError {
