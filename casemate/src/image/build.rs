@@ -56,8 +56,8 @@ Examples:
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES)]
 pub struct Build {
-    /// A folder, an OCI image layout (a folder or an archive), an archive of `docker save`, or a tar
-    /// file of a root file system; archives may be compressed by gzip, xz or zstd.
+    /// A folder, an OCI image layout (a folder or an archive), an archive of `docker save`, or a
+    /// tar file of a root file system; archives may be compressed by gzip, xz or zstd.
     source: PathBuf,
 
     /// The folder to make; one that is there already is left alone.
@@ -120,8 +120,8 @@ pub(super) struct KernelArgs {
     #[arg(long, value_name = "FILE", conflicts_with = "kernel_package")]
     kernel: Option<PathBuf>,
 
-    /// Folder of its modules, such as /lib/modules/6.12.0; without it all that a guest needs must be
-    /// built into the kernel.
+    /// Folder of its modules, such as /lib/modules/6.12.0; without it all that a guest needs must
+    /// be built into the kernel.
     #[arg(long, value_name = "FOLDER", requires = "kernel")]
     modules: Option<PathBuf>,
 

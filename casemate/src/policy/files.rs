@@ -12,8 +12,8 @@ pub fn read_text(path: &Path) -> Result<String, Failure> {
     casemate_files::read_input_text(path, limit).map_err(|error| bad_input(&error))
 }
 
-/// What messages call a document: its path, on one line whatever is in it. Every finding begins with
-/// it, and who chose the name of a file must not begin findings of their own.
+/// What messages call a document: its path, on one line whatever is in it. Every finding begins
+/// with it, and who chose the name of a file must not begin findings of their own.
 pub fn name_of(path: &Path) -> String {
     casemate_foreign_text::value(path.display()).at_most(4096).to_string()
 }
