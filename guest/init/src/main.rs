@@ -4,8 +4,8 @@
 //! The workload is the file `/casemate/workload` of the initrd: lines `arg VALUE` (the program
 //! first), `env NAME=VALUE` and `disk PATH TABLE`, a read-only disk whose every block dm-verity
 //! checks; one at `/` becomes the workload's root. Kernel modules in `/casemate/modules` are loaded
-//! in the order of their names first. A press of the power button sends the workload SIGTERM, and SIGKILL after a
-//! grace time.
+//! in the order of their names first. A press of the power button sends the workload SIGTERM, and
+//! SIGKILL after a grace time.
 //!
 //! Principle: PID 1 never panics and never ends; whatever goes wrong is printed and the machine
 //! switches off.
