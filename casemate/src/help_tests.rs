@@ -216,3 +216,29 @@ fn defaults_in_the_help_are_those_of_the_program() {
     assert_eq!(confidential.protection, Protection::SevSnp);
     assert_eq!(confidential, checked(least("sev-snp")));
 }
+
+/// Protects who measures by the command line that will start the guest: what describes a guest to
+/// `run` describes it to `measure`, and no flag means one thing here and another there.
+#[cfg(feature = "vm")]
+#[test]
+fn flags_that_describe_a_guest_are_those_of_measure_too() {
+    let cli = Cli::command();
+    let flags = |command: &str| -> Vec<_> {
+        let command = cli.find_subcommand(command).unwrap();
+        let text = |arg: &clap::Arg| arg.get_help().map(ToString::to_string);
+        let flag = |arg: &clap::Arg| Some((arg.get_long()?.to_owned(), text(arg)));
+        command.get_arguments().filter_map(flag).collect()
+    };
+    let measure = flags("measure");
+    let mut not_of_the_guest = Vec::new();
+    for (flag, help) in flags("run") {
+        match measure.iter().find(|(other, _)| *other == flag) {
+            // A number there, and here also a range of them.
+            Some(_) if flag == "vcpus" => {}
+            Some((_, other)) => assert_eq!(*other, help, "--{flag}"),
+            None => not_of_the_guest.push(flag),
+        }
+    }
+    let about = ["policy", "decision-log", "log-key", "log-head", "adopt", "timeline"];
+    assert_eq!(not_of_the_guest, about);
+}
