@@ -11,6 +11,8 @@
 //! a lane a queue   ppoll on its kick -> takes requests in order -> Device::answer -> call
 //! ```
 //!
+//! A device that waits for more than its queues ([`PolledDevice`]) has one thread for all of them.
+//!
 //! A lane holds its own lock while it works and gives it up between two requests when the control
 //! thread wants it, so a message waits for one request at most, and a ring that was stopped has
 //! nothing half done.
@@ -29,11 +31,13 @@
 mod device;
 mod front;
 mod lane;
+mod polled;
 mod session;
 mod steady;
 mod table;
 
 pub use device::{Device, Turn};
+pub use polled::{PolledDevice, Running};
 pub use session::{Descriptors, Ended, MAX_QUEUES, Session, SetUpError};
 pub use steady::STEADY;
 pub use table::{Guard, Mode};

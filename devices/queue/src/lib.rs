@@ -19,8 +19,8 @@
 //! Limits: queues of 2 to [`MAX_SIZE`] entries; a chain has at most as many descriptors as the
 //! queue and at most 2^32 - 1 bytes; nothing is allocated once a queue is active.
 //!
-//! UNSAFETY: guest memory is mapped, read and written through raw pointers, and handed to preadv
-//! and pwritev. Only [`mapped`](Memory) and [`transfer`](read_file) do, behind [`GuestMemory`].
+//! UNSAFETY: guest memory is mapped, read and written through raw pointers, and handed to preadv,
+//! pwritev, sendmsg and recvmsg. Only [`mapped`](Memory) and [`transfer`](read_file) do, behind [`GuestMemory`].
 
 mod active;
 mod chain;
