@@ -39,6 +39,12 @@ pub struct GuestFlags {
     /// for each disk, in place of the file's `[[disk]]` tables
     #[arg(long, value_name = "DISK")]
     pub disk: Vec<String>,
+    /// A socket device: `path=SOCKET[,cid=N][,ports=N+N…]`, in place of the file's `[vsock]` table
+    #[arg(long, value_name = "VSOCK")]
+    pub vsock: Option<String>,
+    /// A socket for one port of the guest: `port=N,path=SOCKET`; once for each
+    #[arg(long, value_name = "FORWARD")]
+    pub vsock_forward: Vec<String>,
     /// End a guest that has not switched itself off this long after it was asked to [default: 15s]
     #[arg(long, value_name = "TIME")]
     pub grace: Option<String>,
@@ -65,6 +71,8 @@ impl GuestFlags {
             ("--console-limit", self.console_limit.is_some()),
             ("--escape", self.escape.is_some()),
             ("--disk", !self.disk.is_empty()),
+            ("--vsock", self.vsock.is_some()),
+            ("--vsock-forward", !self.vsock_forward.is_empty()),
             ("--grace", self.grace.is_some()),
             ("--timeout", self.timeout.is_some()),
             ("--protection", self.protection.is_some()),
@@ -91,6 +99,7 @@ mod configuration {
     use super::GuestFlags;
     use crate::Failure;
     use casemate_hypervisor::config::{ConfigError, RawConfig, RawConsole, RawDisk};
+    use casemate_hypervisor::config::{RawForward, RawVsock};
     use std::path::Path;
 
     impl GuestFlags {
@@ -110,6 +119,13 @@ mod configuration {
             let disk = self.disk.iter().map(|flag| RawDisk::from_flag(flag));
             let disk = disk.collect::<Result<Vec<_>, _>>().map_err(bad)?;
             let mut file = file.unwrap_or_default();
+            let vsock = self.vsock.as_deref().map(RawVsock::from_flag).transpose().map_err(bad)?;
+            file.vsock = vsock.or(file.vsock);
+            let forwards = self.vsock_forward.iter().map(|flag| RawForward::from_flag(flag));
+            let forwards = forwards.collect::<Result<Vec<_>, _>>().map_err(bad)?;
+            if !forwards.is_empty() {
+                file.vsock.get_or_insert_default().forward = forwards;
+            }
             if let Some(digest) = &self.expect_digest {
                 file.snp.get_or_insert_default().expect_digest = Some(digest.clone());
             }
@@ -127,6 +143,7 @@ mod configuration {
                 grace: self.grace.clone(),
                 timeout: self.timeout.clone(),
                 disk,
+                vsock: None,
                 protection: self.protection.clone(),
                 snp: None,
                 sandbox: None,

@@ -2,7 +2,7 @@
 
 mod block;
 mod serve;
-mod socket;
+mod vsock;
 
 pub use serve::PROGRAM;
 
@@ -21,6 +21,7 @@ pub struct DeviceArgs {
 #[derive(Debug, Subcommand)]
 enum DeviceCommand {
     Block(block::BlockArgs),
+    Vsock(vsock::VsockArgs),
 }
 
 /// What all devices have in common.
@@ -53,5 +54,6 @@ fn layer(name: &str) -> Result<Layer, String> {
 pub fn run(args: &DeviceArgs) -> Outcome {
     match &args.command {
         DeviceCommand::Block(args) => block::run(args),
+        DeviceCommand::Vsock(args) => vsock::run(args),
     }
 }

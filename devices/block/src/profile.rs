@@ -33,13 +33,14 @@ const READ_WRITE: u32 = 3;
 /// `PROT_NONE`, `PROT_READ | PROT_WRITE`: never executable.
 const PROTECTIONS: [u32; 2] = [0, READ_WRITE];
 
-/// The slots that are filled before the set-up filter. What the process has no more of than these,
-/// a control socket and a fence, the caller adds; it adds [`LATER`] last.
+/// The slots that are filled before the set-up filter, besides the device's `own`. What the process
+/// has no more of than these, a control socket and a fence, the caller adds; it adds [`LATER`]
+/// last.
 #[must_use]
-pub fn set_up_slots(socket: RawFd, image: RawFd) -> FdTable {
+pub fn set_up_slots(own: FdTable, socket: RawFd) -> FdTable {
     let none = [CONTROL, FENCE].into_iter();
-    let none = none.fold(FdTable::new(), |fds, slot| fds.with_raw(slot, []));
-    none.with_raw(SOCKET, [socket]).with_raw(IMAGE, [image])
+    let none = none.fold(own, |fds, slot| fds.with_raw(slot, []));
+    none.with_raw(SOCKET, [socket])
 }
 
 /// The same when the front end has sent its events.

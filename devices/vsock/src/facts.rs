@@ -7,6 +7,8 @@ use crate::machine::Entry;
 pub const MAX_PORTS: usize = 64;
 /// Most sockets by which the host reaches single ports of the guest.
 pub const MAX_FORWARDS: usize = 16;
+/// Bytes that a port's socket has more in its path than the device's: `_` and the port.
+pub const PORT_ROOM: usize = 11;
 /// Largest context id that is no other's: `VMADDR_CID_ANY` is not one (virtio 1.2, 5.10.4).
 pub const MAX_CID: u64 = 0xffff_fffe;
 /// Smallest one: those below are the host's and the hypervisor's.

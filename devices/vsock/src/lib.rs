@@ -37,7 +37,7 @@ mod stream;
 
 pub use connector::Connects;
 pub use device::{QUEUES, Vsock};
-pub use facts::{Facts, MAX_CID, MAX_FORWARDS, MAX_PORTS, MIN_CID};
+pub use facts::{Facts, MAX_CID, MAX_FORWARDS, MAX_PORTS, MIN_CID, PORT_ROOM};
 pub use machine::{Dial, Entry, Limits, Machine};
 pub use packet::{Credit, HEADER, HOST, Op, Ports, Received, Sent};
 pub use stream::Stream;

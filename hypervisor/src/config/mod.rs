@@ -10,6 +10,7 @@ mod raw;
 mod size;
 mod snp;
 mod snp_launch;
+mod vsock;
 
 pub use console::{CONSOLE_LIMIT, CONSOLE_WAIT, Console, ConsoleTo, GRACE};
 pub use disk::{Disk, MAX_DISKS, RawDisk};
@@ -17,6 +18,7 @@ pub use raw::{RawConfig, RawConsole};
 pub use size::{parse_duration, parse_size};
 pub use snp::{RawSnp, hex};
 pub use snp_launch::{C_BIT, ID_AUTH_SIZE, ID_BLOCK_SIZE, IdBlock, SnpLaunch, strict_page_limits};
+pub use vsock::{RawForward, RawVsock, Vsock};
 
 use casemate_foreign_text::{line, value};
 use casemate_sandbox::Layer;
@@ -121,6 +123,8 @@ pub struct VmConfig {
     pub console: Console,
     /// Disks, in the order in which the guest's bus has them.
     pub disks: Vec<Disk>,
+    /// Socket device, behind the disks.
+    pub vsock: Option<Vsock>,
     /// How long the VM may run.
     pub timeout: Option<Duration>,
     /// How long a guest may take to switch itself off once it was asked to.
@@ -167,6 +171,7 @@ impl RawConfig {
             }
             .check()?,
             disks: disk::check(self.disk)?,
+            vsock: self.vsock.map(RawVsock::check).transpose()?,
             timeout: self.timeout.map(|text| parse_duration("timeout", &text)).transpose()?,
             grace: self.grace.map_or(Ok(GRACE), |text| parse_duration("grace", &text))?,
             protection,

@@ -12,17 +12,20 @@ use casemate_device_transport::{Effects, Function, Message, Request, Ticket};
 pub enum VirtioKind {
     /// A disk.
     Block = 1,
+    /// A socket device.
+    Vsock = 2,
 }
 
 impl VirtioKind {
     /// Every kind.
-    pub const ALL: [Self; 1] = [Self::Block];
+    pub const ALL: [Self; 2] = [Self::Block, Self::Vsock];
 
     /// Its number in virtio 1.2, section 5.
     #[must_use]
     pub const fn number(self) -> u16 {
         match self {
             Self::Block => 2,
+            Self::Vsock => 19,
         }
     }
 
@@ -32,6 +35,8 @@ impl VirtioKind {
         match self {
             // Mass storage, other: no driver but virtio's may think that it knows it.
             Self::Block => 0x01_80_00,
+            // Communication, other.
+            Self::Vsock => 0x07_80_00,
         }
     }
 
@@ -42,6 +47,8 @@ impl VirtioKind {
             // `struct virtio_blk_config` up to and with `unused1` after `write_zeroes_may_unmap`
             // (5.2.4): what back ends without secure erase and zones have.
             Self::Block => 60,
+            // `struct virtio_vsock_config` (5.10.4): the guest's context id.
+            Self::Vsock => 8,
         }
     }
 }

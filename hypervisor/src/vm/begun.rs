@@ -9,7 +9,7 @@ use super::engine::HostFds;
 use super::error::VmError;
 use super::handover::{self, PlanFile, VmmInput};
 use super::kind::ProcessKind;
-use super::virtio::{DISK_QUEUES, DeviceSocket};
+use super::virtio::{DISK_QUEUES, DeviceSocket, VSOCK_QUEUES};
 use super::{open, profile};
 use crate::config::{Protection, VmConfig};
 use crate::devices::VirtioKind;
@@ -41,6 +41,8 @@ pub(super) struct Waiting {
     pub(super) file: PlanFile,
     /// The ends of its sockets that are for the processes of disks.
     pub(super) disks: Vec<OwnedFd>,
+    /// The same for the process of the socket device.
+    pub(super) vsock: Option<OwnedFd>,
 }
 
 impl Begun {
@@ -91,6 +93,12 @@ impl Waiting {
             disks.push(end);
             devices.push(DeviceSocket { kind: VirtioKind::Block, queues: DISK_QUEUES, socket });
         }
+        let mut vsock = None;
+        if config.vsock.is_some() {
+            let (socket, end) = pair(SocketType::STREAM)?;
+            vsock = Some(end);
+            devices.push(DeviceSocket { kind: VirtioKind::Vsock, queues: VSOCK_QUEUES, socket });
+        }
         let input = VmmInput {
             host,
             control: vmm_control,
@@ -103,7 +111,7 @@ impl Waiting {
         let snp = config.snp.is_some();
         let kind = if snp { ProcessKind::VmmConfidential } else { ProcessKind::Vmm };
         let process = handover::spawn(&image, layers, &input, |child| begins(kind, child))?;
-        Ok(Self { kind, process, control, console, file, disks })
+        Ok(Self { kind, process, control, console, file, disks, vsock })
     }
 }
 

@@ -3,6 +3,7 @@
 //!
 //! An error is a denial. A fact that cannot be told is left out, which every rule but `any` denies.
 
+use super::open_devices::Devices;
 use super::open_disk::OpenDisk;
 use super::recorder::{Recorder, RecorderError};
 use crate::config::{ConsoleTo, IdBlock, Protection, SnpLaunch, VmConfig};
@@ -65,13 +66,13 @@ pub(super) fn decide(
     policy: &Policy,
     config: &VmConfig,
     plan: &LaunchPlan,
-    disks: &[OpenDisk],
+    devices: &Devices,
     mut recorder: Option<&mut Recorder>,
 ) -> Result<(), DecisionError> {
     event!(DEBUG, Policy, "the policy is read", name = value(policy.name()));
     let mut denied = None;
     for point in Point::ALL.into_iter().filter(|point| point.is_asked_at_start()) {
-        let Some(facts) = facts_at(point, config, plan, disks) else { continue };
+        let Some(facts) = facts_at(point, config, plan, devices) else { continue };
         let decision = policy.decide(point, &facts);
         if let Some(recorder) = &mut recorder {
             let hash = policy.hash();
@@ -106,16 +107,14 @@ fn facts_at(
     point: Point,
     config: &VmConfig,
     plan: &LaunchPlan,
-    disks: &[OpenDisk],
+    devices: &Devices,
 ) -> Option<Facts> {
     let confidential = config.protection == Protection::SevSnp;
     Some(match point {
         Point::Host => HostFacts::take().facts(confidential),
         Point::Launch => launch_facts(config, plan),
-        Point::Resources => resource_facts(config, disks),
-        Point::Devices => {
-            Facts::new().devices(&disks.iter().map(OpenDisk::fact).collect::<Vec<_>>())
-        }
+        Point::Resources => resource_facts(config, devices),
+        Point::Devices => Facts::new().devices(&devices.facts()),
         Point::Access => access_facts(config, plan),
         // KVM hands a guest's requests to the firmware without an exit, so how many there are
         // nobody can tell: no fact. Without protection there is no security processor to send them
@@ -225,9 +224,9 @@ const ID_KEYS: [Key; 5] = [
     Key::LaunchGuestSvn,
 ];
 
-fn resource_facts(config: &VmConfig, disks: &[OpenDisk]) -> Facts {
-    let queues = disks.iter().map(|disk| disk.fact().queues).sum();
-    let sizes: Vec<u64> = disks.iter().map(OpenDisk::mib).collect();
+fn resource_facts(config: &VmConfig, devices: &Devices) -> Facts {
+    let queues = devices.facts().iter().map(|device| device.queues).sum();
+    let sizes: Vec<u64> = devices.disks.iter().map(OpenDisk::mib).collect();
     let total = sizes.iter().fold(0, |total: u64, mib| total.saturating_add(*mib));
     let facts = match cgroup::limits() {
         None => Facts::new(),

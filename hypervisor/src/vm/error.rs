@@ -4,6 +4,7 @@ use super::decision::DecisionError;
 use super::name::NameError;
 use super::open::OpenError;
 use super::open_disk::DiskError;
+use super::open_vsock::VsockError;
 use crate::config::ConfigError;
 use crate::kvm::KvmError;
 use crate::launch::LaunchError;
@@ -28,6 +29,12 @@ pub enum VmError {
     /// The image of a disk cannot be used.
     #[error(transparent)]
     Disk(#[from] DiskError),
+    /// The sockets of the socket device cannot be had.
+    #[error(transparent)]
+    Vsock(#[from] VsockError),
+    /// They cannot be given to its process.
+    #[error("a socket of the socket device: {0}")]
+    Listen(#[source] std::io::Error),
     /// The name cannot be had.
     #[error(transparent)]
     Name(#[from] NameError),
@@ -75,6 +82,7 @@ impl VmError {
             | Self::Config(_)
             | Self::Launch(_)
             | Self::Disk(_)
+            | Self::Vsock(_)
             | Self::Digest { .. }
             | Self::IdBlock { .. }
             | Self::Name(NameError::InUse(_) | NameError::Mute(_)) => true,

@@ -8,10 +8,11 @@ use super::error::VmError;
 use super::kind::ProcessKind;
 use super::name::Name;
 use super::open;
-use super::open_disk::{self, OpenDisk};
+use super::open_devices::Devices;
 use super::profile;
 use super::recorder::{Logging, Recorder, Starting};
 use super::supervisor::{Event, GuestConsole, Happened, Member, Place, RunningVm, Step, Times};
+use super::vsock::VsockProcesses;
 use crate::config::VmConfig;
 use crate::launch::measure::measure;
 use crate::launch::{LaunchPlan, linux};
@@ -37,6 +38,7 @@ pub struct Programs<'a> {
 pub struct Prepared {
     vmm: Result<Waiting, VmError>,
     disks: Vec<DiskProcess>,
+    vsock: Option<VsockProcesses>,
     /// The program of its device processes; None without any.
     device: Option<Image>,
     own_layers: Layers,
@@ -83,7 +85,7 @@ fn prepare_at(
     let files = open::files(config)?;
     let sizes = (files.kernel.len(), files.initrd.as_ref().map(Vec::len));
     event!(DEBUG, Plan, "the files are read", kernel_bytes = sizes.0, initrd_bytes = sizes.1);
-    let disks = open_disk::open(&config.disks)?;
+    let devices = Devices::open(config)?;
     let mut plan = linux::plan(config, files)?;
     if let Some(launch) = &mut plan.snp {
         launch.page_limits = policy.page_state_limits();
@@ -99,9 +101,9 @@ fn prepare_at(
         repair.into_iter().for_each(|repair| happened(Happened::LogRepaired(repair)));
         recorder = Some(started);
     }
-    decide(&policy, config, &plan, &disks, recorder.as_mut())?;
+    decide(&policy, config, &plan, &devices, recorder.as_mut())?;
     happened(Happened::Reached(Step::Admitted(policy.name().to_string())));
-    let prepared = prepared(place, config, (plan, disks), begun, programs)?;
+    let prepared = prepared(place, config, (plan, devices), begun, programs)?;
     let prepared = Prepared { events, ..prepared };
     Ok(match recorder {
         None => prepared,
@@ -144,26 +146,28 @@ pub fn prepare_plan(
     let place = Place::of(&config.name, plan.vcpus);
     place.vm.within(|| {
         let begun = Begun::of_shape(config, &plan.shape(), programs.vmm);
-        let disks = open_disk::open(&config.disks)?;
-        prepared(&place, config, (plan, disks), begun, programs)
+        let devices = Devices::open(config)?;
+        prepared(&place, config, (plan, devices), begun, programs)
     })
 }
 
 fn prepared(
     place: &Place,
     config: &VmConfig,
-    (plan, disks): (LaunchPlan, Vec<OpenDisk>),
+    (plan, devices): (LaunchPlan, Devices),
     begun: Begun,
     programs: Programs<'_>,
 ) -> Result<Prepared, VmError> {
-    let with_disks = !disks.is_empty();
-    let device = with_disks.then(|| Image::new("casemate-device", programs.device)).transpose()?;
+    let Devices { disks, vsock } = devices;
+    let any = !disks.is_empty() || vsock.is_some();
+    let device = any.then(|| Image::new("casemate-device", programs.device)).transpose()?;
     let name = Name::take(&config.name)?;
     event!(DEBUG, Vm, "the name is taken");
     Ok(Prepared {
         name,
         vmm: begun.on_this_host()?,
         disks: disks::processes(disks, config),
+        vsock: vsock.map(|vsock| VsockProcesses::new(vsock, config)),
         device,
         own_layers: layers(Layers::for_this_process("supervisor"), config),
         times: Times { run: config.timeout, grace: config.grace },
@@ -188,14 +192,20 @@ impl Prepared {
     /// # Errors
     /// [`VmError`]; nothing is left then.
     pub fn start(self) -> Result<RunningVm, VmError> {
-        let Self { vmm, disks, device, own_layers, times, name, plan, recorder, events, place } =
-            self;
-        let Waiting { kind, process, control, console, file, disks: sockets } = vmm?;
+        let Self { vmm, disks, vsock, device, own_layers, times, name, .. } = self;
+        let Self { plan, recorder, events, place, .. } = self;
+        let Waiting { kind, process, control, console, file, disks: sockets, vsock: socket } = vmm?;
         // Devices first: the vmm process greets them as soon as it has the plan.
-        let devices = device.map(|device| disks::start(disks, sockets, &device)).transpose()?;
+        let mut devices = Vec::new();
+        if let Some(device) = device {
+            devices.extend(disks::start(disks, sockets, &device)?);
+            if let Some((vsock, socket)) = vsock.zip(socket) {
+                devices.extend(vsock.start(&socket, &device)?);
+            }
+        }
         file.hand_over(&plan, &control)?;
         let mut members = vec![Member::new(kind, process, control)];
-        members.extend(devices.into_iter().flatten());
+        members.extend(devices);
         members.extend(recorder.map(|recorder| {
             let (process, control) = recorder.into_parts();
             Member::new(ProcessKind::Recorder, process, control)

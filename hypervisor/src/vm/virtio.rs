@@ -20,11 +20,14 @@ use kvm_ioctls::IoEventAddress;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::sync::{Arc, Mutex};
 
-/// Most devices of a VM: each has a socket and an event that are waited for.
-pub const MAX_DEVICES: usize = MAX_DISKS;
+/// Most devices of a VM, disks and a socket device: each has a socket and an event that are waited for.
+pub const MAX_DEVICES: usize = MAX_DISKS + 1;
 
 /// Queues of a disk: each is a thread of its process.
 pub(super) const DISK_QUEUES: u16 = 1;
+
+/// Queues of a socket device, served by one thread of its process.
+pub(super) const VSOCK_QUEUES: u16 = casemate_device_vsock::QUEUES;
 
 /// A device process, to be spoken to by its socket.
 #[derive(Debug)]

@@ -5,7 +5,7 @@
 
 use casemate_device_backend::{Mode, Session};
 use casemate_device_block::{Block, Image, Options, profile};
-use casemate_sandbox::{Action, Born, Layers, exit, freeze_heap};
+use casemate_sandbox::{Action, Born, FdTable, Layers, exit, freeze_heap};
 use std::io::Write;
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixListener;
@@ -42,8 +42,8 @@ fn main() {
     } else {
         (Mode::Foreign, &profile::FOREIGN)
     };
-    let image = file.as_raw_fd();
-    let mut slots = profile::set_up_slots(stream.as_raw_fd(), image);
+    let image = FdTable::new().with(profile::IMAGE, &file);
+    let mut slots = profile::set_up_slots(image, stream.as_raw_fd());
     let locked = confined.map(|setup| {
         freeze_heap(1 << 20).expect("a heap");
         let later = setup.first_free(&slots).expect("a descriptor");
