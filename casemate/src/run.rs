@@ -96,6 +96,13 @@ Configuration file:
   read_only = false
   direct = false                # past the host's page cache
   serial = \"R1\"               # /dev/disk/by-id/virtio-R1 in the guest
+  [vsock]                       # streams to sockets of this host, from a locked process
+  cid = 3                       # the guest's context id, the default
+  path = \"vm.sock\"            # made here: say `CONNECT PORT` and be connected to the guest's port
+  ports = [52]                  # the guest may connect to who listens at vm.sock_52, and to no other
+  [[vsock.forward]]             # the same for one port of the guest, without a word before
+  port = 22
+  path = \"ssh.sock\"
   [sandbox]
   optional = []                 # layers this host may lack, see `casemate host`
   [snp]                         # with protection = \"sev-snp\"
@@ -112,6 +119,7 @@ Examples:
   casemate run vm.toml
   casemate run vm.toml --memory 1G --timeline
   casemate run vm.toml --disk path=root.img --disk path=data.img,ro,serial=DATA
+  casemate run vm.toml --vsock path=vm.sock,ports=52+53 --vsock-forward port=22,path=ssh.sock
   casemate run --protection none --kernel vmlinuz --initrd initrd.img --cmdline \"console=ttyS0 reboot=acpi panic=-1\"
 ";
 

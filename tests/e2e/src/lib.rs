@@ -258,6 +258,19 @@ fn build() -> Result<PathBuf, String> {
 /// # Errors
 /// What the build said.
 pub fn initrd(out: &Path, workload: &str, modules: &[&str]) -> Result<(), String> {
+    initrd_with(out, workload, modules, &[])
+}
+
+/// The same with more programs, in the guest's `/bin`.
+///
+/// # Errors
+/// What the build said.
+pub fn initrd_with(
+    out: &Path,
+    workload: &str,
+    modules: &[&str],
+    more: &[&Path],
+) -> Result<(), String> {
     let programs = static_programs()?;
     let directory = host_built().join("kernel/lib/modules");
     let release = std::fs::read_dir(&directory)
@@ -273,7 +286,11 @@ pub fn initrd(out: &Path, workload: &str, modules: &[&str]) -> Result<(), String
             .arg(release.path())
             .arg(&input)
             .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("l1").join(workload))
-            .env("MODULES", modules.join(" ")),
+            .env("MODULES", modules.join(" "))
+            .env(
+                "PROGRAMS",
+                more.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(" "),
+            ),
     )
 }
 
