@@ -287,7 +287,8 @@ fn connector_uses_every_rule_of_its_profile_and_makes_no_other_call() {
     let observed = observer.unwrap().finish().unwrap();
     driver.join().unwrap();
     assert_eq!(process.wait().unwrap(), Exit::Code(DONE));
-    assert_eq!(child.wait().unwrap(), Exit::Code(DONE));
+    // The observer waits for every child, so it may have taken this one's end.
+    let _ = child.wait();
     assert_least(&observed, &CONNECT);
 }
 
