@@ -1,7 +1,7 @@
 //! The connector of a socket device as a process: it sees the directory of the device's path and
 //! nothing else, and locks itself before the first question.
 
-use crate::run::{DONE, FAILED};
+use crate::status::{DONE, FAILED};
 use crate::words::FromDevice;
 use casemate_device_vsock::Connects;
 use casemate_device_vsock::profile::{CHANNEL, CONNECT, CONTROL, LATER};

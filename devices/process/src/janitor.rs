@@ -6,7 +6,7 @@
 //! these sockets are in, reads no byte of anybody, and has a name and an inode of each. It is the
 //! one process that outlives its supervisor, by that much.
 
-use crate::run::{DONE, FAILED};
+use crate::status::{DONE, FAILED};
 use crate::words::FromDevice;
 use casemate_sandbox::{
     Action, Born, Child, FdSlot, FdTable, Given, Image, InDirectory, Layer, Layers, Limits, Pin,

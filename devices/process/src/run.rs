@@ -1,6 +1,7 @@
 //! The life of a device process, from its first instruction to its end.
 
 use crate::start::{DeviceKind, FrontEnd, Start};
+use crate::status::{DONE, FAILED};
 use crate::words::FromDevice;
 use crate::{connector, janitor};
 use casemate_device_backend::{Ended, Guard, Mode, Session, SetUpError};
@@ -13,11 +14,6 @@ use std::fmt::Display;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex, PoisonError};
-
-/// Exit status of a process that ended as it should.
-pub const DONE: i32 = 0;
-/// Exit status of one that could not go on, after telling why.
-pub const FAILED: i32 = 1;
 
 /// Heap beyond what is used when the process is confined: what messages need, one at a time.
 const HEAP: usize = 64 * 1024;

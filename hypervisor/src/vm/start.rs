@@ -9,6 +9,8 @@ use super::kind::ProcessKind;
 use super::name::Name;
 use super::open;
 use super::open_devices::Devices;
+use super::open_disk;
+use super::open_vsock::OpenVsock;
 use super::profile;
 use super::recorder::{Logging, Recorder, Starting};
 use super::supervisor::{Event, GuestConsole, Happened, Member, Place, RunningVm, Step, Times};
@@ -85,7 +87,7 @@ fn prepare_at(
     let files = open::files(config)?;
     let sizes = (files.kernel.len(), files.initrd.as_ref().map(Vec::len));
     event!(DEBUG, Plan, "the files are read", kernel_bytes = sizes.0, initrd_bytes = sizes.1);
-    let devices = Devices::open(config)?;
+    let devices = open_devices(config)?;
     let mut plan = linux::plan(config, files)?;
     if let Some(launch) = &mut plan.snp {
         launch.page_limits = policy.page_state_limits();
@@ -109,6 +111,13 @@ fn prepare_at(
         None => prepared,
         Some(recorder) => prepared.logged_by(recorder),
     })
+}
+
+/// Opens what is behind the devices of a configuration.
+fn open_devices(config: &VmConfig) -> Result<Devices, VmError> {
+    let disks = open_disk::open(&config.disks)?;
+    let vsock = config.vsock.as_ref().map(OpenVsock::open).transpose()?;
+    Ok(Devices { disks, vsock })
 }
 
 /// Starts the recorder of the decision log.
@@ -146,7 +155,7 @@ pub fn prepare_plan(
     let place = Place::of(&config.name, plan.vcpus);
     place.vm.within(|| {
         let begun = Begun::of_shape(config, &plan.shape(), programs.vmm);
-        let devices = Devices::open(config)?;
+        let devices = open_devices(config)?;
         prepared(&place, config, (plan, devices), begun, programs)
     })
 }
