@@ -20,6 +20,7 @@ pub mod device;
 pub mod device_block;
 pub mod device_messages;
 pub mod device_model;
+pub mod device_vsock;
 pub mod device_words;
 pub mod devices;
 pub mod exits;
@@ -71,6 +72,7 @@ pub const TARGETS: &[(&str, Body)] = &[
     ("device_pci_config", device::pci_config),
     ("device_queue", devices::queue),
     ("device_transport", device::transport),
+    ("device_vsock", device_vsock::vsock),
     ("device_words", device_words::words),
     ("exit_debug", exits::debug),
     ("exit_errno", exits::errno),

@@ -280,8 +280,8 @@ impl<S: Stream> Machine<S> {
         }
     }
 
-    /// What was seen of a place's stream by polling.
-    pub(crate) fn seen(&mut self, index: usize, readable: bool, writable: bool, hung_up: bool) {
+    /// What was seen of a place's stream by polling: bytes to read, room to write, its end.
+    pub fn seen(&mut self, index: usize, readable: bool, writable: bool, hung_up: bool) {
         let Some(place) = self.places.get_mut(index) else { return };
         match place.phase {
             Phase::Greeting => {
