@@ -17,6 +17,12 @@ use std::path::PathBuf;
 
 /// Verify, show and replay decision logs
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  casemate run vm.toml --decision-log log.jsonl --log-key key
+  casemate log verify log.jsonl --key key.pub
+  casemate log show log.jsonl --verdict deny
+")]
 pub struct LogArgs {
     #[command(subcommand)]
     command: LogCommand,
@@ -32,6 +38,11 @@ enum LogCommand {
 
 /// Find edits, drops, repeats and moves; exit status 1 when there are any
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  casemate log verify log.jsonl --key key.pub --head-file head
+  casemate log verify log.jsonl --key key.pub --closed
+")]
 struct VerifyArgs {
     /// The log
     file: PathBuf,
@@ -53,6 +64,11 @@ struct VerifyArgs {
 
 /// Show past decisions and why
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  casemate log show log.jsonl
+  casemate log show log.jsonl --verdict deny --rule launch.
+")]
 struct ShowArgs {
     /// The log
     file: PathBuf,
@@ -75,6 +91,11 @@ struct ShowArgs {
 
 /// Make a key for signing heads: the secret in FILE, the public half in FILE.pub
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  casemate log key key
+  casemate run vm.toml --decision-log log.jsonl --log-key key
+")]
 struct KeyArgs {
     /// File to write; must not exist
     file: PathBuf,
@@ -160,6 +181,35 @@ fn print_vouching(report: &LogReport, key: Option<PublicKey>, head: Option<Known
             (false, None) => "no signed head says that it is closed",
         }
     );
+    if report.is_good() {
+        print_shown(report, key.is_some(), head);
+    }
+}
+
+/// What a verification that found nothing has shown, and what it could not have found. A log cut at
+/// the end of a session is a whole, closed, signed log: the one that it was then.
+fn print_shown(report: &LogReport, whose: bool, head: Option<KnownHead>) {
+    let signed = report.last_head.is_some();
+    let shown = match (signed, whose) {
+        (true, true) => {
+            "what is there is one piece, and all that who has the key wrote before its end"
+        }
+        (true, false) => "what is there is one piece, and all that its signer wrote before its end",
+        (false, _) => "what is there is one piece",
+    };
+    match head {
+        Some(head) => {
+            outln!("shown: {shown}; nothing up to record {} is missing or changed", head.seq)
+        }
+        None => outln!("shown: {shown}"),
+    }
+    let after = match head {
+        Some(head) => format!("after record {}", head.seq),
+        None => "at its end".to_owned(),
+    };
+    let cure =
+        "a newer head, kept where its writer cannot change it, would tell (--head, --head-file)";
+    outln!("not shown: that nothing was cut off {after}: {cure}");
 }
 
 fn show(args: &ShowArgs) -> Outcome {

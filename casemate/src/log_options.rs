@@ -3,30 +3,35 @@
 use crate::Failure;
 use crate::log_read::failure;
 use crate::out::errln;
+use casemate_files::{Apart, SameFile};
 use casemate_foreign_text::value;
-use casemate_policy_log::{DecisionLog, LogFile, read_key};
+use casemate_policy_log::{DecisionLog, LogFile, lock_path, read_key};
 #[cfg(feature = "vm")]
 use casemate_policy_log::{KeyFile, open_key};
 use clap::Args;
 use std::path::PathBuf;
 
+/// What `--help` calls these options, so that nobody takes them for those of the operator's log.
+const HEADING: &str = "Decision log, of what the policy decides";
+
 /// Options about the log of a policy's decisions.
 #[derive(Debug, Args)]
 pub struct LogOptions {
-    /// Log the policy's decisions to this file, see `casemate log`. What cannot be logged is not done:
-    /// a VM is not started, or ends
-    #[arg(long, value_name = "FILE")]
+    /// Log what the policy decides to this file, see `casemate log`. What cannot be logged is not
+    /// done: a VM is not started, or ends. Not the log of --log, which is for operators and proves
+    /// nothing
+    #[arg(long, value_name = "FILE", help_heading = HEADING)]
     pub decision_log: Option<PathBuf>,
     /// Sign each record of the decision log with this key, see `casemate log key`
-    #[arg(long, value_name = "FILE", requires = "decision_log")]
+    #[arg(long, value_name = "FILE", requires = "decision_log", help_heading = HEADING)]
     log_key: Option<PathBuf>,
     /// Keep the newest head of the decision log in this file, too, and refuse a log that does not
     /// have the head that is in it: best where nobody who can write the log can write
-    #[arg(long, value_name = "FILE", requires = "decision_log")]
+    #[arg(long, value_name = "FILE", requires = "decision_log", help_heading = HEADING)]
     log_head: Option<PathBuf>,
     /// Take over a decision log whose end no head of the key vouches for, or whose head file is
     /// missing; the log says so for ever
-    #[arg(long, requires = "decision_log")]
+    #[arg(long, requires = "decision_log", help_heading = HEADING)]
     adopt: bool,
 }
 
@@ -40,6 +45,27 @@ impl LogOptions {
         let key = self.log_key.as_deref().map(open_key).transpose();
         let key = key.map_err(|error| failure(&error))?;
         Ok(self.place().map(|place| (place, key)))
+    }
+
+    /// Tells which of a command's files these are.
+    ///
+    /// # Errors
+    /// [`SameFile`] when one of them is another one.
+    pub fn apart(&self, apart: &mut Apart) -> Result<(), SameFile> {
+        if let Some(path) = &self.log_key {
+            apart.read("--log-key", path)?;
+        }
+        let written = [("--decision-log", &self.decision_log), ("--log-head", &self.log_head)];
+        for (key, path) in written {
+            path.as_ref().map_or(Ok(()), |path| apart.written(key, path))?;
+        }
+        if let Some(log) = &self.decision_log {
+            apart.written(
+                "the file beside --decision-log whose name ends in .lock",
+                &lock_path(log),
+            )?;
+        }
+        Ok(())
     }
 
     fn place(&self) -> Option<LogFile> {

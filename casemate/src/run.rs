@@ -3,14 +3,15 @@
 use crate::diagnostics::Log;
 use crate::guest_flags::GuestFlags;
 use crate::log_options::LogOptions;
-use crate::out::errln;
+use crate::out::{attended, errln};
 use crate::{Failure, Outcome};
 use casemate_console::{
-    Attended, Cause, ConsoleError, HostConsole, Messages, Signals, Timeline, attend,
+    Attended, BoundedFile, Cause, ConsoleError, HostConsole, Messages, Signals, Timeline, attend,
 };
 use casemate_diagnostics::event;
+use casemate_files::{Apart, SameFile};
 use casemate_foreign_text::line;
-use casemate_hypervisor::config::{Protection, VmConfig};
+use casemate_hypervisor::config::{ConsoleTo, Protection, RawSnp, VmConfig};
 use casemate_hypervisor::vm::recorder::Logging;
 use casemate_hypervisor::vm::{self, End};
 use casemate_sandbox::Exit as ProcessEnd;
@@ -26,7 +27,7 @@ pub struct RunArgs {
     config: Option<PathBuf>,
     #[command(flatten)]
     guest: GuestFlags,
-    /// Virtual processors, 1 to 64
+    /// Virtual processors, 1 to 64 [default: 1]
     #[arg(long, value_name = "N")]
     vcpus: Option<u32>,
     /// Policy that must admit the VM; without one a built-in policy for its protection decides
@@ -50,77 +51,130 @@ enum TimelineFormat {
 
 const HELP: &str = "\
 Exit status:
-  0  the guest switched itself off, says nothing of a failure, and its whole console was written
-  1  the host failed: KVM, the sandbox, this program, a console that cannot be written (full disk)
+  0  the guest switched itself off, says nothing of a failure, and its whole
+     console was written
+  1  the host failed: KVM, the sandbox, this program, a console that cannot be
+     written (full disk)
   2  bad use, configuration or input; no guest was started
-  3  the guest failed: its workload, a reset, a panic, a triple fault, the boot code's refusal, or
-     a time-out
+  3  the guest failed: its workload, a reset, a panic, a triple fault, the
+     boot code's refusal, or a time-out
   4  ended by the user: the guest switched itself off as asked, or was ended
-  5  the guest succeeded, but console bytes were lost: nobody took any for --console-wait
-  6  the guest succeeded, but console bytes were lost: their reader closed its end (a pipe)
+  5  the guest succeeded, but console bytes were lost: nobody took any for
+     --console-wait
+  6  the guest succeeded, but console bytes were lost: their reader closed its
+     end (a pipe)
 What 0 and 3 say of the workload is the guest's word.
 
 Ending a VM:
-  Ctrl-C, SIGTERM and SIGHUP press the power button; a guest that has not switched itself off
-  after --grace is ended. A second one of these signals, or SIGQUIT (Ctrl-\\), ends it at once.
+  Ctrl-C, SIGTERM and SIGHUP press the power button; a guest that has not
+  switched itself off after --grace is ended. A second one of these signals,
+  or SIGQUIT (Ctrl-\\), ends it at once.
 
 Console:
-  stdio      standard input and output. A terminal gets text, colours and cursor movement only:
-             nothing that sets its clipboard or title, or makes it answer. Files and pipes get
+  stdio      standard input and output. A terminal gets text, colours and
+             cursor movement only: nothing that sets its clipboard or title,
+             or makes it answer. Files and pipes get every byte
+  raw        the same, but a terminal gets every byte, too: full-screen
+             programs need it
+  file:PATH  appended to; at --console-limit it is set aside as PATH.1, in
+             place of the one before. No input
+  pty        a new pseudo-terminal, whose name is printed; its reader gets
              every byte
-  raw        the same, but a terminal gets every byte, too: full-screen programs need it
-  file:PATH  appended to; at --console-limit it is set aside as PATH.1, in place of the one
-             before. No input
-  pty        a new pseudo-terminal, whose name is printed; its reader gets every byte
-  Output that is not read holds the guest back; after --console-wait it is lost, which is said at
-  once, and the exit status is 5. At a terminal Ctrl-A x ends the VM, Ctrl-A h lists more keys;
-  Ctrl-Z stops this program.
+  Output that is not read holds the guest back; after --console-wait it is
+  lost, which is said at once, and the exit status is 5. At a terminal Ctrl-A
+  x ends the VM, Ctrl-A h lists more keys; Ctrl-Z stops this program.
 
-Configuration file:
-  name = \"demo\"
-  kernel = \"vmlinuz\"            # paths are relative to the file
-  initrd = \"initrd.img\"
+Foreign devices:
+  A vhost-user back end of another project, such as qemu-storage-daemon, that
+  listens already. It is none of this program's processes: nothing here locks
+  it or ends it, and it gets the guest's memory: all of it, or of a
+  confidential guest what that shares, and there it can make the host hold
+  pages that the guest does not use. The policy decides on it by
+  `devices.*.foreign`, and the default one of confidential guests forbids it.
+  Its size and whether it writes are its own word: `devices.block.read_only`,
+  `resources.disk_mib` and `resources.disk_total_mib` take it for a disk that
+  is written and of no known size.
+
+Configuration file (what a comment calls the default may be left out):
+  name = \"demo\"                  # default: vm-, 8 random digits
+  kernel = \"vmlinuz\"             # paths are relative to the file
+  initrd = \"initrd.img\"          # default: none
   cmdline = \"console=ttyS0 reboot=acpi panic=-1\"  # the default
-  vcpus = 2
-  memory = \"512M\"
-  console = \"stdio\"             # or \"raw\", \"pty\", or { file = \"console.log\" }
-  console_wait = \"5m\"           # or \"forever\"
-  console_limit = \"64M\"         # of a console file
-  escape = \"ctrl-a\"             # or another key, or \"none\"
-  timeout = \"10m\"
-  grace = \"15s\"                 # from the power button to the end
-  protection = \"none\"           # or \"sev-snp\"
-  [[disk]]                      # each a locked process; the guest has virtio disks in this order
-  path = \"disk.img\"            # a raw image, or a block device
-  name = \"root\"               # of messages; disk0, disk1, … are the default
-  read_only = false
-  direct = false                # past the host's page cache
-  serial = \"R1\"               # /dev/disk/by-id/virtio-R1 in the guest
-  [vsock]                       # streams to sockets of this host, from a locked process
-  cid = 3                       # the guest's context id, the default
-  path = \"vm.sock\"            # made here: say `CONNECT PORT` and be connected to the guest's port
-  ports = [52]                  # the guest may connect to who listens at vm.sock_52, and to no other
-  [[vsock.forward]]             # the same for one port of the guest, without a word before
-  port = 22
-  path = \"ssh.sock\"
+  vcpus = 1                      # 1 to 64; the default
+  memory = \"256M\"                # the default; or \"2G\"
+  console = \"stdio\"              # the default; or \"raw\", \"pty\",
+                                 #   { file = \"console.log\" }
+  console_wait = \"5m\"            # the default; or \"forever\"
+  console_limit = \"64M\"          # of a console file; the default
+  escape = \"ctrl-a\"              # the default; or another key, or \"none\"
+  timeout = \"10m\"                # default: none
+  grace = \"15s\"                  # after the power button; the default
+  protection = \"none\"            # or \"sev-snp\"; there is no default
+
+  [[disk]]                       # each a locked process; the guest has virtio
+                                 #   disks in this order. Default: none
+  path = \"disk.img\"              # a raw image, or a block device
+  name = \"root\"                  # in messages; default: disk0, disk1, …
+  serial = \"R1\"                  # /dev/disk/by-id/virtio-R1 in the guest
+  read_only = false              # the default
+  direct = false                 # past the host's page cache; the default
+  queues = 1                     # each a thread of its process; at most one
+                                 #   for each vCPU, and 16; the default
+
+  [[vhost_user]]                 # a device that another program serves, see
+                                 #   Foreign devices. Default: none
+  socket = \"data.sock\"           # where it listens
+  kind = \"block\"                 # the one kind that there is
+  name = \"data\"                  # in messages; default: vhost_user0, …
+  queues = 1                     # the default
+
+  [vsock]                        # streams to sockets of this host, by a
+                                 #   locked process. Default: none
+  cid = 3                        # the guest's context id; the default
+  path = \"vm.sock\"             # made here: who connects and says `CONNECT
+                                 #   PORT` reaches the guest's port
+  ports = [52]                   # the guest reaches who listens at
+                                 #   vm.sock_52, and no other; default: none
+  [[vsock.forward]]              # a socket for one port of the guest,
+  port = 22                      #   without a word before; in the same
+  path = \"ssh.sock\"            #   folder
+
   [sandbox]
-  optional = []                 # layers this host may lack, see `casemate host`
-  [snp]                         # with protection = \"sev-snp\"
-  policy = 0x30000              # guest policy, the default
-  host_data = \"64 digits\"     # goes into every report
-  expect_digest = \"96 digits\" # what `casemate measure` printed
-  id_block = \"id-block.bin\"   # with id_auth = \"id-auth.bin\", and author_key_enabled
-  vcek_disabled = false         # reports may not be signed by the VCEK
-  vmsa_features = 0             # bits 5 (debug swap), 9 (secure TSC)
-  certs = \"certs.bin\"         # certificates for extended requests (Linux 7.0): `casemate attest table`
-  c_bit = 51                    # of every EPYC
+  optional = []                  # layers of the lock that this host may lack:
+                                 #   `casemate host` names them
+
+  [snp]                          # with protection = \"sev-snp\" only
+  policy = 0x30000               # guest policy; the default
+  host_data = \"…\"                # 64 hexadecimal digits, in every report
+  expect_digest = \"…\"            # 96 hexadecimal digits: what `casemate
+                                 #   measure` printed; another is refused
+  id_block = \"id-block.bin\"      # signed launch digest, 96 bytes
+  id_auth = \"id-auth.bin\"        # its signature and keys, 4096 bytes
+  author_key_enabled = false     # whether id_auth has an author key, too
+  vcek_disabled = false          # reports may not be signed by the VCEK
+  vmsa_features = 0              # bits 5 (debug swap), 9 (secure TSC)
+  certs = \"certs.bin\"            # for extended requests (Linux 7.0 and
+                                 #   later): `casemate attest table`
+  c_bit = 51                     # the default, of every EPYC
 
 Examples:
   casemate run vm.toml
   casemate run vm.toml --memory 1G --timeline
-  casemate run vm.toml --disk path=root.img --disk path=data.img,ro,serial=DATA
-  casemate run vm.toml --vsock path=vm.sock,ports=52+53 --vsock-forward port=22,path=ssh.sock
-  casemate run --protection none --kernel vmlinuz --initrd initrd.img --cmdline \"console=ttyS0 reboot=acpi panic=-1\"
+  casemate run --protection none --kernel vmlinuz --initrd initrd.img \\
+      --cmdline \"console=ttyS0 reboot=acpi panic=-1\"
+  casemate run vm.toml --disk path=root.img,ro --disk path=data.img,serial=D
+  casemate run vm.toml --vsock path=vm.sock,ports=52+53 \\
+      --vsock-forward port=22,path=ssh.sock
+
+  A confidential guest, whose launch digest was computed elsewhere:
+  casemate run --protection sev-snp --kernel vmlinuz --initrd initrd.img \\
+      --expect-digest \"$(cat digest)\"
+
+  Under a policy, with a log of what it decided that cannot be edited unseen:
+  casemate policy init policy.toml
+  casemate log key log.key
+  casemate run vm.toml --policy policy.toml \\
+      --decision-log log.jsonl --log-key log.key
 ";
 
 /// Runs the VM.
@@ -130,6 +184,7 @@ Examples:
 pub fn run(args: &RunArgs, log: &Log) -> Outcome {
     let mut timeline = Timeline::start();
     let config = args.guest.config(args.config.as_deref(), args.vcpus)?;
+    let raw_snp = config.snp.clone();
     let config = config.validate().map_err(|e| Failure::BadInput(e.to_string()))?;
     timeline.record("configuration");
     if config.protection == Protection::None {
@@ -137,7 +192,9 @@ pub fn run(args: &RunArgs, log: &Log) -> Outcome {
             "casemate: warning: protection = \"none\": the host can read and change this guest's memory"
         );
     }
-    let attended = start_and_attend(args, &config, &mut timeline, log)?;
+    let mut apart = files_apart(args, &config, raw_snp.as_ref(), log)
+        .map_err(|e| Failure::BadInput(e.to_string()))?;
+    let attended = start_and_attend(args, &config, (&mut timeline, &mut apart), log)?;
     match args.timeline {
         Some(TimelineFormat::Text) => errln!("{}", timeline.to_text().trim_end()),
         Some(TimelineFormat::Json) => errln!("{}", timeline.to_json()),
@@ -146,10 +203,51 @@ pub fn run(args: &RunArgs, log: &Log) -> Outcome {
     report(attended)
 }
 
+/// Every file of a run, by what its user calls it, before any is opened to be written to: none of
+/// those is another one of them.
+fn files_apart(
+    args: &RunArgs,
+    config: &VmConfig,
+    snp: Option<&RawSnp>,
+    log: &Log,
+) -> Result<Apart, SameFile> {
+    let mut apart = Apart::default();
+    if let Some(path) = &args.config {
+        apart.read("the configuration file", path)?;
+    }
+    apart.read("`kernel`", &config.kernel)?;
+    let read = [
+        ("`initrd`", config.initrd.as_ref()),
+        ("--policy", args.policy.as_ref()),
+        ("`snp.id_block`", snp.and_then(|snp| snp.id_block.as_ref())),
+        ("`snp.id_auth`", snp.and_then(|snp| snp.id_auth.as_ref())),
+        ("`snp.certs`", snp.and_then(|snp| snp.certs.as_ref())),
+    ];
+    for (key, path) in read {
+        path.map_or(Ok(()), |path| apart.read(key, path))?;
+    }
+    if let Some(log) = log.file() {
+        apart.opened("--log-file", log)?;
+    }
+    args.log.apart(&mut apart)?;
+    for disk in &config.disks {
+        let key = format!("the disk `{}`", disk.name);
+        if disk.read_only { apart.read(key, &disk.path) } else { apart.written(key, &disk.path) }?;
+    }
+    if let ConsoleTo::File(path) = &config.console.to {
+        apart.written("`console`", path)?;
+        apart.written(SET_ASIDE, &BoundedFile::set_aside_as(path))?;
+    }
+    Ok(apart)
+}
+
+/// What a user may call the file to which a full console file goes.
+const SET_ASIDE: &str = "the file beside `console` whose name ends in .1";
+
 fn start_and_attend(
     args: &RunArgs,
     config: &VmConfig,
-    timeline: &mut Timeline,
+    (timeline, apart): (&mut Timeline, &mut Apart),
     log: &Log,
 ) -> Result<Attended, Failure> {
     let failure = |e: vm::VmError| {
@@ -166,13 +264,20 @@ fn start_and_attend(
     // Until here a signal ends this program; from here on it ends the VM.
     let signals = Signals::take_over()
         .map_err(|e| Failure::Failed(format!("cannot take over signals: {e}")))?;
+    // And nothing that only this program's messages go to may keep it from them.
+    let words = attended::begin()
+        .map_err(|e| Failure::Failed(format!("cannot open standard error: {e}")))?;
     let console = HostConsole::open(&config.console).map_err(|e| match e {
         ConsoleError::File { .. } => Failure::BadInput(e.to_string()),
         ConsoleError::Pty(_) | ConsoleError::Stdio(_) => Failure::Failed(e.to_string()),
     })?;
+    // Again, of what was opened: a name may lead elsewhere by now.
+    for (key, file) in ["`console`", SET_ASIDE].into_iter().zip(console.outside().files) {
+        apart.opened(key, file).map_err(|e| Failure::BadInput(e.to_string()))?;
+    }
     let vm = prepared.start().map_err(failure)?;
     let mut say = |text: &str| errln!("casemate: {text}");
-    let messages = Messages { say: &mut say, log: log.fd() };
+    let messages = Messages { say: &mut say, to: words, log: log.fd() };
     Ok(attend(vm, console, &signals, timeline, config.grace, messages))
 }
 

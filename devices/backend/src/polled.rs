@@ -6,7 +6,7 @@
 //! for, and gets all its queues at once when something has stirred.
 
 use crate::lane::{Lane, Ring, State};
-use casemate_device_queue::{Active, GuestMemory, Head, QueueError, Taken};
+use casemate_device_queue::{GuestMemory, Head, QueueError, Running, Taken};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use std::os::fd::{BorrowedFd, OwnedFd};
@@ -46,29 +46,29 @@ pub trait PolledDevice: Send + 'static {
     /// The index of a queue that its driver broke.
     fn turn<M: GuestMemory>(
         &mut self,
-        queues: &mut [Running<'_, M>],
+        queues: &mut [Served<'_, M>],
         seen: &[PollFlags],
         wanted: &dyn Fn() -> bool,
     ) -> Result<bool, usize>;
 }
 
 /// A queue that runs, in the hand of its device.
-pub struct Running<'a, M> {
-    ring: &'a mut Active,
+pub struct Served<'a, M> {
+    ring: &'a mut Running,
     memory: &'a M,
     tell: &'a dyn Fn(),
     untold: bool,
 }
 
-impl<M> std::fmt::Debug for Running<'_, M> {
+impl<M> std::fmt::Debug for Served<'_, M> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Running").field("untold", &self.untold).finish_non_exhaustive()
+        f.debug_struct("Served").field("untold", &self.untold).finish_non_exhaustive()
     }
 }
 
-impl<'a, M: GuestMemory> Running<'a, M> {
+impl<'a, M: GuestMemory> Served<'a, M> {
     /// The queue of a ring; `tell` tells its driver that there are answers.
-    pub fn new(ring: &'a mut Active, memory: &'a M, tell: &'a dyn Fn()) -> Self {
+    pub fn new(ring: &'a mut Running, memory: &'a M, tell: &'a dyn Fn()) -> Self {
         Self { ring, memory, tell, untold: false }
     }
 
@@ -80,7 +80,7 @@ impl<'a, M: GuestMemory> Running<'a, M> {
         self.ring.take(self.memory)
     }
 
-    /// Answers a request; the driver is told by [`Running::tell`].
+    /// Answers a request; the driver is told by [`Served::tell`].
     ///
     /// # Errors
     /// [`QueueError`].
@@ -181,10 +181,10 @@ fn round<D: PolledDevice>(
     let mut queues = Vec::with_capacity(states.len());
     for (state, tell) in states.iter_mut().zip(&tells) {
         let state: &mut State = state;
-        let (Ring::Active(ring), Some(memory)) = (&mut state.ring, &state.memory) else {
+        let (Ring::Running(ring), Some(memory)) = (&mut state.ring, &state.memory) else {
             return false;
         };
-        queues.push(Running::new(ring, memory.as_ref(), tell));
+        queues.push(Served::new(ring, memory.as_ref(), tell));
     }
     match device.turn(&mut queues, stirred, &wanted) {
         Ok(more) => more,

@@ -3,8 +3,9 @@
 
 use crate::status::{DONE, FAILED};
 use crate::words::FromDevice;
+use casemate_device_backend::profile::{CONTROL, LATER};
 use casemate_device_vsock::Connects;
-use casemate_device_vsock::profile::{CHANNEL, CONNECT, CONTROL, LATER};
+use casemate_device_vsock::profile::{CHANNEL, CONNECT};
 use casemate_sandbox::{
     Action, Born, Child, FdTable, Given, Image, InDirectory, Layers, Limits, SandboxError, Setup,
     exit, freeze_heap, spawn_image_with,

@@ -10,6 +10,7 @@
 
 mod connector;
 mod janitor;
+mod kind;
 mod path_socket;
 mod run;
 mod start;
@@ -19,8 +20,9 @@ mod words;
 pub use casemate_device_backend::MAX_QUEUES;
 pub use connector::{ConnectorInput, connector_body, connector_layers, spawn_connector};
 pub use janitor::{JANITOR, Place, janitor_body, janitor_layers, spawn_janitor};
+pub use kind::DeviceKind;
 pub use path_socket::{PathSocket, SocketError};
 pub use run::{Holdings, Input, body, body_with, main};
-pub use start::{DeviceKind, FrontEnd, Start, spawn};
+pub use start::{FrontEnd, Start, spawn};
 pub use status::{DONE, FAILED};
 pub use words::{FromDevice, MESSAGE_SIZE};

@@ -1,13 +1,15 @@
 //! The life of a device process, from its first instruction to its end.
 
-use crate::start::{DeviceKind, FrontEnd, Start};
+use crate::kind::DeviceKind;
+use crate::start::{FrontEnd, Start};
 use crate::status::{DONE, FAILED};
 use crate::words::FromDevice;
 use crate::{connector, janitor};
+use casemate_device_backend::profile::{CONTROL, FENCE, LATER, set_up_slots, slots};
 use casemate_device_backend::{Ended, Guard, Mode, Session, SetUpError};
-use casemate_device_block::profile::{CONTROL, FENCE, LATER, set_up_slots, slots};
+use casemate_device_block::profile as block_profile;
 use casemate_device_block::{Block, Facts};
-use casemate_device_vsock::profile as vsock;
+use casemate_device_vsock::profile as vsock_profile;
 use casemate_device_vsock::{Facts as VsockFacts, Limits, Vsock};
 use casemate_sandbox::{Action, Born, FdTable, Fence, Given, Setup, exit, freeze_heap};
 use std::fmt::Display;
@@ -116,7 +118,7 @@ type Begin = Box<dyn FnOnce(UnixStream, Mode, Guard) -> Result<Session, SetUpErr
 
 fn block(config: &[u8], own: Vec<OwnedFd>) -> Option<Made> {
     let (facts, [image]) = (Facts::decode(config)?, <[OwnedFd; 1]>::try_from(own).ok()?);
-    let fds = FdTable::new().with(casemate_device_block::profile::IMAGE, &image);
+    let fds = block_profile::own_slots(image.as_raw_fd());
     let device = Block::new(image, facts);
     let begin = move |socket, mode, guard| Session::set_up(socket, device, mode, guard);
     Some(Made { fds, begin: Box::new(begin) })
@@ -127,7 +129,7 @@ fn vsock(config: &[u8], own: Vec<OwnedFd>) -> Option<Made> {
     let (listeners, connector) = own.split_at_checked(facts.entries.len())?;
     let listeners: Vec<RawFd> = listeners.iter().map(AsRawFd::as_raw_fd).collect();
     let connector = connector.first().map(AsRawFd::as_raw_fd);
-    let fds = vsock::own_slots(&listeners, connector);
+    let fds = vsock_profile::own_slots(&listeners, connector);
     let device = Vsock::new(&facts, own, Limits::USUAL)?;
     let begin = move |socket, mode, guard| Session::set_up_polled(socket, device, mode, guard);
     Some(Made { fds, begin: Box::new(begin) })
@@ -154,6 +156,7 @@ impl Process<'_> {
             error.to_string()
         }
         let Self { setup, kind, front_end, socket, control } = self;
+        let kind = kind.description();
         freeze_heap(HEAP).map_err(text)?;
         let fence = setup.fence().map_err(text)?;
         let holdings = Holdings {
@@ -168,10 +171,10 @@ impl Process<'_> {
             .with_raw(FENCE, fence.descriptor());
         let later = setup.first_free(&fds).map_err(text)?;
         let fds = fds.with_raw(LATER, [later]);
-        let locked = setup.lock(kind.set_up(), &fds, Action::Kill).map_err(text)?;
+        let locked = setup.lock(kind.set_up, &fds, Action::Kill).map_err(text)?;
         let (mode, profile) = match front_end {
-            FrontEnd::Ours => (Mode::Ours, kind.steady()),
-            FrontEnd::Foreign => (Mode::Foreign, kind.foreign()),
+            FrontEnd::Ours => (Mode::Ours, kind.steady),
+            FrontEnd::Foreign => (Mode::Foreign, kind.foreign),
         };
         let memory = Arc::new(Mutex::new(Vec::new()));
         let guard = guard(fence, memory.clone());

@@ -3,7 +3,7 @@
 use crate::connector::{Answer, answer, ask};
 use crate::facts::Facts;
 use crate::machine::{Entry, Limits, Machine};
-use casemate_device_backend::{PolledDevice, Running};
+use casemate_device_backend::{PolledDevice, Served};
 use casemate_device_queue::{GuestMemory, Taken};
 use rustix::event::PollFlags;
 use rustix::net::{SocketFlags, accept_with};
@@ -135,7 +135,7 @@ impl Vsock {
     /// Moves one packet for the guest; whether one was moved.
     fn give<M: GuestMemory>(
         &mut self,
-        queue: &mut Running<'_, M>,
+        queue: &mut Served<'_, M>,
         now: Duration,
     ) -> Result<bool, usize> {
         if !self.machine.has_packet() {
@@ -153,7 +153,7 @@ impl Vsock {
     /// Moves one packet of the guest; whether one was moved.
     fn take<M: GuestMemory>(
         &mut self,
-        queue: &mut Running<'_, M>,
+        queue: &mut Served<'_, M>,
         now: Duration,
     ) -> Result<bool, usize> {
         if !self.machine.can_take() {
@@ -173,7 +173,7 @@ impl Vsock {
     }
 
     /// Tells the driver that its connections are gone, when it has given a buffer for that.
-    fn tell_of_reset<M: GuestMemory>(&mut self, queue: &mut Running<'_, M>) -> Result<(), usize> {
+    fn tell_of_reset<M: GuestMemory>(&mut self, queue: &mut Served<'_, M>) -> Result<(), usize> {
         if !self.reset_owed {
             return Ok(());
         }
@@ -191,7 +191,7 @@ impl Vsock {
 
 /// Asks a queue to notify, or not to; whether there is something in it already.
 fn listen<M: GuestMemory>(
-    queue: &mut Running<'_, M>,
+    queue: &mut Served<'_, M>,
     wish: bool,
     index: usize,
 ) -> Result<bool, usize> {
@@ -238,7 +238,7 @@ impl PolledDevice for Vsock {
 
     fn turn<M: GuestMemory>(
         &mut self,
-        queues: &mut [Running<'_, M>],
+        queues: &mut [Served<'_, M>],
         seen: &[PollFlags],
         wanted: &dyn Fn() -> bool,
     ) -> Result<bool, usize> {

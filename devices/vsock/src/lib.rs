@@ -28,6 +28,7 @@ mod buffer;
 mod connection;
 mod connector;
 mod credit;
+mod description;
 mod device;
 mod facts;
 mod machine;
@@ -36,6 +37,7 @@ pub mod profile;
 mod stream;
 
 pub use connector::Connects;
+pub use description::DESCRIPTION;
 pub use device::{QUEUES, Vsock};
 pub use facts::{Facts, MAX_CID, MAX_FORWARDS, MAX_PORTS, MIN_CID, PORT_ROOM};
 pub use machine::{Dial, Entry, Limits, Machine};

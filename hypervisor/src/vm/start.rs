@@ -8,19 +8,20 @@ use super::error::VmError;
 use super::kind::ProcessKind;
 use super::name::Name;
 use super::open;
-use super::open_devices::Devices;
-use super::open_disk;
-use super::open_vsock::OpenVsock;
+use super::open_devices::OpenDevices;
+use super::open_foreign::{self, OpenForeign};
 use super::profile;
 use super::recorder::{Logging, Recorder, Starting};
 use super::supervisor::{Event, GuestConsole, Happened, Member, Place, RunningVm, Step, Times};
 use super::vsock::VsockProcesses;
-use crate::config::VmConfig;
+use crate::config::{VmConfig, bounce_pool, memory_for_pool};
 use crate::launch::measure::measure;
 use crate::launch::{LaunchPlan, linux};
 use casemate_diagnostics::event;
 use casemate_foreign_text::value;
+use casemate_policy::Policy;
 use casemate_sandbox::{Image, Layers};
+use casemate_values::PAGE_SIZE;
 use std::collections::VecDeque;
 use std::path::Path;
 use std::time::Instant;
@@ -78,16 +79,18 @@ fn prepare_at(
     log: Option<Logging<'_>>,
     programs: Programs<'_>,
 ) -> Result<Prepared, VmError> {
-    let begun = Begun::new(config, programs.vmm);
+    let sockets = open_foreign::sockets(&config.foreign)?;
+    let begun = Begun::new(config, &sockets, programs.vmm);
     let mut events = VecDeque::new();
     let mut happened = |what| events.push_back(Event { at: Instant::now(), what });
     tell_configuration(config);
     let policy = policy_for(config, document)?;
     open::check_memory(config.memory)?;
+    check_bounce_pool(config, &policy)?;
     let files = open::files(config)?;
     let sizes = (files.kernel.len(), files.initrd.as_ref().map(Vec::len));
     event!(DEBUG, Plan, "the files are read", kernel_bytes = sizes.0, initrd_bytes = sizes.1);
-    let devices = open_devices(config)?;
+    let devices = OpenDevices::open(config, sockets)?;
     let mut plan = linux::plan(config, files)?;
     if let Some(launch) = &mut plan.snp {
         launch.page_limits = policy.page_state_limits();
@@ -113,11 +116,21 @@ fn prepare_at(
     })
 }
 
-/// Opens what is behind the devices of a configuration.
-fn open_devices(config: &VmConfig) -> Result<Devices, VmError> {
-    let disks = open_disk::open(&config.disks)?;
-    let vsock = config.vsock.as_ref().map(OpenVsock::open).transpose()?;
-    Ok(Devices { disks, vsock })
+/// Refuses a confidential guest that would be ended in the middle of its boot, when it shares the
+/// pool through which the data of its devices goes.
+fn check_bounce_pool(config: &VmConfig, policy: &Policy) -> Result<(), VmError> {
+    let (limits, pool) = (policy.page_state_limits(), bounce_pool(config.memory));
+    let pages = |bytes: u64| bytes / PAGE_SIZE;
+    if config.snp.is_none() || limits.admits_share(pages(pool), pages(config.memory)) {
+        return Ok(());
+    }
+    let percent = limits.shared_percent();
+    let remedy = memory_for_pool(percent).map_or_else(
+        || "use a policy that admits more".to_owned(),
+        |memory| format!("use at least {}M, or a policy that admits more", memory >> 20),
+    );
+    let (memory, pool) = (config.memory >> 20, pool >> 20);
+    Err(VmError::BouncePool { memory, pool, percent, remedy })
 }
 
 /// Starts the recorder of the decision log.
@@ -154,8 +167,9 @@ pub fn prepare_plan(
 ) -> Result<Prepared, VmError> {
     let place = Place::of(&config.name, plan.vcpus);
     place.vm.within(|| {
-        let begun = Begun::of_shape(config, &plan.shape(), programs.vmm);
-        let devices = open_devices(config)?;
+        let sockets = open_foreign::sockets(&config.foreign)?;
+        let begun = Begun::of_shape(config, &plan.shape(), &sockets, programs.vmm);
+        let devices = OpenDevices::open(config, sockets)?;
         prepared(&place, config, (plan, devices), begun, programs)
     })
 }
@@ -163,11 +177,12 @@ pub fn prepare_plan(
 fn prepared(
     place: &Place,
     config: &VmConfig,
-    (plan, devices): (LaunchPlan, Devices),
+    (plan, devices): (LaunchPlan, OpenDevices),
     begun: Begun,
     programs: Programs<'_>,
 ) -> Result<Prepared, VmError> {
-    let Devices { disks, vsock } = devices;
+    let OpenDevices { disks, foreign, vsock } = devices;
+    foreign.into_iter().try_for_each(OpenForeign::connect)?;
     let any = !disks.is_empty() || vsock.is_some();
     let device = any.then(|| Image::new("casemate-device", programs.device)).transpose()?;
     let name = Name::take(&config.name)?;
@@ -219,7 +234,7 @@ impl Prepared {
             let (process, control) = recorder.into_parts();
             Member::new(ProcessKind::Recorder, process, control)
         }));
-        let console = GuestConsole::new(console);
+        let console = GuestConsole::over(console);
         Ok(RunningVm::new(members, console, name, times, events, own_layers, &place))
     }
 }

@@ -3,9 +3,9 @@
 //! can give itself, and the profiles of a block device. For tests: `casemate device` does more.
 #![allow(clippy::expect_used, reason = "a program of tests says what went wrong by dying")]
 
-use casemate_device_backend::{Mode, Session};
+use casemate_device_backend::{Mode, Session, profile as frame};
 use casemate_device_block::{Block, Image, Options, profile};
-use casemate_sandbox::{Action, Born, FdTable, Layers, exit, freeze_heap};
+use casemate_sandbox::{Action, Born, Layers, exit, freeze_heap};
 use std::io::Write;
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixListener;
@@ -42,12 +42,12 @@ fn main() {
     } else {
         (Mode::Foreign, &profile::FOREIGN)
     };
-    let image = FdTable::new().with(profile::IMAGE, &file);
-    let mut slots = profile::set_up_slots(image, stream.as_raw_fd());
+    let image = file.as_raw_fd();
+    let mut slots = frame::set_up_slots(profile::own_slots(image), stream.as_raw_fd());
     let locked = confined.map(|setup| {
         freeze_heap(1 << 20).expect("a heap");
         let later = setup.first_free(&slots).expect("a descriptor");
-        slots = slots.clone().with_raw(profile::LATER, [later]);
+        slots = slots.clone().with_raw(frame::LATER, [later]);
         setup.lock(&profile::SET_UP, &slots, Action::Kill).expect("the set-up filter")
     });
     let session = Session::set_up(stream, Block::new(file, facts), mode, Box::new(|_, _| Ok(())));
@@ -59,7 +59,7 @@ fn main() {
         }
     };
     if let Some(locked) = locked {
-        let slots = profile::slots(slots, &session.descriptors());
+        let slots = frame::slots(slots, &session.descriptors());
         let narrowed = locked.narrow(steady, &slots, Action::Kill);
         std::mem::forget(narrowed.expect("the steady filter"));
     }
