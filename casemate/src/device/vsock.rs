@@ -40,25 +40,28 @@ pub struct VsockArgs {
 }
 
 const HELP: &str = "\
-A program on the host connects to --path, writes `CONNECT 1024` and a newline, and reads `OK N` and
-a newline when the guest has accepted on its port 1024; from then on it is connected to it. When
-the guest connects to port 52 of the host (context id 2), and --port 52 was given, it is connected
-to who listens at the path with `_52` behind it.
+A program on the host connects to --path, writes `CONNECT 1024` and a newline,
+and reads `OK N` and a newline when the guest has accepted on its port 1024;
+from then on it is connected to it. When the guest connects to port 52 of the
+host (context id 2), and --port 52 was given, it is connected to who listens
+at the path with `_52` behind it.
 
 What waits is bounded: 64 connections, of each 128 KiB that its reader has not
-taken. The device's process has no path; where ports are named, a second process connects to them,
-which sees their directory only. When this program is root's, that one is user 65534: the directory
-must let it in (`chmod o+x`), and the sockets let it write (`chmod o+w`).
+taken. The device's process has no path; where ports are named, a second
+process connects to them, which sees their folder only. When this program is
+root's, that one is user 65534: the folder must let it in (`chmod o+x`), and
+the sockets let it write (`chmod o+w`).
 
-Exit status: 0 after a signal, or with --once after the front end; 1 when the device failed; 2 bad
-use or input.
+Exit status: 0 after a signal, or with --once after the front end; 1 when the
+device failed; 2 bad use or input.
 
 Examples:
   casemate device vsock --socket vhost.sock --path vm.sock --port 52
   casemate device vsock --socket vhost.sock --cid 7 --forward 22=ssh.sock
   qemu-system-x86_64 -m 1G -M q35,memory-backend=m \\
-    -object memory-backend-memfd,id=m,size=1G,share=on -chardev socket,id=c,path=vhost.sock \\
-    -device vhost-user-vsock-pci,chardev=c ...
+      -object memory-backend-memfd,id=m,size=1G,share=on \\
+      -chardev socket,id=c,path=vhost.sock \\
+      -device vhost-user-vsock-pci,chardev=c ...
 ";
 
 fn forward(text: &str) -> Result<(u32, PathBuf), String> {
