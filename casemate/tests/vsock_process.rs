@@ -420,7 +420,7 @@ fn take_over_connector(place: &Place, attack: impl FnOnce() -> bool) -> Exit {
     let mut child = casemate_sandbox::spawn(layers, move |born| {
         let connects = Place::connects();
         let input = ConnectorInput { connects, channel: its_channel, control: its_control };
-        connector_body(input, born, |_| {
+        connector_body(&input, born, || {
             casemate_sandbox::exit(if attack() { SUCCEEDED } else { REFUSED })
         })
     })

@@ -56,22 +56,18 @@ pub(crate) fn main(mut given: Given, born: Born) -> i32 {
     let connects = given.start.get(1..).and_then(Connects::decode);
     let input = connects.zip(given.descriptor()).zip(given.descriptor());
     let Some(((connects, channel), control)) = input else { return FAILED };
-    connector_body(ConnectorInput { connects, channel, control }, born, |_| ())
+    connector_body(&ConnectorInput { connects, channel, control }, born, || ())
 }
 
 /// The body of the process, with something more that is done once it is locked. For tests: what an
-/// attacker who took over the process would try; `later` is the first number of what it may use.
-pub fn connector_body(
-    input: ConnectorInput,
-    born: Born,
-    once_locked: impl FnOnce(&ConnectorInput),
-) -> i32 {
+/// attacker who took over the process would try.
+pub fn connector_body(input: &ConnectorInput, born: Born, once_locked: impl FnOnce()) -> i32 {
     let Ok(setup) = born.confine() else { return FAILED };
-    let (words, status) = match lock(setup, &input) {
+    let (words, status) = match lock(setup, input) {
         Err(why) => (FromDevice::Failed(why), FAILED),
         Ok(()) => {
             FromDevice::Locked.tell(&input.control);
-            once_locked(&input);
+            once_locked();
             input.connects.serve(&input.channel);
             (FromDevice::Ended("its device is gone".into()), DONE)
         }

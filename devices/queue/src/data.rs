@@ -139,7 +139,7 @@ impl<'a, M: GuestMemory> Readable<'a, M> {
     /// The kernel's, `WouldBlock` among them; `InvalidInput` where the memory is gone.
     pub fn send(&mut self, socket: &impl AsFd, room: &mut Room) -> io::Result<u32> {
         let pieces = self.span.pieces(self.memory, room).ok_or(io::ErrorKind::InvalidInput)?;
-        let sent = u32::try_from(send_now(socket, pieces)?).unwrap_or(u32::MAX);
+        let sent = u32::try_from(send_now(socket, &pieces)?).unwrap_or(u32::MAX);
         let (_, rest) = self.span.split(sent).ok_or(io::ErrorKind::InvalidData)?;
         self.span = rest;
         Ok(sent)
@@ -211,6 +211,6 @@ impl<'a, M: GuestMemory> Writable<'a, M> {
     /// The kernel's, `WouldBlock` among them; `InvalidInput` where the memory is gone.
     pub fn receive(&self, socket: &impl AsFd, room: &mut Room) -> io::Result<u32> {
         let pieces = self.span.pieces(self.memory, room).ok_or(io::ErrorKind::InvalidInput)?;
-        Ok(u32::try_from(receive_now(socket, pieces)?).unwrap_or(u32::MAX).min(self.span.len))
+        Ok(u32::try_from(receive_now(socket, &pieces)?).unwrap_or(u32::MAX).min(self.span.len))
     }
 }

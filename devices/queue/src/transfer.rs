@@ -145,7 +145,7 @@ fn move_all(
 ///
 /// # Errors
 /// The kernel's; `WouldBlock` where it takes none.
-pub(crate) fn send_now(socket: &impl AsFd, pieces: Pieces<'_>) -> io::Result<usize> {
+pub(crate) fn send_now(socket: &impl AsFd, pieces: &Pieces<'_>) -> io::Result<usize> {
     let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
     message(socket.as_fd(), pieces, |fd, header| {
         // SAFETY: `header` names `pieces`, which may be read as long as they live, and no other
@@ -158,7 +158,7 @@ pub(crate) fn send_now(socket: &impl AsFd, pieces: Pieces<'_>) -> io::Result<usi
 ///
 /// # Errors
 /// The kernel's; `WouldBlock` where it has none.
-pub(crate) fn receive_now(socket: &impl AsFd, pieces: Pieces<'_>) -> io::Result<usize> {
+pub(crate) fn receive_now(socket: &impl AsFd, pieces: &Pieces<'_>) -> io::Result<usize> {
     message(socket.as_fd(), pieces, |fd, header| {
         // SAFETY: `header` names `pieces`, which may be written as long as they live, and no other
         // memory: there is no room for a name or for a descriptor.
@@ -169,12 +169,12 @@ pub(crate) fn receive_now(socket: &impl AsFd, pieces: Pieces<'_>) -> io::Result<
 /// One call with a header that has the pieces and nothing else.
 fn message(
     socket: BorrowedFd<'_>,
-    pieces: Pieces<'_>,
+    pieces: &Pieces<'_>,
     call: impl Fn(i32, &mut libc::msghdr) -> isize,
 ) -> io::Result<usize> {
     // SAFETY: a header of zeros is one without a name, pieces and control bytes (recvmsg(2)).
     let mut header: libc::msghdr = unsafe { std::mem::zeroed() };
-    (header.msg_iov, header.msg_iovlen) = (pieces.list.as_mut_ptr(), pieces.list.len());
+    (header.msg_iov, header.msg_iovlen) = (pieces.list.as_ptr().cast_mut(), pieces.list.len());
     loop {
         match usize::try_from(call(socket.as_raw_fd(), &mut header)) {
             Ok(moved) => return Ok(moved),

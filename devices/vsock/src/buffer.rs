@@ -85,6 +85,7 @@ impl Buffer {
 }
 
 #[cfg(test)]
+#[allow(clippy::cast_possible_truncation, reason = "tests count small numbers, or mean to wrap")]
 mod tests {
     use super::Buffer;
     use proptest::prelude::*;

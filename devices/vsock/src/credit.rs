@@ -93,6 +93,7 @@ impl FromGuest {
 }
 
 #[cfg(test)]
+#[allow(clippy::cast_possible_truncation, reason = "tests count small numbers, or mean to wrap")]
 mod tests {
     use super::{FromGuest, Lie, ToGuest};
     use crate::packet::Credit;

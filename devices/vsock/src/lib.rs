@@ -45,6 +45,8 @@ pub use packet::{Credit, HEADER, HOST, Op, Ports, Received, Sent};
 pub use stream::Stream;
 
 #[cfg(test)]
+#[allow(clippy::cast_possible_truncation, reason = "tests count small numbers, or mean to wrap")]
 mod model_tests;
 #[cfg(test)]
+#[allow(clippy::cast_possible_truncation, reason = "tests count small numbers, or mean to wrap")]
 mod tests;

@@ -266,7 +266,7 @@ impl World {
     }
 
     /// A connection of the guest's, open.
-    pub fn from_guest(&mut self, ports: Ports, takes: usize) -> Rc<RefCell<Host>> {
+    pub fn open_by_guest(&mut self, ports: Ports, takes: usize) -> Rc<RefCell<Host>> {
         self.send(&packet(Op::Request, ports));
         let dial = self.machine.next_dial().unwrap();
         assert_eq!(dial.port, ports.host);
@@ -277,7 +277,7 @@ impl World {
     }
 
     /// A connection of the host's to the guest's port 7, open; its ports.
-    fn from_host(&mut self, takes: usize) -> (Rc<RefCell<Host>>, Ports) {
+    fn open_by_host(&mut self, takes: usize) -> (Rc<RefCell<Host>>, Ports) {
         let (stream, host) = TestStream::new(takes);
         assert!(self.machine.entered(stream, Entry::Port(7), NOW));
         let (sent, _) = self.next().unwrap();
@@ -292,7 +292,7 @@ const PORTS: Ports = Ports { guest: 1025, host: 52 };
 #[test]
 fn bytes_go_both_ways_and_each_side_hears_of_the_others_end() {
     let mut world = World::new(4);
-    let host = world.from_guest(PORTS, 100);
+    let host = world.open_by_guest(PORTS, 100);
     world.send(&FromGuest { bytes: b"hello".to_vec(), ..packet(Op::Data, PORTS) });
     assert_eq!(host.borrow().heard, b"hello");
     host.borrow_mut().says.extend(b"good morning");
@@ -414,9 +414,9 @@ fn a_packet_that_makes_no_sense_ends_its_connection_and_no_other() {
     ];
     for (what, change) in wrong {
         let mut world = World::new(4);
-        let host = world.from_guest(PORTS, 100);
+        let host = world.open_by_guest(PORTS, 100);
         let other = Ports { guest: 9, host: 53 };
-        let other_host = world.from_guest(other, 100);
+        let other_host = world.open_by_guest(other, 100);
         let mut bad = FromGuest { bytes: b"12345".to_vec(), ..packet(Op::Data, PORTS) };
         change(&mut bad);
         world.send(&bad);
@@ -459,7 +459,7 @@ fn what_is_for_nobody_is_answered_by_a_reset_or_left() {
 #[test]
 fn a_reader_that_does_not_read_costs_a_buffer_and_no_more_than_that() {
     let mut world = World::new(4);
-    let host = world.from_guest(PORTS, 10);
+    let host = world.open_by_guest(PORTS, 10);
     let bytes = vec![7; 1000];
     for _ in 0..4 {
         world.send(&FromGuest { bytes: bytes.clone(), ..packet(Op::Data, PORTS) });
@@ -482,7 +482,7 @@ fn a_reader_that_does_not_read_costs_a_buffer_and_no_more_than_that() {
 #[test]
 fn a_guest_without_room_is_asked_for_some_and_gets_no_byte_before() {
     let mut world = World::new(4);
-    let host = world.from_guest(PORTS, 10);
+    let host = world.open_by_guest(PORTS, 10);
     host.borrow_mut().says.extend(vec![1; 1500]);
     world.machine.seen(0, true, false, false);
     assert_eq!(world.next().unwrap().1.len(), 956, "a buffer of 1000 has 44 of a header");
@@ -497,7 +497,7 @@ fn a_guest_without_room_is_asked_for_some_and_gets_no_byte_before() {
 #[test]
 fn a_host_that_goes_away_ends_the_connection_when_the_guest_has_all_that_it_said() {
     let mut world = World::new(4);
-    let (host, ports) = world.from_host(10);
+    let (host, ports) = world.open_by_host(10);
     host.borrow_mut().says.extend(b"last words");
     host.borrow_mut().gone = true;
     world.machine.seen(0, true, false, true);
@@ -516,12 +516,12 @@ fn a_host_that_goes_away_ends_the_connection_when_the_guest_has_all_that_it_said
 #[test]
 fn what_a_guest_sent_before_its_end_reaches_a_slow_reader() {
     let mut world = World::new(4);
-    let host = world.from_guest(PORTS, 0);
+    let host = world.open_by_guest(PORTS, 0);
     world.send(&FromGuest { bytes: b"all of it".to_vec(), ..packet(Op::Data, PORTS) });
     world.send(&FromGuest { flags: NO_SEND | NO_RECEIVE, ..packet(Op::Shutdown, PORTS) });
     // The guest is done with it, and may use the ports again.
     assert_eq!(world.op(), Some(Op::Reset));
-    let second = world.from_guest(PORTS, 100);
+    let second = world.open_by_guest(PORTS, 100);
     for _ in 0..2 {
         host.borrow_mut().takes += 5;
         world.machine.seen(0, false, true, false);
@@ -536,7 +536,7 @@ fn what_a_guest_sent_before_its_end_reaches_a_slow_reader() {
 fn places_and_refusals_are_bounded_and_places_are_used_again() {
     let mut world = World::new(3);
     for guest in 0..3 {
-        world.from_guest(Ports { guest, host: 52 }, 1);
+        world.open_by_guest(Ports { guest, host: 52 }, 1);
     }
     world.send(&packet(Op::Request, Ports { guest: 9, host: 52 }));
     assert_eq!(world.op(), Some(Op::Reset));
@@ -544,7 +544,7 @@ fn places_and_refusals_are_bounded_and_places_are_used_again() {
     assert!(!world.machine.entered(stream, Entry::Port(7), NOW));
     assert!(host.borrow().closed);
     world.send(&packet(Op::Reset, Ports { guest: 1, host: 52 }));
-    world.from_guest(Ports { guest: 9, host: 52 }, 1);
+    world.open_by_guest(Ports { guest: 9, host: 52 }, 1);
     // A guest that takes no packets is not listened to for ever.
     let mut refused = 0;
     while world.machine.can_take() {
@@ -574,7 +574,7 @@ fn a_guest_that_asks_for_connections_without_end_is_refused() {
 #[test]
 fn buffers_that_are_too_small_are_left_empty_and_no_byte_is_lost() {
     let mut world = World::new(1);
-    let host = world.from_guest(PORTS, 1);
+    let host = world.open_by_guest(PORTS, 1);
     host.borrow_mut().says.extend(b"0123456789");
     world.machine.seen(0, true, false, false);
     assert!(world.next_in(43).is_none());
