@@ -19,6 +19,7 @@
 mod bytes;
 mod child;
 mod descriptors;
+mod directory;
 mod error;
 mod exit;
 mod fence;
@@ -53,6 +54,7 @@ mod trace;
 mod wire;
 
 pub use child::Child;
+pub use directory::InDirectory;
 pub use error::SandboxError;
 pub use exit::Exit;
 pub use fence::Fence;

@@ -96,9 +96,10 @@ impl Born {
         let (layers, report) = (&self.layers, &mut self.report);
         let kill = layers.signals_children;
         let keep = if kill { CapabilitySet::KILL } else { CapabilitySet::empty() };
-        let callers = self.callers_mounts;
-        layers
-            .attempt(report, Layer::EmptyRoot, || filesystem::lock(OwnMounts::proven(callers)?))?;
+        let (callers, sees) = (self.callers_mounts, layers.sees);
+        layers.attempt(report, Layer::EmptyRoot, || {
+            filesystem::lock(OwnMounts::proven(callers)?, sees)
+        })?;
         layers.attempt(report, Layer::NoNewPrivs, privileges::no_new_privs)?;
         layers.attempt(report, Layer::BoundingSet, privileges::empty_bounding_set)?;
         layers.attempt(report, Layer::Capabilities, || privileges::drop_capabilities(keep))?;
@@ -112,7 +113,7 @@ impl Born {
         };
         let mut denied = None;
         layers.attempt(report, Layer::Landlock, || {
-            let denied = denied.insert(landlock_deny::deny_all(scopes)?);
+            let denied = denied.insert(landlock_deny::deny_all(scopes, sees)?);
             Ok(denied.details())
         })?;
         layers.attempt(report, Layer::LandlockScopes, || match &denied {
