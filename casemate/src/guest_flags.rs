@@ -7,22 +7,22 @@ use std::path::PathBuf;
 /// What may be said about a guest without a configuration file, or over one.
 #[derive(Debug, Clone, Args)]
 pub struct GuestFlags {
-    /// Name, unique among your running VMs
+    /// Name, unique among your running VMs [default: a random one]
     #[arg(long)]
     pub name: Option<String>,
     /// Kernel: a bzImage or an ELF vmlinux
     #[arg(long, value_name = "FILE")]
     pub kernel: Option<PathBuf>,
-    /// Initial RAM file system
+    /// Initial RAM file system [default: none]
     #[arg(long, value_name = "FILE")]
     pub initrd: Option<PathBuf>,
-    /// Kernel command line
+    /// Kernel command line [default: console=ttyS0 reboot=acpi panic=-1]
     #[arg(long, value_name = "TEXT", alias = "append", allow_hyphen_values = true)]
     pub cmdline: Option<String>,
-    /// RAM, such as 256M or 2G; no launch digest depends on it
+    /// RAM, such as 512M or 2G; no launch digest depends on it [default: 256M]
     #[arg(long, value_name = "SIZE")]
     pub memory: Option<String>,
-    /// Serial console: stdio, raw, pty or file:PATH
+    /// Serial console: stdio, raw, pty or file:PATH [default: stdio]
     #[arg(long, value_name = "WHERE")]
     pub console: Option<String>,
     /// How long a reader of the console that takes nothing holds the guest back, or forever
@@ -35,20 +35,26 @@ pub struct GuestFlags {
     /// Key that begins a command at a terminal, or none [default: ctrl-a]
     #[arg(long, value_name = "KEY")]
     pub escape: Option<String>,
-    /// A disk, raw image or block device: `path=FILE[,ro][,direct][,serial=TEXT][,name=TEXT]`; once
-    /// for each disk, in place of the file's `[[disk]]` tables
+    /// A disk, raw image or block device: path=FILE, then any of ro, direct, serial=TEXT, queues=N
+    /// and name=TEXT, with commas between; once for each disk, in place of the file's `[[disk]]`
+    /// tables
     #[arg(long, value_name = "DISK")]
     pub disk: Vec<String>,
+    /// A disk that a program of others serves, which gets all of the guest's memory but what a
+    /// confidential one keeps private: socket=PATH,kind=block, then any of queues=N and name=TEXT;
+    /// in place of the file's `[[vhost_user]]` tables
+    #[arg(long, value_name = "BACK END")]
+    pub vhost_user: Vec<String>,
     /// End a guest that has not switched itself off this long after it was asked to [default: 15s]
     #[arg(long, value_name = "TIME")]
     pub grace: Option<String>,
-    /// End the VM after this time, such as 90s or 10m
+    /// End the VM after this time, such as 90s or 10m [default: never]
     #[arg(long, value_name = "TIME")]
     pub timeout: Option<String>,
-    /// Memory protection: sev-snp, or none for development
+    /// Memory protection: sev-snp, or none for development; required here or in the file
     #[arg(long, value_name = "KIND")]
     pub protection: Option<String>,
-    /// Refuse when the launch digest is another one (sev-snp)
+    /// Refuse when the launch digest is not these 96 hexadecimal digits (sev-snp)
     #[arg(long, value_name = "HEX")]
     pub expect_digest: Option<String>,
 }
@@ -65,6 +71,7 @@ impl GuestFlags {
             ("--console-limit", self.console_limit.is_some()),
             ("--escape", self.escape.is_some()),
             ("--disk", !self.disk.is_empty()),
+            ("--vhost-user", !self.vhost_user.is_empty()),
             ("--grace", self.grace.is_some()),
             ("--timeout", self.timeout.is_some()),
             ("--protection", self.protection.is_some()),
@@ -90,7 +97,7 @@ impl GuestFlags {
 mod configuration {
     use super::GuestFlags;
     use crate::Failure;
-    use casemate_hypervisor::config::{ConfigError, RawConfig, RawConsole, RawDisk};
+    use casemate_hypervisor::config::{ConfigError, RawConfig, RawConsole, RawDisk, RawForeign};
     use std::path::Path;
 
     impl GuestFlags {
@@ -109,6 +116,8 @@ mod configuration {
                 self.console.as_deref().map(RawConsole::from_flag).transpose().map_err(bad)?;
             let disk = self.disk.iter().map(|flag| RawDisk::from_flag(flag));
             let disk = disk.collect::<Result<Vec<_>, _>>().map_err(bad)?;
+            let vhost_user = self.vhost_user.iter().map(|flag| RawForeign::from_flag(flag));
+            let vhost_user = vhost_user.collect::<Result<Vec<_>, _>>().map_err(bad)?;
             let mut file = file.unwrap_or_default();
             if let Some(digest) = &self.expect_digest {
                 file.snp.get_or_insert_default().expect_digest = Some(digest.clone());
@@ -127,6 +136,7 @@ mod configuration {
                 grace: self.grace.clone(),
                 timeout: self.timeout.clone(),
                 disk,
+                vhost_user,
                 protection: self.protection.clone(),
                 snp: None,
                 sandbox: None,

@@ -71,12 +71,12 @@ fn flags_of_run_a_file_and_a_kept_plan_give_one_digest_whatever_the_memory() {
     assert_eq!(digest(&flags), expected, "flags alone");
     let others = ["--name", "x", "--console", "pty", "--timeout", "9s", "--protection", "sev-snp"];
     assert_eq!(digest(&[&flags[..], &others].concat()), expected, "flags of another run");
-    for memory in ["32M", "1G", "3G", "3100M", "4096G"] {
+    for memory in ["96M", "1G", "3G", "3100M", "4096G"] {
         assert_eq!(digest(&[&config, "--memory", memory]), expected, "{memory}");
     }
     // An initrd that this memory has no room for is measured all the same.
-    std::fs::write(place.0.join("initrd"), vec![7; 40 << 20]).unwrap();
-    assert_ne!(digest(&[&config, "--memory", "32M"]), expected);
+    std::fs::write(place.0.join("initrd"), vec![7; 100 << 20]).unwrap();
+    assert_ne!(digest(&[&config, "--memory", "96M"]), expected);
     std::fs::write(place.0.join("initrd"), vec![7; 70_000]).unwrap();
     let plan = place.path("plan");
     assert_eq!(digest(&[&config, "--save-plan", &plan]), expected);
@@ -88,6 +88,30 @@ fn flags_of_run_a_file_and_a_kept_plan_give_one_digest_whatever_the_memory() {
     ] {
         let output = measure(&[&[&config[..]], &args[..]].concat());
         assert_ne!(String::from_utf8_lossy(&output.stdout).trim_end(), expected, "{other}");
+    }
+}
+
+/// Protects README.md's table of what changes a digest and what does not: who rolls an image out
+/// relies on both columns.
+#[test]
+fn keys_change_the_digest_or_do_not_as_the_readme_says() {
+    let place = Place::new("keys");
+    std::fs::write(place.0.join("disk.img"), [0; 4096]).unwrap();
+    let expected = digest(&[&place.config("")]);
+    let host_data = format!("[snp]\nhost_data = \"{}\"\n", "01".repeat(32));
+    for key in [
+        "memory = \"2G\"\n",
+        "name = \"x\"\n",
+        "grace = \"1s\"\n",
+        "[[disk]]\npath = \"disk.img\"\n",
+        "[snp]\npolicy = 0x30001\n",
+        "[snp]\nvcek_disabled = true\n",
+        &host_data,
+    ] {
+        assert_eq!(digest(&[&place.config(key)]), expected, "{key}");
+    }
+    for key in ["vcpus = 2\n", "[snp]\nvmsa_features = 0x20\n", "[snp]\nc_bit = 47\n"] {
+        assert_ne!(digest(&[&place.config(key)]), expected, "{key}");
     }
 }
 

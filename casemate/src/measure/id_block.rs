@@ -37,9 +37,16 @@ pub struct IdBlockArgs {
     author_key: Option<PathBuf>,
     /// Guest policy of the launch [default: that of the configuration, plan or IGVM file, else
     /// 0x30000].
-    #[arg(long, value_parser = integer, requires = "id_block")]
-    policy: Option<u64>,
-    /// Family identifier, 16 bytes in hexadecimal.
+    // Once `--policy`, which to `run` is a file: it is still taken.
+    #[arg(
+        long,
+        alias = "policy",
+        value_name = "N",
+        value_parser = integer,
+        requires = "id_block"
+    )]
+    guest_policy: Option<u64>,
+    /// Family identifier, 32 hexadecimal digits.
     #[arg(
         long,
         value_name = "HEX",
@@ -47,7 +54,7 @@ pub struct IdBlockArgs {
         requires = "id_block"
     )]
     family_id: String,
-    /// Image identifier, 16 bytes in hexadecimal.
+    /// Image identifier, 32 hexadecimal digits.
     #[arg(
         long,
         value_name = "HEX",
@@ -56,7 +63,7 @@ pub struct IdBlockArgs {
     )]
     image_id: String,
     /// Security version of the guest.
-    #[arg(long, default_value_t = 0, requires = "id_block")]
+    #[arg(long, value_name = "N", default_value_t = 0, requires = "id_block")]
     guest_svn: u32,
     /// Check this ID block (96 bytes or their base64) against --check-id-auth instead of measuring.
     #[arg(long, value_name = "FILE", requires = "check_id_auth")]
@@ -113,7 +120,7 @@ pub(super) fn create(
         let text = format!("--id-block and --id-auth are one file: {}", block_path.display());
         return Err(Failure::BadInput(text));
     }
-    let policy = agreed_policy(args.policy, launch.policy)?;
+    let policy = agreed_policy(args.guest_policy, launch.policy)?;
     let block = IdBlock {
         launch_digest: launch.digest,
         family_id: identifier("--family-id", &args.family_id)?,
@@ -139,7 +146,7 @@ pub(super) fn create(
 /// The policy of an ID block: that of the launch. The firmware compares them.
 fn agreed_policy(given: Option<u64>, launched: Option<u64>) -> Result<u64, Failure> {
     let policy = given.or(launched).unwrap_or(guest_policy::DEFAULT);
-    let refused = |why: &str| Err(Failure::BadInput(format!("--policy {policy:#x}: {why}")));
+    let refused = |why: &str| Err(Failure::BadInput(format!("--guest-policy {policy:#x}: {why}")));
     match launched {
         Some(launched) if launched != policy => {
             refused(&format!("the launch has {launched:#x}, and the firmware compares them"))

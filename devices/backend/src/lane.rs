@@ -1,7 +1,7 @@
 //! A lane: one queue, the thread that serves it, and how the control thread changes it.
 
 use crate::device::{Device, Turn};
-use casemate_device_queue::{Active, Memory, Negotiating, QueueError, RingError, Taken};
+use casemate_device_queue::{Memory, Negotiating, QueueError, RingError, Running, Taken};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
 use rustix::io::{Errno, read, write};
 use std::cell::Cell;
@@ -14,7 +14,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 #[derive(Debug)]
 pub(crate) enum Ring {
     Negotiating(Negotiating),
-    Active(Active),
+    Running(Running),
     /// The driver broke it, at this place. It stays so until the front end stops it.
     Broken(u16),
 }
@@ -109,7 +109,7 @@ impl State {
             return Ok(());
         };
         match ring.activate(memory.as_ref()) {
-            Ok(active) => self.ring = Ring::Active(active),
+            Ok(running) => self.ring = Ring::Running(running),
             // More is to come.
             Err(RingError::Unset) => {}
             Err(refused) => return Err(refused),
@@ -121,7 +121,7 @@ impl State {
     pub(crate) fn stop(&mut self) -> u16 {
         let mut stopped = Negotiating::default();
         stopped.set_next(match &self.ring {
-            Ring::Active(active) => active.answered(),
+            Ring::Running(running) => running.answered(),
             Ring::Negotiating(ring) => ring.next(),
             Ring::Broken(next) => *next,
         });
@@ -136,7 +136,7 @@ impl State {
     }
 
     fn runs(&self) -> bool {
-        self.enabled && matches!(self.ring, Ring::Active(_))
+        self.enabled && matches!(self.ring, Ring::Running(_))
     }
 
     /// Answers requests until there are none, or the control thread wants the lane. Says whether
@@ -147,7 +147,7 @@ impl State {
         kept: &mut D::Lane,
         wanted: &AtomicBool,
     ) -> Result<bool, QueueError> {
-        let (Ring::Active(ring), Some(memory)) = (&mut self.ring, &self.memory) else {
+        let (Ring::Running(ring), Some(memory)) = (&mut self.ring, &self.memory) else {
             return Ok(false);
         };
         let memory = memory.as_ref();
@@ -225,7 +225,8 @@ impl Lane {
         kick.chain(others.map(AsRawFd::as_raw_fd)).collect()
     }
 
-    /// The lane's thread.
+    /// The thread of one queue: waits for its kick, answers what is there, and starts again, until
+    /// the session ends.
     pub(crate) fn serve<D: Device>(&self, device: &D, mut kept: D::Lane) {
         let mut more = false;
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);

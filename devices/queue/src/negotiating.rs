@@ -1,8 +1,8 @@
 //! A queue that does not run: its size, where its rings are, and where it begins.
 
-use crate::active::Active;
 use crate::memory::GuestMemory;
 use crate::rings::{MAX_SIZE, RingAddresses, RingError, check_rings};
+use crate::running::Running;
 use casemate_values::Guest;
 
 /// A queue that does not run. Everything can be set; nothing can be taken.
@@ -21,7 +21,9 @@ impl Negotiating {
     pub fn set_size(&mut self, size: Guest<u32>) -> Result<(), RingError> {
         let size = size.at_most(MAX_SIZE.into(), "the entries of a queue").ok();
         let size = size.and_then(|size| u16::try_from(size).ok());
-        let size = size.filter(|size| *size >= 2 && size.is_power_of_two());
+        // One entry is a size as well (virtio 1.2, 2.7), and the transport takes it: a device that
+        // then refused to begin would need a reset for what its driver was allowed.
+        let size = size.filter(|size| size.is_power_of_two());
         self.size = Some(size.ok_or(RingError::Size)?);
         Ok(())
     }
@@ -32,7 +34,7 @@ impl Negotiating {
     }
 
     /// Sets where to begin: the index of the first entry that was not answered
-    /// ([`Active::answered`] of a queue that ran). Requests are answered in order, so one number
+    /// ([`Running::answered`] of a queue that ran). Requests are answered in order, so one number
     /// says which are done; what was taken and not answered is taken again.
     pub const fn set_next(&mut self, next: u16) {
         self.next = next;
@@ -48,11 +50,11 @@ impl Negotiating {
     ///
     /// # Errors
     /// [`RingError`].
-    pub fn activate(self, memory: &impl GuestMemory) -> Result<Active, RingError> {
+    pub fn activate(self, memory: &impl GuestMemory) -> Result<Running, RingError> {
         let (Some(size), Some(rings)) = (self.size, self.rings) else {
             return Err(RingError::Unset);
         };
         check_rings(rings, size, memory)?;
-        Ok(Active::new(size, rings, self.next))
+        Ok(Running::new(size, rings, self.next))
     }
 }

@@ -6,46 +6,6 @@
 use crate::bus::{BusDevice, Effect};
 use casemate_device_transport::{Effects, Function, Message, Request, Ticket};
 
-/// Kinds of devices.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u8)]
-pub enum VirtioKind {
-    /// A disk.
-    Block = 1,
-}
-
-impl VirtioKind {
-    /// Every kind.
-    pub const ALL: [Self; 1] = [Self::Block];
-
-    /// Its number in virtio 1.2, section 5.
-    #[must_use]
-    pub const fn number(self) -> u16 {
-        match self {
-            Self::Block => 2,
-        }
-    }
-
-    /// PCI class, subclass and interface.
-    #[must_use]
-    pub const fn class(self) -> u32 {
-        match self {
-            // Mass storage, other: no driver but virtio's may think that it knows it.
-            Self::Block => 0x01_80_00,
-        }
-    }
-
-    /// Bytes of its configuration that are asked for.
-    #[must_use]
-    pub const fn config(self) -> usize {
-        match self {
-            // `struct virtio_blk_config` up to and with `unused1` after `write_zeroes_may_unmap`
-            // (5.2.4): what back ends without secure erase and zones have.
-            Self::Block => 60,
-        }
-    }
-}
-
 /// Largest queue of any device.
 pub const QUEUE_SIZE: u16 = 256;
 
@@ -77,7 +37,7 @@ impl std::fmt::Debug for VirtioPci {
 }
 
 impl VirtioPci {
-    /// Joins the two.
+    /// A function whose accesses lead to these wires.
     #[must_use]
     pub fn new(function: Function, wires: Box<dyn Wires>) -> Self {
         Self { function, wires }

@@ -9,10 +9,10 @@ pub enum BackEndError {
     /// Its end of the socket is gone, and with it most likely the process.
     #[error("it closed its socket")]
     Closed,
-    /// It hangs.
+    /// It hangs, or is slower than anybody waits.
     #[error("it did not answer {0} in time")]
     Silent(Request),
-    /// It says no.
+    /// Its answer is that it will not.
     #[error("it refused {0}")]
     Refused(Request),
     /// It does not keep to the protocol.
@@ -20,7 +20,7 @@ pub enum BackEndError {
     Breach {
         /// What it was asked.
         request: Request,
-        /// What is wrong.
+        /// How it differs from what was asked.
         what: &'static str,
     },
     /// It speaks without being asked.
@@ -29,6 +29,9 @@ pub enum BackEndError {
     /// It cannot do what is needed of every back end.
     #[error("it does not offer {0}")]
     Lacks(&'static str),
+    /// It is no device of the kind that it is to be.
+    #[error("its configuration is that of another kind of device")]
+    OtherKind,
     /// It has too few queues.
     #[error("it has {has} queues, not {wanted}")]
     Queues {
@@ -42,7 +45,7 @@ pub enum BackEndError {
     Socket {
         /// What it was to be asked.
         request: Request,
-        /// The kernel's reason.
+        /// What the kernel said.
         #[source]
         source: io::Error,
     },

@@ -9,11 +9,11 @@ use super::engine::HostFds;
 use super::error::VmError;
 use super::handover::{self, PlanFile, VmmInput};
 use super::kind::ProcessKind;
-use super::virtio::{DISK_QUEUES, DeviceSocket};
+use super::virtio::{BackEndOf, DeviceSocket};
 use super::{open, profile};
-use crate::config::{Protection, VmConfig};
-use crate::devices::VirtioKind;
+use crate::config::{ForeignKind, Protection, VmConfig};
 use crate::launch::{LaunchError, Shape};
+use casemate_device_process::DeviceKind;
 use casemate_diagnostics::event;
 use casemate_sandbox::{Child, Image, Layers};
 use rustix::io::Errno;
@@ -44,24 +44,31 @@ pub(super) struct Waiting {
 }
 
 impl Begun {
-    /// Begins the VM of `config`, from the program `vmm`.
-    pub(super) fn new(config: &VmConfig, vmm: &[u8]) -> Self {
+    /// Begins the VM of `config`, from the program `vmm`; `foreign` are its sockets for back ends of
+    /// others.
+    pub(super) fn new(config: &VmConfig, foreign: &[OwnedFd], vmm: &[u8]) -> Self {
         // Sizes that no host can give are not tried: whoever checks the input says so.
         if let Err(e) = open::check_memory(config.memory) {
             return Self::Failed(e.into());
         }
         match Shape::of(config) {
-            Ok(shape) => Self::of_shape(config, &shape, vmm),
+            Ok(shape) => Self::of_shape(config, &shape, foreign, vmm),
             Err(e) => Self::Failed(LaunchError::Range(e).into()),
         }
     }
 
     /// The same for a VM of this shape.
-    pub(super) fn of_shape(config: &VmConfig, shape: &Shape, vmm: &[u8]) -> Self {
+    pub(super) fn of_shape(
+        config: &VmConfig,
+        shape: &Shape,
+        foreign: &[OwnedFd],
+        vmm: &[u8],
+    ) -> Self {
         match host_fds(config) {
             Err(e) => Self::HostLacks(e),
             Ok(host) => {
-                Waiting::start(config, host, shape, vmm).map_or_else(Self::Failed, Self::Waiting)
+                let begun = Waiting::start(config, host, (shape, foreign), vmm);
+                begun.map_or_else(Self::Failed, Self::Waiting)
             }
         }
     }
@@ -80,16 +87,28 @@ impl Begun {
 }
 
 impl Waiting {
-    fn start(config: &VmConfig, host: HostFds, shape: &Shape, vmm: &[u8]) -> Result<Self, VmError> {
+    fn start(
+        config: &VmConfig,
+        host: HostFds,
+        (shape, foreign): (&Shape, &[OwnedFd]),
+        vmm: &[u8],
+    ) -> Result<Self, VmError> {
         let image = Image::new("casemate-vmm", vmm)?;
         let file = PlanFile::new()?;
         let (control, vmm_control) = pair(SocketType::SEQPACKET)?;
         let (console, vmm_console) = pair(SocketType::STREAM)?;
         let (mut devices, mut disks) = (Vec::new(), Vec::new());
-        for _ in &config.disks {
+        let kind = DeviceKind::Block;
+        for disk in &config.disks {
             let (socket, end) = pair(SocketType::STREAM)?;
             disks.push(end);
-            devices.push(DeviceSocket { kind: VirtioKind::Block, queues: DISK_QUEUES, socket });
+            let of = BackEndOf::Ours;
+            devices.push(DeviceSocket { kind, of, queues: disk.queues, socket });
+        }
+        for (foreign, socket) in config.foreign.iter().zip(foreign) {
+            let (ForeignKind::Block, queues) = (foreign.kind, foreign.queues);
+            let socket = socket.try_clone().map_err(VmError::System)?;
+            devices.push(DeviceSocket { kind, of: BackEndOf::Others, queues, socket });
         }
         let input = VmmInput {
             host,

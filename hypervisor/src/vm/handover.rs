@@ -14,11 +14,11 @@
 
 use super::engine::HostFds;
 use super::protocol::{MESSAGE_SIZE, ToVmm};
-use super::virtio::{DeviceSocket, MAX_DEVICES};
-use crate::devices::VirtioKind;
+use super::virtio::{BackEndOf, DeviceSocket, MAX_DEVICES};
 use crate::launch::{LaunchPlan, Shape};
 use crate::memory::SealedBytes;
 use casemate_attestation::evidence::GuestCertTable;
+use casemate_device_process::DeviceKind;
 use casemate_policy::PageStateLimits;
 use casemate_sandbox::{Child, Given, Image, Layers, SandboxError, spawn_image_with};
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
@@ -50,8 +50,8 @@ pub struct VmmInput {
 const PLAIN: u8 = 1;
 /// With /dev/sev behind the plan's file.
 const WITH_SEV: u8 = 2;
-/// Bytes that say what a device is: its kind and its number of queues.
-const DEVICE: usize = 2;
+/// Bytes that say what a device is: its kind, whose back end it has, its number of queues.
+const DEVICE: usize = 3;
 
 /// Starts the vmm process, which sets up the VM of `input` and waits for [`PlanFile::hand_over`];
 /// `before` is called before it begins, see [`spawn_image_with`].
@@ -71,9 +71,9 @@ pub fn spawn(
         Some(dev_sev) => (WITH_SEV, layers.keep(dev_sev)),
     };
     let mut start = [&[kind][..], &shape.to_bytes()].concat();
-    for DeviceSocket { kind, queues, socket } in devices {
+    for DeviceSocket { kind, of, queues, socket } in devices {
         layers = layers.keep(socket);
-        start.extend([*kind as u8, u8::try_from(*queues).unwrap_or(0)]);
+        start.extend([kind.number(), *of as u8, u8::try_from(*queues).unwrap_or(0)]);
     }
     spawn_image_with(layers, image, &start, before)
 }
@@ -95,9 +95,10 @@ pub(super) fn take(mut given: Given) -> Option<VmmInput> {
     let dev_sev = if with_sev { Some(given.descriptor()?) } else { None };
     let mut devices = Vec::new();
     for device in kinds.chunks(DEVICE) {
-        let &[kind, queues] = device else { return None };
-        let kind = VirtioKind::ALL.into_iter().find(|known| *known as u8 == kind)?;
-        devices.push(DeviceSocket { kind, queues: queues.into(), socket: given.descriptor()? });
+        let &[kind, of, queues] = device else { return None };
+        let kind = DeviceKind::of_number(kind)?;
+        let of = BackEndOf::ALL.into_iter().find(|known| *known as u8 == of)?;
+        devices.push(DeviceSocket { kind, of, queues: queues.into(), socket: given.descriptor()? });
     }
     let host = HostFds { dev_kvm, dev_sev };
     let input = VmmInput { host, control, console, shape, plan, devices };

@@ -26,7 +26,9 @@ mod disks;
 mod engine_error;
 mod error;
 mod open;
+mod open_devices;
 mod open_disk;
+mod open_foreign;
 mod start;
 mod stop_slot;
 
@@ -34,5 +36,6 @@ pub use error::VmError;
 pub use kind::ProcessKind;
 pub use open::{OpenError, files as open_files, outline as open_outline};
 pub use open_disk::DiskError;
+pub use open_foreign::ForeignError;
 pub use start::{Prepared, Programs, prepare, prepare_plan};
 pub use supervisor::{End, Event, GuestMark, Happened, Moved, Outside, RunningVm, Step, Times};

@@ -4,15 +4,19 @@ use super::virtio::MAX_DEVICES;
 use crate::kvm::{KVM_RUN, SET_GSI_ROUTING};
 use casemate_sandbox::{FdSlot, Layers, Limits, Pin, Profile, Rule, sys};
 
-/// The vCPUs.
+/// The vCPUs, which are run.
 pub const VCPUS: FdSlot = FdSlot("vcpu");
-/// Eventfds of the VM's devices and of its end.
+/// Eventfds that others signal: console, devices, the VM's end.
 pub const EVENTS: FdSlot = FdSlot("event");
+/// Eventfds that this process signals: interrupt lines, doorbells, its own threads.
+pub const SIGNALS: FdSlot = FdSlot("signal");
 /// The control and console sockets.
 pub const SOCKETS: FdSlot = FdSlot("socket");
 
 /// The sockets of device processes; empty without devices.
 pub const DEVICES: FdSlot = FdSlot("device");
+/// Those of programs of others; empty without any.
+pub const FOREIGN: FdSlot = FdSlot("foreign device");
 /// The VM, where devices' interrupts are routed; empty without devices.
 pub const ROUTING: FdSlot = FdSlot("routing");
 
@@ -26,7 +30,7 @@ pub const MEMORY: FdSlot = FdSlot("memory");
 
 /// `KVM_SET_MEMORY_ATTRIBUTES`: `_IOW(KVMIO, 0xd2, struct kvm_memory_attributes)`.
 const SET_MEMORY_ATTRIBUTES: u32 = 0x4020_aed2;
-/// `FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE`.
+/// Punch a hole: `FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE`.
 const PUNCH: u32 = 3;
 const CLOCK_MONOTONIC: u32 = 1;
 
@@ -49,7 +53,7 @@ macro_rules! vmm_rules {
             Rule::new(sys("ioctl"), &[Pin::Fd(0, VCPUS), Pin::Int(1, RUN)], "run a vCPU"),
             Rule::new(sys("ppoll"), &[], "wait for sockets and events"),
             Rule::new(sys("read"), &[Pin::Fd(0, EVENTS)], "take an event"),
-            Rule::new(sys("write"), &[Pin::Fd(0, EVENTS)], "signal an event or interrupt line"),
+            Rule::new(sys("write"), &[Pin::Fd(0, SIGNALS)], "signal an event or interrupt line"),
             Rule::new(
                 sys("sendto"),
                 &[Pin::Fd(0, SOCKETS), Pin::Bits(3, NOT_SEND, 0), Pin::Long(4, 0)],
@@ -74,6 +78,11 @@ macro_rules! vmm_rules {
                 sys("recvfrom"),
                 &[Pin::Fd(0, DEVICES), Pin::Bits(3, NOT_RECEIVE_ANSWER, 0), Pin::Long(4, 0)],
                 "their answers; no descriptor can come with one"
+            ),
+            Rule::new(
+                sys("sendmsg"),
+                &[Pin::Fd(0, FOREIGN), Pin::Bits(2, NOT_SEND, 0)],
+                "a foreign back end gets its events anew with each activation"
             ),
             Rule::new(
                 sys("futex"),
@@ -122,7 +131,7 @@ pub const VMM_SNP: Profile = Profile {
     ],
 };
 
-/// The decision log.
+/// The decision log, open to append.
 pub const LOG: FdSlot = FdSlot("log");
 /// The file beside it that is locked.
 pub const LOG_LOCK: FdSlot = FdSlot("log lock");
@@ -188,9 +197,9 @@ pub const RECORDER: Profile = Profile {
 pub const INPUTS: FdSlot = FdSlot("input");
 /// What the supervisor writes: console output, its own messages.
 pub const OUTPUTS: FdSlot = FdSlot("output");
-/// The VM's name.
+/// The socket that holds the VM's name.
 pub const NAME: FdSlot = FdSlot("name");
-/// The vmm process.
+/// The pidfds of the processes that it watches.
 pub const CHILD: FdSlot = FdSlot("child");
 /// The terminal whose settings are changed; empty without one.
 pub const TERMINAL: FdSlot = FdSlot("terminal");
@@ -199,7 +208,7 @@ pub const FILES: FdSlot = FdSlot("file");
 
 /// `_IOW('T', 0x2b, struct termios2)`: rustix sets a terminal by it, not by TCSETS.
 const TCSETS2: u32 = 0x402c_542b;
-/// `TIOCGPGRP`.
+/// `TIOCGPGRP`: who has the terminal.
 const TIOCGPGRP: u32 = 0x540f;
 const SIGSTOP: u32 = 19;
 const SOL_SOCKET: u32 = 1;

@@ -9,12 +9,15 @@ use super::engine_error::EngineError;
 use super::stop_slot::StopSlot;
 use crate::config::MAX_DISKS;
 use crate::devices::virtio_pci::QUEUE_SIZE;
-use crate::devices::{VirtioKind, VirtioPci, Wires};
+use crate::devices::{VirtioPci, Wires};
 use crate::event::Event;
 use crate::exits::{DeviceFault, Stop};
 use crate::kvm::{FIRST_DEVICE_GSI, Routing, Vm};
 use crate::memory::{GuestRam, HOLE_START};
-use crate::vhost_user::{Greeted, PATIENCE, QueueEvents, Wish};
+use crate::vhost_user::{
+    BackEnd, BackEndError, FIRST_PATIENCE, Greeted, PATIENCE, QueueEvents, RingEvents, Wish,
+};
+use casemate_device_process::DeviceKind;
 use casemate_device_transport::{BAR_SIZE, Function, Identity, Message, doorbell};
 use kvm_ioctls::IoEventAddress;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
@@ -23,14 +26,28 @@ use std::sync::{Arc, Mutex};
 /// Most devices of a VM: each has a socket and an event that are waited for.
 pub const MAX_DEVICES: usize = MAX_DISKS;
 
-/// Queues of a disk: each is a thread of its process.
-pub(super) const DISK_QUEUES: u16 = 1;
+/// Whose program the back end of a device is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum BackEndOf {
+    /// A device process of ours, which gets everything once and then locks itself.
+    Ours = 1,
+    /// A program of others, which takes events anew with each activation.
+    Others = 2,
+}
 
-/// A device process, to be spoken to by its socket.
+impl BackEndOf {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Ours, Self::Others];
+}
+
+/// A back end, to be spoken to by its socket.
 #[derive(Debug)]
 pub struct DeviceSocket {
     /// What it is.
-    pub kind: VirtioKind,
+    pub kind: DeviceKind,
+    /// Whose.
+    pub of: BackEndOf,
     /// Its queues.
     pub queues: u16,
     /// STREAM.
@@ -42,8 +59,12 @@ pub struct DeviceSocket {
 pub struct DeviceFds {
     /// The processes' sockets.
     pub sockets: Vec<RawFd>,
-    /// Events.
-    pub events: Vec<RawFd>,
+    /// Those among them that lead to programs of others, which take descriptors.
+    pub foreign: Vec<RawFd>,
+    /// Events that are taken.
+    pub taken: Vec<RawFd>,
+    /// Events that are signalled.
+    pub signalled: Vec<RawFd>,
     /// The VM, whose routes change.
     pub routing: Vec<RawFd>,
 }
@@ -109,15 +130,22 @@ impl Lines {
         }
         lines.routing = Some(Arc::new(Routing::new(vm.clone(), sources)?));
         lines.fds.routing.push(vm.raw_fd());
-        lines.fds.events.push(lines.wake.as_fd().as_raw_fd());
+        let wake = lines.wake.as_fd().as_raw_fd();
+        lines.fds.taken.push(wake);
+        lines.fds.signalled.push(wake);
         let mut first = 0;
         for (number, device) in (0..).zip(devices) {
             let next = first + usize::from(device.queues) + 1;
             let line = Line::new(vm, device, number, first)?;
             first = next;
-            lines.fds.sockets.push(line.device.socket.as_raw_fd());
-            let events = line.kicks.iter().chain(&line.calls).chain([&line.config, &line.error]);
-            lines.fds.events.extend(events.map(|event| event.as_fd().as_raw_fd()));
+            let socket = line.device.socket.as_raw_fd();
+            lines.fds.sockets.push(socket);
+            if line.device.of == BackEndOf::Others {
+                lines.fds.foreign.push(socket);
+            }
+            let signalled = line.kicks.iter().chain(&line.calls).chain([&line.config]);
+            lines.fds.signalled.extend(signalled.map(|event| event.as_fd().as_raw_fd()));
+            lines.fds.taken.push(line.error.as_fd().as_raw_fd());
             lines.devices.push(line);
         }
         Ok(lines)
@@ -169,25 +197,28 @@ impl Line {
         stop: &Arc<StopSlot>,
     ) -> Result<Served, EngineError> {
         let Self { device, number, bar, first, kicks, calls, config, error } = self;
-        let DeviceSocket { kind, queues, socket } = device;
-        let wrong = |source| EngineError::Device { number, source };
-        let wish = Wish { queues, config: kind.config() };
-        let (greeted, offer) = Greeted::greet(socket, wish, PATIENCE).map_err(wrong)?;
-        let pairs: Vec<QueueEvents<'_>> = kicks
-            .iter()
-            .zip(&calls)
-            .map(|(kick, call)| QueueEvents { kick: kick.as_fd(), call: call.as_fd() })
-            .collect();
-        let memory = ram.file().as_fd();
-        let back_end = greeted.hand_over(memory, ram.map().ranges(), &pairs, error.as_fd());
-        let back_end = back_end.map_err(wrong)?;
+        let DeviceSocket { kind, of, queues, socket } = device;
+        let wrong = |source| match of {
+            BackEndOf::Ours => EngineError::Device { number, source },
+            BackEndOf::Others => EngineError::Foreign { number, source },
+        };
+        let kind = kind.description();
+        let wish = Wish { queues, config: kind.config };
+        let patience = match of {
+            BackEndOf::Ours => PATIENCE,
+            BackEndOf::Others => FIRST_PATIENCE,
+        };
+        let (greeted, offer) = Greeted::greet(socket, wish, patience).map_err(wrong)?;
+        let shown = (kind.shown)(offer.config, queues);
+        let shown = shown.ok_or_else(|| wrong(BackEndError::OtherKind))?;
+        let back_end = hand_over(greeted, of, ram, (&kicks, &calls, &error)).map_err(wrong)?;
         let identity = Identity {
-            kind: kind.number(),
-            class: kind.class(),
-            features: offer.features,
+            kind: kind.virtio,
+            class: kind.class,
+            features: offer.features & kind.features,
             queues,
             queue_size: QUEUE_SIZE,
-            config: offer.config,
+            config: shown,
             bar: u32::try_from(bar).unwrap_or(0),
         };
         let function = Function::new(identity, ram.map().clone())
@@ -196,6 +227,31 @@ impl Line {
         let wires = DeviceWires { number, first, routing, kicks, calls, config, wake, stop };
         let function = Arc::new(Mutex::new(VirtioPci::new(function, Box::new(wires))));
         Ok(Served::new(number, function, back_end, error))
+    }
+}
+
+/// Gives a back end guest memory, and the events of its queues when it takes them.
+fn hand_over(
+    greeted: Greeted,
+    of: BackEndOf,
+    ram: &GuestRam,
+    (kicks, calls, error): (&[Event], &[Event], &Event),
+) -> Result<BackEnd, BackEndError> {
+    let (memory, ranges, pairs) = (ram.file().as_fd(), ram.map().ranges(), kicks.iter().zip(calls));
+    match of {
+        BackEndOf::Ours => {
+            let pairs: Vec<QueueEvents<'_>> = pairs
+                .map(|(kick, call)| QueueEvents { kick: kick.as_fd(), call: call.as_fd() })
+                .collect();
+            greeted.hand_over(memory, ranges, &pairs, error.as_fd())
+        }
+        BackEndOf::Others => {
+            let events = pairs.map(|(kick, call)| {
+                let (kick, call, error) = (kick.clone(), call.clone(), error.clone());
+                RingEvents { kick, call, error }
+            });
+            greeted.hand_over_to_others(memory, ranges, events.collect())
+        }
     }
 }
 

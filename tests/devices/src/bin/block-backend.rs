@@ -3,7 +3,7 @@
 //! can give itself, and the profiles of a block device. For tests: `casemate device` does more.
 #![allow(clippy::expect_used, reason = "a program of tests says what went wrong by dying")]
 
-use casemate_device_backend::{Mode, Session};
+use casemate_device_backend::{Mode, Session, profile as frame};
 use casemate_device_block::{Block, Image, Options, profile};
 use casemate_sandbox::{Action, Born, Layers, exit, freeze_heap};
 use std::io::Write;
@@ -43,11 +43,11 @@ fn main() {
         (Mode::Foreign, &profile::FOREIGN)
     };
     let image = file.as_raw_fd();
-    let mut slots = profile::set_up_slots(stream.as_raw_fd(), image);
+    let mut slots = frame::set_up_slots(profile::own_slots(image), stream.as_raw_fd());
     let locked = confined.map(|setup| {
         freeze_heap(1 << 20).expect("a heap");
         let later = setup.first_free(&slots).expect("a descriptor");
-        slots = slots.clone().with_raw(profile::LATER, [later]);
+        slots = slots.clone().with_raw(frame::LATER, [later]);
         setup.lock(&profile::SET_UP, &slots, Action::Kill).expect("the set-up filter")
     });
     let session = Session::set_up(stream, Block::new(file, facts), mode, Box::new(|_, _| Ok(())));
@@ -59,7 +59,7 @@ fn main() {
         }
     };
     if let Some(locked) = locked {
-        let slots = profile::slots(slots, &session.descriptors());
+        let slots = frame::slots(slots, &session.descriptors());
         let narrowed = locked.narrow(steady, &slots, Action::Kill);
         std::mem::forget(narrowed.expect("the steady filter"));
     }
