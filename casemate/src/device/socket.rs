@@ -82,14 +82,6 @@ impl PathSocket {
         let file = symlink_metadata(path).ok().map(|file| (file.dev(), file.ino()));
         Ok(Self { listener, path: path.to_owned(), file })
     }
-
-    /// The next front end.
-    ///
-    /// # Errors
-    /// The errno of `accept4`.
-    pub(super) fn accept(&self) -> std::io::Result<UnixStream> {
-        self.listener.accept().map(|(stream, _)| stream)
-    }
 }
 
 /// A socket's file gets the mode of the socket itself, less the umask (`unix_bind_bsd` in
