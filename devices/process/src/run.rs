@@ -134,8 +134,9 @@ impl Process<'_> {
             .with_raw(FENCE, fence.descriptor());
         let later = setup.first_free(&fds).map_err(text)?;
         let fds = fds.with_raw(LATER, [later]);
+        let ready = setup.ready_to_lock(kind.set_up(), &fds, Action::Kill).map_err(text)?;
         let socket = connected(socket).map_err(text)?;
-        let locked = setup.lock(kind.set_up(), &fds, Action::Kill).map_err(text)?;
+        let locked = ready.lock().map_err(text)?;
         let (mode, profile) = match front_end {
             FrontEnd::Ours => (Mode::Ours, kind.steady()),
             FrontEnd::Foreign => (Mode::Foreign, kind.foreign()),
