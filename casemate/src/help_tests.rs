@@ -124,7 +124,7 @@ fn configuration() -> String {
 #[cfg(feature = "vm")]
 #[test]
 fn configuration_in_the_help_has_every_key() {
-    use casemate_hypervisor::config::{RawConfig, RawDisk, RawSnp};
+    use casemate_hypervisor::config::{RawConfig, RawDisk, RawForeign, RawSnp};
     let text = configuration();
     let raw = RawConfig::from_toml(&text, "run --help").unwrap_or_else(|e| panic!("{e}\n{text}"));
     // Without `..`: a new key does not compile until it is looked for here.
@@ -142,6 +142,7 @@ fn configuration_in_the_help_has_every_key() {
         timeout: Some(_),
         grace: Some(_),
         disk,
+        vhost_user,
         protection: Some(_),
         snp: Some(snp),
         sandbox: Some(_),
@@ -149,10 +150,23 @@ fn configuration_in_the_help_has_every_key() {
     else {
         panic!("a key is missing: {text}")
     };
-    let [RawDisk { path: Some(_), name: Some(_), read_only: _, direct: _, serial: Some(_) }] =
-        disk.as_slice()
+    let [
+        RawDisk {
+            path: Some(_),
+            name: Some(_),
+            read_only: _,
+            direct: _,
+            serial: Some(_),
+            queues: Some(_),
+        },
+    ] = disk.as_slice()
     else {
         panic!("a key of a disk is missing: {text}")
+    };
+    let [RawForeign { socket: Some(_), kind: Some(_), name: Some(_), queues: Some(_) }] =
+        vhost_user.as_slice()
+    else {
+        panic!("a key of a foreign device is missing: {text}")
     };
     assert!(text.contains("\nread_only = ") && text.contains("\ndirect = "));
     let RawSnp {
@@ -187,7 +201,8 @@ fn defaults_in_the_help_are_those_of_the_program() {
     let said = RawConfig::from_toml(&configuration(), "run --help").unwrap();
     let snp = said.snp.clone().unwrap();
     // What the help gives as an example only.
-    let plain = RawConfig { initrd: None, timeout: None, snp: None, disk: Vec::new(), ..said };
+    let (disk, vhost_user) = (Vec::new(), Vec::new());
+    let plain = RawConfig { initrd: None, timeout: None, snp: None, disk, vhost_user, ..said };
     assert_eq!(checked(plain), checked(least("none")));
     let snp = RawSnp {
         host_data: None,
@@ -200,4 +215,30 @@ fn defaults_in_the_help_are_those_of_the_program() {
     let confidential: VmConfig = checked(RawConfig { snp: Some(snp), ..least("sev-snp") });
     assert_eq!(confidential.protection, Protection::SevSnp);
     assert_eq!(confidential, checked(least("sev-snp")));
+}
+
+/// Protects who measures by the command line that will start the guest: what describes a guest to
+/// `run` describes it to `measure`, and no flag means one thing here and another there.
+#[cfg(feature = "vm")]
+#[test]
+fn flags_that_describe_a_guest_are_those_of_measure_too() {
+    let cli = Cli::command();
+    let flags = |command: &str| -> Vec<_> {
+        let command = cli.find_subcommand(command).unwrap();
+        let text = |arg: &clap::Arg| arg.get_help().map(ToString::to_string);
+        let flag = |arg: &clap::Arg| Some((arg.get_long()?.to_owned(), text(arg)));
+        command.get_arguments().filter_map(flag).collect()
+    };
+    let measure = flags("measure");
+    let mut not_of_the_guest = Vec::new();
+    for (flag, help) in flags("run") {
+        match measure.iter().find(|(other, _)| *other == flag) {
+            // A number there, and here also a range of them.
+            Some(_) if flag == "vcpus" => {}
+            Some((_, other)) => assert_eq!(*other, help, "--{flag}"),
+            None => not_of_the_guest.push(flag),
+        }
+    }
+    let about = ["policy", "decision-log", "log-key", "log-head", "adopt", "timeline"];
+    assert_eq!(not_of_the_guest, about);
 }

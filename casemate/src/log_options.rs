@@ -5,7 +5,7 @@ use crate::log_read::failure;
 use crate::out::errln;
 use casemate_files::{Apart, SameFile};
 use casemate_foreign_text::value;
-use casemate_policy_log::{DecisionLog, LogFile, read_key};
+use casemate_policy_log::{DecisionLog, LogFile, lock_path, read_key};
 #[cfg(feature = "vm")]
 use casemate_policy_log::{KeyFile, open_key};
 use clap::Args;
@@ -58,6 +58,12 @@ impl LogOptions {
         let written = [("--decision-log", &self.decision_log), ("--log-head", &self.log_head)];
         for (key, path) in written {
             path.as_ref().map_or(Ok(()), |path| apart.written(key, path))?;
+        }
+        if let Some(log) = &self.decision_log {
+            apart.written(
+                "the file beside --decision-log whose name ends in .lock",
+                &lock_path(log),
+            )?;
         }
         Ok(())
     }

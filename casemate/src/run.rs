@@ -3,7 +3,7 @@
 use crate::diagnostics::Log;
 use crate::guest_flags::GuestFlags;
 use crate::log_options::LogOptions;
-use crate::out::errln;
+use crate::out::{attended, errln};
 use crate::{Failure, Outcome};
 use casemate_console::{
     Attended, BoundedFile, Cause, ConsoleError, HostConsole, Messages, Signals, Timeline, attend,
@@ -251,6 +251,9 @@ fn start_and_attend(
     // Until here a signal ends this program; from here on it ends the VM.
     let signals = Signals::take_over()
         .map_err(|e| Failure::Failed(format!("cannot take over signals: {e}")))?;
+    // And nothing that only this program's messages go to may keep it from them.
+    let words = attended::begin()
+        .map_err(|e| Failure::Failed(format!("cannot open standard error: {e}")))?;
     let console = HostConsole::open(&config.console).map_err(|e| match e {
         ConsoleError::File { .. } => Failure::BadInput(e.to_string()),
         ConsoleError::Pty(_) | ConsoleError::Stdio(_) => Failure::Failed(e.to_string()),
@@ -261,7 +264,7 @@ fn start_and_attend(
     }
     let vm = prepared.start().map_err(failure)?;
     let mut say = |text: &str| errln!("casemate: {text}");
-    let messages = Messages { say: &mut say, log: log.fd() };
+    let messages = Messages { say: &mut say, to: words, log: log.fd() };
     Ok(attend(vm, console, &signals, timeline, config.grace, messages))
 }
 

@@ -95,7 +95,7 @@ fn supervisor(
         let vm = prepared.start().unwrap();
         let mut said = String::new();
         let mut say = |line: &str| said.push_str(line);
-        let messages = Messages { say: &mut say, log: None };
+        let messages = Messages { say: &mut say, to: rustix::stdio::stderr(), log: None };
         let attended = attend(vm, console, &signals, &mut timeline, config.grace, messages);
         let as_expected = expected(&attended.end) && attended.loss.is_none();
         if !as_expected {

@@ -16,6 +16,7 @@
 pub mod attest;
 pub mod azure;
 pub mod boot;
+pub mod console;
 pub mod device;
 pub mod device_answers;
 pub mod device_block;
@@ -66,6 +67,7 @@ pub const TARGETS: &[(&str, Body)] = &[
     ("attest_store", attest::store),
     ("attest_x509", attest::x509),
     ("console_filter", vm::console_filter),
+    ("console_pump", console::pump),
     ("console_queue", vm::console_queue),
     ("device_answers", device_answers::answers),
     ("device_block", device_block::block),

@@ -13,7 +13,7 @@
 
 use casemate_device_backend::{Mode, Session};
 use casemate_device_block::{Block, Image, Options};
-use casemate_hypervisor::devices::VirtioKind;
+use casemate_device_process::DeviceKind;
 use casemate_hypervisor::exits::{DeviceFault, Stop};
 use casemate_hypervisor::vm::virtio::{BackEndOf, DeviceSocket};
 use casemate_test_support::guests::run_with;
@@ -84,7 +84,7 @@ fn block_of(path: &Path, read_only: bool, queues: u16) -> (BackEnd, DeviceSocket
         .stdout(Stdio::null())
         .spawn();
     let socket = ours.into();
-    let (kind, of) = (VirtioKind::Block, BackEndOf::Ours);
+    let (kind, of) = (DeviceKind::Block, BackEndOf::Ours);
     (BackEnd(child.unwrap()), DeviceSocket { kind, of, queues, socket })
 }
 
@@ -232,7 +232,7 @@ fn silent_from_activation_on() -> (std::thread::JoinHandle<u32>, DeviceSocket) {
         }
         asked_in_vain
     });
-    let (kind, of) = (VirtioKind::Block, BackEndOf::Others);
+    let (kind, of) = (DeviceKind::Block, BackEndOf::Others);
     (server, DeviceSocket { kind, of, queues: 1, socket: ours.into() })
 }
 
@@ -281,7 +281,7 @@ fn a_disk_that_qemus_storage_daemon_serves_is_read_and_written() {
         assert!(daemon.0.try_wait().unwrap().is_none(), "it cannot export a disk");
         std::thread::sleep(std::time::Duration::from_millis(10));
     };
-    let (kind, of) = (VirtioKind::Block, BackEndOf::Others);
+    let (kind, of) = (DeviceKind::Block, BackEndOf::Others);
     let device = DeviceSocket { kind, of, queues: 1, socket: ours.into() };
     let [_, data, _] = REQUEST;
     let script = Script::default().open().reset().drive(FLUSH);

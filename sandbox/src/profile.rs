@@ -5,7 +5,7 @@
 //! filter is made, ioctl requests and flags by value. Pointers cannot be pinned (and what they
 //! point to can change).
 
-use super::syscalls::Syscall;
+use super::syscalls::{Syscall, sys};
 use std::os::fd::{AsFd, AsRawFd, RawFd};
 
 /// What one kind of process may do.
@@ -33,6 +33,26 @@ impl Rule {
     #[must_use]
     pub const fn new(syscall: Syscall, pins: &'static [Pin], why: &'static str) -> Self {
         Self { syscall, pins, why }
+    }
+
+    /// The rules of several lists as one: what processes share is written once, and each has its
+    /// own beside it. `N` is how many they are together; another number does not compile, since
+    /// this is for constants.
+    #[must_use]
+    #[allow(clippy::panic, clippy::indexing_slicing, reason = "when a profile is compiled")]
+    pub const fn joined<const N: usize>(lists: &[&[Self]]) -> [Self; N] {
+        let mut all = [Self::new(sys("exit_group"), &[], ""); N];
+        let (mut list, mut filled) = (0, 0);
+        while list < lists.len() {
+            let mut rule = 0;
+            while rule < lists[list].len() {
+                all[filled] = lists[list][rule];
+                (rule, filled) = (rule + 1, filled + 1);
+            }
+            list += 1;
+        }
+        assert!(filled == N, "the lists have fewer rules than that");
+        all
     }
 }
 

@@ -34,7 +34,8 @@ user.* are left out and counted. Of a folder everything is root's and from
 
 The table that is printed is the guest's, for a disk /dev/vda: it holds the
 root hash, so it belongs on the guest's measured command line or into its
-initrd.
+initrd. casemate-init takes it as a line \"disk / TABLE\" of its
+/casemate/workload; in another initrd:
   dmsetup create root --readonly --table \"TABLE\" && mount /dev/mapper/root /
 
 Examples:
@@ -49,8 +50,8 @@ Examples:
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES)]
 pub struct Root {
-    /// A folder, an OCI image layout (a folder or an archive), an archive of `docker save`, or a tar
-    /// file of a root file system; archives may be compressed by gzip or zstd.
+    /// A folder, an OCI image layout (a folder or an archive), an archive of `docker save`, or a
+    /// tar file of a root file system; archives may be compressed by gzip or zstd.
     source: PathBuf,
 
     /// The disk to make; a file that is there already is left alone.

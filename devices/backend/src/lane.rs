@@ -225,7 +225,8 @@ impl Lane {
         kick.chain(others.map(AsRawFd::as_raw_fd)).collect()
     }
 
-    /// The lane's thread.
+    /// The thread of one queue: waits for its kick, answers what is there, and starts again, until
+    /// the session ends.
     pub(crate) fn serve<D: Device>(&self, device: &D, mut kept: D::Lane) {
         let mut more = false;
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);

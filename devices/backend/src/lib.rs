@@ -22,18 +22,19 @@
 //!
 //! Limits: one front end for the life of the process; at most [`MAX_QUEUES`] queues; messages of
 //! 4 KiB (the `vhost` crate's bound); no dirty log, no in-flight region, no memory slots, no
-//! requests by the back end. In steady state the process makes the calls that [`STEADY`] lists, and
-//! what its device adds.
+//! requests by the back end. In steady state the process makes the calls that [`profile`] lists,
+//! and what its device adds.
 #![forbid(unsafe_code)]
 
+mod description;
 mod device;
 mod lane;
 mod messages;
+pub mod profile;
 mod session;
-mod steady;
 mod table;
 
+pub use description::Description;
 pub use device::{Device, Turn};
 pub use session::{Descriptors, Ended, MAX_QUEUES, Session, SetUpError};
-pub use steady::STEADY;
 pub use table::{Guard, Mode};

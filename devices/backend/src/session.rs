@@ -24,7 +24,7 @@ pub enum SetUpError {
     /// More queues than threads are made for.
     #[error("{queues} queues: a device has 1 to {MAX_QUEUES}")]
     Queues {
-        /// How many.
+        /// As many as the device says it has.
         queues: u16,
     },
     /// The front end went away, or broke the protocol.
@@ -36,9 +36,9 @@ pub enum SetUpError {
     /// Something of this process could not be had.
     #[error("{what}: {source}")]
     System {
-        /// What.
+        /// The call, or what it was for.
         what: &'static str,
-        /// The kernel's reason.
+        /// What the kernel said to it.
         #[source]
         source: io::Error,
     },
@@ -76,7 +76,7 @@ impl std::fmt::Display for Ended {
 /// The descriptors that a session uses once it serves: those that a filter names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Descriptors {
-    /// Messages.
+    /// The front end's socket, for messages.
     pub socket: RawFd,
     /// Kicks, calls, and what wakes a queue's thread.
     pub events: Vec<RawFd>,
@@ -188,7 +188,8 @@ impl<D: Device> Session<D> {
         self.front.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Handles one message.
+    /// Waits for one message of the front end and answers it; the end of the session, where it was
+    /// the last.
     fn step(&mut self) -> Result<(), Ended> {
         let handled = self.handler.handle_request();
         let refused = std::mem::take(&mut self.front().refused);

@@ -1,11 +1,13 @@
 //! The life of a device process, from its first instruction to its end.
 
-use crate::start::{DeviceKind, FrontEnd, Start};
+use crate::kind::DeviceKind;
+use crate::start::{FrontEnd, Start};
 use crate::words::FromDevice;
+use casemate_device_backend::profile::{CONTROL, FENCE, LATER, set_up_slots, slots};
 use casemate_device_backend::{Device, Ended, Guard, Mode, Session, SetUpError};
-use casemate_device_block::profile::{CONTROL, FENCE, LATER, set_up_slots, slots};
+use casemate_device_block::profile::own_slots;
 use casemate_device_block::{Block, Facts};
-use casemate_sandbox::{Action, Born, Fence, Given, Setup, exit, freeze_heap};
+use casemate_sandbox::{Action, Born, FdTable, Fence, Given, Setup, exit, freeze_heap};
 use rustix::io::{DupFlags, Errno, dup3};
 use rustix::net::sockopt::socket_acceptconn;
 use rustix::net::{SocketFlags, accept_with};
@@ -85,7 +87,8 @@ pub fn body_with(input: Input, born: Born, once_locked: impl FnOnce(&Holdings)) 
         DeviceKind::Block => Facts::decode(&start.config)
             .ok_or_else(|| "its start makes no sense".to_owned())
             .and_then(|facts| {
-                let own = (own.as_raw_fd(), Block::new(own, facts));
+                let number = own.as_raw_fd();
+                let own = Own { number, slots: own_slots(number), device: Block::new(own, facts) };
                 let Start { kind, front_end, .. } = start;
                 let process = Process { setup, kind, front_end, socket, control: &control };
                 process.serve(own, once_locked)
@@ -98,6 +101,15 @@ pub fn body_with(input: Input, born: Born, once_locked: impl FnOnce(&Holdings)) 
     words.tell(&control);
     // No destructors: they would close and unmap, against the filter.
     exit(status)
+}
+
+/// What a kind of device has that the others have not.
+struct Own<D> {
+    /// The descriptor that its profiles let it use.
+    number: RawFd,
+    /// The same, by what its profiles call it.
+    slots: FdTable,
+    device: D,
 }
 
 /// A confined process that has not met its front end.
@@ -113,37 +125,38 @@ impl Process<'_> {
     /// Locks it, serves the front end, and tells how that ended.
     fn serve<D: Device>(
         self,
-        (own, device): (RawFd, D),
+        own: Own<D>,
         once_locked: impl FnOnce(&Holdings),
     ) -> Result<String, String> {
         fn text(error: impl Display) -> String {
             error.to_string()
         }
         let Self { setup, kind, front_end, socket, control } = self;
+        let kind = kind.description();
         freeze_heap(HEAP).map_err(text)?;
         let fence = setup.fence().map_err(text)?;
         let holdings = Holdings {
             memory: Vec::new(),
             fence: fence.descriptor().next(),
-            own,
+            own: own.number,
             socket: socket.as_raw_fd(),
         };
         // What comes from here on has higher numbers than all of these.
-        let fds = set_up_slots(socket.as_raw_fd(), own)
+        let fds = set_up_slots(own.slots, socket.as_raw_fd())
             .with(CONTROL, control)
             .with_raw(FENCE, fence.descriptor());
         let later = setup.first_free(&fds).map_err(text)?;
         let fds = fds.with_raw(LATER, [later]);
-        let ready = setup.ready_to_lock(kind.set_up(), &fds, Action::Kill).map_err(text)?;
+        let ready = setup.ready_to_lock(kind.set_up, &fds, Action::Kill).map_err(text)?;
         let socket = connected(socket).map_err(text)?;
         let locked = ready.lock().map_err(text)?;
         let (mode, profile) = match front_end {
-            FrontEnd::Ours => (Mode::Ours, kind.steady()),
-            FrontEnd::Foreign => (Mode::Foreign, kind.foreign()),
+            FrontEnd::Ours => (Mode::Ours, kind.steady),
+            FrontEnd::Foreign => (Mode::Foreign, kind.foreign),
         };
         let memory = Arc::new(Mutex::new(Vec::new()));
         let guard = guard(fence, memory.clone());
-        let mut session = match Session::set_up(UnixStream::from(socket), device, mode, guard) {
+        let mut session = match Session::set_up(UnixStream::from(socket), own.device, mode, guard) {
             Ok(session) => session,
             // It has looked, and gone again.
             Err(SetUpError::FrontEnd(gone @ Ended::FrontEndGone)) => return Ok(text(gone)),

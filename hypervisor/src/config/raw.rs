@@ -11,19 +11,19 @@ use std::path::{Path, PathBuf};
 /// Longest configuration file: far beyond any real one.
 const MAX_FILE: u64 = 1 << 20;
 
-/// Keys of `vm.toml`.
+/// The keys of `vm.toml`, as `casemate run --help` shows them.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RawConfig {
-    /// VM name.
+    /// Name, unique among a user's running VMs.
     pub name: Option<String>,
-    /// Kernel image.
+    /// Kernel image: a bzImage or an ELF vmlinux.
     pub kernel: Option<PathBuf>,
     /// Initial RAM file system.
     pub initrd: Option<PathBuf>,
-    /// Kernel command line.
+    /// Command line of the kernel.
     pub cmdline: Option<String>,
-    /// Virtual processors.
+    /// How many virtual processors.
     pub vcpus: Option<u32>,
     /// RAM, such as "256M".
     #[serde(default, deserialize_with = "with_unit")]
@@ -44,21 +44,21 @@ pub struct RawConfig {
     /// From the power button to the end, such as "15s".
     #[serde(default, deserialize_with = "with_unit")]
     pub grace: Option<String>,
-    /// Disks.
+    /// Disks, in the order of the guest's bus.
     #[serde(default)]
     pub disk: Vec<RawDisk>,
     /// Devices that programs of others serve.
     #[serde(default)]
     pub vhost_user: Vec<RawForeign>,
-    /// "none" or "sev-snp".
+    /// Memory protection: "none" or "sev-snp".
     pub protection: Option<String>,
-    /// SEV-SNP.
+    /// What an SEV-SNP launch is given; only with that protection.
     pub snp: Option<super::RawSnp>,
-    /// Sandbox.
+    /// What of the lock this host may lack.
     pub sandbox: Option<RawSandbox>,
 }
 
-/// The `[sandbox]` table.
+/// The `[sandbox]` table as written.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RawSandbox {
@@ -70,11 +70,11 @@ pub struct RawSandbox {
 /// The console as written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RawConsole {
-    /// "stdio".
+    /// "stdio": standard input and output, filtered at a terminal.
     Stdio,
-    /// "raw".
+    /// "raw": the same, and a terminal gets every byte.
     Raw,
-    /// "pty".
+    /// "pty": a new pseudo-terminal.
     Pty,
     /// { file = "…" }.
     File(PathBuf),

@@ -5,9 +5,9 @@
 use crate::bus::{BusDevice, Effect};
 use casemate_layout::ports;
 
-/// First port.
+/// The first of the ports behind which platform registers are.
 pub const PLATFORM_PORT: u16 = 0x600;
-/// Ports.
+/// How many ports there are.
 pub const PLATFORM_SIZE: u64 = 16;
 
 /// Offsets of the registers.
@@ -35,7 +35,7 @@ pub const SLEEP_TYPE_S5: u8 = 5;
 const SLEEP_ENABLE: u8 = 1 << 5;
 const SLEEP_TYPE_SHIFT: u8 = 2;
 
-/// The registers.
+/// The platform registers: power, reset, and what ACPI's fixed hardware has.
 #[derive(Debug, Default)]
 pub struct PlatformRegisters {
     status: Option<u8>,

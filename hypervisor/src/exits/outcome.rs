@@ -38,7 +38,7 @@ pub enum Stop {
     },
     /// The guest used its memory in a way that has no answer.
     MemoryFault {
-        /// Page address.
+        /// Address of the page that was touched.
         gpa: Shown,
         /// Whether the access was to private memory.
         private: bool,
@@ -48,17 +48,17 @@ pub enum Stop {
     PageStateLimit,
     /// KVM could not run the guest's instruction or event.
     InternalError {
-        /// KVM's suberror.
+        /// KVM's suberror, `KVM_INTERNAL_ERROR_*`.
         suberror: u32,
     },
     /// The processor refused the guest state.
     FailEntry {
-        /// Hardware reason.
+        /// The processor's reason, for people.
         reason: u64,
     },
     /// KVM_RUN failed with an errno that a guest can cause.
     RunFailed {
-        /// The errno.
+        /// The errno of KVM_RUN.
         errno: i32,
     },
     /// The process of a device cannot be gone on with; nobody knows whether it still uses guest
@@ -71,7 +71,7 @@ pub enum Stop {
     },
     /// An exit that this VM did not enable, or the kernel's reply makes no sense.
     UnexpectedExit {
-        /// `exit_reason`.
+        /// `exit_reason`, of which this program knows nothing.
         reason: u32,
     },
 }
@@ -82,7 +82,7 @@ pub enum Stop {
 pub enum DeviceFault {
     /// It is gone, or pretends to be.
     Closed = 1,
-    /// It hangs.
+    /// It did not answer in time.
     Silent = 2,
     /// It does not keep to the protocol.
     Breach = 3,
@@ -91,7 +91,7 @@ pub enum DeviceFault {
 }
 
 impl DeviceFault {
-    /// Every fault.
+    /// Every fault, for whoever reads one from a message.
     pub const ALL: [Self; 4] = [Self::Closed, Self::Silent, Self::Breach, Self::Routes];
 }
 

@@ -31,7 +31,7 @@ const CONFIG: u64 = 1 << 9;
 /// What a device is to have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Wish {
-    /// Queues.
+    /// Queues that it must have at least.
     pub queues: u16,
     /// Bytes of configuration, 256 at most; 0 for a device that has none.
     pub config: usize,
@@ -40,7 +40,7 @@ pub struct Wish {
 /// What a back end says of its device.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Offer {
-    /// Features.
+    /// Features as it offers them, the bit for those of the protocol among them.
     pub features: u64,
     /// Configuration: as many bytes as were wished for.
     pub config: Vec<u8>,
@@ -89,11 +89,11 @@ pub struct BackEnd {
 /// What came without having been asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Heard {
-    /// Nothing.
+    /// Nothing: there is silence, as there should be.
     Nothing,
     /// The end of the conversation.
     Closed,
-    /// Something.
+    /// Bytes that nobody asked for.
     Unasked,
 }
 

@@ -12,8 +12,8 @@ use super::kind::ProcessKind;
 use super::virtio::{BackEndOf, DeviceSocket};
 use super::{open, profile};
 use crate::config::{ForeignKind, Protection, VmConfig};
-use crate::devices::VirtioKind;
 use crate::launch::{LaunchError, Shape};
+use casemate_device_process::DeviceKind;
 use casemate_diagnostics::event;
 use casemate_sandbox::{Child, Image, Layers};
 use rustix::io::Errno;
@@ -98,7 +98,7 @@ impl Waiting {
         let (control, vmm_control) = pair(SocketType::SEQPACKET)?;
         let (console, vmm_console) = pair(SocketType::STREAM)?;
         let (mut devices, mut disks) = (Vec::new(), Vec::new());
-        let kind = VirtioKind::Block;
+        let kind = DeviceKind::Block;
         for disk in &config.disks {
             let (socket, end) = pair(SocketType::STREAM)?;
             disks.push(end);

@@ -15,10 +15,10 @@
 use super::engine::HostFds;
 use super::protocol::{MESSAGE_SIZE, ToVmm};
 use super::virtio::{BackEndOf, DeviceSocket, MAX_DEVICES};
-use crate::devices::VirtioKind;
 use crate::launch::{LaunchPlan, Shape};
 use crate::memory::SealedBytes;
 use casemate_attestation::evidence::GuestCertTable;
+use casemate_device_process::DeviceKind;
 use casemate_policy::PageStateLimits;
 use casemate_sandbox::{Child, Given, Image, Layers, SandboxError, spawn_image_with};
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
@@ -73,7 +73,7 @@ pub fn spawn(
     let mut start = [&[kind][..], &shape.to_bytes()].concat();
     for DeviceSocket { kind, of, queues, socket } in devices {
         layers = layers.keep(socket);
-        start.extend([*kind as u8, *of as u8, u8::try_from(*queues).unwrap_or(0)]);
+        start.extend([kind.number(), *of as u8, u8::try_from(*queues).unwrap_or(0)]);
     }
     spawn_image_with(layers, image, &start, before)
 }
@@ -96,7 +96,7 @@ pub(super) fn take(mut given: Given) -> Option<VmmInput> {
     let mut devices = Vec::new();
     for device in kinds.chunks(DEVICE) {
         let &[kind, of, queues] = device else { return None };
-        let kind = VirtioKind::ALL.into_iter().find(|known| *known as u8 == kind)?;
+        let kind = DeviceKind::of_number(kind)?;
         let of = BackEndOf::ALL.into_iter().find(|known| *known as u8 == of)?;
         devices.push(DeviceSocket { kind, of, queues: queues.into(), socket: given.descriptor()? });
     }

@@ -52,7 +52,7 @@ impl ProcessKind {
             Self::Supervisor => &profile::SUPERVISOR,
             Self::Vmm => &profile::VMM,
             Self::VmmConfidential => &profile::VMM_SNP,
-            Self::Block => DeviceKind::Block.steady(),
+            Self::Block => DeviceKind::Block.description().steady,
             Self::Recorder => &profile::RECORDER,
         }
     }

@@ -4,7 +4,7 @@ use super::virtio::MAX_DEVICES;
 use crate::kvm::{KVM_RUN, SET_GSI_ROUTING};
 use casemate_sandbox::{FdSlot, Layers, Limits, Pin, Profile, Rule, sys};
 
-/// The vCPUs.
+/// The vCPUs, which are run.
 pub const VCPUS: FdSlot = FdSlot("vcpu");
 /// Eventfds that others signal: console, devices, the VM's end.
 pub const EVENTS: FdSlot = FdSlot("event");
@@ -30,7 +30,7 @@ pub const MEMORY: FdSlot = FdSlot("memory");
 
 /// `KVM_SET_MEMORY_ATTRIBUTES`: `_IOW(KVMIO, 0xd2, struct kvm_memory_attributes)`.
 const SET_MEMORY_ATTRIBUTES: u32 = 0x4020_aed2;
-/// `FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE`.
+/// Punch a hole: `FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE`.
 const PUNCH: u32 = 3;
 const CLOCK_MONOTONIC: u32 = 1;
 
@@ -131,9 +131,11 @@ pub const VMM_SNP: Profile = Profile {
     ],
 };
 
-/// The decision log.
+/// The decision log, open to append.
 pub const LOG: FdSlot = FdSlot("log");
-/// The file beside it with its newest head; empty without one.
+/// The file beside it that is locked.
+pub const LOG_LOCK: FdSlot = FdSlot("log lock");
+/// The file with its newest head; empty without one.
 pub const LOG_HEAD: FdSlot = FdSlot("log head");
 
 /// `LOCK_EX | LOCK_NB` and `LOCK_UN`: never a lock that is waited for without end.
@@ -168,9 +170,14 @@ pub const RECORDER: Profile = Profile {
         Rule::new(sys("ftruncate"), &[Pin::Fd(0, LOG_HEAD)], "the end of a head"),
         Rule::new(sys("fstat"), &[Pin::Fd(0, LOG)], "whether others have written"),
         Rule::new(sys("fstat"), &[Pin::Fd(0, LOG_HEAD)], "whether there is a head"),
-        Rule::new(sys("flock"), &[Pin::Fd(0, LOG), Pin::IntIn(1, &FLOCK)], "one writer at a time"),
+        Rule::new(
+            sys("flock"),
+            &[Pin::Fd(0, LOG_LOCK), Pin::IntIn(1, &FLOCK)],
+            "one writer at a time",
+        ),
         Rule::new(sys("fdatasync"), &[Pin::Fd(0, LOG)], "what is logged is on the disk"),
         Rule::new(sys("close"), &[Pin::Fd(0, LOG)], "a log that is not to be used, the end"),
+        Rule::new(sys("close"), &[Pin::Fd(0, LOG_LOCK)], "the same, what is locked"),
         Rule::new(sys("close"), &[Pin::Fd(0, LOG_HEAD)], "the same, its head file"),
         Rule::new(
             sys("clock_nanosleep"),
@@ -190,9 +197,9 @@ pub const RECORDER: Profile = Profile {
 pub const INPUTS: FdSlot = FdSlot("input");
 /// What the supervisor writes: console output, its own messages.
 pub const OUTPUTS: FdSlot = FdSlot("output");
-/// The VM's name.
+/// The socket that holds the VM's name.
 pub const NAME: FdSlot = FdSlot("name");
-/// The vmm process.
+/// The pidfds of the processes that it watches.
 pub const CHILD: FdSlot = FdSlot("child");
 /// The terminal whose settings are changed; empty without one.
 pub const TERMINAL: FdSlot = FdSlot("terminal");
@@ -201,7 +208,7 @@ pub const FILES: FdSlot = FdSlot("file");
 
 /// `_IOW('T', 0x2b, struct termios2)`: rustix sets a terminal by it, not by TCSETS.
 const TCSETS2: u32 = 0x402c_542b;
-/// `TIOCGPGRP`.
+/// `TIOCGPGRP`: who has the terminal.
 const TIOCGPGRP: u32 = 0x540f;
 const SIGSTOP: u32 = 19;
 const SOL_SOCKET: u32 = 1;

@@ -225,7 +225,7 @@ impl Prepared {
             let (process, control) = recorder.into_parts();
             Member::new(ProcessKind::Recorder, process, control)
         }));
-        let console = GuestConsole::new(console);
+        let console = GuestConsole::over(console);
         Ok(RunningVm::new(members, console, name, times, events, own_layers, &place))
     }
 }

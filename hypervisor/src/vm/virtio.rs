@@ -9,7 +9,7 @@ use super::engine_error::EngineError;
 use super::stop_slot::StopSlot;
 use crate::config::MAX_DISKS;
 use crate::devices::virtio_pci::QUEUE_SIZE;
-use crate::devices::{VirtioKind, VirtioPci, Wires};
+use crate::devices::{VirtioPci, Wires};
 use crate::event::Event;
 use crate::exits::{DeviceFault, Stop};
 use crate::kvm::{FIRST_DEVICE_GSI, Routing, Vm};
@@ -17,6 +17,7 @@ use crate::memory::{GuestRam, HOLE_START};
 use crate::vhost_user::{
     BackEnd, BackEndError, FIRST_PATIENCE, Greeted, PATIENCE, QueueEvents, RingEvents, Wish,
 };
+use casemate_device_process::DeviceKind;
 use casemate_device_transport::{BAR_SIZE, Function, Identity, Message, doorbell};
 use kvm_ioctls::IoEventAddress;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
@@ -44,7 +45,7 @@ impl BackEndOf {
 #[derive(Debug)]
 pub struct DeviceSocket {
     /// What it is.
-    pub kind: VirtioKind,
+    pub kind: DeviceKind,
     /// Whose.
     pub of: BackEndOf,
     /// Its queues.
@@ -201,19 +202,20 @@ impl Line {
             BackEndOf::Ours => EngineError::Device { number, source },
             BackEndOf::Others => EngineError::Foreign { number, source },
         };
-        let wish = Wish { queues, config: kind.config() };
+        let kind = kind.description();
+        let wish = Wish { queues, config: kind.config };
         let patience = match of {
             BackEndOf::Ours => PATIENCE,
             BackEndOf::Others => FIRST_PATIENCE,
         };
         let (greeted, offer) = Greeted::greet(socket, wish, patience).map_err(wrong)?;
-        let shown = kind.configuration(offer.config, queues);
+        let shown = (kind.shown)(offer.config, queues);
         let shown = shown.ok_or_else(|| wrong(BackEndError::OtherKind))?;
         let back_end = hand_over(greeted, of, ram, (&kicks, &calls, &error)).map_err(wrong)?;
         let identity = Identity {
-            kind: kind.number(),
-            class: kind.class(),
-            features: offer.features & kind.features(),
+            kind: kind.virtio,
+            class: kind.class,
+            features: offer.features & kind.features,
             queues,
             queue_size: QUEUE_SIZE,
             config: shown,

@@ -12,7 +12,7 @@
     reason = "a measurement stops at what goes wrong"
 )]
 
-use casemate_hypervisor::devices::VirtioKind;
+use casemate_device_process::DeviceKind;
 use casemate_hypervisor::launch::PageKind;
 use casemate_hypervisor::vm::virtio::{BackEndOf, DeviceSocket};
 use casemate_test_devices::driver::{Block, Driver};
@@ -55,7 +55,7 @@ fn guest(scratch: &Scratch, count: u32) -> f64 {
     let mut process =
         Process::start(BACKEND, &scratch.path("guest"), &[image.to_str().unwrap(), "lock"]);
     let socket = process.connect().into();
-    let (kind, of) = (VirtioKind::Block, BackEndOf::Others);
+    let (kind, of) = (DeviceKind::Block, BackEndOf::Others);
     let device = DeviceSocket { kind, of, queues: 1, socket };
     // Flags of the available ring: no interrupts. One request by the script, whose descriptors stay.
     let script = Script::default().open().reset().drive(FLUSH).write(2, RING[1], 1);

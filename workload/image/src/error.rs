@@ -11,7 +11,7 @@ pub enum ImageError {
     Io {
         /// Which file, and what was done with it.
         what: String,
-        /// The kernel's reason.
+        /// What the kernel said.
         source: io::Error,
     },
     /// The source is no file that can be read.
@@ -36,9 +36,9 @@ pub enum ImageError {
     /// More than an image may have.
     #[error("the image would have more than {limit} {of}")]
     Limit {
-        /// The bound.
+        /// How many there may be.
         limit: u64,
-        /// Of what.
+        /// Of what there are too many.
         of: &'static str,
     },
     /// Compressed data cannot be read back.

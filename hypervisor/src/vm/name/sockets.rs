@@ -1,9 +1,9 @@
 //! The kernel's list of the sockets at which somebody may hold a name.
 //!
 //! Anybody may listen at any address, as often as their descriptors allow. So the kernel is asked
-//! whose each socket is (sock_diag(7), UNIX_DIAG_UID: Linux 5.3), and those of other users are never
-//! connected to: however many there are, they cost the time to list them, which has a bound. A
-//! kernel without that list is asked for `/proc/net/unix`, which names no user; then a stranger's
+//! whose each socket is (sock_diag(7), UNIX_DIAG_UID: Linux 5.3), and those of other users are
+//! never connected to: however many there are, they cost the time to list them, which has a bound.
+//! A kernel without that list is asked for `/proc/net/unix`, which names no user; then a stranger's
 //! sockets count among those that are looked at.
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};

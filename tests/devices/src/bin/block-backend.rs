@@ -3,7 +3,7 @@
 //! can give itself, and the profiles of a block device. For tests: `casemate device` does more.
 #![allow(clippy::expect_used, reason = "a program of tests says what went wrong by dying")]
 
-use casemate_device_backend::{Mode, Session};
+use casemate_device_backend::{Mode, Session, profile as frame};
 use casemate_device_block::{Block, Image, Options, profile};
 use casemate_sandbox::{Action, Born, Layers, exit, freeze_heap};
 use rustix::io::{DupFlags, dup3};
@@ -37,11 +37,11 @@ fn main() {
     let confined = has("lock").then(|| born().confine().expect("the layers"));
     // As a process of `casemate device`: everything that takes long before there is a front end.
     let image = file.as_raw_fd();
-    let mut slots = profile::set_up_slots(listener.as_raw_fd(), image);
+    let mut slots = frame::set_up_slots(profile::own_slots(image), listener.as_raw_fd());
     let ready = confined.map(|setup| {
         freeze_heap(1 << 20).expect("a heap");
         let later = setup.first_free(&slots).expect("a descriptor");
-        slots = slots.clone().with_raw(profile::LATER, [later]);
+        slots = slots.clone().with_raw(frame::LATER, [later]);
         setup.ready_to_lock(&profile::SET_UP, &slots, Action::Kill).expect("the set-up filter")
     });
     writeln!(std::io::stdout(), "listening").expect("standard output");
@@ -65,7 +65,7 @@ fn main() {
         }
     };
     if let Some(locked) = locked {
-        let slots = profile::slots(slots, &session.descriptors());
+        let slots = frame::slots(slots, &session.descriptors());
         let narrowed = locked.narrow(steady, &slots, Action::Kill);
         std::mem::forget(narrowed.expect("the steady filter"));
     }
