@@ -122,7 +122,8 @@ fn an_image_that_cannot_be_a_disk_is_one_line_by_key_and_remedy() {
     drop(held);
     let shared = Options { read_only: true, ..Options::default() };
     let _read = Image::open(&place.0.join("disk"), &shared).unwrap();
-    place.refused("--disk path=disk", 2, &["disk `disk0`", "in use by another VM"]);
+    let words = ["disk `disk0`", "locked by a program that reads it", "end that one"];
+    place.refused("--disk path=disk", 2, &words);
     assert_eq!(std::fs::read(place.0.join("disk")).unwrap(), [7; 4096]);
 }
 
