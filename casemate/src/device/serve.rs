@@ -6,7 +6,7 @@
 
 use super::Common;
 use super::socket::PathSocket;
-use crate::out::errln;
+use crate::out::{attended, errln};
 use crate::{Failure, Outcome};
 use casemate_device_process::{FromDevice, MESSAGE_SIZE, Start, spawn};
 use casemate_sandbox::{Child, Exit, Image, Layer, Layers};
@@ -34,6 +34,9 @@ pub(super) struct Served<'a> {
 pub(super) fn serve(common: &Common, served: &Served<'_>) -> Outcome {
     let failed = |what: &str, e: std::io::Error| Failure::Failed(format!("{what}: {e}"));
     let signals = signals().map_err(|e| failed("signals", e))?;
+    // A front end that breaks the protocol again and again fills it: who waits for its reader
+    // serves nobody, and no signal ends it.
+    attended::begin().map_err(|e| failed("standard error", e))?;
     let image =
         Image::new("casemate-device", PROGRAM).map_err(|e| Failure::Failed(e.to_string()))?;
     let socket = PathSocket::at(&common.socket).map_err(|e| Failure::BadInput(e.to_string()))?;
