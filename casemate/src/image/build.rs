@@ -28,7 +28,8 @@ const EXAMPLES: &str = "\
 The image is a folder:
   kernel, initrd  the kernel as it was given; PID 1 and the modules it needs
   root.img        the read-only root disk: EROFS, then its dm-verity tree; in
-                  it /.casemate/manifest.json, of which manifest.json is a copy
+                  it /.casemate/manifest.json
+  manifest.json   a copy of that
   launch.json     the kernel command line with the root's hash, and the launch
                   digest for each number of vCPUs: for `casemate run` and
                   `image show`; no guest reads it
@@ -54,10 +55,13 @@ Examples:
 
 /// Make an image that boots: a kernel, an initramfs and the read-only root disk of a workload.
 #[derive(Debug, Args)]
-#[command(after_long_help = EXAMPLES)]
+#[command(
+    after_long_help = EXAMPLES,
+    override_usage = "casemate image build [OPTIONS] -o <FOLDER> <SOURCE> [-- <PROGRAM>...]"
+)]
 pub struct Build {
-    /// A folder, an OCI image layout (a folder or an archive), an archive of `docker save`, or a tar
-    /// file of a root file system; archives may be compressed by gzip, xz or zstd.
+    /// A folder, an OCI image layout (a folder or an archive), an archive of `docker save`, or a
+    /// tar file of a root file system; archives may be compressed by gzip, xz or zstd.
     source: PathBuf,
 
     /// The folder to make; one that is there already is left alone.
@@ -120,8 +124,8 @@ pub(super) struct KernelArgs {
     #[arg(long, value_name = "FILE", conflicts_with = "kernel_package")]
     kernel: Option<PathBuf>,
 
-    /// Folder of its modules, such as /lib/modules/6.12.0; without it all that a guest needs must be
-    /// built into the kernel.
+    /// Folder of its modules, such as /lib/modules/6.12.0; without it all that a guest needs must
+    /// be built into the kernel.
     #[arg(long, value_name = "FOLDER", requires = "kernel")]
     modules: Option<PathBuf>,
 

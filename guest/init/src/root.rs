@@ -90,8 +90,9 @@ fn find_disk() -> Option<Disk> {
 
 /// Reads the first block: what comes is what the root hash proves, by every level of the tree.
 fn probe(device: &Path, host: &Disk) -> Result<(), Refusal> {
+    const _: () = assert!(BLOCK == 4096, "a whole block is read");
     let read = |path: &Path| {
-        let mut block = [0; BLOCK as usize];
+        let mut block = [0; 4096];
         File::open(path).and_then(|mut file| file.read_exact(&mut block))
     };
     match (read(device), read(&host.path)) {

@@ -133,7 +133,7 @@ pub fn build(
     let root = verity::append(disk, written.blocks, &SALT)?;
     let word = RootDisk { data_blocks: root.data_blocks, hash: root.root };
     let cmdline = cmdline(&word, settings.console, settings.debug);
-    Ok(Image { manifest, manifest_bytes, cmdline, root, files: u64::from(written.inodes), dropped })
+    Ok(Image { manifest, manifest_bytes, cmdline, root, files: written.inodes, dropped })
 }
 
 /// The kernel command line of an image.

@@ -138,8 +138,8 @@ pub struct Folder {
 }
 
 impl Folder {
-    /// Opens the folder of an image and compares kernel, initramfs and manifest with their hashes: a
-    /// file that was changed or mixed up is found here, by name, before a guest refuses it.
+    /// Opens the folder of an image and compares kernel, initramfs and manifest with their hashes:
+    /// a file that was changed or mixed up is found here, by name, before a guest refuses it.
     ///
     /// # Errors
     /// [`ImageError`] with the file at fault.

@@ -1,9 +1,9 @@
 //! Protects how a kernel is taken apart: a Debian package gives its kernel and its modules, each
 //! module comes behind those it needs, and what cannot be loaded or understood is refused with its
-//! name. The packages are put together here, by other projects' writers of tar and gzip; `tests/e2e`
-//! boots what Debian's own makes. Cannot tell which modules a guest of tomorrow needs.
+//! name. The packages are put together here, by other projects' writers of tar and gzip;
+//! `tests/e2e` boots what Debian's own makes. Cannot tell which modules a guest of tomorrow needs.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test")]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test")]
 
 use casemate_image::kernel::{Kernel, Origin, Store, example, needed, package, read};
 use casemate_image::{ImageError, Spool};
@@ -59,7 +59,7 @@ fn ar(members: &[(&str, &[u8])]) -> Vec<u8> {
     let mut bytes = b"!<arch>\n".to_vec();
     for (name, contents) in members {
         let size = contents.len();
-        write!(bytes, "{name:16}{:12}{:6}{:6}{:8}{size:<10}`\n", 0, 0, 0, 100_644).unwrap();
+        writeln!(bytes, "{name:16}{:12}{:6}{:6}{:8}{size:<10}`", 0, 0, 0, 100_644).unwrap();
         bytes.extend(*contents);
         bytes.extend(&b"\n"[..size % 2]);
     }
