@@ -40,6 +40,12 @@ pub struct GuestFlags {
     /// tables
     #[arg(long, value_name = "DISK")]
     pub disk: Vec<String>,
+    /// A socket device: `path=SOCKET[,cid=N][,ports=N+N…]`, in place of the file's `[vsock]` table
+    #[arg(long, value_name = "VSOCK")]
+    pub vsock: Option<String>,
+    /// A socket for one port of the guest: `port=N,path=SOCKET`; once for each
+    #[arg(long, value_name = "FORWARD")]
+    pub vsock_forward: Vec<String>,
     /// A disk that a program of others serves, which gets all of the guest's memory but what a
     /// confidential one keeps private: socket=PATH,kind=block, then any of queues=N and name=TEXT;
     /// in place of the file's `[[vhost_user]]` tables
@@ -71,6 +77,8 @@ impl GuestFlags {
             ("--console-limit", self.console_limit.is_some()),
             ("--escape", self.escape.is_some()),
             ("--disk", !self.disk.is_empty()),
+            ("--vsock", self.vsock.is_some()),
+            ("--vsock-forward", !self.vsock_forward.is_empty()),
             ("--vhost-user", !self.vhost_user.is_empty()),
             ("--grace", self.grace.is_some()),
             ("--timeout", self.timeout.is_some()),
@@ -99,6 +107,7 @@ mod configuration {
     use crate::Failure;
     use crate::packed::Packed;
     use casemate_hypervisor::config::{ConfigError, RawConfig, RawConsole, RawDisk, RawForeign};
+    use casemate_hypervisor::config::{RawForward, RawVsock};
     use std::path::Path;
 
     impl GuestFlags {
@@ -137,6 +146,13 @@ mod configuration {
                 // Further ones: the root disk stays the first.
                 disk.splice(..0, file.disk.iter().cloned());
             }
+            let vsock = self.vsock.as_deref().map(RawVsock::from_flag).transpose().map_err(bad)?;
+            file.vsock = vsock.or(file.vsock);
+            let forwards = self.vsock_forward.iter().map(|flag| RawForward::from_flag(flag));
+            let forwards = forwards.collect::<Result<Vec<_>, _>>().map_err(bad)?;
+            if !forwards.is_empty() {
+                file.vsock.get_or_insert_default().forward = forwards;
+            }
             if let Some(digest) = &self.expect_digest {
                 file.snp.get_or_insert_default().expect_digest = Some(digest.clone());
             }
@@ -154,6 +170,7 @@ mod configuration {
                 grace: self.grace.clone(),
                 timeout: self.timeout.clone(),
                 disk,
+                vsock: None,
                 vhost_user,
                 protection: self.protection.clone(),
                 snp: None,

@@ -151,6 +151,17 @@ Configuration file (what a comment calls the default may be left out):
   name = \"data\"                  # in messages; default: vhost_user0, …
   queues = 1                     # the default
 
+  [vsock]                        # streams to sockets of this host, by a
+                                 #   locked process. Default: none
+  cid = 3                        # the guest's context id; the default
+  path = \"vm.sock\"             # made here: who connects and says `CONNECT
+                                 #   PORT` reaches the guest's port
+  ports = [52]                   # the guest reaches who listens at
+                                 #   vm.sock_52, and no other; default: none
+  [[vsock.forward]]              # a socket for one port of the guest,
+  port = 22                      #   without a word before; in the same
+  path = \"ssh.sock\"            #   folder
+
   [sandbox]
   optional = []                  # layers of the lock that this host may lack:
                                  #   `casemate host` names them
@@ -176,6 +187,8 @@ Examples:
   casemate run --protection none --kernel vmlinuz --initrd initrd.img \\
       --cmdline \"console=ttyS0 reboot=acpi panic=-1\"
   casemate run vm.toml --disk path=root.img,ro --disk path=data.img,serial=D
+  casemate run vm.toml --vsock path=vm.sock,ports=52+53 \\
+      --vsock-forward port=22,path=ssh.sock
 
   A confidential guest, whose launch digest was computed elsewhere:
   casemate run --protection sev-snp --kernel vmlinuz --initrd initrd.img \\

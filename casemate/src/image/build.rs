@@ -60,8 +60,8 @@ Examples:
     override_usage = "casemate image build [OPTIONS] -o <FOLDER> <SOURCE> [-- <PROGRAM>...]"
 )]
 pub struct Build {
-    /// A folder, an OCI image layout (a folder or an archive), an archive of `docker save`, or a tar
-    /// file of a root file system; archives may be compressed by gzip, xz or zstd.
+    /// A folder, an OCI image layout (a folder or an archive), an archive of `docker save`, or a
+    /// tar file of a root file system; archives may be compressed by gzip, xz or zstd.
     source: PathBuf,
 
     /// The folder to make; one that is there already is left alone.

@@ -1,6 +1,6 @@
 //! The configuration as written: every key optional, nothing checked but names and types.
 
-use super::{ConfigError, ConsoleTo, RawDisk, RawForeign};
+use super::{ConfigError, ConsoleTo, RawDisk, RawForeign, RawVsock};
 use casemate_diagnostics::event;
 use casemate_foreign_text::value;
 use serde::de::{Error, MapAccess, Visitor};
@@ -47,6 +47,8 @@ pub struct RawConfig {
     /// Disks, in the order of the guest's bus.
     #[serde(default)]
     pub disk: Vec<RawDisk>,
+    /// Socket device.
+    pub vsock: Option<RawVsock>,
     /// Devices that programs of others serve.
     #[serde(default)]
     pub vhost_user: Vec<RawForeign>,
@@ -181,7 +183,8 @@ impl RawConfig {
                 e.span().map(|span| text.get(..span.start).unwrap_or("").matches('\n').count() + 1);
             let source = line.and_then(|line| text.lines().nth(line - 1)).unwrap_or("").trim();
             let place = line.map_or(String::new(), |line| format!("line {line}: "));
-            let reason = format!("{place}{} in `{source}`", e.message().replace('\n', "; "));
+            let what = in_words(e.message());
+            let reason = format!("{place}{} in `{source}`", what.replace('\n', "; "));
             ConfigError::Parse { path: name.into(), reason }
         })
     }
@@ -202,6 +205,7 @@ impl RawConfig {
         }
         raw.disk.iter_mut().for_each(|disk| disk.resolve(directory));
         raw.vhost_user.iter_mut().for_each(|foreign| foreign.resolve(directory));
+        raw.vsock.iter_mut().for_each(|vsock| vsock.resolve(directory));
         if let Some(snp) = &mut raw.snp {
             snp.resolve(directory);
         }
@@ -229,9 +233,27 @@ impl RawConfig {
             grace: over.grace.or(self.grace),
             disk: if over.disk.is_empty() { self.disk } else { over.disk },
             vhost_user: if over.vhost_user.is_empty() { self.vhost_user } else { over.vhost_user },
+            vsock: over.vsock.or(self.vsock),
             protection: over.protection.or(self.protection),
             snp: over.snp.or(self.snp),
             sandbox: over.sandbox.or(self.sandbox),
         }
     }
+}
+
+/// The parser's message with its own names of types put into words of the language of the file.
+fn in_words(message: &str) -> String {
+    const ENDS: [(&str, &str); 7] = [
+        ("expected u32", "expected a whole number without quotes, such as 2"),
+        ("expected u64", "expected a whole number without quotes, such as 0x30000"),
+        ("expected path string", "expected a path in quotes"),
+        ("expected a string", "expected a text in quotes"),
+        ("expected a boolean", "expected true or false"),
+        ("map, expected a sequence", "table, expected a list of tables: begin each with [[name]]"),
+        ("expected a sequence", "expected a list, such as [\"a\", \"b\"]"),
+    ];
+    let ended = ENDS.iter().find_map(|(end, words)| Some((message.strip_suffix(end)?, words)));
+    let message =
+        ended.map_or_else(|| message.to_owned(), |(start, words)| format!("{start}{words}"));
+    message.replacen("invalid type: sequence", "invalid type: list", 1)
 }

@@ -318,14 +318,33 @@ fn build() -> Result<PathBuf, String> {
 /// # Errors
 /// What the build said.
 pub fn initrd(out: &Path, workload: &str, modules: &[&str]) -> Result<(), String> {
-    initrd_of(out, &static_programs()?.join("casemate-init"), workload, modules)
+    initrd_of(out, &static_programs()?.join("casemate-init"), workload, modules, &[])
 }
 
-/// The same with another program as PID 1.
+/// The same with more programs, in the guest's `/bin`.
 ///
 /// # Errors
 /// What the build said.
-pub fn initrd_of(out: &Path, init: &Path, workload: &str, modules: &[&str]) -> Result<(), String> {
+pub fn initrd_with(
+    out: &Path,
+    workload: &str,
+    modules: &[&str],
+    more: &[&Path],
+) -> Result<(), String> {
+    initrd_of(out, &static_programs()?.join("casemate-init"), workload, modules, more)
+}
+
+/// The same with any program as PID 1.
+///
+/// # Errors
+/// What the build said.
+pub fn initrd_of(
+    out: &Path,
+    init: &Path,
+    workload: &str,
+    modules: &[&str],
+    more: &[&Path],
+) -> Result<(), String> {
     let input = out.with_extension("input");
     std::fs::write(&input, format!("{INPUT}\n")).map_err(|e| e.to_string())?;
     command(
@@ -335,7 +354,11 @@ pub fn initrd_of(out: &Path, init: &Path, workload: &str, modules: &[&str]) -> R
             .arg(kernel_modules()?)
             .arg(&input)
             .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("l1").join(workload))
-            .env("MODULES", modules.join(" ")),
+            .env("MODULES", modules.join(" "))
+            .env(
+                "PROGRAMS",
+                more.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(" "),
+            ),
     )
 }
 

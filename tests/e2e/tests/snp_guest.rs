@@ -18,8 +18,9 @@ use std::time::Duration;
 /// Seconds: accepting 2 GiB page by page takes the MODEL minutes on a busy machine.
 const GUEST_LIMIT: u64 = 900;
 const HOST_DATA: &str = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
-/// The disk of the results, and what sev-guest needs: AES-GCM for its messages, configfs for its reports. What a kernel does not
-/// have as a module is left out: Linux 7 has other names and other cryptography.
+/// The disk of the results, and what sev-guest needs: AES-GCM for its messages, configfs for its
+/// reports. What a kernel does not have as a module is left out: Linux 7 has other names and other
+/// cryptography.
 const MODULES: [&str; 9] = [
     "drivers/block/virtio_blk",
     "crypto/crypto_null",

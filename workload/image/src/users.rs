@@ -1,5 +1,5 @@
-//! Users and groups by name, as the image's own `/etc/passwd` and `/etc/group` have them (passwd(5),
-//! group(5)). Looked up when an image is built: the guest gets numbers.
+//! Users and groups by name, as the image's own `/etc/passwd` and `/etc/group` have them
+//! (passwd(5), group(5)). Looked up when an image is built: the guest gets numbers.
 //!
 //! The rules are those of `runc` and `docker`: a user without an entry may be a number and has then
 //! group 0; supplementary groups are those that list the user, unless a group was written.

@@ -1,7 +1,7 @@
 //! Protects what an image runs: a container image's configuration becomes the manifest, with its
 //! names looked up in its own files, and what is written over it wins; what cannot be run is
-//! refused when it is built. The archive is put together here as `docker save` writes one. Cannot tell
-//! whether a guest does what the manifest says: `tests/e2e` boots some.
+//! refused when it is built. The archive is put together here as `docker save` writes one. Cannot
+//! tell whether a guest does what the manifest says: `tests/e2e` boots some.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test")]
 

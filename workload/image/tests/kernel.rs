@@ -1,7 +1,7 @@
 //! Protects how a kernel is taken apart: a Debian package gives its kernel and its modules, each
 //! module comes behind those it needs, and what cannot be loaded or understood is refused with its
-//! name. The packages are put together here, by other projects' writers of tar and gzip; `tests/e2e`
-//! boots what Debian's own makes. Cannot tell which modules a guest of tomorrow needs.
+//! name. The packages are put together here, by other projects' writers of tar and gzip;
+//! `tests/e2e` boots what Debian's own makes. Cannot tell which modules a guest of tomorrow needs.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test")]
 

@@ -90,8 +90,8 @@ pub struct Module {
 /// `folder` meanwhile, without a name.
 ///
 /// # Errors
-/// [`ImageError`] with the file at fault; [`ImageError::Kernel`] also for a kernel that has not what
-/// a guest needs.
+/// [`ImageError`] with the file at fault; [`ImageError::Kernel`] also for a kernel that has not
+/// what a guest needs.
 pub fn read(origin: Origin<'_>, folder: &Path) -> Result<Kernel, ImageError> {
     let failed = |e: casemate_files::FileError| ImageError::Source(e.to_string());
     let (file, store) = match origin {
