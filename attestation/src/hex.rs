@@ -9,8 +9,8 @@ pub fn encode(bytes: &[u8]) -> String {
     casemate_policy::hex(bytes)
 }
 
-/// Decodes hexadecimal as people hold it: `0x` before it or not; blanks, line ends and the colons of
-/// fingerprints anywhere.
+/// Decodes hexadecimal as people hold it: `0x` before it or not; blanks, line ends and the colons
+/// of fingerprints anywhere.
 #[must_use]
 pub fn from_people(text: &str) -> Option<Vec<u8>> {
     let packed: String = text.chars().filter(|c| !c.is_ascii_whitespace() && *c != ':').collect();

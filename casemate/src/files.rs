@@ -21,6 +21,9 @@ pub(super) fn read_at_most(path: &Path, limit: u64) -> Result<Vec<u8>, Failure> 
     casemate_files::read_input(path, limit).map_err(|error| bad_input(&error))
 }
 
+/// What users call standard input or output.
+const STANDARD: &str = "-";
+
 /// What this command has read and written so far.
 static USED: Mutex<Apart> = Mutex::new(Apart::new());
 
@@ -31,6 +34,9 @@ fn used() -> MutexGuard<'static, Apart> {
 /// Takes down that a command reads a file: what it writes afterwards is none of those. `-` and
 /// what is no file are none.
 pub(super) fn was_read(path: &Path) {
+    if path == Path::new(STANDARD) {
+        return;
+    }
     // That it was written before, by this very command, is no harm to it.
     let _ = used().read(format!("the input {}", value(path.display())), path);
 }
@@ -38,6 +44,9 @@ pub(super) fn was_read(path: &Path) {
 /// Refuses an output that this command has read, or written already as another output: a report, a
 /// key, a kernel would be lost.
 pub(super) fn may_write(what: &str, path: &Path) -> Outcome {
+    if path == Path::new(STANDARD) {
+        return Ok(());
+    }
     let what = format!("{what} {}", value(path.display()));
     used().written(what, path).map_err(|error| Failure::BadInput(error.to_string()))
 }

@@ -175,6 +175,40 @@ fn once_ends_with_the_first_front_end_and_its_status_says_how() {
     }
 }
 
+/// Protects front ends, and who ends the program, from messages that nobody reads: those about a
+/// hundred front ends that break the protocol have no room in a pipe of a page.
+#[test]
+fn a_standard_error_that_nobody_reads_keeps_nobody_from_being_served() {
+    let scratch = Scratch::new();
+    let _ = scratch.image("disk", 64);
+    let arguments = ["--socket", "socket", "--file", "disk", "--read-only"];
+    let mut device = command(&scratch, &arguments).spawn().unwrap();
+    rustix::pipe::fcntl_setpipe_size(device.stderr.as_ref().unwrap(), 4096).unwrap();
+    while !scratch.path("socket").exists() {
+        std::thread::yield_now();
+    }
+    for _ in 0..100 {
+        let mut front_end = connected(&scratch);
+        // Another version of the protocol.
+        let _ = front_end.write_all(&[1, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0]);
+        let _ = front_end.read(&mut [0; 64]);
+    }
+    let mut driver = connect(&scratch);
+    driver.forget(0);
+    assert_eq!(sector(&mut driver, 3), 3);
+    kill_process(Pid::from_child(&device), Signal::TERM).unwrap();
+    assert_eq!(device.wait().unwrap().code(), Some(0));
+}
+
+fn connected(scratch: &Scratch) -> UnixStream {
+    loop {
+        if let Ok(socket) = UnixStream::connect(scratch.path("socket")) {
+            return socket;
+        }
+        std::thread::yield_now();
+    }
+}
+
 fn refused(scratch: &Scratch, arguments: &[&str]) -> String {
     let Output { status, stderr, stdout } = command(scratch, arguments).output().unwrap();
     let said = String::from_utf8(stderr).unwrap();

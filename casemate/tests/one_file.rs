@@ -156,4 +156,13 @@ fn no_output_of_a_command_is_a_file_that_it_has_read_or_written() {
         }
         let _ = std::fs::remove_file(place.0.join("new"));
     }
+    // Standard input and output are two, and a device keeps nothing.
+    for record in ["-", "/dev/null"] {
+        let file = std::fs::File::open(place.0.join("report")).unwrap();
+        let mut command = Command::new(PROGRAM);
+        let verify = ["attest", "verify", "-", "--cert", "vcek", "--at", "2026-06-01", "--record"];
+        command.args(verify).arg(record).current_dir(&place.0).stdin(file);
+        let output = command.output().unwrap();
+        assert_eq!(output.status.code(), Some(3), "{}", String::from_utf8_lossy(&output.stderr));
+    }
 }

@@ -6,7 +6,7 @@
 //! answers. This process only waits: no byte of a front end reaches it.
 
 use super::Common;
-use crate::out::errln;
+use crate::out::{attended, errln};
 use crate::{Failure, Outcome};
 use casemate_device_process::{FromDevice, MESSAGE_SIZE, PathSocket, Start, spawn};
 use casemate_sandbox::{Child, Exit, Image, Layer, Layers, SandboxError};
@@ -52,6 +52,9 @@ pub(super) trait Helper {
 pub(super) fn serve(common: &Common, served: &Served<'_>) -> Outcome {
     let failed = |what: &str, e: std::io::Error| Failure::Failed(format!("{what}: {e}"));
     let signals = signals().map_err(|e| failed("signals", e))?;
+    // A front end that breaks the protocol again and again fills it: who waits for its reader
+    // serves nobody, and no signal ends it.
+    attended::begin().map_err(|e| failed("standard error", e))?;
     let image =
         Image::new("casemate-device", PROGRAM).map_err(|e| Failure::Failed(e.to_string()))?;
     let socket =
