@@ -143,6 +143,24 @@ impl KernelArgs {
             (None, None) => None,
         }
     }
+
+    /// A failure with the user's name of the kernel in it, in place of the one it had meanwhile.
+    fn named(&self, failure: Failure, meanwhile: &std::path::Path) -> Failure {
+        let name = self.kernel.as_ref().or(self.kernel_package.as_ref());
+        let name = name.map_or_else(String::new, |name| name.display().to_string());
+        match failure {
+            Failure::BadInput(text) => {
+                Failure::BadInput(text.replace(&meanwhile.display().to_string(), &name))
+            }
+            other => other,
+        }
+    }
+}
+
+/// A path of a file that has no name.
+fn path_of(file: &std::fs::File) -> PathBuf {
+    use std::os::fd::AsRawFd;
+    format!("/proc/self/fd/{}", file.as_raw_fd()).into()
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -194,22 +212,22 @@ pub fn run(args: &Build) -> Outcome {
     let (boot, initrd) = build::boot(&kernel, INIT);
     let image = build::build(loaded, boot, &settings, &mut spool, &disk).map_err(failure)?;
     let snp = Snp { c_bit: args.c_bit, vmsa_features: 0 };
-    let mut made = None;
+    // All that takes time is done before anything has a name.
+    let kernel_file = place.scratch.nameless_with(&kernel.file)?;
+    let initrd_file = place.scratch.nameless_with(&initrd)?;
+    let (kernel_path, initrd_path) = (path_of(&kernel_file), path_of(&initrd_file));
+    let digests = launches::digests(&kernel_path, &initrd_path, &image.cmdline, snp);
+    let digests = digests.map_err(|failure| args.kernel.named(failure, &kernel_path))?;
+    let launch = Launch::new(&image, snp, digests.into_iter(), settings);
+    let launch_bytes = launch.to_bytes().map_err(failure)?;
     place.name_folder(|folder| {
-        folder.write(KERNEL, &kernel.file)?;
-        folder.write(INITRD, &initrd)?;
-        folder.write(MANIFEST, &image.manifest_bytes)?;
+        folder.link(&kernel_file, KERNEL)?;
+        folder.link(&initrd_file, INITRD)?;
         folder.link(&disk, ROOT)?;
-        let (kernel, initrd) = (folder.path(KERNEL), folder.path(INITRD));
-        let digests = launches::digests(&kernel, &initrd, &image.cmdline, snp)?;
-        let launch = Launch::new(&image, snp, digests.into_iter(), settings);
-        folder.write(LAUNCH, &launch.to_bytes().map_err(failure)?)?;
-        made = Some(launch);
-        Ok(())
+        folder.write(MANIFEST, &image.manifest_bytes)?;
+        folder.write(LAUNCH, &launch_bytes)
     })?;
-    if let Some(launch) = made {
-        print(args, &image, &launch);
-    }
+    print(args, &image, &launch);
     Ok(())
 }
 

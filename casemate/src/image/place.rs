@@ -45,6 +45,16 @@ impl Scratch {
         });
         Ok(File::from(opened?))
     }
+
+    /// The same with these bytes.
+    #[cfg(feature = "vm")]
+    pub fn nameless_with(&self, bytes: &[u8]) -> Result<File, Failure> {
+        use std::io::Write;
+        let mut file = self.nameless()?;
+        let written = file.write_all(bytes);
+        written.map_err(|e| Failure::Failed(format!("{}: {e}", self.folder.display())))?;
+        Ok(file)
+    }
 }
 
 /// A name that nothing has yet, and the folder that it is to be in.
@@ -138,19 +148,14 @@ pub(super) struct Unnamed<'p> {
 
 #[cfg(feature = "vm")]
 impl Unnamed<'_> {
-    /// The path of a file in it, as long as it has not its name.
-    pub fn path(&self, file: &str) -> PathBuf {
-        self.path.join(file)
-    }
-
     /// Puts a file without a name into it.
     pub fn link(&self, file: &File, name: &str) -> Result<(), Failure> {
-        self.place.link(file, &self.path(name))
+        self.place.link(file, &self.path.join(name))
     }
 
     /// Puts a file with these bytes into it.
     pub fn write(&self, name: &str, bytes: &[u8]) -> Result<(), Failure> {
-        casemate_files::create(&self.path(name), bytes, casemate_files::Access::Usual)
+        casemate_files::create(&self.path.join(name), bytes, casemate_files::Access::Usual)
             .map_err(|e| Failure::Failed(e.to_string()))
     }
 }

@@ -216,8 +216,9 @@ impl Manifest {
                 return wrong(field, "is no path from the root");
             }
         }
-        if !(1..=64).contains(stop_signal) {
-            return wrong("process.stop_signal", "is no signal (1 to 64)");
+        // Those above have numbers that the C library moves (SIGRTMIN).
+        if !(1..=31).contains(stop_signal) {
+            return wrong("process.stop_signal", "is no signal (1 to 31)");
         }
         if user.groups.len() > MAX_GROUPS {
             return wrong("process.user.groups", "has more than 1024 entries");

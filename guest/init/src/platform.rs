@@ -6,15 +6,20 @@
 use casemate_layout::Refusal;
 use casemate_layout::ports::{MARK_PORT, REFUSAL_PORT, STATUS_PORT};
 use std::arch::asm;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// The ports, one behind the other.
 const FIRST: u16 = MARK_PORT;
 const COUNT: u64 = (REFUSAL_PORT - MARK_PORT) as u64 + 1;
 
+/// Whether they may be used: where they may not, an access would end PID 1, and with it the guest,
+/// for a word that nobody hears.
+static OPEN: AtomicBool = AtomicBool::new(false);
+
 /// Lets this thread, and threads and processes that it makes, use the ports. A kernel that is
 /// locked down does not allow that any more (`LOCKDOWN_IOPORT`), so it comes before.
 pub fn open() {
-    permit(true);
+    OPEN.store(permit(true), Ordering::Relaxed);
 }
 
 /// Takes that back: what a workload inherits, it must not keep. Needs no privilege.
@@ -22,10 +27,10 @@ pub fn close() {
     permit(false);
 }
 
-fn permit(on: bool) {
+fn permit(on: bool) -> bool {
     // SAFETY: ioperm takes three integers; it gives this thread access to these ports, takes it
-    // away, or fails. Where it fails, port I/O is a fault of this process and nothing else.
-    let _ = unsafe { ioperm(u64::from(FIRST), COUNT, i32::from(on)) };
+    // away, or fails.
+    unsafe { ioperm(u64::from(FIRST), COUNT, i32::from(on)) == 0 }
 }
 
 /// Tells the host of a step of the boot.
@@ -44,9 +49,12 @@ pub fn tell_refusal(refusal: Refusal) {
 }
 
 fn out(port: u16, value: u8) {
-    // SAFETY: the port belongs to the host's platform registers, which change no memory of ours.
-    // `open` was called first; a kernel that refused it ends this process by a fault, as PID 1 of a
-    // guest whose host then sees it end.
+    if !OPEN.load(Ordering::Relaxed) {
+        return;
+    }
+    // SAFETY: the port belongs to the host's platform registers, which change no memory of ours;
+    // access to it was granted by `open`, to the thread that PID 1 begins with, which is the one
+    // that tells.
     unsafe {
         asm!("out dx, al", in("dx") port, in("al") value, options(nomem, nostack, preserves_flags));
     }

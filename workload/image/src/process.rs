@@ -134,7 +134,7 @@ fn signal(text: &str) -> Result<u8, ImageError> {
     let text = if text.is_empty() { "SIGTERM" } else { text };
     let name = text.strip_prefix("SIG").unwrap_or(text);
     let known = (1u8..).zip(SIGNALS).find(|(_, known)| *known == name).map(|(number, _)| number);
-    let number = known.or_else(|| text.parse().ok().filter(|number| (1..=64).contains(number)));
+    let number = known.or_else(|| text.parse().ok().filter(|number| (1..=31).contains(number)));
     number.ok_or_else(|| {
         unfit(format!("its stop signal {} is none that is known", value(text).at_most(64)))
     })

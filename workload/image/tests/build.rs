@@ -173,7 +173,7 @@ fn what_cannot_be_run_is_refused_with_a_reason() {
         "{\"Cmd\":[\"/opt/bin/server\"],\"StopSignal\":\"SIGNONE\"}",
         "its stop signal SIGNONE",
     );
-    refused("{\"Cmd\":[\"/opt/bin/server\"],\"StopSignal\":\"65\"}", "its stop signal 65");
+    refused("{\"Cmd\":[\"/opt/bin/server\"],\"StopSignal\":\"37\"}", "its stop signal 37");
     refused("{\"Cmd\":[\"/opt/bin/server\"],\"WorkingDir\":\"x\"}", "its working directory x");
     refused("{\"Cmd\":[\"/opt/bin/server\",\"a\\u0000b\"]}", "a zero byte");
     refused("{\"Cmd\":[\"/opt/bin/server\"],\"Env\":[\"=x\"]}", "not NAME=VALUE");
