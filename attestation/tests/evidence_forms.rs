@@ -270,7 +270,7 @@ fn forms_that_are_not_read_are_named() {
         (b"\x1f\x8b\x08\0\0", "gzip -d"),
         (b"\xfd7zXZ\0\0", "xz -d"),
         (b"\x28\xb5\x2f\xfd\0", "zstd -d"),
-        (b"\xff\xfe0\00\0", "iconv"),
+        (b"\xff\xfe0\x001\x00", "iconv"),
         (b"\x04\0\x02\0\x81\0\0\0\0\0", "Intel TDX"),
         (repeated.as_bytes(), "repeated lines are left out"),
         (token.as_bytes(), "a JSON web token"),

@@ -105,6 +105,7 @@ impl GuestFlags {
 mod configuration {
     use super::GuestFlags;
     use crate::Failure;
+    use crate::packed::Packed;
     use casemate_hypervisor::config::{ConfigError, RawConfig, RawConsole, RawDisk, RawForeign};
     use casemate_hypervisor::config::{RawForward, RawVsock};
     use std::path::Path;
@@ -120,14 +121,31 @@ mod configuration {
             vcpus: Option<u32>,
         ) -> Result<RawConfig, Failure> {
             let bad = |e: ConfigError| Failure::BadInput(e.to_string());
-            let file = file.map(RawConfig::from_file).transpose().map_err(bad)?;
+            let image = file.map(Packed::open).transpose()?.flatten();
+            if image.is_some() {
+                let own =
+                    [("--kernel", self.kernel.is_some()), ("--initrd", self.initrd.is_some())];
+                let own = own.into_iter().chain([("--cmdline", self.cmdline.is_some())]);
+                if let Some((flag, _)) = own.into_iter().find(|(_, given)| *given) {
+                    let text = format!("{flag}: an image has its own, which its digests are for");
+                    return Err(Failure::BadInput(text));
+                }
+            }
+            let file = match (&image, file) {
+                (Some(image), _) => Some(image.config()),
+                (None, file) => file.map(RawConfig::from_file).transpose().map_err(bad)?,
+            };
             let console =
                 self.console.as_deref().map(RawConsole::from_flag).transpose().map_err(bad)?;
             let disk = self.disk.iter().map(|flag| RawDisk::from_flag(flag));
-            let disk = disk.collect::<Result<Vec<_>, _>>().map_err(bad)?;
+            let mut disk = disk.collect::<Result<Vec<_>, _>>().map_err(bad)?;
             let vhost_user = self.vhost_user.iter().map(|flag| RawForeign::from_flag(flag));
             let vhost_user = vhost_user.collect::<Result<Vec<_>, _>>().map_err(bad)?;
             let mut file = file.unwrap_or_default();
+            if image.is_some() && !disk.is_empty() {
+                // Further ones: the root disk stays the first.
+                disk.splice(..0, file.disk.iter().cloned());
+            }
             let vsock = self.vsock.as_deref().map(RawVsock::from_flag).transpose().map_err(bad)?;
             file.vsock = vsock.or(file.vsock);
             let forwards = self.vsock_forward.iter().map(|flag| RawForward::from_flag(flag));
@@ -138,7 +156,7 @@ mod configuration {
             if let Some(digest) = &self.expect_digest {
                 file.snp.get_or_insert_default().expect_digest = Some(digest.clone());
             }
-            Ok(file.overridden_by(RawConfig {
+            let config = file.overridden_by(RawConfig {
                 name: self.name.clone(),
                 kernel: self.kernel.clone(),
                 initrd: self.initrd.clone(),
@@ -157,7 +175,8 @@ mod configuration {
                 protection: self.protection.clone(),
                 snp: None,
                 sandbox: None,
-            }))
+            });
+            image.map_or(Ok(config.clone()), |image| image.expect(config))
         }
     }
 }

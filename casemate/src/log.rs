@@ -199,7 +199,7 @@ fn print_shown(report: &LogReport, whose: bool, head: Option<KnownHead>) {
     };
     match head {
         Some(head) => {
-            outln!("shown: {shown}; nothing up to record {} is missing or changed", head.seq)
+            outln!("shown: {shown}; nothing up to record {} is missing or changed", head.seq);
         }
         None => outln!("shown: {shown}"),
     }

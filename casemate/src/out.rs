@@ -58,7 +58,7 @@ pub(super) fn write_error(text: Arguments<'_>) {
     let _ = stderr().write_all(text.as_bytes());
 }
 
-/// Standard error of a program that stays with a VM.
+/// Standard error of a program that stays with a VM, or serves those of others.
 ///
 /// Such a program keeps the VM's times and takes its user's signals, so a reader of its messages
 /// who takes none (a terminal that was stopped, a pipe to a program that hangs) must not stop it.

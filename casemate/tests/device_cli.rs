@@ -83,6 +83,39 @@ fn front_ends_are_served_one_after_the_other_by_processes_of_their_own() {
     assert!(!scratch.path("socket").exists());
 }
 
+/// Protects who waits for a disk: the process is there and confined before its front end, so that
+/// what a front end waits for is answers. And the host, from a device that fails without any.
+#[test]
+fn a_process_is_confined_before_its_front_end_comes_and_takes_no_other() {
+    if !is_root() {
+        return;
+    }
+    let scratch = Scratch::new();
+    let _ = scratch.image("disk", 64);
+    let arguments = ["--socket", "socket", "--file", "disk"];
+    let mut device = command(&scratch, &arguments).spawn().unwrap();
+    let process = loop {
+        if let [process] = children(device.id())[..] {
+            break process;
+        }
+        std::thread::yield_now();
+    };
+    let confined = || casemate_sandbox::inspect(process).is_ok_and(|told| told.uid == 65534);
+    while !confined() {
+        std::thread::yield_now();
+    }
+    let mut driver = connect(&scratch);
+    assert_eq!(sector(&mut driver, 5), 5);
+    assert_eq!(children(device.id()), [process]);
+    // It has its front end's socket, and not the one on which others come: they wait.
+    let open = casemate_sandbox::inspect(process).unwrap().descriptors.unwrap();
+    let sockets = open.values().filter(|what| what.starts_with("socket:")).count();
+    assert_eq!(sockets, 2, "its front end and its supervisor: {open:?}");
+    drop(driver);
+    device.kill().unwrap();
+    device.wait().unwrap();
+}
+
 /// Protects the host from a front end's guest. Landlock cannot be read back.
 #[test]
 fn a_front_ends_process_is_locked_as_the_kernel_tells() {
@@ -139,6 +172,40 @@ fn once_ends_with_the_first_front_end_and_its_status_says_how() {
         assert_eq!(status.code(), Some(expected), "{said}");
         assert_eq!(said.lines().count(), usize::from(breach), "{said}");
         assert!(!scratch.path("socket").exists());
+    }
+}
+
+/// Protects front ends, and who ends the program, from messages that nobody reads: those about a
+/// hundred front ends that break the protocol have no room in a pipe of a page.
+#[test]
+fn a_standard_error_that_nobody_reads_keeps_nobody_from_being_served() {
+    let scratch = Scratch::new();
+    let _ = scratch.image("disk", 64);
+    let arguments = ["--socket", "socket", "--file", "disk", "--read-only"];
+    let mut device = command(&scratch, &arguments).spawn().unwrap();
+    rustix::pipe::fcntl_setpipe_size(device.stderr.as_ref().unwrap(), 4096).unwrap();
+    while !scratch.path("socket").exists() {
+        std::thread::yield_now();
+    }
+    for _ in 0..100 {
+        let mut front_end = connected(&scratch);
+        // Another version of the protocol.
+        let _ = front_end.write_all(&[1, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0]);
+        let _ = front_end.read(&mut [0; 64]);
+    }
+    let mut driver = connect(&scratch);
+    driver.forget(0);
+    assert_eq!(sector(&mut driver, 3), 3);
+    kill_process(Pid::from_child(&device), Signal::TERM).unwrap();
+    assert_eq!(device.wait().unwrap().code(), Some(0));
+}
+
+fn connected(scratch: &Scratch) -> UnixStream {
+    loop {
+        if let Ok(socket) = UnixStream::connect(scratch.path("socket")) {
+            return socket;
+        }
+        std::thread::yield_now();
     }
 }
 

@@ -13,7 +13,7 @@ const KNOWN: ABI = ABI::V10;
 /// First ABI with scopes.
 const SCOPES_SINCE: ABI = ABI::V6;
 
-/// What was applied.
+/// What landlock denies from now on.
 #[derive(Debug)]
 pub(super) struct Denied {
     abi: ABI,
@@ -23,7 +23,7 @@ pub(super) struct Denied {
 /// What a process may not reach of other processes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Scopes {
-    /// Anything may be.
+    /// Whatever the other layers leave: this one is off.
     None,
     /// Abstract sockets: for a process that has children to end.
     Sockets,

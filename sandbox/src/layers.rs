@@ -82,7 +82,7 @@ impl Layers {
         self
     }
 
-    /// Requires a layer.
+    /// Adds a layer that must be there.
     #[must_use]
     pub fn with(self, layer: Layer) -> Self {
         self.set(layer, Need::Required)

@@ -72,6 +72,6 @@ pub use packets::{Packet, decode_packet};
 pub use peer::{Peer, peer};
 pub use profile::{Action, FdSlot, FdTable, Pin, Profile, Rule};
 pub use spawn::spawn;
-pub use stages::{Born, Locked, NARROW, Setup};
+pub use stages::{Born, Locked, NARROW, ReadyToLock, Setup};
 pub use sys::{UFFDIO_REGISTER, exit};
 pub use syscalls::{Syscall, name_of, sys};

@@ -14,12 +14,12 @@ use super::{InDirectory, Limits, SandboxError};
 
 /// Bytes of its own at most: what is larger is a descriptor's business.
 const MAX_BYTES: usize = 64 * 1024;
-/// Longest packet.
+/// Longest start packet, in bytes.
 pub(super) const MAX_PACKET: usize = MAX_BYTES + 1024;
-/// Longest name.
+/// Longest name of a process, in bytes.
 const MAX_NAME: usize = 64;
 
-/// A start.
+/// What an image is told when it begins.
 #[derive(Debug)]
 pub(super) struct Start {
     pub(super) layers: Layers,

@@ -1,11 +1,12 @@
 //! Serving front ends, one after the other, each by a process of its own.
 //!
 //! A device process maps a front end's memory and ends with it: the next one, which may be another
-//! VM's, gets a process that has seen nothing of the one before. This process only waits: no byte
-//! of a front end reaches it.
+//! VM's, gets a process that has seen nothing of the one before. It is there and confined before
+//! that front end comes, and takes its connection itself, so a front end waits for little more than
+//! answers. This process only waits: no byte of a front end reaches it.
 
 use super::Common;
-use crate::out::errln;
+use crate::out::{attended, errln};
 use crate::{Failure, Outcome};
 use casemate_device_process::{FromDevice, MESSAGE_SIZE, PathSocket, Start, spawn};
 use casemate_sandbox::{Child, Exit, Image, Layer, Layers, SandboxError};
@@ -51,19 +52,16 @@ pub(super) trait Helper {
 pub(super) fn serve(common: &Common, served: &Served<'_>) -> Outcome {
     let failed = |what: &str, e: std::io::Error| Failure::Failed(format!("{what}: {e}"));
     let signals = signals().map_err(|e| failed("signals", e))?;
+    // A front end that breaks the protocol again and again fills it: who waits for its reader
+    // serves nobody, and no signal ends it.
+    attended::begin().map_err(|e| failed("standard error", e))?;
     let image =
         Image::new("casemate-device", PROGRAM).map_err(|e| Failure::Failed(e.to_string()))?;
     let socket =
         PathSocket::at("--socket", &common.socket).map_err(|e| Failure::BadInput(e.to_string()))?;
     let kind = served.start.kind.name();
     loop {
-        if wait([signals.as_fd(), socket.as_fd()])?[0] {
-            return Ok(());
-        }
-        // It may have gone again.
-        let Ok(front_end) = socket.accept() else { continue };
-        let mut process = Process::start(&image, common, served, &front_end)?;
-        drop(front_end);
+        let mut process = Process::start(&image, common, served, &socket)?;
         let Some(end) = process.until_its_end(&signals)? else { return Ok(()) };
         match end {
             Ok(()) if common.once => return Ok(()),
@@ -71,7 +69,13 @@ pub(super) fn serve(common: &Common, served: &Served<'_>) -> Outcome {
             Err(why) if common.once => {
                 return Err(Failure::Failed(format!("the {kind} process ended: {why}")));
             }
-            Err(why) => errln!("casemate: the {kind} process ended: {why}"),
+            Err(why) => {
+                errln!("casemate: the {kind} process ended: {why}");
+                // What failed may fail again without any front end: not before there is one.
+                if wait([signals.as_fd(), socket.as_fd()])?[0] {
+                    return Ok(());
+                }
+            }
         }
     }
 }
@@ -91,7 +95,7 @@ impl Process {
         image: &Image,
         common: &Common,
         served: &Served<'_>,
-        front_end: &UnixStream,
+        socket: &PathSocket,
     ) -> Result<Self, Failure> {
         let failed = |e: &dyn std::fmt::Display| Failure::Failed(e.to_string());
         let kind = SocketType::SEQPACKET;
@@ -113,7 +117,7 @@ impl Process {
         }
         own.extend(channel.iter().map(AsFd::as_fd));
         let (start, layers) = (&served.start, lacking(layers));
-        let child = spawn(image, layers, start, front_end, &theirs, &own, |_| ());
+        let child = spawn(image, layers, start, socket, &theirs, &own, |_| ());
         let mut child = child.map_err(|e| failed(&e))?;
         let report = child.confined().map_err(|e| failed(&e))?;
         for (layer, why) in report.missing() {

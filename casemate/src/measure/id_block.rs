@@ -1,7 +1,7 @@
 //! The ID block side of `casemate measure`: making, signing and checking ID blocks.
 
 use super::Launch;
-use crate::files::{print_json, read_file, write_file};
+use crate::files::{may_write, print_json, put_file, read_file};
 use crate::numbers::integer;
 use crate::out::outln;
 use crate::{Failure, Outcome};
@@ -132,8 +132,11 @@ pub(super) fn create(
     let author = args.author_key.as_deref().map(key).transpose()?;
     let auth = idblock::authenticate(&block, &id_key, author.as_ref())
         .map_err(|error| Failure::Failed(error.to_string()))?;
-    write_file(block_path, &block.to_bytes())?;
-    write_file(auth_path, &auth)?;
+    // Both before either is written.
+    may_write("--id-block", block_path)?;
+    may_write("--id-auth", auth_path)?;
+    put_file(block_path, &block.to_bytes())?;
+    put_file(auth_path, &auth)?;
     Ok(Some(Created {
         id_key_digest: id_key.digest(),
         author_key_digest: author.map(|author| author.digest()),

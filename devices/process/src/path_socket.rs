@@ -135,14 +135,6 @@ impl PathSocket {
         Ok(Self { listener, path: path.to_owned(), file })
     }
 
-    /// The next front end.
-    ///
-    /// # Errors
-    /// The errno of `accept4`.
-    pub fn accept(&self) -> std::io::Result<UnixStream> {
-        self.listener.accept().map(|(stream, _)| stream)
-    }
-
     /// A copy of the socket for a process that polls it: it does not block.
     ///
     /// # Errors

@@ -12,6 +12,9 @@ use casemate_device_block::{Block, Facts};
 use casemate_device_vsock::profile as vsock_profile;
 use casemate_device_vsock::{Facts as VsockFacts, Limits, Vsock};
 use casemate_sandbox::{Action, Born, FdTable, Fence, Given, Setup, exit, freeze_heap};
+use rustix::io::{DupFlags, Errno, dup3};
+use rustix::net::sockopt::socket_acceptconn;
+use rustix::net::{SocketFlags, accept_with};
 use std::fmt::Display;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
@@ -25,7 +28,7 @@ const HEAP: usize = 64 * 1024;
 pub struct Input {
     /// Which device, for whom.
     pub start: Start,
-    /// Leads to the front end.
+    /// Leads to the front end, or is where the one front end of this process will connect.
     pub socket: OwnedFd,
     /// Leads to whoever watches the process.
     pub control: OwnedFd,
@@ -171,7 +174,9 @@ impl Process<'_> {
             .with_raw(FENCE, fence.descriptor());
         let later = setup.first_free(&fds).map_err(text)?;
         let fds = fds.with_raw(LATER, [later]);
-        let locked = setup.lock(kind.set_up, &fds, Action::Kill).map_err(text)?;
+        let ready = setup.ready_to_lock(kind.set_up, &fds, Action::Kill).map_err(text)?;
+        let socket = connected(socket).map_err(text)?;
+        let locked = ready.lock().map_err(text)?;
         let (mode, profile) = match front_end {
             FrontEnd::Ours => (Mode::Ours, kind.steady),
             FrontEnd::Foreign => (Mode::Foreign, kind.foreign),
@@ -197,6 +202,27 @@ impl Process<'_> {
             Ended::Breach(_) => Err(ended.to_string()),
         }
     }
+}
+
+/// The front end's socket. Where that is one that listens, its front end is still to come, and is
+/// waited for: so all that takes long is done before it is there. No byte of it is read here, which
+/// is the filter's to come before.
+///
+/// It has the number of the socket that listened, for which the filter is made; and that one is
+/// closed, so that nobody who takes the process over gets another VM's front end.
+fn connected(socket: OwnedFd) -> rustix::io::Result<OwnedFd> {
+    if !socket_acceptconn(&socket)? {
+        return Ok(socket);
+    }
+    let front_end = loop {
+        match accept_with(&socket, SocketFlags::CLOEXEC) {
+            Err(Errno::INTR | Errno::CONNABORTED) => {}
+            other => break other?,
+        }
+    };
+    let mut socket = socket;
+    dup3(&front_end, &mut socket, DupFlags::CLOEXEC)?;
+    Ok(socket)
 }
 
 /// Puts each mapping of guest memory behind the fence, before anything reads it, and takes it down.

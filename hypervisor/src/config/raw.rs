@@ -183,7 +183,8 @@ impl RawConfig {
                 e.span().map(|span| text.get(..span.start).unwrap_or("").matches('\n').count() + 1);
             let source = line.and_then(|line| text.lines().nth(line - 1)).unwrap_or("").trim();
             let place = line.map_or(String::new(), |line| format!("line {line}: "));
-            let reason = format!("{place}{} in `{source}`", e.message().replace('\n', "; "));
+            let what = in_words(e.message());
+            let reason = format!("{place}{} in `{source}`", what.replace('\n', "; "));
             ConfigError::Parse { path: name.into(), reason }
         })
     }
@@ -238,4 +239,21 @@ impl RawConfig {
             sandbox: over.sandbox.or(self.sandbox),
         }
     }
+}
+
+/// The parser's message with its own names of types put into words of the language of the file.
+fn in_words(message: &str) -> String {
+    const ENDS: [(&str, &str); 7] = [
+        ("expected u32", "expected a whole number without quotes, such as 2"),
+        ("expected u64", "expected a whole number without quotes, such as 0x30000"),
+        ("expected path string", "expected a path in quotes"),
+        ("expected a string", "expected a text in quotes"),
+        ("expected a boolean", "expected true or false"),
+        ("map, expected a sequence", "table, expected a list of tables: begin each with [[name]]"),
+        ("expected a sequence", "expected a list, such as [\"a\", \"b\"]"),
+    ];
+    let ended = ENDS.iter().find_map(|(end, words)| Some((message.strip_suffix(end)?, words)));
+    let message =
+        ended.map_or_else(|| message.to_owned(), |(start, words)| format!("{start}{words}"));
+    message.replacen("invalid type: sequence", "invalid type: list", 1)
 }

@@ -46,8 +46,8 @@ pub(super) struct Waiting {
 }
 
 impl Begun {
-    /// Begins the VM of `config`, from the program `vmm`; `foreign` are its sockets for back ends of
-    /// others.
+    /// Begins the VM of `config`, from the program `vmm`; `foreign` are its sockets for back ends
+    /// of others.
     pub(super) fn new(config: &VmConfig, foreign: &[OwnedFd], vmm: &[u8]) -> Self {
         // Sizes that no host can give are not tried: whoever checks the input says so.
         if let Err(e) = open::check_memory(config.memory) {

@@ -43,6 +43,14 @@ impl Left {
     pub fn file(&self, kind: &str) -> String {
         read(&self.directory.join(format!("{}.{kind}", self.name)))
     }
+
+    /// What the guest wrote to its disk, which the scenario left as `NAME.results`.
+    ///
+    /// # Errors
+    /// As [`results`].
+    pub fn results(&self) -> Result<String, String> {
+        results(&self.directory.join(format!("{}.results", self.name)))
+    }
 }
 
 impl Boot {
@@ -299,18 +307,9 @@ fn built() -> Result<&'static PathBuf, String> {
 fn build() -> Result<PathBuf, String> {
     command(Command::new("make").args(["-s", "static"]).current_dir(root()))?;
     Host::new(Kind::Plain).map_err(|e| e.to_string())?;
-    let directory = scratch(&format!("initrd-{}", std::process::id()))?;
-    let (initrd, input) = (directory.join("initrd"), directory.join("input"));
-    std::fs::write(&input, format!("{INPUT}\n")).map_err(|e| e.to_string())?;
-    command(
-        Command::new(root().join("demo/mkinitrd"))
-            .arg(&initrd)
-            .arg(binaries().join("casemate-init"))
-            .arg(kernel_modules()?)
-            .arg(&input)
-            .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("l1/guest-workload.sh")),
-    )?;
-    Ok(initrd)
+    let initrd_file = scratch(&format!("initrd-{}", std::process::id()))?.join("initrd");
+    initrd(&initrd_file, "guest-workload.sh", &["drivers/block/virtio_blk"])?;
+    Ok(initrd_file)
 }
 
 /// Builds an initrd at `out` that runs `workload`, a file in `l1/`, with more kernel modules, in
@@ -378,6 +377,31 @@ pub fn demo_guest(place: &Path, input: &Path) -> Result<(), String> {
             .arg(kernel_modules()?)
             .arg(input),
     )
+}
+
+/// A disk of zeros at `path`, for a guest's results.
+///
+/// A guest's console is its kernel's, too, so what a test reads as numbers or bytes comes by a
+/// disk: text that the guest's workload writes to the device from its first byte on, whose last
+/// line is `end`.
+///
+/// # Errors
+/// The operating system's.
+pub fn results_disk(path: &Path) -> Result<(), String> {
+    let made = std::fs::File::create(path).and_then(|file| file.set_len(1 << 20));
+    made.map_err(|e| format!("{}: {e}", path.display()))
+}
+
+/// What a guest wrote to such a disk: the lines before `end`.
+///
+/// # Errors
+/// The operating system's, or that the guest did not get to the end.
+pub fn results(path: &Path) -> Result<String, String> {
+    let bytes = std::fs::read(path).map_err(|e| format!("{}: {e}", path.display()))?;
+    let written = lossy(bytes.split(|byte| *byte == 0).next().unwrap_or_default());
+    let whole =
+        written.strip_suffix("end\n").filter(|rest| rest.is_empty() || rest.ends_with('\n'));
+    whole.map(str::to_owned).ok_or_else(|| format!("no end of the results: {written}"))
 }
 
 /// An empty directory of this test program, under `target/e2e`.

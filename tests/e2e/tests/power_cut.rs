@@ -21,12 +21,12 @@ const ROUNDS: u32 = 12;
 
 const CONFIG: &str = "name = \"NAME\"\nkernel = \"/k/vmlinuz\"\ninitrd = \"/d/initrd\"\n\
     cmdline = \"console=ttyS0 reboot=acpi panic=-1 quiet rounds=ROUNDS\"\nmemory = \"256M\"\n\
-    timeout = \"300s\"\nprotection = \"PROTECTION\"\nMORE\n[[disk]]\npath = \"DISK\"\n";
+    timeout = \"900s\"\nprotection = \"PROTECTION\"\nMORE\n[[disk]]\npath = \"DISK\"\n";
 
-/// Ends all processes of the VM as soon as some files were kept. A process that was killed may take a
-/// moment, and leaves a zombie until it is waited for.
+/// Ends all processes of the VM as soon as some files were kept. A process that was killed may take
+/// a moment, and leaves a zombie until it is waited for.
 const KILLED: &str = "casemate run /kill.toml POLICY </dev/null >/out/killed 2>&1 & \
-    tries=2400; until grep -q 'kept 6' /out/killed; do \
+    tries=6000; until grep -q 'kept 6' /out/killed; do \
     usleep 100000; [ $((tries -= 1)) -gt 0 ] || break; done; \
     kill -9 $(ps -o pid,args | awk '/[c]asemate/ { print $1 }'); wait; \
     left() { ps -o stat,args | grep -v '^Z' | grep -c '[c]asemate'; }; \
@@ -73,7 +73,7 @@ fn guest(kind: Kind, name: &str, protection: &str, more: &str) -> Guest {
         .file(place.join("fs.img"), "/d/kill.img")
         .get("/out", place.join("out"))
         .memory_mib(2560)
-        .timeout(Duration::from_secs(500));
+        .timeout(Duration::from_secs(900));
     Guest { place, host }
 }
 
