@@ -24,10 +24,14 @@ pub trait PolledDevice: Send + 'static {
     /// How many queues it has.
     fn queues(&self) -> u16;
 
+    /// How many of them, from the first on, must run for it to work. QEMU keeps the last queue of a
+    /// socket device to itself.
+    fn needed(&self) -> usize;
+
     /// Descriptors that it opens at once at most while it serves.
     fn later_descriptors(&self) -> u16;
 
-    /// All its queues run from now on. `resumed` when one of them goes on in the middle: its driver
+    /// The queues that it needs run from now on. `resumed` when one of them goes on in the middle: its driver
     /// has had the device before, and does not know that it was stopped.
     fn started(&mut self, resumed: bool);
 
@@ -35,10 +39,11 @@ pub trait PolledDevice: Send + 'static {
     fn stopped(&mut self);
 
     /// Tells `add` what it waits for besides its queues, and for what of each; gives how long it
-    /// waits at most. Asked only while all queues run.
+    /// waits at most. Asked only while the queues that it needs run.
     fn wait_for<'a>(&'a self, add: &mut dyn FnMut(BorrowedFd<'a>, PollFlags)) -> Option<Duration>;
 
-    /// Does what can be done now without waiting, `seen` having come of what it waited for, in the
+    /// Does what can be done now without waiting, with the queues from the first on that run; `seen`
+    /// having come of what it waited for, in the
     /// same order. It gives up between two requests when `wanted` says so. Says whether there is
     /// more to do at once.
     ///
@@ -152,15 +157,17 @@ impl Seen {
         device: &mut D,
         stirred: &mut Vec<PollFlags>,
     ) {
-        let run = states.iter().all(|state| state.runs());
-        let anew = states.iter().zip(&self.begun).any(|(state, begun)| state.begun != *begun);
+        let needed = || states.iter().take(device.needed());
+        let run = needed().all(|state| state.runs());
+        let anew = needed().zip(&self.begun).any(|(state, begun)| state.begun != *begun);
+        let resumed = needed().any(|state| state.resumed);
         if self.runs && (!run || anew) {
             device.stopped();
             stirred.clear();
             self.runs = false;
         }
         if run && !self.runs {
-            device.started(states.iter().any(|state| state.resumed));
+            device.started(resumed);
             stirred.clear();
             self.runs = true;
             self.begun = states.iter().map(|state| state.begun).collect();
@@ -181,8 +188,10 @@ fn round<D: PolledDevice>(
     let mut queues = Vec::with_capacity(states.len());
     for (state, tell) in states.iter_mut().zip(&tells) {
         let state: &mut State = state;
-        let (Ring::Running(ring), Some(memory)) = (&mut state.ring, &state.memory) else {
-            return false;
+        let runs = state.runs();
+        let (Ring::Running(ring), Some(memory), true) = (&mut state.ring, &state.memory, runs)
+        else {
+            break;
         };
         queues.push(Served::new(ring, memory.as_ref(), tell));
     }

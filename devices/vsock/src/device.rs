@@ -213,6 +213,11 @@ impl PolledDevice for Vsock {
         QUEUES
     }
 
+    fn needed(&self) -> usize {
+        // A driver without events hears of no reset, which is its VMM's business then.
+        EVENTS
+    }
+
     fn later_descriptors(&self) -> u16 {
         // One for each place, and one that is on its way.
         self.limits.connections.saturating_add(1)
@@ -242,10 +247,13 @@ impl PolledDevice for Vsock {
         seen: &[PollFlags],
         wanted: &dyn Fn() -> bool,
     ) -> Result<bool, usize> {
-        let [receive, transmit, events] = queues else { return Ok(false) };
+        let [receive, transmit, events @ ..] = queues else { return Ok(false) };
+        let mut events = events.first_mut();
         let now = self.began.elapsed();
         self.hear(seen, now);
-        self.tell_of_reset(events)?;
+        if let Some(events) = &mut events {
+            self.tell_of_reset(events)?;
+        }
         let mut left = BURST;
         let mut more = loop {
             let gave = self.give(receive, now)?;
@@ -261,13 +269,17 @@ impl PolledDevice for Vsock {
         self.patience = self.machine.settle(now);
         receive.tell().map_err(|_| RECEIVE)?;
         transmit.tell().map_err(|_| TRANSMIT)?;
-        events.tell().map_err(|_| EVENTS)?;
+        if let Some(events) = &mut events {
+            events.tell().map_err(|_| EVENTS)?;
+        }
         if !more {
             // Buffers are waited for only when there is something for them, packets only when they
             // can be taken.
             more |= listen(receive, self.machine.has_packet(), RECEIVE)?;
             more |= listen(transmit, self.machine.can_take(), TRANSMIT)?;
-            more |= listen(events, self.reset_owed, EVENTS)?;
+            if let Some(events) = events {
+                more |= listen(events, self.reset_owed, EVENTS)?;
+            }
         }
         Ok(more)
     }
