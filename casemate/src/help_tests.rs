@@ -124,7 +124,9 @@ fn configuration() -> String {
 #[cfg(feature = "vm")]
 #[test]
 fn configuration_in_the_help_has_every_key() {
-    use casemate_hypervisor::config::{RawConfig, RawDisk, RawForeign, RawSnp};
+    use casemate_hypervisor::config::{
+        RawConfig, RawDisk, RawForeign, RawForward, RawSnp, RawVsock,
+    };
     let text = configuration();
     let raw = RawConfig::from_toml(&text, "run --help").unwrap_or_else(|e| panic!("{e}\n{text}"));
     // Without `..`: a new key does not compile until it is looked for here.
@@ -143,6 +145,7 @@ fn configuration_in_the_help_has_every_key() {
         grace: Some(_),
         disk,
         vhost_user,
+        vsock: Some(vsock),
         protection: Some(_),
         snp: Some(snp),
         sandbox: Some(_),
@@ -168,6 +171,13 @@ fn configuration_in_the_help_has_every_key() {
     else {
         panic!("a key of a foreign device is missing: {text}")
     };
+    let RawVsock { cid: Some(_), path: Some(_), ports, forward } = vsock else {
+        panic!("a key of [vsock] is missing: {text}")
+    };
+    let [RawForward { path: Some(_), port: Some(_) }] = forward.as_slice() else {
+        panic!("a key of a forward is missing: {text}")
+    };
+    assert!(!ports.is_empty(), "{text}");
     assert!(text.contains("\nread_only = ") && text.contains("\ndirect = "));
     let RawSnp {
         policy: Some(_),
@@ -202,7 +212,9 @@ fn defaults_in_the_help_are_those_of_the_program() {
     let snp = said.snp.clone().unwrap();
     // What the help gives as an example only.
     let (disk, vhost_user) = (Vec::new(), Vec::new());
-    let plain = RawConfig { initrd: None, timeout: None, snp: None, disk, vhost_user, ..said };
+    let vsock = None;
+    let plain =
+        RawConfig { initrd: None, timeout: None, snp: None, disk, vhost_user, vsock, ..said };
     assert_eq!(checked(plain), checked(least("none")));
     let snp = RawSnp {
         host_data: None,

@@ -94,8 +94,8 @@ fn open_as(path: &Path, meant: Meant) -> Result<File, FileError> {
     let there = rustix::fs::fstat(&opened).map_err(fault)?;
     fit(&there)?;
     // A pipe that is meant is waited for. A regular file keeps the flag, which has no meaning for
-    // most: but there are some that wait for what is still to happen (/proc/kmsg, trace_pipe), and a
-    // link may lead there.
+    // most: but there are some that wait for what is still to happen (/proc/kmsg, trace_pipe), and
+    // a link may lead there.
     if kind(there.st_mode) == Kind::Pipe {
         rustix::fs::fcntl_setfl(&opened, OFlags::empty()).map_err(fault)?;
     }

@@ -19,6 +19,7 @@
 mod bytes;
 mod child;
 mod descriptors;
+mod directory;
 mod error;
 mod exit;
 mod fence;
@@ -53,6 +54,7 @@ mod trace;
 mod wire;
 
 pub use child::Child;
+pub use directory::InDirectory;
 pub use error::SandboxError;
 pub use exit::Exit;
 pub use fence::Fence;
@@ -70,6 +72,6 @@ pub use packets::{Packet, decode_packet};
 pub use peer::{Peer, peer};
 pub use profile::{Action, FdSlot, FdTable, Pin, Profile, Rule};
 pub use spawn::spawn;
-pub use stages::{Born, Locked, NARROW, Setup};
+pub use stages::{Born, Locked, NARROW, ReadyToLock, Setup};
 pub use sys::{UFFDIO_REGISTER, exit};
 pub use syscalls::{Syscall, name_of, sys};

@@ -20,16 +20,16 @@ pub struct Profile {
 /// A call that is allowed.
 #[derive(Debug, Clone, Copy)]
 pub struct Rule {
-    /// The call.
+    /// The system call that it is about.
     pub syscall: Syscall,
     /// What its arguments must be, all of them; an argument without a pin is free.
     pub pins: &'static [Pin],
-    /// What for.
+    /// What the process makes the call for.
     pub why: &'static str,
 }
 
 impl Rule {
-    /// A rule.
+    /// A rule about `syscall`, with the reason for it.
     #[must_use]
     pub const fn new(syscall: Syscall, pins: &'static [Pin], why: &'static str) -> Self {
         Self { syscall, pins, why }
@@ -68,7 +68,7 @@ pub enum Pin {
     Int(u8, u32),
     /// One of these 32-bit values, such as ioctl requests.
     IntIn(u8, &'static [u32]),
-    /// A 64-bit value.
+    /// A 64-bit value, the whole register.
     Long(u8, u64),
     /// The bits of a mask have these values: `Bits(arg, mask, value)`.
     Bits(u8, u64, u64),

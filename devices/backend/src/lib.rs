@@ -11,6 +11,8 @@
 //! a lane a queue   ppoll on its kick -> takes requests in order -> Device::answer -> call
 //! ```
 //!
+//! A device that waits for more than its queues ([`PolledDevice`]) has one thread for all of them.
+//!
 //! A lane holds its own lock while it works and gives it up between two requests when the control
 //! thread wants it, so a message waits for one request at most, and a ring that was stopped has
 //! nothing half done.
@@ -30,11 +32,13 @@ mod description;
 mod device;
 mod lane;
 mod messages;
+mod polled;
 pub mod profile;
 mod session;
 mod table;
 
 pub use description::Description;
 pub use device::{Device, Turn};
+pub use polled::{PolledDevice, Served};
 pub use session::{Descriptors, Ended, MAX_QUEUES, Session, SetUpError};
 pub use table::{Guard, Mode};

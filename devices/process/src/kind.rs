@@ -8,17 +8,20 @@ use casemate_device_backend::Description;
 pub enum DeviceKind {
     /// A disk over a raw image.
     Block,
+    /// Streams between the guest and sockets of the host.
+    Vsock,
 }
 
 impl DeviceKind {
     /// Every kind, for whoever lists or tests all of them.
-    pub const ALL: [Self; 1] = [Self::Block];
+    pub const ALL: [Self; 2] = [Self::Block, Self::Vsock];
 
     /// What its crate says that it is.
     #[must_use]
     pub const fn description(self) -> &'static Description {
         match self {
             Self::Block => &casemate_device_block::DESCRIPTION,
+            Self::Vsock => &casemate_device_vsock::DESCRIPTION,
         }
     }
 
@@ -33,6 +36,7 @@ impl DeviceKind {
     pub const fn number(self) -> u8 {
         match self {
             Self::Block => 1,
+            Self::Vsock => 2,
         }
     }
 

@@ -24,6 +24,9 @@ pub enum Effect {
     Reset,
     /// The boot code refused to boot, with a code of `casemate-layout`.
     BootRefused(u32),
+    /// The guest switched itself off after its PID 1 refused to start the workload, with a code of
+    /// `casemate-layout`.
+    Refused(u8),
 }
 
 /// A device on a bus. `offset` is relative to the device's range, and `offset + data.len()` is

@@ -12,6 +12,7 @@ mod raw;
 mod size;
 mod snp;
 mod snp_launch;
+mod vsock;
 
 pub use bounce::{bounce_pool, memory_for_pool};
 pub use console::{CONSOLE_LIMIT, CONSOLE_WAIT, Console, ConsoleTo, GRACE};
@@ -21,6 +22,7 @@ pub use raw::{RawConfig, RawConsole};
 pub use size::{parse_duration, parse_size};
 pub use snp::{RawSnp, hex};
 pub use snp_launch::{C_BIT, ID_AUTH_SIZE, ID_BLOCK_SIZE, IdBlock, SnpLaunch, strict_page_limits};
+pub use vsock::{RawForward, RawVsock, Vsock};
 
 use casemate_foreign_text::{line, value};
 use casemate_sandbox::Layer;
@@ -127,6 +129,8 @@ pub struct VmConfig {
     pub disks: Vec<Disk>,
     /// Devices that programs of others serve, behind the disks on the guest's bus.
     pub foreign: Vec<Foreign>,
+    /// Socket device, behind the disks.
+    pub vsock: Option<Vsock>,
     /// How long the VM may run.
     pub timeout: Option<Duration>,
     /// How long a guest may take to switch itself off once it was asked to.
@@ -180,6 +184,7 @@ impl RawConfig {
             .check()?,
             foreign: foreign::check(self.vhost_user, vcpus, &disks)?,
             disks,
+            vsock: self.vsock.map(RawVsock::check).transpose()?,
             timeout: self.timeout.map(|text| parse_duration("timeout", &text)).transpose()?,
             grace: self.grace.map_or(Ok(GRACE), |text| parse_duration("grace", &text))?,
             protection,

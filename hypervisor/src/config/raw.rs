@@ -1,6 +1,6 @@
 //! The configuration as written: every key optional, nothing checked but names and types.
 
-use super::{ConfigError, ConsoleTo, RawDisk, RawForeign};
+use super::{ConfigError, ConsoleTo, RawDisk, RawForeign, RawVsock};
 use casemate_diagnostics::event;
 use casemate_foreign_text::value;
 use serde::de::{Error, MapAccess, Visitor};
@@ -47,6 +47,8 @@ pub struct RawConfig {
     /// Disks, in the order of the guest's bus.
     #[serde(default)]
     pub disk: Vec<RawDisk>,
+    /// Socket device.
+    pub vsock: Option<RawVsock>,
     /// Devices that programs of others serve.
     #[serde(default)]
     pub vhost_user: Vec<RawForeign>,
@@ -203,6 +205,7 @@ impl RawConfig {
         }
         raw.disk.iter_mut().for_each(|disk| disk.resolve(directory));
         raw.vhost_user.iter_mut().for_each(|foreign| foreign.resolve(directory));
+        raw.vsock.iter_mut().for_each(|vsock| vsock.resolve(directory));
         if let Some(snp) = &mut raw.snp {
             snp.resolve(directory);
         }
@@ -230,6 +233,7 @@ impl RawConfig {
             grace: over.grace.or(self.grace),
             disk: if over.disk.is_empty() { self.disk } else { over.disk },
             vhost_user: if over.vhost_user.is_empty() { self.vhost_user } else { over.vhost_user },
+            vsock: over.vsock.or(self.vsock),
             protection: over.protection.or(self.protection),
             snp: over.snp.or(self.snp),
             sandbox: over.sandbox.or(self.sandbox),

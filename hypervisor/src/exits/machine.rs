@@ -123,6 +123,7 @@ impl Machine {
             Effect::PowerOff { status } => Outcome::Stop(Stop::PowerOff { status }),
             Effect::Reset => Outcome::Stop(Stop::Reset),
             Effect::BootRefused(code) => Outcome::Stop(Stop::BootRefused(code)),
+            Effect::Refused(code) => Outcome::Stop(Stop::Refused(code)),
         }
     }
 

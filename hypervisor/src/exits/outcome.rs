@@ -1,6 +1,6 @@
 //! What a handler decides: run on, or stop for a named reason.
 
-use casemate_layout::{TERMINATION_SET, Termination};
+use casemate_layout::{Refusal, TERMINATION_SET, Termination};
 use casemate_values::Shown;
 use std::fmt;
 
@@ -28,6 +28,9 @@ pub enum Stop {
     Shutdown,
     /// The boot code refused to boot, in plain mode; a termination code of `casemate-layout`.
     BootRefused(u32),
+    /// PID 1 refused to start the workload and switched the guest off; a refusal's code of
+    /// `casemate-layout`.
+    Refused(u8),
     /// The guest ended itself through the GHCB: reason set and code (SNP ABI: set 0 is the GHCB
     /// protocol's).
     Terminated {
@@ -136,6 +139,13 @@ impl fmt::Display for Stop {
                 let code = u8::try_from(*code).ok().and_then(Termination::from_code);
                 refused(f, code)
             }
+            Self::Refused(code) => match Refusal::from_code(*code) {
+                Some(why) => write!(f, "the guest says that its PID 1 refused: {why}"),
+                None => write!(
+                    f,
+                    "the guest says that its PID 1 refused, for a reason that this version does not know"
+                ),
+            },
             Self::Terminated { set: TERMINATION_SET, code } => {
                 refused(f, Termination::from_code(*code))
             }

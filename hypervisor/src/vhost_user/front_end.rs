@@ -15,8 +15,8 @@ use std::time::Duration;
 /// done, which on a slow disk takes seconds; nobody but the thread that asks waits meanwhile.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
-/// The same for a program of others until the guest runs: its user sits and waits, and a socket that
-/// leads to something else is best told soon.
+/// The same for a program of others until the guest runs: its user sits and waits, and a socket
+/// that leads to something else is best told soon.
 pub const FIRST_PATIENCE: Duration = Duration::from_secs(10);
 
 /// `VHOST_USER_F_PROTOCOL_FEATURES`, a feature bit between front end and back end only.

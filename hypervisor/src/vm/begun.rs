@@ -9,7 +9,7 @@ use super::engine::HostFds;
 use super::error::VmError;
 use super::handover::{self, PlanFile, VmmInput};
 use super::kind::ProcessKind;
-use super::virtio::{BackEndOf, DeviceSocket};
+use super::virtio::{BackEndOf, DeviceSocket, VSOCK_QUEUES};
 use super::{open, profile};
 use crate::config::{ForeignKind, Protection, VmConfig};
 use crate::launch::{LaunchError, Shape};
@@ -41,11 +41,13 @@ pub(super) struct Waiting {
     pub(super) file: PlanFile,
     /// The ends of its sockets that are for the processes of disks.
     pub(super) disks: Vec<OwnedFd>,
+    /// The same for the process of the socket device.
+    pub(super) vsock: Option<OwnedFd>,
 }
 
 impl Begun {
-    /// Begins the VM of `config`, from the program `vmm`; `foreign` are its sockets for back ends of
-    /// others.
+    /// Begins the VM of `config`, from the program `vmm`; `foreign` are its sockets for back ends
+    /// of others.
     pub(super) fn new(config: &VmConfig, foreign: &[OwnedFd], vmm: &[u8]) -> Self {
         // Sizes that no host can give are not tried: whoever checks the input says so.
         if let Err(e) = open::check_memory(config.memory) {
@@ -110,6 +112,13 @@ impl Waiting {
             let socket = socket.try_clone().map_err(VmError::System)?;
             devices.push(DeviceSocket { kind, of: BackEndOf::Others, queues, socket });
         }
+        let mut vsock = None;
+        if config.vsock.is_some() {
+            let (socket, end) = pair(SocketType::STREAM)?;
+            vsock = Some(end);
+            let (kind, of) = (DeviceKind::Vsock, BackEndOf::Ours);
+            devices.push(DeviceSocket { kind, of, queues: VSOCK_QUEUES, socket });
+        }
         let input = VmmInput {
             host,
             control: vmm_control,
@@ -122,7 +131,7 @@ impl Waiting {
         let snp = config.snp.is_some();
         let kind = if snp { ProcessKind::VmmConfidential } else { ProcessKind::Vmm };
         let process = handover::spawn(&image, layers, &input, |child| begins(kind, child))?;
-        Ok(Self { kind, process, control, console, file, disks })
+        Ok(Self { kind, process, control, console, file, disks, vsock })
     }
 }
 

@@ -10,7 +10,7 @@ use casemate_device_block::layers as disk_layers;
 use casemate_device_process::{DeviceKind, FrontEnd, Start, spawn};
 use casemate_sandbox::{Image, Layer, Layers};
 use rustix::net::SocketType;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 /// What a disk's process begins with, besides its image: everything that the configuration says.
 #[derive(Debug)]
@@ -51,8 +51,8 @@ pub(super) fn start(
             front_end: FrontEnd::Ours,
             config: disk.image.facts().encode().to_vec(),
         };
-        let image = disk.image.file();
-        let process = spawn(device, layers, &start, &socket, &its_control, image, |_| ())?;
+        let image = [disk.image.file().as_fd()];
+        let process = spawn(device, layers, &start, &socket, &its_control, &image, |_| ())?;
         members.push(Member::new(ProcessKind::Block, process, control));
     }
     Ok(members)

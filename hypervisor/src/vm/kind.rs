@@ -1,7 +1,7 @@
 //! The kinds of confined processes that a VM consists of.
 
 use super::profile;
-use casemate_device_process::DeviceKind;
+use casemate_device_process::{DeviceKind, JANITOR};
 use casemate_policy_log::WAIT as LOG_WAIT;
 use casemate_sandbox::Profile;
 use std::time::Duration;
@@ -18,14 +18,28 @@ pub enum ProcessKind {
     VmmConfidential,
     /// A disk.
     Block,
+    /// Streams between the guest and sockets of the host.
+    Vsock,
+    /// Connects to sockets of the host for the guest.
+    Connector,
+    /// Removes what the VM has in the file system when it is over.
+    Janitor,
     /// Has the decision log and its key.
     Recorder,
 }
 
 impl ProcessKind {
     /// Every kind.
-    pub const ALL: [Self; 5] =
-        [Self::Supervisor, Self::Vmm, Self::VmmConfidential, Self::Recorder, Self::Block];
+    pub const ALL: [Self; 8] = [
+        Self::Supervisor,
+        Self::Vmm,
+        Self::VmmConfidential,
+        Self::Recorder,
+        Self::Block,
+        Self::Vsock,
+        Self::Connector,
+        Self::Janitor,
+    ];
 
     /// The name that users and the answer to `casemate sandbox show` use.
     #[must_use]
@@ -35,6 +49,9 @@ impl ProcessKind {
             Self::Vmm => "vmm",
             Self::VmmConfidential => "vmm-confidential",
             Self::Block => DeviceKind::Block.name(),
+            Self::Vsock => DeviceKind::Vsock.name(),
+            Self::Connector => "connector",
+            Self::Janitor => "janitor",
             Self::Recorder => "recorder",
         }
     }
@@ -53,6 +70,9 @@ impl ProcessKind {
             Self::Vmm => &profile::VMM,
             Self::VmmConfidential => &profile::VMM_SNP,
             Self::Block => DeviceKind::Block.description().steady,
+            Self::Vsock => DeviceKind::Vsock.description().steady,
+            Self::Connector => &casemate_device_vsock::profile::CONNECT,
+            Self::Janitor => &JANITOR,
             Self::Recorder => &profile::RECORDER,
         }
     }
@@ -60,11 +80,13 @@ impl ProcessKind {
     /// How long a child may live on when the VM has ended, to finish what it has begun. A vmm
     /// process has sent every byte of the console before it tells of the end, so nothing is left to
     /// it. What a disk has not acknowledged by then, its guest has not waited for. A recorder may
-    /// have to wait for others that write the same log.
+    /// have to wait for others that write the same log. A janitor has its work before it then.
     #[must_use]
     pub const fn grace(self) -> Duration {
         match self {
-            Self::Supervisor | Self::Vmm | Self::VmmConfidential | Self::Block => Duration::ZERO,
+            Self::Supervisor | Self::Vmm | Self::VmmConfidential => Duration::ZERO,
+            Self::Block | Self::Vsock | Self::Connector => Duration::ZERO,
+            Self::Janitor => Duration::from_secs(5),
             Self::Recorder => LOG_WAIT.saturating_add(Duration::from_secs(2)),
         }
     }
@@ -72,7 +94,7 @@ impl ProcessKind {
     /// Whether it is a device: its front end is the vmm process.
     #[must_use]
     pub const fn is_device(self) -> bool {
-        matches!(self, Self::Block)
+        matches!(self, Self::Block | Self::Vsock)
     }
 
     /// Whether it runs vCPUs: it has the power button, and its last words tell how the VM ended.

@@ -23,8 +23,8 @@ use kvm_ioctls::IoEventAddress;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::sync::{Arc, Mutex};
 
-/// Most devices of a VM: each has a socket and an event that are waited for.
-pub const MAX_DEVICES: usize = MAX_DISKS;
+/// Most devices of a VM, disks and a socket device: each has a socket and an event that are waited for.
+pub const MAX_DEVICES: usize = MAX_DISKS + 1;
 
 /// Whose program the back end of a device is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,6 +40,9 @@ impl BackEndOf {
     /// Both.
     pub const ALL: [Self; 2] = [Self::Ours, Self::Others];
 }
+
+/// Queues of a socket device, served by one thread of its process.
+pub(super) const VSOCK_QUEUES: u16 = casemate_device_vsock::QUEUES;
 
 /// A back end, to be spoken to by its socket.
 #[derive(Debug)]

@@ -181,7 +181,7 @@ fn of_text<'a>(list: &'a [u8], prefix: &'a str) -> impl Iterator<Item = &'a str>
 #[cfg(test)]
 mod tests {
     use super::{dump, listed, next, of_text};
-    use crate::vm::name::seek;
+    use crate::vm::name::{hold, seek};
     use std::time::{Duration, Instant};
 
     /// Protects both ways of asking: each finds the same sockets, and the first those of one user.
@@ -189,7 +189,7 @@ mod tests {
     #[test]
     fn both_lists_of_the_kernel_have_the_sockets_that_listen() {
         let name = format!("test-lists-{}", std::process::id());
-        let held = ["00", "01"].map(|word| seek::bind(&seek::address(&name, word)).unwrap());
+        let held = ["00", "01"].map(|word| hold::bind(&seek::address(&name, word)).unwrap());
         let prefix = seek::address(&name, "");
         let (uid, until) = (rustix::process::geteuid().as_raw(), in_time());
         let all = [format!("{prefix}00"), format!("{prefix}01")];

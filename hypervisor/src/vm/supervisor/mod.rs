@@ -295,6 +295,12 @@ impl RunningVm {
             FromDevice::Locked => self.take_report(index, kind),
             FromDevice::Ended(reason) | FromDevice::Failed(reason) => {
                 self.hear_vmm(index);
+                let first = (kind == ProcessKind::Connector && !self.ended)
+                    .then(|| self.children.vsock_that_ended())
+                    .flatten();
+                if let Some(device) = first {
+                    return self.serve(device, Stirred { control: true, died: true });
+                }
                 self.end(End::DeviceFailed { kind, reason });
             }
         }
