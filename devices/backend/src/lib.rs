@@ -20,6 +20,9 @@
 //! be granted is refused with a negative acknowledgement; one that breaks the protocol ends the
 //! session, and with it the process.
 //!
+//! What each thread is doing can be seen without waiting for it ([`Pulses`]), so that who watches the
+//! process tells a hang from storage that takes long.
+//!
 //! Limits: one front end for the life of the process; at most [`MAX_QUEUES`] queues; messages of
 //! 4 KiB (the `vhost` crate's bound); no dirty log, no in-flight region, no memory slots, no
 //! requests by the back end. In steady state the process makes the calls that [`STEADY`] lists, and
@@ -29,11 +32,14 @@
 mod device;
 mod front;
 mod lane;
+mod pulse;
 mod session;
 mod steady;
 mod table;
 
 pub use device::{Device, Turn};
-pub use session::{Descriptors, Ended, MAX_QUEUES, Session, SetUpError};
+pub use front::RESUME;
+pub use pulse::{Place, Pulse, Seen};
+pub use session::{Descriptors, Ended, MAX_QUEUES, Pulses, Session, SetUpError};
 pub use steady::STEADY;
 pub use table::{Guard, Mode};

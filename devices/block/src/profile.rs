@@ -64,7 +64,7 @@ macro_rules! steady_rules {
             Rule::new(
                 sys("sendmsg"),
                 &[Pin::Fd(0, CONTROL), Pin::Bits(2, OOB_PEEK, 0)],
-                "that it is locked, why it ends"
+                "that it is locked, that it does not hang, why it ends"
             ),
             Rule::new(sys("preadv"), &[Pin::Fd(0, IMAGE)], "read the image into guest memory"),
             Rule::new(sys("pwritev"), &[Pin::Fd(0, IMAGE)], "write guest memory to the image"),
@@ -96,6 +96,8 @@ pub const STEADY: Profile = Profile {
     rules: steady_rules![
         Rule::new(sys("ppoll"), &[], "a queue's thread waits for its kick"),
         Rule::new(sys("read"), &[Pin::Fd(0, EVENTS)], "take a kick"),
+        // By read: no descriptor can come with it.
+        Rule::new(sys("read"), &[Pin::Fd(0, CONTROL)], "whether it is asked if it hangs"),
         Rule::new(sys("write"), &[Pin::Fd(0, EVENTS)], "tell the driver, wake a queue's thread")
     ],
 };

@@ -1,5 +1,6 @@
 //! The life of a device process, from its first instruction to its end.
 
+use crate::heart::Heart;
 use crate::start::{DeviceKind, FrontEnd, Start};
 use crate::words::FromDevice;
 use casemate_device_backend::{Device, Ended, Guard, Mode, Session, SetUpError};
@@ -78,6 +79,7 @@ pub fn body_with(input: Input, born: Born, once_locked: impl FnOnce(&Holdings)) 
     // Its parent hears of it by the report.
     let Ok(setup) = born.confine() else { return FAILED };
     let Input { start, socket, control, own } = input;
+    let control = Arc::new(control);
     let served = match start.kind {
         DeviceKind::Block => Facts::decode(&start.config)
             .ok_or_else(|| "its start makes no sense".to_owned())
@@ -103,7 +105,7 @@ struct Process<'a> {
     kind: DeviceKind,
     front_end: FrontEnd,
     socket: OwnedFd,
-    control: &'a OwnedFd,
+    control: &'a Arc<OwnedFd>,
 }
 
 impl Process<'_> {
@@ -145,6 +147,10 @@ impl Process<'_> {
             Err(e) => return Err(text(e)),
         };
         let fds = slots(fds, &session.descriptors());
+        // Another VMM's process is watched by nobody who could put another in its place.
+        if front_end == FrontEnd::Ours {
+            Heart::begin(control.clone(), session.pulses()).map_err(text)?;
+        }
         locked.narrow(profile, &fds, Action::Kill).map_err(text)?;
         FromDevice::Locked.tell(control);
         let memory = memory.lock().unwrap_or_else(PoisonError::into_inner).clone();
