@@ -207,8 +207,6 @@ fn report(attended: Attended) -> Outcome {
 const HOST_FAILED: u8 = 1;
 /// What the kernel sends when memory runs out.
 const SIGKILL: i32 = Signal::KILL.as_raw();
-/// What a device gets that touches a page which its guest does not share.
-const SIGBUS: i32 = Signal::BUS.as_raw();
 
 fn outcome(end: End) -> Outcome {
     let (status, text) = match end {
@@ -232,17 +230,15 @@ fn outcome(end: End) -> Outcome {
                  this program's cgroup (`dmesg` says so); give the guest less (`memory`) or them more"
             )));
         }
-        // A device loads and stores through no other pointer that could be to a hole.
-        End::ProcessDied { kind, how: Some(ProcessEnd::Signal(SIGBUS)) } if kind.is_device() => {
-            let text = format!("the guest took back memory that its {kind} device was using");
-            (GUEST_FAILED, text)
-        }
         End::ProcessDied { kind, how } => {
             let how = how.map_or_else(|| "for an unknown reason".into(), |how| how.to_string());
             return Err(Failure::Failed(format!("the {kind} process ended without a word: {how}")));
         }
-        End::DeviceFailed { kind, reason } => {
-            return Err(Failure::Failed(format!("the {kind} process ended: {reason}")));
+        End::DeviceLost { device, why } if why.is_guests_fault() => {
+            (GUEST_FAILED, format!("disk {device}: {why}"))
+        }
+        End::DeviceLost { device, why } => {
+            return Err(Failure::Failed(format!("disk {device}: {why}; so the VM was ended")));
         }
         End::NotLogged { why, end } => {
             let text = format!("what the policy denies this VM cannot be logged: {why}");

@@ -78,7 +78,8 @@ fn block(path: &Path, read_only: bool) -> (BackEnd, DeviceSocket) {
         .stdout(Stdio::null())
         .spawn();
     let socket = ours.into();
-    (BackEnd(child.unwrap()), DeviceSocket { kind: VirtioKind::Block, queues: 1, socket })
+    let device = DeviceSocket { kind: VirtioKind::Block, queues: 1, socket, standby: None };
+    (BackEnd(child.unwrap()), device)
 }
 
 #[test]
@@ -199,7 +200,8 @@ fn a_disk_that_qemus_storage_daemon_serves_is_read_and_written() {
         assert!(daemon.0.try_wait().unwrap().is_none(), "it cannot export a disk");
         std::thread::sleep(std::time::Duration::from_millis(10));
     };
-    let device = DeviceSocket { kind: VirtioKind::Block, queues: 1, socket: ours.into() };
+    let device =
+        DeviceSocket { kind: VirtioKind::Block, queues: 1, socket: ours.into(), standby: None };
     let [_, data, _] = REQUEST;
     let script = Script::default().open().reset().drive(FLUSH);
     let script = script.request(0, READ, 6, 512).interrupted(65).print(data, 8);

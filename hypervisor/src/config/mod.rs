@@ -12,7 +12,7 @@ mod snp;
 mod snp_launch;
 
 pub use console::{CONSOLE_LIMIT, CONSOLE_WAIT, Console, ConsoleTo, GRACE};
-pub use disk::{Disk, MAX_DISKS, RawDisk};
+pub use disk::{Disk, MAX_DISKS, OnDeviceDeath, RawDisk};
 pub use raw::{RawConfig, RawConsole};
 pub use size::{parse_duration, parse_size};
 pub use snp::{RawSnp, hex};

@@ -5,6 +5,7 @@
 //! they are done at the same time. What fails here is kept and told where it would be met if it had
 //! been done last: the answer to wrong input, or the policy's, does not depend on who was faster.
 
+use super::disks::DiskSockets;
 use super::engine::HostFds;
 use super::error::VmError;
 use super::handover::{self, PlanFile, VmmInput};
@@ -40,7 +41,7 @@ pub(super) struct Waiting {
     pub(super) console: OwnedFd,
     pub(super) file: PlanFile,
     /// The ends of its sockets that are for the processes of disks.
-    pub(super) disks: Vec<OwnedFd>,
+    pub(super) disks: Vec<DiskSockets>,
 }
 
 impl Begun {
@@ -86,10 +87,13 @@ impl Waiting {
         let (control, vmm_control) = pair(SocketType::SEQPACKET)?;
         let (console, vmm_console) = pair(SocketType::STREAM)?;
         let (mut devices, mut disks) = (Vec::new(), Vec::new());
-        for _ in &config.disks {
-            let (socket, end) = pair(SocketType::STREAM)?;
-            disks.push(end);
-            devices.push(DeviceSocket { kind: VirtioKind::Block, queues: DISK_QUEUES, socket });
+        for disk in &config.disks {
+            let (socket, serving) = pair(SocketType::STREAM)?;
+            let other = disk.standby.then(|| pair(SocketType::STREAM)).transpose()?;
+            let (standby, its_standby) = other.unzip();
+            disks.push(DiskSockets { serving, standby: its_standby });
+            let (kind, queues) = (VirtioKind::Block, DISK_QUEUES);
+            devices.push(DeviceSocket { kind, queues, socket, standby });
         }
         let input = VmmInput {
             host,

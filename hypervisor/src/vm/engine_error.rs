@@ -44,6 +44,12 @@ pub enum EngineError {
         #[source]
         source: BackEndError,
     },
+    /// A standby that is another device than the process that it stands by.
+    #[error("the standby of device {number} does not offer what the device does")]
+    Standby {
+        /// Its number, in the order of the configuration.
+        number: u8,
+    },
     /// A device that cannot be shown to a guest.
     #[error("device {number}: {source}")]
     Identity {

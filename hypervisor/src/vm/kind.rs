@@ -18,14 +18,23 @@ pub enum ProcessKind {
     VmmConfidential,
     /// A disk.
     Block,
+    /// Goes on with a disk when the process that serves it is gone. Until then it has all that the
+    /// other has, and uses nothing of it.
+    BlockStandby,
     /// Has the decision log and its key.
     Recorder,
 }
 
 impl ProcessKind {
     /// Every kind.
-    pub const ALL: [Self; 5] =
-        [Self::Supervisor, Self::Vmm, Self::VmmConfidential, Self::Recorder, Self::Block];
+    pub const ALL: [Self; 6] = [
+        Self::Supervisor,
+        Self::Vmm,
+        Self::VmmConfidential,
+        Self::Recorder,
+        Self::Block,
+        Self::BlockStandby,
+    ];
 
     /// The name that users and the answer to `casemate sandbox show` use.
     #[must_use]
@@ -35,6 +44,7 @@ impl ProcessKind {
             Self::Vmm => "vmm",
             Self::VmmConfidential => "vmm-confidential",
             Self::Block => DeviceKind::Block.name(),
+            Self::BlockStandby => "block-standby",
             Self::Recorder => "recorder",
         }
     }
@@ -52,7 +62,7 @@ impl ProcessKind {
             Self::Supervisor => &profile::SUPERVISOR,
             Self::Vmm => &profile::VMM,
             Self::VmmConfidential => &profile::VMM_SNP,
-            Self::Block => DeviceKind::Block.steady(),
+            Self::Block | Self::BlockStandby => DeviceKind::Block.steady(),
             Self::Recorder => &profile::RECORDER,
         }
     }
@@ -64,7 +74,11 @@ impl ProcessKind {
     #[must_use]
     pub const fn grace(self) -> Duration {
         match self {
-            Self::Supervisor | Self::Vmm | Self::VmmConfidential | Self::Block => Duration::ZERO,
+            Self::Supervisor
+            | Self::Vmm
+            | Self::VmmConfidential
+            | Self::Block
+            | Self::BlockStandby => Duration::ZERO,
             Self::Recorder => LOG_WAIT.saturating_add(Duration::from_secs(2)),
         }
     }
@@ -72,7 +86,7 @@ impl ProcessKind {
     /// Whether it is a device: its front end is the vmm process.
     #[must_use]
     pub const fn is_device(self) -> bool {
-        matches!(self, Self::Block)
+        matches!(self, Self::Block | Self::BlockStandby)
     }
 
     /// Whether it runs vCPUs: it has the power button, and its last words tell how the VM ended.

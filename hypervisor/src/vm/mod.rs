@@ -27,6 +27,7 @@ mod engine_error;
 mod error;
 mod open;
 mod open_disk;
+mod orders;
 mod start;
 mod stop_slot;
 
@@ -34,5 +35,8 @@ pub use error::VmError;
 pub use kind::ProcessKind;
 pub use open::{OpenError, files as open_files, outline as open_outline};
 pub use open_disk::DiskError;
+pub use orders::{Order, Orders};
 pub use start::{Prepared, Programs, prepare, prepare_plan};
-pub use supervisor::{End, Event, GuestMark, Happened, Moved, Outside, RunningVm, Step, Times};
+pub use supervisor::{
+    End, Event, GuestMark, Hang, Happened, Loss, Moved, Outside, RunningVm, Step, Then, Times,
+};

@@ -6,6 +6,7 @@
 
 use super::device_thread::Served;
 use super::engine_error::EngineError;
+use super::orders::Orders;
 use super::stop_slot::StopSlot;
 use crate::config::MAX_DISKS;
 use crate::devices::virtio_pci::QUEUE_SIZE;
@@ -14,7 +15,7 @@ use crate::event::Event;
 use crate::exits::{DeviceFault, Stop};
 use crate::kvm::{FIRST_DEVICE_GSI, Routing, Vm};
 use crate::memory::{GuestRam, HOLE_START};
-use crate::vhost_user::{Greeted, PATIENCE, QueueEvents, Wish};
+use crate::vhost_user::{BackEnd, Greeted, Offer, PATIENCE, QueueEvents, Wish};
 use casemate_device_transport::{BAR_SIZE, Function, Identity, Message, doorbell};
 use kvm_ioctls::IoEventAddress;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
@@ -35,6 +36,8 @@ pub struct DeviceSocket {
     pub queues: u16,
     /// STREAM.
     pub socket: OwnedFd,
+    /// The same of the process that goes on when that one is gone.
+    pub standby: Option<OwnedFd>,
 }
 
 /// Descriptors that the locked process uses for devices.
@@ -58,6 +61,8 @@ pub(super) struct Lines {
     /// Signalled when a device has to be told something.
     wake: Event,
     stop: Arc<StopSlot>,
+    /// What is decided about devices whose processes are gone.
+    orders: Orders,
     fds: DeviceFds,
 }
 
@@ -84,6 +89,8 @@ pub(super) struct Wired {
     pub(super) served: Vec<Served>,
     /// Signalled when one of them has to be told something.
     pub(super) wake: Event,
+    /// Signals it, too.
+    pub(super) orders: Orders,
     /// Descriptors for the profile.
     pub(super) fds: DeviceFds,
 }
@@ -97,10 +104,12 @@ impl Lines {
     ) -> Result<Self, EngineError> {
         let stop = Arc::new(StopSlot::new(stopped.clone()));
         let sources = devices.iter().map(|device| usize::from(device.queues) + 1).sum();
+        let wake = event()?;
         let mut lines = Self {
             devices: Vec::new(),
             routing: None,
-            wake: event()?,
+            orders: Orders::new(wake.clone()),
+            wake,
             stop,
             fds: DeviceFds::default(),
         };
@@ -115,7 +124,8 @@ impl Lines {
             let next = first + usize::from(device.queues) + 1;
             let line = Line::new(vm, device, number, first)?;
             first = next;
-            lines.fds.sockets.push(line.device.socket.as_raw_fd());
+            let sockets = std::iter::once(&line.device.socket).chain(&line.device.standby);
+            lines.fds.sockets.extend(sockets.map(AsRawFd::as_raw_fd));
             let events = line.kicks.iter().chain(&line.calls).chain([&line.config, &line.error]);
             lines.fds.events.extend(events.map(|event| event.as_fd().as_raw_fd()));
             lines.devices.push(line);
@@ -128,17 +138,26 @@ impl Lines {
         self.stop.clone()
     }
 
+    /// Where orders about devices are given.
+    pub(super) fn orders(&self) -> Orders {
+        self.orders.clone()
+    }
+
     /// Greets every device process, and hands memory and events over. Gives the functions, which
     /// are on no bus yet.
     pub(super) fn join(self, ram: &GuestRam) -> Result<Wired, EngineError> {
-        let Self { devices, routing, wake, stop, fds } = self;
-        let mut wired = Wired { functions: Vec::new(), served: Vec::new(), wake, fds };
+        let Self { devices, routing, wake, orders, stop, fds } = self;
+        let mut wired = Wired { functions: Vec::new(), served: Vec::new(), wake, orders, fds };
         for line in devices {
             let Some(routing) = &routing else { break };
             let bar = line.bar;
             let served = line.join(ram, routing, &wired.wake, &stop)?;
             wired.functions.push((bar, served.shared_function()));
             wired.served.push(served);
+        }
+        // All of them lock themselves at the same time, and the guest does not run before.
+        for served in &wired.served {
+            served.settle().map_err(|(number, source)| EngineError::Device { number, source })?;
         }
         Ok(wired)
     }
@@ -169,18 +188,27 @@ impl Line {
         stop: &Arc<StopSlot>,
     ) -> Result<Served, EngineError> {
         let Self { device, number, bar, first, kicks, calls, config, error } = self;
-        let DeviceSocket { kind, queues, socket } = device;
-        let wrong = |source| EngineError::Device { number, source };
+        let DeviceSocket { kind, queues, socket, standby } = device;
         let wish = Wish { queues, config: kind.config() };
-        let (greeted, offer) = Greeted::greet(socket, wish, PATIENCE).map_err(wrong)?;
         let pairs: Vec<QueueEvents<'_>> = kicks
             .iter()
             .zip(&calls)
             .map(|(kick, call)| QueueEvents { kick: kick.as_fd(), call: call.as_fd() })
             .collect();
-        let memory = ram.file().as_fd();
-        let back_end = greeted.hand_over(memory, ram.map().ranges(), &pairs, error.as_fd());
-        let back_end = back_end.map_err(wrong)?;
+        // Both have the same, all of it before the lock: a standby lacks nothing but its rings.
+        let joined = |socket| -> Result<(Offer, BackEnd), EngineError> {
+            let wrong = |source| EngineError::Device { number, source };
+            let (greeted, offer) = Greeted::greet(socket, wish, PATIENCE).map_err(wrong)?;
+            let memory = ram.file().as_fd();
+            let back_end = greeted.hand_over(memory, ram.map().ranges(), &pairs, error.as_fd());
+            Ok((offer, back_end.map_err(wrong)?))
+        };
+        let (offer, back_end) = joined(socket)?;
+        let standby = match standby.map(joined).transpose()? {
+            // The guest has negotiated with the first, so the second has to be it.
+            Some((other, _)) if other != offer => return Err(EngineError::Standby { number }),
+            standby => standby.map(|(_, back_end)| back_end),
+        };
         let identity = Identity {
             kind: kind.number(),
             class: kind.class(),
@@ -195,7 +223,7 @@ impl Line {
         let (routing, wake, stop) = (routing.clone(), wake.clone(), stop.clone());
         let wires = DeviceWires { number, first, routing, kicks, calls, config, wake, stop };
         let function = Arc::new(Mutex::new(VirtioPci::new(function, Box::new(wires))));
-        Ok(Served::new(number, function, back_end, error))
+        Ok(Served::new(number, function, back_end, standby, error))
     }
 }
 

@@ -30,7 +30,10 @@ pub fn socket() -> (DeviceSocket, UnixStream) {
         before.join().unwrap();
     }
     let (ours, theirs) = UnixStream::pair().unwrap();
-    (DeviceSocket { kind: VirtioKind::Block, queues: 1, socket: ours.into() }, theirs)
+    (
+        DeviceSocket { kind: VirtioKind::Block, queues: 1, socket: ours.into(), standby: None },
+        theirs,
+    )
 }
 
 /// Serves a disk of one sector from now on, in a thread.
