@@ -12,14 +12,27 @@ use std::path::{Path, PathBuf};
 
 /// The boot code: the first code of every guest, and the only one that a launch measures.
 #[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
 pub struct BootCodeArgs {
     #[command(subcommand)]
     command: Command,
 }
 
+const EXAMPLES: &str = "\
+Examples:
+  casemate boot-code show                      its hash and its compiler
+  casemate boot-code export boot-code.bin      its bytes
+  casemate boot-code verify --source casemate  the same from the source?
+";
+
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Hash, size and compiler of the boot code in this program.
+    #[command(after_help = "\
+Examples:
+  casemate boot-code show
+  casemate boot-code show --json
+")]
     Show {
         /// Print JSON.
         #[arg(long)]
@@ -27,6 +40,11 @@ enum Command {
     },
     /// Write its bytes to a file: `casemate measure --boot-code FILE` measures with another
     /// release's.
+    #[command(after_help = "\
+Examples:
+  casemate boot-code export boot-code.bin
+  casemate measure vm.toml --boot-code boot-code.bin    in another release
+")]
     Export {
         /// Where they go.
         file: PathBuf,
@@ -40,6 +58,13 @@ enum Command {
 
 #[derive(Debug, Args)]
 #[group(required = true, multiple = true)]
+// What clap makes of the group counts --rustc among what there must be one of.
+#[command(override_usage = "casemate boot-code verify [FILE] [--source DIR [--rustc FILE]]")]
+#[command(after_help = "\
+Examples:
+  casemate boot-code verify boot-code.bin
+  casemate boot-code verify --source casemate --rustc ~/bin/rustc-1.95
+")]
 struct Verify {
     /// Exported bytes to compare.
     file: Option<PathBuf>,

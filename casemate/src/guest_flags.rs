@@ -7,22 +7,22 @@ use std::path::PathBuf;
 /// What may be said about a guest without a configuration file, or over one.
 #[derive(Debug, Clone, Args)]
 pub struct GuestFlags {
-    /// Name, unique among your running VMs
+    /// Name, unique among your running VMs [default: a random one]
     #[arg(long)]
     pub name: Option<String>,
     /// Kernel: a bzImage or an ELF vmlinux
     #[arg(long, value_name = "FILE")]
     pub kernel: Option<PathBuf>,
-    /// Initial RAM file system
+    /// Initial RAM file system [default: none]
     #[arg(long, value_name = "FILE")]
     pub initrd: Option<PathBuf>,
-    /// Kernel command line
+    /// Kernel command line [default: console=ttyS0 reboot=acpi panic=-1]
     #[arg(long, value_name = "TEXT", alias = "append", allow_hyphen_values = true)]
     pub cmdline: Option<String>,
-    /// RAM, such as 256M or 2G; no launch digest depends on it
+    /// RAM, such as 512M or 2G; no launch digest depends on it [default: 256M]
     #[arg(long, value_name = "SIZE")]
     pub memory: Option<String>,
-    /// Serial console: stdio, raw, pty or file:PATH
+    /// Serial console: stdio, raw, pty or file:PATH [default: stdio]
     #[arg(long, value_name = "WHERE")]
     pub console: Option<String>,
     /// How long a reader of the console that takes nothing holds the guest back, or forever
@@ -35,20 +35,20 @@ pub struct GuestFlags {
     /// Key that begins a command at a terminal, or none [default: ctrl-a]
     #[arg(long, value_name = "KEY")]
     pub escape: Option<String>,
-    /// A disk, raw image or block device: `path=FILE[,ro][,direct][,serial=TEXT][,name=TEXT]`; once
-    /// for each disk, in place of the file's `[[disk]]` tables
+    /// A disk, raw image or block device: path=FILE, then any of ro, direct, serial=TEXT and
+    /// name=TEXT, with commas between; once for each disk, in place of the file's `[[disk]]` tables
     #[arg(long, value_name = "DISK")]
     pub disk: Vec<String>,
     /// End a guest that has not switched itself off this long after it was asked to [default: 15s]
     #[arg(long, value_name = "TIME")]
     pub grace: Option<String>,
-    /// End the VM after this time, such as 90s or 10m
+    /// End the VM after this time, such as 90s or 10m [default: never]
     #[arg(long, value_name = "TIME")]
     pub timeout: Option<String>,
-    /// Memory protection: sev-snp, or none for development
+    /// Memory protection: sev-snp, or none for development; required here or in the file
     #[arg(long, value_name = "KIND")]
     pub protection: Option<String>,
-    /// Refuse when the launch digest is another one (sev-snp)
+    /// Refuse when the launch digest is not these 96 hexadecimal digits (sev-snp)
     #[arg(long, value_name = "HEX")]
     pub expect_digest: Option<String>,
 }

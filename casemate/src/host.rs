@@ -9,14 +9,21 @@ use clap::Args;
 ///
 /// Exit status: 0 when it can run what --require names, 1 when it cannot.
 #[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
 pub struct HostArgs {
-    /// Prints one JSON object
+    /// Print one JSON object
     #[arg(long)]
     json: bool,
     /// What the host must be able to run
     #[arg(long, value_enum, default_value = "plain")]
     require: Required,
 }
+
+const EXAMPLES: &str = "\
+Examples:
+  casemate host                     what this host can and cannot do
+  casemate host --require sev-snp   for scripts: status 1 without SEV-SNP
+";
 
 /// What `--require` can ask for.
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]

@@ -17,6 +17,12 @@ use std::path::PathBuf;
 
 /// Verify, show and replay decision logs
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  casemate run vm.toml --decision-log log.jsonl --log-key key
+  casemate log verify log.jsonl --key key.pub
+  casemate log show log.jsonl --verdict deny
+")]
 pub struct LogArgs {
     #[command(subcommand)]
     command: LogCommand,
@@ -32,6 +38,11 @@ enum LogCommand {
 
 /// Find edits, drops, repeats and moves; exit status 1 when there are any
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  casemate log verify log.jsonl --key key.pub --head-file head
+  casemate log verify log.jsonl --key key.pub --closed
+")]
 struct VerifyArgs {
     /// The log
     file: PathBuf,
@@ -53,6 +64,11 @@ struct VerifyArgs {
 
 /// Show past decisions and why
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  casemate log show log.jsonl
+  casemate log show log.jsonl --verdict deny --rule launch.
+")]
 struct ShowArgs {
     /// The log
     file: PathBuf,
@@ -75,6 +91,11 @@ struct ShowArgs {
 
 /// Make a key for signing heads: the secret in FILE, the public half in FILE.pub
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  casemate log key key
+  casemate run vm.toml --decision-log log.jsonl --log-key key
+")]
 struct KeyArgs {
     /// File to write; must not exist
     file: PathBuf,

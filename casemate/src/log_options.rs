@@ -10,23 +10,27 @@ use casemate_policy_log::{KeyFile, open_key};
 use clap::Args;
 use std::path::PathBuf;
 
+/// What `--help` calls these options, so that nobody takes them for those of the operator's log.
+const HEADING: &str = "Decision log, of what the policy decides";
+
 /// Options about the log of a policy's decisions.
 #[derive(Debug, Args)]
 pub struct LogOptions {
-    /// Log the policy's decisions to this file, see `casemate log`. What cannot be logged is not done:
-    /// a VM is not started, or ends
-    #[arg(long, value_name = "FILE")]
+    /// Log what the policy decides to this file, see `casemate log`. What cannot be logged is not
+    /// done: a VM is not started, or ends. Not the log of --log, which is for operators and proves
+    /// nothing
+    #[arg(long, value_name = "FILE", help_heading = HEADING)]
     pub decision_log: Option<PathBuf>,
     /// Sign each record of the decision log with this key, see `casemate log key`
-    #[arg(long, value_name = "FILE", requires = "decision_log")]
+    #[arg(long, value_name = "FILE", requires = "decision_log", help_heading = HEADING)]
     log_key: Option<PathBuf>,
     /// Keep the newest head of the decision log in this file, too, and refuse a log that does not
     /// have the head that is in it: best where nobody who can write the log can write
-    #[arg(long, value_name = "FILE", requires = "decision_log")]
+    #[arg(long, value_name = "FILE", requires = "decision_log", help_heading = HEADING)]
     log_head: Option<PathBuf>,
     /// Take over a decision log whose end no head of the key vouches for, or whose head file is
     /// missing; the log says so for ever
-    #[arg(long, requires = "decision_log")]
+    #[arg(long, requires = "decision_log", help_heading = HEADING)]
     adopt: bool,
 }
 

@@ -26,6 +26,10 @@ const UNDECIDABLE: u8 = 3;
 /// Exit status: 0 no decision changes, 1 some do, or the log is not whole, 2 bad input, 3 none
 /// changes for certain, but some are undecidable.
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  casemate log replay log.jsonl --policy new.toml --key key.pub
+")]
 pub struct ReplayArgs {
     /// The log
     file: PathBuf,

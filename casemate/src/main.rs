@@ -14,6 +14,8 @@ mod device;
 mod diagnostics;
 mod files;
 mod guest_flags;
+#[cfg(test)]
+mod help_tests;
 #[cfg(feature = "vm")]
 mod host;
 #[cfg(feature = "image")]
@@ -70,6 +72,8 @@ pub type Outcome = Result<(), Failure>;
 /// Casemate, a small KVM hypervisor for SEV-SNP confidential VMs.
 #[derive(Debug, Parser)]
 #[command(name = "casemate", version, arg_required_else_help = true, after_help = EXAMPLES)]
+// Narrower than any terminal that is split in two; what is written by hand keeps to it, too.
+#[command(max_term_width = 78)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -79,12 +83,12 @@ struct Cli {
 
 const EXAMPLES: &str = "\
 Examples:
-  casemate host                              what this machine can do
-  casemate run vm.toml                       start a VM; `casemate run --help` shows the file
-  casemate measure vm.toml --explain         the launch digest that it will have, and why
+  casemate host                            what this machine can do
+  casemate run vm.toml                     see `casemate run --help`
+  casemate measure vm.toml --explain       the launch digest it will have
   casemate attest verify report.bin --cert vcek.der
-  casemate policy init > policy.toml         a strict policy to start from
-  casemate image root app.tar -o root.img    a read-only disk of a container image
+  casemate policy init policy.toml         a strict policy to start from
+  casemate image root app.tar -o root.img  a read-only disk of a workload
 ";
 
 #[derive(Debug, Subcommand)]

@@ -26,7 +26,7 @@ pub struct RunArgs {
     config: Option<PathBuf>,
     #[command(flatten)]
     guest: GuestFlags,
-    /// Virtual processors, 1 to 64
+    /// Virtual processors, 1 to 64 [default: 1]
     #[arg(long, value_name = "N")]
     vcpus: Option<u32>,
     /// Policy that must admit the VM; without one a built-in policy for its protection decides
@@ -50,69 +50,97 @@ enum TimelineFormat {
 
 const HELP: &str = "\
 Exit status:
-  0  the guest switched itself off, says nothing of a failure, and its whole console was written
-  1  the host failed: KVM, the sandbox, this program, a console that cannot be written (full disk)
+  0  the guest switched itself off, says nothing of a failure, and its whole
+     console was written
+  1  the host failed: KVM, the sandbox, this program, a console that cannot be
+     written (full disk)
   2  bad use, configuration or input; no guest was started
-  3  the guest failed: its workload, a reset, a panic, a triple fault, the boot code's refusal, or
-     a time-out
+  3  the guest failed: its workload, a reset, a panic, a triple fault, the
+     boot code's refusal, or a time-out
   4  ended by the user: the guest switched itself off as asked, or was ended
-  5  the guest succeeded, but console bytes were lost: nobody took any for --console-wait
-  6  the guest succeeded, but console bytes were lost: their reader closed its end (a pipe)
+  5  the guest succeeded, but console bytes were lost: nobody took any for
+     --console-wait
+  6  the guest succeeded, but console bytes were lost: their reader closed its
+     end (a pipe)
 What 0 and 3 say of the workload is the guest's word.
 
 Ending a VM:
-  Ctrl-C, SIGTERM and SIGHUP press the power button; a guest that has not switched itself off
-  after --grace is ended. A second one of these signals, or SIGQUIT (Ctrl-\\), ends it at once.
+  Ctrl-C, SIGTERM and SIGHUP press the power button; a guest that has not
+  switched itself off after --grace is ended. A second one of these signals,
+  or SIGQUIT (Ctrl-\\), ends it at once.
 
 Console:
-  stdio      standard input and output. A terminal gets text, colours and cursor movement only:
-             nothing that sets its clipboard or title, or makes it answer. Files and pipes get
+  stdio      standard input and output. A terminal gets text, colours and
+             cursor movement only: nothing that sets its clipboard or title,
+             or makes it answer. Files and pipes get every byte
+  raw        the same, but a terminal gets every byte, too: full-screen
+             programs need it
+  file:PATH  appended to; at --console-limit it is set aside as PATH.1, in
+             place of the one before. No input
+  pty        a new pseudo-terminal, whose name is printed; its reader gets
              every byte
-  raw        the same, but a terminal gets every byte, too: full-screen programs need it
-  file:PATH  appended to; at --console-limit it is set aside as PATH.1, in place of the one
-             before. No input
-  pty        a new pseudo-terminal, whose name is printed; its reader gets every byte
-  Output that is not read holds the guest back; after --console-wait it is lost, which is said at
-  once, and the exit status is 5. At a terminal Ctrl-A x ends the VM, Ctrl-A h lists more keys;
-  Ctrl-Z stops this program.
+  Output that is not read holds the guest back; after --console-wait it is
+  lost, which is said at once, and the exit status is 5. At a terminal Ctrl-A
+  x ends the VM, Ctrl-A h lists more keys; Ctrl-Z stops this program.
 
-Configuration file:
-  name = \"demo\"
-  kernel = \"vmlinuz\"            # paths are relative to the file
-  initrd = \"initrd.img\"
+Configuration file (what a comment calls the default may be left out):
+  name = \"demo\"                  # default: vm-, 8 random digits
+  kernel = \"vmlinuz\"             # paths are relative to the file
+  initrd = \"initrd.img\"          # default: none
   cmdline = \"console=ttyS0 reboot=acpi panic=-1\"  # the default
-  vcpus = 2
-  memory = \"512M\"
-  console = \"stdio\"             # or \"raw\", \"pty\", or { file = \"console.log\" }
-  console_wait = \"5m\"           # or \"forever\"
-  console_limit = \"64M\"         # of a console file
-  escape = \"ctrl-a\"             # or another key, or \"none\"
-  timeout = \"10m\"
-  grace = \"15s\"                 # from the power button to the end
-  protection = \"none\"           # or \"sev-snp\"
-  [[disk]]                      # each a locked process; the guest has virtio disks in this order
-  path = \"disk.img\"            # a raw image, or a block device
-  name = \"root\"               # of messages; disk0, disk1, … are the default
-  read_only = false
-  direct = false                # past the host's page cache
-  serial = \"R1\"               # /dev/disk/by-id/virtio-R1 in the guest
+  vcpus = 1                      # 1 to 64; the default
+  memory = \"256M\"                # the default; or \"2G\"
+  console = \"stdio\"              # the default; or \"raw\", \"pty\",
+                                 #   { file = \"console.log\" }
+  console_wait = \"5m\"            # the default; or \"forever\"
+  console_limit = \"64M\"          # of a console file; the default
+  escape = \"ctrl-a\"              # the default; or another key, or \"none\"
+  timeout = \"10m\"                # default: none
+  grace = \"15s\"                  # after the power button; the default
+  protection = \"none\"            # or \"sev-snp\"; there is no default
+
+  [[disk]]                       # each a locked process; the guest has virtio
+                                 #   disks in this order. Default: none
+  path = \"disk.img\"              # a raw image, or a block device
+  name = \"root\"                  # in messages; default: disk0, disk1, …
+  serial = \"R1\"                  # /dev/disk/by-id/virtio-R1 in the guest
+  read_only = false              # the default
+  direct = false                 # past the host's page cache; the default
+
   [sandbox]
-  optional = []                 # layers this host may lack, see `casemate host`
-  [snp]                         # with protection = \"sev-snp\"
-  policy = 0x30000              # guest policy, the default
-  host_data = \"64 digits\"     # goes into every report
-  expect_digest = \"96 digits\" # what `casemate measure` printed
-  id_block = \"id-block.bin\"   # with id_auth = \"id-auth.bin\", and author_key_enabled
-  vcek_disabled = false         # reports may not be signed by the VCEK
-  vmsa_features = 0             # bits 5 (debug swap), 9 (secure TSC)
-  certs = \"certs.bin\"         # certificates for extended requests (Linux 7.0): `casemate attest table`
-  c_bit = 51                    # of every EPYC
+  optional = []                  # layers of the lock that this host may lack:
+                                 #   `casemate host` names them
+
+  [snp]                          # with protection = \"sev-snp\" only
+  policy = 0x30000               # guest policy; the default
+  host_data = \"…\"                # 64 hexadecimal digits, in every report
+  expect_digest = \"…\"            # 96 hexadecimal digits: what `casemate
+                                 #   measure` printed; another is refused
+  id_block = \"id-block.bin\"      # signed launch digest, 96 bytes
+  id_auth = \"id-auth.bin\"        # its signature and keys, 4096 bytes
+  author_key_enabled = false     # whether id_auth has an author key, too
+  vcek_disabled = false          # reports may not be signed by the VCEK
+  vmsa_features = 0              # bits 5 (debug swap), 9 (secure TSC)
+  certs = \"certs.bin\"            # for extended requests (Linux 7.0 and
+                                 #   later): `casemate attest table`
+  c_bit = 51                     # the default, of every EPYC
 
 Examples:
   casemate run vm.toml
   casemate run vm.toml --memory 1G --timeline
-  casemate run vm.toml --disk path=root.img --disk path=data.img,ro,serial=DATA
-  casemate run --protection none --kernel vmlinuz --initrd initrd.img --cmdline \"console=ttyS0 reboot=acpi panic=-1\"
+  casemate run --protection none --kernel vmlinuz --initrd initrd.img \\
+      --cmdline \"console=ttyS0 reboot=acpi panic=-1\"
+  casemate run vm.toml --disk path=root.img,ro --disk path=data.img,serial=D
+
+  A confidential guest, whose launch digest was computed elsewhere:
+  casemate run --protection sev-snp --kernel vmlinuz --initrd initrd.img \\
+      --expect-digest \"$(cat digest)\"
+
+  Under a policy, with a log of what it decided that cannot be edited unseen:
+  casemate policy init policy.toml
+  casemate log key log.key
+  casemate run vm.toml --policy policy.toml \\
+      --decision-log log.jsonl --log-key log.key
 ";
 
 /// Runs the VM.

@@ -12,10 +12,17 @@ use serde_json::json;
 
 /// Show what confines a running VM
 #[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
 pub struct SandboxArgs {
     #[command(subcommand)]
     command: SandboxCommand,
 }
+
+const EXAMPLES: &str = "\
+Examples:
+  casemate sandbox show demo    each process of the running VM \"demo\"
+  casemate sandbox profiles     every system call they may make, and why
+";
 
 #[derive(Debug, Subcommand)]
 enum SandboxCommand {
@@ -23,6 +30,11 @@ enum SandboxCommand {
     ///
     /// As root the filters themselves are read back, too. Landlock cannot be read back by another
     /// process: that it is in force was checked when the process was locked.
+    #[command(after_help = "\
+Examples:
+  casemate sandbox show demo
+  casemate sandbox show demo --json
+")]
     Show {
         /// Name of the VM
         name: String,
@@ -31,6 +43,11 @@ enum SandboxCommand {
         json: bool,
     },
     /// The system calls that each kind of process may make once it is locked, and why
+    #[command(after_help = "\
+Examples:
+  casemate sandbox profiles
+  casemate sandbox profiles --json    one object a line
+")]
     Profiles {
         /// Print JSON
         #[arg(long)]

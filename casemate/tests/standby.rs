@@ -23,7 +23,7 @@ use casemate_test_support::guests::kvm;
 use casemate_test_support::puppet::{Wrong, go_wrong};
 use casemate_test_support::script::Script;
 use casemate_test_support::virtio::{BAR, Driver, REQUEST};
-use disk_vm::{FLUSH, Folder, GOOD, READ, Vm, WRITE, pid, processes, signal};
+use disk_vm::{Expected, FLUSH, Folder, GOOD, READ, Vm, WRITE, pid, processes, signal};
 use rustix::process::Signal;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -131,7 +131,7 @@ fn a_process_that_ended_by_its_own_doing_is_not_replaced() {
     if kvm().is_none() {
         return;
     }
-    let expected: [(Wrong, fn(&End, &str) -> bool); 2] = [
+    let expected: [(Wrong, Expected); 2] = [
         (Wrong::Call, |end, _| ended(end, &Loss::Died(Some(Exit::Filter)))),
         (Wrong::Jump, |end, _| ended(end, &Loss::Died(Some(Exit::Signal(libc::SIGSEGV))))),
     ];

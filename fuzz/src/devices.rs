@@ -7,7 +7,7 @@
 
 use crate::shifting::{Access, BYTES, Shifting};
 use arbitrary::{Result, Unstructured};
-use casemate_device_queue::{Active, Head, Negotiating, Request, RingAddresses, Taken};
+use casemate_device_queue::{Head, Negotiating, Request, RingAddresses, Running, Taken};
 use casemate_values::Guest;
 use std::collections::BTreeSet;
 
@@ -23,7 +23,7 @@ pub(crate) struct Driver {
 }
 
 impl Driver {
-    pub(crate) fn new(u: &mut Unstructured) -> Result<(Self, Active)> {
+    pub(crate) fn new(u: &mut Unstructured) -> Result<(Self, Running)> {
         let memory = Shifting::default();
         let size = 1 << u.int_in_range(1..=4)?;
         let start: u16 = u.arbitrary()?;

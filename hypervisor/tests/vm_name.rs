@@ -8,10 +8,14 @@ use casemate_hypervisor::vm::name::{Name, NameError, ask};
 use casemate_sandbox::Exit;
 use casemate_test_support::sandbox::as_ordinary_user;
 use rustix::net::{
-    AddressFamily, RecvFlags, SendFlags, SocketAddrUnix, SocketFlags, SocketType, accept, bind,
-    connect, listen, recv, send, socket_with,
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags, SocketType, accept, bind,
+    connect, listen, recv, recvmsg, send, sendmsg, socket_with,
 };
-use std::os::fd::OwnedFd;
+use std::io::{IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
 
 fn socket() -> OwnedFd {
@@ -76,6 +80,57 @@ fn a_stranger_who_asks_gets_no_answer() {
     assert_eq!(bytes.get(..len), Some(&b"supervisor 1\n"[..]));
 }
 
+/// Sockets that a stranger lets listen, more than are ever looked at.
+const FLOOD: usize = 200;
+
+/// Protects a name from a stranger with many sockets, each of which takes no connection any more:
+/// none of them is waited for, and the VM's own is found among them. Fails where the kernel does not
+/// say whose a socket is (CONFIG_UNIX_DIAG): there a name is not protected from this.
+fn a_stranger_with_many_mute_sockets_is_not_in_the_way() {
+    let name = format!("flooded-{}", std::process::id());
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    stranger(|| {
+        let flood: Vec<OwnedFd> = (0..FLOOD).map(|number| mute(&name, number)).collect();
+        let flood: Vec<BorrowedFd<'_>> = flood.iter().map(AsFd::as_fd).collect();
+        let mut room = vec![MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(FLOOD))];
+        let mut message = SendAncillaryBuffer::new(&mut room);
+        let _ = message.push(SendAncillaryMessage::ScmRights(&flood));
+        let one = [IoSlice::new(&[0])];
+        i32::from(sendmsg(&theirs, &one, &mut message, SendFlags::empty()).is_err())
+    });
+    let mut room = vec![MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(FLOOD))];
+    let mut message = RecvAncillaryBuffer::new(&mut room);
+    let mut byte = [0];
+    recvmsg(&ours, &mut [IoSliceMut::new(&mut byte)], &mut message, RecvFlags::empty()).unwrap();
+    let flood: Vec<OwnedFd> = message
+        .drain()
+        .filter_map(|one| match one {
+            RecvAncillaryMessage::ScmRights(fds) => Some(fds),
+            _ => None,
+        })
+        .flatten()
+        .collect();
+    assert_eq!(flood.len(), FLOOD);
+    assert!(matches!(ask(&name), Err(NameError::NotFound(_))), "{:?}", ask(&name));
+    let _held = Name::take(&name).unwrap();
+    assert!(matches!(Name::take(&name), Err(NameError::InUse(_))));
+}
+
+/// A socket that listens under a name and has its queue full.
+fn mute(name: &str, number: usize) -> OwnedFd {
+    let address = at(&format!("casemate/0/{name}/{number:016x}"));
+    let listener = socket();
+    bind(&listener, &address).unwrap();
+    listen(&listener, 0).unwrap();
+    loop {
+        let asks = socket();
+        rustix::io::ioctl_fionbio(&asks, true).unwrap();
+        if connect(&asks, &address).is_err() {
+            return listener;
+        }
+    }
+}
+
 fn main() -> ExitCode {
     casemate_test_support::sandbox::main(&[
         (
@@ -83,5 +138,9 @@ fn main() -> ExitCode {
             a_stranger_under_a_name_is_neither_believed_nor_in_the_way,
         ),
         ("a_stranger_who_asks_gets_no_answer", a_stranger_who_asks_gets_no_answer),
+        (
+            "a_stranger_with_many_mute_sockets_is_not_in_the_way",
+            a_stranger_with_many_mute_sockets_is_not_in_the_way,
+        ),
     ])
 }

@@ -6,7 +6,7 @@
 
 use super::SandboxError;
 use super::fence_seen::FenceSeen;
-use super::filters::{Filter, filters};
+use super::filter_seen::{Filter, filters};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::{read_dir, read_link, read_to_string};

@@ -41,7 +41,12 @@ pub struct Observer {
 struct Thread {
     /// It is adding a filter.
     filtering: bool,
+    /// It was given the signal of a fault, and has made no system call since.
+    faulted: bool,
 }
+
+/// The signals that the kernel sends for an instruction that cannot be carried out.
+const FAULTS: [i32; 4] = [libc::SIGBUS, libc::SIGFPE, libc::SIGILL, libc::SIGSEGV];
 
 impl Observer {
     /// Starts to observe a process and the threads that it has and will make. Call it while the
@@ -102,15 +107,29 @@ impl Observer {
         } else if signal == libc::SIGTRAP | 0x80 {
             self.call(tid);
             let _ = trace::to_next_call(tid, 0);
+        } else if event == 0 && FAULTS.contains(&signal) && self.faults_again(tid) {
+            // The first process of a PID namespace gets no signal that would end it, but for a
+            // fault of its own; and of a process that is traced the kernel takes that as sent by
+            // somebody (`force_sig_info_to_task`). So it would fault for ever: let go, it ends.
+            trace::detach(tid);
+            self.threads.remove(&tid);
         } else {
             let _ = trace::to_next_call(tid, if event == 0 { signal } else { 0 });
         }
+    }
+
+    /// Whether a thread has faulted before, and done nothing but that since: a handler that mends
+    /// something, or ends the process, does it by system calls.
+    fn faults_again(&mut self, tid: i32) -> bool {
+        let thread = self.threads.entry(tid).or_default();
+        std::mem::replace(&mut thread.faulted, true)
     }
 
     /// A thread is at the entry or exit of a system call.
     fn call(&mut self, tid: i32) {
         let Ok(info) = trace::syscall_info(tid) else { return };
         let thread = self.threads.entry(tid).or_default();
+        thread.faulted = false;
         if info.op == SYSCALL_ENTRY {
             let call = Call { number: info.nr.cast_signed(), args: info.args };
             // Asking what filters there are adds none.

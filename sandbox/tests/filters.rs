@@ -12,6 +12,7 @@ use casemate_sandbox::{
     Action, Exit, FdSlot, FdTable, Layers, NARROW, Observer, Pin, Profile, Rule, SandboxError,
     Setup, freeze_heap, inspect, sys,
 };
+use casemate_test_support::memory::{Mapping, MemoryFile};
 use casemate_test_support::sandbox::{confined, drain, pipe};
 use rustix::io::{read, write};
 use std::os::fd::OwnedFd;
@@ -284,6 +285,26 @@ fn fatal_call_is_observed_and_its_end_reported_to_the_parent() {
     assert_eq!(child.wait().unwrap(), Exit::Filter);
 }
 
+/// Protects who watches a process from one that faults: it is PID 1 of its namespace, which no
+/// signal of a tracer's ends. Cannot tell of a fault in a thread beside others.
+fn a_process_that_faults_under_observation_ends_by_its_fault() {
+    let (wait, go) = pipe();
+    let file = MemoryFile::new(1);
+    let mapping = Mapping::of(&file.0, 1);
+    let mut child = confined(Layers::new("test").keep(&wait), |_| {
+        let _ = read(&wait, &mut [0_u8]);
+        mapping.load(0).into()
+    });
+    child.confined().unwrap();
+    // Behind the end of a file that has become shorter is no page: SIGBUS (mmap(2)).
+    rustix::fs::ftruncate(&file.0, 0).unwrap();
+    let observer = Observer::attach(&child).unwrap();
+    write(&go, &[1]).unwrap();
+    let observed = observer.finish().unwrap();
+    assert_eq!(child.wait().unwrap(), Exit::Signal(libc::SIGBUS));
+    assert!(observed.calls(0).any(|call| call.number == libc::SYS_read));
+}
+
 fn main() -> ExitCode {
     macro_rules! tests {
         ($($name:ident),* $(,)?) => { [$((stringify!($name), $name as fn())),*] };
@@ -298,5 +319,6 @@ fn main() -> ExitCode {
         what_is_in_force_is_read_back_from_the_kernel,
         unused_rule_is_found_out,
         fatal_call_is_observed_and_its_end_reported_to_the_parent,
+        a_process_that_faults_under_observation_ends_by_its_fault,
     ])
 }

@@ -20,6 +20,12 @@ use std::path::{Path, PathBuf};
 /// behind. With --for it prints what a report needs and where the key server has what is missing;
 /// only --fetch uses the network.
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  casemate attest certs --dir certs --import downloads/
+  casemate attest certs --dir certs --for report.bin    what is missing
+  casemate attest certs --dir certs --for report.bin --fetch
+")]
 pub struct Certs {
     /// The store; made when it does not exist.
     #[arg(long, value_name = "DIR")]

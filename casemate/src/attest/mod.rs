@@ -17,6 +17,12 @@ use clap::{Args, Subcommand};
 
 /// Verify, show and keep evidence of SEV-SNP guests.
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  casemate attest verify report.bin --cert vcek.der
+  casemate attest verify report.bin --certs-dir certs --policy policy.toml
+  casemate attest show report.bin
+")]
 pub struct Attest {
     #[command(subcommand)]
     command: Command,

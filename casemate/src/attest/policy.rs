@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 /// Options about what a report must say.
 #[derive(Debug, Args)]
 pub struct Wanted {
-    /// What REPORT_DATA must be: 64 bytes in hexadecimal. Every value that is demanded, here, by
+    /// What REPORT_DATA must be: 128 hexadecimal digits. Every value that is demanded, here, by
     /// --nonce or by the appraisal, must hold.
     #[arg(long, value_name = "HEX")]
     report_data: Option<String>,

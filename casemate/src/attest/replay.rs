@@ -22,6 +22,11 @@ use std::path::PathBuf;
 /// Exit status: that of the verdict, as for `verify`; 1 when the record's own outcome differs or it
 /// was altered.
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  casemate attest replay record.json --certs-dir certs
+  casemate attest replay record.json --own-terms
+")]
 pub struct Replay {
     /// Record that `casemate attest verify --record` wrote.
     record: PathBuf,

@@ -9,6 +9,10 @@ use std::path::PathBuf;
 
 /// Print the REPORT_DATA of a purpose and a nonce, for `verify --context LABEL --nonce FILE`.
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  casemate attest report-data --context my-service --nonce nonce.bin
+")]
 pub struct ReportData {
     /// What the report is made for, 1 to 255 bytes.
     #[arg(long, value_name = "LABEL")]

@@ -16,6 +16,11 @@ use std::path::PathBuf;
 
 /// Decode every field of a report. Proves nothing: use `verify` for that.
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  casemate attest show report.bin
+  casemate attest show report.bin --json
+")]
 pub struct Show {
     /// Report in any form that `verify` takes.
     report: PathBuf,

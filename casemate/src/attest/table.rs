@@ -16,6 +16,10 @@ use std::path::PathBuf;
 /// whoever verifies that report needs no key server. Nothing in it is trusted by a verifier but
 /// what leads to a root that it knows.
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  casemate attest table vcek.der ask.pem --out certs.bin
+")]
 pub struct Table {
     /// VCEK or VLEK of this host, and if wanted its issuers; DER or PEM.
     #[arg(required = true, value_name = "CERTIFICATE")]

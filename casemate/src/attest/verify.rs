@@ -17,6 +17,13 @@ use std::path::{Path, PathBuf};
 /// hold, but the line "not proven" names what no rule demanded or no list showed (measurement or
 /// signer, freshness, revocation, TCB floor).
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  casemate attest verify report.bin --cert vcek.der --crl milan.crl
+  casemate attest verify report.bin --certs-dir certs --nonce nonce.bin \\
+      --policy policy.toml --decision-log log.jsonl
+  casemate attest verify evidence.json --certs-dir certs --record record.json
+")]
 pub struct Verify {
     /// Report (1184 bytes; `-` for standard input), extended report, configfs-tsm outblob or JSON
     /// pair, Azure HCL blob, go-sev-guest attestation, or JSON of Confidential Containers:

@@ -34,26 +34,33 @@ pub struct BlockArgs {
 }
 
 const HELP: &str = "\
-The front end is any VMM that speaks vhost-user and shares its guest's memory as a file in memory.
-Each one that connects is served by a process of its own, which ends with it; the next waits until
-then. The process is locked as those of `casemate run` are: namespaces, an empty root, no
-capability, landlock, a filter. Its filter lets it map memory, to read and write only, since a
-VMM of others sends its memory anew whenever it changes; see `casemate sandbox profiles`.
+The front end is any VMM that speaks vhost-user and shares its guest's memory
+as a file in memory. Each one that connects is served by a process of its own,
+which ends with it; the next waits until then. The process is locked as those
+of `casemate run` are: namespaces, an empty root, no capability, landlock, a
+filter. Its filter lets it map memory, to read and write only, since a VMM of
+others sends its memory anew whenever it changes; see `casemate sandbox
+profiles`.
 
-With --fence a page that the guest does not hold is an error for a request, and never makes the
-host hold one more. It is for confidential guests: others post pages that they have not touched
-yet, and would get errors for them. A process that an attacker has taken over can map memory anew
-without the fence: here it protects from accidents. Under `casemate run` it protects from both.
+With --fence a page that the guest does not hold is an error for a request,
+and never makes the host hold one more. It is for confidential guests: others
+post pages that they have not touched yet, and would get errors for them. A
+process that an attacker has taken over can map memory anew without the fence:
+here it protects from accidents. Under `casemate run` it protects from both.
 
-Exit status: 0 after a signal, or with --once after the front end; 1 when the device failed; 2 bad
-use or input.
+Exit status: 0 after a signal, or with --once after the front end; 1 when the
+device failed; 2 bad use or input.
 
 Examples:
   casemate device block --socket disk.sock --file disk.img
-  casemate device block --socket disk.sock --file disk.img --read-only --serial data-1 --queues 4
-  qemu-system-x86_64 -m 1G -M q35,memory-backend=m \\
-    -object memory-backend-memfd,id=m,size=1G,share=on -chardev socket,id=c,path=disk.sock \\
-    -device vhost-user-blk-pci,chardev=c,num-queues=1,disable-legacy=on ...
+  casemate device block --socket disk.sock --file disk.img --read-only \\
+      --serial data-1 --queues 2
+  qemu-system-x86_64 -smp 2 -m 1G -M q35,memory-backend=m \\
+      -object memory-backend-memfd,id=m,size=1G,share=on \\
+      -chardev socket,id=c,path=disk.sock \\
+      -device vhost-user-blk-pci,chardev=c,num-queues=2,disable-legacy=on ...
+QEMU's num-queues is at most --queues, and is of use up to the number of its
+processors.
 ";
 
 pub(super) fn run(args: &BlockArgs) -> Outcome {

@@ -13,10 +13,16 @@ use std::path::PathBuf;
 
 /// Serve a device to any VMM that speaks vhost-user, from a locked process
 #[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
 pub struct DeviceArgs {
     #[command(subcommand)]
     command: DeviceCommand,
 }
+
+const EXAMPLES: &str = "\
+Examples:
+  casemate device block --socket disk.sock --file disk.img
+";
 
 #[derive(Debug, Subcommand)]
 enum DeviceCommand {

@@ -25,7 +25,6 @@ use tracing_subscriber::util::SubscriberInitExt;
 
 /// Flags of every command.
 #[derive(Debug, Args)]
-#[command(next_help_heading = "Log for operators")]
 pub struct LogFlags {
     /// Log what happens: off, error, warn, info, debug or trace, AREA=LEVEL for one area, several
     /// with commas between, such as info,sandbox=debug [env: CASEMATE_LOG]
@@ -39,7 +38,7 @@ pub struct LogFlags {
     log_file: Option<PathBuf>,
 }
 
-const HEADING: &str = "Log for operators";
+const HEADING: &str = "Operator log, of what this program does";
 const LEVELS: &str = "CASEMATE_LOG";
 const FORM: &str = "CASEMATE_LOG_FORMAT";
 

@@ -7,6 +7,10 @@ use clap::{Args, Subcommand};
 
 /// Make the read-only disk of a workload from a container image, a tar file or a folder.
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  casemate image root app.tar -o root.img    of `docker save`
+")]
 pub struct ImageArgs {
     #[command(subcommand)]
     command: ImageCommand,

@@ -23,24 +23,25 @@ const MAX_BYTES: u64 = 64 << 30;
 const SALT: [u8; 32] = [0; 32];
 
 const EXAMPLES: &str = "\
-The disk depends on SOURCE and on this version of Casemate only: whoever builds
-it, where and when, has the same bytes and the same root hash. No root and no
-other program is needed.
+The disk depends on SOURCE and on this version of Casemate only: whoever
+builds it, where and when, has the same bytes and the same root hash. No root
+and no other program is needed.
 
 Of a container image owners, modes, times, links, device nodes and file
-capabilities are as its layers have them; extended attributes other than user.*
-are left out and counted. Of a folder everything is root's and from 1970, unless
-told otherwise.
+capabilities are as its layers have them; extended attributes other than
+user.* are left out and counted. Of a folder everything is root's and from
+1970, unless told otherwise.
 
-The table that is printed is the guest's, for a disk /dev/vda: it holds the root
-hash, so it belongs on the guest's measured command line or into its initrd.
+The table that is printed is the guest's, for a disk /dev/vda: it holds the
+root hash, so it belongs on the guest's measured command line or into its
+initrd.
   dmsetup create root --readonly --table \"TABLE\" && mount /dev/mapper/root /
 
 Examples:
-  casemate image root app.tar -o root.img           of `docker save`, `podman save`
-  casemate image root layout/ --ref 1.2 -o root.img an OCI image layout
+  casemate image root app.tar -o root.img            of `docker save`
+  casemate image root layout/ --ref 1.2 -o root.img  an OCI image layout
   casemate image root rootfs/ --owners keep -o root.img
-  casemate image root app.tar -o root.img --json    root hash and table for scripts
+  casemate image root app.tar -o root.img --json     for scripts
 ";
 
 /// Make a read-only disk: an EROFS file system and the dm-verity tree that proves each of its

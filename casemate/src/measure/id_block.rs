@@ -37,9 +37,9 @@ pub struct IdBlockArgs {
     author_key: Option<PathBuf>,
     /// Guest policy of the launch [default: that of the configuration, plan or IGVM file, else
     /// 0x30000].
-    #[arg(long, value_parser = integer, requires = "id_block")]
+    #[arg(long, value_name = "N", value_parser = integer, requires = "id_block")]
     policy: Option<u64>,
-    /// Family identifier, 16 bytes in hexadecimal.
+    /// Family identifier, 32 hexadecimal digits.
     #[arg(
         long,
         value_name = "HEX",
@@ -47,7 +47,7 @@ pub struct IdBlockArgs {
         requires = "id_block"
     )]
     family_id: String,
-    /// Image identifier, 16 bytes in hexadecimal.
+    /// Image identifier, 32 hexadecimal digits.
     #[arg(
         long,
         value_name = "HEX",
@@ -56,7 +56,7 @@ pub struct IdBlockArgs {
     )]
     image_id: String,
     /// Security version of the guest.
-    #[arg(long, default_value_t = 0, requires = "id_block")]
+    #[arg(long, value_name = "N", default_value_t = 0, requires = "id_block")]
     guest_svn: u32,
     /// Check this ID block (96 bytes or their base64) against --check-id-auth instead of measuring.
     #[arg(long, value_name = "FILE", requires = "check_id_auth")]

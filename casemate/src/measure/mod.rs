@@ -27,22 +27,32 @@ const NO_OVMF: [&str; 5] = ["config", "plan", "igvm", "digest", "check_id_block"
 
 /// What the digest of Casemate's own guest vouches for without naming an address.
 const PLACES: &str = "\
-Where a guest of Casemate has its files is not measured, but the rule that its measured boot code
-finds it by. \"Low memory\" is RAM below 3 GiB; more than that goes on at 4 GiB.
-  window    kernel, initrd, command line and ACPI tables as the host stages them, in this order, each
-            from the start of a page: at the top, in whole blocks of 2 MiB, of the highest RAM that
-            has room for it above the kernel's memory; made private and given to Linux afterwards
-  kernel    an ELF file's segments at their addresses, a bzImage where it prefers to be; its file is
-            copied to the first block of 2 MiB behind that
-  initrd    as high as possible below 2 GiB, else in low memory, else above 4 GiB where the kernel
-            takes it there; above the kernel, below the window
-Of an ELF kernel only what is loaded is staged and measured. The boot code accepts no address from the
-host, refuses a memory map that is out of order, overlaps, or has RAM where the boot code, devices or
-no addresses are, and a guest that is too small.
+Where a guest of Casemate has its files is not measured, but the rule that its
+measured boot code finds it by. \"Low memory\" is RAM below 3 GiB; more than
+that goes on at 4 GiB.
+  window  kernel, initrd, command line and ACPI tables as the host stages
+          them, in this order, each from the start of a page: at the top, in
+          whole blocks of 2 MiB, of the highest RAM that has room for it above
+          the kernel's memory; made private and given to Linux afterwards
+  kernel  an ELF file's segments at their addresses, a bzImage where it
+          prefers to be; its file is copied to the first block of 2 MiB behind
+          that
+  initrd  as high as possible below 2 GiB, else in low memory, else above
+          4 GiB where the kernel takes it there; above the kernel, below the
+          window
+Of an ELF kernel only what is loaded is staged and measured. The boot code
+accepts no address from the host, refuses a memory map that is out of order,
+overlaps, or has RAM where the boot code, devices or no addresses are, and a
+guest that is too small.
 
 Examples:
   casemate measure vm.toml --explain
-  casemate measure --kernel vmlinuz --initrd initrd.img --cmdline \"console=ttyS0\" --vcpus 1-16
+  casemate measure --kernel vmlinuz --initrd initrd.img \\
+      --cmdline \"console=ttyS0\" --vcpus 1-16
+  casemate measure vm.toml --id-key id.pem \\
+      --id-block block.bin --id-auth auth.bin
+  casemate measure --ovmf OVMF.fd --vcpus 4 --cpu EPYC-v4
+  casemate measure --igvm guest.igvm
 ";
 
 /// Compute the launch digest that a guest must report.
@@ -84,7 +94,7 @@ pub struct Measure {
     /// An IGVM file for SEV-SNP.
     #[arg(long, value_name = "FILE")]
     igvm: Option<PathBuf>,
-    /// A digest known already, 48 bytes in hexadecimal: to make an ID block for it.
+    /// A digest known already, 96 hexadecimal digits: to make an ID block for it.
     #[arg(long, value_name = "HEX")]
     digest: Option<String>,
     /// The VMM that launches the OVMF guest.
@@ -92,7 +102,7 @@ pub struct Measure {
     vmm: VmmName,
     /// CPU model of the VMM, such as EPYC-v4 or EPYC-Milan-v2; used by QEMU alone [default:
     /// EPYC-v4, said on stderr].
-    #[arg(long, conflicts_with = "cpu_signature", conflicts_with_all = NO_OVMF)]
+    #[arg(long, value_name = "MODEL", conflicts_with = "cpu_signature", conflicts_with_all = NO_OVMF)]
     cpu: Option<String>,
     /// CPUID 1 EAX of the CPU model instead of its name.
     #[arg(long, value_name = "N", value_parser = integer_32, conflicts_with_all = NO_OVMF)]

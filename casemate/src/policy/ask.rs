@@ -42,6 +42,11 @@ impl Question {
 
 /// Decide an input; exit status 1 when it is not allowed
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  casemate policy eval policy.toml --input input.json
+  casemate policy eval builtin:strict --input - --point launch
+")]
 pub struct EvalArgs {
     #[command(flatten)]
     question: Question,
@@ -49,6 +54,10 @@ pub struct EvalArgs {
 
 /// Show every rule: where it is, what it admits, what was found, how it was decided
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  casemate policy explain policy.toml --input input.json
+")]
 pub struct ExplainArgs {
     #[command(flatten)]
     question: Question,
@@ -56,6 +65,10 @@ pub struct ExplainArgs {
 
 /// Show the smallest change of the input that would be admitted
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  casemate policy why-not policy.toml --input input.json
+")]
 pub struct WhyNotArgs {
     #[command(flatten)]
     question: Question,

@@ -10,6 +10,11 @@ use std::path::{Path, PathBuf};
 
 /// Read policies and find contradictions; every error of a document is shown
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  casemate policy check policy.toml tenant.toml
+  casemate policy check --strict policy.toml
+")]
 pub struct CheckArgs {
     /// Policies (TOML or JSON)
     #[arg(required = true)]
@@ -22,6 +27,11 @@ pub struct CheckArgs {
 /// Find risky choices, each with an input that it admits; exit status 1 when one is at or above the
 /// level given
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  casemate policy lint policy.toml
+  casemate policy lint policy.toml --format sarif --fail-on warning
+")]
 pub struct LintArgs {
     /// Policy (TOML or JSON)
     policy: PathBuf,
@@ -50,6 +60,11 @@ enum FailOn {
 /// Run the test cases beside policies; remove and loosen each rule in turn to see whether one
 /// notices
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  casemate policy test policy.toml      with cases in policy.cases.toml
+  casemate policy test policies/ --suggest
+")]
 pub struct TestArgs {
     /// A policy P.toml with its cases in P.cases.toml, or a directory of such
     path: PathBuf,

@@ -10,6 +10,10 @@ use std::path::PathBuf;
 /// Compare two policies; exit status 1 when the second is looser anywhere, be it only where other
 /// rules deny today
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  casemate policy diff policy.toml proposed.toml
+")]
 pub struct DiffArgs {
     /// The policy in force
     first: PathBuf,
@@ -22,6 +26,10 @@ pub struct DiffArgs {
 
 /// Merge layers onto a policy: the result admits what all of them admit
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  casemate policy merge operator.toml tenant.toml > merged.toml
+")]
 pub struct MergeArgs {
     /// The operator's policy
     policy: PathBuf,

@@ -11,6 +11,13 @@ use clap::{Args, Subcommand};
 
 /// Write, check, ask, compare and test isolation policies
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  casemate policy init policy.toml      a strict one, with comments
+  casemate policy check policy.toml
+  casemate policy lint policy.toml
+  casemate run vm.toml --policy policy.toml
+")]
 pub struct PolicyArgs {
     #[command(subcommand)]
     command: PolicyCommand,

@@ -12,6 +12,13 @@ use std::path::PathBuf;
 
 /// Write a policy, or an input for it, in another policy language
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  casemate policy export policy.toml --rego > policy.rego
+  casemate policy export policy.toml --cedar > policy.cedar
+  casemate policy export policy.toml --cedar --schema > policy.schema
+  casemate policy export policy.toml --rego --input input.json
+")]
 pub struct ExportArgs {
     /// Policy (TOML or JSON), or builtin:strict, builtin:permissive
     policy: PathBuf,
@@ -34,6 +41,11 @@ pub struct ExportArgs {
 
 /// Print the SHA-256 of the canonical form: the value for HOST_DATA
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  casemate policy hash policy.toml
+  casemate policy hash policy.toml --canonical
+")]
 pub struct HashArgs {
     /// Policy (TOML or JSON), or builtin:strict, builtin:permissive
     policy: PathBuf,
@@ -44,6 +56,10 @@ pub struct HashArgs {
 
 /// Write a strict starter policy with comments
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  casemate policy init policy.toml
+")]
 pub struct InitArgs {
     /// File to write; must not exist. Standard output without it
     file: Option<PathBuf>,
@@ -51,10 +67,18 @@ pub struct InitArgs {
 
 /// Print the reference of every field (Markdown)
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  casemate policy reference > policy-fields.md
+")]
 pub struct ReferenceArgs {}
 
 /// Print the JSON Schema of a policy document, for editors
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  casemate policy schema > policy.schema.json
+")]
 pub struct SchemaArgs {}
 
 /// What Cedar cannot be told is bad input: half of an export would be fail-open.

@@ -30,6 +30,9 @@ pub const FLUSH: u32 = 4;
 pub const GOOD: i32 = 0;
 const BAD: i32 = 9;
 
+/// Whether a VM ended, and told its user, as it should.
+pub type Expected = fn(&End, &str) -> bool;
+
 /// A folder with an image of 8 sectors, each of which begins with its number and a word.
 pub struct Folder(pub PathBuf);
 
@@ -79,7 +82,7 @@ impl<'a> Vm<'a> {
 
     /// Starts a supervisor that runs a guest with the folder's disk; it ends with [`GOOD`] when the
     /// VM ended, and told its user, as `expected` says.
-    pub fn start(&self, expected: fn(&End, &str) -> bool) -> Child {
+    pub fn start(&self, expected: Expected) -> Child {
         let no_layers = Layer::ALL.into_iter().fold(Layers::new("supervisor"), Layers::without);
         let (folder, name) = (self.folder.0.clone(), self.name.to_owned());
         let (plan, standby, on_death) = (scripted(self.script), self.standby, self.on_death);

@@ -2,7 +2,7 @@
 
 use crate::device::{Device, Turn};
 use crate::pulse::{Place, Pulse};
-use casemate_device_queue::{Active, Memory, Negotiating, QueueError, RingError, Taken};
+use casemate_device_queue::{Memory, Negotiating, QueueError, RingError, Running, Taken};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
 use rustix::io::{Errno, read, write};
 use std::cell::Cell;
@@ -15,7 +15,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 #[derive(Debug)]
 pub(crate) enum Ring {
     Negotiating(Negotiating),
-    Active(Active),
+    Running(Running),
     /// The driver broke it, at this place. It stays so until the front end stops it.
     Broken(u16),
 }
@@ -112,7 +112,7 @@ impl State {
             return Ok(());
         };
         match ring.activate(memory.as_ref()) {
-            Ok(active) => self.ring = Ring::Active(active),
+            Ok(running) => self.ring = Ring::Running(running),
             // More is to come.
             Err(RingError::Unset) => {}
             Err(refused) => return Err(refused),
@@ -124,7 +124,7 @@ impl State {
     pub(crate) fn stop(&mut self) -> u16 {
         let mut stopped = Negotiating::default();
         stopped.set_next(match &self.ring {
-            Ring::Active(active) => active.answered(),
+            Ring::Running(running) => running.answered(),
             Ring::Negotiating(ring) => ring.next(),
             Ring::Broken(next) => *next,
         });
@@ -139,7 +139,7 @@ impl State {
     }
 
     fn runs(&self) -> bool {
-        self.enabled && matches!(self.ring, Ring::Active(_))
+        self.enabled && matches!(self.ring, Ring::Running(_))
     }
 
     /// Answers requests until there are none, or the control thread wants the lane. Says whether
@@ -151,7 +151,7 @@ impl State {
         wanted: &AtomicBool,
         pulse: &Pulse,
     ) -> Result<bool, QueueError> {
-        let (Ring::Active(ring), Some(memory)) = (&mut self.ring, &self.memory) else {
+        let (Ring::Running(ring), Some(memory)) = (&mut self.ring, &self.memory) else {
             return Ok(false);
         };
         let memory = memory.as_ref();

@@ -30,15 +30,15 @@
 #![forbid(unsafe_code)]
 
 mod device;
-mod front;
 mod lane;
+mod messages;
 mod pulse;
 mod session;
 mod steady;
 mod table;
 
 pub use device::{Device, Turn};
-pub use front::RESUME;
+pub use messages::RESUME;
 pub use pulse::{Place, Pulse, Seen};
 pub use session::{Descriptors, Ended, MAX_QUEUES, Pulses, Session, SetUpError};
 pub use steady::STEADY;

@@ -1,8 +1,8 @@
 //! A front end's session: set-up, the lock in between, and serving.
 
 use crate::device::Device;
-use crate::front::Front;
 use crate::lane::Lane;
+use crate::messages::Front;
 use crate::pulse::{Place, Pulse, Seen};
 use crate::table::{Guard, Mode};
 use rustix::process::{Resource, Rlimit, setrlimit};

@@ -1,8 +1,8 @@
 //! A queue that does not run: its size, where its rings are, and where it begins.
 
-use crate::active::{Active, INDEX};
 use crate::memory::GuestMemory;
 use crate::rings::{MAX_SIZE, RingAddresses, RingError, check_rings};
+use crate::running::{INDEX, Running};
 use casemate_values::Guest;
 
 /// A queue that does not run. Everything can be set; nothing can be taken.
@@ -47,7 +47,7 @@ impl Negotiating {
     }
 
     /// Sets where to begin: the index of the first entry that was not answered
-    /// ([`Active::answered`] of a queue that ran). Requests are answered in order, so one number
+    /// ([`Running::answered`] of a queue that ran). Requests are answered in order, so one number
     /// says which are done; what was taken and not answered is taken again.
     pub const fn set_next(&mut self, next: u16) {
         self.begin = Begin::At(next);
@@ -75,7 +75,7 @@ impl Negotiating {
     ///
     /// # Errors
     /// [`RingError`].
-    pub fn activate(self, memory: &impl GuestMemory) -> Result<Active, RingError> {
+    pub fn activate(self, memory: &impl GuestMemory) -> Result<Running, RingError> {
         let (Some(size), Some(rings)) = (self.size, self.rings) else {
             return Err(RingError::Unset);
         };
@@ -86,6 +86,6 @@ impl Negotiating {
                 .load(rings.used.wrapping_add(INDEX))
                 .map_err(|_| RingError::Place("used ring"))?,
         };
-        Ok(Active::new(size, rings, next))
+        Ok(Running::new(size, rings, next))
     }
 }

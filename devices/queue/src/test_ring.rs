@@ -1,6 +1,6 @@
 //! A driver's side of one queue, for tests: memory, rings, chains, well-formed and not.
 
-use crate::{Active, GuestMemory, Memory, Negotiating, Region, RingAddresses};
+use crate::{GuestMemory, Memory, Negotiating, Region, RingAddresses, Running};
 use casemate_values::Guest;
 use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
 use std::os::fd::OwnedFd;
@@ -40,7 +40,7 @@ impl TestRing {
         queue
     }
 
-    pub fn queue(&self) -> Active {
+    pub fn queue(&self) -> Running {
         Self::negotiating().activate(&self.memory).unwrap()
     }
 

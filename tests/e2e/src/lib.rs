@@ -137,6 +137,44 @@ pub fn static_programs() -> Result<PathBuf, String> {
     Ok(binaries())
 }
 
+/// The program `package` of this workspace without shared libraries, built, and the programs of
+/// [`static_programs`] with it: its path.
+///
+/// # Errors
+/// What the build said.
+pub fn static_program(package: &str) -> Result<PathBuf, String> {
+    let more = format!("CARGOFLAGS=-p {package}");
+    command(Command::new("make").args(["-s", "static", &more]).current_dir(root()))?;
+    Ok(binaries().join(package))
+}
+
+/// A module of the virtual host's kernel, `drivers/block/loop` for one, unpacked into `place`, so
+/// that the host's `insmod` can load it.
+///
+/// # Errors
+/// The kernel has no such module, or cannot be unpacked.
+pub fn kernel_module(name: &str, place: &Path) -> Result<PathBuf, String> {
+    Host::new(Kind::Plain).map_err(|e| e.to_string())?;
+    let packed = modules()?.join("kernel").join(name).with_added_extension("ko.xz");
+    let output = Command::new("xz").arg("-dc").arg(&packed).output();
+    let output = output.map_err(|e| format!("xz: {e}"))?;
+    if !output.status.success() {
+        return Err(format!("{}: {}", packed.display(), lossy(&output.stderr)));
+    }
+    let stem = packed.file_stem().map(|stem| place.join(stem)).ok_or("a module without a name")?;
+    std::fs::write(&stem, output.stdout).map_err(|e| format!("{}: {e}", stem.display()))?;
+    Ok(stem)
+}
+
+/// The modules of the virtual host's kernel.
+fn modules() -> Result<PathBuf, String> {
+    let directory = host_built().join("kernel/lib/modules");
+    std::fs::read_dir(&directory)
+        .ok()
+        .and_then(|mut entries| Some(entries.next()?.ok()?.path()))
+        .ok_or_else(|| format!("no kernel modules in {}", directory.display()))
+}
+
 /// A test program of the hypervisor, built, with the libraries it needs: each with its path in the
 /// virtual host.
 ///

@@ -9,6 +9,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{RecvFlags, recv};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use std::os::fd::OwnedFd;
+use std::time::Instant;
 
 /// A process of a running VM: the kernel says that it is the supervisor, or a child of it.
 #[derive(Debug)]
@@ -38,11 +39,12 @@ impl Running {
 pub fn ask(name: &str) -> Result<Vec<Running>, NameError> {
     let wrong = |e: std::io::Error| NameError::System { name: name.into(), source: e };
     let mut error = NameError::NotFound(name.into());
-    for address in seek::addresses(name).map_err(wrong)? {
-        match seek::reach(&address).map_err(|e| wrong(e.into()))? {
+    let until = seek::patience();
+    for address in seek::addresses(name, until).map_err(wrong)? {
+        match seek::reach(&address, until).map_err(|e| wrong(e.into()))? {
             Holder::Foreign | Holder::Gone => {}
             Holder::Mute => error = NameError::Mute(name.into()),
-            Holder::Ours(socket, pid) => match question(&socket, pid, name) {
+            Holder::Ours(socket, pid) => match question(&socket, pid, name, until) {
                 // A supervisor that ends just now: another one may have the name.
                 Err(NameError::NotFound(_)) => {}
                 other => return other,
@@ -52,10 +54,15 @@ pub fn ask(name: &str) -> Result<Vec<Running>, NameError> {
     Err(error)
 }
 
-fn question(socket: &OwnedFd, peer: Option<u32>, name: &str) -> Result<Vec<Running>, NameError> {
+fn question(
+    socket: &OwnedFd,
+    peer: Option<u32>,
+    name: &str,
+    until: Instant,
+) -> Result<Vec<Running>, NameError> {
     let not_believed = |why| NameError::NotBelieved { name: name.into(), why };
     let mut answer = [0; MAX_ANSWER];
-    if !seek::readable(socket) {
+    if !seek::readable(socket, until) {
         return Err(NameError::Mute(name.into()));
     }
     let len = match recv(socket, &mut answer[..], RecvFlags::DONTWAIT) {

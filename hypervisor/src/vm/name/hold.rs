@@ -29,11 +29,12 @@ impl Name {
         let address = seek::address(name, &random_word().map_err(wrong_call)?);
         // First held, then looked: of two who take it at the same time at least one sees the other.
         let socket = seek::bind(&address).map_err(wrong_call)?;
-        for other in seek::addresses(name).map_err(wrong)? {
+        let until = seek::patience();
+        for other in seek::addresses(name, until).map_err(wrong)? {
             if other == address {
                 continue;
             }
-            match seek::reach(&other).map_err(wrong_call)? {
+            match seek::reach(&other, until).map_err(wrong_call)? {
                 Holder::Ours(..) => return Err(NameError::InUse(name.into())),
                 Holder::Mute => return Err(NameError::Mute(name.into())),
                 Holder::Foreign | Holder::Gone => {}

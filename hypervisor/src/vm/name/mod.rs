@@ -6,7 +6,7 @@
 //! nothing:
 //!
 //! - its address ends in a random word that is chosen when it is taken, so nobody can take it
-//!   before; holders are found in the kernel's list of sockets;
+//!   before; holders are found in the kernel's list of sockets, which says whose each is;
 //! - the kernel says who listens (SO_PEERCRED): a holder of another user is not believed and not in
 //!   the way, and an asker of another user gets no answer;
 //! - what a holder says is bounded in time and size and parsed whole; a process it names is
@@ -16,6 +16,7 @@ mod answer;
 mod ask;
 mod hold;
 mod seek;
+mod sockets;
 
 pub use answer::{BadAnswer, Told, parse};
 pub use ask::{Running, ask};

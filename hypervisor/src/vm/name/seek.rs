@@ -1,22 +1,20 @@
 //! Finding and reaching who holds a name.
 
+use super::sockets;
 use casemate_sandbox::peer;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, listen, socket_with,
 };
-use std::fs::File;
-use std::io::Read;
+use std::collections::BTreeSet;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
-/// How much of the kernel's list of sockets is read: some 80 bytes for each.
-const MAX_LIST: u64 = 16 << 20;
 /// Holders of one name that are looked at. One of them is right; more are somebody's attempts.
 const MAX_HOLDERS: usize = 64;
-/// How long a holder may take for anything.
-pub(super) const PATIENCE: Duration = Duration::from_secs(2);
+/// How long all holders together may take.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// The address of a holder: of this user and name, chosen by a random word.
 pub(super) fn address(name: &str, word: &str) -> String {
@@ -41,24 +39,16 @@ pub(super) fn bind(address: &str) -> Result<OwnedFd, Errno> {
     Ok(socket)
 }
 
-/// The addresses at which somebody may hold the name. A name cannot contain the `/` that ends it,
+/// Until when who begins now waits.
+pub(super) fn patience() -> Instant {
+    Instant::now() + PATIENCE
+}
+
+/// The addresses at which this user may hold the name. A name cannot contain the `/` that ends it,
 /// so no other name has this prefix.
-pub(super) fn addresses(name: &str) -> std::io::Result<Vec<String>> {
-    let mut list = Vec::new();
-    File::open("/proc/self/net/unix")?.take(MAX_LIST).read_to_end(&mut list)?;
-    // The kernel shows the zero byte in front of an abstract name as `@`, and all other bytes as
-    // they are.
-    let prefix = prefix(name);
-    let found = list.split(|byte| *byte == b'\n').filter_map(|line| {
-        let text = std::str::from_utf8(line).ok()?;
-        let at = text.find(&format!("@{prefix}"))?;
-        text.get(at + 1..).map(str::to_owned)
-    });
-    let mut all: Vec<String> = found.take(MAX_HOLDERS).collect();
-    // A socket that waits to be accepted has its listener's address, too.
-    all.sort_unstable();
-    all.dedup();
-    Ok(all)
+pub(super) fn addresses(name: &str, until: Instant) -> std::io::Result<BTreeSet<String>> {
+    let uid = rustix::process::geteuid().as_raw();
+    sockets::addresses(&prefix(name), uid, MAX_HOLDERS, until)
 }
 
 /// Who is at an address.
@@ -75,9 +65,8 @@ pub(super) enum Holder {
 }
 
 /// Connects to an address; who listens there, as the kernel says.
-pub(super) fn reach(address: &str) -> Result<Holder, Errno> {
+pub(super) fn reach(address: &str, until: Instant) -> Result<Holder, Errno> {
     let to = SocketAddrUnix::new_abstract_name(address.as_bytes())?;
-    let until = Instant::now() + PATIENCE;
     let socket = unix_socket()?;
     loop {
         match connect(&socket, &to) {
@@ -102,8 +91,7 @@ pub(super) fn reach(address: &str) -> Result<Holder, Errno> {
 }
 
 /// Waits until a connection has something, or is closed; false when it does not come to that.
-pub(super) fn readable(socket: &OwnedFd) -> bool {
-    let until = Instant::now() + PATIENCE;
+pub(super) fn readable(socket: &OwnedFd, until: Instant) -> bool {
     loop {
         let left = until.saturating_duration_since(Instant::now());
         let left = Timespec::try_from(left).unwrap_or_default();

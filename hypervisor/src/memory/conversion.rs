@@ -1,5 +1,5 @@
-//! Page states of a confidential VM: private pages are in guest_memfds, shared ones in the mapped
-//! memory file.
+//! Conversion of a confidential VM's pages from private to shared and back: private pages are in
+//! guest_memfds, shared ones in the mapped memory file.
 //!
 //! A conversion tells KVM first and then gives up the side that is left, so that memory is never
 //! held twice and nothing stale comes back when the page returns. All of a range is checked, and

@@ -54,7 +54,7 @@ pub enum Taken<'a, M> {
 
 /// A queue that runs. Nothing about it can be set.
 #[derive(Debug)]
-pub struct Active {
+pub struct Running {
     size: u16,
     rings: RingAddresses,
     /// Index of the next entry to take. Ours: what the driver makes of the used ring is never read.
@@ -64,7 +64,7 @@ pub struct Active {
     chain: Chain,
 }
 
-impl Active {
+impl Running {
     pub(crate) fn new(size: u16, rings: RingAddresses, next: u16) -> Self {
         let chain = Chain::with_room(size);
         Self { size, rings, next_available: next, next_used: next, chain }

@@ -106,7 +106,7 @@ impl<D: Device> Front<D> {
         let mut lane = lane.pause();
         let changed = match &mut lane.ring {
             Ring::Negotiating(ring) => change(ring),
-            Ring::Active(_) | Ring::Broken(_) => Err("the ring runs: it must be stopped first"),
+            Ring::Running(_) | Ring::Broken(_) => Err("the ring runs: it must be stopped first"),
         };
         changed.or_else(|why| self.refuse(why))
     }
@@ -142,7 +142,7 @@ impl<D: Device> VhostUserBackendReqHandlerMut for Front<D> {
         let lanes = self.lanes.clone();
         let mut paused: Vec<_> = lanes.iter().map(|lane| lane.pause()).collect();
         let running =
-            |lane: &Paused<'_>| matches!(lane.ring, Ring::Active(_)) && lane.features != features;
+            |lane: &Paused<'_>| matches!(lane.ring, Ring::Running(_)) && lane.features != features;
         if paused.iter().any(running) {
             return self.refuse("a ring runs: features do not change under it");
         }
@@ -194,7 +194,7 @@ impl<D: Device> VhostUserBackendReqHandlerMut for Front<D> {
         };
         for lane in &self.lanes {
             let mut lane = lane.pause();
-            if let Ring::Active(ring) = &lane.ring
+            if let Ring::Running(ring) = &lane.ring
                 && ring.is_in(table.memory.as_ref()).is_err()
             {
                 lane.broken();

@@ -1,8 +1,7 @@
 //! The filter that a profile compiles to decides as the profile itself does: the program is run by
 //! an interpreter.
 
-use super::{Action, FdSlot, FdTable, Pin, Profile, Rule};
-use crate::sys;
+use crate::{Action, FdSlot, FdTable, Pin, Profile, Rule, sys};
 use casemate_test_support::bpf::{I386, X86_64, answer};
 use proptest::prelude::*;
 

@@ -1,0 +1,203 @@
+//! Protects who reads `--help`: every command's fits a narrow terminal and has examples, the
+//! examples are commands that this program takes, and the configuration file that `run --help`
+//! shows has every key with its true default. What the texts mean, no test can tell.
+
+use super::Cli;
+use clap::{Command, CommandFactory};
+
+/// Two less than a terminal has that nobody made wider.
+const WIDTH: usize = 78;
+
+/// The long help of every command, with its name.
+fn helps() -> Vec<(String, String)> {
+    of_all(|command| command.render_long_help().to_string())
+}
+
+/// What `render` makes of every command, with its name.
+fn of_all(render: fn(&mut Command) -> String) -> Vec<(String, String)> {
+    type Found = Vec<(String, String)>;
+    fn below(command: &Command, name: &str, render: fn(&mut Command) -> String, found: &mut Found) {
+        found.push((name.to_owned(), render(&mut command.clone())));
+        for command in command.get_subcommands().filter(|command| command.get_name() != "help") {
+            below(command, &format!("{name} {}", command.get_name()), render, found);
+        }
+    }
+    let mut cli = Cli::command();
+    cli.build();
+    let mut found = Vec::new();
+    below(&cli, "casemate", render, &mut found);
+    assert!(found.len() > 20, "{}", found.len());
+    found
+}
+
+/// The commands among the examples of a help text, without comments, each on one line.
+fn examples(help: &str) -> Vec<String> {
+    let Some((_, text)) = help.split_once("\nExamples:\n") else { return Vec::new() };
+    let joined = text.replace("\\\n", "");
+    let commands = joined.lines().map(str::trim).filter(|line| line.starts_with("casemate "));
+    // A comment stands behind two spaces or more. So does what was on a continued line, but it
+    // begins with a dash.
+    let command = |line: &str| {
+        let mut parts = line.split("  ").map(str::trim).filter(|part| !part.is_empty());
+        let first = parts.next().unwrap_or_default().to_owned();
+        parts.take_while(|part| part.starts_with('-')).fold(first, |all, part| all + " " + part)
+    };
+    commands.map(command).collect()
+}
+
+#[test]
+fn every_help_fits_a_narrow_terminal() {
+    let short = of_all(|command| command.render_help().to_string());
+    for (command, help) in helps().into_iter().chain(short) {
+        for line in help.lines() {
+            assert!(line.chars().count() <= WIDTH, "{command} --help: {line}");
+        }
+    }
+}
+
+/// The parser breaks a line that is too long, but where it likes: what is laid out by hand must
+/// fit as it is written.
+#[test]
+fn what_is_laid_out_by_hand_fits_a_narrow_terminal() {
+    fn below(command: &Command) {
+        let by_hand = [command.get_after_help(), command.get_after_long_help()];
+        for text in by_hand.into_iter().flatten().map(ToString::to_string) {
+            for line in text.lines() {
+                assert!(line.chars().count() <= WIDTH, "{}: {line}", command.get_name());
+            }
+        }
+        command.get_subcommands().for_each(below);
+    }
+    below(&Cli::command());
+}
+
+#[test]
+fn every_command_has_examples_and_one_of_them_is_of_itself() {
+    for (command, help) in helps() {
+        let examples = examples(&help);
+        assert!(examples.iter().any(|line| line.starts_with(&command)), "{command}: {examples:?}");
+    }
+}
+
+/// The words of a command as a shell makes them, up to a redirection.
+#[cfg(all(feature = "vm", feature = "image"))]
+fn words(line: &str) -> Vec<String> {
+    let mut words = vec![String::new()];
+    let mut quoted = false;
+    for character in line.chars() {
+        match character {
+            '"' => quoted = !quoted,
+            ' ' if !quoted => words.push(String::new()),
+            other => words.last_mut().unwrap().push(other),
+        }
+    }
+    assert!(!quoted, "{line}");
+    words.into_iter().take_while(|word| word != ">").filter(|word| !word.is_empty()).collect()
+}
+
+#[cfg(all(feature = "vm", feature = "image"))]
+#[test]
+fn every_example_is_a_command_that_this_program_takes() {
+    use clap::Parser;
+    let mut tried = 0;
+    for (command, help) in helps() {
+        for line in examples(&help) {
+            let parsed = Cli::try_parse_from(words(&line));
+            assert!(parsed.is_ok(), "{command} --help: {line}: {}", parsed.unwrap_err());
+            tried += 1;
+        }
+    }
+    assert!(tried > 60, "{tried}");
+}
+
+/// The `vm.toml` that `run --help` shows.
+#[cfg(feature = "vm")]
+fn configuration() -> String {
+    let (_, help) = helps().into_iter().find(|(command, _)| command == "casemate run").unwrap();
+    let (_, text) = help.split_once("\nConfiguration file").unwrap();
+    let (_, text) = text.split_once('\n').unwrap();
+    let lines = text.lines().take_while(|line| line.is_empty() || line.starts_with(' '));
+    lines.map(|line| format!("{}\n", line.trim())).collect()
+}
+
+/// Protects from a key that is read and that no one can know of.
+#[cfg(feature = "vm")]
+#[test]
+fn configuration_in_the_help_has_every_key() {
+    use casemate_hypervisor::config::{RawConfig, RawDisk, RawSnp};
+    let text = configuration();
+    let raw = RawConfig::from_toml(&text, "run --help").unwrap_or_else(|e| panic!("{e}\n{text}"));
+    // Without `..`: a new key does not compile until it is looked for here.
+    let RawConfig {
+        name: Some(_),
+        kernel: Some(_),
+        initrd: Some(_),
+        cmdline: Some(_),
+        vcpus: Some(_),
+        memory: Some(_),
+        console: Some(_),
+        console_wait: Some(_),
+        console_limit: Some(_),
+        escape: Some(_),
+        timeout: Some(_),
+        grace: Some(_),
+        disk,
+        protection: Some(_),
+        snp: Some(snp),
+        sandbox: Some(_),
+    } = raw
+    else {
+        panic!("a key is missing: {text}")
+    };
+    let [RawDisk { path: Some(_), name: Some(_), read_only: _, direct: _, serial: Some(_) }] =
+        disk.as_slice()
+    else {
+        panic!("a key of a disk is missing: {text}")
+    };
+    assert!(text.contains("\nread_only = ") && text.contains("\ndirect = "));
+    let RawSnp {
+        policy: Some(_),
+        host_data: Some(_),
+        id_block: Some(_),
+        id_auth: Some(_),
+        author_key_enabled: Some(_),
+        vcek_disabled: Some(_),
+        vmsa_features: Some(_),
+        c_bit: Some(_),
+        expect_digest: Some(_),
+        certs: Some(_),
+    } = snp
+    else {
+        panic!("a key of [snp] is missing: {text}")
+    };
+}
+
+/// Protects from a default that the help states and that the program does not have.
+#[cfg(feature = "vm")]
+#[test]
+fn defaults_in_the_help_are_those_of_the_program() {
+    use casemate_hypervisor::config::{Protection, RawConfig, RawSnp, VmConfig};
+    let checked = |raw: RawConfig| raw.validate().unwrap();
+    let least = |protection: &str| RawConfig {
+        kernel: Some("vmlinuz".into()),
+        protection: Some(protection.into()),
+        name: Some("demo".into()),
+        ..RawConfig::default()
+    };
+    let said = RawConfig::from_toml(&configuration(), "run --help").unwrap();
+    let snp = said.snp.clone().unwrap();
+    // What the help gives as an example only.
+    let plain = RawConfig { initrd: None, timeout: None, snp: None, disk: Vec::new(), ..said };
+    assert_eq!(checked(plain), checked(least("none")));
+    let snp = RawSnp {
+        host_data: None,
+        id_block: None,
+        id_auth: None,
+        expect_digest: None,
+        certs: None,
+        ..snp
+    };
+    let confidential: VmConfig = checked(RawConfig { snp: Some(snp), ..least("sev-snp") });
+    assert_eq!(confidential.protection, Protection::SevSnp);
+    assert_eq!(confidential, checked(least("sev-snp")));
+}
