@@ -149,8 +149,17 @@ fn configuration_in_the_help_has_every_key() {
     else {
         panic!("a key is missing: {text}")
     };
-    let [RawDisk { path: Some(_), name: Some(_), read_only: _, direct: _, serial: Some(_) }] =
-        disk.as_slice()
+    let [
+        RawDisk {
+            path: Some(_),
+            name: Some(_),
+            read_only: _,
+            direct: _,
+            serial: Some(_),
+            standby: Some(_),
+            on_device_death: Some(_),
+        },
+    ] = disk.as_slice()
     else {
         panic!("a key of a disk is missing: {text}")
     };

@@ -106,6 +106,10 @@ Configuration file (what a comment calls the default may be left out):
   serial = \"R1\"                  # /dev/disk/by-id/virtio-R1 in the guest
   read_only = false              # the default
   direct = false                 # past the host's page cache; the default
+  standby = true                 # another process goes on, once, when the
+                                 #   disk's is killed or hangs; the default
+  on_device_death = \"stop\"       # when none goes on; the default; or
+                                 #   \"keep\": the guest runs without it
 
   [sandbox]
   optional = []                  # layers of the lock that this host may lack:

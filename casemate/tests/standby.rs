@@ -25,7 +25,7 @@ use casemate_test_support::script::Script;
 use casemate_test_support::virtio::{BAR, Driver, REQUEST};
 use disk_vm::{Expected, FLUSH, Folder, GOOD, READ, Vm, WRITE, pid, processes, signal};
 use rustix::process::Signal;
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 use std::time::Duration;
 
 const STATUS: u64 = BAR + 0x14;
@@ -241,6 +241,17 @@ fn a_standby_is_locked_as_the_disk_is_and_both_hold_the_images_lock() {
         (told.root, told.limits, told.descriptors.map(|all| all.len()), told.uid)
     };
     assert_eq!(locked(disk), locked(standby));
+    // A row for each process, and none is weaker than its profile.
+    let casemate = |words: &[&str]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_casemate")).args(words).output().unwrap();
+        (output.status.code(), String::from_utf8(output.stdout).unwrap())
+    };
+    let (status, shown) = casemate(&["sandbox", "show", &name]);
+    let rows: Vec<_> = shown.lines().filter_map(|line| line.strip_prefix("== ")).collect();
+    assert_eq!((status, rows), (Some(0), vec!["supervisor", "vmm", "block", "block-standby"]));
+    let (status, checked) = casemate(&["sandbox", "check", &name]);
+    let good = checked.lines().filter(|line| line.ends_with("as locked as its profile says"));
+    assert_eq!((status, good.count()), (Some(0), 4), "{checked}");
     let options = casemate_device_block::Options::default();
     let open = || casemate_device_block::Image::open(&folder.0.join("disk.img"), &options);
     assert!(open().is_err_and(|e| e.to_string().contains("in use by another VM")));

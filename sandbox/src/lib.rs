@@ -50,6 +50,7 @@ mod start;
 mod sys;
 mod syscalls;
 mod trace;
+mod weaker;
 mod wire;
 
 pub use child::Child;
@@ -73,3 +74,4 @@ pub use spawn::spawn;
 pub use stages::{Born, Locked, NARROW, Setup};
 pub use sys::{UFFDIO_REGISTER, exit};
 pub use syscalls::{Syscall, name_of, sys};
+pub use weaker::Demand;

@@ -19,7 +19,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use std::path::PathBuf;
 use std::time::Duration;
 
-const PROGRAMS: Programs<'_> = Programs {
+pub const PROGRAMS: Programs<'_> = Programs {
     vmm: include_bytes!(env!("CASEMATE_VMM_IMAGE")),
     device: include_bytes!(env!("CASEMATE_DEVICE_IMAGE")),
 };

@@ -5,7 +5,6 @@
 //! they are done at the same time. What fails here is kept and told where it would be met if it had
 //! been done last: the answer to wrong input, or the policy's, does not depend on who was faster.
 
-use super::disks::DiskSockets;
 use super::engine::HostFds;
 use super::error::VmError;
 use super::handover::{self, PlanFile, VmmInput};
@@ -42,6 +41,15 @@ pub(super) struct Waiting {
     pub(super) file: PlanFile,
     /// The ends of its sockets that are for the processes of disks.
     pub(super) disks: Vec<DiskSockets>,
+}
+
+/// The ends of a disk's sockets that are for its processes.
+#[derive(Debug)]
+pub(super) struct DiskSockets {
+    /// For the one that serves.
+    pub(super) serving: OwnedFd,
+    /// For the one that stands by.
+    pub(super) standby: Option<OwnedFd>,
 }
 
 impl Begun {

@@ -1,7 +1,7 @@
 //! The processes of disks, which begin when everything is decided: one that serves, and one that
 //! stands by, has the same, and touches nothing until it is told to go on.
 
-use super::begun::{layers, pair};
+use super::begun::{DiskSockets, layers, pair};
 use super::error::VmError;
 use super::kind::ProcessKind;
 use super::open_disk::OpenDisk;
@@ -19,15 +19,6 @@ pub(super) struct DiskProcess {
     disk: OpenDisk,
     layers: Layers,
     on_death: OnDeviceDeath,
-}
-
-/// The ends of a disk's sockets that are for its processes.
-#[derive(Debug)]
-pub(super) struct DiskSockets {
-    /// For the one that serves.
-    pub(super) serving: OwnedFd,
-    /// For the one that stands by.
-    pub(super) standby: Option<OwnedFd>,
 }
 
 /// Prepares the processes of disks.

@@ -1,8 +1,8 @@
 //! The processes of a VM, each of a named kind: what they say, how they end.
 
 use super::End;
-use super::devices::{Condemned, Post};
 use super::heartbeat::Heartbeat;
+use super::post::{Condemned, Post};
 use crate::vm::kind::ProcessKind;
 use crate::vm::protocol::{BadMessage, Denied, FromVmm, ToVmm};
 use crate::vm::recorder::WRITTEN;

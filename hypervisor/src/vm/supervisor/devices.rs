@@ -11,6 +11,7 @@
 //! whether the VM ends or the guest goes on without the device.
 
 use super::heartbeat::{EVERY, Hang, Unasked};
+use super::post::Condemned;
 use super::{End, Happened, Loss, Member, RunningVm, Then};
 use crate::config::OnDeviceDeath;
 use crate::exits::DeviceFault;
@@ -18,28 +19,6 @@ use crate::vm::kind::ProcessKind;
 use crate::vm::protocol::ToVmm;
 use casemate_device_process::{FromDevice, ToDevice};
 use std::time::{Duration, Instant};
-
-/// What a device process is for.
-#[derive(Debug, Clone)]
-pub struct Post {
-    /// Its device's number, in the order of the configuration.
-    pub device: u8,
-    /// Its device's name.
-    pub name: String,
-    /// What becomes of the VM when the device has no process any more.
-    pub on_death: OnDeviceDeath,
-}
-
-/// A process that is to end, and is waited for.
-#[derive(Debug)]
-pub(super) struct Condemned {
-    why: Loss,
-    /// Whether it was killed; before, it is given a moment to end of itself, since how it ends says
-    /// more.
-    killed: bool,
-    /// When it must have ended.
-    until: Instant,
-}
 
 /// How long a process that closed a socket, or said that it ends, may take to end: the kernel closes
 /// descriptors before it tells of the end of a process.

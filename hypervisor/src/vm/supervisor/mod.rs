@@ -15,16 +15,17 @@ mod event;
 mod heartbeat;
 mod lock;
 mod loss;
+mod post;
 mod telling;
 
 pub use children::Member;
 pub use console::{GuestConsole, Moved};
-pub use devices::Post;
 pub use end::End;
 pub use event::{Event, GuestMark, Happened, Step, Then};
 pub use heartbeat::Hang;
 pub use lock::Outside;
 pub use loss::Loss;
+pub use post::Post;
 pub(in crate::vm) use telling::Place;
 
 use super::kind::ProcessKind;
