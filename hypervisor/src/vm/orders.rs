@@ -1,7 +1,6 @@
 //! What is decided about a device whose process is gone, on its way from the supervisor's message to
 //! the thread that talks to devices.
 
-use super::virtio::MAX_DEVICES;
 use crate::event::Event;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -23,7 +22,8 @@ pub struct Orders {
     wake: Event,
 }
 
-const _: () = assert!(MAX_DEVICES <= 32, "a bit for each device");
+/// Devices that there can be orders for: a bit each.
+pub(super) const MOST: usize = 32;
 
 impl Orders {
     /// None; `wake` is signalled when there is one.

@@ -6,7 +6,7 @@
 
 use super::device_thread::Served;
 use super::engine_error::EngineError;
-use super::orders::Orders;
+use super::orders::{MOST, Orders};
 use super::stop_slot::StopSlot;
 use crate::config::MAX_DISKS;
 use crate::devices::virtio_pci::QUEUE_SIZE;
@@ -23,6 +23,7 @@ use std::sync::{Arc, Mutex};
 
 /// Most devices of a VM: each has a socket and an event that are waited for.
 pub const MAX_DEVICES: usize = MAX_DISKS;
+const _: () = assert!(MAX_DEVICES <= MOST, "each can have an order");
 
 /// Queues of a disk: each is a thread of its process.
 pub(super) const DISK_QUEUES: u16 = 1;
