@@ -37,6 +37,7 @@ pub mod kds;
 pub mod measure;
 #[cfg(feature = "model")]
 pub mod model;
+mod packed;
 pub mod record;
 pub mod report;
 pub mod selection;

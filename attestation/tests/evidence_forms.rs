@@ -161,6 +161,14 @@ fn every_pair_is_read_in_each_form_that_people_hold() {
             ("hexadecimal", encode(report).into_bytes(), false),
             ("0x, lines", format!("0x{}", lines(&encode(report))).into_bytes(), false),
             ("upper case", encode(&extended).to_uppercase().into_bytes(), true),
+            ("bytes apart", apart(report, " "), false),
+            ("colons", apart(report, ":"), false),
+            ("a list in C", apart(report, ", 0x"), false),
+            ("byte order mark", [b"\xef\xbb\xbf", encode(report).as_bytes()].concat(), false),
+            ("numbers", json!(report).to_string().into_bytes(), false),
+            ("a string", json!(Base64::encode_string(report)).to_string().into_bytes(), false),
+            ("armour", armour(&extended), true),
+            ("an answer of the firmware", answer(report), false),
             ("base64", Base64::encode_string(report).into_bytes(), false),
             ("base64, lines", lines(&Base64::encode_string(&extended)).into_bytes(), true),
             ("base64url", Base64UrlUnpadded::encode_string(&extended).into_bytes(), true),
@@ -184,7 +192,25 @@ fn every_pair_is_read_in_each_form_that_people_hold() {
             seen += 1;
         }
     }
-    assert!(seen >= 13 * 15, "{seen}");
+    assert!(seen >= 13 * 23, "{seen}");
+}
+
+fn apart(bytes: &[u8], between: &str) -> Vec<u8> {
+    let pairs: Vec<String> = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    let first = if between.ends_with("0x") { "0x" } else { "" };
+    format!("{first}{}\n", pairs.join(between)).into_bytes()
+}
+
+fn armour(bytes: &[u8]) -> Vec<u8> {
+    let body = lines(&Base64::encode_string(bytes));
+    format!("-----BEGIN SNP REPORT-----\n{body}\n-----END SNP REPORT-----\n").into_bytes()
+}
+
+/// MSG_REPORT_RSP in the page that a driver gives.
+fn answer(report: &[u8]) -> Vec<u8> {
+    let mut page = [&[0, 0, 0, 0, 0xa0, 4, 0, 0], &[0; 24][..], report].concat();
+    page.resize(4000, 0);
+    page
 }
 
 fn fault(bytes: &[u8]) -> String {
@@ -236,6 +262,23 @@ fn forms_that_are_not_read_are_named() {
     let certificate = b"-----BEGIN CERTIFICATE-----\nMIIF\n-----END CERTIFICATE-----\n";
     assert!(fault(certificate).contains("--cert"));
     assert!(fault(br#"{"tee": "tdx", "evidence": "AAAA"}"#).contains("another kind"));
+    let repeated = format!(" {}\n*\n {}\n", "00 ".repeat(16), "01 ".repeat(16));
+    let token = format!("eyJ{}.e30.AAAA", "A".repeat(2000));
+    let page = "<!DOCTYPE html><title>404 Not Found</title>";
+    for (bytes, wanted) in [
+        (&b""[..], "an empty file"),
+        (b"\x1f\x8b\x08\0\0", "gzip -d"),
+        (b"\xfd7zXZ\0\0", "xz -d"),
+        (b"\x28\xb5\x2f\xfd\0", "zstd -d"),
+        (b"\xff\xfe0\00\0", "iconv"),
+        (b"\x04\0\x02\0\x81\0\0\0\0\0", "Intel TDX"),
+        (repeated.as_bytes(), "repeated lines are left out"),
+        (token.as_bytes(), "a JSON web token"),
+        (page.as_bytes(), "a page of a web server"),
+        (json!(vec![256; 1184]).to_string().as_bytes(), "something else than bytes"),
+    ] {
+        assert!(fault(bytes).contains(wanted), "{wanted}: {}", fault(bytes));
+    }
     let two = br#"{"verification_requests": [{"evidence": ""}, {"evidence": ""}]}"#;
     assert!(fault(two).contains("several parts"));
     let deep = r#"{"evidence":"#.repeat(20) + "{}" + &"}".repeat(20);

@@ -35,11 +35,16 @@ pub struct GuestFlags {
     /// Key that begins a command at a terminal, or none [default: ctrl-a]
     #[arg(long, value_name = "KEY")]
     pub escape: Option<String>,
-    /// A disk, raw image or block device: path=FILE, then any of ro, direct, serial=TEXT,
+    /// A disk, raw image or block device: path=FILE, then any of ro, direct, serial=TEXT, queues=N,
     /// name=TEXT, no-standby and on_device_death=stop|keep, with commas between; once for each
     /// disk, in place of the file's `[[disk]]` tables
     #[arg(long, value_name = "DISK")]
     pub disk: Vec<String>,
+    /// A disk that a program of others serves, which gets all of the guest's memory but what a
+    /// confidential one keeps private: socket=PATH,kind=block, then any of queues=N and name=TEXT;
+    /// in place of the file's `[[vhost_user]]` tables
+    #[arg(long, value_name = "BACK END")]
+    pub vhost_user: Vec<String>,
     /// End a guest that has not switched itself off this long after it was asked to [default: 15s]
     #[arg(long, value_name = "TIME")]
     pub grace: Option<String>,
@@ -66,6 +71,7 @@ impl GuestFlags {
             ("--console-limit", self.console_limit.is_some()),
             ("--escape", self.escape.is_some()),
             ("--disk", !self.disk.is_empty()),
+            ("--vhost-user", !self.vhost_user.is_empty()),
             ("--grace", self.grace.is_some()),
             ("--timeout", self.timeout.is_some()),
             ("--protection", self.protection.is_some()),
@@ -91,7 +97,7 @@ impl GuestFlags {
 mod configuration {
     use super::GuestFlags;
     use crate::Failure;
-    use casemate_hypervisor::config::{ConfigError, RawConfig, RawConsole, RawDisk};
+    use casemate_hypervisor::config::{ConfigError, RawConfig, RawConsole, RawDisk, RawForeign};
     use std::path::Path;
 
     impl GuestFlags {
@@ -110,6 +116,8 @@ mod configuration {
                 self.console.as_deref().map(RawConsole::from_flag).transpose().map_err(bad)?;
             let disk = self.disk.iter().map(|flag| RawDisk::from_flag(flag));
             let disk = disk.collect::<Result<Vec<_>, _>>().map_err(bad)?;
+            let vhost_user = self.vhost_user.iter().map(|flag| RawForeign::from_flag(flag));
+            let vhost_user = vhost_user.collect::<Result<Vec<_>, _>>().map_err(bad)?;
             let mut file = file.unwrap_or_default();
             if let Some(digest) = &self.expect_digest {
                 file.snp.get_or_insert_default().expect_digest = Some(digest.clone());
@@ -128,6 +136,7 @@ mod configuration {
                 grace: self.grace.clone(),
                 timeout: self.timeout.clone(),
                 disk,
+                vhost_user,
                 protection: self.protection.clone(),
                 snp: None,
                 sandbox: None,

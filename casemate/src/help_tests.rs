@@ -124,7 +124,7 @@ fn configuration() -> String {
 #[cfg(feature = "vm")]
 #[test]
 fn configuration_in_the_help_has_every_key() {
-    use casemate_hypervisor::config::{RawConfig, RawDisk, RawSnp};
+    use casemate_hypervisor::config::{RawConfig, RawDisk, RawForeign, RawSnp};
     let text = configuration();
     let raw = RawConfig::from_toml(&text, "run --help").unwrap_or_else(|e| panic!("{e}\n{text}"));
     // Without `..`: a new key does not compile until it is looked for here.
@@ -142,6 +142,7 @@ fn configuration_in_the_help_has_every_key() {
         timeout: Some(_),
         grace: Some(_),
         disk,
+        vhost_user,
         protection: Some(_),
         snp: Some(snp),
         sandbox: Some(_),
@@ -156,12 +157,18 @@ fn configuration_in_the_help_has_every_key() {
             read_only: _,
             direct: _,
             serial: Some(_),
+            queues: Some(_),
             standby: Some(_),
             on_device_death: Some(_),
         },
     ] = disk.as_slice()
     else {
         panic!("a key of a disk is missing: {text}")
+    };
+    let [RawForeign { socket: Some(_), kind: Some(_), name: Some(_), queues: Some(_) }] =
+        vhost_user.as_slice()
+    else {
+        panic!("a key of a foreign device is missing: {text}")
     };
     assert!(text.contains("\nread_only = ") && text.contains("\ndirect = "));
     let RawSnp {
@@ -196,7 +203,8 @@ fn defaults_in_the_help_are_those_of_the_program() {
     let said = RawConfig::from_toml(&configuration(), "run --help").unwrap();
     let snp = said.snp.clone().unwrap();
     // What the help gives as an example only.
-    let plain = RawConfig { initrd: None, timeout: None, snp: None, disk: Vec::new(), ..said };
+    let (disk, vhost_user) = (Vec::new(), Vec::new());
+    let plain = RawConfig { initrd: None, timeout: None, snp: None, disk, vhost_user, ..said };
     assert_eq!(checked(plain), checked(least("none")));
     let snp = RawSnp {
         host_data: None,

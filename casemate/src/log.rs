@@ -181,6 +181,35 @@ fn print_vouching(report: &LogReport, key: Option<PublicKey>, head: Option<Known
             (false, None) => "no signed head says that it is closed",
         }
     );
+    if report.is_good() {
+        print_shown(report, key.is_some(), head);
+    }
+}
+
+/// What a verification that found nothing has shown, and what it could not have found. A log cut at
+/// the end of a session is a whole, closed, signed log: the one that it was then.
+fn print_shown(report: &LogReport, whose: bool, head: Option<KnownHead>) {
+    let signed = report.last_head.is_some();
+    let shown = match (signed, whose) {
+        (true, true) => {
+            "what is there is one piece, and all that who has the key wrote before its end"
+        }
+        (true, false) => "what is there is one piece, and all that its signer wrote before its end",
+        (false, _) => "what is there is one piece",
+    };
+    match head {
+        Some(head) => {
+            outln!("shown: {shown}; nothing up to record {} is missing or changed", head.seq)
+        }
+        None => outln!("shown: {shown}"),
+    }
+    let after = match head {
+        Some(head) => format!("after record {}", head.seq),
+        None => "at its end".to_owned(),
+    };
+    let cure =
+        "a newer head, kept where its writer cannot change it, would tell (--head, --head-file)";
+    outln!("not shown: that nothing was cut off {after}: {cure}");
 }
 
 fn show(args: &ShowArgs) -> Outcome {

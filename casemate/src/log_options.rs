@@ -3,8 +3,9 @@
 use crate::Failure;
 use crate::log_read::failure;
 use crate::out::errln;
+use casemate_files::{Apart, SameFile};
 use casemate_foreign_text::value;
-use casemate_policy_log::{DecisionLog, LogFile, read_key};
+use casemate_policy_log::{DecisionLog, LogFile, lock_path, read_key};
 #[cfg(feature = "vm")]
 use casemate_policy_log::{KeyFile, open_key};
 use clap::Args;
@@ -44,6 +45,27 @@ impl LogOptions {
         let key = self.log_key.as_deref().map(open_key).transpose();
         let key = key.map_err(|error| failure(&error))?;
         Ok(self.place().map(|place| (place, key)))
+    }
+
+    /// Tells which of a command's files these are.
+    ///
+    /// # Errors
+    /// [`SameFile`] when one of them is another one.
+    pub fn apart(&self, apart: &mut Apart) -> Result<(), SameFile> {
+        if let Some(path) = &self.log_key {
+            apart.read("--log-key", path)?;
+        }
+        let written = [("--decision-log", &self.decision_log), ("--log-head", &self.log_head)];
+        for (key, path) in written {
+            path.as_ref().map_or(Ok(()), |path| apart.written(key, path))?;
+        }
+        if let Some(log) = &self.decision_log {
+            apart.written(
+                "the file beside --decision-log whose name ends in .lock",
+                &lock_path(log),
+            )?;
+        }
+        Ok(())
     }
 
     fn place(&self) -> Option<LogFile> {

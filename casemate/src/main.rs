@@ -201,6 +201,8 @@ fn report(outcome: Outcome) -> ExitCode {
             if matches!(failure, Failure::BadInput(_)) { 2 } else { 1 }
         }
     };
+    #[cfg(feature = "vm")]
+    out::attended::finish();
     event!(DEBUG, Program, "the command ends", status = status);
     ExitCode::from(status)
 }

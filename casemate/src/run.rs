@@ -3,14 +3,15 @@
 use crate::diagnostics::Log;
 use crate::guest_flags::GuestFlags;
 use crate::log_options::LogOptions;
-use crate::out::errln;
+use crate::out::{attended, errln};
 use crate::{Failure, Outcome};
 use casemate_console::{
-    Attended, Cause, ConsoleError, HostConsole, Messages, Signals, Timeline, attend,
+    Attended, BoundedFile, Cause, ConsoleError, HostConsole, Messages, Signals, Timeline, attend,
 };
 use casemate_diagnostics::event;
+use casemate_files::{Apart, SameFile};
 use casemate_foreign_text::line;
-use casemate_hypervisor::config::{Protection, VmConfig};
+use casemate_hypervisor::config::{ConsoleTo, Protection, RawSnp, VmConfig};
 use casemate_hypervisor::vm::recorder::Logging;
 use casemate_hypervisor::vm::{self, End};
 use casemate_sandbox::Exit as ProcessEnd;
@@ -83,6 +84,17 @@ Console:
   lost, which is said at once, and the exit status is 5. At a terminal Ctrl-A
   x ends the VM, Ctrl-A h lists more keys; Ctrl-Z stops this program.
 
+Foreign devices:
+  A vhost-user back end of another project, such as qemu-storage-daemon, that
+  listens already. It is none of this program's processes: nothing here locks
+  it or ends it, and it gets the guest's memory: all of it, or of a
+  confidential guest what that shares, and there it can make the host hold
+  pages that the guest does not use. The policy decides on it by
+  `devices.*.foreign`, and the default one of confidential guests forbids it.
+  Its size and whether it writes are its own word: `devices.block.read_only`,
+  `resources.disk_mib` and `resources.disk_total_mib` take it for a disk that
+  is written and of no known size.
+
 Configuration file (what a comment calls the default may be left out):
   name = \"demo\"                  # default: vm-, 8 random digits
   kernel = \"vmlinuz\"             # paths are relative to the file
@@ -106,10 +118,19 @@ Configuration file (what a comment calls the default may be left out):
   serial = \"R1\"                  # /dev/disk/by-id/virtio-R1 in the guest
   read_only = false              # the default
   direct = false                 # past the host's page cache; the default
+  queues = 1                     # each a thread of its process; at most one
+                                 #   for each vCPU, and 16; the default
   standby = true                 # another process goes on, once, when the
                                  #   disk's is killed or hangs; the default
   on_device_death = \"stop\"       # when none goes on; the default; or
                                  #   \"keep\": the guest runs without it
+
+  [[vhost_user]]                 # a device that another program serves, see
+                                 #   Foreign devices. Default: none
+  socket = \"data.sock\"           # where it listens
+  kind = \"block\"                 # the one kind that there is
+  name = \"data\"                  # in messages; default: vhost_user0, …
+  queues = 1                     # the default
 
   [sandbox]
   optional = []                  # layers of the lock that this host may lack:
@@ -154,6 +175,7 @@ Examples:
 pub fn run(args: &RunArgs, log: &Log) -> Outcome {
     let mut timeline = Timeline::start();
     let config = args.guest.config(args.config.as_deref(), args.vcpus)?;
+    let raw_snp = config.snp.clone();
     let config = config.validate().map_err(|e| Failure::BadInput(e.to_string()))?;
     timeline.record("configuration");
     if config.protection == Protection::None {
@@ -161,7 +183,9 @@ pub fn run(args: &RunArgs, log: &Log) -> Outcome {
             "casemate: warning: protection = \"none\": the host can read and change this guest's memory"
         );
     }
-    let attended = start_and_attend(args, &config, &mut timeline, log)?;
+    let mut apart = files_apart(args, &config, raw_snp.as_ref(), log)
+        .map_err(|e| Failure::BadInput(e.to_string()))?;
+    let attended = start_and_attend(args, &config, (&mut timeline, &mut apart), log)?;
     match args.timeline {
         Some(TimelineFormat::Text) => errln!("{}", timeline.to_text().trim_end()),
         Some(TimelineFormat::Json) => errln!("{}", timeline.to_json()),
@@ -170,10 +194,51 @@ pub fn run(args: &RunArgs, log: &Log) -> Outcome {
     report(attended)
 }
 
+/// Every file of a run, by what its user calls it, before any is opened to be written to: none of
+/// those is another one of them.
+fn files_apart(
+    args: &RunArgs,
+    config: &VmConfig,
+    snp: Option<&RawSnp>,
+    log: &Log,
+) -> Result<Apart, SameFile> {
+    let mut apart = Apart::default();
+    if let Some(path) = &args.config {
+        apart.read("the configuration file", path)?;
+    }
+    apart.read("`kernel`", &config.kernel)?;
+    let read = [
+        ("`initrd`", config.initrd.as_ref()),
+        ("--policy", args.policy.as_ref()),
+        ("`snp.id_block`", snp.and_then(|snp| snp.id_block.as_ref())),
+        ("`snp.id_auth`", snp.and_then(|snp| snp.id_auth.as_ref())),
+        ("`snp.certs`", snp.and_then(|snp| snp.certs.as_ref())),
+    ];
+    for (key, path) in read {
+        path.map_or(Ok(()), |path| apart.read(key, path))?;
+    }
+    if let Some(log) = log.file() {
+        apart.opened("--log-file", log)?;
+    }
+    args.log.apart(&mut apart)?;
+    for disk in &config.disks {
+        let key = format!("the disk `{}`", disk.name);
+        if disk.read_only { apart.read(key, &disk.path) } else { apart.written(key, &disk.path) }?;
+    }
+    if let ConsoleTo::File(path) = &config.console.to {
+        apart.written("`console`", path)?;
+        apart.written(SET_ASIDE, &BoundedFile::set_aside_as(path))?;
+    }
+    Ok(apart)
+}
+
+/// What a user may call the file to which a full console file goes.
+const SET_ASIDE: &str = "the file beside `console` whose name ends in .1";
+
 fn start_and_attend(
     args: &RunArgs,
     config: &VmConfig,
-    timeline: &mut Timeline,
+    (timeline, apart): (&mut Timeline, &mut Apart),
     log: &Log,
 ) -> Result<Attended, Failure> {
     let failure = |e: vm::VmError| {
@@ -190,13 +255,20 @@ fn start_and_attend(
     // Until here a signal ends this program; from here on it ends the VM.
     let signals = Signals::take_over()
         .map_err(|e| Failure::Failed(format!("cannot take over signals: {e}")))?;
+    // And nothing that only this program's messages go to may keep it from them.
+    let words = attended::begin()
+        .map_err(|e| Failure::Failed(format!("cannot open standard error: {e}")))?;
     let console = HostConsole::open(&config.console).map_err(|e| match e {
         ConsoleError::File { .. } => Failure::BadInput(e.to_string()),
         ConsoleError::Pty(_) | ConsoleError::Stdio(_) => Failure::Failed(e.to_string()),
     })?;
+    // Again, of what was opened: a name may lead elsewhere by now.
+    for (key, file) in ["`console`", SET_ASIDE].into_iter().zip(console.outside().files) {
+        apart.opened(key, file).map_err(|e| Failure::BadInput(e.to_string()))?;
+    }
     let vm = prepared.start().map_err(failure)?;
     let mut say = |text: &str| errln!("casemate: {text}");
-    let messages = Messages { say: &mut say, log: log.fd() };
+    let messages = Messages { say: &mut say, to: words, log: log.fd() };
     Ok(attend(vm, console, &signals, timeline, config.grace, messages))
 }
 

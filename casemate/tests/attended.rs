@@ -192,7 +192,7 @@ fn stay_with(code: &[u8], raw: RawConfig) -> i32 {
         &signals,
         &mut timeline,
         config.grace,
-        Messages { say: &mut say, log: None },
+        Messages { say: &mut say, to: rustix::stdio::stderr(), log: None },
     );
     if let Some(loss) = attended.loss {
         let _ = writeln!(std::io::stderr(), "casemate: {loss}\r");

@@ -532,13 +532,14 @@ fn launches_that_cannot_be_what_was_asked_for_are_refused_before_anything_is_sta
         ("65537K", ["`memory`", "whole MiB"]),
         ("0x40000000", ["`memory`", "such as 256M"]),
         ("31M", ["`memory`", "at least 32M"]),
+        ("95M", ["`memory`", "at least 96M"]),
     ] {
         let top = format!("memory = \"{memory}\"");
         assert_refused(&mut confidential(&place, &top, ""), 2, &words);
     }
     assert_refused(&mut confidential(&place, "vcpus = 65", ""), 2, &["`vcpus`", "use 1 to 64"]);
     let initrd =
-        format!("initrd = \"{}\"\nmemory = \"64M\"", place.write("initrd", &vec![7; 40 << 20]));
+        format!("initrd = \"{}\"\nmemory = \"128M\"", place.write("initrd", &vec![7; 80 << 20]));
     assert_refused(&mut confidential(&place, &initrd, ""), 2, &["`memory`", "initrd", "need"]);
 }
 

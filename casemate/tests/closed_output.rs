@@ -87,3 +87,34 @@ fn what_goes_to_a_terminal_is_escaped_and_what_goes_to_a_file_is_not() {
     assert!(shown.chars().all(|c| c == '\n' || casemate_foreign_text::is_plain(c)), "{shown:?}");
     std::fs::remove_dir_all(&folder).unwrap();
 }
+
+/// Protects a VM's times and its user's signals from whoever has standard error and reads nothing
+/// of it. Skipped without /dev/kvm. Cannot tell of a reader that takes some now and then.
+#[cfg(feature = "vm")]
+#[test]
+fn a_standard_error_that_nobody_reads_holds_up_neither_time_out_nor_end() {
+    use casemate_test_support::guests::{echo, elf_kernel, kvm};
+    use std::io::{Read, Write};
+    if kvm().is_none() {
+        eprintln!("skipped: no /dev/kvm");
+        return;
+    }
+    let kernel = std::env::temp_dir().join(format!("casemate-unread-{}", std::process::id()));
+    std::fs::write(&kernel, elf_kernel(&echo())).unwrap();
+    let kernel_path = kernel.to_str().unwrap();
+    let arguments = ["run", "--protection", "none", "--memory", "32M", "--timeout", "1s"];
+    let arguments = [&arguments[..], &["--kernel", kernel_path]].concat();
+    let usual = casemate(&arguments, Stdio::null(), Stdio::piped());
+    assert_eq!(usual.status.code(), Some(3), "{}", String::from_utf8_lossy(&usual.stderr));
+    // A pipe of a page, with room for all that is said but for the last bytes of it.
+    let (mut reader, mut writer) = std::io::pipe().unwrap();
+    rustix::pipe::fcntl_setpipe_size(&writer, 4096).unwrap();
+    let before = vec![b'.'; 4096 - usual.stderr.len() + 8];
+    writer.write_all(&before).unwrap();
+    let unread = casemate(&arguments, Stdio::null(), writer.into());
+    assert_eq!(unread.status.code(), Some(3));
+    let mut held = Vec::new();
+    reader.read_to_end(&mut held).unwrap();
+    assert!(held.len() < before.len() + usual.stderr.len(), "it had room for all");
+    std::fs::remove_file(&kernel).unwrap();
+}

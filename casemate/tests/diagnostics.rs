@@ -180,6 +180,7 @@ fn what_cannot_be_understood_is_one_line_and_status_2() {
     let place = Place::new("refused");
     std::fs::create_dir(place.0.join("folder")).unwrap();
     std::os::unix::fs::symlink("k", place.0.join("link")).unwrap();
+    std::fs::write(place.0.join("key"), "0123456789abcdef\n").unwrap();
     for (arguments, variables, said) in [
         (&["--log", "loud"][..], &[][..], "--log: loud is neither a level"),
         (&["--log", "casemate=info"], &[], "--log: casemate=info is neither"),
@@ -190,12 +191,15 @@ fn what_cannot_be_understood_is_one_line_and_status_2() {
         (&["--log-file", "folder"], &[], "--log-file: cannot write folder: it is a directory"),
         (&["--log-file", "link"], &[], "--log-file: cannot write link: it is a symbolic link"),
         (&["--log-file", "no/log"], &[], "--log-file: cannot write no/log: "),
+        (&["--log-file", "key"], &[], "--log-file: cannot write key: something else is in it"),
     ] {
         let ran = place.casemate(&[arguments, &["policy", "init"]].concat(), variables);
         assert_eq!((ran.status, ran.out.as_str()), (2, ""), "{said}: {}", ran.err);
         assert_eq!(ran.err.lines().count(), 1, "{}", ran.err);
         assert!(ran.err.starts_with(&format!("casemate: {said}")), "{}", ran.err);
     }
+    let key = std::fs::read(place.0.join("key")).unwrap();
+    assert_eq!(key, b"0123456789abcdef\n", "nothing was added to what is no log");
     // A flag wins over its variable, which is then not looked at.
     let ran = place.casemate(&["policy", "init", "--log", "off"], &[("CASEMATE_LOG", "loud")]);
     assert_eq!((ran.status, ran.err.as_str()), (0, ""));

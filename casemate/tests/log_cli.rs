@@ -151,6 +151,45 @@ fn a_log_cut_or_removed_between_two_starts_is_found_by_its_head_file_before_and_
     }
 }
 
+/// Protects who trusts a log that lacks its last session: it is whole, closed and signed, and only
+/// a head tells. Cannot tell of a head file that is put back with it, of which only another copy
+/// does.
+#[test]
+fn verify_says_what_it_has_shown_and_that_a_cut_at_the_end_needs_a_head_to_be_found() {
+    let place = Place::new("two-sessions");
+    place.denied(SIGNED);
+    let (first, first_head) = (place.read("log"), place.read("head"));
+    place.denied(SIGNED);
+    let second_head = String::from_utf8(place.read("head")).unwrap().trim().to_owned();
+    let with_key: &[&str] = &["--key", "key.pub", "--closed"];
+    let with_head = [with_key, &["--head", &second_head]].concat();
+    let number = second_head.split_once(':').unwrap().0.to_owned();
+
+    let (status, whole) = place.verify(&with_head);
+    assert_eq!(status, 0, "{whole}");
+    assert!(whole.contains(&format!("nothing up to record {number} is missing")), "{whole}");
+    assert!(whole.contains(&format!("not shown: that nothing was cut off after record {number}")));
+
+    place.write("log", &first);
+    let (status, cut) = place.verify(with_key);
+    assert_eq!(status, 0, "{cut}");
+    assert!(cut.contains("\nclosed\n"), "{cut}");
+    assert!(
+        cut.contains("\nnot shown: that nothing was cut off at its end: a newer head"),
+        "{cut}"
+    );
+    assert!(!cut.contains("nothing up to record"), "{cut}");
+    let (status, found) = place.verify(&with_head);
+    assert_eq!(status, 1, "{found}");
+    assert!(!found.contains("shown:"), "{found}");
+
+    // Put back with its head file, it is what it was.
+    place.write("head", &first_head);
+    let (status, both) = place.verify(&[with_key, &["--head-file", "head"]].concat());
+    assert_eq!(status, 0, "{both}");
+    assert!(both.contains("not shown: that nothing was cut off after record"), "{both}");
+}
+
 #[test]
 fn a_key_file_named_as_the_log_is_not_emptied() {
     let place = Place::new("no-log");

@@ -71,12 +71,12 @@ fn flags_of_run_a_file_and_a_kept_plan_give_one_digest_whatever_the_memory() {
     assert_eq!(digest(&flags), expected, "flags alone");
     let others = ["--name", "x", "--console", "pty", "--timeout", "9s", "--protection", "sev-snp"];
     assert_eq!(digest(&[&flags[..], &others].concat()), expected, "flags of another run");
-    for memory in ["32M", "1G", "3G", "3100M", "4096G"] {
+    for memory in ["96M", "1G", "3G", "3100M", "4096G"] {
         assert_eq!(digest(&[&config, "--memory", memory]), expected, "{memory}");
     }
     // An initrd that this memory has no room for is measured all the same.
-    std::fs::write(place.0.join("initrd"), vec![7; 40 << 20]).unwrap();
-    assert_ne!(digest(&[&config, "--memory", "32M"]), expected);
+    std::fs::write(place.0.join("initrd"), vec![7; 100 << 20]).unwrap();
+    assert_ne!(digest(&[&config, "--memory", "96M"]), expected);
     std::fs::write(place.0.join("initrd"), vec![7; 70_000]).unwrap();
     let plan = place.path("plan");
     assert_eq!(digest(&[&config, "--save-plan", &plan]), expected);

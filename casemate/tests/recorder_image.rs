@@ -166,7 +166,7 @@ const CLOCK_NANOSLEEP: &str = "230 ";
 
 /// Protects the host from a recorder: what is in force is what was asked for. Cannot tell what
 /// landlock refuses: the sandbox's tests do.
-fn recorder_is_locked_as_the_kernel_tells_and_has_two_files() {
+fn recorder_is_locked_as_the_kernel_tells_and_has_three_files() {
     let place = Place::new("locked");
     let (mut process, control) = place.start().unwrap().into_parts();
     let report = process.confined().unwrap().clone();
@@ -182,7 +182,7 @@ fn recorder_is_locked_as_the_kernel_tells_and_has_two_files() {
     let mut open: Vec<&str> = open.map(|what| what.rsplit('/').next().unwrap()).collect();
     open.sort_unstable();
     assert!(
-        matches!(open[..], ["head", "log", socket] if socket.starts_with("socket:")),
+        matches!(open[..], ["head", "log", "log.lock", socket] if socket.starts_with("socket:")),
         "{open:?}"
     );
     assert_eq!(end((process, control)), Exit::Code(WRITTEN));
@@ -338,7 +338,7 @@ fn supervise(place: &Place, name: &str) -> i32 {
     let console = HostConsole::open(&config.console).unwrap();
     let vm = prepared.start().unwrap();
     let mut say = |line: &str| drop(writeln!(std::io::stderr(), "casemate: {line}"));
-    let messages = Messages { say: &mut say, log: None };
+    let messages = Messages { say: &mut say, to: rustix::stdio::stderr(), log: None };
     match attend(vm, console, &signals, &mut timeline, config.grace, messages).end {
         End::Killed => ENDED_AS_ASKED,
         End::ProcessDied { kind: ProcessKind::Recorder, .. } => RECORDER_DIED,
@@ -438,7 +438,7 @@ fn main() -> ExitCode {
     }
     casemate_test_support::sandbox::main(&tests![
         image_of_the_recorder_uses_every_rule_of_its_profile_and_makes_no_other_call,
-        recorder_is_locked_as_the_kernel_tells_and_has_two_files,
+        recorder_is_locked_as_the_kernel_tells_and_has_three_files,
         whatever_counts_come_a_vm_has_a_bounded_number_of_records_that_name_its_start,
         recorders_of_several_vms_share_a_log_while_their_guests_are_denied,
         a_log_that_is_put_back_while_a_vm_runs_ends_its_recorder,

@@ -211,8 +211,8 @@ fn a_guest_that_is_kept_is_told_that_its_disk_needs_a_reset() {
         *end == End::Stopped(Stop::PowerOff { status: None })
             && said.contains("the guest goes on without this device")
     };
-    let on_death = OnDeviceDeath::Keep;
-    let vm = Vm { standby: false, on_death, ..Vm::new(&folder, &name, &script) };
+    let mut vm = Vm::new(&folder, &name, &script).without_standby();
+    vm.devices.disk[0].on_device_death = Some(OnDeviceDeath::Keep);
     let mut supervisor = vm.start(kept);
     let all = processes(&name, 3);
     folder.wait_for(b"I run");

@@ -90,7 +90,7 @@ fn attended(terminal: &OwnedFd, code: &[u8], raw: RawConfig) -> Attended {
         &signals,
         &mut timeline,
         config.grace,
-        Messages { say: &mut say, log: None },
+        Messages { say: &mut say, to: rustix::stdio::stderr(), log: None },
     )
 }
 

@@ -28,7 +28,10 @@ pub struct Attended {
 /// Where this program's own messages go.
 pub struct Messages<'a> {
     /// Gets lines for the user, without a line end; they go to standard error.
+    /// They must not be waited for: nothing else happens meanwhile.
     pub say: &'a mut dyn FnMut(&str),
+    /// The descriptor that they are written to.
+    pub to: BorrowedFd<'a>,
     /// The descriptor of an operator's log, which is written to by whoever listens to events.
     pub log: Option<BorrowedFd<'a>>,
 }
@@ -45,6 +48,7 @@ struct Attending<'a> {
     signals: &'a Signals,
     timeline: &'a mut Timeline,
     say: &'a mut dyn FnMut(&str),
+    to: BorrowedFd<'a>,
     log: Option<BorrowedFd<'a>>,
     grace: Duration,
     asked: bool,
@@ -66,13 +70,14 @@ pub fn attend(
     grace: Duration,
     messages: Messages<'_>,
 ) -> Attended {
-    let Messages { say, log } = messages;
+    let Messages { say, to, log } = messages;
     let mut attending = Attending {
         vm,
         console,
         signals,
         timeline,
         say,
+        to,
         log,
         grace,
         asked: false,
@@ -230,7 +235,8 @@ impl Attending<'_> {
     fn lock(&mut self) {
         let mut outside = self.console.outside();
         outside.inputs.push(self.signals.as_fd());
-        outside.outputs.push(rustix::stdio::stderr());
+        // Panics are told on the usual one.
+        outside.outputs.extend([rustix::stdio::stderr(), self.to]);
         if let Some(log) = self.log {
             outside.outputs.push(log);
             // Several VMs may append to one file, whose size is then not this one's doing. What one

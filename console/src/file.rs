@@ -13,6 +13,16 @@ use std::path::{Path, PathBuf};
 
 /// Bytes that are copied at a time.
 const COPY: usize = 16 * 1024;
+/// How often, before whoever stays with the VM looks at something else: a file may be of any size,
+/// and times and signals do not wait for its copy.
+const COPIES: usize = 16;
+
+/// How far a file was set aside.
+#[derive(Debug, Clone, Copy)]
+struct Copied {
+    from: u64,
+    to: u64,
+}
 
 /// A file that never grows beyond its limit, and the one before it.
 #[derive(Debug)]
@@ -22,6 +32,8 @@ pub struct BoundedFile {
     before: OwnedFd,
     size: u64,
     limit: u64,
+    /// It is full, and its content on its way.
+    copied: Option<Copied>,
 }
 
 impl BoundedFile {
@@ -32,12 +44,19 @@ impl BoundedFile {
     pub fn open(path: &Path, limit: u64) -> Result<Self, ConsoleError> {
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::APPEND;
         let (file, size) = open_regular(path, flags)?;
-        let mut name = path.as_os_str().to_owned();
-        name.push(".1");
+        let name = Self::set_aside_as(path);
         // This name is ours, not the user's: a link that somebody planted there is not followed.
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW;
-        let (before, _) = open_regular(Path::new(&name), flags)?;
-        Ok(Self { path: path.to_owned(), file, before, size, limit })
+        let (before, _) = open_regular(&name, flags)?;
+        Ok(Self { path: path.to_owned(), file, before, size, limit, copied: None })
+    }
+
+    /// Where a full file goes.
+    #[must_use]
+    pub fn set_aside_as(path: &Path) -> PathBuf {
+        let mut name = path.as_os_str().to_owned();
+        name.push(".1");
+        name.into()
     }
 
     /// Its path.
@@ -58,42 +77,50 @@ impl BoundedFile {
         self.limit
     }
 
-    /// Appends what fits; sets the file aside first when nothing does.
+    /// Appends what fits. A file in which nothing does is first set aside, a piece at each call;
+    /// until that is done nothing is appended, and `None` says so.
     ///
     /// # Errors
     /// The kernel's reason.
-    pub fn write(&mut self, bytes: &[u8]) -> Result<usize, Errno> {
-        if self.size >= self.limit {
-            self.set_aside()?;
+    pub fn write(&mut self, bytes: &[u8]) -> Result<Option<usize>, Errno> {
+        if self.size >= self.limit && !self.set_aside()? {
+            return Ok(None);
         }
         let room = usize::try_from(self.limit - self.size.min(self.limit)).unwrap_or(usize::MAX);
         let bytes = bytes.get(..room.min(bytes.len())).unwrap_or(bytes);
         let written = write(&self.file, bytes)?;
         self.size = self.size.saturating_add(written as u64);
-        Ok(written)
+        Ok(Some(written))
     }
 
-    fn set_aside(&mut self) -> Result<(), Errno> {
-        ftruncate(&self.before, 0)?;
-        let (mut at, mut buffer) = (0, [0; COPY]);
-        // A file that was there before and is larger keeps its newest bytes.
-        let mut from = self.size.saturating_sub(self.limit);
-        loop {
-            let read = pread(&self.file, &mut buffer[..], from)?;
+    /// Copies some of it; true when that was the last.
+    fn set_aside(&mut self) -> Result<bool, Errno> {
+        let mut buffer = [0; COPY];
+        let mut copied = match self.copied {
+            Some(copied) => copied,
+            None => {
+                ftruncate(&self.before, 0)?;
+                // A file that was there before and is larger keeps its newest bytes.
+                Copied { from: self.size.saturating_sub(self.limit), to: 0 }
+            }
+        };
+        for _ in 0..COPIES {
+            let read = pread(&self.file, &mut buffer[..], copied.from)?;
             if read == 0 {
-                break;
+                ftruncate(&self.file, 0)?;
+                (self.size, self.copied) = (0, None);
+                return Ok(true);
             }
             let mut rest = buffer.get(..read).unwrap_or(&[]);
             while !rest.is_empty() {
-                let written = pwrite(&self.before, rest, at)?;
-                at += written as u64;
+                let written = pwrite(&self.before, rest, copied.to)?;
+                copied.to += written as u64;
                 rest = rest.get(written.max(1)..).unwrap_or(&[]);
             }
-            from += read as u64;
+            copied.from += read as u64;
+            self.copied = Some(copied);
         }
-        ftruncate(&self.file, 0)?;
-        self.size = 0;
-        Ok(())
+        Ok(false)
     }
 }
 
@@ -162,7 +189,7 @@ mod tests {
     fn write_all(file: &mut BoundedFile, mut bytes: &[u8]) {
         while !bytes.is_empty() {
             let written = file.write(bytes).unwrap();
-            bytes = &bytes[written..];
+            bytes = &bytes[written.unwrap_or(0)..];
         }
     }
 
@@ -178,6 +205,26 @@ mod tests {
         let (before, now) = (fs::read(place.0.join("log.1")).unwrap(), fs::read(&path).unwrap());
         assert_eq!((before.len(), now.len()), (10_000, 5_000));
         assert!([before, now].concat() == bytes[20_000..]);
+    }
+
+    /// Protects times and signals from a file that takes long to copy: no call copies more than a
+    /// piece, however large the file is, and every byte arrives.
+    #[test]
+    fn a_large_file_is_set_aside_a_piece_at_a_time() {
+        let place = Place::new("pieces");
+        let path = place.0.join("log");
+        let old: Vec<u8> = (0..=250).cycle().take(3 * super::COPY * super::COPIES + 1).collect();
+        fs::write(&path, &old).unwrap();
+        let mut file = BoundedFile::open(&path, old.len() as u64).unwrap();
+        let mut calls = 0;
+        while file.write(b"new").unwrap().is_none() {
+            calls += 1;
+            let copied = fs::metadata(place.0.join("log.1")).unwrap().len();
+            assert!(copied <= (calls * super::COPY * super::COPIES) as u64);
+        }
+        assert_eq!(calls, 3);
+        assert!(fs::read(place.0.join("log.1")).unwrap() == old);
+        assert_eq!(fs::read(&path).unwrap(), b"new");
     }
 
     #[test]

@@ -5,9 +5,10 @@ use super::file::BoundedFile;
 use super::filter::Filter;
 use super::keys::{Command, Key, Keys};
 use super::loss::{Cause, Loss};
-use super::output::{Output, Written, standard_input};
+use super::output::{Output, Written};
 use super::pending::{CHUNK, Pending};
 use super::terminal::Terminal;
+use casemate_files::Standard;
 use casemate_hypervisor::config::{Console, ConsoleTo};
 use casemate_hypervisor::vm::supervisor::GuestConsole;
 use casemate_hypervisor::vm::{Moved, Outside};
@@ -66,7 +67,7 @@ impl HostConsole {
         let mut opened = match &console.to {
             ConsoleTo::Stdio | ConsoleTo::Raw => {
                 let output = Output::standard().map_err(ConsoleError::Stdio)?;
-                let input = standard_input();
+                let input = Standard::Input.not_waiting().ok();
                 let mut opened = Self::new(input, output);
                 opened.terminal = opened.input.as_ref().and_then(|fd| Terminal::of(fd.as_fd()));
                 if opened.terminal.is_some() {
@@ -91,6 +92,18 @@ impl HostConsole {
         };
         opened.wait = console.wait;
         Ok(opened)
+    }
+
+    /// Over descriptors that do not wait, in place of those that a configuration names; no terminal.
+    #[must_use]
+    pub fn over(
+        input: OwnedFd,
+        output: OwnedFd,
+        escape: Option<u8>,
+        wait: Option<Duration>,
+    ) -> Self {
+        let console = Self::new(Some(input), Output::Standard(output));
+        Self { keys: Keys::new(escape), wait, ..console }
     }
 
     fn new(input: Option<OwnedFd>, output: Output) -> Self {
@@ -218,7 +231,8 @@ impl HostConsole {
             let before = self.to_host.waiting().len();
             self.take_output(guest);
             self.write_output();
-            if self.to_host.waiting().len() == before && !self.to_host.is_empty() {
+            let stuck = self.stalled.is_some();
+            if stuck && self.to_host.waiting().len() == before && !self.to_host.is_empty() {
                 self.lose(Cause::Ended);
             }
         }
@@ -256,6 +270,7 @@ impl HostConsole {
         }
     }
 
+    /// Writes what goes now. A file that is being set aside takes nothing until that is done.
     fn write_output(&mut self) {
         if self.to_host.is_empty() {
             return;
@@ -265,6 +280,7 @@ impl HostConsole {
                 self.to_host.gone(len);
                 self.stalled = None;
             }
+            Written::Working => return self.stalled = None,
             Written::NotNow => {}
             Written::ReaderGone => return self.lose(Cause::ReaderGone),
             Written::Failed(error) => {

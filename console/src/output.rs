@@ -1,8 +1,8 @@
 //! Where the guest's output goes: what it is, and one write to it.
 
 use super::file::BoundedFile;
+use casemate_files::Standard;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::termios::isatty;
 use std::io;
@@ -19,39 +19,21 @@ pub(crate) enum Output {
     File(BoundedFile),
 }
 
-/// Standard input, which is opened anew for the same reason: another program may have read what
-/// polled as readable.
-pub(crate) fn standard_input() -> Option<OwnedFd> {
-    not_waiting(rustix::stdio::stdin(), "/proc/self/fd/0", OFlags::RDONLY).ok()
-}
-
-/// A standard descriptor; a terminal opened anew, so as not to wait.
-fn not_waiting(fd: BorrowedFd<'_>, path: &str, mode: OFlags) -> io::Result<OwnedFd> {
-    if isatty(fd) {
-        let flags = mode | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-        if let Ok(anew) = rustix::fs::open(path, flags, Mode::empty()) {
-            return Ok(anew);
-        }
-    }
-    fd.try_clone_to_owned()
-}
-
 /// What became of a write.
 #[derive(Debug)]
 pub(crate) enum Written {
     Bytes(usize),
     NotNow,
+    /// None, but something was done that comes first.
+    Working,
     ReaderGone,
     Failed(io::Error),
 }
 
 impl Output {
-    /// Standard output. A terminal can poll as writable and make a writer wait all the same (its
-    /// driver has room for a few bytes only), and a terminal whose other end hangs would then hold
-    /// this program, signals and all. So it is opened anew, not to wait; setting that on the
-    /// descriptor that is there would set it for the user's shell, too.
+    /// Standard output, which makes this program wait as little as can be had.
     pub(crate) fn standard() -> io::Result<Self> {
-        not_waiting(rustix::stdio::stdout(), "/proc/self/fd/1", OFlags::WRONLY).map(Self::Standard)
+        Standard::Output.not_waiting().map(Self::Standard)
     }
 
     pub(crate) fn is_terminal(&self) -> bool {
@@ -64,16 +46,20 @@ impl Output {
         !matches!(poll(&mut fds, Some(&Timespec::default())), Ok(0) | Err(_))
     }
 
-    /// Writes what goes now. The user's descriptor is one that waits, so it is asked first: a pipe
-    /// that polls as writable takes PIPE_BUF bytes, more than are ever given, without waiting
-    /// (pipe(7)).
+    /// Writes what goes now. The user's descriptor may be one that waits, so it is asked first: a
+    /// pipe that polls as writable takes PIPE_BUF bytes, more than are ever given, without waiting
+    /// (pipe(7)), if nobody else writes to it.
     pub(crate) fn write(&mut self, bytes: &[u8]) -> Written {
         if !self.is_ready() {
             return Written::NotNow;
         }
         let written = match self {
             Self::Standard(fd) | Self::Pty(fd) => rustix::io::write(fd, bytes),
-            Self::File(file) => file.write(bytes),
+            Self::File(file) => match file.write(bytes) {
+                Ok(None) => return Written::Working,
+                Ok(Some(len)) => Ok(len),
+                Err(error) => Err(error),
+            },
         };
         match written {
             // No file system says so of a write of at least one byte, but it would be no progress.

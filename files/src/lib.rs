@@ -11,19 +11,25 @@
 //!   meant.
 //! - [`replace`], [`create`]: a file of this content under this name; [`write_output`]: what a user
 //!   names for output; [`append`]: a file that a log is added to.
+//! - [`Standard`]: a standard stream that does not make this program wait for another one.
+//! - [`Apart`]: that no file of a command is written to which is something else, too.
 //! - [`list`], [`walk`]: the files of a folder, sorted, within a bound.
 //!
 //! Limit: a pipe or a terminal that is meant is waited for as long as its writer takes.
 #![forbid(unsafe_code)]
 
+mod apart;
 mod append;
 mod error;
 mod folder;
 mod read;
 mod replace;
+mod standard;
 
+pub use apart::{Apart, SameFile};
 pub use append::append;
 pub use error::{FileError, Kind};
 pub use folder::{Bounds, list, make as make_folder, walk};
 pub use read::{open, read, read_input, read_input_text, read_text};
 pub use replace::{Access, create, replace, write_output};
+pub use standard::Standard;

@@ -51,7 +51,9 @@ pub fn workload_file(data: &[u8]) {
         Ok(workload) => {
             assert!(!workload.args.is_empty(), "a workload without a program");
             let said = text.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
-            assert_eq!(said.count(), workload.args.len() + workload.env.len());
+            let kept = workload.args.len() + workload.env.len() + workload.disks.len();
+            assert_eq!(said.count(), kept);
+            assert!(workload.disks.iter().all(|disk| disk.path.starts_with('/')));
             assert!(workload.env.iter().all(|(name, _)| !name.contains('=')));
         }
         Err(why) => assert!(!why.contains('\n'), "{why:?}"),

@@ -16,10 +16,13 @@
 pub mod attest;
 pub mod azure;
 pub mod boot;
+pub mod console;
 pub mod device;
+pub mod device_answers;
 pub mod device_block;
 pub mod device_messages;
 pub mod device_model;
+pub mod device_pci_root;
 pub mod device_words;
 pub mod devices;
 pub mod exits;
@@ -64,11 +67,14 @@ pub const TARGETS: &[(&str, Body)] = &[
     ("attest_store", attest::store),
     ("attest_x509", attest::x509),
     ("console_filter", vm::console_filter),
+    ("console_pump", console::pump),
     ("console_queue", vm::console_queue),
+    ("device_answers", device_answers::answers),
     ("device_block", device_block::block),
     ("device_messages", device_messages::messages),
     ("device_msix", device::msix),
     ("device_pci_config", device::pci_config),
+    ("device_pci_root", device_pci_root::pci_root),
     ("device_queue", devices::queue),
     ("device_transport", device::transport),
     ("device_words", device_words::words),

@@ -1,10 +1,13 @@
 //! A machine for exit handlers: real devices beside a recorder, and page states that record every
 //! change.
 
+use casemate_device_transport::{BAR_SIZE, Function, Identity, Message};
 use casemate_hypervisor::bus::{Bus, BusDevice, Effect};
 use casemate_hypervisor::devices::pci_root::{ECAM_BASE, ECAM_SIZE};
 use casemate_hypervisor::devices::platform::{PLATFORM_PORT, PLATFORM_SIZE};
-use casemate_hypervisor::devices::{ConsoleQueue, PciRoot, PlatformRegisters, SERIAL_PORT, Uart};
+use casemate_hypervisor::devices::{
+    ConsoleQueue, PciRoot, PlatformRegisters, SERIAL_PORT, Uart, VirtioKind, VirtioPci, Wires,
+};
 use casemate_hypervisor::event::Event;
 use casemate_hypervisor::exits::{EXITS, Events, Exit, Guard, Machine, Note, Outcome, PageRule};
 use casemate_hypervisor::memory::{GpaRange, PageStates, RamMap, Refusal, Visibility};
@@ -24,6 +27,11 @@ pub const RAM: u64 = (3 << 30) + (64 << 20);
 /// gives a string instruction one of them; a raw `kvm_run` may claim them all.
 const ACCESSES_OF_AN_EXIT: usize = 3 * 4096;
 
+/// Where the BARs of its two virtio-pci functions are.
+pub const BARS: [u32; 2] = [0xc000_4000, 0xc000_8000];
+/// Queues of each of them.
+pub const QUEUES: u16 = 2;
+
 /// What a recorder saw: offset, length, whether it was a write.
 pub type Access = (u64, usize, bool);
 
@@ -41,6 +49,67 @@ impl BusDevice for Recorder {
         self.seen.lock().unwrap().push((offset, data.len(), true));
         Effect::None
     }
+}
+
+/// What functions asked for so far, each thing counted; a route is counted for each source.
+#[derive(Debug, Default)]
+pub struct Asked {
+    /// Routes of interrupts.
+    pub routes: AtomicU32,
+    /// Interrupts, those for changes of configuration among them.
+    pub interrupts: AtomicU32,
+    /// Kicks.
+    pub kicks: AtomicU32,
+    /// Wakes of the thread that talks to devices.
+    pub requests: AtomicU32,
+}
+
+impl Asked {
+    /// All four.
+    pub fn counts(&self) -> [u32; 4] {
+        let all = [&self.routes, &self.interrupts, &self.kicks, &self.requests];
+        all.map(|count| count.load(Ordering::Relaxed))
+    }
+}
+
+#[derive(Debug)]
+struct Wired(Arc<Asked>);
+
+impl Wires for Wired {
+    fn route(&mut self, routes: &mut dyn Iterator<Item = Option<Message>>) {
+        let routes = routes.count();
+        assert_eq!(routes, usize::from(QUEUES) + 1, "each queue's, and the configuration's");
+        self.0.routes.fetch_add(routes as u32, Ordering::Relaxed);
+    }
+    fn interrupt(&mut self, queue: u16) {
+        assert!(queue < QUEUES, "an interrupt of a queue that there is not");
+        self.0.interrupts.fetch_add(1, Ordering::Relaxed);
+    }
+    fn interrupt_config(&mut self) {
+        self.0.interrupts.fetch_add(1, Ordering::Relaxed);
+    }
+    fn kick(&mut self, queue: u16) {
+        assert!(queue < QUEUES, "a kick of a queue that there is not");
+        self.0.kicks.fetch_add(1, Ordering::Relaxed);
+    }
+    fn request(&mut self) {
+        self.0.requests.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// A disk's function.
+fn function(bar: u32, asked: &Arc<Asked>) -> Arc<Mutex<VirtioPci>> {
+    let identity = Identity {
+        kind: VirtioKind::Block.number(),
+        class: VirtioKind::Block.class(),
+        features: VirtioKind::Block.features(),
+        queues: QUEUES,
+        queue_size: 256,
+        config: vec![7; VirtioKind::Block.config()],
+        bar,
+    };
+    let function = Function::new(identity, RamMap::new(RAM).unwrap()).expect("a possible device");
+    Arc::new(Mutex::new(VirtioPci::new(function, Box::new(Wired(asked.clone())))))
 }
 
 struct States {
@@ -97,6 +166,10 @@ pub struct World {
     written: Arc<Mutex<Vec<(u64, usize)>>>,
     notes: Arc<AtomicU32>,
     denied: Arc<AtomicU32>,
+    /// The functions on its PCI bus, in order.
+    pub functions: [Arc<Mutex<VirtioPci>>; 2],
+    /// What they asked for.
+    pub asked: Arc<Asked>,
 }
 
 impl World {
@@ -117,7 +190,13 @@ impl World {
         let platform = Arc::new(Mutex::new(PlatformRegisters::default()));
         pio.add(PLATFORM_PORT.into(), PLATFORM_SIZE, platform).unwrap();
         mmio.add(RECORDER_MMIO, RECORDER_SIZE, recorder).unwrap();
-        mmio.add(ECAM_BASE, ECAM_SIZE, Arc::new(Mutex::new(PciRoot::default()))).unwrap();
+        let asked = Arc::new(Asked::default());
+        let functions = BARS.map(|bar| function(bar, &asked));
+        let root = PciRoot::new(functions.to_vec());
+        mmio.add(ECAM_BASE, ECAM_SIZE, Arc::new(Mutex::new(root))).unwrap();
+        for (bar, function) in BARS.into_iter().zip(&functions) {
+            mmio.add(bar.into(), BAR_SIZE, function.clone()).unwrap();
+        }
         let machine = Machine {
             pio,
             mmio,
@@ -127,7 +206,7 @@ impl World {
             guard: Guard::default(),
             events: Box::new(Counts { notes: notes.clone(), denied: denied.clone() }),
         };
-        Self { machine, seen, changes, written, notes, denied }
+        Self { machine, seen, changes, written, notes, denied, functions, asked }
     }
 
     /// Handles `exit`; nothing in it may allocate more than a bounded amount.

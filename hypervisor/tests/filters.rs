@@ -15,8 +15,12 @@
     reason = "a test; registers are what is compared"
 )]
 
-use casemate_device_process::DeviceKind;
+use casemate_device_block::profile as block;
+use casemate_device_process::{DeviceKind, MAX_QUEUES};
+use casemate_hypervisor::config::MAX_VCPUS;
 use casemate_hypervisor::vm::kind::ProcessKind;
+use casemate_hypervisor::vm::profile;
+use casemate_hypervisor::vm::virtio::MAX_DEVICES;
 use casemate_sandbox::{Action, FdSlot, FdTable, Pin, Profile};
 use casemate_test_support::bpf::{I386, X32, X86_64, answer};
 use std::collections::{BTreeMap, BTreeSet};
@@ -49,6 +53,38 @@ fn profiles() -> Vec<&'static Profile> {
     let kinds = ProcessKind::ALL.into_iter().map(ProcessKind::profile);
     let devices = DeviceKind::ALL.into_iter().flat_map(|kind| [kind.set_up(), kind.foreign()]);
     kinds.chain(devices).collect()
+}
+
+/// Protects the largest VM: its filter names every descriptor, and the kernel takes no program of
+/// more than 4096 instructions (BPF_MAXINSNS).
+#[test]
+fn the_filter_of_the_largest_vm_is_one_that_the_kernel_takes() {
+    let (devices, queues) = (MAX_DEVICES as i32, i32::from(MAX_QUEUES));
+    let counts = [
+        (profile::VCPUS, MAX_VCPUS as i32),
+        // A doorbell and an interrupt line a queue, a line for the configuration.
+        (profile::SIGNALS, 6 + devices * (2 * queues + 1)),
+        (profile::EVENTS, 4 + devices),
+        (profile::DEVICES, devices),
+        (profile::FOREIGN, devices),
+        (profile::SOCKETS, 2),
+        (profile::ROUTING, 1),
+        (profile::VM, 1),
+        (profile::MEMORY, 4),
+    ];
+    let mut fds = FdTable::new();
+    for (slot, count) in counts {
+        fds = fds.with_raw(slot, 100..100 + count);
+    }
+    let program = profile::VMM_SNP.program(&fds, Action::Kill).unwrap();
+    assert!((1000..=4096).contains(&program.len()), "{}", program.len());
+    let session = [(block::EVENTS, 4 * queues), (block::SOCKET, 1), (block::IMAGE, 1)];
+    let mut fds = FdTable::new().with_raw(block::CONTROL, [9]).with_raw(block::FENCE, [8]);
+    for (slot, count) in session {
+        fds = fds.with_raw(slot, 100..100 + count);
+    }
+    let program = block::STEADY.program(&fds, Action::Kill).unwrap();
+    assert!((100..=4096).contains(&program.len()), "{}", program.len());
 }
 
 /// The argument that a pin is about, and values of it that the pin admits.

@@ -70,7 +70,7 @@ fn cases() -> Vec<Case> {
     let cmdlines =
         ["", "quiet", "console=ttyS0 reboot=acpi panic=-1 root=/dev/vda1 ro lockdown=integrity"];
     let shapes: [(u32, &'static str); 6] =
-        [(1, "64M"), (2, "256M"), (3, "1G"), (8, "3328M"), (33, "9G"), (64, "200M")];
+        [(1, "96M"), (2, "256M"), (3, "1G"), (8, "3328M"), (33, "9G"), (64, "200M")];
     for index in 0..24_usize {
         let (vcpus, memory) = shapes[index % shapes.len()];
         cases.push(Case {
@@ -177,7 +177,7 @@ fn one_image_has_one_digest_whatever_its_memory() {
         };
         let mut per_count = Vec::new();
         for vcpus in [1, 2, 7] {
-            let plans = ["64M", "65M", "256M", "3G", "3073M", "3328M", "64G", "4096G"]
+            let plans = ["96M", "97M", "256M", "3G", "3073M", "3328M", "64G", "4096G"]
                 .map(|memory| planned(&with(memory, vcpus)));
             let digests = plans.each_ref().map(|plan| measure(plan).unwrap().digest);
             assert!(digests.iter().all(|digest| *digest == digests[0]), "{vcpus} vCPUs");

@@ -229,7 +229,7 @@ fn real_plan(vcpus: u32, memory: &str) -> LaunchPlan {
 
 #[test]
 fn launches_of_the_real_program_tell_the_kernel_what_casemate_measure_predicts() {
-    for (vcpus, memory) in [(1, "64M"), (2, "256M"), (7, "3300M"), (64, "128M")] {
+    for (vcpus, memory) in [(1, "96M"), (2, "256M"), (7, "3300M"), (64, "128M")] {
         let model = start(None);
         let plan = real_plan(vcpus, memory);
         let pages = launch(&model, &plan).unwrap();

@@ -11,7 +11,7 @@ use casemate_policy::log::SigningKey;
 use rustix::fs::{FileType, Mode, OFlags};
 use std::fs::{File, TryLockError};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// Between two looks at a log that others have.
@@ -24,6 +24,7 @@ const TRIES: u32 = 16;
 pub struct LogFiles {
     pub(crate) place: LogFile,
     pub(crate) log: File,
+    pub(crate) lock: File,
     pub(crate) head: Option<File>,
     /// The identity of a log that has to be begun.
     pub(crate) id: [u8; 16],
@@ -35,6 +36,7 @@ pub struct LogFiles {
 pub(crate) struct Made {
     log: bool,
     head: bool,
+    lock: bool,
 }
 
 impl LogFile {
@@ -46,34 +48,67 @@ impl LogFile {
     /// [`LogError`] when they cannot be used, or are in use for too long.
     pub fn files(self) -> Result<LogFiles, LogError> {
         let until = Instant::now() + self.wait;
-        let mut made = Made::default();
+        // What is no log gets no lock beside it either.
+        self.existing()?;
+        let (lock, made_lock) = self.lock_file(until)?;
+        let mut made = Made { lock: made_lock, ..Made::default() };
         for _ in 0..TRIES {
-            let Some(log) = self.existing(until)? else {
-                made.log = make(&self.path, Mode::from_raw_mode(0o600))?;
+            let there = self.existing().inspect_err(|_| made.remove(&self))?;
+            // Who rotates logs may have moved it away meanwhile.
+            let Some(log) = there.filter(|log| is_at(log, &self.path).unwrap_or(false)) else {
+                let new = make(&self.path, Mode::from_raw_mode(0o600));
+                made.log = new.inspect_err(|_| made.remove(&self))?;
                 continue;
             };
             // Not before: who had the log until now may just have made it.
-            let head = self.head_file().inspect_err(|_| made.remove(&self, &log))?;
+            let head = self.head_file().inspect_err(|_| made.remove(&self))?;
             let (head, made_head) = head.map_or((None, false), |(file, made)| (Some(file), made));
             made.head = made_head;
-            return Ok(LogFiles { id: random(&self.path)?, place: self, log, head, made });
+            return Ok(LogFiles { id: random(&self.path)?, place: self, log, lock, head, made });
         }
         Err(LogError::Changed { path: self.path })
     }
 
-    /// The log as far as the file says, opened and locked; `None` when there is no file.
-    fn existing(&self, until: Instant) -> Result<Option<File>, LogError> {
+    /// The log as far as the file says, opened; `None` when there is no file.
+    fn existing(&self) -> Result<Option<File>, LogError> {
+        open_there(&self.path, OFlags::APPEND, LogError::no_log)
+    }
+
+    /// The file beside the log, locked, and whether it was just made.
+    fn lock_file(&self, until: Instant) -> Result<(File, bool), LogError> {
+        let path = self.lock_path();
+        let mut made = false;
         for _ in 0..TRIES {
-            let Some(file) = open_there(&self.path, OFlags::APPEND, LogError::no_log)? else {
-                return Ok(None);
+            let Some(file) = open_there(&path, OFlags::empty(), |path, _| unfit_lock(path))? else {
+                made = make(&path, Mode::from_raw_mode(0o600))?;
+                continue;
             };
+            if made {
+                self.open_to_writers(&file);
+            }
             lock(&file, self, until)?;
-            // While this one waited, the file may have been moved away, by who rotates logs.
-            if is_at(&file, &self.path)? {
-                return Ok(Some(file));
+            // A program that made it for nothing removes it again.
+            if is_at(&file, &path)? {
+                return Ok((file, made));
             }
         }
-        Err(LogError::Changed { path: self.path.clone() })
+        Err(LogError::Changed { path })
+    }
+
+    /// Lets those have the lock who can write the log, where its owner has let others do that. What
+    /// cannot be had, because this user is not in the log's group, they are told by the system.
+    fn open_to_writers(&self, lock: &File) {
+        let Ok(log) = rustix::fs::stat(&self.path) else { return };
+        let writers = log.st_mode & 0o022;
+        if writers != 0 {
+            let group = rustix::fs::Gid::from_raw(log.st_gid);
+            let _ = rustix::fs::fchown(lock, None, Some(group));
+            let _ = rustix::fs::fchmod(lock, Mode::from_raw_mode(0o600 | writers | writers << 1));
+        }
+    }
+
+    fn lock_path(&self) -> PathBuf {
+        lock_path(&self.path)
     }
 
     /// The head file, and whether it was just made.
@@ -101,10 +136,15 @@ impl LogFiles {
     ///
     /// # Errors
     /// When the kernel gives no random bytes.
-    pub fn received(place: LogFile, log: OwnedFd, head: Option<OwnedFd>) -> Result<Self, LogError> {
+    pub fn received(
+        place: LogFile,
+        log: OwnedFd,
+        lock: OwnedFd,
+        head: Option<OwnedFd>,
+    ) -> Result<Self, LogError> {
         let id = random(&place.path)?;
-        let head = head.map(File::from);
-        Ok(Self { place, log: log.into(), head, id, made: Made::default() })
+        let (log, lock, head) = (log.into(), lock.into(), head.map(File::from));
+        Ok(Self { place, log, lock, head, id, made: Made::default() })
     }
 
     /// Signs heads with this key, and relies on heads of it.
@@ -124,6 +164,12 @@ impl LogFiles {
         self.log.as_fd()
     }
 
+    /// The file that is locked.
+    #[must_use]
+    pub fn lock(&self) -> BorrowedFd<'_> {
+        self.lock.as_fd()
+    }
+
     /// The head file.
     #[must_use]
     pub fn head(&self) -> Option<BorrowedFd<'_>> {
@@ -137,19 +183,22 @@ impl LogFiles {
 
     /// Removes those that were made here, if nothing is in them: nobody will use them.
     pub fn give_up(self) {
-        self.made.remove(&self.place, &self.log);
+        self.made.remove(&self.place);
     }
 }
 
 impl Made {
-    /// `log` is locked: whoever else opened it waits, and looks then whether it is still there.
-    pub(crate) fn remove(&self, place: &LogFile, log: &File) {
+    /// The lock is still held: whoever waits for it looks then whether it is still there.
+    pub(crate) fn remove(&self, place: &LogFile) {
         let is_empty = |path: &Path| rustix::fs::lstat(path).is_ok_and(|there| there.st_size == 0);
-        if self.log && is_empty(&place.path) && is_at(log, &place.path).unwrap_or(false) {
+        if self.log && is_empty(&place.path) {
             let _ = std::fs::remove_file(&place.path);
         }
         if let Some(head) = place.head.as_deref().filter(|head| self.head && is_empty(head)) {
             let _ = std::fs::remove_file(head);
+        }
+        if self.lock {
+            let _ = std::fs::remove_file(place.lock_path());
         }
     }
 }
@@ -200,6 +249,19 @@ fn open_there(
 /// Of what cannot be a head file.
 fn unfit(path: &Path) -> LogError {
     LogError::BadFile { path: path.to_owned(), wanted: "a regular file, and no link to one" }
+}
+
+/// The file beside a log that its writers lock.
+#[must_use]
+pub fn lock_path(log: &Path) -> PathBuf {
+    let mut path = log.as_os_str().to_owned();
+    path.push(".lock");
+    path.into()
+}
+
+/// Of what cannot be locked.
+fn unfit_lock(path: &Path) -> LogError {
+    LogError::BadFile { path: path.to_owned(), wanted: "a regular file, which is locked" }
 }
 
 /// Makes an empty file; false when somebody else was first.

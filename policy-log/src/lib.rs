@@ -13,7 +13,8 @@
 //! all from there to the end follows from it. It reads the first record and the end of the file,
 //! whatever its length. What it cannot vouch for it refuses; it never repairs what is no log.
 //!
-//! One writer at a time: the file is locked, and others wait for a while.
+//! One writer at a time: a file beside the log is locked, which no reader of the log can open, and
+//! others wait for a while.
 //!
 //! Opening the files ([`LogFile::files`]) and writing to them ([`LogFiles::begin`]) are two steps,
 //! so that two processes can do them: one that may open files, and one that has the key.
@@ -30,7 +31,7 @@ mod vouch;
 mod writer;
 
 pub use error::LogError;
-pub use files::LogFiles;
+pub use files::{LogFiles, lock_path};
 pub use key::{KeyFile, generate_key, open_key, read_key, read_public_key};
 pub use look::read_head;
 pub use open::Recovery;

@@ -29,9 +29,9 @@ impl LogFile {
         let mut files = self.files()?;
         let made = files.take_made();
         // Others wait for the lock until this, too, is closed: what is removed is nobody's.
-        let held = files.log.try_clone().map_err(LogError::io(&files.place.path))?;
+        let _held = files.lock.try_clone().map_err(LogError::io(&files.place.path))?;
         let place = files.place.without_key();
-        files.begin().inspect_err(|_| made.remove(&place, &held))
+        files.begin().inspect_err(|_| made.remove(&place))
     }
 }
 
@@ -41,7 +41,7 @@ impl LogFiles {
     /// # Errors
     /// [`LogError`] when nobody vouches for it. Then nothing was changed.
     pub fn begin(self) -> Result<(DecisionLog, Recovery), LogError> {
-        let Self { place, log, head, id, .. } = self;
+        let Self { place, log, lock, head, id, .. } = self;
         let length = length(&log, &place.path)?;
         let known = known(head.as_ref(), &place)?;
         if length == 0 {
@@ -50,7 +50,7 @@ impl LogFiles {
                 return Err(cut(&place, known));
             }
             let (lines, chain) = first_lines(LogId(id), &place);
-            let log = DecisionLog::fill(place, log, head, &lines, chain)?;
+            let log = DecisionLog::fill(place, (log, lock), head, &lines, chain)?;
             return Ok((log, Recovery::default()));
         }
         let trust = Trust {
@@ -74,7 +74,7 @@ impl LogFiles {
             dropped: vouched.torn,
             adopted: vouched.adopted.unwrap_or(0),
         };
-        let log = DecisionLog::extend(place, log, head, &vouched)?;
+        let log = DecisionLog::extend(place, (log, lock), head, &vouched)?;
         Ok((log, recovery))
     }
 }

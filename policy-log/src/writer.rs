@@ -23,6 +23,8 @@ use std::time::Instant;
 #[derive(Debug)]
 pub struct DecisionLog {
     file: File,
+    /// What is locked.
+    lock: File,
     head: Option<File>,
     place: LogFile,
     chain: Chain,
@@ -41,13 +43,13 @@ impl DecisionLog {
     /// head.
     pub(crate) fn extend(
         place: LogFile,
-        file: File,
+        (file, lock): (File, File),
         head: Option<File>,
         vouched: &Vouched,
     ) -> Result<Self, LogError> {
         let (chain, length) = (vouched.chain, vouched.whole);
         let lines = String::with_capacity(4096);
-        let mut log = Self { file, head, place, chain, length, lines };
+        let mut log = Self { file, lock, head, place, chain, length, lines };
         let mut entries = vec![Entry::Open];
         entries.extend(log.take_torn_line(vouched)?);
         if let Some(records) = vouched.adopted {
@@ -60,13 +62,13 @@ impl DecisionLog {
     /// Begins a log in an empty file.
     pub(crate) fn fill(
         place: LogFile,
-        file: File,
+        (file, lock): (File, File),
         head: Option<File>,
         lines: &str,
         chain: Chain,
     ) -> Result<Self, LogError> {
         let lines = lines.to_owned();
-        let mut log = Self { file, head, place, chain, length: 0, lines };
+        let mut log = Self { file, lock, head, place, chain, length: 0, lines };
         log.write(chain)?;
         log.keep_head()?;
         Ok(log)
@@ -154,7 +156,7 @@ impl DecisionLog {
     /// When others have the log for too long, nobody vouches for it any more, or it cannot be
     /// written.
     pub fn denials(&mut self, records: Vec<DenialsRecord>) -> Result<(), LogError> {
-        lock(&self.file, &self.place, Instant::now() + self.place.wait)?;
+        lock(&self.lock, &self.place, Instant::now() + self.place.wait)?;
         let vouched = look_again(&self.file, self.head.as_ref(), &self.place, self.last())?;
         (self.chain, self.length) = (vouched.chain, vouched.whole);
         let mut entries: Vec<Entry> = self.take_torn_line(&vouched)?.into_iter().collect();
@@ -189,7 +191,7 @@ impl DecisionLog {
 
     fn give_back(&self) -> Result<(), LogError> {
         self.file.sync_data().map_err(LogError::io(&self.place.path))?;
-        self.file.unlock().map_err(LogError::io(&self.place.path))
+        self.lock.unlock().map_err(LogError::io(&self.place.path))
     }
 
     /// Closes the log, see [`DecisionLog::release`].

@@ -155,6 +155,18 @@ impl PageStateLimits {
         self.changes.step(counter, now, pages)
     }
 
+    /// Whether `shared` of `all` pages of a guest may be shared at once.
+    #[must_use]
+    pub fn admits_share(&self, shared: u64, all: u64) -> bool {
+        !self.is_over_share(shared, all)
+    }
+
+    /// How many of a hundred pages may be shared; beyond 100 where all may.
+    #[must_use]
+    pub const fn shared_percent(&self) -> u64 {
+        self.shared_percent
+    }
+
     /// The rule that denies what [`PageStateLimits::step`] does not allow with these numbers.
     #[must_use]
     pub fn denied_by(&self, shared: u64, all: u64) -> PageRule {

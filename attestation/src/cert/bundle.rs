@@ -1,11 +1,11 @@
 //! Certificates and revocation lists in whatever a file holds.
 //!
-//! Read are one DER object, with zeros behind it as a host's table or a page has them; PEM blocks
-//! with text around them; DER in base64 without PEM's lines; and the JSON in which Azure's metadata
+//! Read are DER objects, one behind the other, with zeros behind the last as a host's table or a page
+//! has them; PEM blocks with text around them; DER in base64 or hexadecimal without PEM's lines; and the JSON in which Azure's metadata
 //! service (THIM) gives a VCEK and its chain. Other forms are named with the way to convert them.
 
 use super::{CertError, Certificate, Crl};
-use crate::base64;
+use crate::{base64, hex};
 
 /// Most objects of one bundle. Of this hierarchy one has for each generation an ARK, an ASK, an
 /// ASVK, a list and a few VEKs.
@@ -37,7 +37,10 @@ pub fn objects_in(bytes: &[u8]) -> Result<Vec<Object>, CertError> {
     // well; of the text forms only PEM with words before it could begin so, and is then refused as
     // damaged.
     if bytes.first() == Some(&0x30) {
-        return Ok(vec![from_der(bytes)?]);
+        return all_der(bytes);
+    }
+    if let Some(how) = crate::packed::how_to_unpack(bytes) {
+        return Err(CertError::Pem(how));
     }
     let text = std::str::from_utf8(bytes).map_err(|_| CertError::Pem("not text"))?;
     if text.trim_start().starts_with('{') {
@@ -46,8 +49,9 @@ pub fn objects_in(bytes: &[u8]) -> Result<Vec<Object>, CertError> {
     if text.contains("-----BEGIN") {
         return from_pem(text);
     }
-    match base64::decode(text) {
-        Some(der) if der.first() == Some(&0x30) => Ok(vec![from_der(&der)?]),
+    // Hexadecimal first: most of it is base64 as well.
+    match hex::from_people(text).or_else(|| base64::decode(text)) {
+        Some(der) if der.first() == Some(&0x30) => all_der(&der),
         _ => Err(CertError::Pem("no certificate or revocation list in it")),
     }
 }
@@ -84,6 +88,27 @@ pub fn crls_in(bytes: &[u8]) -> Result<Vec<Crl>, CertError> {
         })
         .collect();
     if crls.is_empty() { Err(CertError::Pem("no revocation list in it")) } else { Ok(crls) }
+}
+
+/// Every object of a file that has one behind the other, with zeros behind the last.
+fn all_der(bytes: &[u8]) -> Result<Vec<Object>, CertError> {
+    let mut found = Vec::new();
+    let mut rest = bytes;
+    loop {
+        // Where no length fits, the rest is one object, and what is wrong with it is told.
+        let end = super::lengths::first_object(rest).filter(|end| *end < rest.len());
+        let (object, after) =
+            rest.split_at_checked(end.unwrap_or(rest.len())).unwrap_or((rest, &[]));
+        let is_next = after.first() == Some(&0x30);
+        found.push(from_der(if is_next { object } else { rest })?);
+        if !is_next {
+            return Ok(found);
+        }
+        if found.len() == MAX_OBJECTS {
+            return Err(CertError::Pem("more than 64 certificates and lists"));
+        }
+        rest = after;
+    }
 }
 
 /// One object; the certificate's fault is told when it is neither.

@@ -12,6 +12,7 @@ mod guest_table;
 mod hcl;
 mod quote;
 mod table;
+mod text;
 mod tsm;
 mod wrapped;
 
@@ -25,7 +26,6 @@ pub use table::{
 
 use crate::cert::{Certificate, KeyKind, Role, certificates_in};
 use crate::report::{REPORT_SIZE, Report};
-use crate::{base64, hex};
 
 /// A report of a version beyond this is none: its first bytes are the start of something else, such
 /// as a certificate.
@@ -146,19 +146,26 @@ impl Evidence {
         if bytes.len() > MAX_EVIDENCE {
             return Err(EvidenceError::TooLong(bytes.len()));
         }
+        if let Some(how) = foreign(bytes) {
+            return Err(EvidenceError::Convert(how));
+        }
+        let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
         // The order is from what is surest. `HCLA` and `{` begin nothing else; a raw report has no
         // signature of its own, so it is what is left.
         if bytes.starts_with(hcl::MAGIC) {
             let (report, azure) = hcl::read(bytes)?;
             return Ok(Self { azure: Some(azure), ..Self::of_report(Form::Hcl, &report) });
         }
-        if bytes.trim_ascii_start().first() == Some(&b'{') {
+        if matches!(bytes.trim_ascii_start(), [b'{' | b'[' | b'"', ..]) {
             return json(bytes, layers);
         }
         // A report has zeros in its first bytes, and a message small lengths: neither is text.
         let control = |c: char| c.is_control() && !c.is_ascii_whitespace();
         if let Some(text) = std::str::from_utf8(bytes).ok().filter(|text| !text.contains(control)) {
-            return in_text(text, layers);
+            return text::read(text, layers);
+        }
+        if let Some(report) = answer(bytes) {
+            return Self::read_within(report, layers);
         }
         // Before a raw report: the first byte of a report is its version, 2 to 5, and the tags of
         // such a message are 8 and 10.
@@ -238,42 +245,34 @@ pub fn veks_in(bytes: &[u8]) -> Vec<Vec<u8>> {
     }
 }
 
+/// What other programs, or other processors, made: never the beginning of a report, whose version
+/// is four bytes of a small number.
+fn foreign(bytes: &[u8]) -> Option<&'static str> {
+    // TD Quote: version 4 or 5, kind of key, 0x81 for TDX (Intel TDX DCAP, quote format).
+    let is_tdx = matches!(bytes, [4 | 5, 0, 2 | 3, 0, 0x81, 0, 0, 0, ..]);
+    match bytes {
+        [] => Some("an empty file"),
+        [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => {
+            Some("text in UTF-16; turn it into UTF-8 with `iconv -f utf-16 -t utf-8`")
+        }
+        _ if is_tdx => Some("a quote of Intel TDX, not a report of SEV-SNP"),
+        _ => crate::packed::how_to_unpack(bytes),
+    }
+}
+
+/// The report in an answer of the firmware, as a guest's driver hands it on: status, size, 24
+/// reserved bytes (MSG_REPORT_RSP, AMD 56860, table 26).
+fn answer(bytes: &[u8]) -> Option<&[u8]> {
+    let (header, report) = bytes.split_first_chunk::<32>()?;
+    let size = u32::try_from(REPORT_SIZE).ok()?.to_le_bytes();
+    let is_one = header.starts_with(&[0; 4])
+        && header.get(4..8) == Some(&size)
+        && header.get(8..)?.iter().all(|byte| *byte == 0);
+    is_one.then_some(report)
+}
+
 fn version(bytes: &[u8]) -> u32 {
     bytes.first_chunk().map_or(0, |version| u32::from_le_bytes(*version))
-}
-
-/// Evidence written as text that is no JSON.
-fn in_text(text: &str, layers: u8) -> Result<Evidence, EvidenceError> {
-    let unknown = EvidenceError::UnknownForm(text.len());
-    // Every form that is read has at least a report in it.
-    // Hexadecimal first: most hexadecimal text is base64 as well, and what that gives is not what
-    // was meant.
-    let decoded = hex::from_people(text).or_else(|| base64::decode(text));
-    if let Some(bytes) = decoded.filter(|bytes| bytes.len() >= REPORT_SIZE) {
-        return Evidence::read_within(&bytes, layers);
-    }
-    if is_dump(text) {
-        let how = "a hexadecimal dump; turn it into bytes with `xxd -r`";
-        return Err(EvidenceError::Convert(how));
-    }
-    if text.contains("-----BEGIN CERTIFICATE-----") {
-        let how = "a certificate, not a report; give it with --cert, and the report in its place";
-        return Err(EvidenceError::Convert(how));
-    }
-    gosev::from_text(text).unwrap_or(Err(unknown))
-}
-
-/// Whether every line begins with an offset, as `xxd` and `hexdump -C` write it.
-fn is_dump(text: &str) -> bool {
-    // Seven or eight digits of offset: xxd writes eight and a colon, hexdump eight and a blank, od
-    // seven.
-    let offset = |line: &str| {
-        let end = line.find([':', ' ']).unwrap_or(line.len());
-        let (offset, rest) = line.split_at_checked(end).unwrap_or((line, ""));
-        offset.len() >= 7 && offset.bytes().all(|b| b.is_ascii_hexdigit()) && !rest.is_empty()
-    };
-    let mut lines = text.lines().filter(|line| !line.trim().is_empty()).take(4).peekable();
-    lines.peek().is_some() && lines.all(offset)
 }
 
 fn json(bytes: &[u8], layers: u8) -> Result<Evidence, EvidenceError> {

@@ -8,6 +8,7 @@
 //! protocol.
 
 use super::{EvidenceError, json_error};
+use crate::report::REPORT_SIZE;
 use serde_json::Value;
 
 /// Most wrappers inside wrappers that are taken off; anything deeper is refused.
@@ -32,7 +33,8 @@ pub(super) fn unwrap(mut value: Value) -> Result<Inside, EvidenceError> {
                 serde_json::from_str(&text).map_err(json_error)?
             }
             Value::String(text) => {
-                let Some(bytes) = crate::base64::decode(&text) else {
+                let digits = crate::hex::from_people(&text).filter(|b| b.len() >= REPORT_SIZE);
+                let Some(bytes) = digits.or_else(|| crate::base64::decode(&text)) else {
                     return Err(EvidenceError::Json("evidence in it is not base64".to_owned()));
                 };
                 // An object or a string in JSON is another wrapper, or evidence in JSON. A number
@@ -41,6 +43,13 @@ pub(super) fn unwrap(mut value: Value) -> Result<Inside, EvidenceError> {
                     Ok(inside @ (Value::Object(_) | Value::String(_))) => inside,
                     _ => return Ok(Inside::Bytes(bytes)),
                 }
+            }
+            // Bytes as numbers, as serde writes them.
+            Value::Array(list) if list.len() >= REPORT_SIZE => {
+                let byte = |value: Value| value.as_u64().and_then(|n| u8::try_from(n).ok());
+                let bytes = list.into_iter().map(byte).collect::<Option<Vec<u8>>>();
+                let why = || EvidenceError::Json("a list of something else than bytes".to_owned());
+                return bytes.map(Inside::Bytes).ok_or_else(why);
             }
             // One of several could be for another request, or another machine's: none is chosen for
             // the user.

@@ -24,6 +24,20 @@ pub enum Form {
     Json,
 }
 
+/// Whether bytes begin as a line of a log does, of either form, or as the notice of a log that had no
+/// room for its first line.
+pub fn is_line(bytes: &[u8]) -> bool {
+    // 2026-01-31T
+    let date = bytes.get(..11).is_some_and(|date| {
+        date.iter().zip(b"0000-00-00T").all(|(byte, form)| match form {
+            b'0' => byte.is_ascii_digit(),
+            other => byte == other,
+        })
+    });
+    let begins = ["{\"time\":\"", "WARN  program: ", "{\"level\":\"WARN\",\"area\":\"program\""];
+    date || begins.iter().any(|begin| bytes.starts_with(begin.as_bytes()))
+}
+
 /// The field in which `tracing` has an event's text.
 const TEXT: &str = "message";
 

@@ -8,16 +8,17 @@ mod format;
 mod sink;
 
 use crate::Failure;
+use casemate_files::FileError;
 use casemate_foreign_text::value;
 use clap::Args;
 use filter::Filter;
 use format::{Form, Line};
 use sink::Sink;
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
 #[cfg(feature = "vm")]
 use std::os::fd::{AsFd, BorrowedFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use tracing_subscriber::filter::{LevelFilter, filter_fn};
 use tracing_subscriber::layer::SubscriberExt;
@@ -89,33 +90,55 @@ impl LogFlags {
     pub fn begin(&self) -> Result<Log, Failure> {
         let (filter, form) = (self.filter()?, self.form()?);
         let Some(filter) = filter.filter(|filter| filter.most() > LevelFilter::OFF) else {
-            return Ok(Log(None));
+            return Ok(Log { fd: None, is_file: false });
         };
         let sink = match &self.log_file {
-            Some(path) => Sink::file(
-                casemate_files::append(path)
-                    .map_err(|error| Failure::BadInput(format!("--log-file: {error}")))?,
-                form,
-            ),
+            Some(path) => {
+                let wrong = |error| Failure::BadInput(format!("--log-file: {error}"));
+                let file = casemate_files::append(path).map_err(wrong)?;
+                check_is_log(path).map_err(wrong)?;
+                Sink::file(file, form)
+            }
             None => Sink::standard_error(form)
                 .map_err(|error| Failure::Failed(format!("--log: standard error: {error}")))?,
         };
-        let log = Log(Some(sink.fd()));
+        let log = Log { fd: Some(sink.fd()), is_file: self.log_file.is_some() };
         listen(filter, form, sink);
         Ok(log)
     }
 }
 
+/// Refuses a file that something else is in: a key, a kernel, an image, of which the first line of a
+/// log would leave no use. It is written to before the command knows what its other files are.
+fn check_is_log(path: &Path) -> Result<(), FileError> {
+    let mut first = Vec::new();
+    let read = casemate_files::open(path)?.take(64).read_to_end(&mut first);
+    read.map_err(|source| FileError::Io { doing: "read", path: path.to_owned(), source })?;
+    if first.is_empty() || format::is_line(&first) {
+        return Ok(());
+    }
+    let source = io::Error::other("something else is in it than a log of this program");
+    Err(FileError::Io { doing: "write", path: path.to_owned(), source })
+}
+
 /// The log, as far as who locks this process has to know of it.
 #[derive(Debug)]
 #[cfg_attr(not(feature = "vm"), allow(dead_code, reason = "only a VM's supervisor locks itself"))]
-pub struct Log(Option<Arc<OwnedFd>>);
+pub struct Log {
+    fd: Option<Arc<OwnedFd>>,
+    is_file: bool,
+}
 
 #[cfg(feature = "vm")]
 impl Log {
     /// What is written to; None without a log.
     pub fn fd(&self) -> Option<BorrowedFd<'_>> {
-        self.0.as_deref().map(AsFd::as_fd)
+        self.fd.as_deref().map(AsFd::as_fd)
+    }
+
+    /// The file that the user has named for it.
+    pub fn file(&self) -> Option<BorrowedFd<'_>> {
+        self.fd().filter(|_| self.is_file)
     }
 }
 

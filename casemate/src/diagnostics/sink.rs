@@ -5,10 +5,9 @@
 //! next line.
 
 use super::format::Form;
+use casemate_files::Standard;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fs::{Mode, OFlags};
 use rustix::io::{Errno, write};
-use rustix::termios::isatty;
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -33,23 +32,12 @@ pub struct Sink {
 }
 
 impl Sink {
-    /// Standard error. A terminal is opened anew, not to wait: it can poll as writable and make a
-    /// writer wait all the same, and setting that on the descriptor which is there would set it for
-    /// the user's shell, too.
+    /// Standard error.
     ///
     /// # Errors
     /// The kernel's reason.
     pub fn standard_error(form: Form) -> io::Result<Self> {
-        let fd = rustix::stdio::stderr();
-        let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-        let anew = isatty(fd)
-            .then(|| rustix::fs::open("/proc/self/fd/2", flags, Mode::empty()).ok())
-            .flatten();
-        let to = match anew {
-            Some(anew) => anew,
-            None => fd.try_clone_to_owned()?,
-        };
-        Ok(Self::new(to, form))
+        Ok(Self::new(Standard::Error.not_waiting()?, form))
     }
 
     /// A file.

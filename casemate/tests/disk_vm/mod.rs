@@ -9,7 +9,7 @@
 )]
 
 use casemate_console::{HostConsole, Messages, Signals, Timeline, attend};
-use casemate_hypervisor::config::{OnDeviceDeath, RawConfig, RawConsole, RawDisk};
+use casemate_hypervisor::config::{RawConfig, RawConsole, RawDisk};
 use casemate_hypervisor::vm::name::ask;
 use casemate_hypervisor::vm::{End, ProcessKind, Programs, prepare_plan};
 use casemate_sandbox::{Child, Layer, Layers, spawn};
@@ -71,13 +71,21 @@ pub struct Vm<'a> {
     pub folder: &'a Folder,
     pub name: &'a str,
     pub script: &'a Script,
-    pub standby: bool,
-    pub on_death: OnDeviceDeath,
+    /// Disks, and how many vCPUs.
+    pub devices: RawConfig,
 }
 
 impl<'a> Vm<'a> {
-    pub const fn new(folder: &'a Folder, name: &'a str, script: &'a Script) -> Self {
-        Self { folder, name, script, standby: true, on_death: OnDeviceDeath::Stop }
+    pub fn new(folder: &'a Folder, name: &'a str, script: &'a Script) -> Self {
+        let disk = RawDisk { path: Some(folder.0.join("disk.img")), ..RawDisk::default() };
+        let devices = RawConfig { disk: vec![disk], ..RawConfig::default() };
+        Self { folder, name, script, devices }
+    }
+
+    /// The same without a standby.
+    pub fn without_standby(mut self) -> Self {
+        self.devices.disk[0].standby = Some(false);
+        self
     }
 
     /// Starts a supervisor that runs a guest with the folder's disk; it ends with [`GOOD`] when the
@@ -85,22 +93,15 @@ impl<'a> Vm<'a> {
     pub fn start(&self, expected: Expected) -> Child {
         let no_layers = Layer::ALL.into_iter().fold(Layers::new("supervisor"), Layers::without);
         let (folder, name) = (self.folder.0.clone(), self.name.to_owned());
-        let (plan, standby, on_death) = (scripted(self.script), self.standby, self.on_death);
+        let (plan, devices) = (scripted(self.script), self.devices.clone());
         let body = move || {
-            let disk = RawDisk {
-                path: Some(folder.join("disk.img")),
-                standby: Some(standby),
-                on_device_death: Some(on_death),
-                ..RawDisk::default()
-            };
             let raw = RawConfig {
                 name: Some(name),
                 kernel: Some("unused".into()),
                 protection: Some("none".into()),
                 timeout: Some("2m".into()),
                 console: Some(RawConsole::File(folder.join("console"))),
-                disk: vec![disk],
-                ..RawConfig::default()
+                ..devices
             };
             let config = raw.validate().unwrap();
             let prepared = prepare_plan(&config, plan, PROGRAMS).unwrap();
@@ -112,7 +113,7 @@ impl<'a> Vm<'a> {
                 said.push_str(line);
                 said.push('\n');
             };
-            let messages = Messages { say: &mut say, log: None };
+            let messages = Messages { say: &mut say, to: rustix::stdio::stderr(), log: None };
             let attended = attend(vm, console, &signals, &mut timeline, config.grace, messages);
             let as_expected = expected(&attended.end, &said) && attended.loss.is_none();
             if !as_expected {

@@ -97,6 +97,16 @@ pub enum ImageError {
         /// The file.
         path: PathBuf,
     },
+    /// Readers have it.
+    #[error(
+        "disk image {} is locked by a program that reads it, which any user who may read it can run: end that one, \
+         or take the disk read-only; let only its owner read it (chmod 600)",
+        shown(path)
+    )]
+    Read {
+        /// The file.
+        path: PathBuf,
+    },
     /// Its file system cannot lock.
     #[error("disk image {} cannot be locked against a second VM: {source}", shown(path))]
     Lock {
@@ -159,6 +169,10 @@ impl Image {
             return Err(ImageError::Kind { path: path.into(), what });
         }
         lock(&file, !options.read_only).map_err(|source| match source.kind() {
+            // Who writes keeps readers out, too: where those are let in, nobody writes.
+            io::ErrorKind::WouldBlock if !options.read_only && lock(&file, false).is_ok() => {
+                ImageError::Read { path: path.into() }
+            }
             io::ErrorKind::WouldBlock => ImageError::Locked { path: path.into() },
             _ => ImageError::Lock { path: path.into(), source },
         })?;

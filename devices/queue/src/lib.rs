@@ -17,7 +17,7 @@
 //! What is not here, on purpose: indirect descriptors, event indices and packed rings. They are not
 //! offered, so that a descriptor that uses them is malformed.
 //!
-//! Limits: queues of 2 to [`MAX_SIZE`] entries; a chain has at most as many descriptors as the
+//! Limits: queues of 1 to [`MAX_SIZE`] entries; a chain has at most as many descriptors as the
 //! queue and at most 2^32 - 1 bytes; nothing is allocated once a queue runs.
 //!
 //! UNSAFETY: guest memory is mapped, read and written through raw pointers, and handed to preadv

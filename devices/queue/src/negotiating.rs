@@ -36,7 +36,9 @@ impl Negotiating {
     pub fn set_size(&mut self, size: Guest<u32>) -> Result<(), RingError> {
         let size = size.at_most(MAX_SIZE.into(), "the entries of a queue").ok();
         let size = size.and_then(|size| u16::try_from(size).ok());
-        let size = size.filter(|size| *size >= 2 && size.is_power_of_two());
+        // One entry is a size as well (virtio 1.2, 2.7), and the transport takes it: a device that
+        // then refused to begin would need a reset for what its driver was allowed.
+        let size = size.filter(|size| size.is_power_of_two());
         self.size = Some(size.ok_or(RingError::Size)?);
         Ok(())
     }

@@ -157,9 +157,29 @@ fn flags_carry_who_wants_to_be_told() {
 }
 
 #[test]
+fn a_queue_of_one_entry_answers_one_request_after_the_other() {
+    let mut ring = TestRing::new();
+    let mut queue = TestRing::negotiating();
+    queue.set_size(Guest::new(1)).unwrap();
+    let mut queue = queue.activate(&ring.memory).unwrap();
+    ring.table(&[(0x4000, 16, 0, 0)]);
+    for round in 1..=3 {
+        // The ring's one entry, and its one descriptor.
+        ring.set_index(round);
+        let Some(Taken::Request(head, _)) = queue.take(&ring.memory).unwrap() else {
+            panic!("no request in round {round}")
+        };
+        queue.answer(&ring.memory, head, 0).unwrap();
+        assert_eq!(ring.used_index(), round);
+    }
+    ring.set_index(5);
+    assert!(matches!(queue.take(&ring.memory), Err(QueueError::IndexJumped { .. })));
+}
+
+#[test]
 fn sizes_and_places_of_no_ring_are_refused() {
     let mut queue = TestRing::negotiating();
-    for size in [0, 1, 3, 2048, 0x1_0008, u32::MAX] {
+    for size in [0, 3, 2048, 0x1_0008, u32::MAX] {
         assert_eq!(queue.set_size(Guest::new(size)), Err(RingError::Size), "{size}");
     }
     let ring = TestRing::new();

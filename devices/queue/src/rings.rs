@@ -22,7 +22,7 @@ pub struct RingAddresses {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum RingError {
     /// The size is none that a split queue has here.
-    #[error("a queue has 2 to {MAX_SIZE} entries, a power of two")]
+    #[error("a queue has 1 to {MAX_SIZE} entries, a power of two")]
     Size,
     /// Size or addresses were never set.
     #[error("the queue has no size, or no rings yet")]

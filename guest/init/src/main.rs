@@ -2,15 +2,18 @@
 //! switches off.
 //!
 //! The workload is the file `/casemate/workload` of the initrd: lines `arg VALUE` (the program
-//! first) and `env NAME=VALUE`. Kernel modules in `/casemate/modules` are loaded in the order of
-//! their names first. A press of the power button sends the workload SIGTERM, and SIGKILL after a
+//! first), `env NAME=VALUE` and `disk PATH TABLE`, a read-only disk whose every block dm-verity
+//! checks; one at `/` becomes the workload's root. Kernel modules in `/casemate/modules` are loaded
+//! in the order of their names first. A press of the power button sends the workload SIGTERM, and SIGKILL after a
 //! grace time.
 //!
 //! Principle: PID 1 never panics and never ends; whatever goes wrong is printed and the machine
 //! switches off.
 
+mod disks;
 mod platform;
 mod power_button;
+mod verity;
 
 use casemate_init::workload;
 use rustix::process::{Pid, Signal, WaitOptions, WaitStatus, kill_process, wait};
@@ -31,7 +34,11 @@ fn main() {
     mount_all();
     load_modules(Path::new("/casemate/modules"));
     platform::mark(casemate_layout::ports::mark::INIT);
-    let status = match workload::start(Path::new("/casemate/workload")) {
+    let started = workload::read(Path::new("/casemate/workload")).and_then(|workload| {
+        disks::mount_all(&workload.disks)?;
+        workload.start()
+    });
+    let status = match started {
         Ok(child) => {
             platform::mark(casemate_layout::ports::mark::WORKLOAD);
             power_button::on_press(move || stop(child));

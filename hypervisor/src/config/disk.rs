@@ -1,6 +1,7 @@
 //! Disks: `[[disk]]`, and `--disk` in one line.
 
 use super::ConfigError;
+use casemate_device_process::MAX_QUEUES;
 use casemate_foreign_text::value;
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
@@ -28,6 +29,8 @@ pub struct RawDisk {
     pub direct: bool,
     /// Serial number.
     pub serial: Option<String>,
+    /// Queues, each with a thread of its process.
+    pub queues: Option<u16>,
     /// Whether another process stands by.
     pub standby: Option<bool>,
     /// What becomes of the VM when the disk's process is dead and none takes over.
@@ -59,6 +62,8 @@ pub struct Disk {
     pub direct: bool,
     /// Serial number; empty for none.
     pub serial: String,
+    /// Queues, 1 to [`MAX_QUEUES`] and no more than the VM has vCPUs.
+    pub queues: u16,
     /// Whether another process stands by, to go on when the disk's own is gone.
     pub standby: bool,
     /// What becomes of the VM when none goes on.
@@ -66,16 +71,16 @@ pub struct Disk {
 }
 
 impl RawDisk {
-    /// The disk of a flag: `path=FILE`, then any of `ro`, `direct`, `serial=TEXT`, `name=TEXT`,
-    /// `no-standby`, `on_device_death=stop|keep`, with commas between.
+    /// The disk of a flag: `path=FILE`, then any of `ro`, `direct`, `serial=TEXT`, `queues=N`,
+    /// `name=TEXT`, `no-standby`, `on_device_death=stop|keep`, with commas between.
     ///
     /// # Errors
     /// [`ConfigError::Invalid`].
     pub fn from_flag(flag: &str) -> Result<Self, ConfigError> {
         let wrong = |part: &str| {
-            let remedy = "write path=FILE[,ro][,direct][,serial=TEXT][,name=TEXT][,no-standby]\
-                          [,on_device_death=stop|keep]; a path with a comma goes into a [[disk]] \
-                          table";
+            let remedy = "write path=FILE[,ro][,direct][,serial=TEXT][,queues=N][,name=TEXT]\
+                          [,no-standby][,on_device_death=stop|keep]; a path with a comma goes \
+                          into a [[disk]] table";
             ConfigError::invalid("disk", format!("\"{}\"", value(part).at_most(64)), remedy)
         };
         let mut disk = Self::default();
@@ -99,6 +104,9 @@ impl RawDisk {
                 }
                 "serial" => once(&mut disk.serial)?,
                 "name" => once(&mut disk.name)?,
+                "queues" if disk.queues.is_none() => {
+                    disk.queues = Some(text.parse().map_err(|_| wrong(part))?);
+                }
                 _ => return Err(wrong(part)),
             }
         }
@@ -111,38 +119,63 @@ impl RawDisk {
         }
     }
 
-    fn check(self, index: usize) -> Result<Disk, ConfigError> {
+    fn check(self, index: usize, vcpus: u32) -> Result<Disk, ConfigError> {
         let path = self.path.ok_or(ConfigError::Missing {
             field: "disk.path",
             remedy: "name a raw image or a block device",
         })?;
-        let good = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-        let name = self.name.unwrap_or_else(|| format!("disk{index}"));
-        if name.is_empty() || name.len() > MAX_NAME || !name.chars().all(good) {
-            let remedy = format!("use 1 to {MAX_NAME} letters, digits, `-`, `_` or `.`");
-            return Err(ConfigError::invalid("disk.name", format!("{name:?}"), remedy));
-        }
+        let name = name("disk.name", self.name.unwrap_or_else(|| format!("disk{index}")))?;
         let serial = self.serial.unwrap_or_default();
         if serial.len() > MAX_SERIAL || !serial.bytes().all(|byte| byte.is_ascii_graphic()) {
             let remedy = format!("use at most {MAX_SERIAL} printable ASCII characters");
             return Err(ConfigError::invalid("disk.serial", format!("{serial:?}"), remedy));
         }
+        let queues = queues("disk.queues", self.queues, vcpus)?;
         let (read_only, direct) = (self.read_only, self.direct);
         let standby = self.standby.unwrap_or(true);
         let on_device_death = self.on_device_death.unwrap_or_default();
-        Ok(Disk { name, path, read_only, direct, serial, standby, on_device_death })
+        Ok(Disk { name, path, read_only, direct, serial, queues, standby, on_device_death })
     }
 }
 
+/// A device's name, of the key `field`.
+pub(super) fn name(field: &'static str, name: String) -> Result<String, ConfigError> {
+    let good = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    if name.is_empty() || name.len() > MAX_NAME || !name.chars().all(good) {
+        let remedy = format!("use 1 to {MAX_NAME} letters, digits, `-`, `_` or `.`");
+        return Err(ConfigError::invalid(field, format!("{name:?}"), remedy));
+    }
+    Ok(name)
+}
+
+/// A device's queues, of the key `field`. Drivers use one for each processor: more would be threads
+/// and events of the host for nothing.
+pub(super) fn queues(
+    field: &'static str,
+    queues: Option<u16>,
+    vcpus: u32,
+) -> Result<u16, ConfigError> {
+    let queues = queues.unwrap_or(1);
+    if !(1..=MAX_QUEUES).contains(&queues) {
+        return Err(ConfigError::invalid(field, queues, format!("use 1 to {MAX_QUEUES}")));
+    }
+    if u32::from(queues) > vcpus {
+        let remedy =
+            format!("a guest uses one for each vCPU, and `vcpus` is {vcpus}: use at most as many");
+        return Err(ConfigError::invalid(field, queues, remedy));
+    }
+    Ok(queues)
+}
+
 /// Checks all of them together: guests find disks by serial number, people by name.
-pub(super) fn check(raw: Vec<RawDisk>) -> Result<Vec<Disk>, ConfigError> {
+pub(super) fn check(raw: Vec<RawDisk>, vcpus: u32) -> Result<Vec<Disk>, ConfigError> {
     if raw.len() > MAX_DISKS {
         let remedy = format!("a VM has at most {MAX_DISKS}");
         return Err(ConfigError::invalid("disk", format!("{} times there", raw.len()), remedy));
     }
     let mut disks: Vec<Disk> = Vec::new();
     for (index, raw) in raw.into_iter().enumerate() {
-        let disk = raw.check(index)?;
+        let disk = raw.check(index, vcpus)?;
         if disks.iter().any(|other| other.name == disk.name) {
             let remedy = "give each disk another name";
             return Err(ConfigError::invalid(
@@ -167,14 +200,32 @@ mod tests {
 
     #[test]
     fn a_flag_says_what_a_table_says() {
-        let disk = RawDisk::from_flag("path=a.img,ro,direct,serial=S1,name=root").unwrap();
+        let disk = RawDisk::from_flag("path=a.img,ro,direct,serial=S1,queues=2,name=root").unwrap();
         let table = "path = \"a.img\"\nread_only = true\ndirect = true\nserial = \"S1\"\n\
-                     name = \"root\"\n";
+                     name = \"root\"\nqueues = 2\n";
         assert_eq!(toml::from_str::<RawDisk>(table).unwrap(), disk);
-        let disks = check(vec![disk, RawDisk::from_flag("path=b.img").unwrap()]).unwrap();
+        let disks = check(vec![disk, RawDisk::from_flag("path=b.img").unwrap()], 2).unwrap();
         let names: Vec<_> = disks.iter().map(|disk| disk.name.as_str()).collect();
         assert_eq!(names, ["root", "disk1"]);
         assert!(disks[0].read_only && !disks[1].read_only);
+        assert_eq!(disks.iter().map(|disk| disk.queues).collect::<Vec<_>>(), [2, 1]);
+    }
+
+    /// Protects the host: a guest has no more threads and events of it than it has use for.
+    #[test]
+    fn a_disk_has_no_more_queues_than_the_guest_has_processors() {
+        let asked = |queues, vcpus| {
+            let disk = RawDisk { path: Some("x".into()), queues, ..RawDisk::default() };
+            check(vec![disk], vcpus).map(|disks| disks[0].queues).map_err(|e| e.to_string())
+        };
+        assert_eq!(
+            (asked(None, 4), asked(Some(4), 4), asked(Some(16), 64)),
+            (Ok(1), Ok(4), Ok(16))
+        );
+        for (queues, vcpus) in [(2, 1), (5, 4), (17, 64), (0, 4), (u16::MAX, 64)] {
+            let said = asked(Some(queues), vcpus).unwrap_err();
+            assert!(said.starts_with("`disk.queues` is") && said.contains("use "), "{said}");
+        }
     }
 
     #[test]
@@ -183,7 +234,7 @@ mod tests {
         let table = "path = \"a.img\"\nstandby = false\non_device_death = \"keep\"\n";
         let disk = RawDisk::from_flag(flag).unwrap();
         assert_eq!(toml::from_str::<RawDisk>(table).unwrap(), disk);
-        let disks = check(vec![disk, RawDisk::from_flag("path=b.img").unwrap()]).unwrap();
+        let disks = check(vec![disk, RawDisk::from_flag("path=b.img").unwrap()], 1).unwrap();
         assert!(!disks[0].standby && disks[1].standby);
         let on_death: Vec<_> = disks.iter().map(|disk| disk.on_device_death).collect();
         assert_eq!(on_death, [OnDeviceDeath::Keep, OnDeviceDeath::Stop]);
@@ -207,6 +258,9 @@ mod tests {
             "path=a,on_device_death",
             "path=a,on_device_death=restart",
             "path=a,on_device_death=stop,on_device_death=keep",
+            "path=a,queues=",
+            "path=a,queues=-1",
+            "path=a,queues=1,queues=1",
             "path=a,\u{1b}[2J",
         ] {
             let error = RawDisk::from_flag(flag).unwrap_err().to_string();
@@ -222,12 +276,12 @@ mod tests {
             serial: Some(serial.into()),
             ..RawDisk::default()
         };
-        let error = |disks: Vec<RawDisk>| check(disks).unwrap_err().to_string();
+        let error = |disks: Vec<RawDisk>| check(disks, 1).unwrap_err().to_string();
         assert!(
             error(vec![disk("a", ""), disk("a", "")]).starts_with("`disk.name` is \"a\" twice")
         );
         assert!(error(vec![disk("a", "s"), disk("b", "s")]).starts_with("`disk.serial` is"));
-        assert!(check(vec![disk("a", ""), disk("b", "")]).is_ok());
+        assert!(check(vec![disk("a", ""), disk("b", "")], 1).is_ok());
         assert!(error(vec![disk("a b", "")]).starts_with("`disk.name` is"));
         assert!(error(vec![disk("a", "123456789012345678901")]).starts_with("`disk.serial` is"));
         assert!(error(vec![RawDisk::default()]).starts_with("`disk.path` is missing"));

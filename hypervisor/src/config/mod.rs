@@ -4,15 +4,19 @@
 //! was written; [`VmConfig`] is what was understood. Unknown keys, wrong types and impossible
 //! values are errors that name the key and say what to write instead.
 
+mod bounce;
 mod console;
 mod disk;
+mod foreign;
 mod raw;
 mod size;
 mod snp;
 mod snp_launch;
 
+pub use bounce::{bounce_pool, memory_for_pool};
 pub use console::{CONSOLE_LIMIT, CONSOLE_WAIT, Console, ConsoleTo, GRACE};
 pub use disk::{Disk, MAX_DISKS, OnDeviceDeath, RawDisk};
+pub use foreign::{Foreign, ForeignKind, RawForeign};
 pub use raw::{RawConfig, RawConsole};
 pub use size::{parse_duration, parse_size};
 pub use snp::{RawSnp, hex};
@@ -121,6 +125,8 @@ pub struct VmConfig {
     pub console: Console,
     /// Disks, in the order in which the guest's bus has them.
     pub disks: Vec<Disk>,
+    /// Devices that programs of others serve, behind the disks on the guest's bus.
+    pub foreign: Vec<Foreign>,
     /// How long the VM may run.
     pub timeout: Option<Duration>,
     /// How long a guest may take to switch itself off once it was asked to.
@@ -152,13 +158,19 @@ impl RawConfig {
                 return Err(ConfigError::invalid("snp", "given", remedy));
             }
         };
+        let memory = memory(self.memory.as_deref().unwrap_or("256M"))?;
+        if protection == Protection::SevSnp {
+            bounce::check(memory)?;
+        }
+        let vcpus = vcpus(self.vcpus.unwrap_or(1))?;
+        let disks = disk::check(self.disk, vcpus)?;
         Ok(VmConfig {
             name: name(self.name)?,
             kernel,
             initrd: self.initrd,
             cmdline: cmdline(self.cmdline.unwrap_or_else(|| DEFAULT_CMDLINE.into()))?,
-            vcpus: vcpus(self.vcpus.unwrap_or(1))?,
-            memory: memory(self.memory.as_deref().unwrap_or("256M"))?,
+            vcpus,
+            memory,
             console: console::Written {
                 to: self.console.map(RawConsole::into_console),
                 wait: self.console_wait.as_deref(),
@@ -166,7 +178,8 @@ impl RawConfig {
                 escape: self.escape.as_deref(),
             }
             .check()?,
-            disks: disk::check(self.disk)?,
+            foreign: foreign::check(self.vhost_user, vcpus, &disks)?,
+            disks,
             timeout: self.timeout.map(|text| parse_duration("timeout", &text)).transpose()?,
             grace: self.grace.map_or(Ok(GRACE), |text| parse_duration("grace", &text))?,
             protection,

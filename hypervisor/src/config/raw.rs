@@ -1,6 +1,6 @@
 //! The configuration as written: every key optional, nothing checked but names and types.
 
-use super::{ConfigError, ConsoleTo, RawDisk};
+use super::{ConfigError, ConsoleTo, RawDisk, RawForeign};
 use casemate_diagnostics::event;
 use casemate_foreign_text::value;
 use serde::de::{Error, MapAccess, Visitor};
@@ -47,6 +47,9 @@ pub struct RawConfig {
     /// Disks.
     #[serde(default)]
     pub disk: Vec<RawDisk>,
+    /// Devices that programs of others serve.
+    #[serde(default)]
+    pub vhost_user: Vec<RawForeign>,
     /// "none" or "sev-snp".
     pub protection: Option<String>,
     /// SEV-SNP.
@@ -198,6 +201,7 @@ impl RawConfig {
             *path = directory.join(&*path);
         }
         raw.disk.iter_mut().for_each(|disk| disk.resolve(directory));
+        raw.vhost_user.iter_mut().for_each(|foreign| foreign.resolve(directory));
         if let Some(snp) = &mut raw.snp {
             snp.resolve(directory);
         }
@@ -224,6 +228,7 @@ impl RawConfig {
             timeout: over.timeout.or(self.timeout),
             grace: over.grace.or(self.grace),
             disk: if over.disk.is_empty() { self.disk } else { over.disk },
+            vhost_user: if over.vhost_user.is_empty() { self.vhost_user } else { over.vhost_user },
             protection: over.protection.or(self.protection),
             snp: over.snp.or(self.snp),
             sandbox: over.sandbox.or(self.sandbox),

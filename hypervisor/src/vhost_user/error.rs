@@ -29,6 +29,9 @@ pub enum BackEndError {
     /// It cannot do what is needed of every back end.
     #[error("it does not offer {0}")]
     Lacks(&'static str),
+    /// It is no device of the kind that it is to be.
+    #[error("its configuration is that of another kind of device")]
+    OtherKind,
     /// It has too few queues.
     #[error("it has {has} queues, not {wanted}")]
     Queues {

@@ -3,6 +3,7 @@
 use super::error::BackEndError;
 use super::message::{MAX_BODY, NEED_REPLY, answer, ask};
 use super::request::Request;
+use crate::event::Event;
 use casemate_device_process::RESUME;
 use casemate_device_transport::{Activation, VERSION_1};
 use casemate_values::GpaRange;
@@ -15,6 +16,10 @@ use std::time::Duration;
 /// How long a back end may take for an answer. Not for that to a reset, which comes when the request
 /// in hand is done, and on slow storage takes as long as it takes.
 pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The same for a program of others until the guest runs: its user sits and waits, and a socket that
+/// leads to something else is best told soon.
+pub const FIRST_PATIENCE: Duration = Duration::from_secs(10);
 
 /// `VHOST_USER_F_PROTOCOL_FEATURES`, a feature bit between front end and back end only.
 const PROTOCOL_FEATURES: u64 = 1 << 30;
@@ -52,6 +57,17 @@ pub struct QueueEvents<'a> {
     pub call: BorrowedFd<'a>,
 }
 
+/// The events of a queue for a back end that gets them anew whenever the queue starts.
+#[derive(Debug, Clone)]
+pub struct RingEvents {
+    /// The guest rang the doorbell.
+    pub kick: Event,
+    /// The device raises its interrupt.
+    pub call: Event,
+    /// The device says that the ring makes no sense.
+    pub error: Event,
+}
+
 /// A back end that has told what it is, and has not seen guest memory.
 #[derive(Debug)]
 pub struct Greeted {
@@ -59,10 +75,15 @@ pub struct Greeted {
     queues: u16,
 }
 
-/// A back end that has everything it will ever get: memory and events. What follows are numbers.
+/// A back end that has guest memory, and of ours everything it will ever get: what follows are
+/// numbers.
 #[derive(Debug)]
 pub struct BackEnd {
     socket: OwnedFd,
+    /// For a back end of others: a ring that was stopped starts with a kick that is sent anew, and
+    /// what it had is closed by then (vhost-user, "Starting and stopping rings"; libvhost-user's
+    /// `vu_get_vring_base_exec`). Empty for ours, which keeps what it has.
+    events: Vec<RingEvents>,
     /// Whose rings were enabled, a bit each.
     enabled: u32,
 }
@@ -138,12 +159,7 @@ impl Greeted {
         patience: Duration,
     ) -> Result<(Self, Offer), BackEndError> {
         let s = socket.as_fd();
-        for timeout in [Timeout::Recv, Timeout::Send] {
-            set_socket_timeout(s, timeout, Some(patience)).map_err(|e| BackEndError::Socket {
-                request: Request::SetOwner,
-                source: e.into(),
-            })?;
-        }
+        set_patience(s, patience)?;
         // Not acknowledged: whether it can, is what the next messages find out.
         ask(s, Request::SetOwner, 0, &[], &[])?;
         let features = number(s, Request::GetFeatures)?;
@@ -194,16 +210,7 @@ impl Greeted {
         let s = self.socket.as_fd();
         let features = VERSION_1 | PROTOCOL_FEATURES;
         tell(s, Request::SetFeatures, &features.to_le_bytes(), &[])?;
-        let count = u64::try_from(ranges.len()).unwrap_or(u64::MAX);
-        let (mut body, mut offset) = (count.to_le_bytes().to_vec(), 0);
-        for range in ranges {
-            for word in [range.start(), range.size(), range.start(), offset] {
-                body.extend_from_slice(&word.to_le_bytes());
-            }
-            offset += range.size();
-        }
-        let files = vec![memory; ranges.len()];
-        tell(s, Request::SetMemTable, &body, &files)?;
+        give_memory(s, memory, ranges)?;
         for (index, queue) in (0_u64..self.queues.into()).zip(events) {
             let index = index.to_le_bytes();
             tell(s, Request::SetVringKick, &index, &[queue.kick])?;
@@ -211,8 +218,50 @@ impl Greeted {
             tell(s, Request::SetVringErr, &index, &[error])?;
         }
         tell(s, Request::SetVringEnable, &[0; 8], &[])?;
-        Ok(BackEnd { socket: self.socket, enabled: 0 })
+        Ok(BackEnd { socket: self.socket, events: Vec::new(), enabled: 0 })
     }
+
+    /// The same for a program of others: it gets memory now, and its events with each activation.
+    /// An answer may take as long as [`PATIENCE`] from now on: there is a guest.
+    ///
+    /// # Errors
+    /// [`BackEndError`].
+    pub fn hand_over_to_others(
+        self,
+        memory: BorrowedFd<'_>,
+        ranges: &[GpaRange],
+        events: Vec<RingEvents>,
+    ) -> Result<BackEnd, BackEndError> {
+        give_memory(self.socket.as_fd(), memory, ranges)?;
+        set_patience(self.socket.as_fd(), PATIENCE)?;
+        Ok(BackEnd { socket: self.socket, events, enabled: 0 })
+    }
+}
+
+/// How long each send and each answer may take from now on.
+fn set_patience(socket: BorrowedFd<'_>, patience: Duration) -> Result<(), BackEndError> {
+    let request = Request::SetOwner;
+    [Timeout::Recv, Timeout::Send].into_iter().try_for_each(|timeout| {
+        set_socket_timeout(socket, timeout, Some(patience))
+            .map_err(|e| BackEndError::Socket { request, source: e.into() })
+    })
+}
+
+/// Hands guest memory over, its ranges one after the other in one file.
+fn give_memory(
+    socket: BorrowedFd<'_>,
+    memory: BorrowedFd<'_>,
+    ranges: &[GpaRange],
+) -> Result<(), BackEndError> {
+    let count = u64::try_from(ranges.len()).unwrap_or(u64::MAX);
+    let (mut body, mut offset) = (count.to_le_bytes().to_vec(), 0);
+    for range in ranges {
+        for word in [range.start(), range.size(), range.start(), offset] {
+            body.extend_from_slice(&word.to_le_bytes());
+        }
+        offset += range.size();
+    }
+    tell(socket, Request::SetMemTable, &body, &vec![memory; ranges.len()])
 }
 
 /// Offset, size and flags before the bytes of a configuration.
@@ -275,6 +324,12 @@ impl BackEnd {
             }
             tell(s, Request::SetVringAddr, &address, &[])?;
             tell(s, Request::SetVringBase, &state(base), &[])?;
+            if let Some(events) = self.events.get(usize::try_from(index).unwrap_or(usize::MAX)) {
+                let index = u64::from(index).to_le_bytes();
+                tell(s, Request::SetVringErr, &index, &[events.error.as_fd()])?;
+                tell(s, Request::SetVringCall, &index, &[events.call.as_fd()])?;
+                tell(s, Request::SetVringKick, &index, &[events.kick.as_fd()])?;
+            }
             tell(s, Request::SetVringEnable, &state(1), &[])?;
         }
         Ok(())
@@ -335,7 +390,7 @@ impl BackEnd {
 #[cfg(test)]
 impl BackEnd {
     pub(super) const fn of_socket(socket: OwnedFd) -> Self {
-        Self { socket, enabled: 0 }
+        Self { socket, events: Vec::new(), enabled: 0 }
     }
 }
 

@@ -10,7 +10,7 @@
 //! (`Endpoint::recv_into_iovec_all` of 0.18), takes descriptors that nobody asked for, and allocates
 //! for each message. Here nothing allocates after set-up, an answer is read by `recvfrom`, which
 //! has no room for a descriptor, and so the locked process needs no system call that it would not
-//! have without devices.
+//! have without devices; but with a back end of others, which takes events by `sendmsg`.
 
 mod error;
 mod front_end;
@@ -20,5 +20,8 @@ mod request;
 mod tests;
 
 pub use error::BackEndError;
-pub use front_end::{BackEnd, Begin, Greeted, Heard, Offer, PATIENCE, QueueEvents, Stopping, Wish};
+pub use front_end::{
+    BackEnd, Begin, FIRST_PATIENCE, Greeted, Heard, Offer, PATIENCE, QueueEvents, RingEvents,
+    Stopping, Wish,
+};
 pub use request::Request;

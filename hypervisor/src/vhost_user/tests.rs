@@ -5,7 +5,8 @@
 //! tests of the VM with a disk do.
 
 use super::{
-    BackEnd, BackEndError, Begin, Greeted, Heard, Offer, QueueEvents, Request, Stopping, Wish,
+    BackEnd, BackEndError, Begin, Greeted, Heard, Offer, QueueEvents, Request, RingEvents,
+    Stopping, Wish,
 };
 use crate::event::Event;
 use casemate_device_transport::{Activation, Ring, VERSION_1};
@@ -247,6 +248,34 @@ fn a_reset_is_asked_for_and_its_answer_comes_when_it_comes() {
     drop(theirs);
     assert!(back_end.has_answer());
     assert!(matches!(back_end.go_on_stopping(), Err(BackEndError::Closed)));
+}
+
+/// Protects foreign back ends, which forget a ring's events when it stops, and the guest that loads
+/// a second driver.
+#[test]
+fn a_back_end_of_others_gets_its_events_anew_with_each_activation() {
+    let (socket, peer) = peer(|_| Answer::Honest);
+    let (greeted, _) = Greeted::greet(socket, WISH, LONG).unwrap();
+    let memory = memfd_create("ram", MemfdFlags::CLOEXEC).unwrap();
+    let event = || Event::new().unwrap();
+    let events =
+        (0..2).map(|_| RingEvents { kick: event(), call: event(), error: event() }).collect();
+    let ranges = [GpaRange::new(0, 0x10_0000).unwrap()];
+    let mut back_end = greeted.hand_over_to_others(memory.as_fd(), &ranges, events).unwrap();
+    back_end.activate(&activation(), Begin::Anew).unwrap();
+    stop(&mut back_end).unwrap();
+    back_end.activate(&activation(), Begin::Anew).unwrap();
+    drop(back_end);
+    let log = peer.join().unwrap();
+    let requests: Vec<u32> = log.iter().map(|asked| asked.request).collect();
+    let ring = [8, 9, 10, 14, 13, 12, 18];
+    let activate = [&[2][..], &ring, &ring].concat();
+    let expected = [&[3, 1, 15, 16, 17, 24, 5][..], &activate, &[11, 11], &activate].concat();
+    assert_eq!(requests, expected);
+    let fds = |asked: &&Asked| asked.fds == usize::from(matches!(asked.request, 5 | 12..=14));
+    assert!(log.iter().all(|asked| fds(&asked)), "{log:?}");
+    let kicked: Vec<u32> = log.iter().filter(|a| a.request == 12).map(|a| a.words()[0]).collect();
+    assert_eq!(kicked, [0, 1, 0, 1], "each ring its own");
 }
 
 /// Each request in turn gets the same treatment; the honest answer goes to the others.

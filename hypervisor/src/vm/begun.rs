@@ -9,9 +9,9 @@ use super::engine::HostFds;
 use super::error::VmError;
 use super::handover::{self, PlanFile, VmmInput};
 use super::kind::ProcessKind;
-use super::virtio::{DISK_QUEUES, DeviceSocket};
+use super::virtio::{BackEndOf, DeviceSocket};
 use super::{open, profile};
-use crate::config::{Protection, VmConfig};
+use crate::config::{ForeignKind, Protection, VmConfig};
 use crate::devices::VirtioKind;
 use crate::launch::{LaunchError, Shape};
 use casemate_diagnostics::event;
@@ -53,24 +53,31 @@ pub(super) struct DiskSockets {
 }
 
 impl Begun {
-    /// Begins the VM of `config`, from the program `vmm`.
-    pub(super) fn new(config: &VmConfig, vmm: &[u8]) -> Self {
+    /// Begins the VM of `config`, from the program `vmm`; `foreign` are its sockets for back ends of
+    /// others.
+    pub(super) fn new(config: &VmConfig, foreign: &[OwnedFd], vmm: &[u8]) -> Self {
         // Sizes that no host can give are not tried: whoever checks the input says so.
         if let Err(e) = open::check_memory(config.memory) {
             return Self::Failed(e.into());
         }
         match Shape::of(config) {
-            Ok(shape) => Self::of_shape(config, &shape, vmm),
+            Ok(shape) => Self::of_shape(config, &shape, foreign, vmm),
             Err(e) => Self::Failed(LaunchError::Range(e).into()),
         }
     }
 
     /// The same for a VM of this shape.
-    pub(super) fn of_shape(config: &VmConfig, shape: &Shape, vmm: &[u8]) -> Self {
+    pub(super) fn of_shape(
+        config: &VmConfig,
+        shape: &Shape,
+        foreign: &[OwnedFd],
+        vmm: &[u8],
+    ) -> Self {
         match host_fds(config) {
             Err(e) => Self::HostLacks(e),
             Ok(host) => {
-                Waiting::start(config, host, shape, vmm).map_or_else(Self::Failed, Self::Waiting)
+                let begun = Waiting::start(config, host, (shape, foreign), vmm);
+                begun.map_or_else(Self::Failed, Self::Waiting)
             }
         }
     }
@@ -89,19 +96,31 @@ impl Begun {
 }
 
 impl Waiting {
-    fn start(config: &VmConfig, host: HostFds, shape: &Shape, vmm: &[u8]) -> Result<Self, VmError> {
+    fn start(
+        config: &VmConfig,
+        host: HostFds,
+        (shape, foreign): (&Shape, &[OwnedFd]),
+        vmm: &[u8],
+    ) -> Result<Self, VmError> {
         let image = Image::new("casemate-vmm", vmm)?;
         let file = PlanFile::new()?;
         let (control, vmm_control) = pair(SocketType::SEQPACKET)?;
         let (console, vmm_console) = pair(SocketType::STREAM)?;
         let (mut devices, mut disks) = (Vec::new(), Vec::new());
+        let kind = VirtioKind::Block;
         for disk in &config.disks {
             let (socket, serving) = pair(SocketType::STREAM)?;
             let other = disk.standby.then(|| pair(SocketType::STREAM)).transpose()?;
             let (standby, its_standby) = other.unzip();
             disks.push(DiskSockets { serving, standby: its_standby });
-            let (kind, queues) = (VirtioKind::Block, DISK_QUEUES);
-            devices.push(DeviceSocket { kind, queues, socket, standby });
+            let of = BackEndOf::Ours;
+            devices.push(DeviceSocket { kind, of, queues: disk.queues, socket, standby });
+        }
+        for (foreign, socket) in config.foreign.iter().zip(foreign) {
+            let (ForeignKind::Block, queues) = (foreign.kind, foreign.queues);
+            let socket = socket.try_clone().map_err(VmError::System)?;
+            let (of, standby) = (BackEndOf::Others, None);
+            devices.push(DeviceSocket { kind, of, queues, socket, standby });
         }
         let input = VmmInput {
             host,

@@ -3,7 +3,7 @@
 //!
 //! An error is a denial. A fact that cannot be told is left out, which every rule but `any` denies.
 
-use super::open_disk::OpenDisk;
+use super::open_devices::OpenDevices;
 use super::recorder::{Recorder, RecorderError};
 use crate::config::{ConsoleTo, IdBlock, Protection, SnpLaunch, VmConfig};
 use crate::host::{HostFacts, cgroup};
@@ -65,13 +65,13 @@ pub(super) fn decide(
     policy: &Policy,
     config: &VmConfig,
     plan: &LaunchPlan,
-    disks: &[OpenDisk],
+    devices: &OpenDevices,
     mut recorder: Option<&mut Recorder>,
 ) -> Result<(), DecisionError> {
     event!(DEBUG, Policy, "the policy is read", name = value(policy.name()));
     let mut denied = None;
     for point in Point::ALL.into_iter().filter(|point| point.is_asked_at_start()) {
-        let Some(facts) = facts_at(point, config, plan, disks) else { continue };
+        let Some(facts) = facts_at(point, config, plan, devices) else { continue };
         let decision = policy.decide(point, &facts);
         if let Some(recorder) = &mut recorder {
             let hash = policy.hash();
@@ -106,16 +106,14 @@ fn facts_at(
     point: Point,
     config: &VmConfig,
     plan: &LaunchPlan,
-    disks: &[OpenDisk],
+    devices: &OpenDevices,
 ) -> Option<Facts> {
     let confidential = config.protection == Protection::SevSnp;
     Some(match point {
         Point::Host => HostFacts::take().facts(confidential),
         Point::Launch => launch_facts(config, plan),
-        Point::Resources => resource_facts(config, disks),
-        Point::Devices => {
-            Facts::new().devices(&disks.iter().map(OpenDisk::fact).collect::<Vec<_>>())
-        }
+        Point::Resources => resource_facts(config, devices),
+        Point::Devices => devices.facts(),
         Point::Access => access_facts(config, plan),
         // KVM hands a guest's requests to the firmware without an exit, so how many there are
         // nobody can tell: no fact. Without protection there is no security processor to send them
@@ -225,10 +223,7 @@ const ID_KEYS: [Key; 5] = [
     Key::LaunchGuestSvn,
 ];
 
-fn resource_facts(config: &VmConfig, disks: &[OpenDisk]) -> Facts {
-    let queues = disks.iter().map(|disk| disk.fact().queues).sum();
-    let sizes: Vec<u64> = disks.iter().map(OpenDisk::mib).collect();
-    let total = sizes.iter().fold(0, |total: u64, mib| total.saturating_add(*mib));
+fn resource_facts(config: &VmConfig, devices: &OpenDevices) -> Facts {
     let facts = match cgroup::limits() {
         None => Facts::new(),
         Some(limits) => Facts::new()
@@ -237,13 +232,11 @@ fn resource_facts(config: &VmConfig, disks: &[OpenDisk]) -> Facts {
             .number(Key::ResourcesPids, limits.pids),
     };
     let open_files = getrlimit(Resource::Nofile).current;
-    facts
+    devices
+        .costs(facts)
         .number(Key::ResourcesOpenFiles, open_files.unwrap_or(cgroup::UNLIMITED))
         .number(Key::ResourcesVcpus, u64::from(config.vcpus))
         .number(Key::ResourcesMemory, config.memory >> 20)
-        .numbers(Key::ResourcesDisk, sizes)
-        .number(Key::ResourcesDiskTotal, total)
-        .number(Key::ResourcesQueues, queues)
         .flag(Key::ResourcesHugePages, false)
         .flag(Key::ResourcesPinned, false)
 }

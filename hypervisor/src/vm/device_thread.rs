@@ -25,6 +25,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 #[derive(Debug)]
 pub(super) struct Served {
     number: u8,
+    /// Whether its process is one of ours, which the supervisor watches.
+    is_ours: bool,
     function: Arc<Mutex<VirtioPci>>,
     back_end: BackEnd,
     /// Has everything that the other has, and no ring.
@@ -55,7 +57,7 @@ enum Process {
 
 impl Served {
     pub(super) const fn new(
-        number: u8,
+        (number, is_ours): (u8, bool),
         function: Arc<Mutex<VirtioPci>>,
         back_end: BackEnd,
         standby: Option<BackEnd>,
@@ -63,7 +65,19 @@ impl Served {
     ) -> Self {
         let (process, second) = (Process::Serves, false);
         let (running, begins, stops) = (None, None, None);
-        Self { number, function, back_end, standby, error, process, second, running, begins, stops }
+        Self {
+            number,
+            is_ours,
+            function,
+            back_end,
+            standby,
+            error,
+            process,
+            second,
+            running,
+            begins,
+            stops,
+        }
     }
 
     /// Waits until its processes are locked.
@@ -71,6 +85,9 @@ impl Served {
     /// # Errors
     /// The device's number, and what is wrong with one of them.
     pub(super) fn settle(&self) -> Result<(), (u8, BackEndError)> {
+        if !self.is_ours {
+            return Ok(());
+        }
         let mut all = std::iter::once(&self.back_end).chain(&self.standby);
         all.try_for_each(|process| process.settle().map_err(|e| (self.number, e)))
     }
@@ -117,6 +134,12 @@ impl Served {
                     self.stops = Some(ticket);
                     let stopping = self.back_end.begin_to_stop();
                     self.stopping(stopping)?;
+                    // Nobody watches whether a program of others hangs, so its answer is waited
+                    // for here, as any of its answers: within a bound.
+                    while !self.is_ours && self.stops.is_some() {
+                        let stopping = self.back_end.go_on_stopping();
+                        self.stopping(stopping)?;
+                    }
                 }
             }
         }
@@ -236,7 +259,8 @@ pub(super) fn serve(
             }
             let Err(fault) = done else { continue };
             device.process = Process::Lost;
-            if !events.device_lost(device.number, device.second, fault) {
+            // A program of others is nobody's here to end.
+            if !(device.is_ours && events.device_lost(device.number, device.second, fault)) {
                 return stop.set(Stop::DeviceFailed { device: device.number, fault });
             }
         }

@@ -50,6 +50,18 @@ pub enum EngineError {
         /// Its number, in the order of the configuration.
         number: u8,
     },
+    /// The program of others behind a device cannot be talked to.
+    #[error(
+        "`vhost_user` (device {number}, disks counted first): {source}; is a back end for a block \
+         device behind its `socket`, and used by nobody else?"
+    )]
+    Foreign {
+        /// Its number, in the order of the configuration, disks first.
+        number: u8,
+        /// Why.
+        #[source]
+        source: BackEndError,
+    },
     /// A device that cannot be shown to a guest.
     #[error("device {number}: {source}")]
     Identity {

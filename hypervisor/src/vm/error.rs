@@ -3,7 +3,9 @@
 use super::decision::DecisionError;
 use super::name::NameError;
 use super::open::OpenError;
+use super::open_devices::DevicesError;
 use super::open_disk::DiskError;
+use super::open_foreign::ForeignError;
 use crate::config::ConfigError;
 use crate::kvm::KvmError;
 use crate::launch::LaunchError;
@@ -28,6 +30,9 @@ pub enum VmError {
     /// The image of a disk cannot be used.
     #[error(transparent)]
     Disk(#[from] DiskError),
+    /// A back end of another project cannot be had.
+    #[error(transparent)]
+    Foreign(#[from] ForeignError),
     /// The name cannot be had.
     #[error(transparent)]
     Name(#[from] NameError),
@@ -37,6 +42,21 @@ pub enum VmError {
     /// The protection asked for cannot be had here.
     #[error("`protection` is \"sev-snp\", which this host cannot give: {0}; see `casemate host`")]
     Protection(String),
+    /// The policy does not let a confidential guest share what its devices need.
+    #[error(
+        "`memory` is {memory}M, of which a confidential guest shares {pool}M with its devices: more \
+         than the {percent} percent that the policy admits (`runtime.shared_percent`); {remedy}"
+    )]
+    BouncePool {
+        /// MiB of RAM.
+        memory: u64,
+        /// MiB of the pool.
+        pool: u64,
+        /// The policy's.
+        percent: u64,
+        /// What to do.
+        remedy: String,
+    },
     /// Another launch than the expected one.
     #[error(
         "the launch digest will be {found}, not the expected {expected}: compare `casemate measure --explain` of both"
@@ -75,11 +95,22 @@ impl VmError {
             | Self::Config(_)
             | Self::Launch(_)
             | Self::Disk(_)
+            | Self::BouncePool { .. }
             | Self::Digest { .. }
             | Self::IdBlock { .. }
             | Self::Name(NameError::InUse(_) | NameError::Mute(_)) => true,
             Self::Open(e) => e.is_bad_input(),
+            Self::Foreign(e) => e.is_bad_input(),
             _ => false,
+        }
+    }
+}
+
+impl From<DevicesError> for VmError {
+    fn from(error: DevicesError) -> Self {
+        match error {
+            DevicesError::Disk(error) => Self::Disk(error),
+            DevicesError::Foreign(error) => Self::Foreign(error),
         }
     }
 }

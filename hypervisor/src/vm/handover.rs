@@ -14,7 +14,7 @@
 
 use super::engine::HostFds;
 use super::protocol::{MESSAGE_SIZE, ToVmm};
-use super::virtio::{DeviceSocket, MAX_DEVICES};
+use super::virtio::{BackEndOf, DeviceSocket, MAX_DEVICES};
 use crate::devices::VirtioKind;
 use crate::launch::{LaunchPlan, Shape};
 use crate::memory::SealedBytes;
@@ -50,8 +50,9 @@ pub struct VmmInput {
 const PLAIN: u8 = 1;
 /// With /dev/sev behind the plan's file.
 const WITH_SEV: u8 = 2;
-/// Bytes that say what a device is: its kind, its number of queues, whether it has a standby.
-const DEVICE: usize = 3;
+/// Bytes that say what a device is: its kind, whose back end it has, its number of queues, whether
+/// it has a standby.
+const DEVICE: usize = 4;
 
 /// Starts the vmm process, which sets up the VM of `input` and waits for [`PlanFile::hand_over`];
 /// `before` is called before it begins, see [`spawn_image_with`].
@@ -71,10 +72,10 @@ pub fn spawn(
         Some(dev_sev) => (WITH_SEV, layers.keep(dev_sev)),
     };
     let mut start = [&[kind][..], &shape.to_bytes()].concat();
-    for DeviceSocket { kind, queues, socket, standby } in devices {
+    for DeviceSocket { kind, of, queues, socket, standby } in devices {
         layers = standby.iter().fold(layers.keep(socket), Layers::keep);
         let queues = u8::try_from(*queues).unwrap_or(0);
-        start.extend([*kind as u8, queues, standby.is_some().into()]);
+        start.extend([*kind as u8, *of as u8, queues, standby.is_some().into()]);
     }
     spawn_image_with(layers, image, &start, before)
 }
@@ -96,11 +97,12 @@ pub(super) fn take(mut given: Given) -> Option<VmmInput> {
     let dev_sev = if with_sev { Some(given.descriptor()?) } else { None };
     let mut devices = Vec::new();
     for device in kinds.chunks(DEVICE) {
-        let &[kind, queues, standby @ (0 | 1)] = device else { return None };
+        let &[kind, of, queues, standby @ (0 | 1)] = device else { return None };
         let kind = VirtioKind::ALL.into_iter().find(|known| *known as u8 == kind)?;
+        let of = BackEndOf::ALL.into_iter().find(|known| *known as u8 == of)?;
         let socket = given.descriptor()?;
         let standby = if standby == 1 { Some(given.descriptor()?) } else { None };
-        devices.push(DeviceSocket { kind, queues: queues.into(), socket, standby });
+        devices.push(DeviceSocket { kind, of, queues: queues.into(), socket, standby });
     }
     let host = HostFds { dev_kvm, dev_sev };
     let input = VmmInput { host, control, console, shape, plan, devices };

@@ -26,7 +26,9 @@ mod disks;
 mod engine_error;
 mod error;
 mod open;
+mod open_devices;
 mod open_disk;
+mod open_foreign;
 mod orders;
 mod start;
 mod stop_slot;
@@ -35,6 +37,7 @@ pub use error::VmError;
 pub use kind::ProcessKind;
 pub use open::{OpenError, files as open_files, outline as open_outline};
 pub use open_disk::DiskError;
+pub use open_foreign::ForeignError;
 pub use orders::{Order, Orders};
 pub use start::{Prepared, Programs, prepare, prepare_plan};
 pub use supervisor::{

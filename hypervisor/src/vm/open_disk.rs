@@ -1,6 +1,5 @@
 //! Images of disks, opened and locked before anything is decided about them.
 
-use super::virtio::DISK_QUEUES;
 use crate::config::Disk;
 use casemate_device_block::{Image as DiskImage, ImageError, Options};
 use casemate_policy::{DeviceFact, DeviceKind as Kind};
@@ -39,7 +38,7 @@ impl OpenDisk {
             read_only: disk.read_only,
             direct: disk.direct,
             serial: disk.serial.clone(),
-            queues: DISK_QUEUES,
+            queues: disk.queues,
         };
         let name = disk.name.clone();
         let wrong = |source| DiskError { name: name.clone(), source };
@@ -58,7 +57,7 @@ impl OpenDisk {
             path: Some(&self.path),
             read_only: self.image.facts().read_only,
             foreign: false,
-            queues: DISK_QUEUES.into(),
+            queues: self.image.facts().queues.into(),
         }
     }
 

@@ -6,13 +6,17 @@ use casemate_sandbox::{FdSlot, Layers, Limits, Pin, Profile, Rule, sys};
 
 /// The vCPUs.
 pub const VCPUS: FdSlot = FdSlot("vcpu");
-/// Eventfds of the VM's devices and of its end.
+/// Eventfds that others signal: console, devices, the VM's end.
 pub const EVENTS: FdSlot = FdSlot("event");
+/// Eventfds that this process signals: interrupt lines, doorbells, its own threads.
+pub const SIGNALS: FdSlot = FdSlot("signal");
 /// The control and console sockets.
 pub const SOCKETS: FdSlot = FdSlot("socket");
 
 /// The sockets of device processes; empty without devices.
 pub const DEVICES: FdSlot = FdSlot("device");
+/// Those of programs of others; empty without any.
+pub const FOREIGN: FdSlot = FdSlot("foreign device");
 /// The VM, where devices' interrupts are routed; empty without devices.
 pub const ROUTING: FdSlot = FdSlot("routing");
 
@@ -49,7 +53,7 @@ macro_rules! vmm_rules {
             Rule::new(sys("ioctl"), &[Pin::Fd(0, VCPUS), Pin::Int(1, RUN)], "run a vCPU"),
             Rule::new(sys("ppoll"), &[], "wait for sockets and events"),
             Rule::new(sys("read"), &[Pin::Fd(0, EVENTS)], "take an event"),
-            Rule::new(sys("write"), &[Pin::Fd(0, EVENTS)], "signal an event or interrupt line"),
+            Rule::new(sys("write"), &[Pin::Fd(0, SIGNALS)], "signal an event or interrupt line"),
             Rule::new(
                 sys("sendto"),
                 &[Pin::Fd(0, SOCKETS), Pin::Bits(3, NOT_SEND, 0), Pin::Long(4, 0)],
@@ -74,6 +78,11 @@ macro_rules! vmm_rules {
                 sys("recvfrom"),
                 &[Pin::Fd(0, DEVICES), Pin::Bits(3, NOT_RECEIVE_ANSWER, 0), Pin::Long(4, 0)],
                 "their answers; no descriptor can come with one"
+            ),
+            Rule::new(
+                sys("sendmsg"),
+                &[Pin::Fd(0, FOREIGN), Pin::Bits(2, NOT_SEND, 0)],
+                "a foreign back end gets its events anew with each activation"
             ),
             Rule::new(
                 sys("futex"),
@@ -124,7 +133,9 @@ pub const VMM_SNP: Profile = Profile {
 
 /// The decision log.
 pub const LOG: FdSlot = FdSlot("log");
-/// The file beside it with its newest head; empty without one.
+/// The file beside it that is locked.
+pub const LOG_LOCK: FdSlot = FdSlot("log lock");
+/// The file with its newest head; empty without one.
 pub const LOG_HEAD: FdSlot = FdSlot("log head");
 
 /// `LOCK_EX | LOCK_NB` and `LOCK_UN`: never a lock that is waited for without end.
@@ -159,9 +170,14 @@ pub const RECORDER: Profile = Profile {
         Rule::new(sys("ftruncate"), &[Pin::Fd(0, LOG_HEAD)], "the end of a head"),
         Rule::new(sys("fstat"), &[Pin::Fd(0, LOG)], "whether others have written"),
         Rule::new(sys("fstat"), &[Pin::Fd(0, LOG_HEAD)], "whether there is a head"),
-        Rule::new(sys("flock"), &[Pin::Fd(0, LOG), Pin::IntIn(1, &FLOCK)], "one writer at a time"),
+        Rule::new(
+            sys("flock"),
+            &[Pin::Fd(0, LOG_LOCK), Pin::IntIn(1, &FLOCK)],
+            "one writer at a time",
+        ),
         Rule::new(sys("fdatasync"), &[Pin::Fd(0, LOG)], "what is logged is on the disk"),
         Rule::new(sys("close"), &[Pin::Fd(0, LOG)], "a log that is not to be used, the end"),
+        Rule::new(sys("close"), &[Pin::Fd(0, LOG_LOCK)], "the same, what is locked"),
         Rule::new(sys("close"), &[Pin::Fd(0, LOG_HEAD)], "the same, its head file"),
         Rule::new(
             sys("clock_nanosleep"),

@@ -8,16 +8,19 @@ use super::error::VmError;
 use super::kind::ProcessKind;
 use super::name::Name;
 use super::open;
-use super::open_disk::{self, OpenDisk};
+use super::open_devices::OpenDevices;
+use super::open_foreign::{self, OpenForeign};
 use super::profile;
 use super::recorder::{Logging, Recorder, Starting};
 use super::supervisor::{Event, GuestConsole, Happened, Member, Place, RunningVm, Step, Times};
-use crate::config::VmConfig;
+use crate::config::{VmConfig, bounce_pool, memory_for_pool};
 use crate::launch::measure::measure;
 use crate::launch::{LaunchPlan, linux};
 use casemate_diagnostics::event;
 use casemate_foreign_text::value;
+use casemate_policy::Policy;
 use casemate_sandbox::{Image, Layers};
+use casemate_values::PAGE_SIZE;
 use std::collections::VecDeque;
 use std::path::Path;
 use std::time::Instant;
@@ -74,16 +77,18 @@ fn prepare_at(
     log: Option<Logging<'_>>,
     programs: Programs<'_>,
 ) -> Result<Prepared, VmError> {
-    let begun = Begun::new(config, programs.vmm);
+    let sockets = open_foreign::sockets(&config.foreign)?;
+    let begun = Begun::new(config, &sockets, programs.vmm);
     let mut events = VecDeque::new();
     let mut happened = |what| events.push_back(Event { at: Instant::now(), what });
     tell_configuration(config);
     let policy = policy_for(config, document)?;
     open::check_memory(config.memory)?;
+    check_bounce_pool(config, &policy)?;
     let files = open::files(config)?;
     let sizes = (files.kernel.len(), files.initrd.as_ref().map(Vec::len));
     event!(DEBUG, Plan, "the files are read", kernel_bytes = sizes.0, initrd_bytes = sizes.1);
-    let disks = open_disk::open(&config.disks)?;
+    let devices = OpenDevices::open(config, sockets)?;
     let mut plan = linux::plan(config, files)?;
     if let Some(launch) = &mut plan.snp {
         launch.page_limits = policy.page_state_limits();
@@ -99,14 +104,31 @@ fn prepare_at(
         repair.into_iter().for_each(|repair| happened(Happened::LogRepaired(repair)));
         recorder = Some(started);
     }
-    decide(&policy, config, &plan, &disks, recorder.as_mut())?;
+    decide(&policy, config, &plan, &devices, recorder.as_mut())?;
     happened(Happened::Reached(Step::Admitted(policy.name().to_string())));
-    let prepared = prepared(place, config, (plan, disks), begun, programs)?;
+    let prepared = prepared(place, config, (plan, devices), begun, programs)?;
     let prepared = Prepared { events, ..prepared };
     Ok(match recorder {
         None => prepared,
         Some(recorder) => prepared.logged_by(recorder),
     })
+}
+
+/// Refuses a confidential guest that would be ended in the middle of its boot, when it shares the
+/// pool through which the data of its devices goes.
+fn check_bounce_pool(config: &VmConfig, policy: &Policy) -> Result<(), VmError> {
+    let (limits, pool) = (policy.page_state_limits(), bounce_pool(config.memory));
+    let pages = |bytes: u64| bytes / PAGE_SIZE;
+    if config.snp.is_none() || limits.admits_share(pages(pool), pages(config.memory)) {
+        return Ok(());
+    }
+    let percent = limits.shared_percent();
+    let remedy = memory_for_pool(percent).map_or_else(
+        || "use a policy that admits more".to_owned(),
+        |memory| format!("use at least {}M, or a policy that admits more", memory >> 20),
+    );
+    let (memory, pool) = (config.memory >> 20, pool >> 20);
+    Err(VmError::BouncePool { memory, pool, percent, remedy })
 }
 
 /// Starts the recorder of the decision log.
@@ -143,19 +165,22 @@ pub fn prepare_plan(
 ) -> Result<Prepared, VmError> {
     let place = Place::of(&config.name, plan.vcpus);
     place.vm.within(|| {
-        let begun = Begun::of_shape(config, &plan.shape(), programs.vmm);
-        let disks = open_disk::open(&config.disks)?;
-        prepared(&place, config, (plan, disks), begun, programs)
+        let sockets = open_foreign::sockets(&config.foreign)?;
+        let begun = Begun::of_shape(config, &plan.shape(), &sockets, programs.vmm);
+        let devices = OpenDevices::open(config, sockets)?;
+        prepared(&place, config, (plan, devices), begun, programs)
     })
 }
 
 fn prepared(
     place: &Place,
     config: &VmConfig,
-    (plan, disks): (LaunchPlan, Vec<OpenDisk>),
+    (plan, devices): (LaunchPlan, OpenDevices),
     begun: Begun,
     programs: Programs<'_>,
 ) -> Result<Prepared, VmError> {
+    let OpenDevices { disks, foreign } = devices;
+    foreign.into_iter().try_for_each(OpenForeign::connect)?;
     let with_disks = !disks.is_empty();
     let device = with_disks.then(|| Image::new("casemate-device", programs.device)).transpose()?;
     let name = Name::take(&config.name)?;
@@ -200,7 +225,7 @@ impl Prepared {
             let (process, control) = recorder.into_parts();
             Member::new(ProcessKind::Recorder, process, control)
         }));
-        let console = GuestConsole::new(console);
+        let console = GuestConsole::over(console);
         Ok(RunningVm::new(members, console, name, times, events, own_layers, &place))
     }
 }

@@ -15,7 +15,9 @@ use crate::event::Event;
 use crate::exits::{DeviceFault, Stop};
 use crate::kvm::{FIRST_DEVICE_GSI, Routing, Vm};
 use crate::memory::{GuestRam, HOLE_START};
-use crate::vhost_user::{BackEnd, Greeted, Offer, PATIENCE, QueueEvents, Wish};
+use crate::vhost_user::{
+    BackEnd, BackEndError, FIRST_PATIENCE, Greeted, Offer, PATIENCE, QueueEvents, RingEvents, Wish,
+};
 use casemate_device_transport::{BAR_SIZE, Function, Identity, Message, doorbell};
 use kvm_ioctls::IoEventAddress;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
@@ -25,14 +27,28 @@ use std::sync::{Arc, Mutex};
 pub const MAX_DEVICES: usize = MAX_DISKS;
 const _: () = assert!(MAX_DEVICES <= MOST, "each can have an order");
 
-/// Queues of a disk: each is a thread of its process.
-pub(super) const DISK_QUEUES: u16 = 1;
+/// Whose program the back end of a device is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum BackEndOf {
+    /// A device process of ours, which gets everything once and then locks itself.
+    Ours = 1,
+    /// A program of others, which takes events anew with each activation.
+    Others = 2,
+}
 
-/// A device process, to be spoken to by its socket.
+impl BackEndOf {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Ours, Self::Others];
+}
+
+/// A back end, to be spoken to by its socket.
 #[derive(Debug)]
 pub struct DeviceSocket {
     /// What it is.
     pub kind: VirtioKind,
+    /// Whose.
+    pub of: BackEndOf,
     /// Its queues.
     pub queues: u16,
     /// STREAM.
@@ -46,8 +62,12 @@ pub struct DeviceSocket {
 pub struct DeviceFds {
     /// The processes' sockets.
     pub sockets: Vec<RawFd>,
-    /// Events.
-    pub events: Vec<RawFd>,
+    /// Those among them that lead to programs of others, which take descriptors.
+    pub foreign: Vec<RawFd>,
+    /// Events that are taken.
+    pub taken: Vec<RawFd>,
+    /// Events that are signalled.
+    pub signalled: Vec<RawFd>,
     /// The VM, whose routes change.
     pub routing: Vec<RawFd>,
 }
@@ -119,16 +139,23 @@ impl Lines {
         }
         lines.routing = Some(Arc::new(Routing::new(vm.clone(), sources)?));
         lines.fds.routing.push(vm.raw_fd());
-        lines.fds.events.push(lines.wake.as_fd().as_raw_fd());
+        let wake = lines.wake.as_fd().as_raw_fd();
+        lines.fds.taken.push(wake);
+        lines.fds.signalled.push(wake);
         let mut first = 0;
         for (number, device) in (0..).zip(devices) {
             let next = first + usize::from(device.queues) + 1;
             let line = Line::new(vm, device, number, first)?;
             first = next;
-            let sockets = std::iter::once(&line.device.socket).chain(&line.device.standby);
-            lines.fds.sockets.extend(sockets.map(AsRawFd::as_raw_fd));
-            let events = line.kicks.iter().chain(&line.calls).chain([&line.config, &line.error]);
-            lines.fds.events.extend(events.map(|event| event.as_fd().as_raw_fd()));
+            let DeviceSocket { of, socket, standby, .. } = &line.device;
+            let sockets = std::iter::once(socket).chain(standby).map(AsRawFd::as_raw_fd);
+            lines.fds.sockets.extend(sockets);
+            if *of == BackEndOf::Others {
+                lines.fds.foreign.push(socket.as_raw_fd());
+            }
+            let signalled = line.kicks.iter().chain(&line.calls).chain([&line.config]);
+            lines.fds.signalled.extend(signalled.map(|event| event.as_fd().as_raw_fd()));
+            lines.fds.taken.push(line.error.as_fd().as_raw_fd());
             lines.devices.push(line);
         }
         Ok(lines)
@@ -189,20 +216,21 @@ impl Line {
         stop: &Arc<StopSlot>,
     ) -> Result<Served, EngineError> {
         let Self { device, number, bar, first, kicks, calls, config, error } = self;
-        let DeviceSocket { kind, queues, socket, standby } = device;
+        let DeviceSocket { kind, of, queues, socket, standby } = device;
+        let wrong = |source| match of {
+            BackEndOf::Ours => EngineError::Device { number, source },
+            BackEndOf::Others => EngineError::Foreign { number, source },
+        };
         let wish = Wish { queues, config: kind.config() };
-        let pairs: Vec<QueueEvents<'_>> = kicks
-            .iter()
-            .zip(&calls)
-            .map(|(kick, call)| QueueEvents { kick: kick.as_fd(), call: call.as_fd() })
-            .collect();
+        let patience = match of {
+            BackEndOf::Ours => PATIENCE,
+            BackEndOf::Others => FIRST_PATIENCE,
+        };
         // Both have the same, all of it before the lock: a standby lacks nothing but its rings.
         let joined = |socket| -> Result<(Offer, BackEnd), EngineError> {
-            let wrong = |source| EngineError::Device { number, source };
-            let (greeted, offer) = Greeted::greet(socket, wish, PATIENCE).map_err(wrong)?;
-            let memory = ram.file().as_fd();
-            let back_end = greeted.hand_over(memory, ram.map().ranges(), &pairs, error.as_fd());
-            Ok((offer, back_end.map_err(wrong)?))
+            let (greeted, offer) = Greeted::greet(socket, wish, patience).map_err(wrong)?;
+            let back_end = hand_over(greeted, of, ram, (&kicks, &calls, &error)).map_err(wrong)?;
+            Ok((offer, back_end))
         };
         let (offer, back_end) = joined(socket)?;
         let standby = match standby.map(joined).transpose()? {
@@ -210,13 +238,15 @@ impl Line {
             Some((other, _)) if other != offer => return Err(EngineError::Standby { number }),
             standby => standby.map(|(_, back_end)| back_end),
         };
+        let shown = kind.configuration(offer.config, queues);
+        let shown = shown.ok_or_else(|| wrong(BackEndError::OtherKind))?;
         let identity = Identity {
             kind: kind.number(),
             class: kind.class(),
-            features: offer.features,
+            features: offer.features & kind.features(),
             queues,
             queue_size: QUEUE_SIZE,
-            config: offer.config,
+            config: shown,
             bar: u32::try_from(bar).unwrap_or(0),
         };
         let function = Function::new(identity, ram.map().clone())
@@ -224,7 +254,32 @@ impl Line {
         let (routing, wake, stop) = (routing.clone(), wake.clone(), stop.clone());
         let wires = DeviceWires { number, first, routing, kicks, calls, config, wake, stop };
         let function = Arc::new(Mutex::new(VirtioPci::new(function, Box::new(wires))));
-        Ok(Served::new(number, function, back_end, standby, error))
+        Ok(Served::new((number, of == BackEndOf::Ours), function, back_end, standby, error))
+    }
+}
+
+/// Gives a back end guest memory, and the events of its queues when it takes them.
+fn hand_over(
+    greeted: Greeted,
+    of: BackEndOf,
+    ram: &GuestRam,
+    (kicks, calls, error): (&[Event], &[Event], &Event),
+) -> Result<BackEnd, BackEndError> {
+    let (memory, ranges, pairs) = (ram.file().as_fd(), ram.map().ranges(), kicks.iter().zip(calls));
+    match of {
+        BackEndOf::Ours => {
+            let pairs: Vec<QueueEvents<'_>> = pairs
+                .map(|(kick, call)| QueueEvents { kick: kick.as_fd(), call: call.as_fd() })
+                .collect();
+            greeted.hand_over(memory, ranges, &pairs, error.as_fd())
+        }
+        BackEndOf::Others => {
+            let events = pairs.map(|(kick, call)| {
+                let (kick, call, error) = (kick.clone(), call.clone(), error.clone());
+                RingEvents { kick, call, error }
+            });
+            greeted.hand_over_to_others(memory, ranges, events.collect())
+        }
     }
 }
 

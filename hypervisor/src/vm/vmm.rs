@@ -187,15 +187,19 @@ fn launch(
     // its number as long as the VM lives.
     let needed = engine.needed_fds();
     let ready = engine.start_threads()?;
-    let events = ready.ends.all_events().map(|event| event.as_fd().as_raw_fd());
+    let raw = |event: &Event| event.as_fd().as_raw_fd();
+    let (taken, signalled) = (ready.ends.taken().map(raw), ready.ends.signalled().map(raw));
     let (vm, memory) = page_state_fds;
     let profile = if vm.is_empty() { &profile::VMM } else { &profile::VMM_SNP };
     let sockets = [control.socket.as_raw_fd(), console.as_raw_fd()];
     let fds = FdTable::new()
         .with_raw(profile::VCPUS, vcpus)
-        .with_raw(profile::EVENTS, events)
-        .with_raw(profile::EVENTS, devices.events)
+        .with_raw(profile::EVENTS, taken)
+        .with_raw(profile::EVENTS, devices.taken)
+        .with_raw(profile::SIGNALS, signalled)
+        .with_raw(profile::SIGNALS, devices.signalled)
         .with_raw(profile::DEVICES, devices.sockets)
+        .with_raw(profile::FOREIGN, devices.foreign)
         .with_raw(profile::ROUTING, devices.routing)
         .with_raw(profile::SOCKETS, sockets)
         .with_raw(profile::VM, vm)
@@ -207,8 +211,13 @@ fn launch(
 }
 
 impl Ends {
-    /// Every event that the locked process reads or signals.
-    fn all_events(&self) -> [&Event; 5] {
+    /// The events that the locked process takes.
+    fn taken(&self) -> [&Event; 3] {
+        [&self.output_ready, &self.input_drained, &self.stopped]
+    }
+
+    /// The events that it signals, all of them: vCPUs the first two, whoever stops the VM the last.
+    fn signalled(&self) -> [&Event; 5] {
         let Self { output_ready, input_drained, power_button, stopped, serial_line, .. } = self;
         [output_ready, input_drained, power_button, stopped, serial_line]
     }

@@ -15,6 +15,34 @@ fn a_log_with_a_key_begins_with_a_head_over_its_identity_and_closes_with_one() {
     assert_eq!((report.decisions, report.unsigned, report.closed), (8, 0, true));
 }
 
+/// Protects who writes a log from who may only read it: whatever they lock, it is not what writers
+/// lock, and that they cannot open. Cannot tell of who may write it: they can do worse.
+#[test]
+fn a_reader_of_a_log_cannot_hold_its_writers_up() {
+    use std::os::unix::fs::PermissionsExt;
+    let scratch = Scratch::new("readers");
+    session(signed(&scratch), 1);
+    let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    let lock = crate::lock_path(&scratch.log());
+    assert_eq!((mode(&lock), std::fs::metadata(&lock).unwrap().len()), (0o600, 0));
+    let readers: Vec<_> =
+        [scratch.log(), scratch.head()].map(|path| std::fs::File::open(path).unwrap()).into();
+    readers.iter().for_each(|file| file.lock().unwrap());
+    session(LogFile { wait: Duration::ZERO, ..signed(&scratch) }, 1);
+    // Whom its owner lets write it can have the lock, and nobody else.
+    for (log, wanted) in [(0o644, 0o600), (0o660, 0o660), (0o666, 0o666)] {
+        std::fs::remove_file(&lock).unwrap();
+        let permissions = std::fs::Permissions::from_mode(log);
+        std::fs::set_permissions(scratch.log(), permissions).unwrap();
+        session(LogFile { wait: Duration::ZERO, ..signed(&scratch) }, 1);
+        assert_eq!(mode(&lock), wanted, "{log:o}");
+    }
+    // What is there under its name is locked only if it is a file.
+    std::fs::remove_file(&lock).unwrap();
+    std::os::unix::fs::symlink("elsewhere", &lock).unwrap();
+    assert!(matches!(refused(&scratch, signed(&scratch)), LogError::BadFile { .. }));
+}
+
 #[test]
 fn two_logs_have_two_identities() {
     let (one, other) = (Scratch::new("one"), Scratch::new("other"));

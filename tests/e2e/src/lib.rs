@@ -148,26 +148,46 @@ pub fn static_program(package: &str) -> Result<PathBuf, String> {
     Ok(binaries().join(package))
 }
 
-/// A module of the virtual host's kernel, `drivers/block/loop` for one, unpacked into `place`, so
-/// that the host's `insmod` can load it.
+/// Modules of the virtual host's kernel, `drivers/block/loop` for one, unpacked into `place` so
+/// that the host's `insmod` can load them: each with its path in the virtual host.
 ///
 /// # Errors
-/// The kernel has no such module, or cannot be unpacked.
-pub fn kernel_module(name: &str, place: &Path) -> Result<PathBuf, String> {
+/// The kernel has no such module, or it cannot be unpacked.
+pub fn host_modules(names: &[&str], place: &Path) -> Result<Vec<(PathBuf, String)>, String> {
     Host::new(Kind::Plain).map_err(|e| e.to_string())?;
-    let packed = modules()?.join("kernel").join(name).with_added_extension("ko.xz");
-    let output = Command::new("xz").arg("-dc").arg(&packed).output();
-    let output = output.map_err(|e| format!("xz: {e}"))?;
-    if !output.status.success() {
-        return Err(format!("{}: {}", packed.display(), lossy(&output.stderr)));
+    let modules = kernel_modules()?;
+    let unpacked = |name: &&str| {
+        let packed = modules.join("kernel").join(name).with_added_extension("ko.xz");
+        let output = Command::new("xz").arg("-dc").arg(&packed).output();
+        let output = output.map_err(|e| format!("xz: {e}"))?;
+        if !output.status.success() {
+            return Err(format!("{}: {}", packed.display(), lossy(&output.stderr)));
+        }
+        let file = format!("{}.ko", name.rsplit('/').next().unwrap_or(name));
+        let module = place.join(&file);
+        std::fs::write(&module, output.stdout).map_err(|e| e.to_string())?;
+        Ok((module, format!("/m/{file}")))
+    };
+    names.iter().map(unpacked).collect()
+}
+
+/// An ext4 image at `out` of so many MiB, with what is in `tree`.
+///
+/// # Errors
+/// What mkfs.ext4 said; it belongs to e2fsprogs, which every Debian has.
+pub fn ext4_image(out: &Path, mib: u64, tree: Option<&Path>) -> Result<(), String> {
+    let file = std::fs::File::create(out).and_then(|file| file.set_len(mib << 20));
+    file.map_err(|e| format!("{}: {e}", out.display()))?;
+    let mut make = Command::new("/sbin/mkfs.ext4");
+    make.args(["-q", "-F"]);
+    if let Some(tree) = tree {
+        make.arg("-d").arg(tree);
     }
-    let stem = packed.file_stem().map(|stem| place.join(stem)).ok_or("a module without a name")?;
-    std::fs::write(&stem, output.stdout).map_err(|e| format!("{}: {e}", stem.display()))?;
-    Ok(stem)
+    command(make.arg(out))
 }
 
 /// The modules of the virtual host's kernel.
-fn modules() -> Result<PathBuf, String> {
+fn kernel_modules() -> Result<PathBuf, String> {
     let directory = host_built().join("kernel/lib/modules");
     std::fs::read_dir(&directory)
         .ok()
@@ -191,12 +211,20 @@ pub fn test_program(name: &str) -> Result<Vec<(PathBuf, String)>, String> {
         .filter_map(|part| part.split('"').next())
         .find(|path| path.contains(&format!("/{name}-")))
         .ok_or_else(|| format!("{build:?}: {}", lossy(&output.stderr)))?;
-    let mut files = vec![(PathBuf::from(program), format!("/e2e/{name}"))];
-    let ldd = Command::new("ldd").arg(program).output().map_err(|e| format!("ldd: {e}"))?;
-    for word in lossy(&ldd.stdout).split_whitespace().filter(|word| word.starts_with('/')) {
-        files.push((PathBuf::from(word), word.to_owned()));
-    }
+    let mut files = libraries(Path::new(program))?;
+    files.push((PathBuf::from(program), format!("/e2e/{name}")));
     Ok(files)
+}
+
+/// The libraries that a program needs: each with its path in the virtual host, which is its own.
+///
+/// # Errors
+/// What `ldd` said.
+pub fn libraries(program: &Path) -> Result<Vec<(PathBuf, String)>, String> {
+    let ldd = Command::new("ldd").arg(program).output().map_err(|e| format!("ldd: {e}"))?;
+    let text = lossy(&ldd.stdout);
+    let paths = text.split_whitespace().filter(|word| word.starts_with('/'));
+    Ok(paths.map(|path| (PathBuf::from(path), path.to_owned())).collect())
 }
 
 /// Runs a test program of the hypervisor in a virtual host, one test at a time; its output.
@@ -274,16 +302,11 @@ fn build() -> Result<PathBuf, String> {
     let directory = scratch(&format!("initrd-{}", std::process::id()))?;
     let (initrd, input) = (directory.join("initrd"), directory.join("input"));
     std::fs::write(&input, format!("{INPUT}\n")).map_err(|e| e.to_string())?;
-    let modules = host_built().join("kernel/lib/modules");
-    let release = std::fs::read_dir(&modules)
-        .ok()
-        .and_then(|mut entries| entries.next()?.ok())
-        .ok_or_else(|| format!("no kernel modules in {}", modules.display()))?;
     command(
         Command::new(root().join("demo/mkinitrd"))
             .arg(&initrd)
             .arg(binaries().join("casemate-init"))
-            .arg(release.path())
+            .arg(kernel_modules()?)
             .arg(&input)
             .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("l1/guest-workload.sh")),
     )?;
@@ -296,22 +319,41 @@ fn build() -> Result<PathBuf, String> {
 /// # Errors
 /// What the build said.
 pub fn initrd(out: &Path, workload: &str, modules: &[&str]) -> Result<(), String> {
-    let programs = static_programs()?;
-    let directory = host_built().join("kernel/lib/modules");
-    let release = std::fs::read_dir(&directory)
-        .ok()
-        .and_then(|mut entries| entries.next()?.ok())
-        .ok_or_else(|| format!("no kernel modules in {}", directory.display()))?;
+    initrd_of(out, &static_programs()?.join("casemate-init"), workload, modules)
+}
+
+/// The same with another program as PID 1.
+///
+/// # Errors
+/// What the build said.
+pub fn initrd_of(out: &Path, init: &Path, workload: &str, modules: &[&str]) -> Result<(), String> {
     let input = out.with_extension("input");
     std::fs::write(&input, format!("{INPUT}\n")).map_err(|e| e.to_string())?;
     command(
         Command::new(root().join("demo/mkinitrd"))
             .arg(out)
-            .arg(programs.join("casemate-init"))
-            .arg(release.path())
+            .arg(init)
+            .arg(kernel_modules()?)
             .arg(&input)
             .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("l1").join(workload))
             .env("MODULES", modules.join(" ")),
+    )
+}
+
+/// The demo's guest in `place`, with `input`: `root.img`, `input.img` and `initrd`.
+///
+/// # Errors
+/// What the build said.
+pub fn demo_guest(place: &Path, input: &Path) -> Result<(), String> {
+    let programs = static_programs()?;
+    Host::new(Kind::Plain).map_err(|e| e.to_string())?;
+    command(
+        Command::new(root().join("demo/mkguest"))
+            .arg(place)
+            .arg(programs.join("casemate"))
+            .arg(programs.join("casemate-init"))
+            .arg(kernel_modules()?)
+            .arg(input),
     )
 }
 

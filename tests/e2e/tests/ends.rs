@@ -1,8 +1,9 @@
-//! How a VM ends by itself, and what its user is told.
+//! How a VM ends by itself, and what its user is told; the last one has an ELF file as its kernel.
 
 use casemate_e2e::{Boot, INPUT};
+use casemate_test_host::Host;
 
-static BOOT: Boot = Boot::new("ends", |host| host);
+static BOOT: Boot = Boot::new("ends", Host::vmlinux);
 
 #[test]
 fn a_workloads_output_and_its_success_come_back() {
@@ -55,5 +56,13 @@ fn a_guest_that_runs_longer_than_it_may_is_ended() {
     let left = BOOT.scenario("timeout");
     assert_eq!(left.status, 3, "{}", left.err);
     assert!(left.err.contains("did not end within 3s"), "{}", left.err);
+    assert_eq!(left.remains, "");
+}
+
+#[test]
+fn an_elf_kernel_boots() {
+    let left = BOOT.scenario("elf");
+    assert_eq!(left.status, 0, "{}", left.err);
+    assert!(left.out.contains("guest: task hello"), "{}", left.out);
     assert_eq!(left.remains, "");
 }

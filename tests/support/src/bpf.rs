@@ -10,6 +10,12 @@ pub const I386: u32 = 0x4000_0003;
 /// `__X32_SYSCALL_BIT`: calls of the x32 ABI come under the architecture of x86-64.
 pub const X32: u32 = 0x4000_0000;
 
+/// An instruction for the kernel; `jf` is how many to pass over where a comparison fails.
+pub(crate) const fn statement(code: u32, k: u32, jf: u8) -> libc::sock_filter {
+    #[allow(clippy::cast_possible_truncation, reason = "every code of classic BPF has 16 bits")]
+    libc::sock_filter { code: code as u16, jt: 0, jf, k }
+}
+
 /// What a filter answers, `SECCOMP_RET_…` and its data, to this call.
 ///
 /// # Panics

@@ -7,7 +7,7 @@ use casemate_device_backend::{Mode, Session};
 use casemate_device_block::{Block, Image, Options};
 use casemate_hypervisor::devices::VirtioKind;
 use casemate_hypervisor::launch::{LaunchPlan, PageKind};
-use casemate_hypervisor::vm::virtio::DeviceSocket;
+use casemate_hypervisor::vm::virtio::{BackEndOf, DeviceSocket};
 use std::os::unix::net::UnixStream;
 use std::sync::Mutex;
 use std::thread::JoinHandle;
@@ -30,10 +30,9 @@ pub fn socket() -> (DeviceSocket, UnixStream) {
         before.join().unwrap();
     }
     let (ours, theirs) = UnixStream::pair().unwrap();
-    (
-        DeviceSocket { kind: VirtioKind::Block, queues: 1, socket: ours.into(), standby: None },
-        theirs,
-    )
+    // Of others: that is the back end which the locked process has most to say to.
+    let (kind, of) = (VirtioKind::Block, BackEndOf::Others);
+    (DeviceSocket { kind, of, queues: 1, socket: ours.into(), standby: None }, theirs)
 }
 
 /// Serves a disk of one sector from now on, in a thread.

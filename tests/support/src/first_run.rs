@@ -6,6 +6,7 @@
 //! its own speed, without a tracer, up to the guest's first instruction and no further.
 #![allow(clippy::cast_possible_truncation, reason = "numbers of the kernel fit where it has them")]
 
+use crate::bpf::statement;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
 use std::io;
@@ -82,10 +83,6 @@ fn watch() -> io::Result<()> {
     result(unsafe { libc::dup2(listener, LISTENER) }.into())?;
     // SAFETY: as above.
     result(unsafe { libc::close(listener) }.into()).map(|_| ())
-}
-
-const fn statement(code: u32, k: u32, jf: u8) -> libc::sock_filter {
-    libc::sock_filter { code: code as u16, jt: 0, jf, k }
 }
 
 #[cfg(test)]

@@ -26,6 +26,7 @@ pub mod first_run;
 pub mod guests;
 pub mod memory;
 pub mod puppet;
+pub mod refusing;
 pub mod sandbox;
 pub mod script;
 pub mod virtio;

@@ -16,6 +16,8 @@ const DOORBELL: u64 = BAR + 0x1000;
 pub const RING: [u64; 3] = [0x20_0000, 0x20_1000, 0x20_2000];
 /// A request's header, data and status byte.
 pub const REQUEST: [u64; 3] = [0x21_0000, 0x21_1000, 0x21_0100];
+/// Bytes between what belongs to one queue and what belongs to the next: rings, requests.
+pub const QUEUE_STEP: u64 = 0x2_0000;
 /// Where an interrupt waits to be taken: bits of the local APIC's request register from vector 64.
 const REQUESTED: u64 = 0xfee0_0220;
 
@@ -33,7 +35,7 @@ pub fn scripted_with(script: &Script, ram: u64) -> LaunchPlan {
     plan
 }
 
-/// A driver's steps for the first device; queue 0 only.
+/// A driver's steps for the first device.
 pub trait Driver: Sized {
     /// Memory space, bus mastering, MSI-X on, and the local APIC as a processor has it to see
     /// interrupts.
@@ -41,7 +43,11 @@ pub trait Driver: Sized {
     /// Resets, and waits for it.
     fn reset(self) -> Self;
     /// From the reset to DRIVER_OK with VERSION_1 and these low features; vector `n` is 64 + n.
-    fn drive(self, features: u32) -> Self;
+    fn drive(self, features: u32) -> Self {
+        self.drive_queues(features, 1)
+    }
+    /// The same with so many queues, each with a vector of its own behind that of queue 0.
+    fn drive_queues(self, features: u32, queues: u16) -> Self;
     /// Masks or unmasks MSI-X vector 1, which is queue 0's.
     fn mask(self, masked: bool) -> Self;
     /// Lets vector 1 lead to this processor interrupt.
@@ -50,7 +56,11 @@ pub trait Driver: Sized {
     fn interrupted(self, interrupt: u8) -> Self;
     /// Puts a block request of one data buffer into the ring and rings the doorbell; `number` is
     /// how many there were before. Waits for its end and that its status is 0.
-    fn request(self, number: u16, kind: u32, sector: u64, data: u32) -> Self;
+    fn request(self, number: u16, kind: u32, sector: u64, data: u32) -> Self {
+        self.request_by(0, number, (kind, sector, data))
+    }
+    /// The same by any queue: kind, sector, bytes of data.
+    fn request_by(self, queue: u16, number: u16, request: (u32, u64, u32)) -> Self;
 }
 
 impl Driver for Script {
@@ -68,20 +78,26 @@ impl Driver for Script {
         self.write(1, STATUS, 0).wait_u8(STATUS, 0)
     }
 
-    fn drive(self, features: u32) -> Self {
+    fn drive_queues(self, features: u32, queues: u16) -> Self {
         let mut script = self.write(1, STATUS, 1).write(1, STATUS, 3);
         for (select, half) in [(0, features), (1, 1)] {
             script = script.write(4, BAR + 8, select).write(4, BAR + 12, half.into());
         }
         script = script.write(1, STATUS, 11).wait_u8(STATUS, 11);
-        script = script.write(2, BAR + 0x16, 0).write(2, BAR + 0x18, 16);
-        for (offset, address) in [0x20, 0x28, 0x30].into_iter().zip(RING) {
-            script = script.write(4, BAR + offset, address).write(4, BAR + offset + 4, 0);
+        for queue in 0..u64::from(queues) {
+            script = script.write(2, BAR + 0x16, queue).write(2, BAR + 0x18, 16);
+            let rings = RING.map(|ring| ring + QUEUE_STEP * queue);
+            for (offset, address) in [0x20, 0x28, 0x30].into_iter().zip(rings) {
+                script = script.write(4, BAR + offset, address).write(4, BAR + offset + 4, 0);
+            }
+            // The rings begin anew.
+            script = script.write(4, rings[1], 0).write(4, rings[2], 0);
+            let entry = TABLE + 16 * (1 + queue);
+            script = script.write(4, entry, 0xfee0_0000).write(4, entry + 4, 0);
+            script = script.write(4, entry + 8, 64 + 1 + queue).write(4, entry + 12, 0);
+            script = script.write(2, BAR + 0x1a, 1 + queue).write(2, BAR + 0x1c, 1);
         }
-        // The rings begin anew.
-        script = script.write(4, RING[1], 0).write(4, RING[2], 0);
-        script = script.vector(64 + 1).mask(false);
-        script.write(2, BAR + 0x1a, 1).write(2, BAR + 0x1c, 1).write(1, STATUS, 15)
+        script.write(1, STATUS, 15)
     }
 
     fn mask(self, masked: bool) -> Self {
@@ -100,12 +116,14 @@ impl Driver for Script {
         self.wait_bits(REQUESTED, 1 << (interrupt - 64))
     }
 
-    fn request(self, number: u16, kind: u32, sector: u64, data: u32) -> Self {
-        let [header, buffer, status] = REQUEST;
+    fn request_by(self, queue: u16, number: u16, (kind, sector, data): (u32, u64, u32)) -> Self {
+        let step = QUEUE_STEP * u64::from(queue);
+        let [header, buffer, status] = REQUEST.map(|at| at + step);
+        let ring = RING.map(|at| at + step);
         let writes = if kind == 0 { 2 } else { 0 };
         let number = u64::from(number);
         let descriptor = |script: Self, at: u64, address: u64, len: u32, flags: u64, next: u64| {
-            let at = RING[0] + 16 * at;
+            let at = ring[0] + 16 * at;
             let rest = u64::from(len) | flags << 32 | next << 48;
             script.write(8, at, address).write(8, at + 8, rest)
         };
@@ -118,10 +136,10 @@ impl Driver for Script {
             descriptor(script, 1, buffer, data, 1 | writes, 2)
         };
         descriptor(script, 2, status, 1, 2, 0)
-            .write(2, RING[1] + 4 + 2 * (number % 16), 0)
-            .write(2, RING[1] + 2, number + 1)
-            .write(2, DOORBELL, 0)
-            .wait_u16(RING[2] + 2, u16::try_from(number + 1).unwrap())
+            .write(2, ring[1] + 4 + 2 * (number % 16), 0)
+            .write(2, ring[1] + 2, number + 1)
+            .write(2, DOORBELL + 4 * u64::from(queue), queue.into())
+            .wait_u16(ring[2] + 2, u16::try_from(number + 1).unwrap())
             .wait_u8(status, 0)
     }
 }

@@ -1,4 +1,4 @@
-//! What a recorder is given: its socket, the log, the head file and the key's file, if there are
+//! What a recorder is given: its socket, the log, the file that is locked, the head file and the key's file, if there are
 //! such, and what they are called, for its messages.
 
 use casemate_policy_log::{KeyFile, LogError, LogFile, LogFiles};
@@ -31,7 +31,7 @@ pub(super) fn spawn(
     before: impl FnOnce(&Child),
 ) -> Result<Child, SandboxError> {
     let place = files.place();
-    let mut layers = layers.keep(control).keep(&files.log());
+    let mut layers = layers.keep(control).keep(&files.log()).keep(&files.lock());
     let mut start = vec![if place.adopt { ADOPT } else { 0 }];
     push(&mut start, &place.path);
     if let (Some(head), Some(path)) = (files.head(), &place.head) {
@@ -71,7 +71,7 @@ fn pop(start: &mut &[u8]) -> Option<PathBuf> {
 
 /// What the image was given; None when its supervisor is another version, or none of ours.
 pub(super) fn take(mut given: Given) -> Option<Input> {
-    let (control, log) = (given.descriptor()?, given.descriptor()?);
+    let (control, log, lock) = (given.descriptor()?, given.descriptor()?, given.descriptor()?);
     let start = std::mem::take(&mut given.start);
     let (flags, mut names) = start.split_first()?;
     let has = |flag: u8| flags & flag != 0;
@@ -88,5 +88,5 @@ pub(super) fn take(mut given: Given) -> Option<Input> {
     if !names.is_empty() || flags & !(HEAD | KEY | ADOPT) != 0 {
         return None;
     }
-    Some(Input { control, files: LogFiles::received(place, log, head), key })
+    Some(Input { control, files: LogFiles::received(place, log, lock, head), key })
 }

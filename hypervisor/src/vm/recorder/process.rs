@@ -73,6 +73,7 @@ fn lock(born: Born, control: &OwnedFd, files: LogFiles) -> Result<LogFiles, Faul
     let fds = FdTable::new()
         .with(profile::SOCKETS, control)
         .with(profile::LOG, &files.log())
+        .with(profile::LOG_LOCK, &files.lock())
         .with_raw(profile::LOG_HEAD, files.head().map(|head| head.as_raw_fd()));
     setup.close_unnamed(&fds, &[])?;
     setup.lock(&profile::RECORDER, &fds, Action::Kill)?;

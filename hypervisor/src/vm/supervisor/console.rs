@@ -21,7 +21,9 @@ pub enum Moved {
 }
 
 impl GuestConsole {
-    pub(in crate::vm) const fn new(socket: OwnedFd) -> Self {
+    /// The console behind a stream socket.
+    #[must_use]
+    pub const fn over(socket: OwnedFd) -> Self {
         Self(socket)
     }
 

@@ -16,7 +16,7 @@ fn vm(test: &str) -> (RunningVm, std::os::fd::OwnedFd) {
     let name = Name::take(&format!("test-{test}-{}", std::process::id())).unwrap();
     let times = Times { run: None, grace: Duration::from_secs(1) };
     let layers = Layers::for_this_process("supervisor");
-    let console = GuestConsole::new(pair.0);
+    let console = GuestConsole::over(pair.0);
     let place = Place::of(test, 1);
     (RunningVm::new(vec![], console, name, times, VecDeque::new(), layers, &place), pair.1)
 }

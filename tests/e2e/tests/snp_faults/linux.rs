@@ -4,6 +4,8 @@ use crate::events::parked_vcpu_leads_nowhere;
 use crate::session::{Ended, FILES};
 use casemate_e2e::{initrd, place, static_programs};
 use casemate_test_host::{Host, Kind};
+use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
 const CONFIG: &str = r#"
@@ -46,4 +48,33 @@ fn no_event_reaches_a_vcpu_that_linux_did_not_start() {
     let ended =
         Ended { status: 0, happened: 1, said: String::new(), left: (0, 0), after: output.stdout };
     parked_vcpu_leads_nowhere(&ended);
+}
+
+/// Events for a vCPU that Linux runs are Linux's to judge (SECURITY.md, "Events for Linux"); what
+/// is held here is the sweep that found out: a division error in user mode is a signal, an NMI in
+/// the kernel is lived through, and what was asked once is not asked again. It cannot tell what
+/// comes of any other event.
+#[test]
+fn a_sweep_tells_what_linux_makes_of_an_event_and_asks_nothing_twice() {
+    let directory = place("snp-sweep").expect("a directory");
+    let out = directory.join("out");
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../host/snp/inject-sweep");
+    let sweep = || {
+        let mut command = Command::new(&script);
+        command.args(["--only", "^(80000300 0 3|80000202 0 0)$"]).arg(&out);
+        let output = command.output().expect("the script runs");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        (String::from_utf8_lossy(&output.stderr).into_owned(), std::fs::read(&out).unwrap())
+    };
+    let (asked, first) = sweep();
+    let found = String::from_utf8_lossy(&first).into_owned();
+    println!("{found}");
+    assert!(asked.contains("2 of 2 events"), "{asked}");
+    let [division, nmi] = found.lines().collect::<Vec<_>>()[..] else { panic!("{found}") };
+    assert!(division.starts_with("80000300 0 3 goes on: "), "{found}");
+    assert!(division.contains("victim ended by signal 8"), "{found}");
+    assert!(nmi.starts_with("80000202 0 0 goes on: ") && !nmi.contains("victim"), "{found}");
+    let (asked, second) = sweep();
+    assert!(asked.contains("0 of 2 events") && first == second, "{asked}");
+    let _ = std::fs::remove_dir_all(&directory);
 }

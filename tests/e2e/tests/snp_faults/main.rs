@@ -94,7 +94,7 @@ const ENDS: &[Fault] = &[
 ];
 
 const CONFIG: &str =
-    "kernel = \"/e2e/kernel\"\nprotection = \"sev-snp\"\nmemory = \"64M\"\n[snp]\nc_bit = 39\n";
+    "kernel = \"/e2e/kernel\"\nprotection = \"sev-snp\"\nmemory = \"128M\"\n[snp]\nc_bit = 39\n";
 
 #[test]
 fn a_guest_beyond_the_policys_page_state_limits_is_refused_or_ended_as_the_policy_says() {

@@ -81,7 +81,7 @@ pub fn session(name: &str, faults: &str, guests: &[Guest]) -> (Vec<Ended>, Outpu
     for vcpus in [1, 2] {
         let file = directory.join(format!("vm{vcpus}.toml"));
         let config = format!(
-            "kernel = \"/e2e/kernel\"\nprotection = \"sev-snp\"\nmemory = \"64M\"\nvcpus = {vcpus}\n\
+            "kernel = \"/e2e/kernel\"\nprotection = \"sev-snp\"\nmemory = \"128M\"\nvcpus = {vcpus}\n\
              [snp]\nc_bit = 39\n"
         );
         std::fs::write(&file, config).unwrap();

@@ -44,6 +44,7 @@ static struct {
 	bool pending;
 	u32 event, error;
 	int cpl, interrupts;	/* -1: any */
+	int vcpu;		/* 0: the boot vCPU, 1: another */
 } request;
 static u64 requests_done;
 
@@ -169,6 +170,7 @@ static bool request_fits(struct world *w)
 	struct vmcb_save_area *s = &w->vmcb->save;
 
 	return request.pending && (request.cpl < 0 || s->cpl == request.cpl) &&
+	       (request.vcpu < 0 || is_boot_vcpu(w) == !request.vcpu) &&
 	       (request.interrupts < 0 || !!(s->rflags & X86_EFLAGS_IF) == request.interrupts) &&
 	       !(w->vmcb->control.int_state & SVM_INTERRUPT_SHADOW_MASK);
 }
@@ -255,23 +257,24 @@ static int inject_open(struct inode *inode, struct file *f)
 	return single_open(f, inject_show, NULL);
 }
 
-/* "EVENTINJ ERROR CPL IF", the first two hexadecimal, -1 for any: given once, at the next entry from KVM that fits */
+/* "EVENTINJ ERROR CPL IF [VCPU]", the first two hexadecimal, -1 for any: given once, at the next entry from KVM that fits */
 static ssize_t inject_write(struct file *f, const char __user *from, size_t len, loff_t *at)
 {
 	char text[64];
 	u32 event, error;
-	int cpl, interrupts;
+	int cpl, interrupts, vcpu = -1;
 
 	if (len >= sizeof(text) || copy_from_user(text, from, len))
 		return -EINVAL;
 	text[len] = 0;
 	request.pending = false;
-	if (sscanf(text, "%x %x %d %d", &event, &error, &cpl, &interrupts) != 4 || !(event & SVM_EVTINJ_VALID))
+	if (sscanf(text, "%x %x %d %d %d", &event, &error, &cpl, &interrupts, &vcpu) < 4 || !(event & SVM_EVTINJ_VALID))
 		return len; /* anything else takes the request back */
 	request.event = event;
 	request.error = error;
 	request.cpl = cpl;
 	request.interrupts = interrupts;
+	request.vcpu = vcpu;
 	request.pending = true;
 	return len;
 }

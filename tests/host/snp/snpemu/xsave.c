@@ -185,6 +185,6 @@ int xsave_init(void)
 	free_page((unsigned long)area);
 	if (fault || layout)
 		return 0;
-	pr_err("snpemu: this emulator executes XSAVEC and saves nothing (QEMU issue 3172); another QEMU is needed, such as that of run --newer-qemu\n");
+	pr_err("snpemu: this emulator executes XSAVEC and saves nothing (QEMU issue 3172); another QEMU is needed, such as that of run --qemu newer\n");
 	return -ENODEV;
 }

@@ -1,0 +1,293 @@
+//! Bad input of disks and of devices that others serve, each tried as a user would meet it: one
+//! line that names the key and what to do, the right exit status, and nothing left behind, neither
+//! a process nor a socket nor a file. Cannot tell what happens once a guest runs, nor of limits by
+//! control groups, which no configuration can ask for yet.
+
+#![cfg(feature = "vm")]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
+
+use casemate_device_backend::{Mode, Session};
+use casemate_device_block::{Image, Options};
+use casemate_device_template::Echo;
+use casemate_test_support::guests::{elf_kernel, kvm, power_off};
+use casemate_test_support::refusing::refusing;
+use rustix::fs::{Mode as FileMode, mknodat};
+use rustix::process::{Pid, test_kill_process_group};
+use std::collections::BTreeSet;
+use std::os::unix::net::{UnixDatagram, UnixListener};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+/// A folder with a kernel that switches off at once, and a disk.
+struct Place(PathBuf);
+
+impl Place {
+    fn new(test: &str) -> Self {
+        Self::in_folder(&std::env::temp_dir(), test)
+    }
+
+    fn in_folder(folder: &Path, test: &str) -> Self {
+        let place = folder.join(format!("casemate-devices-{test}-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&place);
+        std::fs::create_dir(&place).unwrap();
+        let place = Self(place);
+        std::fs::write(place.0.join("k"), elf_kernel(&power_off())).unwrap();
+        std::fs::write(place.0.join("disk"), [7; 4096]).unwrap();
+        place
+    }
+
+    fn names(&self) -> BTreeSet<String> {
+        let all = std::fs::read_dir(&self.0).unwrap();
+        all.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+    }
+
+    /// A command in the folder, with a process group of its own.
+    fn command(&self, arguments: &str) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_casemate"));
+        command.args(arguments.split_whitespace()).current_dir(&self.0).process_group(0);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    }
+
+    /// Asserts that a plain VM of two vCPUs with these flags is refused.
+    fn refused(&self, flags: &str, status: i32, words: &[&str]) {
+        let guest = format!("run --protection none --vcpus 2 --memory 64M --kernel k {flags}");
+        self.ends(&mut self.command(&guest), status, words);
+    }
+
+    /// Asserts that a command ends with this status and one line with all of these words, and that
+    /// nothing of it is left.
+    fn ends(&self, command: &mut Command, status: i32, words: &[&str]) {
+        let before = self.names();
+        let child = command.spawn().unwrap();
+        self.ended(child, &before, status, words);
+    }
+
+    fn ended(&self, child: Child, before: &BTreeSet<String>, status: i32, words: &[&str]) {
+        let group = Pid::from_raw(child.id().cast_signed()).unwrap();
+        let output = child.wait_with_output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        // Said of every plain VM once its configuration is good.
+        let warning = |line: &&str| line.contains("warning: protection");
+        let lines: Vec<&str> = said.lines().filter(|line| !warning(line)).collect();
+        assert_eq!(output.status.code(), Some(status), "{words:?}: {said}");
+        assert_eq!(lines.len(), 1, "{words:?}: {said}");
+        for word in words {
+            assert!(lines[0].contains(word), "no {word:?} in: {said}");
+        }
+        assert_eq!(self.names(), *before, "files are left or gone");
+        // No member of the group is left once the one process is waited for: others would be its
+        // children.
+        assert!(test_kill_process_group(group).is_err(), "{words:?}: a process is left");
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+#[test]
+fn an_image_that_cannot_be_a_disk_is_one_line_by_key_and_remedy() {
+    let place = Place::new("images");
+    std::fs::write(place.0.join("odd"), [0; 100]).unwrap();
+    std::fs::write(place.0.join("empty"), "").unwrap();
+    let fifo = rustix::fs::FileType::Fifo;
+    mknodat(rustix::fs::CWD, place.0.join("fifo"), fifo, FileMode::RUSR, 0).unwrap();
+    let _listener = UnixListener::bind(place.0.join("socket")).unwrap();
+    std::os::unix::fs::symlink("nowhere", place.0.join("dangling")).unwrap();
+    for (disk, words) in [
+        ("path=none", &["disk `disk0`", "none", "No such file"][..]),
+        ("path=dangling", &["disk `disk0`", "dangling"]),
+        ("path=disk/x", &["disk `disk0`", "Not a directory"]),
+        ("path=.", &["disk `disk0`", "a directory, not a file or a block device"]),
+        ("path=fifo,ro", &["disk `disk0`", "a FIFO"]),
+        ("path=socket,ro", &["disk `disk0`", "socket"]),
+        ("path=/dev/null", &["disk `disk0`", "a character device"]),
+        ("path=odd,name=odd", &["disk `odd`", "100 bytes", "512", "truncate -s %512"]),
+        ("path=empty", &["disk `disk0`", "empty", "truncate -s 1G"]),
+        ("path=disk,serial=123456789012345678901", &["`disk.serial`", "at most 20"]),
+        ("path=disk,name=a/b", &["`disk.name`", "letters"]),
+        ("path=disk,queues=3", &["`disk.queues` is 3", "`vcpus` is 2", "use at most"]),
+        ("path=disk,queues=17", &["`disk.queues` is 17", "use 1 to 16"]),
+        ("path=disk,queues=0", &["`disk.queues` is 0", "use 1 to 16"]),
+        ("path=disk,queues=x", &["`disk` is", "queues=N"]),
+        ("path=disk --disk path=odd,name=disk0", &["`disk.name` is \"disk0\" twice", "another"]),
+        ("path=disk,serial=A --disk path=odd,serial=A", &["`disk.serial` is \"A\" twice"]),
+        ("path=disk --disk path=disk", &["disk `disk1`", "in use by another VM"]),
+    ] {
+        place.refused(&format!("--disk {disk}"), 2, words);
+    }
+    let held = Image::open(&place.0.join("disk"), &Options::default()).unwrap();
+    place.refused("--disk path=disk", 2, &["disk `disk0`", "in use by another VM"]);
+    place.refused("--disk path=disk,ro", 2, &["disk `disk0`", "in use by another VM"]);
+    drop(held);
+    let shared = Options { read_only: true, ..Options::default() };
+    let _read = Image::open(&place.0.join("disk"), &shared).unwrap();
+    place.refused("--disk path=disk", 2, &["disk `disk0`", "in use by another VM"]);
+    assert_eq!(std::fs::read(place.0.join("disk")).unwrap(), [7; 4096]);
+}
+
+#[test]
+fn an_image_that_cannot_be_written_is_told_to_be_said_read_only() {
+    let place = Place::new("read-only");
+    // For root a mode is no hindrance; a mount is.
+    let script = "mount --bind . . && mount -o remount,bind,ro . && cd \"$PWD\" && exec \"$@\"";
+    let usable = Command::new("unshare").args(["-m", "true"]).status().is_ok_and(|s| s.success());
+    if !usable {
+        println!("SKIPPED: it takes root and unshare");
+        return;
+    }
+    let guest = "run --protection none --memory 64M --kernel k --disk path=disk";
+    let mut command = Command::new("unshare");
+    command.args(["-m", "sh", "-c", script, "sh", env!("CARGO_BIN_EXE_casemate")]);
+    command.args(guest.split_whitespace()).current_dir(&place.0).process_group(0);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    place.ends(&mut command, 2, &["disk `disk0`", "not writable", "say read_only"]);
+}
+
+#[test]
+fn direct_is_refused_where_a_file_system_has_it_not() {
+    if !Path::new("/dev/shm").is_dir() {
+        println!("SKIPPED: no file system without direct I/O is here");
+        return;
+    }
+    let place = Place::in_folder(Path::new("/dev/shm"), "direct");
+    place.refused("--disk path=disk,direct", 2, &["disk `disk0`", "direct I/O", "leave `direct`"]);
+}
+
+#[test]
+fn a_socket_that_is_no_back_ends_is_one_line_by_key_and_remedy() {
+    let place = Place::new("sockets");
+    drop(UnixListener::bind(place.0.join("left")).unwrap());
+    let _datagrams = UnixDatagram::bind(place.0.join("datagrams")).unwrap();
+    for (back_end, words) in [
+        ("socket=none,kind=block", &["`vhost_user0`", "`socket`", "start the back end first"][..]),
+        ("socket=disk,kind=block", &["`vhost_user0`", "is no socket", "vhost-user back end"]),
+        ("socket=left,kind=block,name=x", &["`x`", "nobody listens", "start the back end first"]),
+        ("socket=datagrams,kind=block", &["`vhost_user0`", "not of the kind"]),
+        ("socket=left,kind=gpu", &["`vhost_user.kind` is \"gpu\"", "\"block\""]),
+        ("socket=left", &["`vhost-user` is", "kind=block"]),
+        ("socket=left,kind=block,queues=3", &["`vhost_user.queues` is 3", "`vcpus` is 2"]),
+        (
+            "socket=left,kind=block,name=disk0 --disk path=disk",
+            &["`vhost_user.name` is \"disk0\" twice", "another name"],
+        ),
+        (
+            "socket=left,kind=block --vhost-user socket=left,kind=block",
+            &["`vhost_user.socket` is", "twice"],
+        ),
+    ] {
+        place.refused(&format!("--vhost-user {back_end}"), 2, words);
+    }
+}
+
+/// What is behind a socket that takes connections is known when it answers, or does not: a failure
+/// of that program, not of the input.
+#[test]
+fn a_back_end_that_is_silent_or_another_devices_or_goes_is_told_in_one_line() {
+    if kvm().is_none() {
+        return;
+    }
+    let place = Place::new("behind");
+    let listen = |name: &str| UnixListener::bind(place.0.join(name)).unwrap();
+    let remedy = ["`vhost_user`", "block device", "nobody else"];
+    // Accepted and never answered.
+    let silent = listen("silent");
+    let words = [&remedy[..], &["did not answer GetFeatures in time"]].concat();
+    place.refused("--vhost-user socket=silent,kind=block", 1, &words);
+    // One of a real device that is no disk.
+    let other = listen("other");
+    let served = std::thread::spawn(move || {
+        let (socket, _) = other.accept().unwrap();
+        let guard = Box::new(|_, _| Ok(()));
+        let device = Echo::<casemate_device_template::Counter>::default();
+        assert!(Session::set_up(socket, device, Mode::Foreign, guard).is_err());
+    });
+    let words = [&remedy[..], &["another kind of device"]].concat();
+    place.refused("--vhost-user socket=other,kind=block", 1, &words);
+    served.join().unwrap();
+    // Gone at once.
+    let gone = listen("gone");
+    let going = std::thread::spawn(move || drop(gone.accept().unwrap()));
+    let words = [&remedy[..], &["closed its socket"]].concat();
+    place.refused("--vhost-user socket=gone,kind=block", 1, &words);
+    going.join().unwrap();
+    drop(silent);
+}
+
+#[test]
+fn what_the_policy_does_not_admit_is_denied_by_its_rule_before_anybody_is_connected_to() {
+    let place = Place::new("policy");
+    let permissive = std::fs::read_to_string(concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../policy/src/builtin/permissive.toml"
+    ));
+    let permissive = permissive.unwrap();
+    let any = r#"roots = "any", read_only = "any", foreign = "any", queues = "any""#;
+    let policy = |name: &str, block: &str| {
+        let changed = permissive.replacen(any, block, 1);
+        assert_ne!(changed, permissive);
+        std::fs::write(place.0.join(name), changed).unwrap();
+    };
+    policy("few", r#"roots = "any", read_only = "any", foreign = "any", queues = 1"#);
+    policy("ours", r#"roots = "any", read_only = "any", queues = "any""#);
+    policy("where", r#"roots = ["/nowhere"], read_only = "any", foreign = "any", queues = "any""#);
+    policy("read", r#"roots = "any", read_only = "required", foreign = "any", queues = "any""#);
+    let listener = UnixListener::bind(place.0.join("socket")).unwrap();
+    listener.set_nonblocking(true).unwrap();
+    for (flags, rule) in [
+        ("--policy few --disk path=disk,queues=2", "devices.block.queues"),
+        ("--policy few --vhost-user socket=socket,kind=block,queues=2", "devices.block.queues"),
+        ("--policy ours --vhost-user socket=socket,kind=block", "devices.block.foreign"),
+        ("--policy where --vhost-user socket=socket,kind=block", "devices.block.roots"),
+        ("--policy read --vhost-user socket=socket,kind=block", "devices.block.read_only"),
+    ] {
+        place.refused(flags, 1, &["the policy denies this VM", rule]);
+    }
+    assert!(listener.accept().is_err(), "a back end was connected to that the policy forbids");
+}
+
+/// Protects a confidential guest from an end in the middle of its boot. `measure` knows no policy:
+/// it says what no policy can mend.
+#[test]
+fn a_confidential_guest_too_small_for_its_bounce_pool_is_told_what_to_use() {
+    let place = Place::new("pool");
+    for command in ["run", "measure"] {
+        let small = format!("{command} --protection sev-snp --kernel k --memory 95M");
+        let words = ["`memory` is 95M", "64M aside", "at least 96M"];
+        place.ends(&mut place.command(&small), 2, &words);
+    }
+    // The starter policy lets a guest share half of its memory.
+    let memory = |mib: u32| format!("run --protection sev-snp --kernel k --memory {mib}M");
+    let words = ["`memory` is 127M", "64M", "50 percent", "`runtime.shared_percent`", "128M"];
+    place.ends(&mut place.command(&memory(127)), 2, &words);
+}
+
+/// Protects the lock: what this host cannot give ends the start, unless the user wrote that it may
+/// be missing.
+#[test]
+fn a_layer_that_a_disks_process_cannot_have_is_named_with_what_to_do() {
+    if kvm().is_none() {
+        return;
+    }
+    let place = Place::new("layers");
+    let guest = "run --protection none --memory 64M --kernel k --disk path=disk";
+    let mut command = place.command(guest);
+    let no_landlock = refusing(&mut command, libc::SYS_landlock_create_ruleset, libc::ENOSYS);
+    place.ends(no_landlock, 1, &["sandbox layer landlock", "optional"]);
+    // The fence is a layer of processes that serve a confidential guest: here of another VMM's.
+    let device = "device block --file disk --socket s --once --fence";
+    let before = place.names();
+    let mut command = place.command(device);
+    let child = refusing(&mut command, libc::SYS_userfaultfd, libc::EPERM).spawn().unwrap();
+    let _front_end = loop {
+        if let Ok(socket) = std::os::unix::net::UnixStream::connect(place.0.join("s")) {
+            break socket;
+        }
+        std::thread::yield_now();
+    };
+    place.ended(child, &before, 1, &["sandbox layer memory-fence", "optional"]);
+}

@@ -1,0 +1,57 @@
+//! The devices of a configuration, each as it was opened: what the policy is asked about.
+
+use super::open_disk::{self, DiskError, OpenDisk};
+use super::open_foreign::{self, ForeignError, OpenForeign};
+use crate::config::VmConfig;
+use casemate_policy::{Facts, Key};
+use std::os::fd::OwnedFd;
+
+/// Devices in the order of the guest's bus.
+#[derive(Debug)]
+pub(super) struct OpenDevices {
+    pub(super) disks: Vec<OpenDisk>,
+    pub(super) foreign: Vec<OpenForeign>,
+}
+
+/// A device that cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum DevicesError {
+    #[error(transparent)]
+    Disk(#[from] DiskError),
+    #[error(transparent)]
+    Foreign(#[from] ForeignError),
+}
+
+impl OpenDevices {
+    /// Opens and locks every image, and looks every foreign back end up; `sockets` are for those.
+    ///
+    /// # Errors
+    /// [`DevicesError`] for the first that cannot be used.
+    pub(super) fn open(config: &VmConfig, sockets: Vec<OwnedFd>) -> Result<Self, DevicesError> {
+        let disks = open_disk::open(&config.disks)?;
+        Ok(Self { disks, foreign: open_foreign::look_up(&config.foreign, sockets)? })
+    }
+
+    /// What the policy is told of each.
+    pub(super) fn facts(&self) -> Facts {
+        let disks = self.disks.iter().map(OpenDisk::fact);
+        let foreign = self.foreign.iter().map(OpenForeign::fact);
+        Facts::new().devices(&disks.chain(foreign).collect::<Vec<_>>())
+    }
+
+    /// What they cost the host, added to `facts`. The size of a disk that others serve is only what
+    /// they say once the guest has it: nobody knows it now, so there is no fact of sizes then, and
+    /// every rule but `any` denies.
+    pub(super) fn costs(&self, facts: Facts) -> Facts {
+        let disks = self.disks.iter().map(OpenDisk::fact);
+        let foreign = self.foreign.iter().map(OpenForeign::fact);
+        let queues = disks.chain(foreign).map(|device| device.queues).sum();
+        let facts = facts.number(Key::ResourcesQueues, queues);
+        if !self.foreign.is_empty() {
+            return facts;
+        }
+        let sizes: Vec<u64> = self.disks.iter().map(OpenDisk::mib).collect();
+        let total = sizes.iter().fold(0, |total: u64, mib| total.saturating_add(*mib));
+        facts.numbers(Key::ResourcesDisk, sizes).number(Key::ResourcesDiskTotal, total)
+    }
+}

@@ -1,3 +1,0 @@
-# A kernel that is an ELF file.
-kernel=/k/vmlinux
-run elf hello
