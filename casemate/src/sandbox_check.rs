@@ -7,13 +7,18 @@ use casemate_hypervisor::vm::name::Running;
 use casemate_sandbox::{Demand, InForce};
 use serde_json::json;
 
+/// The bit of CAP_KILL (capabilities(7)).
+const CAP_KILL: u64 = 1 << 5;
+
 /// What a process of a kind has to have, in a VM that is confidential or not.
 const fn demand(kind: ProcessKind, is_confidential: bool) -> Demand<'static> {
     let is_child = !matches!(kind, ProcessKind::Supervisor);
     // The log grows, and so may what the supervisor writes.
     let bounded_files = is_child && !matches!(kind, ProcessKind::Recorder);
     let fenced = is_confidential && kind.is_device();
-    Demand { profile: kind.profile(), apart: is_child, fenced, bounded_files }
+    // The supervisor ends children that are other users: CAP_KILL.
+    let capabilities = if is_child { 0 } else { CAP_KILL };
+    Demand { profile: kind.profile(), capabilities, apart: is_child, fenced, bounded_files }
 }
 
 /// Compares each process with its profile, and says what is weaker.
