@@ -16,19 +16,22 @@ const TARGET: &str = "x86_64-unknown-linux-gnu";
 const LARGEST: u64 = 1536 * 1024;
 
 /// Each image: its package, and the variable that names it.
-const IMAGES: [(&str, &str); 3] = [
+const IMAGES: [(&str, &str); 4] = [
     ("casemate-device", "CASEMATE_DEVICE_IMAGE"),
+    // PID 1 of guests, which `casemate image build` puts into their initramfs.
+    ("casemate-init", "CASEMATE_INIT_IMAGE"),
     ("casemate-recorder", "CASEMATE_RECORDER_IMAGE"),
     ("casemate-vmm", "CASEMATE_VMM_IMAGE"),
 ];
 
 /// Folders whose change makes another image.
-const SOURCES: [&str; 14] = [
+const SOURCES: [&str; 15] = [
     "attestation/src",
     "devices",
     "diagnostics/src",
     "files/src",
     "foreign-text/src",
+    "formats",
     "guest",
     "hypervisor/src",
     "hypervisor/build.rs",

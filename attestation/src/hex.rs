@@ -9,10 +9,11 @@ pub fn encode(bytes: &[u8]) -> String {
     casemate_policy::hex(bytes)
 }
 
-/// Decodes hexadecimal as people hold it: `0x` before it or not, blanks and line ends anywhere.
+/// Decodes hexadecimal as people hold it: `0x` before it or not; blanks, line ends and the colons of
+/// fingerprints anywhere.
 #[must_use]
 pub fn from_people(text: &str) -> Option<Vec<u8>> {
-    let packed: String = text.chars().filter(|c| !c.is_ascii_whitespace()).collect();
+    let packed: String = text.chars().filter(|c| !c.is_ascii_whitespace() && *c != ':').collect();
     decode(packed.strip_prefix("0x").or(packed.strip_prefix("0X")).unwrap_or(&packed))
 }
 
@@ -49,7 +50,17 @@ impl<'de, const N: usize> Deserialize<'de> for Hex<N> {
 
 #[cfg(test)]
 mod tests {
-    use super::{decode, encode};
+    use super::{decode, encode, from_people};
+
+    #[test]
+    fn hexadecimal_of_people_has_what_stands_between_the_digits() {
+        for text in ["0x00ff", "00FF", " 00\nff ", "00:ff", "0X00:FF\n"] {
+            assert_eq!(from_people(text), Some(vec![0, 255]), "{text}");
+        }
+        for bad in ["0x", "00-ff", "0x0x00", "00;ff", "x00ff"] {
+            assert_ne!(from_people(bad), Some(vec![0, 255]), "{bad}");
+        }
+    }
 
     #[test]
     fn hexadecimal_is_exact() {

@@ -28,6 +28,7 @@ fn a_key_is_the_same_in_every_form() {
         SEC1.as_bytes().to_vec(),
         format!("{CURVE}{SEC1}").into_bytes(),
         SEC1.replace('\n', "\r\n").into_bytes(),
+        Base64::encode_string(&der(PKCS8)).into_bytes(),
     ] {
         assert_eq!(OwnerKey::from_file(&bytes).unwrap().digest(), wanted);
     }
@@ -50,6 +51,23 @@ fn a_key_that_cannot_be_used_is_named_with_what_converts_it() {
         "-----BEGIN OPENSSH PRIVATE KEY-----\nAA==\n-----END OPENSSH PRIVATE KEY-----",
         "ssh-keygen",
     );
+    says("-----BEGIN CERTIFICATE-----\nAA==\n-----END CERTIFICATE-----\n", "a certificate");
+    // What `openssl genrsa`, `genpkey`, `pkcs8 -topk8` and `pkcs12 -export` begin with.
+    for (bytes, wanted) in [
+        (&b"\x30\x82\x04\xa4\x02\x01\x00\x02\x82\x01\x01\x00"[..], "RSA"),
+        (
+            b"\x30\x82\x04\xbe\x02\x01\x00\x30\x0d\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x01\x01",
+            "RSA",
+        ),
+        (b"\x30\x2e\x02\x01\x00\x30\x05\x06\x03\x2b\x65\x70\x04\x22\x04\x20", "Ed25519"),
+        (b"\x30\x13\x06\x08\x2a\x86\x48\xce\x3d\x03\x01\x07", "P-256"),
+        (b"\x30\x82\x01\x1c\x30\x57\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x05\x0d", "encrypted"),
+        (b"\x30\x82\x02\x01\x03\x30\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x07\x01", "PKCS #12"),
+    ] {
+        let error = fault(bytes);
+        assert!(error.to_string().contains(wanted), "{wanted}: {error}");
+        says(&Base64::encode_string(bytes), wanted);
+    }
     let sec1 = der(SEC1);
     // Another curve, another version, no public key, a damaged one, something behind it.
     let alter = |at: usize, with: u8| {
@@ -61,7 +79,7 @@ fn a_key_that_cannot_be_used_is_named_with_what_converts_it() {
         sec1.windows(5).position(|window| window == [0x2b, 0x81, 0x04, 0x00, 0x22]).unwrap();
     let last = sec1.len() - 1;
     for bytes in [
-        alter(curve + 4, 0x23),
+        alter(curve + 4, 0x24),
         alter(5, 2),
         alter(last, sec1[last] ^ 1),
         [&sec1[..], &[0]].concat(),

@@ -353,6 +353,10 @@ fn a_bundle_is_read_in_each_form_that_people_hold_or_named_with_the_way_to_conve
     };
     assert_eq!(of(&[&vek[..], &[0; 700]].concat()), std::slice::from_ref(&vek));
     assert_eq!(of(&[&crl[..], &[0; 3]].concat()), std::slice::from_ref(&crl));
+    let several = [&vek[..], &crl, &ask, &[0; 9]].concat();
+    assert_eq!(of(&several), [vek.clone(), crl.clone(), ask.clone()]);
+    let digits = casemate_attestation::hex::encode(&vek);
+    assert_eq!(of(digits.as_bytes()), std::slice::from_ref(&vek));
     let text = format!(
         "Certificate:\r\n{}text between\n{}{}",
         pem("CERTIFICATE", &vek).replace('\n', "\r\n"),
@@ -369,7 +373,11 @@ fn a_bundle_is_read_in_each_form_that_people_hold_or_named_with_the_way_to_conve
     assert_eq!(of(base64.as_bytes()), std::slice::from_ref(&crl));
 
     let fault = |bytes: &[u8]| objects_in(bytes).unwrap_err().to_string();
-    assert!(objects_in(&[&vek[..], &[0, 1]].concat()).is_err(), "only zeros may follow");
+    for behind in [&[0, 1][..], &[1], &vek[..100], &[0x30, 0x80]] {
+        assert!(objects_in(&[&vek[..], behind].concat()).is_err(), "no junk may follow");
+    }
+    assert!(fault(&vek.repeat(65)).contains("64"));
+    assert!(fault(b"\x1f\x8b\x08").contains("gzip -d"));
     assert!(fault(pem("PKCS7", &vek).as_bytes()).contains("openssl pkcs7"));
     let pkcs7 = b"\x30\x82\x01\x00\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x07\x02\xa0\x00";
     assert!(fault(pkcs7).contains("openssl pkcs7 -inform der"));

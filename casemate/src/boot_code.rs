@@ -5,6 +5,7 @@ use crate::files::{print_json, read_at_most, write_file};
 use crate::out::outln;
 use crate::{Failure, Outcome};
 use casemate_boot_code::{BYTES, SHA256, recipe};
+use casemate_foreign_text::value;
 use casemate_layout::PARAMS_VERSION;
 use clap::{Args, Subcommand};
 use serde_json::json;
@@ -89,7 +90,7 @@ pub fn run(args: &BootCodeArgs) -> Outcome {
         Command::Export { file } => write_file(file, BYTES),
         Command::Verify(verify) => {
             if let Some(file) = &verify.file {
-                same(&file.display().to_string(), &read_at_most(file, MOST)?)?;
+                same(&value(file.display()).to_string(), &read_at_most(file, MOST)?)?;
             }
             verify.source.as_deref().map_or(Ok(()), |source| rebuild(source, &verify.rustc))
         }
@@ -137,7 +138,7 @@ fn rebuild(source: &Path, rustc: &Path) -> Outcome {
         recipe::RecipeError::Image(_) => Failure::Failed(error.to_string()),
         _ => Failure::BadInput(error.to_string()),
     })?;
-    same(&format!("built from {}", source.display()), &image.bytes)
+    same(&format!("built from {}", value(source.display())), &image.bytes)
 }
 
 /// A folder that goes with this value.

@@ -2,8 +2,10 @@
 
 use crate::out::outln;
 use crate::{Failure, Outcome};
-use casemate_files::{Access, FileError};
+use casemate_files::{Access, Apart, FileError};
+use casemate_foreign_text::value;
 use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Files over 1 MiB are refused unread.
 const MAX_FILE: u64 = 1024 * 1024;
@@ -15,7 +17,29 @@ pub(super) fn read_file(path: &Path) -> Result<Vec<u8>, Failure> {
 
 /// Reads a whole file of at most `limit` bytes; `-` is standard input.
 pub(super) fn read_at_most(path: &Path, limit: u64) -> Result<Vec<u8>, Failure> {
+    was_read(path);
     casemate_files::read_input(path, limit).map_err(|error| bad_input(&error))
+}
+
+/// What this command has read and written so far.
+static USED: Mutex<Apart> = Mutex::new(Apart::new());
+
+fn used() -> MutexGuard<'static, Apart> {
+    USED.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Takes down that a command reads a file: what it writes afterwards is none of those. `-` and
+/// what is no file are none.
+pub(super) fn was_read(path: &Path) {
+    // That it was written before, by this very command, is no harm to it.
+    let _ = used().read(format!("the input {}", value(path.display())), path);
+}
+
+/// Refuses an output that this command has read, or written already as another output: a report, a
+/// key, a kernel would be lost.
+pub(super) fn may_write(what: &str, path: &Path) -> Outcome {
+    let what = format!("{what} {}", value(path.display()));
+    used().written(what, path).map_err(|error| Failure::BadInput(error.to_string()))
 }
 
 /// A file that the user named and that cannot be used as it is.
@@ -25,6 +49,12 @@ pub(super) fn bad_input(error: &FileError) -> Failure {
 
 /// Writes a file whole or not at all; `-`, pipes and devices are written to.
 pub(super) fn write_file(path: &Path, bytes: &[u8]) -> Outcome {
+    may_write("the output", path)?;
+    put_file(path, bytes)
+}
+
+/// The same of a file that was asked about before, see [`may_write`].
+pub(super) fn put_file(path: &Path, bytes: &[u8]) -> Outcome {
     casemate_files::write_output(path, bytes, Access::Usual)
         .map_err(|error| Failure::Failed(error.to_string()))
 }

@@ -40,6 +40,12 @@ pub struct GuestFlags {
     /// disk, in place of the file's `[[disk]]` tables
     #[arg(long, value_name = "DISK")]
     pub disk: Vec<String>,
+    /// A socket device: `path=SOCKET[,cid=N][,ports=N+N…]`, in place of the file's `[vsock]` table
+    #[arg(long, value_name = "VSOCK")]
+    pub vsock: Option<String>,
+    /// A socket for one port of the guest: `port=N,path=SOCKET`; once for each
+    #[arg(long, value_name = "FORWARD")]
+    pub vsock_forward: Vec<String>,
     /// A disk that a program of others serves, which gets all of the guest's memory but what a
     /// confidential one keeps private: socket=PATH,kind=block, then any of queues=N and name=TEXT;
     /// in place of the file's `[[vhost_user]]` tables
@@ -71,6 +77,8 @@ impl GuestFlags {
             ("--console-limit", self.console_limit.is_some()),
             ("--escape", self.escape.is_some()),
             ("--disk", !self.disk.is_empty()),
+            ("--vsock", self.vsock.is_some()),
+            ("--vsock-forward", !self.vsock_forward.is_empty()),
             ("--vhost-user", !self.vhost_user.is_empty()),
             ("--grace", self.grace.is_some()),
             ("--timeout", self.timeout.is_some()),
@@ -97,7 +105,9 @@ impl GuestFlags {
 mod configuration {
     use super::GuestFlags;
     use crate::Failure;
+    use crate::packed::Packed;
     use casemate_hypervisor::config::{ConfigError, RawConfig, RawConsole, RawDisk, RawForeign};
+    use casemate_hypervisor::config::{RawForward, RawVsock};
     use std::path::Path;
 
     impl GuestFlags {
@@ -111,18 +121,42 @@ mod configuration {
             vcpus: Option<u32>,
         ) -> Result<RawConfig, Failure> {
             let bad = |e: ConfigError| Failure::BadInput(e.to_string());
-            let file = file.map(RawConfig::from_file).transpose().map_err(bad)?;
+            let image = file.map(Packed::open).transpose()?.flatten();
+            if image.is_some() {
+                let own =
+                    [("--kernel", self.kernel.is_some()), ("--initrd", self.initrd.is_some())];
+                let own = own.into_iter().chain([("--cmdline", self.cmdline.is_some())]);
+                if let Some((flag, _)) = own.into_iter().find(|(_, given)| *given) {
+                    let text = format!("{flag}: an image has its own, which its digests are for");
+                    return Err(Failure::BadInput(text));
+                }
+            }
+            let file = match (&image, file) {
+                (Some(image), _) => Some(image.config()),
+                (None, file) => file.map(RawConfig::from_file).transpose().map_err(bad)?,
+            };
             let console =
                 self.console.as_deref().map(RawConsole::from_flag).transpose().map_err(bad)?;
             let disk = self.disk.iter().map(|flag| RawDisk::from_flag(flag));
-            let disk = disk.collect::<Result<Vec<_>, _>>().map_err(bad)?;
+            let mut disk = disk.collect::<Result<Vec<_>, _>>().map_err(bad)?;
             let vhost_user = self.vhost_user.iter().map(|flag| RawForeign::from_flag(flag));
             let vhost_user = vhost_user.collect::<Result<Vec<_>, _>>().map_err(bad)?;
             let mut file = file.unwrap_or_default();
+            if image.is_some() && !disk.is_empty() {
+                // Further ones: the root disk stays the first.
+                disk.splice(..0, file.disk.iter().cloned());
+            }
+            let vsock = self.vsock.as_deref().map(RawVsock::from_flag).transpose().map_err(bad)?;
+            file.vsock = vsock.or(file.vsock);
+            let forwards = self.vsock_forward.iter().map(|flag| RawForward::from_flag(flag));
+            let forwards = forwards.collect::<Result<Vec<_>, _>>().map_err(bad)?;
+            if !forwards.is_empty() {
+                file.vsock.get_or_insert_default().forward = forwards;
+            }
             if let Some(digest) = &self.expect_digest {
                 file.snp.get_or_insert_default().expect_digest = Some(digest.clone());
             }
-            Ok(file.overridden_by(RawConfig {
+            let config = file.overridden_by(RawConfig {
                 name: self.name.clone(),
                 kernel: self.kernel.clone(),
                 initrd: self.initrd.clone(),
@@ -136,11 +170,13 @@ mod configuration {
                 grace: self.grace.clone(),
                 timeout: self.timeout.clone(),
                 disk,
+                vsock: None,
                 vhost_user,
                 protection: self.protection.clone(),
                 snp: None,
                 sandbox: None,
-            }))
+            });
+            image.map_or(Ok(config.clone()), |image| image.expect(config))
         }
     }
 }

@@ -124,7 +124,9 @@ fn configuration() -> String {
 #[cfg(feature = "vm")]
 #[test]
 fn configuration_in_the_help_has_every_key() {
-    use casemate_hypervisor::config::{RawConfig, RawDisk, RawForeign, RawSnp};
+    use casemate_hypervisor::config::{
+        RawConfig, RawDisk, RawForeign, RawForward, RawSnp, RawVsock,
+    };
     let text = configuration();
     let raw = RawConfig::from_toml(&text, "run --help").unwrap_or_else(|e| panic!("{e}\n{text}"));
     // Without `..`: a new key does not compile until it is looked for here.
@@ -143,6 +145,7 @@ fn configuration_in_the_help_has_every_key() {
         grace: Some(_),
         disk,
         vhost_user,
+        vsock: Some(vsock),
         protection: Some(_),
         snp: Some(snp),
         sandbox: Some(_),
@@ -170,6 +173,13 @@ fn configuration_in_the_help_has_every_key() {
     else {
         panic!("a key of a foreign device is missing: {text}")
     };
+    let RawVsock { cid: Some(_), path: Some(_), ports, forward } = vsock else {
+        panic!("a key of [vsock] is missing: {text}")
+    };
+    let [RawForward { path: Some(_), port: Some(_) }] = forward.as_slice() else {
+        panic!("a key of a forward is missing: {text}")
+    };
+    assert!(!ports.is_empty(), "{text}");
     assert!(text.contains("\nread_only = ") && text.contains("\ndirect = "));
     let RawSnp {
         policy: Some(_),
@@ -204,7 +214,9 @@ fn defaults_in_the_help_are_those_of_the_program() {
     let snp = said.snp.clone().unwrap();
     // What the help gives as an example only.
     let (disk, vhost_user) = (Vec::new(), Vec::new());
-    let plain = RawConfig { initrd: None, timeout: None, snp: None, disk, vhost_user, ..said };
+    let vsock = None;
+    let plain =
+        RawConfig { initrd: None, timeout: None, snp: None, disk, vhost_user, vsock, ..said };
     assert_eq!(checked(plain), checked(least("none")));
     let snp = RawSnp {
         host_data: None,
@@ -217,4 +229,30 @@ fn defaults_in_the_help_are_those_of_the_program() {
     let confidential: VmConfig = checked(RawConfig { snp: Some(snp), ..least("sev-snp") });
     assert_eq!(confidential.protection, Protection::SevSnp);
     assert_eq!(confidential, checked(least("sev-snp")));
+}
+
+/// Protects who measures by the command line that will start the guest: what describes a guest to
+/// `run` describes it to `measure`, and no flag means one thing here and another there.
+#[cfg(feature = "vm")]
+#[test]
+fn flags_that_describe_a_guest_are_those_of_measure_too() {
+    let cli = Cli::command();
+    let flags = |command: &str| -> Vec<_> {
+        let command = cli.find_subcommand(command).unwrap();
+        let text = |arg: &clap::Arg| arg.get_help().map(ToString::to_string);
+        let flag = |arg: &clap::Arg| Some((arg.get_long()?.to_owned(), text(arg)));
+        command.get_arguments().filter_map(flag).collect()
+    };
+    let measure = flags("measure");
+    let mut not_of_the_guest = Vec::new();
+    for (flag, help) in flags("run") {
+        match measure.iter().find(|(other, _)| *other == flag) {
+            // A number there, and here also a range of them.
+            Some(_) if flag == "vcpus" => {}
+            Some((_, other)) => assert_eq!(*other, help, "--{flag}"),
+            None => not_of_the_guest.push(flag),
+        }
+    }
+    let about = ["policy", "decision-log", "log-key", "log-head", "adopt", "timeline"];
+    assert_eq!(not_of_the_guest, about);
 }

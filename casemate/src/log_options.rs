@@ -79,6 +79,7 @@ impl LogOptions {
     /// When the key cannot be used.
     pub fn file(&self) -> Result<Option<LogFile>, Failure> {
         let Some(place) = self.place() else { return Ok(None) };
+        self.log_key.as_deref().into_iter().for_each(crate::files::was_read);
         let key = self.log_key.as_deref().map(read_key).transpose();
         Ok(Some(LogFile { key: key.map_err(|error| failure(&error))?, ..place }))
     }

@@ -27,6 +27,8 @@ mod log_replay;
 mod measure;
 mod numbers;
 mod out;
+#[cfg(feature = "vm")]
+mod packed;
 mod policy;
 #[cfg(feature = "vm")]
 mod run;

@@ -23,13 +23,17 @@ use std::path::PathBuf;
 #[derive(Debug, Args)]
 #[command(after_long_help = HELP)]
 pub struct RunArgs {
-    /// Configuration file (TOML); flags win over it
+    /// Configuration file (TOML), or the folder of an image that `casemate image
+    /// build` made; flags win over it
     config: Option<PathBuf>,
     #[command(flatten)]
     guest: GuestFlags,
     /// Virtual processors, 1 to 64 [default: 1]
     #[arg(long, value_name = "N")]
     vcpus: Option<u32>,
+    /// Both at once: virtual processors and RAM, such as 2x4G
+    #[arg(long, value_name = "NxSIZE", conflicts_with_all = ["vcpus", "memory"])]
+    shape: Option<Shape>,
     /// Policy that must admit the VM; without one a built-in policy for its protection decides
     #[arg(long, value_name = "FILE")]
     policy: Option<PathBuf>,
@@ -38,6 +42,25 @@ pub struct RunArgs {
     /// Print when each step of the boot happened, to stderr
     #[arg(long, value_enum, num_args = 0..=1, default_missing_value = "text", require_equals = true)]
     timeline: Option<TimelineFormat>,
+}
+
+/// Virtual processors and RAM, as written.
+#[derive(Debug, Clone)]
+struct Shape {
+    vcpus: u32,
+    memory: String,
+}
+
+impl std::str::FromStr for Shape {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let wrong = "write the number of vCPUs, an x and a size, such as 2x4G";
+        let (vcpus, memory) = text.split_once('x').ok_or(wrong)?;
+        let digits = !vcpus.is_empty() && vcpus.bytes().all(|byte| byte.is_ascii_digit());
+        let vcpus = vcpus.parse().ok().filter(|_| digits && !memory.is_empty()).ok_or(wrong)?;
+        Ok(Self { vcpus, memory: memory.to_owned() })
+    }
 }
 
 /// How the timeline is printed.
@@ -56,8 +79,8 @@ Exit status:
   1  the host failed: KVM, the sandbox, this program, a console that cannot be
      written (full disk)
   2  bad use, configuration or input; no guest was started
-  3  the guest failed: its workload, a reset, a panic, a triple fault, the
-     boot code's refusal, or a time-out
+  3  the guest failed: its workload, a reset, a panic, a triple fault, a
+     refusal of its boot code or PID 1, or a time-out
   4  ended by the user: the guest switched itself off as asked, or was ended
   5  the guest succeeded, but console bytes were lost: nobody took any for
      --console-wait
@@ -132,6 +155,17 @@ Configuration file (what a comment calls the default may be left out):
   name = \"data\"                  # in messages; default: vhost_user0, …
   queues = 1                     # the default
 
+  [vsock]                        # streams to sockets of this host, by a
+                                 #   locked process. Default: none
+  cid = 3                        # the guest's context id; the default
+  path = \"vm.sock\"             # made here: who connects and says `CONNECT
+                                 #   PORT` reaches the guest's port
+  ports = [52]                   # the guest reaches who listens at
+                                 #   vm.sock_52, and no other; default: none
+  [[vsock.forward]]              # a socket for one port of the guest,
+  port = 22                      #   without a word before; in the same
+  path = \"ssh.sock\"            #   folder
+
   [sandbox]
   optional = []                  # layers of the lock that this host may lack:
                                  #   `casemate host` names them
@@ -153,9 +187,12 @@ Configuration file (what a comment calls the default may be left out):
 Examples:
   casemate run vm.toml
   casemate run vm.toml --memory 1G --timeline
+  casemate run app.img/ --shape 1x256M --protection none
   casemate run --protection none --kernel vmlinuz --initrd initrd.img \\
       --cmdline \"console=ttyS0 reboot=acpi panic=-1\"
   casemate run vm.toml --disk path=root.img,ro --disk path=data.img,serial=D
+  casemate run vm.toml --vsock path=vm.sock,ports=52+53 \\
+      --vsock-forward port=22,path=ssh.sock
 
   A confidential guest, whose launch digest was computed elsewhere:
   casemate run --protection sev-snp --kernel vmlinuz --initrd initrd.img \\
@@ -174,7 +211,12 @@ Examples:
 /// [`Failure`], with the exit status that `--help` documents.
 pub fn run(args: &RunArgs, log: &Log) -> Outcome {
     let mut timeline = Timeline::start();
-    let config = args.guest.config(args.config.as_deref(), args.vcpus)?;
+    let mut guest = args.guest.clone();
+    let mut vcpus = args.vcpus;
+    if let Some(shape) = &args.shape {
+        (vcpus, guest.memory) = (Some(shape.vcpus), Some(shape.memory.clone()));
+    }
+    let config = guest.config(args.config.as_deref(), vcpus)?;
     let raw_snp = config.snp.clone();
     let config = config.validate().map_err(|e| Failure::BadInput(e.to_string()))?;
     timeline.record("configuration");
@@ -311,6 +353,8 @@ fn report(attended: Attended) -> Outcome {
 const HOST_FAILED: u8 = 1;
 /// What the kernel sends when memory runs out.
 const SIGKILL: i32 = Signal::KILL.as_raw();
+/// What a device gets that touches a page which its guest does not share.
+const SIGBUS: i32 = Signal::BUS.as_raw();
 
 fn outcome(end: End) -> Outcome {
     let (status, text) = match end {
@@ -334,9 +378,17 @@ fn outcome(end: End) -> Outcome {
                  this program's cgroup (`dmesg` says so); give the guest less (`memory`) or them more"
             )));
         }
+        // A device loads and stores through no other pointer that could be to a hole.
+        End::ProcessDied { kind, how: Some(ProcessEnd::Signal(SIGBUS)) } if kind.is_device() => {
+            let text = format!("the guest took back memory that its {kind} device was using");
+            (GUEST_FAILED, text)
+        }
         End::ProcessDied { kind, how } => {
             let how = how.map_or_else(|| "for an unknown reason".into(), |how| how.to_string());
             return Err(Failure::Failed(format!("the {kind} process ended without a word: {how}")));
+        }
+        End::DeviceFailed { kind, reason } => {
+            return Err(Failure::Failed(format!("the {kind} process ended: {reason}")));
         }
         End::DeviceLost { device, why } if why.is_guests_fault() => {
             (GUEST_FAILED, format!("disk {device}: {why}"))
@@ -373,6 +425,15 @@ mod tests {
     use std::time::Duration;
 
     const OFF: End = End::Stopped(Stop::PowerOff { status: None });
+
+    #[test]
+    fn a_shape_is_a_number_an_x_and_a_size() {
+        let shape = |text: &str| text.parse::<super::Shape>().map(|s| (s.vcpus, s.memory));
+        assert_eq!(shape("2x4G"), Ok((2, "4G".to_owned())));
+        for bad in ["", "x", "2", "2x", "x4G", "+2x4G", "2 x4G", "99999999999x1G"] {
+            assert!(shape(bad).is_err(), "{bad}");
+        }
+    }
 
     fn status(end: End, cause: Option<Cause>) -> u8 {
         let loss = cause.map(|cause| Loss { cause, bytes: 1 });

@@ -154,7 +154,8 @@ fn print_process(process: &Running, in_force: &InForce) {
 fn profiles(as_json: bool) {
     let kinds = ProcessKind::ALL.into_iter().map(|kind| (kind.name(), kind.profile()));
     // What a device may do before it is locked for good, and what for the VMM of others.
-    let devices = DeviceKind::ALL.into_iter().flat_map(|kind| [kind.set_up(), kind.foreign()]);
+    let devices = DeviceKind::ALL.into_iter().map(DeviceKind::description);
+    let devices = devices.flat_map(|device| [device.set_up, device.foreign]);
     for (kind, profile) in kinds.chain(devices.map(|profile| (profile.name, profile))) {
         if as_json {
             let rules: Vec<_> = profile

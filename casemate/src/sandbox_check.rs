@@ -14,11 +14,20 @@ const CAP_KILL: u64 = 1 << 5;
 const fn demand(kind: ProcessKind, is_confidential: bool) -> Demand<'static> {
     let is_child = !matches!(kind, ProcessKind::Supervisor);
     // The log grows, and so may what the supervisor writes.
-    let bounded_files = is_child && !matches!(kind, ProcessKind::Recorder);
+    let bounded_files = matches!(
+        kind,
+        ProcessKind::Vmm
+            | ProcessKind::VmmConfidential
+            | ProcessKind::Block
+            | ProcessKind::BlockStandby
+    );
     let fenced = is_confidential && kind.is_device();
     // The supervisor ends children that are other users: CAP_KILL.
     let capabilities = if is_child { 0 } else { CAP_KILL };
-    Demand { profile: kind.profile(), capabilities, apart: is_child, fenced, bounded_files }
+    // These two see the folder that they are for, so their root is not empty.
+    let sees_a_folder = matches!(kind, ProcessKind::Connector | ProcessKind::Janitor);
+    let apart = is_child && !sees_a_folder;
+    Demand { profile: kind.profile(), capabilities, apart, fenced, bounded_files }
 }
 
 /// Compares each process with its profile, and says what is weaker.

@@ -83,6 +83,39 @@ fn front_ends_are_served_one_after_the_other_by_processes_of_their_own() {
     assert!(!scratch.path("socket").exists());
 }
 
+/// Protects who waits for a disk: the process is there and confined before its front end, so that
+/// what a front end waits for is answers. And the host, from a device that fails without any.
+#[test]
+fn a_process_is_confined_before_its_front_end_comes_and_takes_no_other() {
+    if !is_root() {
+        return;
+    }
+    let scratch = Scratch::new();
+    let _ = scratch.image("disk", 64);
+    let arguments = ["--socket", "socket", "--file", "disk"];
+    let mut device = command(&scratch, &arguments).spawn().unwrap();
+    let process = loop {
+        if let [process] = children(device.id())[..] {
+            break process;
+        }
+        std::thread::yield_now();
+    };
+    let confined = || casemate_sandbox::inspect(process).is_ok_and(|told| told.uid == 65534);
+    while !confined() {
+        std::thread::yield_now();
+    }
+    let mut driver = connect(&scratch);
+    assert_eq!(sector(&mut driver, 5), 5);
+    assert_eq!(children(device.id()), [process]);
+    // It has its front end's socket, and not the one on which others come: they wait.
+    let open = casemate_sandbox::inspect(process).unwrap().descriptors.unwrap();
+    let sockets = open.values().filter(|what| what.starts_with("socket:")).count();
+    assert_eq!(sockets, 2, "its front end and its supervisor: {open:?}");
+    drop(driver);
+    device.kill().unwrap();
+    device.wait().unwrap();
+}
+
 /// Protects the host from a front end's guest. Landlock cannot be read back.
 #[test]
 fn a_front_ends_process_is_locked_as_the_kernel_tells() {

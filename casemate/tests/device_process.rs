@@ -80,7 +80,7 @@ fn device(front_end: FrontEnd, queues: u16, before: impl FnOnce(&Child)) -> Devi
         &start,
         &theirs,
         &its_control,
-        disk.file(),
+        &[disk.file().as_fd()],
         before,
     );
     Device { child: child.unwrap(), control, socket: socket.into(), scratch }
@@ -338,12 +338,12 @@ fn take_over(attack: impl FnOnce(Held) -> bool, then: impl FnOnce(&Driver)) -> A
     let layers = fenced(&disk).keep(&theirs).keep(&its_control).keep(&own);
     let (start, image_size) = (start(&disk, FrontEnd::Ours), disk.facts().bytes());
     let mut child = casemate_sandbox::spawn(layers, move |born| {
-        let input = Input { start, socket: theirs, control: its_control, own };
+        let input = Input { start, socket: theirs, control: its_control, own: vec![own] };
         body_with(input, born, |holdings| {
             let held = Held {
                 memory: holdings.memory[0],
                 fence: holdings.fence.unwrap(),
-                image: holdings.own,
+                image: holdings.own[0],
                 image_size,
                 socket: holdings.socket,
             };

@@ -1,6 +1,6 @@
-//! Protects `casemate image root` as its users meet it: the same bytes wherever and however a folder
-//! is copied, one line and status 2 for what is no image, and nothing left of a build that fails.
-//! What is in the disk is the crate's own tests' business.
+//! Protects `casemate image root` as its users meet it: the same bytes wherever and however a
+//! folder is copied, one line and status 2 for what is no image, and nothing left of a build that
+//! fails. What is in the disk is the crate's own tests' business.
 
 #![cfg(feature = "image")]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests fail by panicking")]

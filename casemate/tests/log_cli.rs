@@ -263,7 +263,7 @@ fn a_full_disk_takes_nothing_back_and_leaves_nothing_behind() {
         return;
     }
     assert!(text.contains("full 1: ") && text.contains("so no guest is started"), "{text}");
-    assert!(text.contains("left: head log\n"), "{text}");
+    assert!(text.contains("left: head log log.lock\n"), "{text}");
     assert!(text.contains("verified 0\n"), "whole lines only: {text}");
     let again = text.split("again 1: ").nth(1).unwrap_or_else(|| panic!("{text}"));
     assert!(again.contains("resources.memory_mib") && again.contains("closed 0\n"), "{text}");

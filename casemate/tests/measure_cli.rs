@@ -91,6 +91,30 @@ fn flags_of_run_a_file_and_a_kept_plan_give_one_digest_whatever_the_memory() {
     }
 }
 
+/// Protects README.md's table of what changes a digest and what does not: who rolls an image out
+/// relies on both columns.
+#[test]
+fn keys_change_the_digest_or_do_not_as_the_readme_says() {
+    let place = Place::new("keys");
+    std::fs::write(place.0.join("disk.img"), [0; 4096]).unwrap();
+    let expected = digest(&[&place.config("")]);
+    let host_data = format!("[snp]\nhost_data = \"{}\"\n", "01".repeat(32));
+    for key in [
+        "memory = \"2G\"\n",
+        "name = \"x\"\n",
+        "grace = \"1s\"\n",
+        "[[disk]]\npath = \"disk.img\"\n",
+        "[snp]\npolicy = 0x30001\n",
+        "[snp]\nvcek_disabled = true\n",
+        &host_data,
+    ] {
+        assert_eq!(digest(&[&place.config(key)]), expected, "{key}");
+    }
+    for key in ["vcpus = 2\n", "[snp]\nvmsa_features = 0x20\n", "[snp]\nc_bit = 47\n"] {
+        assert_ne!(digest(&[&place.config(key)]), expected, "{key}");
+    }
+}
+
 #[test]
 fn a_range_of_vcpus_gives_the_table_of_what_each_number_gives() {
     let place = Place::new("table");

@@ -116,3 +116,44 @@ fn files_that_are_different_ones_are_not_in_the_way() {
     assert_eq!(status, 1, "{line}");
     assert!(line.contains("denies"), "{line}");
 }
+
+/// Protects reports, certificates, policies and keys from the outputs of commands that read them.
+/// Cannot tell of what is read behind a folder's name.
+#[test]
+fn no_output_of_a_command_is_a_file_that_it_has_read_or_written() {
+    let place = Place::new("commands");
+    let vectors = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/vectors/reports");
+    for (from, to) in [("ms_genoa.bin", "report"), ("ms_genoa.vcek.der", "vcek")] {
+        std::fs::copy(vectors.join(from), place.0.join(to)).unwrap();
+    }
+    let strict = Command::new(PROGRAM).args(["policy", "init"]).output().unwrap().stdout;
+    place.write("strict", &strict);
+    let data = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../attestation/tests/data");
+    std::fs::copy(data.join("model_id_key.pem"), place.0.join("id-key")).unwrap();
+    let before = place.contents();
+    let digest = "ab".repeat(48);
+    let verify = ["attest", "verify", "report", "--cert", "vcek", "--at", "2026-06-01"];
+    let strictly = [&verify[..], &["--policy", "strict"]].concat();
+    let block = ["measure", "--digest", &digest, "--id-key", "id-key"];
+    let measure = ["measure", "--kernel", "kernel", "--protection", "sev-snp"];
+    for (command, outputs) in [
+        (&verify[..], &["--record", "report"][..]),
+        (&verify, &["--record", "vcek"]),
+        (&verify, &["--record", "./vcek"]),
+        (&strictly, &["--facts", "strict"]),
+        (&strictly, &["--facts", "report"]),
+        (&strictly, &["--decision-log", "new", "--log-key", "key", "--log-head", "new"]),
+        (&block, &["--id-block", "id-key", "--id-auth", "auth"]),
+        (&block, &["--id-auth", "id-key", "--id-block", "new"]),
+        (&measure, &["--save-plan", "kernel"]),
+        (&["attest", "table", "vcek"], &["--out", "vcek"]),
+    ] {
+        let (status, text) = place.casemate(&[command, outputs].concat());
+        assert_eq!(status, 2, "{outputs:?}: {text}");
+        assert!(text.contains(" are one file, which would be written over"), "{text}");
+        for (name, bytes) in &before {
+            assert!(std::fs::read(place.0.join(name)).unwrap() == *bytes, "{outputs:?}: {name}");
+        }
+        let _ = std::fs::remove_file(place.0.join("new"));
+    }
+}

@@ -52,6 +52,26 @@ fn the_examples_pass_check_and_test() {
     assert!(out.contains("235 of 235 loosened rules noticed"), "{out}");
 }
 
+/// Protects who reads what a script printed: the name of a file cannot make a line of its own, nor
+/// reach a terminal.
+#[test]
+fn a_file_name_is_printed_on_one_line_whatever_is_in_it() {
+    let folder = scratch("names");
+    std::fs::create_dir_all(&folder).unwrap();
+    let path = folder.join("a\nFAILED \u{1b}[2J.toml");
+    let path = path.to_str().unwrap();
+    let (status, made, _) = casemate(&["policy", "init", path], "");
+    assert_eq!((status, made.lines().count()), (0, 1), "{made}");
+    let (status, checked, _) = casemate(&["policy", "check", path], "");
+    std::fs::remove_dir_all(&folder).unwrap();
+    assert_eq!(status, 0, "{checked}");
+    assert_eq!(checked.lines().filter(|line| line.contains("SHA-256")).count(), 1, "{checked}");
+    for text in [made, checked] {
+        let lines_of_its_own = text.lines().filter(|line| line.starts_with("FAILED")).count();
+        assert!(lines_of_its_own == 0 && !text.contains('\u{1b}'), "{text:?}");
+    }
+}
+
 #[test]
 fn a_question_is_answered_by_output_and_status() {
     let production = example("production.toml");

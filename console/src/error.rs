@@ -9,9 +9,9 @@ pub enum ConsoleError {
     /// The file cannot be used.
     #[error("`console`: cannot write {}: {source}", value(path.display()))]
     File {
-        /// Its path.
+        /// The file as it was named.
         path: PathBuf,
-        /// The reason.
+        /// Why it cannot be used.
         #[source]
         source: std::io::Error,
     },

@@ -94,7 +94,8 @@ impl HostConsole {
         Ok(opened)
     }
 
-    /// Over descriptors that do not wait, in place of those that a configuration names; no terminal.
+    /// Over descriptors that do not wait, in place of those that a configuration names; no
+    /// terminal.
     #[must_use]
     pub fn over(
         input: OwnedFd,

@@ -14,9 +14,9 @@ pub enum Cause {
     ReaderGone,
     /// The host cannot write: a full disk, a file at its limit.
     CannotWrite {
-        /// Where to.
+        /// Where the bytes were to go.
         to: String,
-        /// The kernel's reason.
+        /// What the kernel said.
         error: io::Error,
     },
     /// The VM was ended, and nobody waits for a reader then.
@@ -27,9 +27,9 @@ pub enum Cause {
 /// a gap that nobody can see would be worse than an end.
 #[derive(Debug)]
 pub struct Loss {
-    /// The cause.
+    /// Why they were lost.
     pub cause: Cause,
-    /// Bytes.
+    /// How many bytes were lost.
     pub bytes: u64,
 }
 

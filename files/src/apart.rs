@@ -78,12 +78,18 @@ struct Named {
 pub struct Apart(Vec<Named>);
 
 impl Apart {
+    /// None yet.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self(Vec::new())
+    }
+
     /// A file that is only read. Two that are read may be one.
     ///
     /// # Errors
     /// [`SameFile`] when it is written to, too.
     pub fn read(&mut self, key: impl Into<String>, path: &Path) -> Result<(), SameFile> {
-        self.add(key.into(), Id::at(path), false)
+        self.add(key.into(), Id::at(path), false, false)
     }
 
     /// A file that is written to, whether it is there yet or not.
@@ -91,7 +97,7 @@ impl Apart {
     /// # Errors
     /// [`SameFile`] when it is anything else, too.
     pub fn written(&mut self, key: impl Into<String>, path: &Path) -> Result<(), SameFile> {
-        self.add(key.into(), Id::at(path), true)
+        self.add(key.into(), Id::at(path), true, false)
     }
 
     /// A file that is written to, by its descriptor: whatever its name leads to by now.
@@ -99,16 +105,21 @@ impl Apart {
     /// # Errors
     /// [`SameFile`] when it is anything else, too.
     pub fn opened(&mut self, key: impl Into<String>, file: impl AsFd) -> Result<(), SameFile> {
-        self.add(key.into(), fstat(file).ok().and_then(|there| Id::of(&there)), true)
+        self.add(key.into(), fstat(file).ok().and_then(|there| Id::of(&there)), true, true)
     }
 
-    fn add(&mut self, key: String, id: Option<Id>, written: bool) -> Result<(), SameFile> {
+    /// `again`: what was named under this key before is opened now.
+    fn add(
+        &mut self,
+        key: String,
+        id: Option<Id>,
+        written: bool,
+        again: bool,
+    ) -> Result<(), SameFile> {
         let Some(id) = id else { return Ok(()) };
-        // One key may come twice: its name first, its descriptor later.
-        let same = self
-            .0
-            .iter()
-            .find(|named| named.id == id && named.key != key && (named.written || written));
+        let same = self.0.iter().find(|named| {
+            named.id == id && !(again && named.key == key) && (named.written || written)
+        });
         match same {
             None => {
                 self.0.push(Named { key, id, written });

@@ -105,6 +105,8 @@ impl FileError {
 
 /// A path in a message: a name may contain line feeds and what steers a terminal.
 fn path_text(path: &Path) -> Foreign<std::path::Display<'_>> {
+    // Nothing at all would look like a fault of the message.
+    let path = if path.as_os_str().is_empty() { Path::new("an empty path") } else { path };
     value(path.display()).at_most(4096)
 }
 

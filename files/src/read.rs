@@ -91,10 +91,14 @@ fn open_as(path: &Path, meant: Meant) -> Result<File, FileError> {
     // NONBLOCK: should it be a FIFO by now, open returns instead of waiting for a writer (fifo(7)).
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOCTTY | OFlags::NONBLOCK;
     let opened = rustix::fs::open(path, flags, Mode::empty()).map_err(fault)?;
-    fit(&rustix::fs::fstat(&opened).map_err(fault)?)?;
-    // A pipe that is meant is waited for; on a regular file the flag has no meaning, but a caller
-    // may pass it on.
-    rustix::fs::fcntl_setfl(&opened, OFlags::empty()).map_err(fault)?;
+    let there = rustix::fs::fstat(&opened).map_err(fault)?;
+    fit(&there)?;
+    // A pipe that is meant is waited for. A regular file keeps the flag, which has no meaning for
+    // most: but there are some that wait for what is still to happen (/proc/kmsg, trace_pipe), and
+    // a link may lead there.
+    if kind(there.st_mode) == Kind::Pipe {
+        rustix::fs::fcntl_setfl(&opened, OFlags::empty()).map_err(fault)?;
+    }
     Ok(File::from(opened))
 }
 

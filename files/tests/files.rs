@@ -73,6 +73,18 @@ fn what_is_no_regular_file_is_refused_before_it_is_read() {
     assert!(open(&folder.join("nothing")).unwrap_err().is_missing());
 }
 
+/// Protects who reads a folder of others' files from one that looks regular and waits for what is
+/// still to happen, as /proc/kmsg does: nothing of that kind is at hand in a test, so the flag that
+/// decides is looked at.
+#[test]
+fn a_regular_file_is_never_waited_for() {
+    let folder = Folder::new("waits");
+    std::fs::write(folder.join("file"), "x").unwrap();
+    let file = casemate_files::open(&folder.join("file")).unwrap();
+    let flags = rustix::fs::fcntl_getfl(&file).unwrap();
+    assert!(flags.contains(rustix::fs::OFlags::NONBLOCK), "{flags:?}");
+}
+
 #[test]
 fn a_file_is_read_up_to_the_limit_and_not_a_byte_beyond() {
     let folder = Folder::new("limit");

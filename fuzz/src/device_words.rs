@@ -9,6 +9,8 @@ pub fn words(data: &[u8]) {
         if let Some(start) = Start::decode(data) {
             assert_eq!(start.encode(), data, "a start has one spelling");
             let _ = casemate_device_block::Facts::decode(&start.config);
+            let _ = casemate_device_vsock::Facts::decode(&start.config);
+            let _ = casemate_device_vsock::Connects::decode(&start.config);
         }
         let Some(said) = FromDevice::decode(data) else { return };
         assert!(data.len() <= MESSAGE_SIZE);

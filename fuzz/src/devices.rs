@@ -25,7 +25,7 @@ pub(crate) struct Driver {
 impl Driver {
     pub(crate) fn new(u: &mut Unstructured) -> Result<(Self, Running)> {
         let memory = Shifting::default();
-        let size = 1 << u.int_in_range(1..=4)?;
+        let size = 1 << u.int_in_range(0..=4)?;
         let start: u16 = u.arbitrary()?;
         let mut queue = Negotiating::default();
         queue.set_size(Guest::new(u32::from(size))).expect("a size");

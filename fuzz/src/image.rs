@@ -1,6 +1,8 @@
 //! Layers and archives of container images, and the disk that is made of them.
 
 use crate::bounded;
+use casemate_image::initramfs;
+use casemate_image::kernel::{self, Module, modinfo};
 use casemate_image::oci::{self, Blobs};
 use casemate_image::{Limits, Spool, Tree, erofs, unpack, verity};
 use std::fs::File;
@@ -31,7 +33,9 @@ fn write(tree: &Tree, spool: &Spool) -> Option<(u64, [u8; 32])> {
 /// Any bytes are a layer or an error, in bounded memory; what is a layer becomes a disk, twice the
 /// same, and no path of it was one of this machine: nothing but the spool was written.
 pub fn layer(data: &[u8]) {
-    bounded(2 << 20, || {
+    // An xz stream says how large its dictionary is; that is bounded, and allocated.
+    let limit = if data.starts_with(b"\xfd7zXZ") { 80 << 20 } else { 2 << 20 };
+    bounded(limit, || {
         let (mut tree, mut spool) = (Tree::new(LIMITS), spool());
         match unpack(data, &mut tree, &mut spool, 1) {
             Ok(_) => {
@@ -55,5 +59,91 @@ pub fn archive(data: &[u8]) {
     if let Err(error) = unpacked {
         let text = error.to_string();
         assert!(!text.chars().any(char::is_control), "{text:?}");
+    }
+}
+
+/// Any bytes are a kernel's package or an error of one line, in bounded memory; what modules it has
+/// come in an order in which each is behind those it needs, each once.
+pub fn package(data: &[u8]) {
+    // A dictionary of xz, and a module within the package that is such a stream again.
+    bounded(200 << 20, || {
+        let taken = kernel::package(data, spool()).and_then(|(_, store)| {
+            let modules = kernel::needed(&store, None)?;
+            Ok((store, modules))
+        });
+        match taken {
+            Ok((store, modules)) => {
+                for (at, module) in modules.iter().enumerate() {
+                    let info = modinfo(&module.file).expect("it was read before");
+                    assert_eq!(info.name, module.name);
+                    assert!(!store.is_built_in(&module.name));
+                    let same = modules.iter().filter(|other| other.name == module.name);
+                    assert_eq!(same.count(), 1, "{at}");
+                }
+            }
+            Err(error) => {
+                let text = error.to_string();
+                assert!(!text.chars().any(char::is_control), "{text:?}");
+            }
+        }
+    });
+}
+
+/// Any bytes are a module's description or none, and any is a file of an initramfs, whose archive
+/// another reader takes apart again.
+pub fn module(data: &[u8]) {
+    let name = modinfo(data).map_or_else(|| "x".to_owned(), |info| info.name);
+    let modules = [Module { name: name.clone(), file: data.to_vec() }];
+    let archive = initramfs::write(data, &modules);
+    let (mut init, mut found, mut end) = (false, false, false);
+    let mut rest = &archive[..];
+    while !rest.is_empty() {
+        let (path, contents, next) = entry(rest);
+        assert!(!end, "something behind the end");
+        init |= path == "init" && contents == data;
+        found |= path == format!("casemate/modules/00-{name}.ko") && contents == data;
+        end = path == "TRAILER!!!";
+        rest = next;
+    }
+    assert!(init && found && end);
+}
+
+/// The first entry of an archive as `buffer-format.rst` of Linux has it: name, contents, the rest.
+fn entry(archive: &[u8]) -> (&str, &[u8], &[u8]) {
+    assert_eq!(&archive[..6], b"070701");
+    let number = |field: usize| {
+        let digits = str::from_utf8(&archive[6 + field * 8..14 + field * 8]).unwrap();
+        usize::from_str_radix(digits, 16).unwrap()
+    };
+    let (size, name) = (number(6), number(11));
+    let content = (110 + name).next_multiple_of(4);
+    let path = str::from_utf8(&archive[110..110 + name - 1]).unwrap();
+    assert_eq!(archive[110 + name - 1], 0);
+    (path, &archive[content..content + size], &archive[(content + size).next_multiple_of(4)..])
+}
+
+/// Any bytes are a manifest, the same again when it is written, or an error of one line.
+pub fn manifest(data: &[u8]) {
+    use casemate_init::device_mapper::{Buffer, Target};
+    use casemate_manifest::{Manifest, RootDisk};
+    match Manifest::from_bytes(data) {
+        Ok(manifest) => {
+            let bytes = manifest.to_bytes().expect("what was read can be written");
+            assert_eq!(Manifest::from_bytes(&bytes).expect("and read again"), manifest);
+        }
+        Err(error) => {
+            let text = casemate_foreign_text::line(error.to_string()).to_string();
+            assert!(!text.chars().any(char::is_control), "{text:?}");
+        }
+    }
+    let Ok(line) = str::from_utf8(data) else { return };
+    if let Ok(disk) = RootDisk::from_cmdline(line) {
+        let word = disk.to_string();
+        assert_eq!(line.split_ascii_whitespace().filter(|one| *one == word).count(), 1);
+        let table = disk.verity("254:0", true);
+        let target =
+            Target { kind: "verity", start: 0, sectors: disk.sectors(), parameters: &table };
+        let buffer = Buffer::new("root").and_then(|buffer| buffer.with_target(&target));
+        assert!(buffer.is_some(), "a table has room for every disk");
     }
 }

@@ -23,6 +23,7 @@ pub mod device_block;
 pub mod device_messages;
 pub mod device_model;
 pub mod device_pci_root;
+pub mod device_vsock;
 pub mod device_words;
 pub mod devices;
 pub mod exits;
@@ -77,6 +78,7 @@ pub const TARGETS: &[(&str, Body)] = &[
     ("device_pci_root", device_pci_root::pci_root),
     ("device_queue", devices::queue),
     ("device_transport", device::transport),
+    ("device_vsock", device_vsock::vsock),
     ("device_words", device_words::words),
     ("exit_debug", exits::debug),
     ("exit_errno", exits::errno),
@@ -118,6 +120,9 @@ pub const TARGETS: &[(&str, Body)] = &[
     ("sandbox_packet", sandbox::packet),
     ("image_archive", image::archive),
     ("image_layer", image::layer),
+    ("image_manifest", image::manifest),
+    ("image_module", image::module),
+    ("image_package", image::package),
     ("init_workload", host::workload_file),
     ("vm_config", vm::config),
     ("vm_message", vm::message),

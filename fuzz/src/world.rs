@@ -1,12 +1,13 @@
 //! A machine for exit handlers: real devices beside a recorder, and page states that record every
 //! change.
 
+use casemate_device_block::DESCRIPTION;
 use casemate_device_transport::{BAR_SIZE, Function, Identity, Message};
 use casemate_hypervisor::bus::{Bus, BusDevice, Effect};
 use casemate_hypervisor::devices::pci_root::{ECAM_BASE, ECAM_SIZE};
 use casemate_hypervisor::devices::platform::{PLATFORM_PORT, PLATFORM_SIZE};
 use casemate_hypervisor::devices::{
-    ConsoleQueue, PciRoot, PlatformRegisters, SERIAL_PORT, Uart, VirtioKind, VirtioPci, Wires,
+    ConsoleQueue, PciRoot, PlatformRegisters, SERIAL_PORT, Uart, VirtioPci, Wires,
 };
 use casemate_hypervisor::event::Event;
 use casemate_hypervisor::exits::{EXITS, Events, Exit, Guard, Machine, Note, Outcome, PageRule};
@@ -100,12 +101,12 @@ impl Wires for Wired {
 /// A disk's function.
 fn function(bar: u32, asked: &Arc<Asked>) -> Arc<Mutex<VirtioPci>> {
     let identity = Identity {
-        kind: VirtioKind::Block.number(),
-        class: VirtioKind::Block.class(),
-        features: VirtioKind::Block.features(),
+        kind: DESCRIPTION.virtio,
+        class: DESCRIPTION.class,
+        features: DESCRIPTION.features,
         queues: QUEUES,
         queue_size: 256,
-        config: vec![7; VirtioKind::Block.config()],
+        config: vec![7; DESCRIPTION.config],
         bar,
     };
     let function = Function::new(identity, RamMap::new(RAM).unwrap()).expect("a possible device");

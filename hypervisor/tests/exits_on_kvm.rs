@@ -35,6 +35,19 @@ fn workload_status_and_marks_reach_the_host() {
 }
 
 #[test]
+fn a_refusal_of_pid_1_reaches_the_host_as_its_sentence() {
+    let code = [dx(0x604), out(0), dx(0x605), out(6), power_off()].concat();
+    let Some(ran) = run(&plan(&code, 1)) else { return };
+    assert_eq!(ran.stop, Stop::Refused(6));
+    let said = ran.stop.to_string();
+    assert!(said.starts_with("the guest says that its PID 1 refused: the root disk"), "{said}");
+    assert!(!ran.stop.is_success());
+    assert!(
+        Stop::Refused(0xee).to_string().contains("for a reason that this version does not know")
+    );
+}
+
+#[test]
 fn reset_register_stops_the_vm_as_a_reset() {
     let code = [dx(0x602), out(1), vec![0xf4]].concat();
     let Some(ran) = run(&plan(&code, 1)) else { return };

@@ -15,6 +15,7 @@
     reason = "a test; registers are what is compared"
 )]
 
+use casemate_device_backend::profile as frame;
 use casemate_device_block::profile as block;
 use casemate_device_process::{DeviceKind, MAX_QUEUES};
 use casemate_hypervisor::config::MAX_VCPUS;
@@ -51,7 +52,8 @@ fn lowest(fds: &[i32; 2]) -> u32 {
 /// Every profile: that of each kind of process, and those that a device has before, and for others.
 fn profiles() -> Vec<&'static Profile> {
     let kinds = ProcessKind::ALL.into_iter().map(ProcessKind::profile);
-    let devices = DeviceKind::ALL.into_iter().flat_map(|kind| [kind.set_up(), kind.foreign()]);
+    let devices = DeviceKind::ALL.into_iter().map(DeviceKind::description);
+    let devices = devices.flat_map(|device| [device.set_up, device.foreign]);
     kinds.chain(devices).collect()
 }
 
@@ -78,8 +80,8 @@ fn the_filter_of_the_largest_vm_is_one_that_the_kernel_takes() {
     }
     let program = profile::VMM_SNP.program(&fds, Action::Kill).unwrap();
     assert!((1000..=4096).contains(&program.len()), "{}", program.len());
-    let session = [(block::EVENTS, 4 * queues), (block::SOCKET, 1), (block::IMAGE, 1)];
-    let mut fds = FdTable::new().with_raw(block::CONTROL, [9]).with_raw(block::FENCE, [8]);
+    let session = [(frame::EVENTS, 4 * queues), (frame::SOCKET, 1), (block::IMAGE, 1)];
+    let mut fds = FdTable::new().with_raw(frame::CONTROL, [9]).with_raw(frame::FENCE, [8]);
     for (slot, count) in session {
         fds = fds.with_raw(slot, 100..100 + count);
     }

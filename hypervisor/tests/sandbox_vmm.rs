@@ -10,6 +10,7 @@
     reason = "tests fail by panicking"
 )]
 
+use casemate_device_process::DeviceKind;
 use casemate_hypervisor::exits::Stop;
 use casemate_hypervisor::launch::LaunchPlan;
 use casemate_hypervisor::vm::ProcessKind;
@@ -186,12 +187,25 @@ fn all_slots(profile: &Profile, also: &[RawFd]) -> FdTable {
     slots.fold(FdTable::new(), |fds, slot| fds.with_raw(slot, also.iter().copied().chain([1])))
 }
 
+/// Every profile that a process is ever locked by: those of the kinds of a VM, and of each device
+/// what it may do before its front end has sent all, and for the VMM of others.
+fn profiles() -> impl Iterator<Item = &'static Profile> {
+    let devices = DeviceKind::ALL.into_iter().map(DeviceKind::description);
+    let devices = devices.flat_map(|device| [device.set_up, device.foreign]);
+    ProcessKind::ALL.into_iter().map(ProcessKind::profile).chain(devices)
+}
+
 fn each_attack_is_fatal_under_the_profile_of_every_kind() {
     let victim = Victim { pid: std::process::id(), abstract_socket: b"casemate-test" };
-    for kind in ProcessKind::ALL {
-        let profile = kind.profile();
+    for profile in profiles() {
+        let kind = profile.name;
         let fds = all_slots(profile, &[]);
+        // Until its front end has sent all, a device maps what threads and guest memory need.
+        let maps = profile.rules.iter().any(|rule| rule.syscall.name() == "clone3");
         for (attack, _) in Attack::ALL {
+            if maps && matches!(attack, Attack::Map) {
+                continue;
+            }
             let mut child = confined(Layers::new("attacker"), |setup| {
                 let _locked = setup.lock(profile, &fds, Action::Kill).unwrap();
                 i32::from(attack.attempt(victim).is_err())
@@ -219,8 +233,7 @@ fn operations_that_no_one_needs_are_fatal_under_the_profile_of_every_kind() {
     let private = || ignore(futex::wake(&word, futex::Flags::PRIVATE, 1));
     let has_futex = |profile: &Profile| profile.syscalls().contains(&"futex");
     let mut tried = 0;
-    for kind in ProcessKind::ALL {
-        let profile = kind.profile();
+    for profile in profiles() {
         // Which of the two ways a kind sends and receives by.
         let messages = !profile.syscalls().contains(&"sendto");
         let say = |flags| {
@@ -292,6 +305,18 @@ fn every_kind_of_process_has_a_test_that_its_profile_is_the_least() {
             ProcessKind::Block | ProcessKind::BlockStandby => (
                 "block_profile_allows_what_is_used_and_nothing_else",
                 include_str!("../../casemate/tests/device_process.rs"),
+            ),
+            ProcessKind::Vsock => (
+                "vsock_profile_allows_what_is_used_and_nothing_else",
+                include_str!("../../casemate/tests/vsock_process.rs"),
+            ),
+            ProcessKind::Connector => (
+                "connector_uses_every_rule_of_its_profile_and_makes_no_other_call",
+                include_str!("../../casemate/tests/vsock_process.rs"),
+            ),
+            ProcessKind::Janitor => (
+                "a_janitor_removes_what_is_still_its_vms_and_makes_no_other_call",
+                include_str!("../../casemate/tests/vsock_process.rs"),
             ),
             ProcessKind::Recorder => (
                 "image_of_the_recorder_uses_every_rule_of_its_profile_and_makes_no_other_call",

@@ -13,13 +13,14 @@
 
 use casemate_device_backend::{Mode, Session};
 use casemate_device_block::{Block, Image, Options};
-use casemate_hypervisor::devices::VirtioKind;
+use casemate_device_process::DeviceKind;
 use casemate_hypervisor::exits::{DeviceFault, Stop};
 use casemate_hypervisor::vm::virtio::{BackEndOf, DeviceSocket};
 use casemate_test_support::guests::run_with;
 use casemate_test_support::script::Script;
-use casemate_test_support::virtio::{BAR, Driver, QUEUE_STEP, REQUEST, scripted};
+use casemate_test_support::virtio::{BAR, Driver, HEADER, QUEUE_STEP, REQUEST, scripted};
 use std::fs::{read, write};
+use std::io::{Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -83,7 +84,7 @@ fn block_of(path: &Path, read_only: bool, queues: u16) -> (BackEnd, DeviceSocket
         .stdout(Stdio::null())
         .spawn();
     let socket = ours.into();
-    let (kind, of, standby) = (VirtioKind::Block, BackEndOf::Ours, None);
+    let (kind, of, standby) = (DeviceKind::Block, BackEndOf::Ours, None);
     (BackEnd(child.unwrap()), DeviceSocket { kind, of, queues, socket, standby })
 }
 
@@ -199,6 +200,59 @@ fn a_device_that_dies_ends_the_vm_with_a_reason() {
     assert_eq!(ran.stop, Stop::DeviceFailed { device: 0, fault: DeviceFault::Closed });
 }
 
+/// A back end of others that plays along until it is to begin, and then says nothing more; it ends
+/// with its VM.
+fn silent_from_activation_on() -> (std::thread::JoinHandle<u32>, DeviceSocket) {
+    let (ours, mut theirs) = UnixStream::pair().unwrap();
+    let server = std::thread::spawn(move || {
+        let mut asked_in_vain = 0;
+        let mut header = [0; 12];
+        while theirs.read_exact(&mut header).is_ok() {
+            let word = |at: usize| u32::from_le_bytes(header[at..at + 4].try_into().unwrap());
+            let (request, flags, len) = (word(0), word(4), word(8));
+            let mut body = vec![0; usize::try_from(len).unwrap()];
+            theirs.read_exact(&mut body).unwrap();
+            // SET_VRING_NUM is the first that is said of a ring.
+            if request == 8 || asked_in_vain > 0 {
+                asked_in_vain += 1;
+                continue;
+            }
+            let number = |value: u64| value.to_le_bytes().to_vec();
+            let answer = match request {
+                1 => number(1 << 32 | 1 << 30 | 1 << 9),
+                15 => number(1 << 0 | 1 << 3 | 1 << 9),
+                17 => number(1),
+                24 => [&body[..12], &[8; 60]].concat(),
+                _ if flags & 8 != 0 => number(0),
+                _ => continue,
+            };
+            let head = [request, 5, u32::try_from(answer.len()).unwrap()];
+            let head: Vec<u8> = head.iter().flat_map(|word| word.to_le_bytes()).collect();
+            theirs.write_all(&[head, answer].concat()).unwrap();
+        }
+        asked_in_vain
+    });
+    let (kind, of) = (DeviceKind::Block, BackEndOf::Others);
+    (server, DeviceSocket { kind, of, queues: 1, socket: ours.into(), standby: None })
+}
+
+/// Protects the guest's processors from a back end that takes its time: each access to a register
+/// has its answer, whatever is waited for elsewhere. Cannot tell how long one takes.
+#[test]
+fn a_vcpu_goes_on_whatever_its_devices_back_end_does() {
+    let (server, device) = silent_from_activation_on();
+    // DRIVER_OK, a doorbell, a reset that does not end while the back end is waited for, and
+    // registers all along: the guest prints and switches off long before patience is over.
+    let script = Script::default().open().reset().drive(FLUSH);
+    let script = script.write(2, BAR + 0x1000, 0).write(1, BAR + 0x14, 0);
+    let script = (0..100).fold(script, |script, _| script.expect_u32(HEADER, 0x1042_1af4));
+    let script = script.bytes(REQUEST[1], b"I go on").print(REQUEST[1], 7);
+    let Some(ran) = run_with(&scripted(&script), vec![device]) else { return };
+    assert_eq!((ran.stop, &*ran.output), (Stop::PowerOff { status: None }, "I go on"));
+    // The thread that talks to devices still waits for its answer.
+    assert!(!server.is_finished(), "the back end was left alone");
+}
+
 /// Judged by a back end that nobody here wrote: QEMU's. Skipped, and said so, where it is not
 /// installed.
 #[test]
@@ -227,7 +281,7 @@ fn a_disk_that_qemus_storage_daemon_serves_is_read_and_written() {
         assert!(daemon.0.try_wait().unwrap().is_none(), "it cannot export a disk");
         std::thread::sleep(std::time::Duration::from_millis(10));
     };
-    let (kind, of, standby) = (VirtioKind::Block, BackEndOf::Others, None);
+    let (kind, of, standby) = (DeviceKind::Block, BackEndOf::Others, None);
     let device = DeviceSocket { kind, of, queues: 1, socket: ours.into(), standby };
     let [_, data, _] = REQUEST;
     let script = Script::default().open().reset().drive(FLUSH);

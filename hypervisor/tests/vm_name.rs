@@ -84,8 +84,8 @@ fn a_stranger_who_asks_gets_no_answer() {
 const FLOOD: usize = 200;
 
 /// Protects a name from a stranger with many sockets, each of which takes no connection any more:
-/// none of them is waited for, and the VM's own is found among them. Fails where the kernel does not
-/// say whose a socket is (CONFIG_UNIX_DIAG): there a name is not protected from this.
+/// none of them is waited for, and the VM's own is found among them. Fails where the kernel does
+/// not say whose a socket is (CONFIG_UNIX_DIAG): there a name is not protected from this.
 fn a_stranger_with_many_mute_sockets_is_not_in_the_way() {
     let name = format!("flooded-{}", std::process::id());
     let (ours, theirs) = UnixStream::pair().unwrap();

@@ -11,9 +11,9 @@ pub enum LogError {
     /// The file system refused.
     #[error("{}: {source}", value(path.display()))]
     Io {
-        /// The file.
+        /// The file as it was named.
         path: PathBuf,
-        /// What it said.
+        /// What the kernel said.
         source: std::io::Error,
     },
     /// A file beside the log cannot be read or written, or a new log cannot be made.
@@ -26,7 +26,7 @@ pub enum LogError {
         value(path.display())
     )]
     Busy {
-        /// The log.
+        /// The log as it was named.
         path: PathBuf,
         /// How long was waited.
         seconds: u64,
@@ -37,7 +37,7 @@ pub enum LogError {
         value(path.display())
     )]
     NotALog {
-        /// The file.
+        /// The file as it was named.
         path: PathBuf,
         /// What is wrong with it.
         why: String,
@@ -49,7 +49,7 @@ pub enum LogError {
         value(path.display())
     )]
     Damaged {
-        /// The file.
+        /// The file as it was named.
         path: PathBuf,
         /// The number that the record should have.
         seq: u64,
@@ -64,9 +64,9 @@ pub enum LogError {
         value(path.display())
     )]
     Unvouched {
-        /// The file.
+        /// The file as it was named.
         path: PathBuf,
-        /// The last record.
+        /// Number of the last record that it has.
         seq: u64,
     },
     /// The last head is signed with another key.
@@ -75,7 +75,7 @@ pub enum LogError {
         value(path.display())
     )]
     OtherKey {
-        /// The file.
+        /// The file as it was named.
         path: PathBuf,
     },
     /// A signed log, and no key to go on with it.
@@ -85,7 +85,7 @@ pub enum LogError {
         value(path.display())
     )]
     KeyNeeded {
-        /// The file.
+        /// The file as it was named.
         path: PathBuf,
     },
     /// The head file names a record that the log does not have.
@@ -95,11 +95,11 @@ pub enum LogError {
         value(path.display()), value(head.display()), known.seq
     )]
     Cut {
-        /// The log.
+        /// The log as it was named.
         path: PathBuf,
-        /// The head file.
+        /// The head file as it was named.
         head: PathBuf,
-        /// What it names.
+        /// The record that the head file names.
         known: KnownHead,
     },
     /// A log that is there, and a head file that is not.
@@ -109,9 +109,9 @@ pub enum LogError {
         value(path.display()), value(head.display())
     )]
     HeadMissing {
-        /// The log.
+        /// The log as it was named.
         path: PathBuf,
-        /// The head file.
+        /// The head file as it was named.
         head: PathBuf,
     },
     /// A record that this very program wrote is not in the log any more.
@@ -121,7 +121,7 @@ pub enum LogError {
         value(path.display())
     )]
     Lost {
-        /// The log.
+        /// The log as it was named.
         path: PathBuf,
         /// The last record that was written.
         seq: u64,
@@ -132,13 +132,13 @@ pub enum LogError {
         value(path.display())
     )]
     Changed {
-        /// The log.
+        /// The log as it was named.
         path: PathBuf,
     },
     /// A file does not hold what it should.
     #[error("{}: expected {wanted}", value(path.display()))]
     BadFile {
-        /// The file.
+        /// The file as it was named.
         path: PathBuf,
         /// What it should hold.
         wanted: &'static str,
@@ -150,17 +150,17 @@ pub enum LogError {
         value(path.display())
     )]
     OpenKey {
-        /// The key file.
+        /// The file of the key, as it was named.
         path: PathBuf,
-        /// Its permissions.
+        /// Its permissions, of which some are for others.
         mode: u32,
     },
     /// A secret key that belongs to somebody else.
     #[error("{}: this key file belongs to user {owner}", value(path.display()))]
     ForeignKey {
-        /// The key file.
+        /// The file of the key, as it was named.
         path: PathBuf,
-        /// Whose it is.
+        /// The user whose file it is.
         owner: u32,
     },
 }

@@ -158,7 +158,7 @@ impl LogFiles {
         &self.place
     }
 
-    /// The log.
+    /// The open file of the log.
     #[must_use]
     pub fn log(&self) -> BorrowedFd<'_> {
         self.log.as_fd()
@@ -170,7 +170,7 @@ impl LogFiles {
         self.lock.as_fd()
     }
 
-    /// The head file.
+    /// The open head file, if there is one.
     #[must_use]
     pub fn head(&self) -> Option<BorrowedFd<'_>> {
         self.head.as_ref().map(AsFd::as_fd)

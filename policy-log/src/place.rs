@@ -11,7 +11,7 @@ pub const WAIT: Duration = Duration::from_secs(10);
 /// Where a log is kept, and what is relied on.
 #[derive(Debug)]
 pub struct LogFile {
-    /// The log.
+    /// The log's file, as it was named.
     pub path: PathBuf,
     /// The key that signs its heads; without one it is chained only.
     pub key: Option<SigningKey>,

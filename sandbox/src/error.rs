@@ -9,20 +9,20 @@ pub enum SandboxError {
     /// The host cannot give a layer that is required.
     #[error("sandbox layer {layer}: {call}: {source}; {}, or name the layer optional", layer.remedy())]
     Layer {
-        /// The layer.
+        /// The layer that cannot be had.
         layer: Layer,
         /// The call that failed, and on what.
         call: String,
-        /// The kernel's reason.
+        /// What the kernel said.
         #[source]
         source: io::Error,
     },
     /// A system call outside any layer failed.
     #[error("{call}: {source}")]
     System {
-        /// The call.
+        /// The system call that failed.
         call: &'static str,
-        /// The kernel's reason.
+        /// What the kernel said.
         #[source]
         source: io::Error,
     },
@@ -34,7 +34,7 @@ pub enum SandboxError {
     Died {
         /// Its profile's or its own name.
         name: String,
-        /// How it ended.
+        /// How the process ended, without a word.
         exit: super::Exit,
     },
     /// A process was not started as an image is.
@@ -46,19 +46,19 @@ pub enum SandboxError {
     /// A profile is wrong: a flaw of the program.
     #[error("profile {profile}: rule for {syscall}: {what}")]
     Profile {
-        /// The profile.
+        /// The profile that the rule is in.
         profile: &'static str,
         /// The rule's system call.
         syscall: &'static str,
-        /// What is wrong.
+        /// What is wrong with the rule.
         what: String,
     },
     /// A profile does not compile to a filter.
     #[error("profile {profile} does not compile: {source}")]
     Compile {
-        /// The profile.
+        /// The profile that the rule is in.
         profile: &'static str,
-        /// The compiler's reason.
+        /// What seccompiler said.
         #[source]
         source: seccompiler::BackendError,
     },

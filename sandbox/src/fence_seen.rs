@@ -12,13 +12,13 @@ use std::fs::read_to_string;
 pub struct FenceSeen {
     /// Bytes that it maps of files, shared, with a fence.
     pub fenced: u64,
-    /// The same without.
+    /// Bytes that it maps so without a fence.
     pub unfenced: u64,
     /// Whether every userfaultfd that it holds answers by SIGBUS; false where it holds none.
     pub sigbus: bool,
 }
 
-/// `UFFD_FEATURE_SIGBUS`.
+/// `UFFD_FEATURE_SIGBUS`: a hole answers by a signal, and waits for nobody.
 const SIGBUS: u64 = 1 << 7;
 
 impl FenceSeen {

@@ -16,7 +16,7 @@ impl Filter {
         Self(program)
     }
 
-    /// Its instructions.
+    /// Its instructions, as the kernel runs them.
     #[must_use]
     pub fn instructions(&self) -> &[sock_filter] {
         &self.0

@@ -11,6 +11,7 @@
 //! that is not 0 (capabilities(7)). Every layer is the image's own work ([`Born::of_image`]), so
 //! that there is one way to be confined.
 
+use super::directory;
 use super::kept::{CHANNEL, FIRST};
 use super::layers::Layers;
 use super::refusal::{Refusal, refused};
@@ -96,8 +97,11 @@ pub fn spawn_image_with(
     let origin = Origin::here();
     let start = Start::new(&layers, origin, start)?;
     let (kept, file) = (layers.keep.clone(), image.file.as_raw_fd());
-    let (child, ids) = spawn_with(layers, |_, channel| {
-        become_image(&image.name, file, channel, &kept);
+    let (child, ids) = spawn_with(layers, |layers, channel| {
+        match directory::enter(layers.directory.as_deref()) {
+            Ok(()) => become_image(&image.name, file, channel, &kept),
+            Err(refusal) => tell(channel, &refusal),
+        }
         UNBORN
     })?;
     before(&child);

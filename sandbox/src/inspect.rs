@@ -15,9 +15,9 @@ use std::fs::{read_dir, read_link, read_to_string};
 #[derive(Debug, Clone)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct InForce {
-    /// Its number.
+    /// Its number here, in this process's namespace.
     pub pid: u32,
-    /// Threads.
+    /// How many threads it has.
     pub threads: u32,
     /// seccomp: 0 none, 2 filter.
     pub seccomp_mode: u32,
@@ -37,7 +37,7 @@ pub struct InForce {
     pub namespaces: Option<BTreeMap<&'static str, bool>>,
     /// Open descriptors and what they are.
     pub descriptors: Option<BTreeMap<u32, String>>,
-    /// The memory fence.
+    /// What of shared memory is behind a fence.
     pub fence: Option<FenceSeen>,
     /// What its root directory contains.
     pub root: Option<Vec<String>>,

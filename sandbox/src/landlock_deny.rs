@@ -1,9 +1,10 @@
-//! Landlock with every right handled and none granted.
+//! Landlock with every right handled and none granted, or one in the directory that is the root.
 
+use super::directory::InDirectory;
 use super::refusal::Refusal;
 use landlock::{
-    ABI, Access, AccessFs, AccessNet, CompatLevel, Compatible, LandlockStatus, Ruleset,
-    RulesetAttr, RulesetCreatedAttr, RulesetStatus, Scope,
+    ABI, Access, AccessFs, AccessNet, CompatLevel, Compatible, LandlockStatus, PathBeneath, PathFd,
+    Ruleset, RulesetAttr, RulesetCreatedAttr, RulesetStatus, Scope,
 };
 use std::io;
 
@@ -12,7 +13,7 @@ const KNOWN: ABI = ABI::V10;
 /// First ABI with scopes.
 const SCOPES_SINCE: ABI = ABI::V6;
 
-/// What was applied.
+/// What landlock denies from now on.
 #[derive(Debug)]
 pub(super) struct Denied {
     abi: ABI,
@@ -22,7 +23,7 @@ pub(super) struct Denied {
 /// What a process may not reach of other processes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Scopes {
-    /// Anything may be.
+    /// Whatever the other layers leave: this one is off.
     None,
     /// Abstract sockets: for a process that has children to end.
     Sockets,
@@ -41,8 +42,9 @@ impl Scopes {
 }
 
 /// Denies this thread, and those it will make, every access to files and network that the running
-/// kernel can deny, and what `scopes` says. Needs `no_new_privs`.
-pub(super) fn deny_all(scopes: Scopes) -> Result<Denied, Refusal> {
+/// kernel can deny, and what `scopes` says; `sees` is what is left in the root. Needs
+/// `no_new_privs`.
+pub(super) fn deny_all(scopes: Scopes, sees: Option<InDirectory>) -> Result<Denied, Refusal> {
     let error = |e: landlock::RulesetError| Refusal::new("landlock", io::Error::other(e));
     let rules = Ruleset::default()
         .set_compatibility(CompatLevel::BestEffort)
@@ -53,10 +55,13 @@ pub(super) fn deny_all(scopes: Scopes) -> Result<Denied, Refusal> {
         Scopes::None => rules,
         some => rules.and_then(|rules| rules.scope(some.flags())),
     };
-    let status = rules
-        .and_then(Ruleset::create)
-        .and_then(|rules| rules.no_new_privs(false).restrict_self())
-        .map_err(error)?;
+    let mut rules = rules.and_then(Ruleset::create).map_err(error)?;
+    if let Some(sees) = sees {
+        let root = PathFd::new("/").map_err(|e| Refusal::new("open(/)", io::Error::other(e)))?;
+        let beneath = PathBeneath::new(root, sees.access());
+        rules = rules.add_rule(beneath).map_err(error)?;
+    }
+    let status = rules.no_new_privs(false).restrict_self().map_err(error)?;
     match status.landlock {
         LandlockStatus::Available { effective_abi, kernel_abi }
             if status.ruleset != RulesetStatus::NotEnforced =>

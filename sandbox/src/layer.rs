@@ -13,9 +13,9 @@ pub enum Layer {
     PidNamespace,
     /// An IPC namespace: no System V object, no message queue.
     IpcNamespace,
-    /// A UTS namespace.
+    /// A host name of its own: a UTS namespace.
     UtsNamespace,
-    /// A cgroup namespace.
+    /// A view of control groups of its own.
     CgroupNamespace,
     /// A network namespace without an interface.
     NetworkNamespace,
@@ -25,7 +25,7 @@ pub enum Layer {
     UserId,
     /// SIGKILL when the parent dies.
     DeathSignal,
-    /// Resource limits.
+    /// Resource limits, by setrlimit(2).
     Limits,
     /// An empty read-only root: afterwards no path resolves. It stands on
     /// [`Layer::MountNamespace`].
@@ -260,7 +260,7 @@ pub enum State {
     Applied(String),
     /// Optional, and the host cannot give it: why.
     Missing(String),
-    /// Not asked for.
+    /// Nobody asked for it.
     Off,
 }
 

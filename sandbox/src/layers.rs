@@ -2,8 +2,9 @@
 
 use super::layer::{Layer, Need, Report, State};
 use super::refusal::Refusal;
-use super::{Limits, SandboxError, SharedNetwork};
+use super::{InDirectory, Limits, SandboxError, SharedNetwork};
 use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::path::PathBuf;
 
 /// Which layers a process gets, and what it keeps.
 #[derive(Debug, Clone)]
@@ -14,6 +15,10 @@ pub struct Layers {
     pub(super) limits: Limits,
     pub(super) signals_children: bool,
     pub(super) network: Option<SharedNetwork>,
+    /// What it may do in the directory that is its root; None for an empty root.
+    pub(super) sees: Option<InDirectory>,
+    /// Where that is; an image is there already.
+    pub(super) directory: Option<PathBuf>,
 }
 
 impl Layers {
@@ -26,8 +31,9 @@ impl Layers {
         };
         let needs = Layer::ALL.into_iter().map(need).collect();
         let (keep, limits) = (Vec::new(), Limits::default());
-        let (signals_children, network) = (false, None);
-        Self { name: name.into(), needs, keep, limits, signals_children, network }
+        let (signals_children, network, sees, directory) = (false, None, None, None);
+        let name = name.into();
+        Self { name, needs, keep, limits, signals_children, network, sees, directory }
     }
 
     /// As a parent made them, in the image that it started.
@@ -37,8 +43,11 @@ impl Layers {
         keep: Vec<RawFd>,
         limits: Limits,
         signals_children: bool,
+        sees: Option<InDirectory>,
     ) -> Self {
-        Self { name: name.into(), needs, keep, limits, signals_children, network: None }
+        let (network, directory) = (None, None);
+        let name = name.into();
+        Self { name, needs, keep, limits, signals_children, network, sees, directory }
     }
 
     /// For a process that locks itself ([`super::Born::here`]): no namespace, its own ids and
@@ -73,7 +82,7 @@ impl Layers {
         self
     }
 
-    /// Requires a layer.
+    /// Adds a layer that must be there.
     #[must_use]
     pub fn with(self, layer: Layer) -> Self {
         self.set(layer, Need::Required)
@@ -103,6 +112,14 @@ impl Layers {
     #[must_use]
     pub fn in_network(mut self, network: &SharedNetwork) -> Self {
         self.network = Some(network.clone());
+        self
+    }
+
+    /// Makes one directory the process's root, in place of an empty one ([`Layer::EmptyRoot`]), and
+    /// lets it do one thing there.
+    #[must_use]
+    pub fn in_directory(mut self, directory: impl Into<PathBuf>, may: InDirectory) -> Self {
+        (self.sees, self.directory) = (Some(may), Some(directory.into()));
         self
     }
 

@@ -19,6 +19,7 @@
 mod bytes;
 mod child;
 mod descriptors;
+mod directory;
 mod error;
 mod exit;
 mod fence;
@@ -54,6 +55,7 @@ mod weaker;
 mod wire;
 
 pub use child::Child;
+pub use directory::InDirectory;
 pub use error::SandboxError;
 pub use exit::Exit;
 pub use fence::Fence;
@@ -71,7 +73,7 @@ pub use packets::{Packet, decode_packet};
 pub use peer::{Peer, peer};
 pub use profile::{Action, FdSlot, FdTable, Pin, Profile, Rule};
 pub use spawn::spawn;
-pub use stages::{Born, Locked, NARROW, Setup};
+pub use stages::{Born, Locked, NARROW, ReadyToLock, Setup};
 pub use sys::{UFFDIO_REGISTER, exit};
 pub use syscalls::{Syscall, name_of, sys};
 pub use weaker::Demand;

@@ -15,9 +15,9 @@ pub struct Limits {
     pub threads: Option<u64>,
     /// Largest size to which a file can grow, bytes.
     pub file_size: Option<u64>,
-    /// Address space, bytes.
+    /// Bytes of address space (RLIMIT_AS).
     pub address_space: Option<u64>,
-    /// Locked memory, bytes.
+    /// Bytes of memory that may be locked (RLIMIT_MEMLOCK).
     pub locked_memory: Option<u64>,
 }
 

@@ -14,9 +14,9 @@ use std::fmt;
 /// A call with its arguments.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Call {
-    /// Its number.
+    /// The number of the system call.
     pub number: i64,
-    /// Its arguments.
+    /// Its six arguments, as registers had them.
     pub args: [u64; 6],
 }
 

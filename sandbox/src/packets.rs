@@ -6,11 +6,11 @@ use super::wire::Message;
 /// What bytes are as a packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Packet {
-    /// None.
+    /// It is no packet of ours.
     Nonsense,
     /// A child's report or failure.
     FromChild,
-    /// An image's start.
+    /// What a parent sends an image at its start.
     ToImage,
 }
 

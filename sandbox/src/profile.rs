@@ -5,7 +5,7 @@
 //! filter is made, ioctl requests and flags by value. Pointers cannot be pinned (and what they
 //! point to can change).
 
-use super::syscalls::Syscall;
+use super::syscalls::{Syscall, sys};
 use std::os::fd::{AsFd, AsRawFd, RawFd};
 
 /// What one kind of process may do.
@@ -20,19 +20,39 @@ pub struct Profile {
 /// A call that is allowed.
 #[derive(Debug, Clone, Copy)]
 pub struct Rule {
-    /// The call.
+    /// The system call that it is about.
     pub syscall: Syscall,
     /// What its arguments must be, all of them; an argument without a pin is free.
     pub pins: &'static [Pin],
-    /// What for.
+    /// What the process makes the call for.
     pub why: &'static str,
 }
 
 impl Rule {
-    /// A rule.
+    /// A rule about `syscall`, with the reason for it.
     #[must_use]
     pub const fn new(syscall: Syscall, pins: &'static [Pin], why: &'static str) -> Self {
         Self { syscall, pins, why }
+    }
+
+    /// The rules of several lists as one: what processes share is written once, and each has its
+    /// own beside it. `N` is how many they are together; another number does not compile, since
+    /// this is for constants.
+    #[must_use]
+    #[allow(clippy::panic, clippy::indexing_slicing, reason = "when a profile is compiled")]
+    pub const fn joined<const N: usize>(lists: &[&[Self]]) -> [Self; N] {
+        let mut all = [Self::new(sys("exit_group"), &[], ""); N];
+        let (mut list, mut filled) = (0, 0);
+        while list < lists.len() {
+            let mut rule = 0;
+            while rule < lists[list].len() {
+                all[filled] = lists[list][rule];
+                (rule, filled) = (rule + 1, filled + 1);
+            }
+            list += 1;
+        }
+        assert!(filled == N, "the lists have fewer rules than that");
+        all
     }
 }
 
@@ -48,7 +68,7 @@ pub enum Pin {
     Int(u8, u32),
     /// One of these 32-bit values, such as ioctl requests.
     IntIn(u8, &'static [u32]),
-    /// A 64-bit value.
+    /// A 64-bit value, the whole register.
     Long(u8, u64),
     /// The bits of a mask have these values: `Bits(arg, mask, value)`.
     Bits(u8, u64, u64),

@@ -9,7 +9,7 @@ use super::refusal::refused;
 use super::stages::{Born, threads};
 use super::sys::{self, Side};
 use super::wire::Channel;
-use super::{Child, SandboxError, SharedNetwork, descriptors};
+use super::{Child, SandboxError, SharedNetwork, descriptors, directory};
 use rustix::io::Errno;
 use rustix::process::{
     Signal, WaitId, WaitIdOptions, set_parent_process_death_signal, setsid, waitid,
@@ -158,7 +158,10 @@ impl Origin {
 fn live(layers: Layers, channel: Channel, origin: Origin, body: impl FnOnce(Born) -> i32) -> i32 {
     let Some(ids) = channel.wait_for_go() else { return UNBORN };
     let mut report = Report::default();
-    match enter(&layers, &channel, ids, origin.user, &mut report) {
+    let entered = directory::enter(layers.directory.as_deref())
+        .map_err(|e| SandboxError::system("its directory", e.source))
+        .and_then(|()| enter(&layers, &channel, ids, origin.user, &mut report));
+    match entered {
         Ok(true) => body(Born::in_child(layers, report, channel, origin.mounts)),
         Ok(false) => UNBORN,
         Err(error) => {

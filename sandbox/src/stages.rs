@@ -1,5 +1,5 @@
-//! The stages of a process's life, as types: [`Born`], [`Setup`], [`Locked`]. Each is made only by
-//! the one before.
+//! The stages of a process's life, as types: [`Born`], [`Setup`], [`ReadyToLock`], [`Locked`]. Each
+//! is made only by the one before.
 
 use super::landlock_deny::Scopes;
 use super::layer::{Layer, Need, Report};
@@ -16,6 +16,7 @@ use super::{
 use rustix::fs::stat;
 use rustix::io::Errno;
 use rustix::thread::{CapabilitySet, capabilities, no_new_privs};
+use seccompiler::BpfProgram;
 use std::os::fd::RawFd;
 
 /// A set-up profile that will be narrowed must have this rule.
@@ -41,6 +42,15 @@ pub struct Born {
 #[must_use = "the process has no system-call filter yet"]
 pub struct Setup {
     report: Report,
+}
+
+/// A confined process whose filter is made, and not in force yet.
+#[derive(Debug)]
+#[must_use = "the process has no system-call filter yet"]
+pub struct ReadyToLock {
+    report: Report,
+    /// None where the layer is off, or optional and missing.
+    program: Option<BpfProgram>,
 }
 
 /// A process with a filter on all threads.
@@ -96,9 +106,10 @@ impl Born {
         let (layers, report) = (&self.layers, &mut self.report);
         let kill = layers.signals_children;
         let keep = if kill { CapabilitySet::KILL } else { CapabilitySet::empty() };
-        let callers = self.callers_mounts;
-        layers
-            .attempt(report, Layer::EmptyRoot, || filesystem::lock(OwnMounts::proven(callers)?))?;
+        let (callers, sees) = (self.callers_mounts, layers.sees);
+        layers.attempt(report, Layer::EmptyRoot, || {
+            filesystem::lock(OwnMounts::proven(callers)?, sees)
+        })?;
         layers.attempt(report, Layer::NoNewPrivs, privileges::no_new_privs)?;
         layers.attempt(report, Layer::BoundingSet, privileges::empty_bounding_set)?;
         layers.attempt(report, Layer::Capabilities, || privileges::drop_capabilities(keep))?;
@@ -112,7 +123,7 @@ impl Born {
         };
         let mut denied = None;
         layers.attempt(report, Layer::Landlock, || {
-            let denied = denied.insert(landlock_deny::deny_all(scopes)?);
+            let denied = denied.insert(landlock_deny::deny_all(scopes, sees)?);
             Ok(denied.details())
         })?;
         layers.attempt(report, Layer::LandlockScopes, || match &denied {
@@ -189,22 +200,49 @@ impl Setup {
     /// [`SandboxError::Profile`], [`SandboxError::Compile`], [`SandboxError::Layer`]; the process
     /// must exit.
     pub fn lock(
-        mut self,
+        self,
         profile: &Profile,
         fds: &FdTable,
         action: Action,
     ) -> Result<Locked, SandboxError> {
+        self.ready_to_lock(profile, fds, action)?.lock()
+    }
+
+    /// The same but for its last step, which is one system call: for a process that waits, and then
+    /// is waited for.
+    ///
+    /// # Errors
+    /// As [`Setup::lock`].
+    pub fn ready_to_lock(
+        mut self,
+        profile: &Profile,
+        fds: &FdTable,
+        action: Action,
+    ) -> Result<ReadyToLock, SandboxError> {
         if !self.report.is_applied(Layer::Seccomp) {
-            return Ok(Locked { report: self.report });
+            return Ok(ReadyToLock { report: self.report, program: None });
         }
-        let program = profile.program(fds, action)?;
-        // The parent was told that there will be a filter: now its absence is an error, optional or
-        // not.
-        sys::seccomp(&program)
-            .map_err(|e| SandboxError::layer(Layer::Seccomp, e.call, e.source))?;
+        let program = Some(profile.program(fds, action)?);
         let details = format!("{}: {} system calls", profile.name, profile.syscalls().len());
         self.report.specify(Layer::Seccomp, details);
-        Ok(Locked { report: self.report })
+        Ok(ReadyToLock { report: self.report, program })
+    }
+}
+
+impl ReadyToLock {
+    /// Installs the filter on all threads, for good.
+    ///
+    /// # Errors
+    /// [`SandboxError::Layer`]; the process must exit.
+    pub fn lock(self) -> Result<Locked, SandboxError> {
+        let Self { report, program } = self;
+        // The parent was told that there will be a filter: now its absence is an error, optional or
+        // not.
+        if let Some(program) = program {
+            sys::seccomp(&program)
+                .map_err(|e| SandboxError::layer(Layer::Seccomp, e.call, e.source))?;
+        }
+        Ok(Locked { report })
     }
 }
 

@@ -10,16 +10,16 @@ use super::layers::Layers;
 use super::namespace::NamespaceId;
 use super::spawn::Origin;
 use super::wire::Channel;
-use super::{Limits, SandboxError};
+use super::{InDirectory, Limits, SandboxError};
 
 /// Bytes of its own at most: what is larger is a descriptor's business.
 const MAX_BYTES: usize = 64 * 1024;
-/// Longest packet.
+/// Longest start packet, in bytes.
 pub(super) const MAX_PACKET: usize = MAX_BYTES + 1024;
-/// Longest name.
+/// Longest name of a process, in bytes.
 const MAX_NAME: usize = 64;
 
-/// A start.
+/// What an image is told when it begins.
 #[derive(Debug)]
 pub(super) struct Start {
     pub(super) layers: Layers,
@@ -44,8 +44,9 @@ impl Start {
     }
 
     pub(super) fn encode(&self, ids: Ids) -> Vec<u8> {
-        let Layers { limits, signals_children, keep, .. } = &self.layers;
+        let Layers { limits, signals_children, keep, sees, .. } = &self.layers;
         let mut to = vec![ids.number(), u8::from(*signals_children)];
+        to.push(sees.map_or(0, InDirectory::number));
         to.extend(Layer::ALL.map(|layer| need_number(self.layers.need(layer))));
         for limit in limits.all() {
             push_option(&mut to, limit);
@@ -65,6 +66,10 @@ impl Start {
         let mut rest = Bytes(packet);
         let ids = Ids::from_number(rest.byte()?)?;
         let signals_children = rest.flag()?;
+        let sees = match rest.byte()? {
+            0 => None,
+            number => Some(InDirectory::ALL.into_iter().find(|sees| sees.number() == number)?),
+        };
         let mut needs = Vec::new();
         for layer in Layer::ALL {
             needs.push((layer, need_of(rest.byte()?)?));
@@ -87,7 +92,8 @@ impl Start {
         let name = std::str::from_utf8(rest.take(name)?).ok()?;
         let bytes = rest.take(rest.0.len()).filter(|bytes| bytes.len() <= MAX_BYTES)?.to_vec();
         let limits = Limits::from_all(limits);
-        let layers = Layers::in_image(name, needs, kept_in_image(kept), limits, signals_children);
+        let kept = kept_in_image(kept);
+        let layers = Layers::in_image(name, needs, kept, limits, signals_children, sees);
         Some((Self { layers, origin: Origin { mounts, user }, bytes }, ids))
     }
 }
@@ -140,6 +146,7 @@ mod tests {
     fn start(mounts: Option<NamespaceId>, bytes: &[u8]) -> Start {
         let limits = Limits { open_files: Some(5), file_size: Some(0), ..Limits::NO_CORE };
         let layers = Layers::new("vmm").limits(limits).optional(Layer::Landlock);
+        let layers = layers.in_directory("/", crate::InDirectory::Remove);
         let layers = layers.keep(&std::io::stdin()).keep(&std::io::stdout());
         Start::new(&layers, Origin { mounts, user: 1000 }, bytes).unwrap()
     }
@@ -154,6 +161,7 @@ mod tests {
             assert_eq!((ids, &got.bytes[..], got.layers.name()), (Ids::Own, bytes, "vmm"));
             assert_eq!(got.layers.keep, [4, 5]);
             assert_eq!(got.layers.limits, sent.layers.limits);
+            assert_eq!(got.layers.sees, sent.layers.sees);
             assert_eq!((got.origin.user, got.origin.mounts), (1000, mounts));
             for layer in Layer::ALL {
                 assert_eq!(got.layers.need(layer), sent.layers.need(layer), "{layer}");

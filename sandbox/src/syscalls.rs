@@ -47,7 +47,7 @@ const FROM_424: &str = "\
     futex_wait futex_requeue statmount listmount lsm_get_self_attr lsm_set_self_attr lsm_list_modules mseal \
     setxattrat getxattrat listxattrat removexattrat open_tree_attr";
 
-/// A system call.
+/// A system call of x86-64 Linux, by number and name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Syscall {
     number: u16,
@@ -55,13 +55,13 @@ pub struct Syscall {
 }
 
 impl Syscall {
-    /// Its number.
+    /// The number by which the kernel knows it.
     #[must_use]
     pub fn number(self) -> i64 {
         self.number.into()
     }
 
-    /// Its name.
+    /// The name in the kernel's table.
     #[must_use]
     pub const fn name(self) -> &'static str {
         self.name

@@ -1,8 +1,9 @@
 //! Certificates and revocation lists in whatever a file holds.
 //!
-//! Read are DER objects, one behind the other, with zeros behind the last as a host's table or a page
-//! has them; PEM blocks with text around them; DER in base64 or hexadecimal without PEM's lines; and the JSON in which Azure's metadata
-//! service (THIM) gives a VCEK and its chain. Other forms are named with the way to convert them.
+//! Read are DER objects, one behind the other, with zeros behind the last as a host's table or a
+//! page has them; PEM blocks with text around them; DER in base64 or hexadecimal without PEM's
+//! lines; and the JSON in which Azure's metadata service (THIM) gives a VCEK and its chain. Other
+//! forms are named with the way to convert them.
 
 use super::{CertError, Certificate, Crl};
 use crate::{base64, hex};

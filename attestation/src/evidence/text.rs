@@ -8,6 +8,11 @@ use crate::{base64, hex};
 /// Reads a text, inside so many more layers of encoding.
 pub(super) fn read(text: &str, layers: u8) -> Result<Evidence, EvidenceError> {
     let unknown = EvidenceError::UnknownForm(text.len());
+    // Before it is taken for digits: offsets are some, too.
+    if is_dump(text.trim()) {
+        let how = "a hexadecimal dump; turn it into bytes with `xxd -r`";
+        return Err(EvidenceError::Convert(how));
+    }
     // Every form that is read has at least a report in it.
     // Hexadecimal first: most hexadecimal text is base64 as well, and what that gives is not what
     // was meant.
@@ -49,9 +54,6 @@ fn armoured(text: &str) -> Option<Vec<u8>> {
 /// Texts that are no evidence, or no longer are.
 fn other(text: &str) -> Option<&'static str> {
     let text = text.trim();
-    if is_dump(text) {
-        return Some("a hexadecimal dump; turn it into bytes with `xxd -r`");
-    }
     // `od` and `hexdump` leave out lines that repeat.
     if text.lines().any(|line| line.trim() == "*") {
         return Some(
@@ -81,7 +83,8 @@ fn other(text: &str) -> Option<&'static str> {
     None
 }
 
-/// Whether every line begins with an offset, as `xxd` and `hexdump -C` write it.
+/// Whether every line begins with an offset, the first of which is zero, as `xxd` and `hexdump -C`
+/// write it.
 fn is_dump(text: &str) -> bool {
     // Seven or eight digits of offset: xxd writes eight and a colon, hexdump eight and a blank, od
     // seven.
@@ -91,5 +94,6 @@ fn is_dump(text: &str) -> bool {
         offset.len() >= 7 && offset.bytes().all(|b| b.is_ascii_hexdigit()) && !rest.is_empty()
     };
     let mut lines = text.lines().filter(|line| !line.trim().is_empty()).take(4).peekable();
-    lines.peek().is_some() && lines.all(offset)
+    let zero = |line: &&str| line.bytes().take_while(|byte| *byte == b'0').count() >= 7;
+    lines.peek().is_some_and(zero) && lines.all(offset)
 }

@@ -5,6 +5,33 @@ use crate::digest::{Digest384, sha384};
 use ring::rand::SystemRandom;
 use ring::signature::{ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair, KeyPair};
 
+/// What DER that is no such key is, by the object identifiers in its first bytes: what a key is of
+/// stands before the key itself.
+fn of_another_kind(der: &[u8]) -> Option<&'static str> {
+    const KINDS: [(&[u8], &str); 6] = [
+        // PBES2, and a PKCS #12 container: data in signed or encrypted form.
+        (
+            b"\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x05\x0d",
+            "encrypted; decrypt it with `openssl pkey -out FILE`",
+        ),
+        (
+            b"\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x07\x01",
+            "in a PKCS #12 container; take it out with `openssl pkcs12 -nocerts -nodes`",
+        ),
+        (b"\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x01\x01", "an RSA key; a key of P-384 is needed"),
+        (b"\x06\x08\x2a\x86\x48\xce\x3d\x03\x01\x07", "of the curve P-256; P-384 is needed"),
+        (b"\x06\x05\x2b\x81\x04\x00\x23", "of the curve P-521; P-384 is needed"),
+        (b"\x06\x03\x2b\x65\x70", "an Ed25519 key; a key of P-384 is needed"),
+    ];
+    // SEC1 has the curve behind the private number, of 66 bytes at most; PKCS #1 has no identifier:
+    // its first number is the version 0, its second is long (RFC 8017, A.1.2).
+    let start = der.get(..128).unwrap_or(der);
+    let has = |identifier: &[u8]| start.windows(identifier.len()).any(|part| part == identifier);
+    let found = KINDS.into_iter().find(|(identifier, _)| has(identifier)).map(|(_, what)| what);
+    let is_rsa = matches!(der, [0x30, 0x82, _, _, 2, 1, 0, 2, 0x82, ..]);
+    found.or(is_rsa.then_some("an RSA key; a key of P-384 is needed"))
+}
+
 /// A P-384 key that signs ID blocks or ID keys.
 pub struct OwnerKey {
     pair: EcdsaKeyPair,
@@ -25,9 +52,13 @@ impl OwnerKey {
         // PKCS #8 and SEC1 both begin with a SEQUENCE; the outer shapes differ, so at most one of
         // the two readers takes it.
         if bytes.first() == Some(&0x30) {
-            return Self::from_pkcs8(bytes).or_else(|_| Self::from_sec1(bytes));
+            return Self::from_der(bytes);
         }
         let text = std::str::from_utf8(bytes).map_err(|_| IdError::PrivateKey)?;
+        // DER in base64 without PEM's lines.
+        if let Some(der) = crate::base64::decode(text).filter(|der| der.first() == Some(&0x30)) {
+            return Self::from_der(&der);
+        }
         let mut rest = text;
         while let Some((_, after)) = rest.split_once("-----BEGIN ") {
             let (label, after) = after.split_once("-----").ok_or(IdError::PrivateKey)?;
@@ -42,8 +73,9 @@ impl OwnerKey {
             }
             let der = || crate::base64::decode(body).ok_or(IdError::PrivateKey);
             match label {
-                "PRIVATE KEY" => return Self::from_pkcs8(&der()?),
-                "EC PRIVATE KEY" => return Self::from_sec1(&der()?),
+                "PRIVATE KEY" | "EC PRIVATE KEY" | "RSA PRIVATE KEY" => {
+                    return Self::from_der(&der()?);
+                }
                 "PUBLIC KEY" => {
                     return Err(IdError::KeyForm("a public key; signing needs the private one"));
                 }
@@ -51,11 +83,20 @@ impl OwnerKey {
                     let how = "a key of OpenSSH; convert it with `ssh-keygen -p -m PKCS8`";
                     return Err(IdError::KeyForm(how));
                 }
-                // `openssl ecparam -genkey` puts the curve before the key.
+                // `openssl ecparam -genkey` puts the curve before the key, and a certificate may
+                // stand beside it.
                 _ => {}
             }
         }
+        if text.contains("-----BEGIN CERTIFICATE-----") {
+            return Err(IdError::KeyForm("not in it, but a certificate; signing needs the key"));
+        }
         Err(IdError::PrivateKey)
+    }
+
+    fn from_der(der: &[u8]) -> Result<Self, IdError> {
+        let read = Self::from_pkcs8(der).or_else(|_| Self::from_sec1(der));
+        read.map_err(|error| of_another_kind(der).map_or(error, IdError::KeyForm))
     }
 
     /// Reads a key from SEC1 DER. Source: RFC 5915.

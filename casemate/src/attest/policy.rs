@@ -1,7 +1,7 @@
 //! What `casemate attest verify` wants of a report: the appraisal, the isolation policy,
 //! REPORT_DATA; and the log of what the policy decided.
 
-use crate::files::{read_file, write_file};
+use crate::files::{may_write, read_file, write_file};
 use crate::log_options::{self, LogOptions};
 use crate::{Failure, Outcome};
 use casemate_attestation::context::Context;
@@ -109,6 +109,8 @@ pub(super) fn log(args: &Wanted, verdict: &Verdict) -> Outcome {
         write_file(path, format!("{}\n", input.to_json()).as_bytes())?;
     }
     let Some(file) = args.log.file()? else { return Ok(()) };
+    may_write("the log", &file.path)?;
+    file.head.as_deref().map_or(Ok(()), |head| may_write("its head file", head))?;
     let mut log = log_options::open(file)?;
     log.decision(made.policy, Point::Attestation, &made.facts, &made.decision)
         .and_then(|()| log.close())

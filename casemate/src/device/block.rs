@@ -77,5 +77,6 @@ pub(super) fn run(args: &BlockArgs) -> Outcome {
         config: image.facts().encode().to_vec(),
     };
     let layers = layers("device", image.facts());
-    serve(&args.common, &Served { start, layers, own: image.file().as_fd() })
+    let own = vec![image.file().as_fd()];
+    serve(&args.common, &Served { start, layers, own, helper: None })
 }

@@ -2,7 +2,7 @@
 
 mod block;
 mod serve;
-mod socket;
+mod vsock;
 
 pub use serve::PROGRAM;
 
@@ -27,6 +27,7 @@ Examples:
 #[derive(Debug, Subcommand)]
 enum DeviceCommand {
     Block(block::BlockArgs),
+    Vsock(vsock::VsockArgs),
 }
 
 /// What all devices have in common.
@@ -59,5 +60,6 @@ fn layer(name: &str) -> Result<Layer, String> {
 pub fn run(args: &DeviceArgs) -> Outcome {
     match &args.command {
         DeviceCommand::Block(args) => block::run(args),
+        DeviceCommand::Vsock(args) => vsock::run(args),
     }
 }

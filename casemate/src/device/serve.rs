@@ -1,15 +1,15 @@
 //! Serving front ends, one after the other, each by a process of its own.
 //!
 //! A device process maps a front end's memory and ends with it: the next one, which may be another
-//! VM's, gets a process that has seen nothing of the one before. This process only waits: no byte
-//! of a front end reaches it.
+//! VM's, gets a process that has seen nothing of the one before. It is there and confined before
+//! that front end comes, and takes its connection itself, so a front end waits for little more than
+//! answers. This process only waits: no byte of a front end reaches it.
 
 use super::Common;
-use super::socket::PathSocket;
 use crate::out::errln;
 use crate::{Failure, Outcome};
-use casemate_device_process::{FromDevice, MESSAGE_SIZE, Start, spawn};
-use casemate_sandbox::{Child, Exit, Image, Layer, Layers};
+use casemate_device_process::{FromDevice, MESSAGE_SIZE, PathSocket, Start, spawn};
+use casemate_sandbox::{Child, Exit, Image, Layer, Layers, SandboxError};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType, recv, socketpair};
@@ -26,8 +26,26 @@ pub(super) struct Served<'a> {
     pub(super) start: Start,
     /// Its process's layers.
     pub(super) layers: Layers,
-    /// Its own descriptor.
-    pub(super) own: BorrowedFd<'a>,
+    /// Its own descriptors.
+    pub(super) own: Vec<BorrowedFd<'a>>,
+    /// A process that each device process has beside it.
+    pub(super) helper: Option<&'a dyn Helper>,
+}
+
+/// A process that a device's has beside it, and that ends with it.
+pub(super) trait Helper {
+    /// Starts one: `channel` leads to the device, `control` here; `lacking` says which layers this
+    /// host may lack.
+    ///
+    /// # Errors
+    /// [`SandboxError`].
+    fn start(
+        &self,
+        image: &Image,
+        lacking: &dyn Fn(Layers) -> Layers,
+        channel: &OwnedFd,
+        control: &OwnedFd,
+    ) -> Result<Child, SandboxError>;
 }
 
 /// Serves front ends until a signal comes, or the first one is gone.
@@ -36,16 +54,11 @@ pub(super) fn serve(common: &Common, served: &Served<'_>) -> Outcome {
     let signals = signals().map_err(|e| failed("signals", e))?;
     let image =
         Image::new("casemate-device", PROGRAM).map_err(|e| Failure::Failed(e.to_string()))?;
-    let socket = PathSocket::at(&common.socket).map_err(|e| Failure::BadInput(e.to_string()))?;
+    let socket =
+        PathSocket::at("--socket", &common.socket).map_err(|e| Failure::BadInput(e.to_string()))?;
     let kind = served.start.kind.name();
     loop {
-        if wait([signals.as_fd(), socket.as_fd()])?[0] {
-            return Ok(());
-        }
-        // It may have gone again.
-        let Ok(front_end) = socket.accept() else { continue };
-        let mut process = Process::start(&image, common, served, &front_end)?;
-        drop(front_end);
+        let mut process = Process::start(&image, common, served, &socket)?;
         let Some(end) = process.until_its_end(&signals)? else { return Ok(()) };
         match end {
             Ok(()) if common.once => return Ok(()),
@@ -53,7 +66,13 @@ pub(super) fn serve(common: &Common, served: &Served<'_>) -> Outcome {
             Err(why) if common.once => {
                 return Err(Failure::Failed(format!("the {kind} process ended: {why}")));
             }
-            Err(why) => errln!("casemate: the {kind} process ended: {why}"),
+            Err(why) => {
+                errln!("casemate: the {kind} process ended: {why}");
+                // What failed may fail again without any front end: not before there is one.
+                if wait([signals.as_fd(), socket.as_fd()])?[0] {
+                    return Ok(());
+                }
+            }
         }
     }
 }
@@ -64,6 +83,8 @@ struct Process {
     control: OwnedFd,
     /// Its last words.
     said: Option<FromDevice>,
+    /// The process beside it, and what that says.
+    _helper: Option<(Child, OwnedFd)>,
 }
 
 impl Process {
@@ -71,25 +92,35 @@ impl Process {
         image: &Image,
         common: &Common,
         served: &Served<'_>,
-        front_end: &UnixStream,
+        socket: &PathSocket,
     ) -> Result<Self, Failure> {
         let failed = |e: &dyn std::fmt::Display| Failure::Failed(e.to_string());
         let kind = SocketType::SEQPACKET;
-        let (control, theirs) = socketpair(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC, None)
-            .map_err(|e| failed(&e))?;
+        let pair = || socketpair(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC, None);
+        let (control, theirs) = pair().map_err(|e| failed(&e))?;
         let mut layers = served.layers.clone();
         if common.fence {
             layers = layers.with(Layer::MemoryFence);
         }
-        layers = common.optional.iter().copied().fold(layers, Layers::may_lack);
-        let (start, own) = (&served.start, &served.own);
-        let mut child =
-            spawn(image, layers, start, front_end, &theirs, own, |_| ()).map_err(|e| failed(&e))?;
+        let lacking = |all| common.optional.iter().copied().fold(all, Layers::may_lack);
+        let (mut own, mut helper, mut channel) = (served.own.clone(), None, None);
+        if let Some(wanted) = served.helper {
+            let (ours, its) = pair().map_err(|e| failed(&e))?;
+            let (said, its_control) = pair().map_err(|e| failed(&e))?;
+            let started = wanted.start(image, &lacking, &its, &its_control);
+            let mut started = started.map_err(|e| failed(&e))?;
+            started.confined().map_err(|e| failed(&e))?;
+            (helper, channel) = (Some((started, said)), Some(ours));
+        }
+        own.extend(channel.iter().map(AsFd::as_fd));
+        let (start, layers) = (&served.start, lacking(layers));
+        let child = spawn(image, layers, start, socket, &theirs, &own, |_| ());
+        let mut child = child.map_err(|e| failed(&e))?;
         let report = child.confined().map_err(|e| failed(&e))?;
         for (layer, why) in report.missing() {
             errln!("casemate: the device runs without the sandbox layer {layer}: {why}");
         }
-        Ok(Self { child, control, said: None })
+        Ok(Self { child, control, said: None, _helper: helper })
     }
 
     /// Waits for its end, and tells whether and why it is a failure; None when a signal came

@@ -24,8 +24,8 @@ pub enum Form {
     Json,
 }
 
-/// Whether bytes begin as a line of a log does, of either form, or as the notice of a log that had no
-/// room for its first line.
+/// Whether bytes begin as a line of a log does, of either form, or as the notice of a log that had
+/// no room for its first line.
 pub fn is_line(bytes: &[u8]) -> bool {
     // 2026-01-31T
     let date = bytes.get(..11).is_some_and(|date| {

@@ -108,8 +108,8 @@ impl LogFlags {
     }
 }
 
-/// Refuses a file that something else is in: a key, a kernel, an image, of which the first line of a
-/// log would leave no use. It is written to before the command knows what its other files are.
+/// Refuses a file that something else is in: a key, a kernel, an image, of which the first line of
+/// a log would leave no use. It is written to before the command knows what its other files are.
 fn check_is_log(path: &Path) -> Result<(), FileError> {
     let mut first = Vec::new();
     let read = casemate_files::open(path)?.take(64).read_to_end(&mut first);

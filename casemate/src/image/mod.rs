@@ -1,15 +1,26 @@
-//! `casemate image`: disks for workloads.
+//! `casemate image`: disks and whole images of workloads.
 
+#[cfg(feature = "vm")]
+mod build;
+#[cfg(feature = "vm")]
+mod launches;
+mod place;
 mod root;
+#[cfg(feature = "vm")]
+mod show;
+#[cfg(feature = "vm")]
+mod verify;
 
 use crate::Outcome;
 use clap::{Args, Subcommand};
 
-/// Make the read-only disk of a workload from a container image, a tar file or a folder.
+/// Make images of workloads from container images, tar files and folders.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  casemate image root app.tar -o root.img    of `docker save`
+  casemate image build app.tar -o app.img/ --kernel-package linux-image.deb
+  casemate image show app.img/               its manifest and digests
+  casemate image root app.tar -o root.img    a disk of it alone
 ")]
 pub struct ImageArgs {
     #[command(subcommand)]
@@ -18,12 +29,24 @@ pub struct ImageArgs {
 
 #[derive(Debug, Subcommand)]
 enum ImageCommand {
+    #[cfg(feature = "vm")]
+    Build(Box<build::Build>),
     Root(root::Root),
+    #[cfg(feature = "vm")]
+    Show(show::Show),
+    #[cfg(feature = "vm")]
+    Verify(verify::Verify),
 }
 
 /// Runs the subcommand.
 pub fn run(args: &ImageArgs) -> Outcome {
     match &args.command {
+        #[cfg(feature = "vm")]
+        ImageCommand::Build(args) => build::run(args),
         ImageCommand::Root(args) => root::run(args),
+        #[cfg(feature = "vm")]
+        ImageCommand::Show(args) => show::run(args),
+        #[cfg(feature = "vm")]
+        ImageCommand::Verify(args) => verify::run(args),
     }
 }

@@ -1,26 +1,19 @@
 //! `casemate image root`: the disk itself, an EROFS file system with its dm-verity tree.
 
+use super::place::{Place, failure};
+use crate::Outcome;
 use crate::files::print_json;
 use crate::out::{errln, outln};
-use crate::{Failure, Outcome};
 use casemate_attestation::hex::encode;
 use casemate_foreign_text as foreign;
 use casemate_image::folder::Rule;
 use casemate_image::source::{self, Loaded, Options};
 use casemate_image::verity::Verity;
-use casemate_image::{ImageError, Limits, Spool, erofs, verity};
+use casemate_image::{Dropped, Limits, erofs, verity};
+use casemate_manifest::{RootDisk, SALT};
 use clap::{Args, ValueEnum};
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, linkat, open};
 use serde_json::json;
-use std::fs::File;
-use std::os::fd::AsRawFd;
-use std::path::{Path, PathBuf};
-
-/// Contents of all layers together, those included that later ones replace.
-const MAX_BYTES: u64 = 64 << 30;
-/// Salt of the verity tree: none is needed, since nobody chooses two roots to have the same hash;
-/// fixed, since a random one would make two images of one input.
-const SALT: [u8; 32] = [0; 32];
+use std::path::PathBuf;
 
 const EXAMPLES: &str = "\
 The disk depends on SOURCE and on this version of Casemate only: whoever
@@ -34,7 +27,8 @@ user.* are left out and counted. Of a folder everything is root's and from
 
 The table that is printed is the guest's, for a disk /dev/vda: it holds the
 root hash, so it belongs on the guest's measured command line or into its
-initrd.
+initrd. casemate-init takes it as a line \"disk / TABLE\" of its
+/casemate/workload; in another initrd:
   dmsetup create root --readonly --table \"TABLE\" && mount /dev/mapper/root /
 
 Examples:
@@ -49,8 +43,8 @@ Examples:
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES)]
 pub struct Root {
-    /// A folder, an OCI image layout (a folder or an archive), an archive of `docker save`, or a tar
-    /// file of a root file system; archives may be compressed by gzip or zstd.
+    /// A folder, an OCI image layout (a folder or an archive), an archive of `docker save`, or a
+    /// tar file of a root file system; archives may be compressed by gzip, xz or zstd.
     source: PathBuf,
 
     /// The disk to make; a file that is there already is left alone.
@@ -79,7 +73,7 @@ pub struct Root {
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
-enum Owners {
+pub(super) enum Owners {
     /// Everything is root's.
     Root,
     /// As the folder has them.
@@ -88,70 +82,31 @@ enum Owners {
 
 /// Runs the subcommand.
 pub fn run(args: &Root) -> Outcome {
-    let folder = match args.output.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    };
-    if args.output.symlink_metadata().is_ok() {
-        return Err(Failure::BadInput(format!(
-            "{}: there is such a file already; name another, or remove it",
-            args.output.display()
-        )));
-    }
-    let room = || Spool::new(folder, MAX_BYTES);
-    let mut spool = room().map_err(failure)?;
+    let place = Place::new(&args.output)?;
+    let mut spool = place.scratch.room().map_err(failure)?;
     let options = Options {
         reference: args.reference.as_deref(),
         rule: Rule { keep_owners: matches!(args.owners, Owners::Keep), mtime: args.mtime },
         limits: Limits::default(),
     };
+    let room = || place.scratch.room();
     let loaded = source::load(&args.source, &options, &mut spool, room).map_err(failure)?;
-    // Without a name until it is whole: nothing is left of a build that fails or is killed.
-    let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
-    let mode = Mode::RUSR | Mode::WUSR | Mode::RGRP | Mode::ROTH;
-    let system = |what: &str, errno: rustix::io::Errno| {
-        Failure::Failed(format!(
-            "{}: {what}: {}",
-            args.output.display(),
-            std::io::Error::from(errno)
-        ))
-    };
-    let disk = File::from(open(folder, flags, mode).map_err(|e| system("cannot be made", e))?);
+    let disk = place.scratch.nameless()?;
     let written = erofs::write(&loaded.tree, &spool, &disk).map_err(failure)?;
     let verity = verity::append(&disk, written.blocks, &SALT).map_err(failure)?;
-    disk.sync_all().map_err(|e| Failure::Failed(format!("{}: {e}", args.output.display())))?;
-    let unnamed = format!("/proc/self/fd/{}", disk.as_raw_fd());
-    linkat(CWD, &unnamed, CWD, &args.output, AtFlags::SYMLINK_FOLLOW)
-        .map_err(|e| system("cannot be given its name", e))?;
+    place.name_file(&disk)?;
     print(args, &loaded, written, &verity);
     Ok(())
 }
 
-#[allow(clippy::needless_pass_by_value, reason = "it maps errors")]
-fn failure(error: ImageError) -> Failure {
-    if error.is_bad_input() {
-        Failure::BadInput(error.to_string())
-    } else {
-        Failure::Failed(error.to_string())
-    }
-}
-
-/// The kernel's parameters of a verity target (Documentation/admin-guide/device-mapper/verity.rst).
-/// Errors of the disk and blocks that are not the proven ones end the guest: with an error for an
-/// answer the host could switch off single files.
+/// A table for `dmsetup`, for a disk /dev/vda.
 fn table(verity: &Verity) -> String {
-    let Verity { root, data_blocks, .. } = verity;
-    format!(
-        "0 {} verity 1 /dev/vda /dev/vda 4096 4096 {data_blocks} {data_blocks} sha256 {} {} \
-         2 panic_on_corruption panic_on_error",
-        data_blocks.saturating_mul(8),
-        encode(root),
-        encode(&SALT)
-    )
+    let disk = RootDisk { data_blocks: verity.data_blocks, hash: verity.root };
+    format!("0 {} verity {}", disk.sectors(), disk.verity("/dev/vda", true))
 }
 
-fn print(args: &Root, loaded: &Loaded, written: erofs::Written, verity: &Verity) {
-    let Loaded { dropped, image, .. } = loaded;
+/// Says what of a source is not in its image.
+pub(super) fn say_dropped(dropped: Dropped) {
     if dropped.xattrs > 0 {
         errln!(
             "casemate: note: {} extended attributes were left out (only user.* and \
@@ -159,6 +114,11 @@ fn print(args: &Root, loaded: &Loaded, written: erofs::Written, verity: &Verity)
             dropped.xattrs
         );
     }
+}
+
+fn print(args: &Root, loaded: &Loaded, written: erofs::Written, verity: &Verity) {
+    let Loaded { dropped, image, .. } = loaded;
+    say_dropped(*dropped);
     let bytes =
         (verity.data_blocks.saturating_add(verity.tree_blocks)).saturating_mul(verity::BLOCK);
     if args.table {

@@ -26,6 +26,8 @@ pub(super) fn launches(args: &Measure) -> Result<Vec<Launch>, Failure> {
         Some(path) => vec![kept(path)?],
         None => plans(args)?,
     };
+    let read = [&args.config, &args.guest.kernel, &args.guest.initrd, &args.plan, &args.boot_code];
+    read.into_iter().flatten().for_each(|path| crate::files::was_read(path));
     if let (Some(file), [plan]) = (&args.save_plan, plans.as_slice()) {
         crate::files::write_file(file, &plan.to_bytes())?;
     }

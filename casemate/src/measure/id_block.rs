@@ -1,7 +1,7 @@
 //! The ID block side of `casemate measure`: making, signing and checking ID blocks.
 
 use super::Launch;
-use crate::files::{print_json, read_file, write_file};
+use crate::files::{may_write, print_json, put_file, read_file};
 use crate::numbers::integer;
 use crate::out::outln;
 use crate::{Failure, Outcome};
@@ -37,8 +37,15 @@ pub struct IdBlockArgs {
     author_key: Option<PathBuf>,
     /// Guest policy of the launch [default: that of the configuration, plan or IGVM file, else
     /// 0x30000].
-    #[arg(long, value_name = "N", value_parser = integer, requires = "id_block")]
-    policy: Option<u64>,
+    // Once `--policy`, which to `run` is a file: it is still taken.
+    #[arg(
+        long,
+        alias = "policy",
+        value_name = "N",
+        value_parser = integer,
+        requires = "id_block"
+    )]
+    guest_policy: Option<u64>,
     /// Family identifier, 32 hexadecimal digits.
     #[arg(
         long,
@@ -113,7 +120,7 @@ pub(super) fn create(
         let text = format!("--id-block and --id-auth are one file: {}", block_path.display());
         return Err(Failure::BadInput(text));
     }
-    let policy = agreed_policy(args.policy, launch.policy)?;
+    let policy = agreed_policy(args.guest_policy, launch.policy)?;
     let block = IdBlock {
         launch_digest: launch.digest,
         family_id: identifier("--family-id", &args.family_id)?,
@@ -125,8 +132,11 @@ pub(super) fn create(
     let author = args.author_key.as_deref().map(key).transpose()?;
     let auth = idblock::authenticate(&block, &id_key, author.as_ref())
         .map_err(|error| Failure::Failed(error.to_string()))?;
-    write_file(block_path, &block.to_bytes())?;
-    write_file(auth_path, &auth)?;
+    // Both before either is written.
+    may_write("--id-block", block_path)?;
+    may_write("--id-auth", auth_path)?;
+    put_file(block_path, &block.to_bytes())?;
+    put_file(auth_path, &auth)?;
     Ok(Some(Created {
         id_key_digest: id_key.digest(),
         author_key_digest: author.map(|author| author.digest()),
@@ -136,7 +146,7 @@ pub(super) fn create(
 /// The policy of an ID block: that of the launch. The firmware compares them.
 fn agreed_policy(given: Option<u64>, launched: Option<u64>) -> Result<u64, Failure> {
     let policy = given.or(launched).unwrap_or(guest_policy::DEFAULT);
-    let refused = |why: &str| Err(Failure::BadInput(format!("--policy {policy:#x}: {why}")));
+    let refused = |why: &str| Err(Failure::BadInput(format!("--guest-policy {policy:#x}: {why}")));
     match launched {
         Some(launched) if launched != policy => {
             refused(&format!("the launch has {launched:#x}, and the firmware compares them"))

@@ -1,8 +1,9 @@
 //! `casemate policy check`, `lint` and `test`.
 
-use super::files::{printable, read_policy, read_policy_or_errors, read_text, refused};
+use super::files::{name_of, printable, read_policy, read_policy_or_errors, read_text, refused};
 use crate::out::{out, outln};
 use crate::{Failure, Outcome};
+use casemate_foreign_text::value;
 use casemate_policy::Policy;
 use casemate_policy::audit::{self, Finding, Level, Suite, SuiteReport};
 use clap::{Args, ValueEnum};
@@ -86,7 +87,8 @@ pub fn check(args: &CheckArgs) -> Outcome {
             outln!("{}", printable(&finding.to_string()));
         }
         warned |= findings.iter().any(|finding| finding.level >= Level::Warning);
-        outln!("{}: {} findings, SHA-256 {}", path.display(), findings.len(), policy.hash_hex());
+        let (name, count) = (value(path.display()), findings.len());
+        outln!("{name}: {count} findings, SHA-256 {}", policy.hash_hex());
     }
     if warned && args.strict { Err(Failure::Status(1)) } else { Ok(()) }
 }
@@ -102,7 +104,7 @@ fn read_suite(policy: &Path) -> Result<Option<Suite>, Failure> {
         return Ok(None);
     }
     let text = read_text(&path)?;
-    Suite::load(&text, &path.to_string_lossy()).map(Some).map_err(|error| refused(&error))
+    Suite::load(&text, &name_of(&path)).map(Some).map_err(|error| refused(&error))
 }
 
 /// Lints a policy, with its cases when they are beside it.
@@ -197,7 +199,7 @@ pub fn test(args: &TestArgs) -> Outcome {
 
 fn print_report(path: &Path, policy: &Policy, report: &SuiteReport) {
     for result in report.results.iter().filter(|result| !result.passed) {
-        outln!("FAILED {}: {}", path.display(), printable(&result.name));
+        outln!("FAILED {}: {}", value(path.display()), printable(&result.name));
         outln!("  expected {}", printable(&result.expected));
         outln!("  decided  {}", printable(&result.decision.to_string()));
     }

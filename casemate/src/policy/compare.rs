@@ -1,6 +1,6 @@
 //! `casemate policy diff` and `merge`.
 
-use super::files::{json, printable, read_policy, read_text, refused};
+use super::files::{json, name_of, printable, read_policy, read_text, refused};
 use crate::out::{errln, out, outln};
 use crate::{Failure, Outcome};
 use casemate_policy::{Difference, Input, Policy};
@@ -112,8 +112,7 @@ pub fn merge(args: &MergeArgs) -> Outcome {
     let mut merged = read_policy(&args.policy)?;
     for path in &args.layers {
         let text = read_text(path)?;
-        let layer =
-            Policy::load_layer(&text, &path.to_string_lossy()).map_err(|error| refused(&error))?;
+        let layer = Policy::load_layer(&text, &name_of(path)).map_err(|error| refused(&error))?;
         for rule in merged.not_tightened_by(&layer) {
             errln!("note: {}: {rule} is looser than the policy below; ignored", path.display());
         }

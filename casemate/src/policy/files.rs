@@ -12,6 +12,12 @@ pub fn read_text(path: &Path) -> Result<String, Failure> {
     casemate_files::read_input_text(path, limit).map_err(|error| bad_input(&error))
 }
 
+/// What messages call a document: its path, on one line whatever is in it. Every finding begins
+/// with it, and who chose the name of a file must not begin findings of their own.
+pub fn name_of(path: &Path) -> String {
+    casemate_foreign_text::value(path.display()).at_most(4096).to_string()
+}
+
 /// All errors of a document, one a line, without the characters that would steer a terminal.
 pub fn refused(error: &LoadError) -> Failure {
     Failure::BadInput(printable(&error.to_string()))
@@ -34,13 +40,13 @@ pub fn read_policy_or_errors(path: &Path) -> Result<Result<Policy, LoadError>, F
         return Ok(Ok(policy));
     }
     let text = read_text(path)?;
-    Ok(Policy::load(&text, &path.to_string_lossy()))
+    Ok(Policy::load(&text, &name_of(path)))
 }
 
 /// Reads an input and the point to decide it at.
 pub fn read_input(path: &Path, point: Option<&str>) -> Result<(Point, Input), Failure> {
     let text = read_text(path)?;
-    let input = Input::load(&text, &path.to_string_lossy()).map_err(|error| refused(&error))?;
+    let input = Input::load(&text, &name_of(path)).map_err(|error| refused(&error))?;
     let point = match point {
         Some(name) => Point::from_name(name).ok_or_else(|| {
             let known: Vec<&str> = Point::ALL.into_iter().map(Point::name).collect();

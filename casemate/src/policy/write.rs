@@ -5,6 +5,7 @@ use super::files::{read_input, read_policy};
 use crate::out::{out, outln};
 use crate::{Failure, Outcome};
 use casemate_files::{Access, FileError, create};
+use casemate_foreign_text::value;
 use casemate_policy::{Input, export};
 use clap::Args;
 use std::io::ErrorKind;
@@ -141,7 +142,8 @@ pub fn init(args: &InitArgs) -> Outcome {
         }
         _ => Failure::BadInput(error.to_string()),
     })?;
-    outln!("{}: a policy that admits nothing yet; next: casemate policy check {0}", path.display());
+    let name = value(path.display());
+    outln!("{name}: a policy that admits nothing yet; next: casemate policy check {name}");
     Ok(())
 }
 

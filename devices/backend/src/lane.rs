@@ -28,7 +28,7 @@ pub(crate) struct State {
     pub(crate) kick: Option<Arc<OwnedFd>>,
     /// What was sent as a kick is none; it is not waited for again.
     pub(crate) deaf: bool,
-    pub(crate) call: Option<OwnedFd>,
+    pub(crate) call: Option<Arc<OwnedFd>>,
     pub(crate) err: Option<OwnedFd>,
     pub(crate) memory: Option<Arc<Memory>>,
     /// What the driver took.
@@ -37,6 +37,10 @@ pub(crate) struct State {
     pub(crate) open: bool,
     /// Whether the thread is to end.
     pub(crate) over: bool,
+    /// How often the ring has begun to run.
+    pub(crate) begun: u64,
+    /// Whether it began in the middle: behind entries that were answered before.
+    pub(crate) resumed: bool,
 }
 
 #[derive(Debug)]
@@ -112,7 +116,11 @@ impl State {
             return Ok(());
         };
         match ring.activate(memory.as_ref()) {
-            Ok(running) => self.ring = Ring::Running(running),
+            Ok(running) => {
+                self.resumed = ring.next() != 0;
+                self.begun = self.begun.wrapping_add(1);
+                self.ring = Ring::Running(running);
+            }
             // More is to come.
             Err(RingError::Unset) => {}
             Err(refused) => return Err(refused),
@@ -138,8 +146,13 @@ impl State {
         self.err.iter().for_each(signal);
     }
 
-    fn runs(&self) -> bool {
+    pub(crate) fn runs(&self) -> bool {
         self.enabled && matches!(self.ring, Ring::Running(_))
+    }
+
+    /// The kick, where there is something to wait for.
+    pub(crate) fn kick_to_wait_for(&self) -> Option<Arc<OwnedFd>> {
+        self.kick.clone().filter(|_| self.runs() && !self.deaf)
     }
 
     /// Answers requests until there are none, or the control thread wants the lane. Says whether
@@ -158,7 +171,7 @@ impl State {
         let untold = Cell::new(0_u16);
         let tell = || {
             if untold.replace(0) > 0 {
-                self.call.iter().for_each(signal);
+                self.call.iter().for_each(Lane::tell);
             }
         };
         let turn = Turn::new(self.features, &tell, pulse);
@@ -207,6 +220,8 @@ impl Lane {
             features: 0,
             open: false,
             over: false,
+            begun: 0,
+            resumed: false,
         };
         Ok(Self {
             state: Mutex::new(state),
@@ -226,12 +241,49 @@ impl Lane {
     /// The descriptors that the lane reads and writes.
     pub(crate) fn events(&self) -> Vec<RawFd> {
         let state = self.pause();
-        let kick = state.kick.iter().map(AsRawFd::as_raw_fd);
-        let others = state.call.iter().chain(&state.err).chain([&self.wake]);
-        kick.chain(others.map(AsRawFd::as_raw_fd)).collect()
+        let shared = state.kick.iter().chain(&state.call).map(AsRawFd::as_raw_fd);
+        let others = state.err.iter().chain([&self.wake]);
+        shared.chain(others.map(AsRawFd::as_raw_fd)).collect()
     }
 
-    /// The lane's thread.
+    /// Takes the lane for its thread: when the control thread does not want it.
+    pub(crate) fn hold(&self) -> MutexGuard<'_, State> {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let wanted = |_: &mut State| self.is_wanted();
+        self.given_back.wait_while(state, wanted).unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether the control thread wants the lane.
+    pub(crate) fn is_wanted(&self) -> bool {
+        self.wanted.load(Ordering::SeqCst)
+    }
+
+    /// What wakes the lane's thread.
+    pub(crate) const fn wake(&self) -> &OwnedFd {
+        &self.wake
+    }
+
+    /// The lane's thread has seen that it was woken.
+    pub(crate) fn woken(&self) {
+        taken(&self.wake);
+    }
+
+    /// The lane's thread has seen a kick, of this event.
+    pub(crate) fn kicked(&self, kick: &Arc<OwnedFd>) {
+        if taken(kick).is_none() {
+            let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+            // Not another one that has come meanwhile.
+            state.deaf |= state.kick.as_ref().is_some_and(|now| Arc::ptr_eq(kick, now));
+        }
+    }
+
+    /// Tells a driver by its event.
+    pub(crate) fn tell(call: &Arc<OwnedFd>) {
+        signal(call);
+    }
+
+    /// The thread of one queue: waits for its kick, answers what is there, and starts again, until
+    /// the session ends.
     pub(crate) fn serve<D: Device>(&self, device: &D, mut kept: D::Lane) {
         let mut more = false;
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);

@@ -11,6 +11,8 @@
 //! a lane a queue   ppoll on its kick -> takes requests in order -> Device::answer -> call
 //! ```
 //!
+//! A device that waits for more than its queues ([`PolledDevice`]) has one thread for all of them.
+//!
 //! A lane holds its own lock while it works and gives it up between two requests when the control
 //! thread wants it, so a message waits for one request at most, and a ring that was stopped has
 //! nothing half done.
@@ -25,21 +27,24 @@
 //!
 //! Limits: one front end for the life of the process; at most [`MAX_QUEUES`] queues; messages of
 //! 4 KiB (the `vhost` crate's bound); no dirty log, no in-flight region, no memory slots, no
-//! requests by the back end. In steady state the process makes the calls that [`STEADY`] lists, and
-//! what its device adds.
+//! requests by the back end. In steady state the process makes the calls that [`profile`] lists,
+//! and what its device adds.
 #![forbid(unsafe_code)]
 
+mod description;
 mod device;
 mod lane;
 mod messages;
+mod polled;
+pub mod profile;
 mod pulse;
 mod session;
-mod steady;
 mod table;
 
+pub use description::Description;
 pub use device::{Device, Turn};
 pub use messages::RESUME;
+pub use polled::{PolledDevice, Served};
 pub use pulse::{Place, Pulse, Seen};
 pub use session::{Descriptors, Ended, MAX_QUEUES, Pulses, Session, SetUpError};
-pub use steady::STEADY;
 pub use table::{Guard, Mode};

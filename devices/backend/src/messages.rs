@@ -5,7 +5,6 @@
 //! any other error ends the session, because the front end waits for an answer that it will not
 //! get, or speaks of things that were not offered.
 
-use crate::device::Device;
 use crate::lane::{Lane, Paused, Ring};
 use crate::pulse::{Place, Pulse};
 use crate::table::{Guard, Mode, Table};
@@ -40,8 +39,16 @@ const OFFERED: VhostUserProtocolFeatures = VhostUserProtocolFeatures::MQ
     .union(VhostUserProtocolFeatures::REPLY_ACK)
     .union(VhostUserProtocolFeatures::CONFIG);
 
-pub(crate) struct Front<D: Device> {
-    device: Arc<D>,
+/// What a device says of itself.
+#[derive(Debug, Clone)]
+pub(crate) struct Offer {
+    pub(crate) features: u64,
+    pub(crate) config: Vec<u8>,
+    pub(crate) queues: u16,
+}
+
+pub(crate) struct Front {
+    offer: Offer,
     mode: Mode,
     guard: Guard,
     table: Option<Table>,
@@ -56,11 +63,11 @@ pub(crate) struct Front<D: Device> {
     pub(crate) refused: bool,
 }
 
-impl<D: Device> Front<D> {
-    pub(crate) fn new(device: Arc<D>, mode: Mode, guard: Guard, lanes: Vec<Arc<Lane>>) -> Self {
+impl Front {
+    pub(crate) fn new(offer: Offer, mode: Mode, guard: Guard, lanes: Vec<Arc<Lane>>) -> Self {
         let (set_up, locked, refused) = (false, false, false);
         let pulse = Arc::default();
-        Self { device, mode, guard, table: None, lanes, pulse, set_up, locked, refused }
+        Self { offer, mode, guard, table: None, lanes, pulse, set_up, locked, refused }
     }
 
     /// Whether every descriptor is here that will be needed.
@@ -123,13 +130,13 @@ impl<D: Device> Front<D> {
     }
 }
 
-impl<D: Device> VhostUserBackendReqHandlerMut for Front<D> {
+impl VhostUserBackendReqHandlerMut for Front {
     fn set_owner(&mut self) -> Result<()> {
         Ok(())
     }
 
     fn get_features(&mut self) -> Result<u64> {
-        Ok(self.device.features() | VERSION_1 | PROTOCOL_FEATURES)
+        Ok(self.offer.features | VERSION_1 | PROTOCOL_FEATURES)
     }
 
     fn set_features(&mut self, features: u64) -> Result<()> {
@@ -162,7 +169,7 @@ impl<D: Device> VhostUserBackendReqHandlerMut for Front<D> {
     }
 
     fn get_queue_num(&mut self) -> Result<u64> {
-        Ok(self.device.queues().into())
+        Ok(self.offer.queues.into())
     }
 
     fn get_config(&mut self, offset: u32, size: u32, _: VhostUserConfigFlags) -> Result<Vec<u8>> {
@@ -171,7 +178,7 @@ impl<D: Device> VhostUserBackendReqHandlerMut for Front<D> {
             return Err(Error::InvalidParam);
         }
         // A front end may know a longer layout than the device has: what is not there reads 0.
-        let there = self.device.config().iter().copied().chain(std::iter::repeat(0));
+        let there = self.offer.config.iter().copied().chain(std::iter::repeat(0));
         Ok(there.skip(offset).take(size).collect())
     }
 
@@ -275,7 +282,7 @@ impl<D: Device> VhostUserBackendReqHandlerMut for Front<D> {
     }
 
     fn set_vring_call(&mut self, index: u8, file: Option<File>) -> Result<()> {
-        self.change_events(index, |lane| lane.call = file.map(OwnedFd::from))
+        self.change_events(index, |lane| lane.call = file.map(OwnedFd::from).map(Arc::new))
     }
 
     fn set_vring_err(&mut self, index: u8, file: Option<File>) -> Result<()> {

@@ -2,7 +2,8 @@
 
 use crate::device::Device;
 use crate::lane::Lane;
-use crate::messages::Front;
+use crate::messages::{Front, Offer};
+use crate::polled::{self, PolledDevice};
 use crate::pulse::{Place, Pulse, Seen};
 use crate::table::{Guard, Mode};
 use rustix::process::{Resource, Rlimit, setrlimit};
@@ -25,7 +26,7 @@ pub enum SetUpError {
     /// More queues than threads are made for.
     #[error("{queues} queues: a device has 1 to {MAX_QUEUES}")]
     Queues {
-        /// How many.
+        /// As many as the device says it has.
         queues: u16,
     },
     /// The front end went away, or broke the protocol.
@@ -37,9 +38,9 @@ pub enum SetUpError {
     /// Something of this process could not be had.
     #[error("{what}: {source}")]
     System {
-        /// What.
+        /// The call, or what it was for.
         what: &'static str,
-        /// The kernel's reason.
+        /// What the kernel said to it.
         #[source]
         source: io::Error,
     },
@@ -77,7 +78,7 @@ impl std::fmt::Display for Ended {
 /// The descriptors that a session uses once it serves: those that a filter names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Descriptors {
-    /// Messages.
+    /// The front end's socket, for messages.
     pub socket: RawFd,
     /// Kicks, calls, and what wakes a queue's thread.
     pub events: Vec<RawFd>,
@@ -103,76 +104,99 @@ impl Pulses {
 ///
 /// Dropping it ends its threads and unmaps guest memory. A locked process must not: it ends by
 /// exit_group, without destructors.
-pub struct Session<D: Device> {
-    handler: BackendReqHandler<Mutex<Front<D>>>,
-    front: Arc<Mutex<Front<D>>>,
+pub struct Session {
+    handler: BackendReqHandler<Mutex<Front>>,
+    front: Arc<Mutex<Front>>,
     lanes: Vec<Arc<Lane>>,
     threads: Vec<JoinHandle<()>>,
     /// A session whose end came before it was serving.
     ended: Option<Ended>,
 }
 
-impl<D: Device> std::fmt::Debug for Session<D> {
+impl std::fmt::Debug for Session {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Session").field("ended", &self.ended).finish_non_exhaustive()
     }
 }
 
-impl<D: Device> Session<D> {
-    /// Takes messages until the front end has enabled or disabled a ring, then makes the threads.
-    /// `guard` is called with each mapping of guest memory before anything reads it.
+impl Session {
+    /// Takes messages until the front end has enabled or disabled a ring, then makes a thread for
+    /// each queue. `guard` is called with each mapping of guest memory before anything reads it.
     ///
     /// # Errors
     /// [`SetUpError`]; the process has nothing to do then.
-    pub fn set_up(
+    pub fn set_up<D: Device>(
         socket: UnixStream,
         device: D,
         mode: Mode,
         guard: Guard,
     ) -> Result<Self, SetUpError> {
-        let system = |what| move |source| SetUpError::System { what, source };
-        let queues = device.queues();
+        let (features, config) = (device.features(), device.config().to_vec());
+        let offer = Offer { features, config, queues: device.queues() };
+        let mut session = Self::greeted(socket, offer, mode, guard)?;
+        let device = Arc::new(device);
+        let threads = session.lanes.iter().map(|lane| {
+            let (lane, device, kept) = (lane.clone(), device.clone(), device.lane());
+            move || lane.serve(device.as_ref(), kept)
+        });
+        session.threads = begin(threads.collect())?;
+        session.ready(mode, 0)
+    }
+
+    /// The same for a device whose queues are served together, by one thread.
+    ///
+    /// # Errors
+    /// [`SetUpError`].
+    pub fn set_up_polled<D: PolledDevice>(
+        socket: UnixStream,
+        device: D,
+        mode: Mode,
+        guard: Guard,
+    ) -> Result<Self, SetUpError> {
+        let (features, config) = (device.features(), device.config().to_vec());
+        let offer = Offer { features, config, queues: device.queues() };
+        let mut session = Self::greeted(socket, offer, mode, guard)?;
+        let later = device.later_descriptors();
+        let lanes = session.lanes.clone();
+        session.threads = begin(vec![move || polled::serve(&lanes, device)])?;
+        session.ready(mode, later)
+    }
+
+    /// Takes messages until the front end has enabled or disabled a ring.
+    fn greeted(
+        socket: UnixStream,
+        offer: Offer,
+        mode: Mode,
+        guard: Guard,
+    ) -> Result<Self, SetUpError> {
+        let queues = offer.queues;
         if queues == 0 || queues > MAX_QUEUES {
             return Err(SetUpError::Queues { queues });
         }
-        let device = Arc::new(device);
         let lanes: Vec<_> = (0..queues)
             .map(|_| Lane::new().map(Arc::new))
             .collect::<Result<_, _>>()
             .map_err(system("eventfd"))?;
-        let front = Front::new(device.clone(), mode, guard, lanes.clone());
-        let front = Arc::new(Mutex::new(front));
+        let front = Arc::new(Mutex::new(Front::new(offer, mode, guard, lanes.clone())));
         let handler = BackendReqHandler::from_stream(socket, front.clone());
-        let mut session =
-            Self { handler, front, lanes, threads: Vec::with_capacity(queues.into()), ended: None };
+        let mut session = Self { handler, front, lanes, threads: Vec::new(), ended: None };
         while !session.front().set_up {
             session.step().map_err(SetUpError::FrontEnd)?;
         }
         if mode == Mode::Ours && !session.front().is_complete() {
             return Err(SetUpError::Incomplete);
         }
-        session.begin_threads(&device).map_err(system("a queue's thread"))?;
-        if mode == Mode::Ours {
-            no_more_descriptors().map_err(system("setrlimit(RLIMIT_NOFILE)"))?;
-        }
         Ok(session)
     }
 
-    /// Makes the threads, and waits until each has begun: a thread's first steps need calls that
-    /// the steady filter does not have.
-    fn begin_threads(&mut self, device: &Arc<D>) -> io::Result<()> {
-        let begun = Arc::new(Barrier::new(self.lanes.len().saturating_add(1)));
-        for lane in &self.lanes {
-            let (lane, device, begun) = (lane.clone(), device.clone(), begun.clone());
-            let kept = device.lane();
-            let thread = std::thread::Builder::new().stack_size(STACK).spawn(move || {
-                begun.wait();
-                lane.serve(device.as_ref(), kept);
-            })?;
-            self.threads.push(thread);
+    /// The last step before the lock: in a VM of ours no more descriptors come than the device
+    /// opens itself.
+    fn ready(self, mode: Mode, later: u16) -> Result<Self, SetUpError> {
+        if mode == Mode::Ours {
+            let highest = self.descriptors().events.iter().copied().max().unwrap_or(0);
+            no_more_descriptors(later, highest).map_err(system("setrlimit(RLIMIT_NOFILE)"))?;
         }
-        begun.wait();
-        Ok(())
+        Ok(self)
     }
 
     /// What its threads are doing, to be looked at from another thread.
@@ -207,11 +231,12 @@ impl<D: Device> Session<D> {
         }
     }
 
-    fn front(&self) -> MutexGuard<'_, Front<D>> {
+    fn front(&self) -> MutexGuard<'_, Front> {
         self.front.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Handles one message.
+    /// Waits for one message of the front end and answers it; the end of the session, where it was
+    /// the last.
     fn step(&mut self) -> Result<(), Ended> {
         let handled = self.handler.handle_request();
         let mut front = self.front();
@@ -227,7 +252,7 @@ impl<D: Device> Session<D> {
     }
 }
 
-impl<D: Device> Drop for Session<D> {
+impl Drop for Session {
     fn drop(&mut self) {
         for lane in &self.lanes {
             lane.pause().over = true;
@@ -238,13 +263,41 @@ impl<D: Device> Drop for Session<D> {
     }
 }
 
+const fn system(what: &'static str) -> impl Fn(io::Error) -> SetUpError {
+    move |source| SetUpError::System { what, source }
+}
+
+/// Makes the threads, and waits until each has begun: a thread's first steps need calls that the
+/// steady filter does not have.
+fn begin(bodies: Vec<impl FnOnce() + Send + 'static>) -> Result<Vec<JoinHandle<()>>, SetUpError> {
+    let begun = Arc::new(Barrier::new(bodies.len().saturating_add(1)));
+    let mut threads = Vec::with_capacity(bodies.len());
+    for body in bodies {
+        let begun = begun.clone();
+        let thread = std::thread::Builder::new().stack_size(STACK).spawn(move || {
+            begun.wait();
+            body();
+        });
+        threads.push(thread.map_err(system("a queue's thread"))?);
+    }
+    begun.wait();
+    Ok(threads)
+}
+
 /// Lowers the limit on descriptors to the lowest free number: from now on none can be received,
 /// whatever a message carries (unix(7), `MSG_CTRUNC`), and so none needs to be closed, which the
-/// steady filter does not allow. Descriptors above stay usable.
-fn no_more_descriptors() -> io::Result<()> {
+/// steady filter does not allow. Descriptors above stay usable. A device that opens some itself
+/// has room for them behind the highest of its events, and its filter lets it close them.
+fn no_more_descriptors(later: u16, highest: RawFd) -> io::Result<()> {
     let lowest = rustix::io::dup(rustix::stdio::stdin())
         .or_else(|_| rustix::event::eventfd(0, rustix::event::EventfdFlags::CLOEXEC))?;
-    let limit = u64::try_from(lowest.as_raw_fd()).ok();
+    let lowest = lowest.as_raw_fd();
+    let limit = if later == 0 {
+        lowest
+    } else {
+        lowest.max(highest.saturating_add(1)).saturating_add(later.into())
+    };
+    let limit = u64::try_from(limit).ok();
     setrlimit(Resource::Nofile, Rlimit { current: limit, maximum: limit })?;
     Ok(())
 }

@@ -7,7 +7,7 @@ use crate::request::MAX_SECTORS;
 const SEG_MAX: u64 = 1 << 2;
 /// Nothing can be written.
 pub(crate) const RO: u64 = 1 << 5;
-/// `blk_size` is there.
+/// `blk_size` in the configuration says what a driver has to align to.
 const BLK_SIZE: u64 = 1 << 6;
 /// There is a flush, so a driver that takes it is content with the page cache until then.
 pub(crate) const FLUSH: u64 = 1 << 9;
@@ -25,7 +25,7 @@ const SEGMENTS: u32 = 126;
 /// Bytes of `struct virtio_blk_config` up to what is offered here.
 const BYTES: usize = 60;
 
-/// What is offered.
+/// The features that an image of these facts offers, beyond those of every device.
 pub(crate) const fn features(facts: &Facts) -> u64 {
     let mut features = SEG_MAX | BLK_SIZE | FLUSH;
     if facts.read_only {
@@ -43,7 +43,7 @@ pub(crate) const fn features(facts: &Facts) -> u64 {
     features
 }
 
-/// The configuration space.
+/// The configuration space, as the driver reads it: little endian, fixed while the device lives.
 pub(crate) fn space(facts: &Facts) -> [u8; BYTES] {
     let mut space = [0; BYTES];
     let mut put = |at: usize, bytes: &[u8]| {

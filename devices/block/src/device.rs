@@ -9,10 +9,10 @@ use casemate_device_queue::{Durability, GuestMemory, Request, Room};
 use std::io;
 use std::os::fd::OwnedFd;
 
-/// `VIRTIO_BLK_S_OK`.
+/// `VIRTIO_BLK_S_OK`: done, and what was asked has happened.
 const OK: u8 = 0;
 
-/// A block device.
+/// A block device over an open image: requests in, status bytes out.
 #[derive(Debug)]
 pub struct Block<D = OwnedFd> {
     disk: D,

@@ -26,7 +26,7 @@ pub struct Facts {
 }
 
 impl Facts {
-    /// Bytes of [`Facts::encode`].
+    /// Length of what [`Facts::encode`] gives.
     pub const BYTES: usize = 8 + 4 + 2 + 1 + SERIAL;
 
     /// For the start packet of a process.

@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 /// What is wanted of an image.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Options {
-    /// Nothing changes it.
+    /// It is opened for reading only, and the device offers nothing that writes.
     pub read_only: bool,
     /// Past the host's page cache (`O_DIRECT`).
     pub direct: bool,
@@ -38,9 +38,9 @@ pub enum ImageError {
     /// It cannot be opened.
     #[error("disk image {}: {source}", shown(path))]
     Open {
-        /// The file.
+        /// The image, as it was named.
         path: PathBuf,
-        /// Why.
+        /// What the kernel said.
         #[source]
         source: io::Error,
     },
@@ -50,23 +50,23 @@ pub enum ImageError {
         shown(path)
     )]
     NotWritable {
-        /// The file.
+        /// The image, as it was named.
         path: PathBuf,
-        /// The kernel's reason.
+        /// What the kernel said to opening it for writing.
         reason: io::Error,
     },
     /// It is neither a file nor a block device.
     #[error("disk image {} is {what}, not a file or a block device", shown(path))]
     Kind {
-        /// The file.
+        /// The image, as it was named.
         path: PathBuf,
-        /// What it is.
+        /// The kind of file it is instead.
         what: &'static str,
     },
     /// It holds no sector.
     #[error("disk image {} is empty: give it a size (`truncate -s 1G`)", shown(path))]
     Empty {
-        /// The file.
+        /// The image, as it was named.
         path: PathBuf,
     },
     /// It is not a whole number of blocks.
@@ -76,9 +76,9 @@ pub enum ImageError {
         shown(path)
     )]
     OddSize {
-        /// The file.
+        /// The image, as it was named.
         path: PathBuf,
-        /// Its size.
+        /// How long it is.
         bytes: u64,
         /// Bytes of a block.
         block: u32,
@@ -86,15 +86,15 @@ pub enum ImageError {
     /// It is larger than any disk.
     #[error("disk image {} has {bytes} bytes: more than a disk can have", shown(path))]
     TooLarge {
-        /// The file.
+        /// The image, as it was named.
         path: PathBuf,
-        /// Its size.
+        /// How long it is.
         bytes: u64,
     },
     /// Another VM has it.
     #[error("disk image {} is in use by another VM (it is locked)", shown(path))]
     Locked {
-        /// The file.
+        /// The image, as it was named.
         path: PathBuf,
     },
     /// Readers have it.
@@ -110,9 +110,9 @@ pub enum ImageError {
     /// Its file system cannot lock.
     #[error("disk image {} cannot be locked against a second VM: {source}", shown(path))]
     Lock {
-        /// The file.
+        /// The image, as it was named.
         path: PathBuf,
-        /// Why.
+        /// What the kernel said to locking it.
         #[source]
         source: io::Error,
     },
@@ -122,9 +122,9 @@ pub enum ImageError {
         shown(path)
     )]
     NoDirect {
-        /// The file.
+        /// The image, as it was named.
         path: PathBuf,
-        /// What is missing.
+        /// What of direct I/O its file system lacks.
         why: &'static str,
     },
     /// The serial number is too long, or not printable.
@@ -134,9 +134,9 @@ pub enum ImageError {
         shown(path)
     )]
     Serial {
-        /// The file.
+        /// The image that would have it.
         path: PathBuf,
-        /// What was given.
+        /// The number as it was given.
         serial: String,
     },
 }
@@ -209,14 +209,14 @@ impl Image {
         &self.facts
     }
 
-    /// Both.
+    /// The open image, to be given to its process, and what is known of it.
     #[must_use]
     pub fn into_parts(self) -> (OwnedFd, Facts) {
         (self.file, self.facts)
     }
 }
 
-/// A hole.
+/// Makes a hole, and leaves the file as long as it is.
 const PUNCH: FallocateFlags = FallocateFlags::PUNCH_HOLE.union(FallocateFlags::KEEP_SIZE);
 /// Zeros that have their place on the disk.
 const ZERO: FallocateFlags = FallocateFlags::ZERO_RANGE.union(FallocateFlags::KEEP_SIZE);
@@ -292,7 +292,10 @@ fn sectors(path: &Path, bytes: u64, block: u32) -> Result<u64, ImageError> {
     }
 }
 
-fn serial(text: &str) -> Option<[u8; SERIAL]> {
+/// The serial number of this text, filled up with zeros; None where it is too long, or holds what
+/// is no printable ASCII character.
+#[must_use]
+pub fn serial(text: &str) -> Option<[u8; SERIAL]> {
     let mut serial = [0; SERIAL];
     let fits = text.len() <= SERIAL && text.bytes().all(|byte| byte.is_ascii_graphic());
     fits.then(|| serial.iter_mut().zip(text.bytes()).for_each(|(to, from)| *to = from))?;

@@ -19,6 +19,7 @@
 
 mod backend;
 mod config;
+mod description;
 mod device;
 mod facts;
 mod image;
@@ -27,7 +28,8 @@ pub mod profile;
 mod request;
 
 pub use backend::Disk;
+pub use description::DESCRIPTION;
 pub use device::Block;
 pub use facts::{Facts, SERIAL};
-pub use image::{Image, ImageError, Options, layers};
+pub use image::{Image, ImageError, Options, layers, serial};
 pub use request::{Extent, MAX_SECTORS};

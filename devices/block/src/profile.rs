@@ -1,185 +1,70 @@
-//! The lock of a block device's process, as data, beside the calls it makes.
+//! The lock of a block device's process, as data: the frame's rules and what moves bytes between
+//! the image and guest memory.
 
-use casemate_device_backend::Descriptors;
-use casemate_sandbox::{FdSlot, FdTable, NARROW, Pin, Profile, Rule, UFFDIO_REGISTER, sys};
+use casemate_device_backend::profile as frame;
+use casemate_device_backend::profile::{ALWAYS, OURS};
+use casemate_sandbox::{FdSlot, FdTable, Pin, Profile, Rule, sys};
 use std::os::fd::RawFd;
 
-/// The front end's socket.
-pub const SOCKET: FdSlot = FdSlot("front end");
-/// Kicks, calls, and what wakes a queue's thread.
-pub const EVENTS: FdSlot = FdSlot("event");
-/// The image.
+/// The image, the one file that the process can touch.
 pub const IMAGE: FdSlot = FdSlot("image");
-/// Whoever watches the process.
-pub const CONTROL: FdSlot = FdSlot("control");
-/// The fence around guest memory; empty without one.
-pub const FENCE: FdSlot = FdSlot("fence");
-/// The number from which on everything comes that the process did not have at first: nothing of
-/// the slots above is among that.
-pub const LATER: FdSlot = FdSlot("later");
 
-/// `FUTEX_WAIT`, `FUTEX_WAKE` and `FUTEX_WAIT_BITSET`, each private: the standard library's locks.
-const FUTEX: [u32; 3] = [128, 129, 137];
-/// `MSG_OOB`, which UNIX sockets have since Linux 5.15 and nobody here uses, and `MSG_PEEK`.
-const OOB_PEEK: u64 = 3;
 /// `FALLOC_FL_KEEP_SIZE` with `PUNCH_HOLE` or `ZERO_RANGE`.
 const FALLOCATE: [u32; 2] = [0x3, 0x11];
-#[cfg(debug_assertions)]
-const F_GETFD: u32 = 1;
-/// `RWF_DSYNC`.
+/// `RWF_DSYNC`: the write is on the disk when the call returns.
 const DSYNC: u32 = 2;
-/// `PROT_READ | PROT_WRITE`.
-const READ_WRITE: u32 = 3;
-/// `PROT_NONE`, `PROT_READ | PROT_WRITE`: never executable.
-const PROTECTIONS: [u32; 2] = [0, READ_WRITE];
 
-/// The slots that are filled before the set-up filter. What the process has no more of than these,
-/// a control socket and a fence, the caller adds; it adds [`LATER`] last.
+/// The slot of the device's own descriptor.
 #[must_use]
-pub fn set_up_slots(socket: RawFd, image: RawFd) -> FdTable {
-    let none = [CONTROL, FENCE].into_iter();
-    let none = none.fold(FdTable::new(), |fds, slot| fds.with_raw(slot, []));
-    none.with_raw(SOCKET, [socket]).with_raw(IMAGE, [image])
+pub fn own_slots(image: RawFd) -> FdTable {
+    FdTable::new().with_raw(IMAGE, [image])
 }
 
-/// The same when the front end has sent its events.
-#[must_use]
-pub fn slots(set_up: FdTable, session: &Descriptors) -> FdTable {
-    set_up.with_raw(EVENTS, session.events.iter().copied())
-}
+/// What a disk does beyond the frame, in every phase.
+const DISK: &[Rule] = &[
+    Rule::new(sys("preadv"), &[Pin::Fd(0, IMAGE)], "read the image into guest memory"),
+    Rule::new(sys("pwritev"), &[Pin::Fd(0, IMAGE)], "write guest memory to the image"),
+    Rule::new(
+        sys("pwritev2"),
+        &[Pin::Fd(0, IMAGE), Pin::Int(5, DSYNC)],
+        "the same, to last at once, for a driver without flush",
+    ),
+    Rule::new(sys("fdatasync"), &[Pin::Fd(0, IMAGE)], "flush"),
+    Rule::new(
+        sys("fallocate"),
+        &[Pin::Fd(0, IMAGE), Pin::IntIn(1, &FALLOCATE)],
+        "discard, write zeroes",
+    ),
+];
 
-macro_rules! steady_rules {
-    ($($more:tt)*) => {
-        &[
-            Rule::new(
-                sys("recvmsg"),
-                &[Pin::Fd(0, SOCKET), Pin::Bits(2, OOB_PEEK, 0)],
-                "messages of the front end"
-            ),
-            Rule::new(
-                sys("sendmsg"),
-                &[Pin::Fd(0, SOCKET), Pin::Bits(2, OOB_PEEK, 0)],
-                "answers to them"
-            ),
-            Rule::new(
-                sys("sendmsg"),
-                &[Pin::Fd(0, CONTROL), Pin::Bits(2, OOB_PEEK, 0)],
-                "that it is locked, that it does not hang, why it ends"
-            ),
-            Rule::new(sys("preadv"), &[Pin::Fd(0, IMAGE)], "read the image into guest memory"),
-            Rule::new(sys("pwritev"), &[Pin::Fd(0, IMAGE)], "write guest memory to the image"),
-            Rule::new(
-                sys("pwritev2"),
-                &[Pin::Fd(0, IMAGE), Pin::Int(5, DSYNC)],
-                "the same, to last at once, for a driver without flush"
-            ),
-            Rule::new(sys("fdatasync"), &[Pin::Fd(0, IMAGE)], "flush"),
-            Rule::new(
-                sys("fallocate"),
-                &[Pin::Fd(0, IMAGE), Pin::IntIn(1, &FALLOCATE)],
-                "discard, write zeroes"
-            ),
-            Rule::new(
-                sys("futex"),
-                &[Pin::IntIn(1, &FUTEX)],
-                "a queue's lock, between its thread and the control thread"
-            ),
-            Rule::new(sys("exit_group"), &[], "end"),
-            $($more)*
-        ]
-    };
-}
+/// Of a disk that somebody watches. By read: no descriptor can come with it.
+const WATCHED: &[Rule] =
+    &[Rule::new(sys("read"), &[Pin::Fd(0, frame::CONTROL)], "whether it is asked if it hangs")];
 
 /// A block device of a VM of ours, from the first enabled ring on: 12 calls.
 pub const STEADY: Profile = Profile {
     name: "block",
-    rules: steady_rules![
-        Rule::new(sys("ppoll"), &[], "a queue's thread waits for its kick"),
-        Rule::new(sys("read"), &[Pin::Fd(0, EVENTS)], "take a kick"),
-        // By read: no descriptor can come with it.
-        Rule::new(sys("read"), &[Pin::Fd(0, CONTROL)], "whether it is asked if it hangs"),
-        Rule::new(sys("write"), &[Pin::Fd(0, EVENTS)], "tell the driver, wake a queue's thread")
-    ],
+    rules: &Rule::joined::<{ ALWAYS.len() + DISK.len() + OURS.len() + WATCHED.len() }>(&[
+        ALWAYS, DISK, OURS, WATCHED,
+    ]),
 };
 
-/// A block device that serves another VMM. Its front end sends guest memory and events when it
-/// wants, so mappings are made and events have no fixed numbers.
+/// A block device that serves another VMM.
 pub const FOREIGN: Profile = Profile {
     name: "block, foreign front end",
-    rules: steady_rules![
-        Rule::new(sys("ppoll"), &[], "a queue's thread waits for its kick"),
-        Rule::new(sys("read"), &[Pin::FdFrom(0, LATER)], "take a kick"),
-        Rule::new(sys("write"), &[Pin::FdFrom(0, LATER)], "tell the driver, wake a queue's thread"),
-        Rule::new(
-            sys("fstat"),
-            &[Pin::FdFrom(0, LATER)],
-            "whether a memory file is one, and how long"
-        ),
-        Rule::new(
-            sys("mmap"),
-            &[Pin::Int(2, READ_WRITE), Pin::Int(3, MAP_SHARED_NORESERVE), Pin::FdFrom(4, LATER)],
-            "guest memory, whenever the front end sends it; never executable"
-        ),
-        Rule::new(sys("munmap"), &[], "guest memory that was replaced"),
-        Rule::new(
-            sys("ioctl"),
-            &[Pin::Fd(0, FENCE), Pin::Int(1, UFFDIO_REGISTER)],
-            "the fence around memory that comes"
-        ),
-        Rule::new(
-            sys("close"),
-            &[Pin::FdFrom(0, LATER)],
-            "memory files, events that were replaced"
-        ),
-        // The standard library's debug builds check every descriptor that they close.
-        #[cfg(debug_assertions)]
-        Rule::new(sys("fcntl"), &[Pin::Int(1, F_GETFD)], "debug build: check before close")
-    ],
+    rules: &Rule::joined::<{ ALWAYS.len() + DISK.len() + frame::FOREIGN.len() }>(&[
+        ALWAYS,
+        DISK,
+        frame::FOREIGN,
+    ]),
 };
 
-/// `MAP_SHARED | MAP_NORESERVE`.
-const MAP_SHARED_NORESERVE: u32 = 0x4001;
-
-/// Either, until the front end has sent what the lock needs. A filter can only be narrowed, so what
-/// comes later is in it, too.
+/// Either, until the front end has sent what the lock needs.
 pub const SET_UP: Profile = Profile {
     name: "block, set-up",
-    rules: steady_rules![
-        Rule::new(sys("ppoll"), &[], "threads begin to wait"),
-        Rule::new(sys("read"), &[], "events"),
-        Rule::new(sys("write"), &[], "events"),
-        Rule::new(sys("eventfd2"), &[], "what wakes a queue's thread"),
-        Rule::new(sys("fstat"), &[], "whether a memory file is one, and how long"),
-        Rule::new(
-            sys("mmap"),
-            &[Pin::IntIn(2, &PROTECTIONS)],
-            "guest memory, stacks of threads; never executable",
-        ),
-        Rule::new(
-            sys("mprotect"),
-            &[Pin::IntIn(2, &PROTECTIONS)],
-            "stacks of threads; never executable",
-        ),
-        Rule::new(sys("munmap"), &[], "what is around a thread's stack"),
-        Rule::new(sys("clone3"), &[], "a thread for each queue"),
-        Rule::new(sys("set_robust_list"), &[], "a thread begins"),
-        Rule::new(sys("rseq"), &[], "a thread begins"),
-        Rule::new(sys("rt_sigaction"), &[], "the C library, before its first thread"),
-        Rule::new(sys("rt_sigprocmask"), &[], "a thread begins"),
-        Rule::new(sys("sigaltstack"), &[], "a thread begins"),
-        Rule::new(sys("sched_getaffinity"), &[], "where a thread's stack is"),
-        Rule::new(sys("gettid"), &[], "where a thread's stack is"),
-        Rule::new(
-            sys("ioctl"),
-            &[Pin::Fd(0, FENCE), Pin::Int(1, UFFDIO_REGISTER)],
-            "the fence around guest memory",
-        ),
-        Rule::new(sys("dup"), &[], "which descriptor number is free"),
-        Rule::new(sys("prlimit64"), &[], "no more descriptors; a thread's stack"),
-        Rule::new(sys("close"), &[], "memory files, once mapped"),
-        // The standard library's debug builds check every descriptor that they close.
-        #[cfg(debug_assertions)]
-        Rule::new(sys("fcntl"), &[Pin::Int(1, F_GETFD)], "debug build: check before close"),
-        NARROW
-    ],
+    rules: &Rule::joined::<{ ALWAYS.len() + DISK.len() + frame::SET_UP.len() }>(&[
+        ALWAYS,
+        DISK,
+        frame::SET_UP,
+    ]),
 };

@@ -16,9 +16,9 @@ const SECTOR: u64 = 512;
 /// What went wrong, as the driver is told (virtio 1.2, 5.2.6).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Refusal {
-    /// `VIRTIO_BLK_S_IOERR`.
+    /// `VIRTIO_BLK_S_IOERR`: it was tried, or may not be asked of this image.
     Failed = 1,
-    /// `VIRTIO_BLK_S_UNSUPP`.
+    /// `VIRTIO_BLK_S_UNSUPP`: no such request was offered.
     Unsupported = 2,
 }
 
@@ -30,7 +30,7 @@ pub struct Extent {
 }
 
 impl Extent {
-    /// The first byte.
+    /// Where it begins, in bytes of the image.
     #[must_use]
     pub const fn offset(self) -> u64 {
         self.offset
@@ -54,7 +54,7 @@ impl Extent {
     }
 }
 
-/// What is asked.
+/// A request that is wholly inside the image and fits what was offered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Asked {
     /// Read the extent into all writable bytes before the status.
@@ -63,9 +63,9 @@ pub(crate) enum Asked {
     Write(Extent),
     /// Make what was written last.
     Flush,
-    /// The serial number.
+    /// Tell the serial number, 20 bytes.
     Serial,
-    /// Forget the extent.
+    /// Forget the extent: reading it may give anything, and here gives zeros.
     Discard(Extent),
     /// Make the extent zero; with a hole, where that may be.
     Zero(Extent, bool),
@@ -121,7 +121,7 @@ pub(crate) fn parse<M: GuestMemory>(
     Ok(asked)
 }
 
-/// Types of requests.
+/// Types of requests (virtio 1.2, 5.2.6), as the header has them.
 struct Kind;
 
 impl Kind {

@@ -4,13 +4,26 @@
 //! is here: they are confined, make their fence, take memory and descriptors from their front end
 //! under a set-up filter, and serve under a steady one that has no call by which anything more
 //! could come. What a device does is its own crate's, and so is what it may do: its profiles.
+//!
+//! The same program is what helps devices and has no front end: the connector of a socket device
+//! ([`spawn_connector`]), and the janitor of what a VM has in the file system ([`spawn_janitor`]).
 
+mod connector;
 mod heart;
+mod janitor;
+mod kind;
+mod path_socket;
 mod run;
 mod start;
+mod status;
 mod words;
 
-pub use casemate_device_backend::{MAX_QUEUES, Place, RESUME, Seen};
-pub use run::{DONE, FAILED, Holdings, Input, body, body_with, main};
-pub use start::{DeviceKind, FrontEnd, Start, spawn};
+pub use casemate_device_backend::{MAX_QUEUES, Place as ThreadPlace, RESUME, Seen};
+pub use connector::{ConnectorInput, connector_body, connector_layers, spawn_connector};
+pub use janitor::{JANITOR, Place, janitor_body, janitor_layers, spawn_janitor};
+pub use kind::DeviceKind;
+pub use path_socket::{PathSocket, SocketError};
+pub use run::{Holdings, Input, body, body_with, main};
+pub use start::{FrontEnd, Start, spawn};
+pub use status::{DONE, FAILED};
 pub use words::{Beat, FromDevice, MESSAGE_SIZE, ToDevice};

@@ -1,21 +1,25 @@
 //! The life of a device process, from its first instruction to its end.
 
 use crate::heart::Heart;
-use crate::start::{DeviceKind, FrontEnd, Start};
+use crate::kind::DeviceKind;
+use crate::start::{FrontEnd, Start};
+use crate::status::{DONE, FAILED};
 use crate::words::FromDevice;
-use casemate_device_backend::{Device, Ended, Guard, Mode, Session, SetUpError};
-use casemate_device_block::profile::{CONTROL, FENCE, LATER, set_up_slots, slots};
+use crate::{connector, janitor};
+use casemate_device_backend::profile::{CONTROL, FENCE, LATER, set_up_slots, slots};
+use casemate_device_backend::{Ended, Guard, Mode, Session, SetUpError};
+use casemate_device_block::profile as block_profile;
 use casemate_device_block::{Block, Facts};
-use casemate_sandbox::{Action, Born, Fence, Given, Setup, exit, freeze_heap};
+use casemate_device_vsock::profile as vsock_profile;
+use casemate_device_vsock::{Facts as VsockFacts, Limits, Vsock};
+use casemate_sandbox::{Action, Born, FdTable, Fence, Given, Setup, exit, freeze_heap};
+use rustix::io::{DupFlags, Errno, dup3};
+use rustix::net::sockopt::socket_acceptconn;
+use rustix::net::{SocketFlags, accept_with};
 use std::fmt::Display;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex, PoisonError};
-
-/// Exit status of a process that ended as it should.
-pub const DONE: i32 = 0;
-/// Exit status of one that could not go on, after telling why.
-pub const FAILED: i32 = 1;
 
 /// Heap beyond what is used when the process is confined: what messages need, one at a time.
 const HEAP: usize = 64 * 1024;
@@ -25,12 +29,13 @@ const HEAP: usize = 64 * 1024;
 pub struct Input {
     /// Which device, for whom.
     pub start: Start,
-    /// Leads to the front end.
+    /// Leads to the front end, or is where the one front end of this process will connect.
     pub socket: OwnedFd,
     /// Leads to whoever watches the process.
     pub control: OwnedFd,
-    /// What its kind has of its own: for a disk its image.
-    pub own: OwnedFd,
+    /// What its kind has of its own: for a disk its image, for a socket device what it listens on
+    /// and its connector.
+    pub own: Vec<OwnedFd>,
 }
 
 impl Input {
@@ -38,7 +43,8 @@ impl Input {
     fn of(mut given: Given) -> Option<Self> {
         let start = Start::decode(&given.start)?;
         let (socket, control) = (given.descriptor()?, given.descriptor()?);
-        Some(Self { start, socket, control, own: given.descriptor()? })
+        let own = std::iter::from_fn(|| given.descriptor()).collect();
+        Some(Self { start, socket, control, own })
     }
 }
 
@@ -49,8 +55,8 @@ pub struct Holdings {
     pub memory: Vec<(usize, usize)>,
     /// The fence's descriptor, if there is one.
     pub fence: Option<RawFd>,
-    /// The device's own descriptor.
-    pub own: RawFd,
+    /// The device's own descriptors.
+    pub own: Vec<RawFd>,
     /// The front end's socket.
     pub socket: RawFd,
 }
@@ -62,9 +68,13 @@ pub struct Holdings {
 #[must_use]
 pub fn main() -> i32 {
     let Ok((born, given)) = Born::of_image() else { return FAILED };
-    match Input::of(given) {
-        Some(input) => body(input, born),
-        None => FAILED,
+    match given.start.first() {
+        Some(&connector::START) => connector::main(given, born),
+        Some(&janitor::START) => janitor::main(given, born),
+        _ => match Input::of(given) {
+            Some(input) => body(input, born),
+            None => FAILED,
+        },
     }
 }
 
@@ -80,16 +90,18 @@ pub fn body_with(input: Input, born: Born, once_locked: impl FnOnce(&Holdings)) 
     let Ok(setup) = born.confine() else { return FAILED };
     let Input { start, socket, control, own } = input;
     let control = Arc::new(control);
-    let served = match start.kind {
-        DeviceKind::Block => Facts::decode(&start.config)
-            .ok_or_else(|| "its start makes no sense".to_owned())
-            .and_then(|facts| {
-                let own = (own.as_raw_fd(), Block::new(own, facts));
-                let Start { kind, front_end, .. } = start;
-                let process = Process { setup, kind, front_end, socket, control: &control };
-                process.serve(own, once_locked)
-            }),
+    let Start { kind, front_end, config } = start;
+    let raw: Vec<RawFd> = own.iter().map(AsRawFd::as_raw_fd).collect();
+    // Made before the heap is frozen: what a device keeps is mapped by itself.
+    let made = match kind {
+        DeviceKind::Block => block(&config, own),
+        DeviceKind::Vsock => vsock(&config, own),
     };
+    let served = made.ok_or_else(|| "its start makes no sense".to_owned());
+    let served = served.and_then(|made| {
+        let process = Process { setup, kind, front_end, socket, control: &control };
+        process.serve(made, raw, once_locked)
+    });
     let (words, status) = match served {
         Ok(words) => (FromDevice::Ended(words), DONE),
         Err(why) => (FromDevice::Failed(why), FAILED),
@@ -97,6 +109,35 @@ pub fn body_with(input: Input, born: Born, once_locked: impl FnOnce(&Holdings)) 
     words.tell(&control);
     // No destructors: they would close and unmap, against the filter.
     exit(status)
+}
+
+/// A device that is made, and has not met its front end.
+struct Made {
+    /// Slots of its own.
+    fds: FdTable,
+    begin: Begin,
+}
+
+/// Takes the front end's first messages for it.
+type Begin = Box<dyn FnOnce(UnixStream, Mode, Guard) -> Result<Session, SetUpError>>;
+
+fn block(config: &[u8], own: Vec<OwnedFd>) -> Option<Made> {
+    let (facts, [image]) = (Facts::decode(config)?, <[OwnedFd; 1]>::try_from(own).ok()?);
+    let fds = block_profile::own_slots(image.as_raw_fd());
+    let device = Block::new(image, facts);
+    let begin = move |socket, mode, guard| Session::set_up(socket, device, mode, guard);
+    Some(Made { fds, begin: Box::new(begin) })
+}
+
+fn vsock(config: &[u8], own: Vec<OwnedFd>) -> Option<Made> {
+    let facts = VsockFacts::decode(config)?;
+    let (listeners, connector) = own.split_at_checked(facts.entries.len())?;
+    let listeners: Vec<RawFd> = listeners.iter().map(AsRawFd::as_raw_fd).collect();
+    let connector = connector.first().map(AsRawFd::as_raw_fd);
+    let fds = vsock_profile::own_slots(&listeners, connector);
+    let device = Vsock::new(&facts, own, Limits::USUAL)?;
+    let begin = move |socket, mode, guard| Session::set_up_polled(socket, device, mode, guard);
+    Some(Made { fds, begin: Box::new(begin) })
 }
 
 /// A confined process that has not met its front end.
@@ -110,15 +151,18 @@ struct Process<'a> {
 
 impl Process<'_> {
     /// Locks it, serves the front end, and tells how that ended.
-    fn serve<D: Device>(
+    fn serve(
         self,
-        (own, device): (RawFd, D),
+        made: Made,
+        own: Vec<RawFd>,
         once_locked: impl FnOnce(&Holdings),
     ) -> Result<String, String> {
         fn text(error: impl Display) -> String {
             error.to_string()
         }
         let Self { setup, kind, front_end, socket, control } = self;
+        let is_watched = front_end == FrontEnd::Ours && kind == DeviceKind::Block;
+        let kind = kind.description();
         freeze_heap(HEAP).map_err(text)?;
         let fence = setup.fence().map_err(text)?;
         let holdings = Holdings {
@@ -128,27 +172,30 @@ impl Process<'_> {
             socket: socket.as_raw_fd(),
         };
         // What comes from here on has higher numbers than all of these.
-        let fds = set_up_slots(socket.as_raw_fd(), own)
+        let fds = set_up_slots(made.fds, socket.as_raw_fd())
             .with(CONTROL, control)
             .with_raw(FENCE, fence.descriptor());
         let later = setup.first_free(&fds).map_err(text)?;
         let fds = fds.with_raw(LATER, [later]);
-        let locked = setup.lock(kind.set_up(), &fds, Action::Kill).map_err(text)?;
+        let ready = setup.ready_to_lock(kind.set_up, &fds, Action::Kill).map_err(text)?;
+        let socket = connected(socket).map_err(text)?;
+        let locked = ready.lock().map_err(text)?;
         let (mode, profile) = match front_end {
-            FrontEnd::Ours => (Mode::Ours, kind.steady()),
-            FrontEnd::Foreign => (Mode::Foreign, kind.foreign()),
+            FrontEnd::Ours => (Mode::Ours, kind.steady),
+            FrontEnd::Foreign => (Mode::Foreign, kind.foreign),
         };
         let memory = Arc::new(Mutex::new(Vec::new()));
         let guard = guard(fence, memory.clone());
-        let mut session = match Session::set_up(UnixStream::from(socket), device, mode, guard) {
+        let mut session = match (made.begin)(UnixStream::from(socket), mode, guard) {
             Ok(session) => session,
             // It has looked, and gone again.
             Err(SetUpError::FrontEnd(gone @ Ended::FrontEndGone)) => return Ok(text(gone)),
             Err(e) => return Err(text(e)),
         };
         let fds = slots(fds, &session.descriptors());
-        // Another VMM's process is watched by nobody who could put another in its place.
-        if front_end == FrontEnd::Ours {
+        // A disk is watched, so that another process can go on with it; nobody watches the others,
+        // nor what serves another VMM.
+        if is_watched {
             Heart::begin(control.clone(), session.pulses()).map_err(text)?;
         }
         locked.narrow(profile, &fds, Action::Kill).map_err(text)?;
@@ -163,6 +210,27 @@ impl Process<'_> {
             Ended::Breach(_) => Err(ended.to_string()),
         }
     }
+}
+
+/// The front end's socket. Where that is one that listens, its front end is still to come, and is
+/// waited for: so all that takes long is done before it is there. No byte of it is read here, which
+/// is the filter's to come before.
+///
+/// It has the number of the socket that listened, for which the filter is made; and that one is
+/// closed, so that nobody who takes the process over gets another VM's front end.
+fn connected(socket: OwnedFd) -> rustix::io::Result<OwnedFd> {
+    if !socket_acceptconn(&socket)? {
+        return Ok(socket);
+    }
+    let front_end = loop {
+        match accept_with(&socket, SocketFlags::CLOEXEC) {
+            Err(Errno::INTR | Errno::CONNABORTED) => {}
+            other => break other?,
+        }
+    };
+    let mut socket = socket;
+    dup3(&front_end, &mut socket, DupFlags::CLOEXEC)?;
+    Ok(socket)
 }
 
 /// Puts each mapping of guest memory behind the fence, before anything reads it, and takes it down.

@@ -5,59 +5,9 @@
 //! its supervisor, who could do worse than lie to it; it decodes totally all the same: what is not
 //! known ends it.
 
-use casemate_device_block::profile as block;
-use casemate_sandbox::{Child, Image, Layers, Profile, SandboxError, spawn_image_with};
-use std::os::fd::AsFd;
-
-/// A kind of device.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum DeviceKind {
-    /// A disk over a raw image.
-    Block,
-}
-
-impl DeviceKind {
-    /// Every kind.
-    pub const ALL: [Self; 1] = [Self::Block];
-
-    /// The name that users know it by.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Block => "block",
-        }
-    }
-
-    const fn number(self) -> u8 {
-        match self {
-            Self::Block => 1,
-        }
-    }
-
-    /// What it may do until its front end has sent what it needs.
-    #[must_use]
-    pub const fn set_up(self) -> &'static Profile {
-        match self {
-            Self::Block => &block::SET_UP,
-        }
-    }
-
-    /// What it may do from then on, in a VM of our own.
-    #[must_use]
-    pub const fn steady(self) -> &'static Profile {
-        match self {
-            Self::Block => &block::STEADY,
-        }
-    }
-
-    /// The same for another VMM.
-    #[must_use]
-    pub const fn foreign(self) -> &'static Profile {
-        match self {
-            Self::Block => &block::FOREIGN,
-        }
-    }
-}
+use crate::kind::DeviceKind;
+use casemate_sandbox::{Child, Image, Layers, SandboxError, spawn_image_with};
+use std::os::fd::{AsFd, BorrowedFd};
 
 /// Who the front end is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,12 +30,12 @@ impl FrontEnd {
     }
 }
 
-/// A start.
+/// What a device process is told when it begins.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Start {
-    /// Which device.
+    /// Which device it is to be.
     pub kind: DeviceKind,
-    /// For whom.
+    /// Who will speak to it.
     pub front_end: FrontEnd,
     /// The device's own bytes, which its crate encodes and decodes.
     pub config: Vec<u8>,
@@ -103,15 +53,15 @@ impl Start {
     #[must_use]
     pub fn decode(bytes: &[u8]) -> Option<Self> {
         let ([kind, front_end], config) = bytes.split_first_chunk()?;
-        let kind = DeviceKind::ALL.into_iter().find(|known| known.number() == *kind)?;
+        let kind = DeviceKind::of_number(*kind)?;
         let front_end = FrontEnd::ALL.into_iter().find(|known| known.number() == *front_end)?;
         Some(Self { kind, front_end, config: config.to_vec() })
     }
 }
 
-/// Starts a device process: `socket` leads to its front end, `control` (SEQPACKET) to whoever
-/// watches it, and `own` is what its kind has: for a disk its image. `before` is called before it
-/// begins, see [`spawn_image_with`].
+/// Starts a device process: `socket` leads to its front end, or listens for the one that will come,
+/// `control` (SEQPACKET) leads to whoever watches it, and `own` are what its kind has, in its
+/// order: for a disk its image. `before` is called before it begins, see [`spawn_image_with`].
 ///
 /// # Errors
 /// [`SandboxError`].
@@ -121,16 +71,18 @@ pub fn spawn(
     start: &Start,
     socket: &impl AsFd,
     control: &impl AsFd,
-    own: &impl AsFd,
+    own: &[BorrowedFd<'_>],
     before: impl FnOnce(&Child),
 ) -> Result<Child, SandboxError> {
-    let layers = layers.keep(socket).keep(control).keep(own);
+    let layers = layers.keep(socket).keep(control);
+    let layers = own.iter().fold(layers, Layers::keep);
     spawn_image_with(layers, image, &start.encode(), before)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{DeviceKind, FrontEnd, Start};
+    use super::{FrontEnd, Start};
+    use crate::kind::DeviceKind;
     use proptest::prelude::*;
 
     #[test]
@@ -149,7 +101,8 @@ mod tests {
             if let Some(start) = Start::decode(&bytes) {
                 prop_assert_eq!(start.encode(), bytes);
             } else {
-                prop_assert!(bytes.len() < 2 || bytes[0] != 1 || !(1..3).contains(&bytes[1]));
+                let known = |byte: Option<&u8>| byte.is_some_and(|byte| (1..3).contains(byte));
+                prop_assert!(!known(bytes.first()) || !known(bytes.get(1)));
             }
         }
     }

@@ -7,9 +7,9 @@ use rustix::net::{SendAncillaryBuffer, SendFlags, sendmsg};
 use std::io::IoSlice;
 use std::os::fd::AsFd;
 
-/// Longest message, bytes.
+/// Longest message in bytes: one packet, never more.
 pub const MESSAGE_SIZE: usize = 256;
-/// Longest reason, bytes.
+/// Longest reason in bytes: a message but for its first byte.
 const REASON: usize = MESSAGE_SIZE - 1;
 
 const LOCKED: u8 = 1;

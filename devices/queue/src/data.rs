@@ -5,7 +5,9 @@
 //! read is gone: there is no way to read a byte again.
 
 use crate::memory::{GuestMemory, Segment, Unreachable};
-use crate::transfer::{Pieces, Room};
+use crate::transfer::{Pieces, Room, receive_now, send_now};
+use std::io;
+use std::os::fd::AsFd;
 
 /// A request: bytes to read, then bytes to write.
 #[derive(Debug)]
@@ -102,15 +104,8 @@ impl<'a, M: GuestMemory> Readable<'a, M> {
 
     /// The next `N` bytes; None where there are fewer, or they are gone.
     pub fn take<const N: usize>(&mut self) -> Option<[u8; N]> {
-        let (now, rest) = self.span.split(u32::try_from(N).ok()?)?;
-        self.span = rest;
         let mut bytes = [0; N];
-        let mut to = &mut bytes[..];
-        for part in now.parts() {
-            let (here, later) = std::mem::take(&mut to).split_at_mut_checked(part.len as usize)?;
-            self.memory.read(part.gpa, here).ok()?;
-            to = later;
-        }
+        self.copy_to(&mut bytes)?;
         Some(bytes)
     }
 
@@ -121,6 +116,33 @@ impl<'a, M: GuestMemory> Readable<'a, M> {
         'a: 'm,
     {
         self.span.pieces(self.memory, room)
+    }
+
+    /// Copies the next bytes out, as many as `to` has; None where there are fewer, or they are
+    /// gone.
+    pub fn copy_to(&mut self, to: &mut [u8]) -> Option<()> {
+        let (now, rest) = self.span.split(u32::try_from(to.len()).ok()?)?;
+        self.span = rest;
+        let mut to = to;
+        for part in now.parts() {
+            let (here, later) = std::mem::take(&mut to).split_at_mut_checked(part.len as usize)?;
+            self.memory.read(part.gpa, here).ok()?;
+            to = later;
+        }
+        Some(())
+    }
+
+    /// Sends as many of them as a stream socket takes now, and steps over those: the kernel has
+    /// copied them. Says how many.
+    ///
+    /// # Errors
+    /// The kernel's, `WouldBlock` among them; `InvalidInput` where the memory is gone.
+    pub fn send(&mut self, socket: &impl AsFd, room: &mut Room) -> io::Result<u32> {
+        let pieces = self.span.pieces(self.memory, room).ok_or(io::ErrorKind::InvalidInput)?;
+        let sent = u32::try_from(send_now(socket, &pieces)?).unwrap_or(u32::MAX);
+        let (_, rest) = self.span.split(sent).ok_or(io::ErrorKind::InvalidData)?;
+        self.span = rest;
+        Ok(sent)
     }
 }
 
@@ -180,5 +202,15 @@ impl<'a, M: GuestMemory> Writable<'a, M> {
         'a: 'm,
     {
         self.span.pieces(self.memory, room)
+    }
+
+    /// Fills them with what a stream socket has now, from the first on; says how many bytes came,
+    /// 0 at the end of the stream.
+    ///
+    /// # Errors
+    /// The kernel's, `WouldBlock` among them; `InvalidInput` where the memory is gone.
+    pub fn receive(&self, socket: &impl AsFd, room: &mut Room) -> io::Result<u32> {
+        let pieces = self.span.pieces(self.memory, room).ok_or(io::ErrorKind::InvalidInput)?;
+        Ok(u32::try_from(receive_now(socket, &pieces)?).unwrap_or(u32::MAX).min(self.span.len))
     }
 }

@@ -20,8 +20,8 @@
 //! Limits: queues of 1 to [`MAX_SIZE`] entries; a chain has at most as many descriptors as the
 //! queue and at most 2^32 - 1 bytes; nothing is allocated once a queue runs.
 //!
-//! UNSAFETY: guest memory is mapped, read and written through raw pointers, and handed to preadv
-//! and pwritev. Only [`mapped`](Memory) and [`transfer`](read_file) do, behind [`GuestMemory`].
+//! UNSAFETY: guest memory is mapped, read and written through raw pointers, and handed to preadv,
+//! pwritev, sendmsg and recvmsg. Only [`mapped`](Memory) and [`transfer`](read_file) do, behind [`GuestMemory`].
 
 mod chain;
 mod data;

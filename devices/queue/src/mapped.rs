@@ -15,9 +15,9 @@ pub enum MapError {
     /// An address, size or offset is not of whole pages.
     #[error("region at {gpa:#x}: {size:#x} bytes at offset {offset:#x} are not whole pages")]
     Unaligned {
-        /// Guest physical address.
+        /// Where the region would begin, in guest physical addresses.
         gpa: u64,
-        /// Bytes.
+        /// How long it would be, in bytes.
         size: u64,
         /// Offset in the file.
         offset: u64,
@@ -25,16 +25,16 @@ pub enum MapError {
     /// It is empty, or reaches beyond every guest physical address.
     #[error("region at {gpa:#x}: {size:#x} bytes are none, or too many")]
     Size {
-        /// Guest physical address.
+        /// Where the region would begin, in guest physical addresses.
         gpa: u64,
-        /// Bytes.
+        /// How long it would be, in bytes.
         size: u64,
     },
     /// What was sent is no file, or ends before the region does: touching the rest would end this
     /// process.
     #[error("region at {gpa:#x}: its file is none, or ends before {end:#x}")]
     File {
-        /// Guest physical address.
+        /// Where the region would begin, in guest physical addresses.
         gpa: u64,
         /// Where the region ends in the file.
         end: u64,
@@ -42,15 +42,15 @@ pub enum MapError {
     /// Two regions have the same address.
     #[error("two regions have {gpa:#x}")]
     Overlap {
-        /// Guest physical address.
+        /// An address that both have.
         gpa: u64,
     },
-    /// The kernel refused.
+    /// The kernel refused to map it.
     #[error("region at {gpa:#x}: mmap: {source}")]
     Map {
-        /// Guest physical address.
+        /// Where the region would begin, in guest physical addresses.
         gpa: u64,
-        /// Its reason.
+        /// What the kernel said.
         #[source]
         source: std::io::Error,
     },
@@ -130,7 +130,7 @@ impl Drop for Region {
 /// All regions of a guest's memory.
 #[derive(Debug, Default)]
 pub struct Memory {
-    /// Ascending, without overlap.
+    /// Ascending by address, and none overlaps the next.
     regions: Vec<Region>,
 }
 
@@ -149,7 +149,7 @@ impl Memory {
         Ok(Self { regions })
     }
 
-    /// The regions, ascending.
+    /// The regions, ascending by guest physical address.
     #[must_use]
     pub fn regions(&self) -> &[Region] {
         &self.regions

@@ -12,7 +12,7 @@ use std::ptr::NonNull;
 pub struct Segment {
     /// First guest physical address.
     pub gpa: u64,
-    /// Bytes.
+    /// How many bytes from there on.
     pub len: u32,
 }
 
@@ -20,7 +20,7 @@ pub struct Segment {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("guest memory at {gpa:#x} is not there")]
 pub struct Unreachable {
-    /// The address.
+    /// The first guest physical address that is missing.
     pub gpa: u64,
 }
 

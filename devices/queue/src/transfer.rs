@@ -1,6 +1,6 @@
-//! Bytes between a file and guest memory, moved by the kernel: they never pass through this
-//! process, so it can neither read them twice nor be fooled by their changing.
-#![allow(unsafe_code, reason = "preadv and pwritev over guest memory take raw pieces")]
+//! Bytes between a file or a socket and guest memory, moved by the kernel: they never pass through
+//! this process, so it can neither read them twice nor be fooled by their changing.
+#![allow(unsafe_code, reason = "preadv, sendmsg and the like over guest memory take raw pieces")]
 
 use crate::memory::Unreachable;
 use std::io;
@@ -139,4 +139,51 @@ fn move_all(
         }
     }
     Ok(())
+}
+
+/// Sends the pieces, as far as the socket takes them now: how many bytes.
+///
+/// # Errors
+/// The kernel's; `WouldBlock` where it takes none.
+pub(crate) fn send_now(socket: &impl AsFd, pieces: &Pieces<'_>) -> io::Result<usize> {
+    let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+    message(socket.as_fd(), pieces, |fd, header| {
+        // SAFETY: `header` names `pieces`, which may be read as long as they live, and no other
+        // memory.
+        unsafe { libc::sendmsg(fd, header, flags) }
+    })
+}
+
+/// Fills the pieces with what a socket has now: how many bytes, 0 at the end.
+///
+/// # Errors
+/// The kernel's; `WouldBlock` where it has none.
+pub(crate) fn receive_now(socket: &impl AsFd, pieces: &Pieces<'_>) -> io::Result<usize> {
+    message(socket.as_fd(), pieces, |fd, header| {
+        // SAFETY: `header` names `pieces`, which may be written as long as they live, and no other
+        // memory: there is no room for a name or for a descriptor.
+        unsafe { libc::recvmsg(fd, header, libc::MSG_DONTWAIT | libc::MSG_CMSG_CLOEXEC) }
+    })
+}
+
+/// One call with a header that has the pieces and nothing else.
+fn message(
+    socket: BorrowedFd<'_>,
+    pieces: &Pieces<'_>,
+    call: impl Fn(i32, &mut libc::msghdr) -> isize,
+) -> io::Result<usize> {
+    // SAFETY: a header of zeros is one without a name, pieces and control bytes (recvmsg(2)).
+    let mut header: libc::msghdr = unsafe { std::mem::zeroed() };
+    (header.msg_iov, header.msg_iovlen) = (pieces.list.as_ptr().cast_mut(), pieces.list.len());
+    loop {
+        match usize::try_from(call(socket.as_raw_fd(), &mut header)) {
+            Ok(moved) => return Ok(moved),
+            Err(_) => {
+                let error = io::Error::last_os_error();
+                if error.kind() != io::ErrorKind::Interrupted {
+                    return Err(error);
+                }
+            }
+        }
+    }
 }

@@ -4,11 +4,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// What is done with words, so that tests see it.
 pub trait Host: Send + Sync + 'static {
-    /// Hears them.
+    /// Takes the words of one request.
     fn hear(&self, words: &[u8]);
 }
 
-/// Counts bytes.
+/// A host that counts the bytes it was told.
 #[derive(Debug, Default)]
 pub struct Counter(AtomicU64);
 

@@ -8,7 +8,7 @@ use casemate_device_queue::{GuestMemory, Request};
 /// A device that says back what it is told.
 #[derive(Debug, Default)]
 pub struct Echo<H> {
-    /// Who hears it.
+    /// The host's side, which hears every word.
     pub host: H,
 }
 

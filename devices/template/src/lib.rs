@@ -14,18 +14,22 @@
 //! | `request.rs` | what a guest asks, parsed once into a value that is right |
 //! | `backend.rs` | the host's side, behind a trait that tests implement |
 //! | `device.rs` | `Device`: request in, answer out |
-//! | `profile.rs` | the calls of its process, each with a reason, beside the code that makes them |
+//! | `profile.rs` | the calls of its process: the frame's, and its own, each with a reason |
+//! | `description.rs` | what it is, for whoever starts one or shows one to a guest |
 //! | `tests.rs` | what it does with requests no driver should make |
 //!
-//! Beside it: a fuzz target `device_NAME`, a row in ARCHITECTURE.md, promises in SECURITY.md.
+//! Beside it: a variant of `DeviceKind` (`devices/process/src/kind.rs`), a fuzz target
+//! `device_NAME`, a row in ARCHITECTURE.md, promises in SECURITY.md.
 #![forbid(unsafe_code)]
 
 mod backend;
+mod description;
 mod device;
 pub mod profile;
 pub mod request;
 
 pub use backend::{Counter, Host};
+pub use description::DESCRIPTION;
 pub use device::Echo;
 
 #[cfg(test)]

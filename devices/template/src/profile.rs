@@ -1,39 +1,25 @@
-//! The lock of the device's process, as data. This one touches nothing but its queues, so it makes
-//! the frame's calls (`casemate_device_backend::STEADY`) and none of its own.
+//! The lock of the device's process, as data. This one touches nothing but its queues, so its
+//! profiles are the frame's rules and none of its own; a device that does more joins a list of its
+//! own to each (`devices/block/src/profile.rs`).
 
-use casemate_device_backend::Descriptors;
-use casemate_sandbox::{FdSlot, FdTable, Pin, Profile, Rule, sys};
-
-/// The front end's socket.
-pub const SOCKET: FdSlot = FdSlot("front end");
-/// Kicks, calls, and what wakes a queue's thread.
-pub const EVENTS: FdSlot = FdSlot("event");
-
-/// `FUTEX_WAIT`, `FUTEX_WAKE` and `FUTEX_WAIT_BITSET`, each private: the standard library's locks.
-const FUTEX: [u32; 3] = [128, 129, 137];
-
-/// Which descriptor is in which slot.
-#[must_use]
-pub fn slots(session: &Descriptors) -> FdTable {
-    FdTable::new()
-        .with_raw(SOCKET, [session.socket])
-        .with_raw(EVENTS, session.events.iter().copied())
-}
+use casemate_device_backend::profile as frame;
+use casemate_device_backend::profile::{ALWAYS, OURS};
+use casemate_sandbox::{Profile, Rule};
 
 /// From the first enabled ring on.
 pub const STEADY: Profile = Profile {
     name: "template",
-    rules: &[
-        Rule::new(sys("recvmsg"), &[Pin::Fd(0, SOCKET)], "messages of the front end"),
-        Rule::new(sys("sendmsg"), &[Pin::Fd(0, SOCKET)], "answers to them"),
-        Rule::new(sys("ppoll"), &[], "a queue's thread waits for its kick"),
-        Rule::new(sys("read"), &[Pin::Fd(0, EVENTS)], "take a kick"),
-        Rule::new(sys("write"), &[Pin::Fd(0, EVENTS)], "tell the driver, wake a queue's thread"),
-        Rule::new(
-            sys("futex"),
-            &[Pin::IntIn(1, &FUTEX)],
-            "a queue's lock, between its thread and the control thread",
-        ),
-        Rule::new(sys("exit_group"), &[], "end"),
-    ],
+    rules: &Rule::joined::<{ ALWAYS.len() + OURS.len() }>(&[ALWAYS, OURS]),
+};
+
+/// The same for another VMM.
+pub const FOREIGN: Profile = Profile {
+    name: "template, foreign front end",
+    rules: &Rule::joined::<{ ALWAYS.len() + frame::FOREIGN.len() }>(&[ALWAYS, frame::FOREIGN]),
+};
+
+/// Either, until the front end has sent what the lock needs.
+pub const SET_UP: Profile = Profile {
+    name: "template, set-up",
+    rules: &Rule::joined::<{ ALWAYS.len() + frame::SET_UP.len() }>(&[ALWAYS, frame::SET_UP]),
 };

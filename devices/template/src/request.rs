@@ -14,7 +14,7 @@ pub struct Said {
 }
 
 impl Said {
-    /// The bytes.
+    /// The bytes that were said, as many as the driver alleged and the chain had.
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
         self.bytes.get(..self.len).unwrap_or(&[])

@@ -59,7 +59,6 @@ fn a_length_that_is_a_lie_is_refused() {
 
 #[test]
 fn the_profile_is_the_frame_and_nothing_else() {
-    let mut frame = casemate_device_backend::STEADY.map(|(call, _)| call);
-    frame.sort_unstable();
-    assert_eq!(STEADY.syscalls(), frame);
+    let calls = ["exit_group", "futex", "ppoll", "read", "recvmsg", "sendmsg", "write"];
+    assert_eq!(STEADY.syscalls(), calls);
 }

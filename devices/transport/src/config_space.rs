@@ -25,7 +25,7 @@ const INTX_DISABLE: u16 = 1 << 10;
 pub(crate) const MSIX_ENABLE: u16 = 1 << 15;
 pub(crate) const FUNCTION_MASK: u16 = 1 << 14;
 
-/// Configuration space.
+/// The 256 bytes of configuration space, of which the guest can change few bits.
 #[derive(Debug, Clone)]
 pub(crate) struct ConfigSpace {
     bytes: [u8; SIZE],

@@ -25,7 +25,7 @@ impl QueueSet {
         set
     }
 
-    /// The queues, ascending.
+    /// The queues in it, ascending.
     pub fn iter(self) -> impl Iterator<Item = u16> {
         (0..MAX_QUEUES).filter(move |queue| self.0 & 1 << queue != 0)
     }
@@ -53,10 +53,10 @@ pub struct Effects {
     pub kick: QueueSet,
 }
 
-/// What raises interrupts.
+/// What can raise an interrupt of the function.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Source {
-    /// A queue.
+    /// A queue whose used ring has grown.
     Queue(u16),
     /// A change of configuration, which here is only: the device needs a reset.
     Config,

@@ -13,7 +13,7 @@ use crate::lifecycle::Life;
 use crate::msix::{Message, Table};
 use casemate_values::{Guest, RamMap};
 
-/// `VIRTIO_MSI_NO_VECTOR`: no interrupt.
+/// `VIRTIO_MSI_NO_VECTOR`: this source raises no interrupt.
 const NO_VECTOR: u16 = 0xffff;
 /// Sources of interrupts: the queues, then changes of configuration.
 const SOURCES: usize = MAX_QUEUES as usize + 1;
@@ -62,7 +62,7 @@ impl Function {
         &self.identity
     }
 
-    /// The status register.
+    /// The device status register, as a driver reads it.
     #[must_use]
     pub const fn status(&self) -> u8 {
         self.life.status()

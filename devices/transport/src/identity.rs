@@ -7,7 +7,7 @@ pub const MAX_QUEUE_SIZE: u16 = 1024;
 /// Most bytes of device configuration: the largest of virtio 1.2's devices here has less than 100.
 pub const MAX_CONFIG: usize = 256;
 
-/// A device.
+/// What a function is to the guest, fixed before the guest runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Identity {
     /// The kind of device, as virtio numbers them (section 5): 2 is block.

@@ -25,7 +25,7 @@ pub(crate) const NOTIFY: u32 = 0x1000;
 /// Bytes between the doorbells of two queues: `notify_off_multiplier`. Each queue has an address of
 /// its own, so that KVM tells them apart by address alone, whatever is written.
 pub(crate) const NOTIFY_STEP: u32 = 4;
-/// The MSI-X table.
+/// The MSI-X table: vectors that the guest writes.
 pub(crate) const TABLE: u32 = 0x2000;
 /// The MSI-X pending bits.
 pub(crate) const PENDING: u32 = 0x3000;

@@ -1,9 +1,9 @@
 //! The life of a device (virtio 1.2, 2.1 and 3.1) as types: what must not happen in a state has no
 //! method in that state's type.
 //!
-//! [`Negotiating`] has features to write and no queue. [`Negotiated`] has queues to set and features
-//! that are fixed. [`Active`] has neither setter: its rings are what the device was given. A reset
-//! drops the state, whichever it is, so nothing of it is left behind.
+//! [`Negotiating`] has features to write and no queue. [`Negotiated`] has queues to set and
+//! features that are fixed. [`Active`] has neither setter: its rings are what the device was given.
+//! A reset drops the state, whichever it is, so nothing of it is left behind.
 
 use crate::effects::{Activation, Request, Ticket};
 use crate::features::{Accepted, forwarded};
@@ -17,7 +17,7 @@ pub mod status {
     pub const ACKNOWLEDGE: u8 = 1;
     /// It can drive it.
     pub const DRIVER: u8 = 2;
-    /// It is ready.
+    /// It has set the device up and drives it.
     pub const DRIVER_OK: u8 = 4;
     /// Features are agreed on.
     pub const FEATURES_OK: u8 = 8;
@@ -59,11 +59,11 @@ pub(crate) struct Active {
 /// What the device has been told of its activation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
-    /// Nothing yet.
+    /// Nothing yet: the thread that talks to it has not taken the request.
     Requested,
     /// Perhaps everything, perhaps nothing: until the answer comes.
     Told(Ticket),
-    /// It runs.
+    /// It has all of it and runs.
     Running,
 }
 
@@ -85,14 +85,14 @@ pub(crate) enum State {
     },
 }
 
-/// A device's life.
+/// The life of a device: its state, and what the driver has said of itself.
 #[derive(Debug, Clone)]
 pub(crate) struct Life {
     /// ACKNOWLEDGE, DRIVER and FAILED as the driver set them; the rest follows from the state.
     driver: u8,
     state: State,
     tickets: u64,
-    /// Largest queue.
+    /// Largest size that a queue can be given.
     queue_size: u16,
 }
 
@@ -144,7 +144,7 @@ impl Life {
         Self { driver: 0, state, tickets: 0, queue_size }
     }
 
-    /// The status register.
+    /// The device status register, as a driver reads it.
     pub(crate) const fn status(&self) -> u8 {
         match &self.state {
             State::Negotiating(_) => self.driver,

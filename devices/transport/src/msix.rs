@@ -68,8 +68,8 @@ impl Table {
         }
     }
 
-    /// Reads at offset `at` of the pending bits, one for each vector in whole quad words: zeros, see
-    /// the crate's documentation.
+    /// Reads at offset `at` of the pending bits, one for each vector in whole quad words: zeros,
+    /// see the crate's documentation.
     pub(crate) fn read_pending(&self, at: u64, data: &mut [u8]) {
         let bytes = (self.entries.len() as u64).div_ceil(64) * 8;
         let len = data.len() as u64;

@@ -75,7 +75,7 @@ pub enum RecipeError {
     Io {
         /// The program or file.
         what: String,
-        /// Why.
+        /// What the system said.
         #[source]
         source: std::io::Error,
     },
@@ -85,9 +85,9 @@ pub enum RecipeError {
     /// The compiler refused a source.
     #[error("{source_file}: {said}")]
     Refused {
-        /// Which.
+        /// The source that was compiled.
         source_file: &'static str,
-        /// Its words.
+        /// What the compiler said.
         said: String,
     },
     /// The image is not what the launch expects.
@@ -125,7 +125,7 @@ fn linker(rustc: &Path, root: &Path) -> Result<String, RecipeError> {
 /// The image's own source; all others are libraries.
 const MAIN: &str = "guest/boot/image/main.rs";
 
-/// What was built.
+/// The boot code as it was built.
 #[derive(Debug)]
 pub struct Image {
     /// Linked, with symbols.

@@ -1,21 +1,27 @@
 //! PID 1 of a workload: mounts what a program expects, runs it, tells the host its exit status,
 //! switches off.
 //!
-//! The workload is the file `/casemate/workload` of the initrd: lines `arg VALUE` (the program
-//! first), `env NAME=VALUE` and `disk PATH TABLE`, a read-only disk whose every block dm-verity
-//! checks; one at `/` becomes the workload's root. Kernel modules in `/casemate/modules` are loaded
-//! in the order of their names first. A press of the power button sends the workload SIGTERM, and SIGKILL after a
-//! grace time.
+//! A workload is an image, whose root disk the measured command line names (`image.rs`), or a file
+//! `/casemate/workload` of the initrd: lines `arg VALUE` (the program first), `env NAME=VALUE` and
+//! `disk PATH TABLE`, a read-only disk whose every block dm-verity checks; one at `/` becomes the
+//! workload's root. Kernel modules in `/casemate/modules` are loaded in the order of their names
+//! first. A press of the power button asks the workload to end, and ends it after a grace time.
 //!
-//! Principle: PID 1 never panics and never ends; whatever goes wrong is printed and the machine
-//! switches off.
+//! Principle: PID 1 never panics and never ends; whatever goes wrong is told, as a code where there
+//! is one, and the machine switches off. Every wait but that for the workload has a bound.
 
 mod disks;
+mod doors;
+mod image;
+mod mapper;
 mod platform;
 mod power_button;
-mod verity;
+mod process;
+mod root;
 
 use casemate_init::workload;
+use casemate_layout::Refusal;
+use power_button::PowerButton;
 use rustix::process::{Pid, Signal, WaitOptions, WaitStatus, kill_process, wait};
 use rustix::system::RebootCommand;
 use std::path::Path;
@@ -23,7 +29,7 @@ use std::time::Duration;
 
 /// Exit status told to the host when there is no workload to run.
 const NO_WORKLOAD: u8 = 127;
-/// How long a workload has to end after the power button was pressed.
+/// How long a workload of an initrd has to end after the power button was pressed.
 const GRACE: Duration = Duration::from_secs(5);
 
 fn main() {
@@ -31,8 +37,32 @@ fn main() {
         eprintln!("casemate-init: runs only as PID 1 of a guest");
         std::process::exit(2);
     }
-    mount_all();
-    load_modules(Path::new("/casemate/modules"));
+    platform::open();
+    let mounted = mount_all();
+    let cmdline = std::fs::read_to_string("/proc/cmdline").unwrap_or_default();
+    if cmdline.contains("casemate.root=") {
+        let ended = match mounted {
+            Ok(()) => image::run(&cmdline),
+            Err(()) => Err(Refusal::Mount),
+        };
+        match ended {
+            Ok(image::Ended { status: Some(status) }) => platform::tell_status(status),
+            Ok(image::Ended { status: None }) => {}
+            Err(refusal) => {
+                say(&refusal);
+                platform::tell_refusal(refusal);
+            }
+        }
+        power_off();
+    }
+    run_of_initrd()
+}
+
+/// Runs the workload of an initrd without a root disk.
+fn run_of_initrd() -> ! {
+    if let Err(reason) = load_modules(Path::new("/casemate/modules")) {
+        say(&reason);
+    }
     platform::mark(casemate_layout::ports::mark::INIT);
     let started = workload::read(Path::new("/casemate/workload")).and_then(|workload| {
         disks::mount_all(&workload.disks)?;
@@ -41,11 +71,12 @@ fn main() {
     let status = match started {
         Ok(child) => {
             platform::mark(casemate_layout::ports::mark::WORKLOAD);
-            power_button::on_press(move || stop(child));
-            reap_until(child)
+            let signal = Signal::TERM.as_raw();
+            PowerButton::open().on_press(move || stop(child, signal, GRACE));
+            reap_until(child).byte
         }
         Err(reason) => {
-            eprintln!("casemate-init: {reason}");
+            say(&reason);
             NO_WORKLOAD
         }
     };
@@ -53,74 +84,105 @@ fn main() {
     power_off()
 }
 
+/// One line on standard error, which is the console where there is one.
+fn say(text: &dyn std::fmt::Display) {
+    eprintln!("casemate-init: {text}");
+}
+
 fn power_off() -> ! {
     rustix::fs::sync();
     loop {
         // Returns only when the kernel refuses; there is nothing better to do than to try again.
         if let Err(e) = rustix::system::reboot(RebootCommand::PowerOff) {
-            eprintln!("casemate-init: cannot power off: {e}");
+            say(&format_args!("cannot power off: {e}"));
         }
         std::thread::sleep(Duration::from_secs(1));
     }
 }
 
-fn mount_all() {
+/// Mounts the kernel's file systems; each that fails is said.
+fn mount_all() -> Result<(), ()> {
     use rustix::mount::{MountFlags, mount};
     const MOUNTS: [(&str, &str); 4] =
         [("proc", "/proc"), ("sysfs", "/sys"), ("devtmpfs", "/dev"), ("tmpfs", "/tmp")];
     let flags = MountFlags::NOSUID | MountFlags::NOEXEC;
+    let mut all = Ok(());
     for (kind, target) in MOUNTS {
         let _ = std::fs::create_dir_all(target);
         // devtmpfs may be mounted by the kernel already.
         if let Err(e) = mount(kind, target, kind, flags, None)
             && e != rustix::io::Errno::BUSY
         {
-            eprintln!("casemate-init: cannot mount {target}: {e}");
+            say(&format_args!("cannot mount {target}: {e}"));
+            all = Err(());
         }
     }
+    all
 }
 
-fn load_modules(directory: &Path) {
-    let Ok(entries) = std::fs::read_dir(directory) else { return };
+/// Loads the modules of a folder in the order of their names: all of them, and the first failure
+/// is told. A module that is there already is none.
+fn load_modules(directory: &Path) -> Result<(), String> {
+    let Ok(entries) = std::fs::read_dir(directory) else { return Ok(()) };
     let mut paths: Vec<_> = entries.flatten().map(|entry| entry.path()).collect();
     paths.sort();
+    let mut all = Ok(());
     for path in paths {
         /// `MODULE_INIT_COMPRESSED_FILE`: the kernel decompresses it.
         const COMPRESSED: i32 = 4;
         let compressed = path.extension().is_some_and(|e| e == "xz" || e == "zst" || e == "gz");
-        let loaded = std::fs::File::open(&path).map_err(|e| e.to_string()).and_then(|file| {
-            rustix::system::finit_module(&file, c"", if compressed { COMPRESSED } else { 0 })
-                .map_err(|e| e.to_string())
-        });
-        if let Err(e) = loaded {
-            eprintln!("casemate-init: cannot load {}: {e}", path.display());
+        let load = |file: std::fs::File| {
+            let flags = if compressed { COMPRESSED } else { 0 };
+            match rustix::system::finit_module(&file, c"", flags) {
+                Err(rustix::io::Errno::EXIST) => Ok(()),
+                done => done.map_err(std::io::Error::from),
+            }
+        };
+        if let Err(e) = std::fs::File::open(&path).and_then(load) {
+            let told = format!("cannot load {}: {e}", path.display());
+            // Processor features: a module for faster code that this processor lacks is no loss.
+            if e.raw_os_error() == Some(rustix::io::Errno::NODEV.raw_os_error()) {
+                continue;
+            }
+            all = all.and(Err(told));
         }
     }
+    all
 }
 
-/// Reaps every process until `child` has ended; its exit status as a shell gives it.
-fn reap_until(child: Pid) -> u8 {
+/// How a process ended.
+struct Status {
+    /// As a shell gives it.
+    byte: u8,
+    /// By a signal.
+    killed: bool,
+}
+
+/// Reaps every process until `child` has ended.
+fn reap_until(child: Pid) -> Status {
     loop {
         match wait(WaitOptions::empty()) {
-            Ok(Some((pid, status))) if pid == child => return status_byte(status),
+            Ok(Some((pid, status))) if pid == child => return status_of(status),
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
-            Err(_) => return NO_WORKLOAD,
+            Err(_) => return Status { byte: NO_WORKLOAD, killed: false },
         }
     }
 }
 
-fn status_byte(status: WaitStatus) -> u8 {
+fn status_of(status: WaitStatus) -> Status {
     let code = match (status.exit_status(), status.terminating_signal()) {
         (Some(code), _) => code,
         (None, Some(signal)) => 128 + signal,
         (None, None) => 255,
     };
-    u8::try_from(code & 0xff).unwrap_or(255)
+    let killed = status.terminating_signal().is_some();
+    Status { byte: u8::try_from(code & 0xff).unwrap_or(255), killed }
 }
 
-/// Ends the workload; the main thread then switches off.
-fn stop(child: Pid) {
-    let _ = kill_process(child, Signal::TERM);
-    std::thread::sleep(GRACE);
+/// Asks the workload to end, and ends it after a grace time; the main thread then switches off.
+fn stop(child: Pid, signal: i32, grace: Duration) {
+    let signal = Signal::from_named_raw(signal).unwrap_or(Signal::TERM);
+    let _ = kill_process(child, signal);
+    std::thread::sleep(grace);
     let _ = kill_process(child, Signal::KILL);
 }

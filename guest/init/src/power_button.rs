@@ -9,18 +9,26 @@ const EVENT_SIZE: usize = 24;
 const EV_KEY: u16 = 1;
 const KEY_POWER: u16 = 116;
 
-/// Runs `action` on a thread of its own when the button is pressed. Without an input device (its
-/// kernel modules are not in the initrd) presses are not seen.
-pub fn on_press(action: impl FnOnce() + Send + 'static) {
-    let devices: Vec<File> =
-        (0..4).filter_map(|i| File::open(format!("/dev/input/event{i}")).ok()).collect();
-    if !devices.is_empty() {
-        let watch = move || {
-            if wait_for_press(devices) {
-                action();
-            }
-        };
-        let _ = std::thread::Builder::new().name("power-button".into()).spawn(watch);
+/// The button's device files, open: devices may be out of reach when it is pressed.
+pub struct PowerButton(Vec<File>);
+
+impl PowerButton {
+    /// Opens what there is. Without an input device (its kernel modules are not in the initrd)
+    /// presses are not seen.
+    pub fn open() -> Self {
+        Self((0..4).filter_map(|i| File::open(format!("/dev/input/event{i}")).ok()).collect())
+    }
+
+    /// Runs `action` on a thread of its own when the button is pressed.
+    pub fn on_press(self, action: impl FnOnce() + Send + 'static) {
+        if !self.0.is_empty() {
+            let watch = move || {
+                if wait_for_press(self.0) {
+                    action();
+                }
+            };
+            let _ = std::thread::Builder::new().name("power-button".into()).spawn(watch);
+        }
     }
 }
 

@@ -30,7 +30,8 @@ pub struct Disk {
     pub start: u64,
     /// How many sectors of data it has.
     pub sectors: u64,
-    /// What the kernel's verity target is told (Documentation/admin-guide/device-mapper/verity.rst).
+    /// What the kernel's verity target is told
+    /// (Documentation/admin-guide/device-mapper/verity.rst).
     pub parameters: String,
 }
 

@@ -31,6 +31,7 @@ mod params;
 mod places;
 pub mod ports;
 mod range;
+mod refusal;
 mod termination;
 
 pub use memory_map::{MAP_BYTES, MAX_RANGES, MapError, MemoryMap};
@@ -38,4 +39,5 @@ pub use mode::{KernelKind, Mode};
 pub use params::{Blob, Params, ParamsError, VERSION as PARAMS_VERSION};
 pub use places::{Place, Places};
 pub use range::{Range, Ranges, TooManyRanges};
+pub use refusal::Refusal;
 pub use termination::{TERMINATION_SET, Termination};

@@ -8,6 +8,8 @@ pub const RESET_VALUE: u8 = 1;
 pub const MARK_PORT: u16 = 0x603;
 /// One byte: exit status of the workload, before the guest switches itself off.
 pub const STATUS_PORT: u16 = 0x604;
+/// One byte: the [`Refusal`](crate::Refusal) of PID 1, before the guest switches itself off.
+pub const REFUSAL_PORT: u16 = 0x605;
 /// Four bytes: the boot code's [`Termination`](crate::Termination) in plain mode.
 pub const REPORT_PORT: u16 = 0x608;
 

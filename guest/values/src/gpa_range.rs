@@ -38,9 +38,9 @@ pub enum RangeError {
     /// The end is beyond 2^64.
     #[error("{pages:#x} pages from {gpa:#x} wrap")]
     Wraps {
-        /// First address.
+        /// The address it would begin at.
         gpa: u64,
-        /// Pages.
+        /// How many pages it would have.
         pages: u64,
     },
 }
@@ -78,12 +78,12 @@ impl GpaRange {
         Self::new(gpa, size)
     }
 
-    /// First address.
+    /// The address of its first byte.
     #[must_use]
     pub const fn start(self) -> u64 {
         self.start
     }
-    /// Bytes.
+    /// How many bytes it has.
     #[must_use]
     pub const fn size(self) -> u64 {
         self.size
@@ -93,7 +93,7 @@ impl GpaRange {
     pub const fn end(self) -> u64 {
         self.start + self.size
     }
-    /// Pages.
+    /// How many pages it has.
     #[must_use]
     pub const fn pages(self) -> u64 {
         self.size / PAGE_SIZE
@@ -131,7 +131,7 @@ impl RamMap {
         Ok(Self { ranges })
     }
 
-    /// The ranges, ascending.
+    /// The ranges of RAM, ascending.
     #[must_use]
     pub fn ranges(&self) -> &[GpaRange] {
         &self.ranges
@@ -143,7 +143,7 @@ impl RamMap {
         self.ranges.iter().any(|r| r.contains(range))
     }
 
-    /// Bytes of RAM.
+    /// How many bytes of RAM there are.
     #[must_use]
     pub fn size(&self) -> u64 {
         self.ranges.iter().map(|r| r.size()).sum()

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// What a write asks of the VM beyond the device's own state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Effect {
-    /// Nothing.
+    /// Nothing more: the access is done.
     #[default]
     None,
     /// The guest marks a step of its boot for the timeline.
@@ -24,6 +24,9 @@ pub enum Effect {
     Reset,
     /// The boot code refused to boot, with a code of `casemate-layout`.
     BootRefused(u32),
+    /// The guest switched itself off after its PID 1 refused to start the workload, with a code of
+    /// `casemate-layout`.
+    Refused(u8),
 }
 
 /// A device on a bus. `offset` is relative to the device's range, and `offset + data.len()` is
@@ -32,7 +35,7 @@ pub enum Effect {
 pub trait BusDevice: Send {
     /// Fills `data`, all of it.
     fn read(&mut self, offset: u64, data: &mut [u8]);
-    /// Takes `data`.
+    /// Takes a write of `data` at an offset from the device's first address.
     fn write(&mut self, offset: u64, data: &[u8]) -> Effect;
 }
 
@@ -42,17 +45,17 @@ pub enum BusError {
     /// The range is empty or wraps.
     #[error("device range {base:#x}+{size:#x} is empty or wraps")]
     BadRange {
-        /// First address.
+        /// The first address that it would have.
         base: u64,
-        /// Bytes.
+        /// How many addresses it would have.
         size: u64,
     },
     /// Another device has part of the range.
     #[error("device range {base:#x}+{size:#x} overlaps the one at {other:#x}")]
     Overlap {
-        /// First address.
+        /// The first address that it would have.
         base: u64,
-        /// Bytes.
+        /// How many addresses it would have.
         size: u64,
         /// First address of the range that is already there.
         other: u64,
@@ -65,7 +68,7 @@ struct Slot {
     device: Arc<Mutex<dyn BusDevice>>,
 }
 
-/// One address space.
+/// One address space, ports or memory: who answers which address.
 #[derive(Default)]
 pub struct Bus {
     /// Sorted by base, without overlaps.

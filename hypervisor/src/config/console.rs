@@ -25,10 +25,10 @@ pub enum ConsoleTo {
     Pty,
 }
 
-/// The serial console.
+/// The serial console, checked: where it goes, and what is done with a slow reader.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct Console {
-    /// Where it goes.
+    /// Where its bytes go, and where keys come from.
     pub to: ConsoleTo,
     /// How long a reader that takes nothing is waited for before bytes are lost; None: for ever.
     pub wait: Option<Duration>,

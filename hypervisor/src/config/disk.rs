@@ -1,6 +1,7 @@
 //! Disks: `[[disk]]`, and `--disk` in one line.
 
 use super::ConfigError;
+use casemate_device_block::SERIAL;
 use casemate_device_process::MAX_QUEUES;
 use casemate_foreign_text::value;
 use serde::Deserialize;
@@ -8,9 +9,7 @@ use std::path::{Path, PathBuf};
 
 /// Most disks of a VM.
 pub const MAX_DISKS: usize = 8;
-/// Longest serial number (virtio 1.2, 5.2.6.1).
-const MAX_SERIAL: usize = 20;
-/// Longest name.
+/// Longest name of a disk, in bytes.
 const MAX_NAME: usize = 32;
 
 /// A disk as written.
@@ -21,13 +20,13 @@ pub struct RawDisk {
     pub path: Option<PathBuf>,
     /// What messages call it.
     pub name: Option<String>,
-    /// Nothing changes it.
+    /// Whether it is opened and offered for reading only.
     #[serde(default)]
     pub read_only: bool,
     /// Past the host's page cache.
     #[serde(default)]
     pub direct: bool,
-    /// Serial number.
+    /// What the guest sees as its serial number.
     pub serial: Option<String>,
     /// Queues, each with a thread of its process.
     pub queues: Option<u16>,
@@ -56,7 +55,7 @@ pub struct Disk {
     pub name: String,
     /// Raw image or block device.
     pub path: PathBuf,
-    /// Nothing changes it.
+    /// Whether it is opened and offered for reading only.
     pub read_only: bool,
     /// Past the host's page cache.
     pub direct: bool,
@@ -126,8 +125,8 @@ impl RawDisk {
         })?;
         let name = name("disk.name", self.name.unwrap_or_else(|| format!("disk{index}")))?;
         let serial = self.serial.unwrap_or_default();
-        if serial.len() > MAX_SERIAL || !serial.bytes().all(|byte| byte.is_ascii_graphic()) {
-            let remedy = format!("use at most {MAX_SERIAL} printable ASCII characters");
+        if casemate_device_block::serial(&serial).is_none() {
+            let remedy = format!("use at most {SERIAL} printable ASCII characters");
             return Err(ConfigError::invalid("disk.serial", format!("{serial:?}"), remedy));
         }
         let queues = queues("disk.queues", self.queues, vcpus)?;

@@ -12,6 +12,7 @@ mod raw;
 mod size;
 mod snp;
 mod snp_launch;
+mod vsock;
 
 pub use bounce::{bounce_pool, memory_for_pool};
 pub use console::{CONSOLE_LIMIT, CONSOLE_WAIT, Console, ConsoleTo, GRACE};
@@ -21,6 +22,7 @@ pub use raw::{RawConfig, RawConsole};
 pub use size::{parse_duration, parse_size};
 pub use snp::{RawSnp, hex};
 pub use snp_launch::{C_BIT, ID_AUTH_SIZE, ID_BLOCK_SIZE, IdBlock, SnpLaunch, strict_page_limits};
+pub use vsock::{RawForward, RawVsock, Vsock};
 
 use casemate_foreign_text::{line, value};
 use casemate_sandbox::Layer;
@@ -40,7 +42,7 @@ pub const MAX_CMDLINE: usize = 2047;
 pub const DEFAULT_CMDLINE: &str = "console=ttyS0 reboot=acpi panic=-1";
 /// Characters of what a parser says that are shown: it quotes a line of the file.
 const MAX_REASON: usize = 400;
-/// Longest VM name.
+/// Longest name of a VM, in bytes.
 pub const MAX_NAME: usize = 64;
 
 /// Why a configuration was refused.
@@ -52,7 +54,7 @@ pub enum ConfigError {
     /// The file is not TOML of the right shape.
     #[error("{}: {}", value(.path), line(.reason).at_most(MAX_REASON))]
     Parse {
-        /// The file.
+        /// The file as it was named.
         path: String,
         /// Line, column, key and what was expected.
         reason: String,
@@ -60,19 +62,19 @@ pub enum ConfigError {
     /// A value is missing.
     #[error("`{field}` is missing: {remedy}")]
     Missing {
-        /// The key.
+        /// The key, as it is written in the file.
         field: &'static str,
-        /// What to write.
+        /// What to write in its place.
         remedy: &'static str,
     },
     /// A value is impossible.
     #[error("`{field}` is {}: {}", line(.value), line(.remedy))]
     Invalid {
-        /// The key.
+        /// The key, as it is written in the file.
         field: &'static str,
-        /// What was written.
+        /// The value as it was written.
         value: String,
-        /// What to write.
+        /// What to write in its place.
         remedy: String,
     },
 }
@@ -93,7 +95,7 @@ impl ConfigError {
 pub enum Protection {
     /// Not at all: a development mode that must be asked for.
     None,
-    /// AMD SEV-SNP.
+    /// AMD SEV-SNP: the host can neither read nor change private memory unseen.
     SevSnp,
 }
 
@@ -115,23 +117,25 @@ pub struct VmConfig {
     pub kernel: PathBuf,
     /// Initial RAM file system.
     pub initrd: Option<PathBuf>,
-    /// Kernel command line.
+    /// Command line of the kernel, one line.
     pub cmdline: String,
     /// Virtual processors, 1 to [`MAX_VCPUS`].
     pub vcpus: u32,
     /// Bytes of RAM, whole MiB.
     pub memory: u64,
-    /// Serial console.
+    /// Where the serial console goes.
     pub console: Console,
     /// Disks, in the order in which the guest's bus has them.
     pub disks: Vec<Disk>,
     /// Devices that programs of others serve, behind the disks on the guest's bus.
     pub foreign: Vec<Foreign>,
+    /// Socket device, behind the disks.
+    pub vsock: Option<Vsock>,
     /// How long the VM may run.
     pub timeout: Option<Duration>,
     /// How long a guest may take to switch itself off once it was asked to.
     pub grace: Duration,
-    /// Memory protection.
+    /// How memory is protected from the host.
     pub protection: Protection,
     /// SEV-SNP launch parameters; None without that protection.
     pub snp: Option<SnpLaunch>,
@@ -180,6 +184,7 @@ impl RawConfig {
             .check()?,
             foreign: foreign::check(self.vhost_user, vcpus, &disks)?,
             disks,
+            vsock: self.vsock.map(RawVsock::check).transpose()?,
             timeout: self.timeout.map(|text| parse_duration("timeout", &text)).transpose()?,
             grace: self.grace.map_or(Ok(GRACE), |text| parse_duration("grace", &text))?,
             protection,

@@ -1,6 +1,6 @@
 //! The configuration as written: every key optional, nothing checked but names and types.
 
-use super::{ConfigError, ConsoleTo, RawDisk, RawForeign};
+use super::{ConfigError, ConsoleTo, RawDisk, RawForeign, RawVsock};
 use casemate_diagnostics::event;
 use casemate_foreign_text::value;
 use serde::de::{Error, MapAccess, Visitor};
@@ -11,19 +11,19 @@ use std::path::{Path, PathBuf};
 /// Longest configuration file: far beyond any real one.
 const MAX_FILE: u64 = 1 << 20;
 
-/// Keys of `vm.toml`.
+/// The keys of `vm.toml`, as `casemate run --help` shows them.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RawConfig {
-    /// VM name.
+    /// Name, unique among a user's running VMs.
     pub name: Option<String>,
-    /// Kernel image.
+    /// Kernel image: a bzImage or an ELF vmlinux.
     pub kernel: Option<PathBuf>,
     /// Initial RAM file system.
     pub initrd: Option<PathBuf>,
-    /// Kernel command line.
+    /// Command line of the kernel.
     pub cmdline: Option<String>,
-    /// Virtual processors.
+    /// How many virtual processors.
     pub vcpus: Option<u32>,
     /// RAM, such as "256M".
     #[serde(default, deserialize_with = "with_unit")]
@@ -44,21 +44,23 @@ pub struct RawConfig {
     /// From the power button to the end, such as "15s".
     #[serde(default, deserialize_with = "with_unit")]
     pub grace: Option<String>,
-    /// Disks.
+    /// Disks, in the order of the guest's bus.
     #[serde(default)]
     pub disk: Vec<RawDisk>,
+    /// Socket device.
+    pub vsock: Option<RawVsock>,
     /// Devices that programs of others serve.
     #[serde(default)]
     pub vhost_user: Vec<RawForeign>,
-    /// "none" or "sev-snp".
+    /// Memory protection: "none" or "sev-snp".
     pub protection: Option<String>,
-    /// SEV-SNP.
+    /// What an SEV-SNP launch is given; only with that protection.
     pub snp: Option<super::RawSnp>,
-    /// Sandbox.
+    /// What of the lock this host may lack.
     pub sandbox: Option<RawSandbox>,
 }
 
-/// The `[sandbox]` table.
+/// The `[sandbox]` table as written.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RawSandbox {
@@ -70,11 +72,11 @@ pub struct RawSandbox {
 /// The console as written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RawConsole {
-    /// "stdio".
+    /// "stdio": standard input and output, filtered at a terminal.
     Stdio,
-    /// "raw".
+    /// "raw": the same, and a terminal gets every byte.
     Raw,
-    /// "pty".
+    /// "pty": a new pseudo-terminal.
     Pty,
     /// { file = "…" }.
     File(PathBuf),
@@ -181,7 +183,8 @@ impl RawConfig {
                 e.span().map(|span| text.get(..span.start).unwrap_or("").matches('\n').count() + 1);
             let source = line.and_then(|line| text.lines().nth(line - 1)).unwrap_or("").trim();
             let place = line.map_or(String::new(), |line| format!("line {line}: "));
-            let reason = format!("{place}{} in `{source}`", e.message().replace('\n', "; "));
+            let what = in_words(e.message());
+            let reason = format!("{place}{} in `{source}`", what.replace('\n', "; "));
             ConfigError::Parse { path: name.into(), reason }
         })
     }
@@ -202,6 +205,7 @@ impl RawConfig {
         }
         raw.disk.iter_mut().for_each(|disk| disk.resolve(directory));
         raw.vhost_user.iter_mut().for_each(|foreign| foreign.resolve(directory));
+        raw.vsock.iter_mut().for_each(|vsock| vsock.resolve(directory));
         if let Some(snp) = &mut raw.snp {
             snp.resolve(directory);
         }
@@ -229,9 +233,27 @@ impl RawConfig {
             grace: over.grace.or(self.grace),
             disk: if over.disk.is_empty() { self.disk } else { over.disk },
             vhost_user: if over.vhost_user.is_empty() { self.vhost_user } else { over.vhost_user },
+            vsock: over.vsock.or(self.vsock),
             protection: over.protection.or(self.protection),
             snp: over.snp.or(self.snp),
             sandbox: over.sandbox.or(self.sandbox),
         }
     }
+}
+
+/// The parser's message with its own names of types put into words of the language of the file.
+fn in_words(message: &str) -> String {
+    const ENDS: [(&str, &str); 7] = [
+        ("expected u32", "expected a whole number without quotes, such as 2"),
+        ("expected u64", "expected a whole number without quotes, such as 0x30000"),
+        ("expected path string", "expected a path in quotes"),
+        ("expected a string", "expected a text in quotes"),
+        ("expected a boolean", "expected true or false"),
+        ("map, expected a sequence", "table, expected a list of tables: begin each with [[name]]"),
+        ("expected a sequence", "expected a list, such as [\"a\", \"b\"]"),
+    ];
+    let ended = ENDS.iter().find_map(|(end, words)| Some((message.strip_suffix(end)?, words)));
+    let message =
+        ended.map_or_else(|| message.to_owned(), |(start, words)| format!("{start}{words}"));
+    message.replacen("invalid type: sequence", "invalid type: list", 1)
 }

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RawSnp {
-    /// Guest policy.
+    /// Guest policy, the firmware's bits.
     pub policy: Option<u64>,
     /// 32 bytes for the report, hexadecimal.
     pub host_data: Option<String>,

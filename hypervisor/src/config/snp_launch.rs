@@ -10,9 +10,9 @@ pub const C_BIT: u8 = 51;
 /// An ID block with its signatures.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IdBlock {
-    /// `ID_BLOCK`.
+    /// The `ID_BLOCK` structure, 96 bytes.
     pub block: Vec<u8>,
-    /// `ID_AUTH`.
+    /// The `ID_AUTH` structure, 4096 bytes.
     pub auth: Vec<u8>,
 }
 
@@ -21,14 +21,14 @@ pub const ID_BLOCK_SIZE: usize = 96;
 /// Bytes of its authentication structure.
 pub const ID_AUTH_SIZE: usize = 4096;
 
-/// The launch parameters.
+/// What the firmware is told of a launch, checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SnpLaunch {
-    /// Guest policy.
+    /// Guest policy, the firmware's bits.
     pub policy: u64,
     /// Goes into every report, unmeasured.
     pub host_data: [u8; 32],
-    /// ID block.
+    /// The ID block, where the image is signed.
     pub id: Option<IdBlock>,
     /// Whether the ID block carries an author key.
     pub author_key_enabled: bool,

@@ -15,7 +15,7 @@ pub use console::ConsoleQueue;
 pub use pci_root::PciRoot;
 pub use platform::PlatformRegisters;
 pub use serial::Uart;
-pub use virtio_pci::{VirtioKind, VirtioPci, Wires};
+pub use virtio_pci::{VirtioPci, Wires};
 
 /// Interrupt line of the serial port.
 pub const SERIAL_GSI: u32 = 4;

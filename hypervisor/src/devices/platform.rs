@@ -1,13 +1,13 @@
 //! The platform registers: ACPI sleep and reset (hardware-reduced ACPI, ACPI 6.5 §4.8.3.7), and
-//! what a guest tells its host: boot marks, the exit status of its workload, the boot code's
-//! refusal.
+//! what a guest tells its host: boot marks, the exit status of its workload, refusals of the boot
+//! code and of PID 1.
 
 use crate::bus::{BusDevice, Effect};
 use casemate_layout::ports;
 
-/// First port.
+/// The first of the ports behind which platform registers are.
 pub const PLATFORM_PORT: u16 = 0x600;
-/// Ports.
+/// How many ports there are.
 pub const PLATFORM_SIZE: u64 = 16;
 
 /// Offsets of the registers.
@@ -24,8 +24,10 @@ pub mod register {
     pub const MARK: u64 = (ports::MARK_PORT - PLATFORM_PORT) as u64;
     /// The workload's exit status, one byte, before the guest switches itself off.
     pub const STATUS: u64 = (ports::STATUS_PORT - PLATFORM_PORT) as u64;
+    /// The refusal of PID 1, one byte, before the guest switches itself off.
+    pub const REFUSAL: u64 = (ports::REFUSAL_PORT - PLATFORM_PORT) as u64;
     /// The boot code's refusal, four bytes.
-    pub const REFUSAL: u64 = (ports::REPORT_PORT - PLATFORM_PORT) as u64;
+    pub const BOOT_REFUSAL: u64 = (ports::REPORT_PORT - PLATFORM_PORT) as u64;
 }
 
 pub use ports::RESET_VALUE;
@@ -35,10 +37,11 @@ pub const SLEEP_TYPE_S5: u8 = 5;
 const SLEEP_ENABLE: u8 = 1 << 5;
 const SLEEP_TYPE_SHIFT: u8 = 2;
 
-/// The registers.
+/// The platform registers: power, reset, and what ACPI's fixed hardware has.
 #[derive(Debug, Default)]
 pub struct PlatformRegisters {
     status: Option<u8>,
+    refusal: Option<u8>,
 }
 
 impl BusDevice for PlatformRegisters {
@@ -50,7 +53,11 @@ impl BusDevice for PlatformRegisters {
         const S5: u8 = SLEEP_ENABLE | SLEEP_TYPE_S5 << SLEEP_TYPE_SHIFT;
         match (offset, data) {
             (register::SLEEP_CONTROL, &[value]) if value & 0x3c == S5 => {
-                Effect::PowerOff { status: self.status }
+                match self.refusal {
+                    // There was no workload, so there is no status of one.
+                    Some(code) => Effect::Refused(code),
+                    None => Effect::PowerOff { status: self.status },
+                }
             }
             (register::RESET, &[RESET_VALUE]) => Effect::Reset,
             (register::MARK, &[step]) => Effect::Mark(step),
@@ -58,7 +65,11 @@ impl BusDevice for PlatformRegisters {
                 self.status = Some(status);
                 Effect::None
             }
-            (register::REFUSAL, &[a, b, c, d]) => {
+            (register::REFUSAL, &[code]) => {
+                self.refusal = Some(code);
+                Effect::None
+            }
+            (register::BOOT_REFUSAL, &[a, b, c, d]) => {
                 Effect::BootRefused(u32::from_le_bytes([a, b, c, d]))
             }
             _ => Effect::None,
@@ -86,7 +97,20 @@ mod tests {
     fn registers_take_only_their_own_width() {
         let mut registers = PlatformRegisters::default();
         assert_eq!(registers.write(register::RESET, &[1, 0]), Effect::None);
-        assert_eq!(registers.write(register::REFUSAL, &[1]), Effect::None);
-        assert_eq!(registers.write(register::REFUSAL, &[1, 0, 0, 0]), Effect::BootRefused(1));
+        assert_eq!(registers.write(register::BOOT_REFUSAL, &[1]), Effect::None);
+        assert_eq!(registers.write(register::BOOT_REFUSAL, &[1, 0, 0, 0]), Effect::BootRefused(1));
+        assert_eq!(registers.write(register::REFUSAL, &[1, 0]), Effect::None);
+        assert_eq!(
+            registers.write(register::SLEEP_CONTROL, &[0x34]),
+            Effect::PowerOff { status: None }
+        );
+    }
+
+    #[test]
+    fn a_refusal_of_pid_1_is_told_when_the_guest_switches_itself_off() {
+        let mut registers = PlatformRegisters::default();
+        assert_eq!(registers.write(register::STATUS, &[0]), Effect::None);
+        assert_eq!(registers.write(register::REFUSAL, &[6]), Effect::None);
+        assert_eq!(registers.write(register::SLEEP_CONTROL, &[0x34]), Effect::Refused(6));
     }
 }

@@ -32,7 +32,7 @@ impl SerialEvents for Drained {
     }
 }
 
-/// The serial port.
+/// The serial port, a 16550A, and the queue behind it.
 pub struct Uart(Serial<Line, Drained, ConsoleQueue>);
 
 impl std::fmt::Debug for Uart {

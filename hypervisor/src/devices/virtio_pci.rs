@@ -6,77 +6,6 @@
 use crate::bus::{BusDevice, Effect};
 use casemate_device_transport::{Activation, Effects, Function, Message, Request, Ticket};
 
-/// Kinds of devices.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u8)]
-pub enum VirtioKind {
-    /// A disk.
-    Block = 1,
-}
-
-impl VirtioKind {
-    /// Every kind.
-    pub const ALL: [Self; 1] = [Self::Block];
-
-    /// Its number in virtio 1.2, section 5.
-    #[must_use]
-    pub const fn number(self) -> u16 {
-        match self {
-            Self::Block => 2,
-        }
-    }
-
-    /// PCI class, subclass and interface.
-    #[must_use]
-    pub const fn class(self) -> u32 {
-        match self {
-            // Mass storage, other: no driver but virtio's may think that it knows it.
-            Self::Block => 0x01_80_00,
-        }
-    }
-
-    /// Features of the kind that a back end may offer a guest. The rest has no place here: what
-    /// needs a configuration that can be written or that is longer than what is asked for, and
-    /// commands that pass through to hardware.
-    #[must_use]
-    pub const fn features(self) -> u64 {
-        match self {
-            // SIZE_MAX, SEG_MAX, GEOMETRY, RO, BLK_SIZE, FLUSH, TOPOLOGY, MQ, DISCARD,
-            // WRITE_ZEROES (virtio 1.2, 5.2.3): not CONFIG_WCE, LIFETIME, SECURE_ERASE, ZONED, nor
-            // SCSI of before.
-            Self::Block => 0x7676,
-        }
-    }
-
-    /// The configuration as the guest is shown it, of what a back end said; None when no device of
-    /// this kind says so.
-    #[must_use]
-    pub fn configuration(self, mut said: Vec<u8>, queues: u16) -> Option<Vec<u8>> {
-        match self {
-            Self::Block => {
-                // `capacity`: another device's configuration, or none, has nothing there.
-                let capacity = said.first_chunk::<8>().map(|bytes| u64::from_le_bytes(*bytes));
-                capacity.filter(|sectors| *sectors > 0)?;
-                // `num_queues`: a driver that believes in more than there are finds none of them
-                // (`vp_setup_vq`), and gives the disk up.
-                let queues = queues.to_le_bytes();
-                said.iter_mut().skip(34).zip(queues).for_each(|(to, from)| *to = from);
-            }
-        }
-        Some(said)
-    }
-
-    /// Bytes of its configuration that are asked for.
-    #[must_use]
-    pub const fn config(self) -> usize {
-        match self {
-            // `struct virtio_blk_config` up to and with `unused1` after `write_zeroes_may_unmap`
-            // (5.2.4): what back ends without secure erase and zones have.
-            Self::Block => 60,
-        }
-    }
-}
-
 /// Largest queue of any device.
 pub const QUEUE_SIZE: u16 = 256;
 
@@ -108,7 +37,7 @@ impl std::fmt::Debug for VirtioPci {
 }
 
 impl VirtioPci {
-    /// Joins the two.
+    /// A function whose accesses lead to these wires.
     #[must_use]
     pub fn new(function: Function, wires: Box<dyn Wires>) -> Self {
         Self { function, wires }
@@ -187,31 +116,5 @@ impl BusDevice for VirtioPci {
         let effects = self.function.bar_write(offset, data);
         self.perform(effects);
         Effect::None
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::VirtioKind;
-
-    /// Protects the guest from a back end of others: what it reads of its disk is what there is, and
-    /// what nobody has looked through it is not offered. What of it is a lie, no one can tell.
-    #[test]
-    fn what_a_back_end_says_of_a_disk_is_shown_as_far_as_it_was_looked_through() {
-        let disk = VirtioKind::Block;
-        let mut said = vec![0; disk.config()];
-        assert_eq!(disk.configuration(said.clone(), 2), None, "no disk has no sectors");
-        assert_eq!(disk.configuration(vec![0; 7], 2), None);
-        said[0] = 8;
-        said[34..36].copy_from_slice(&16_u16.to_le_bytes());
-        let shown = disk.configuration(said.clone(), 2).unwrap();
-        assert_eq!((&shown[..34], &shown[34..36]), (&said[..34], &[2, 0][..]));
-        assert_eq!(shown[36..], said[36..]);
-        // CONFIG_WCE writes the configuration; the others are longer than what is asked for, or
-        // lead to the host's hardware.
-        for (bit, offered) in [(5, true), (9, true), (12, true), (7, false), (11, false)] {
-            assert_eq!(disk.features() & 1 << bit != 0, offered, "{bit}");
-        }
-        assert_eq!(disk.features() >> 15, 0, "LIFETIME, SECURE_ERASE, ZONED and what is to come");
     }
 }

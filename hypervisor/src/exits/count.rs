@@ -14,7 +14,7 @@ pub struct ExitCounts([AtomicU64; EXITS.len()]);
 pub struct ExitTotals(pub [u64; EXITS.len()]);
 
 impl ExitCounts {
-    /// Counts an exit.
+    /// Counts an exit under its reason.
     pub fn count(&self, exit: &Exit<'_>) {
         if let Some(count) = self.0.get(exit.number()) {
             count.store(count.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
@@ -36,7 +36,7 @@ impl ExitTotals {
         self.0.get(index).copied().filter(|count| *count > 0)
     }
 
-    /// All of them.
+    /// How many exits there were, of every reason together.
     #[must_use]
     pub fn sum(&self) -> u64 {
         self.0.iter().fold(0, |sum, count| sum.saturating_add(*count))

@@ -2,12 +2,12 @@
 
 use crate::exits::{Outcome, Stop};
 
-/// A debug event.
+/// KVM stopped for a debugger, and there is none.
 #[derive(Debug)]
 pub struct Debug;
 
 impl Debug {
-    /// Stops the VM.
+    /// Stops the VM: nobody asked KVM for debugging.
     pub fn handle(self) -> Outcome {
         Outcome::Stop(Stop::UnexpectedExit { reason: 4 })
     }

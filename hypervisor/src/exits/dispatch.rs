@@ -3,7 +3,7 @@
 use crate::exits::{Exit, Machine, Outcome};
 
 impl Exit<'_> {
-    /// Handles the exit.
+    /// Hands the exit to the handler of its variant, which is total.
     pub fn handle(self, machine: &Machine) -> Outcome {
         match self {
             Self::Debug(exit) => exit.handle(),

@@ -6,12 +6,12 @@ use crate::exits::{Outcome, Stop};
 /// KVM_RUN returned an error that is neither an interruption nor a memory fault.
 #[derive(Debug)]
 pub struct Errno {
-    /// The errno.
+    /// The errno of KVM_RUN.
     pub errno: i32,
 }
 
 impl Errno {
-    /// Stops the VM.
+    /// Stops the VM: KVM cannot run this vCPU.
     pub fn handle(self) -> Outcome {
         Outcome::Stop(Stop::RunFailed { errno: self.errno })
     }

@@ -72,7 +72,7 @@ const IO_DIRECTION_OUT: u8 = 1;
 const MEMORY_EXIT_FLAG_PRIVATE: u64 = 1 << 3;
 
 impl<'a> RunArea<'a> {
-    /// Wraps `kvm_run[RUN_HEAD..]`.
+    /// The exit's own bytes, `kvm_run[RUN_HEAD..]`.
     #[must_use]
     pub fn new(bytes: &'a mut [u8]) -> Self {
         Self(bytes)
@@ -104,7 +104,7 @@ impl<'a> RunArea<'a> {
         let end = at.checked_add(usize::try_from(len).ok()?)?;
         self.0.get_mut(at..end)
     }
-    /// The reply fields.
+    /// The fields at `at` that KVM reads when the vCPU is entered again.
     fn reply<const N: usize>(self, at: usize) -> Option<&'a mut [u8; N]> {
         self.0.get_mut(at.checked_sub(RUN_HEAD)?..)?.first_chunk_mut()
     }

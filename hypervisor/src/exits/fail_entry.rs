@@ -6,12 +6,12 @@ use crate::exits::{Outcome, Stop};
 /// The guest could not be entered.
 #[derive(Debug)]
 pub struct FailEntry {
-    /// Hardware reason.
+    /// The processor's reason, for people.
     pub reason: u64,
 }
 
 impl FailEntry {
-    /// Stops the VM.
+    /// Stops the VM: its state cannot be entered.
     pub fn handle(self) -> Outcome {
         Outcome::Stop(Stop::FailEntry { reason: self.reason })
     }

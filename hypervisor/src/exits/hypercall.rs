@@ -9,7 +9,7 @@ use crate::memory::{GpaRange, Refusal, Visibility};
 use casemate_layout::ports::mark;
 use casemate_values::Guest;
 
-/// `KVM_HC_MAP_GPA_RANGE`.
+/// `KVM_HC_MAP_GPA_RANGE`: change the state of pages.
 const MAP_GPA_RANGE: u64 = 12;
 /// `KVM_MAP_GPA_RANGE_ENCRYPTED`: this bit alone says "private".
 const ATTR_PRIVATE: u64 = 1 << 4;
@@ -22,7 +22,7 @@ const EAGAIN: u64 = libc::EAGAIN as u64;
 /// A guest makes a hypercall that user space serves.
 #[derive(Debug)]
 pub struct Hypercall<'a> {
-    /// Its number.
+    /// Which hypercall, as the guest says.
     pub number: Guest<u64>,
     /// GPA, page count, attributes.
     pub args: [Guest<u64>; 3],

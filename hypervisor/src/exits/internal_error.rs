@@ -2,7 +2,7 @@
 
 use crate::exits::{Outcome, Stop};
 
-/// KVM gave up.
+/// KVM gave up on an instruction or an event.
 #[derive(Debug)]
 pub struct InternalError {
     /// 1 emulation, 2 simultaneous exceptions, 3 event delivery, 4 unexpected exit.
@@ -10,7 +10,7 @@ pub struct InternalError {
 }
 
 impl InternalError {
-    /// Stops the VM.
+    /// Stops the VM, with KVM's reason.
     pub fn handle(self) -> Outcome {
         Outcome::Stop(Stop::InternalError { suberror: self.suberror })
     }

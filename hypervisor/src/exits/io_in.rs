@@ -6,7 +6,7 @@ use casemate_values::Guest;
 /// A guest reads a port.
 #[derive(Debug)]
 pub struct IoIn<'a> {
-    /// The port.
+    /// The port that is read.
     pub port: Guest<u16>,
     /// Bytes of one element: 1, 2 or 4 from an instruction, 1 to 7 from an SNP guest's GHCB.
     pub width: u8,

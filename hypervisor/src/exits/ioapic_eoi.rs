@@ -3,10 +3,10 @@
 
 use crate::exits::Outcome;
 
-/// End of interrupt.
+/// The guest has ended an interrupt of a split interrupt controller.
 #[derive(Debug)]
 pub struct IoapicEoi {
-    /// Interrupt vector.
+    /// The vector that it ended.
     pub vector: u8,
 }
 

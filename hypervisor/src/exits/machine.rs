@@ -45,14 +45,14 @@ pub enum VcpuStep {
 pub enum Note {
     /// A page-state change was refused.
     PageStateRefused {
-        /// The address named.
+        /// The address that the guest named.
         gpa: Shown,
         /// The number of pages named.
         pages: Shown,
     },
     /// A hypercall nobody serves.
     UnknownHypercall {
-        /// Its number.
+        /// The number that the guest gave.
         number: Shown,
     },
 }
@@ -95,19 +95,19 @@ fn take_one(left: &AtomicU32) -> bool {
 
 /// A VM as its exit handlers see it.
 pub struct Machine {
-    /// Port space.
+    /// Who answers which port.
     pub pio: Bus,
-    /// Memory-mapped I/O.
+    /// Who answers which address that is no RAM.
     pub mmio: Bus,
-    /// Where RAM is.
+    /// Where RAM is, which never changes.
     pub ram: RamMap,
     /// Which pages are private, and how to change that.
     pub pages: Box<dyn PageStates>,
     /// Certificates for extended guest requests.
     pub certs: Option<GuestCertTable>,
-    /// Bounds.
+    /// What a guest may do in a row without making progress.
     pub guard: Guard,
-    /// Event sink.
+    /// Who is told what happens.
     pub events: Box<dyn Events>,
 }
 
@@ -131,6 +131,7 @@ impl Machine {
             Effect::PowerOff { status } => Outcome::Stop(Stop::PowerOff { status }),
             Effect::Reset => Outcome::Stop(Stop::Reset),
             Effect::BootRefused(code) => Outcome::Stop(Stop::BootRefused(code)),
+            Effect::Refused(code) => Outcome::Stop(Stop::Refused(code)),
         }
     }
 

@@ -7,7 +7,7 @@ use casemate_values::Guest;
 /// KVM found a page in another state than the access needs.
 #[derive(Debug)]
 pub struct MemoryFault {
-    /// Page address.
+    /// Address of the page, as KVM gives it.
     pub gpa: Guest<u64>,
     /// Bytes; always 4096 on x86.
     pub size: Guest<u64>,

@@ -7,7 +7,7 @@ use casemate_values::Guest;
 /// address, RAM included, and any length from 1 to 8.
 #[derive(Debug)]
 pub struct MmioRead<'a> {
-    /// The address.
+    /// The guest physical address that is read.
     pub address: Guest<u64>,
     /// Where the bytes go: at most 8.
     pub data: &'a mut [u8],

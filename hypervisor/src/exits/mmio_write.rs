@@ -7,7 +7,7 @@ use casemate_values::Guest;
 /// address, RAM included, and any length from 1 to 8.
 #[derive(Debug)]
 pub struct MmioWrite<'a> {
-    /// The address.
+    /// The guest physical address that is written to.
     pub address: Guest<u64>,
     /// The bytes: at most 8.
     pub data: &'a [u8],

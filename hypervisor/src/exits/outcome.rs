@@ -1,6 +1,6 @@
 //! What a handler decides: run on, or stop for a named reason.
 
-use casemate_layout::{TERMINATION_SET, Termination};
+use casemate_layout::{Refusal, TERMINATION_SET, Termination};
 use casemate_values::Shown;
 use std::fmt;
 
@@ -28,6 +28,9 @@ pub enum Stop {
     Shutdown,
     /// The boot code refused to boot, in plain mode; a termination code of `casemate-layout`.
     BootRefused(u32),
+    /// PID 1 refused to start the workload and switched the guest off; a refusal's code of
+    /// `casemate-layout`.
+    Refused(u8),
     /// The guest ended itself through the GHCB: reason set and code (SNP ABI: set 0 is the GHCB
     /// protocol's).
     Terminated {
@@ -38,7 +41,7 @@ pub enum Stop {
     },
     /// The guest used its memory in a way that has no answer.
     MemoryFault {
-        /// Page address.
+        /// Address of the page that was touched.
         gpa: Shown,
         /// Whether the access was to private memory.
         private: bool,
@@ -48,17 +51,17 @@ pub enum Stop {
     PageStateLimit,
     /// KVM could not run the guest's instruction or event.
     InternalError {
-        /// KVM's suberror.
+        /// KVM's suberror, `KVM_INTERNAL_ERROR_*`.
         suberror: u32,
     },
     /// The processor refused the guest state.
     FailEntry {
-        /// Hardware reason.
+        /// The processor's reason, for people.
         reason: u64,
     },
     /// KVM_RUN failed with an errno that a guest can cause.
     RunFailed {
-        /// The errno.
+        /// The errno of KVM_RUN.
         errno: i32,
     },
     /// The process of a device cannot be gone on with; nobody knows whether it still uses guest
@@ -71,7 +74,7 @@ pub enum Stop {
     },
     /// An exit that this VM did not enable, or the kernel's reply makes no sense.
     UnexpectedExit {
-        /// `exit_reason`.
+        /// `exit_reason`, of which this program knows nothing.
         reason: u32,
     },
 }
@@ -82,7 +85,7 @@ pub enum Stop {
 pub enum DeviceFault {
     /// It is gone, or pretends to be.
     Closed = 1,
-    /// It hangs.
+    /// It did not answer in time.
     Silent = 2,
     /// It does not keep to the protocol.
     Breach = 3,
@@ -93,7 +96,7 @@ pub enum DeviceFault {
 }
 
 impl DeviceFault {
-    /// Every fault.
+    /// Every fault, for whoever reads one from a message.
     pub const ALL: [Self; 5] =
         [Self::Closed, Self::Silent, Self::Breach, Self::Routes, Self::Unasked];
 }
@@ -140,6 +143,13 @@ impl fmt::Display for Stop {
                 let code = u8::try_from(*code).ok().and_then(Termination::from_code);
                 refused(f, code)
             }
+            Self::Refused(code) => match Refusal::from_code(*code) {
+                Some(why) => write!(f, "the guest says that its PID 1 refused: {why}"),
+                None => write!(
+                    f,
+                    "the guest says that its PID 1 refused, for a reason that this version does not know"
+                ),
+            },
             Self::Terminated { set: TERMINATION_SET, code } => {
                 refused(f, Termination::from_code(*code))
             }

@@ -6,7 +6,7 @@ use casemate_values::Guest;
 /// A guest reads an MSR.
 #[derive(Debug)]
 pub struct Rdmsr<'a> {
-    /// The MSR.
+    /// The number of the MSR.
     pub index: Guest<u32>,
     /// The `msr` structure: `error` is its first byte, `data` its last eight.
     pub reply: &'a mut [u8],

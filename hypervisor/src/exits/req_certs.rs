@@ -17,7 +17,7 @@ pub struct ReqCerts<'a> {
 
 /// The guest offers too few pages, and is told how many it needs.
 const ENOSPC: u64 = libc::ENOSPC as u64;
-/// A generic error.
+/// A generic error: there is no table, or it cannot be written where the guest wants it.
 const EIO: u64 = libc::EIO as u64;
 
 impl ReqCerts<'_> {

@@ -7,7 +7,7 @@ use crate::exits::{Outcome, Stop};
 pub struct Shutdown;
 
 impl Shutdown {
-    /// Stops the VM.
+    /// Stops the VM: a triple fault, or a guest that ended itself so.
     pub fn handle(self) -> Outcome {
         Outcome::Stop(Stop::Shutdown)
     }

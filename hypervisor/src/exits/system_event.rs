@@ -3,7 +3,7 @@
 use crate::exits::{Outcome, Stop};
 use casemate_values::Guest;
 
-/// `KVM_SYSTEM_EVENT_SEV_TERM`.
+/// `KVM_SYSTEM_EVENT_SEV_TERM`: a confidential guest asked for its end.
 const SEV_TERM: u32 = 6;
 /// GHCB MSR value of a termination request: code 0x100 in bits 11:0 (GHCB specification, 2.3.1).
 const TERMINATE: u64 = 0x100;
@@ -11,7 +11,7 @@ const TERMINATE: u64 = 0x100;
 /// KVM reports an event of the whole VM.
 #[derive(Debug)]
 pub struct SystemEvent {
-    /// `KVM_SYSTEM_EVENT_*`.
+    /// Which event, one of `KVM_SYSTEM_EVENT_*`.
     pub kind: u32,
     /// First data word; for SEV_TERM the value of the GHCB MSR.
     pub data: Option<Guest<u64>>,

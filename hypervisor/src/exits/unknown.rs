@@ -2,10 +2,10 @@
 
 use crate::exits::{Outcome, Stop};
 
-/// Some other exit.
+/// An exit that this program does not know.
 #[derive(Debug)]
 pub struct Unknown {
-    /// `exit_reason`.
+    /// `exit_reason` as KVM gave it.
     pub reason: u32,
 }
 

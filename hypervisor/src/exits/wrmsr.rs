@@ -6,11 +6,11 @@ use casemate_values::Guest;
 /// A guest writes an MSR.
 #[derive(Debug)]
 pub struct Wrmsr<'a> {
-    /// The MSR.
+    /// The number of the MSR.
     pub index: Guest<u32>,
-    /// The value.
+    /// The value that the guest writes.
     pub data: Guest<u64>,
-    /// The `error` byte.
+    /// The `error` byte, by which the guest gets #GP.
     pub reply: &'a mut [u8],
 }
 

@@ -17,12 +17,12 @@ pub struct CgroupLimits {
     pub cpu_percent: u64,
     /// Memory in MiB, rounded up.
     pub memory_mib: u64,
-    /// Processes and threads.
+    /// Most processes and threads together.
     pub pids: u64,
 }
 
 impl CgroupLimits {
-    /// Nothing is limited.
+    /// What holds where nothing is limited.
     const NONE: Self = Self { cpu_percent: UNLIMITED, memory_mib: UNLIMITED, pids: UNLIMITED };
 
     /// What one group's files `cpu.max`, `memory.max` and `pids.max` say; None for a file that is
@@ -76,9 +76,9 @@ pub(super) fn limits_in(root: &Path, own: &str) -> Option<CgroupLimits> {
     }
 }
 
-/// Where cgroup v2 is mounted, from the text of `/proc/self/mountinfo`: the fifth field of its line.
-/// The kernel writes blanks, tabs, newlines and backslashes of a path as a backslash and three
-/// octal digits (fs/proc_namespace.c, `mangle`), and nothing else so.
+/// Where cgroup v2 is mounted, from the text of `/proc/self/mountinfo`: the fifth field of its
+/// line. The kernel writes blanks, tabs, newlines and backslashes of a path as a backslash and
+/// three octal digits (fs/proc_namespace.c, `mangle`), and nothing else so.
 #[must_use]
 pub fn mount_point(mountinfo: &str) -> Option<String> {
     let line = mountinfo.lines().find(|line| {

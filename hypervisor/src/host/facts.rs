@@ -19,7 +19,7 @@ pub struct HostFacts {
     pub release: String,
     /// What the firmware says; `None` when it cannot be asked, `Some(None)` when there is none.
     pub platform: Option<Option<SnpPlatform>>,
-    /// The processor.
+    /// The processor's generation, where it is one that has SNP.
     pub generation: Option<Generation>,
     /// Whether simultaneous multithreading is on.
     pub smt: Option<bool>,

@@ -3,7 +3,7 @@
 use super::{Finding, Verdict};
 use std::fmt;
 
-/// A kernel version.
+/// A version of the kernel: major, minor, patch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct KernelVersion {
     major: u32,
@@ -12,7 +12,7 @@ pub struct KernelVersion {
 }
 
 impl KernelVersion {
-    /// A version.
+    /// The version at the beginning of such a text.
     #[must_use]
     pub const fn new(major: u32, minor: u32, patch: u32) -> Self {
         Self { major, minor, patch }

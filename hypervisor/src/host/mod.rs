@@ -23,11 +23,11 @@ use std::fmt;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Verdict {
-    /// There.
+    /// It is there, or is as it should be.
     Ok,
-    /// Not there.
+    /// It is not there, and something cannot be had without it.
     Missing,
-    /// Something to know.
+    /// Something to know that stands in nobody's way.
     Note,
 }
 
@@ -46,9 +46,9 @@ pub enum Capability {
 pub struct Finding {
     /// What was looked at.
     pub subject: String,
-    /// What it means.
+    /// What that means for a VM.
     pub verdict: Verdict,
-    /// What was found.
+    /// What was found, in a few words.
     pub found: String,
     /// Why it matters and, where it is missing, what to do.
     pub why: String,
@@ -67,7 +67,7 @@ impl Finding {
         Self { subject, verdict, found, why, needed_for: None }
     }
 
-    /// Present or missing.
+    /// A finding that something is there, or that it is not and what is lost.
     fn there(
         subject: impl Into<String>,
         there: bool,
@@ -87,7 +87,7 @@ impl Finding {
 /// Everything that was found.
 #[derive(Debug, Clone, Serialize)]
 pub struct Survey {
-    /// The lines.
+    /// What was found, line by line.
     pub findings: Vec<Finding>,
 }
 
@@ -117,7 +117,7 @@ impl Survey {
         self.lacking(capability).next().is_none()
     }
 
-    /// One JSON object.
+    /// The survey as one JSON object.
     #[must_use]
     pub fn to_json(&self) -> serde_json::Value {
         serde_json::json!({

@@ -8,15 +8,15 @@ use std::fmt;
 /// The step of a launch that failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LaunchPhase {
-    /// KVM_SEV_INIT2.
+    /// KVM_SEV_INIT2: the VM becomes a confidential one.
     Init,
-    /// KVM_SEV_SNP_ENABLE_REQ_CERTS.
+    /// KVM_SEV_SNP_ENABLE_REQ_CERTS: extended requests come to us.
     Certificates,
-    /// KVM_SEV_SNP_LAUNCH_START.
+    /// KVM_SEV_SNP_LAUNCH_START, with the guest policy.
     Start,
-    /// KVM_SEV_SNP_LAUNCH_UPDATE.
+    /// KVM_SEV_SNP_LAUNCH_UPDATE, for each page.
     Update,
-    /// KVM_SEV_SNP_LAUNCH_FINISH.
+    /// KVM_SEV_SNP_LAUNCH_FINISH, with ID block and HOST_DATA.
     Finish,
 }
 
@@ -35,7 +35,7 @@ impl fmt::Display for LaunchPhase {
 /// A launch command failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FirmwareError {
-    /// The step.
+    /// The step of the launch that failed.
     pub phase: LaunchPhase,
     /// Page address and kind, for an update.
     pub page: Option<(u64, &'static str)>,

@@ -32,9 +32,9 @@ pub use vm::{Vm, VmKind, has_certificate_exits, offers_snp};
 pub struct KvmError {
     /// The ioctl or file.
     pub call: &'static str,
-    /// On what.
+    /// What the call was made on, or with.
     pub what: String,
-    /// The kernel's reason.
+    /// What the kernel said.
     #[source]
     pub source: std::io::Error,
 }

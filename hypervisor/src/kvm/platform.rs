@@ -22,7 +22,7 @@ const ALIASES_CHECKED: u8 = 2;
 /// Length of the identifier of one chip.
 const ID: usize = 64;
 
-/// `struct sev_issue_cmd`.
+/// `struct sev_issue_cmd` of linux/psp-sev.h, which is packed.
 #[repr(C, packed)]
 struct Command {
     command: u32,
@@ -30,7 +30,7 @@ struct Command {
     error: u32,
 }
 
-/// `struct sev_user_data_snp_status`.
+/// `struct sev_user_data_snp_status` of linux/psp-sev.h.
 #[repr(C, packed)]
 #[derive(Default)]
 struct Status {
@@ -45,7 +45,7 @@ struct Status {
     reported_tcb: [u8; 8],
 }
 
-/// `struct sev_user_data_get_id2`.
+/// `struct sev_user_data_get_id2` of linux/psp-sev.h.
 #[repr(C, packed)]
 struct GetId2 {
     address: u64,

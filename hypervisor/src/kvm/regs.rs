@@ -80,7 +80,7 @@ fn table(from: Segment) -> kvm_dtable {
     kvm_dtable { base: from.base, limit, ..Default::default() }
 }
 
-/// `IA32_MTRR_DEF_TYPE`.
+/// `IA32_MTRR_DEF_TYPE`: whether MTRRs are on, and what holds elsewhere.
 const MTRR_DEF_TYPE: u32 = 0x2ff;
 /// MTRRs on, default write-back.
 const MTRR_WRITE_BACK: u64 = 1 << 11 | 6;

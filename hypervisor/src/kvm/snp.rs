@@ -44,7 +44,7 @@ pub enum SnpError {
     /// An ordinary KVM call.
     #[error(transparent)]
     Kvm(#[from] KvmError),
-    /// A launch command.
+    /// KVM or the firmware refused a command of the launch.
     #[error("{0}")]
     Firmware(#[from] FirmwareError),
     /// Certificates are to be given, and this kernel cannot ask for them.
@@ -61,9 +61,9 @@ pub enum SnpError {
         "the C-bit of this host is {host}, the launch is for {planned}: set `snp.c_bit = {host}`"
     )]
     CBit {
-        /// The host's.
+        /// Where this host has the C-bit.
         host: u8,
-        /// The plan's.
+        /// Where the measured plan has it.
         planned: u8,
     },
 }
@@ -207,5 +207,5 @@ impl LaunchTarget for &SnpVm {
     }
 }
 
-/// `SEV_RET_INVALID_PARAM`.
+/// `SEV_RET_INVALID_PARAM`: of a CPUID page, that it has a value which the firmware corrects.
 const INVALID_PARAM: u32 = 0x16;

@@ -9,10 +9,10 @@ use kvm_ioctls::VcpuFd;
 use std::os::fd::{AsRawFd, RawFd};
 use std::ptr::NonNull;
 
-/// `_IO(KVMIO, 0x80)`.
+/// KVM_RUN, `_IO(KVMIO, 0x80)`: the one ioctl of a locked vCPU thread.
 pub const KVM_RUN: u64 = 0xae80;
 
-/// A virtual processor.
+/// A virtual processor and its `kvm_run` page.
 #[derive(Debug)]
 pub struct Vcpu {
     fd: VcpuFd,

@@ -65,12 +65,12 @@ const TSS_ADDRESS: usize = 0xfffb_d000;
 const EXIT_MAP_GPA_RANGE: u64 = 1 << 12;
 /// `KVM_GET_DEVICE_ATTR` on /dev/kvm: `_IOW(KVMIO, 0xe2, struct kvm_device_attr)`.
 const GET_DEVICE_ATTR: u64 = 0x4018_aee2;
-/// `KVM_X86_GRP_SEV`.
+/// `KVM_X86_GRP_SEV`: attributes of KVM about SEV.
 const GROUP_SEV: u32 = 1;
 /// Whether certificates can be asked for; absent before Linux 7.0.
 const ATTRIBUTE_REQ_CERTS: u64 = 2;
 
-/// A virtual machine.
+/// A virtual machine of KVM: memory slots, interrupt controllers, lines.
 #[derive(Debug)]
 pub struct Vm {
     kvm: Kvm,

@@ -36,7 +36,7 @@ impl CpuidTable {
         Ok(Self(entries.to_vec()))
     }
 
-    /// The page.
+    /// The page as the firmware takes it.
     #[must_use]
     pub fn encode(&self) -> [u8; PAGE] {
         let mut page = [0; PAGE];

@@ -5,9 +5,9 @@ use super::plan::{LaunchPlan, PageKind};
 use crate::config::SnpLaunch;
 use crate::memory::PAGE_BYTES;
 
-/// Who launches.
+/// Whatever takes a launch: KVM, or who only measures it.
 pub trait LaunchTarget {
-    /// Why it cannot.
+    /// Why it cannot take a step.
     type Error;
     /// Begins a launch under a guest policy.
     ///

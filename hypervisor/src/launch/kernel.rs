@@ -35,7 +35,7 @@ pub enum KernelFault {
          relocated (CONFIG_RELOCATABLE) or one that prefers 1 MiB or higher"
     )]
     TooLow {
-        /// Where it runs.
+        /// The address at which it runs.
         address: u64,
     },
 }

@@ -32,9 +32,9 @@ pub enum LaunchError {
     /// The kernel file is none.
     #[error("`kernel` {}: {reason}", value(.path))]
     Kernel {
-        /// The file.
+        /// The file as it was named.
         path: String,
-        /// What is wrong.
+        /// What is wrong with it.
         #[source]
         reason: KernelFault,
     },
@@ -61,13 +61,13 @@ pub enum LaunchError {
         value(.path)
     )]
     NoEfiStub {
-        /// The file.
+        /// The file as it was named.
         path: String,
     },
     /// Everything together does not fit.
     #[error("`memory`: {have} MiB are too little: this kernel and initrd need {least} MiB")]
     TooLittle {
-        /// MiB of RAM.
+        /// MiB of RAM that there are.
         have: u64,
         /// MiB that would do.
         least: u64,
@@ -100,7 +100,7 @@ pub enum LaunchError {
 /// The files of a launch.
 #[derive(Debug, Clone)]
 pub struct Files {
-    /// Kernel image.
+    /// The kernel's file, whole.
     pub kernel: Vec<u8>,
     /// Initial RAM file system.
     pub initrd: Option<Vec<u8>>,
@@ -250,7 +250,7 @@ fn staged_kernel(config: &VmConfig, kernel: &[u8]) -> Result<Option<Vec<u8>>, La
         .map_err(|reason| LaunchError::Kernel { path: config.kernel.display().to_string(), reason })
 }
 
-/// Names of parts.
+/// What the parts of a plan are called.
 const FIRST_TABLE: &str = "first page table";
 const PARAMS: &str = "parameters";
 const MEMORY_MAP: &str = "memory map";

@@ -10,14 +10,14 @@ use casemate_foreign_text::value;
 use sha2::{Digest, Sha384};
 use std::convert::Infallible;
 
-/// One measured page.
+/// One page as `measure --explain` lists it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Measured {
     /// Guest physical address; of a vCPU's state the firmware's convention.
     pub gpa: u64,
     /// Kind, as the firmware names it.
     pub kind: &'static str,
-    /// What it is.
+    /// What it is, for people.
     pub what: String,
     /// SHA-384 of its contents, where the contents are measured.
     pub hash: Option<[u8; 48]>,
@@ -26,9 +26,9 @@ pub struct Measured {
 /// A launch digest and what went into it, in order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Measurement {
-    /// The digest.
+    /// The launch digest, SHA-384.
     pub digest: [u8; 48],
-    /// The pages.
+    /// The pages in the order in which they are launched.
     pub pages: Vec<Measured>,
 }
 

@@ -15,7 +15,7 @@ use ring::digest::{SHA256, digest};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum PageKind {
-    /// Contents are measured.
+    /// Its contents are measured.
     Normal,
     /// Zeroed by the firmware.
     Zero,
@@ -28,7 +28,7 @@ pub enum PageKind {
 }
 
 impl PageKind {
-    /// Its name.
+    /// The name that `measure --explain` gives it.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -48,7 +48,7 @@ pub struct PlannedPages {
     pub what: &'static str,
     /// Kind of every page.
     pub kind: PageKind,
-    /// Where.
+    /// Where they are, whole pages.
     pub range: GpaRange,
     /// Contents: exactly `range.size()` bytes.
     contents: Contents,
@@ -59,18 +59,18 @@ pub struct PlannedPages {
 pub struct Staged {
     /// What it is, for people.
     pub what: &'static str,
-    /// Guest physical address.
+    /// Guest physical address of its first byte.
     pub gpa: u64,
-    /// Bytes.
+    /// How many bytes it has.
     pub size: u64,
-    /// Contents.
+    /// What is written there.
     pub bytes: Contents,
 }
 
 /// What measuring needs of a file that is staged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Outline {
-    /// Bytes.
+    /// How many bytes it has.
     pub size: u64,
     /// SHA-256 of its contents.
     pub sha256: [u8; 32],
@@ -90,7 +90,7 @@ impl Outline {
 /// measured, of an ELF kernel is less ([`super::kernel::staged`]).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct FileHashes {
-    /// The kernel's.
+    /// SHA-256 of the kernel's file, whole.
     pub kernel: [u8; 32],
     /// The initrd's; zeros without one.
     pub initrd: [u8; 32],
@@ -102,21 +102,21 @@ pub enum PlanError {
     /// Something lies outside RAM.
     #[error("{what} ({size} bytes at {gpa:#x}) does not fit into the guest's memory: give it more")]
     OutOfRam {
-        /// What.
+        /// What it would have been.
         what: &'static str,
-        /// Where.
+        /// Where it would have been.
         gpa: u64,
-        /// Bytes.
+        /// How many bytes it would have had.
         size: u64,
     },
     /// Two parts have a page in common.
     #[error("{what} and {other} overlap at {gpa:#x}: give the guest more memory")]
     Overlap {
-        /// One.
+        /// The one of the two.
         what: &'static str,
-        /// The other.
+        /// The other one.
         other: &'static str,
-        /// Where.
+        /// Where it would have been.
         gpa: u64,
     },
 }
@@ -124,7 +124,7 @@ pub enum PlanError {
 /// Everything a launch needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LaunchPlan {
-    /// Guest RAM.
+    /// Where the guest has RAM.
     pub ram: RamMap,
     /// vCPUs, created in this number before the launch.
     pub vcpus: u32,

@@ -11,9 +11,9 @@ use crate::memory::{RamMap, RangeError};
 /// The shape of a VM.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Shape {
-    /// Guest RAM.
+    /// Where the guest has RAM.
     pub ram: RamMap,
-    /// vCPUs.
+    /// How many vCPUs it has.
     pub vcpus: u32,
     /// What a confidential VM is initialised with; None for a plain one.
     pub snp: Option<SnpShape>,

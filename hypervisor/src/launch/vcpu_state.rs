@@ -14,13 +14,13 @@ use x86_64::structures::gdt::DescriptorFlags as Descriptor;
 /// Where and how the boot processor starts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 pub struct BootState {
-    /// First instruction.
+    /// Address of the first instruction.
     pub rip: u64,
-    /// Stack pointer.
+    /// The stack pointer at that instruction.
     pub rsp: u64,
     /// First argument (System V second): address of the parameters.
     pub rsi: u64,
-    /// Page-table root.
+    /// The page table of the first instruction.
     pub cr3: u64,
 }
 
@@ -46,7 +46,7 @@ const DATA: Segment = Segment::new(0x10, attributes(Descriptor::KERNEL_DATA), u3
 /// System segments, whose type is a number: busy TSS, LDT; present. The boot code finds its task
 /// state where this leads, and so needs neither a descriptor nor LTR.
 const TASK: Segment = Segment::new(0, 0x8b, TASK_LIMIT, map::SCRATCH_TASK.start);
-/// Its last byte.
+/// Offset of the last byte of a task state segment of 64 bits.
 const TASK_LIMIT: u32 = 0x67;
 const _: () = assert!(map::SCRATCH_TASK.size == TASK_LIMIT as u64 + 1);
 const LDT: Segment = Segment::new(0, 0x82, 0xffff, 0);

@@ -25,7 +25,7 @@ impl PageMap {
         map
     }
 
-    /// Pages of RAM.
+    /// How many pages of RAM there are.
     #[must_use]
     pub fn pages(&self) -> u64 {
         self.ram.size() / PAGE_SIZE

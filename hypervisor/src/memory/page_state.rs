@@ -6,9 +6,9 @@ use casemate_policy::PageRule;
 /// Who may read a page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Visibility {
-    /// Guest and host.
+    /// Guest and host can both read and write it.
     Shared,
-    /// The guest alone.
+    /// Only the guest can.
     Private,
 }
 
@@ -33,7 +33,7 @@ pub enum Refusal {
     /// The policy's limits end the guest.
     #[error("the policy's limits on page states end the guest")]
     Killed(PageRule),
-    /// The kernel refused.
+    /// The kernel refused to change the state, or to give memory up.
     #[error("the kernel refused: errno {0}")]
     Kernel(i32),
 }

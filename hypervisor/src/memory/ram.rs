@@ -17,9 +17,9 @@ pub enum RamError {
     /// The memory file could not be made.
     #[error("cannot make a memory file of {size} bytes for guest RAM: {source}")]
     File {
-        /// Its size.
+        /// How many bytes it was to have.
         size: u64,
-        /// The kernel's reason.
+        /// What the kernel said.
         #[source]
         source: std::io::Error,
     },
@@ -29,9 +29,9 @@ pub enum RamError {
          raise the limit (`ulimit -f unlimited`)"
     )]
     FileLimit {
-        /// Its size.
+        /// How many bytes it was to have.
         size: u64,
-        /// RLIMIT_FSIZE.
+        /// The limit in force, RLIMIT_FSIZE.
         limit: u64,
     },
     /// The kernel cannot be told how guest RAM is to be backed.
@@ -40,17 +40,17 @@ pub enum RamError {
     /// The memory file could not be mapped.
     #[error("cannot map {size} bytes of guest RAM: {reason}")]
     Map {
-        /// Bytes.
+        /// How many bytes it was to have.
         size: u64,
-        /// vm-memory's reason.
+        /// What the crate vm-memory said.
         reason: String,
     },
     /// Contents do not fit into RAM where they should go.
     #[error("{len} bytes at {gpa:#x} are not inside guest RAM")]
     OutOfRam {
-        /// Guest physical address.
+        /// The first guest physical address.
         gpa: u64,
-        /// Bytes.
+        /// How many bytes from there on.
         len: usize,
     },
 }
@@ -114,7 +114,7 @@ impl GuestRam {
         Ok(())
     }
 
-    /// Where RAM is.
+    /// Where the guest has RAM.
     #[must_use]
     pub fn map(&self) -> &RamMap {
         &self.map

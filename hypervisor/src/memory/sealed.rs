@@ -18,8 +18,8 @@ pub struct SealedBytes {
     len: usize,
 }
 
-// SAFETY: the mapping is read-only and its file is sealed, so nobody changes the bytes; `at` is tied
-// to no thread.
+// SAFETY: the mapping is read-only and its file is sealed, so nobody changes the bytes; `at` is
+// tied to no thread.
 unsafe impl Send for SealedBytes {}
 // SAFETY: as above.
 unsafe impl Sync for SealedBytes {}

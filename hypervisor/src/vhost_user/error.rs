@@ -9,10 +9,10 @@ pub enum BackEndError {
     /// Its end of the socket is gone, and with it most likely the process.
     #[error("it closed its socket")]
     Closed,
-    /// It hangs.
+    /// It hangs, or is slower than anybody waits.
     #[error("it did not answer {0} in time")]
     Silent(Request),
-    /// It says no.
+    /// Its answer is that it will not.
     #[error("it refused {0}")]
     Refused(Request),
     /// It does not keep to the protocol.
@@ -20,7 +20,7 @@ pub enum BackEndError {
     Breach {
         /// What it was asked.
         request: Request,
-        /// What is wrong.
+        /// How it differs from what was asked.
         what: &'static str,
     },
     /// It speaks without being asked.
@@ -45,7 +45,7 @@ pub enum BackEndError {
     Socket {
         /// What it was to be asked.
         request: Request,
-        /// The kernel's reason.
+        /// What the kernel said.
         #[source]
         source: io::Error,
     },

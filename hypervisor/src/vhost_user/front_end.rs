@@ -17,8 +17,8 @@ use std::time::Duration;
 /// in hand is done, and on slow storage takes as long as it takes.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
-/// The same for a program of others until the guest runs: its user sits and waits, and a socket that
-/// leads to something else is best told soon.
+/// The same for a program of others until the guest runs: its user sits and waits, and a socket
+/// that leads to something else is best told soon.
 pub const FIRST_PATIENCE: Duration = Duration::from_secs(10);
 
 /// `VHOST_USER_F_PROTOCOL_FEATURES`, a feature bit between front end and back end only.
@@ -33,7 +33,7 @@ const CONFIG: u64 = 1 << 9;
 /// What a device is to have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Wish {
-    /// Queues.
+    /// Queues that it must have at least.
     pub queues: u16,
     /// Bytes of configuration, 256 at most; 0 for a device that has none.
     pub config: usize,
@@ -42,7 +42,7 @@ pub struct Wish {
 /// What a back end says of its device.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Offer {
-    /// Features.
+    /// Features as it offers them, the bit for those of the protocol among them.
     pub features: u64,
     /// Configuration: as many bytes as were wished for.
     pub config: Vec<u8>,
@@ -110,11 +110,11 @@ pub enum Stopping {
 /// What came without having been asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Heard {
-    /// Nothing.
+    /// Nothing: there is silence, as there should be.
     Nothing,
     /// The end of the conversation.
     Closed,
-    /// Something.
+    /// Bytes that nobody asked for.
     Unasked,
 }
 

@@ -7,10 +7,11 @@
 //!
 //! The messages are our own, a dozen of a few words each, in place of the crate `vhost`'s
 //! `Frontend`: that one tries again without end when its socket's time-out has passed
-//! (`Endpoint::recv_into_iovec_all` of 0.18), takes descriptors that nobody asked for, and allocates
-//! for each message. Here nothing allocates after set-up, an answer is read by `recvfrom`, which
-//! has no room for a descriptor, and so the locked process needs no system call that it would not
-//! have without devices; but with a back end of others, which takes events by `sendmsg`.
+//! (`Endpoint::recv_into_iovec_all` of 0.18), takes descriptors that nobody asked for, and
+//! allocates for each message. Here nothing allocates after set-up, an answer is read by
+//! `recvfrom`, which has no room for a descriptor, and so the locked process needs no system call
+//! that it would not have without devices; but with a back end of others, which takes events by
+//! `sendmsg`.
 
 mod error;
 mod front_end;

@@ -9,11 +9,11 @@ use super::engine::HostFds;
 use super::error::VmError;
 use super::handover::{self, PlanFile, VmmInput};
 use super::kind::ProcessKind;
-use super::virtio::{BackEndOf, DeviceSocket};
+use super::virtio::{BackEndOf, DeviceSocket, VSOCK_QUEUES};
 use super::{open, profile};
 use crate::config::{ForeignKind, Protection, VmConfig};
-use crate::devices::VirtioKind;
 use crate::launch::{LaunchError, Shape};
+use casemate_device_process::DeviceKind;
 use casemate_diagnostics::event;
 use casemate_sandbox::{Child, Image, Layers};
 use rustix::io::Errno;
@@ -41,6 +41,8 @@ pub(super) struct Waiting {
     pub(super) file: PlanFile,
     /// The ends of its sockets that are for the processes of disks.
     pub(super) disks: Vec<DiskSockets>,
+    /// The same for the process of the socket device.
+    pub(super) vsock: Option<OwnedFd>,
 }
 
 /// The ends of a disk's sockets that are for its processes.
@@ -53,8 +55,8 @@ pub(super) struct DiskSockets {
 }
 
 impl Begun {
-    /// Begins the VM of `config`, from the program `vmm`; `foreign` are its sockets for back ends of
-    /// others.
+    /// Begins the VM of `config`, from the program `vmm`; `foreign` are its sockets for back ends
+    /// of others.
     pub(super) fn new(config: &VmConfig, foreign: &[OwnedFd], vmm: &[u8]) -> Self {
         // Sizes that no host can give are not tried: whoever checks the input says so.
         if let Err(e) = open::check_memory(config.memory) {
@@ -107,7 +109,7 @@ impl Waiting {
         let (control, vmm_control) = pair(SocketType::SEQPACKET)?;
         let (console, vmm_console) = pair(SocketType::STREAM)?;
         let (mut devices, mut disks) = (Vec::new(), Vec::new());
-        let kind = VirtioKind::Block;
+        let kind = DeviceKind::Block;
         for disk in &config.disks {
             let (socket, serving) = pair(SocketType::STREAM)?;
             let other = disk.standby.then(|| pair(SocketType::STREAM)).transpose()?;
@@ -122,6 +124,14 @@ impl Waiting {
             let (of, standby) = (BackEndOf::Others, None);
             devices.push(DeviceSocket { kind, of, queues, socket, standby });
         }
+        let mut vsock = None;
+        if config.vsock.is_some() {
+            let (socket, end) = pair(SocketType::STREAM)?;
+            vsock = Some(end);
+            let (kind, of) = (DeviceKind::Vsock, BackEndOf::Ours);
+            let (queues, standby) = (VSOCK_QUEUES, None);
+            devices.push(DeviceSocket { kind, of, queues, socket, standby });
+        }
         let input = VmmInput {
             host,
             control: vmm_control,
@@ -134,7 +144,7 @@ impl Waiting {
         let snp = config.snp.is_some();
         let kind = if snp { ProcessKind::VmmConfidential } else { ProcessKind::Vmm };
         let process = handover::spawn(&image, layers, &input, |child| begins(kind, child))?;
-        Ok(Self { kind, process, control, console, file, disks })
+        Ok(Self { kind, process, control, console, file, disks, vsock })
     }
 }
 

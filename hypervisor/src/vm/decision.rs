@@ -154,7 +154,7 @@ fn access_facts(config: &VmConfig, plan: &LaunchPlan) -> Facts {
 /// What a writer that was killed had left in the decision log, and is there no more.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogRepair {
-    /// The log.
+    /// The log's file, as it was named.
     pub path: PathBuf,
     /// Bytes of the torn last line.
     pub dropped: u64,

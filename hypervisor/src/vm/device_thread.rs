@@ -17,16 +17,30 @@ use crate::event::Event;
 use crate::exits::{DeviceFault, Events, Stop};
 use crate::vhost_user::{BackEnd, BackEndError, Begin, Heard, Stopping};
 use casemate_device_transport::{Activation, Request, Ticket};
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::os::fd::AsFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// How long the end of a socket is left to the supervisor, which knows more: how the process died.
+/// One that closed its socket and lives, or that nobody here started, is told of by this process.
+const FOR_THE_SUPERVISOR: Timespec = Timespec { tv_sec: 2, tv_nsec: 0 };
+
+/// Whose the process of a device is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Whose {
+    /// Ours, and the supervisor asks it whether it hangs, and decides when it is lost.
+    Watched,
+    /// Ours, without a heartbeat: when it is lost, the VM ends.
+    Unwatched,
+    /// A program of others, which is nobody's here to end.
+    Others,
+}
 
 /// A device as its thread has it.
 #[derive(Debug)]
 pub(super) struct Served {
     number: u8,
-    /// Whether its process is one of ours, which the supervisor watches.
-    is_ours: bool,
+    whose: Whose,
     function: Arc<Mutex<VirtioPci>>,
     back_end: BackEnd,
     /// Has everything that the other has, and no ring.
@@ -57,7 +71,7 @@ enum Process {
 
 impl Served {
     pub(super) const fn new(
-        (number, is_ours): (u8, bool),
+        (number, whose): (u8, Whose),
         function: Arc<Mutex<VirtioPci>>,
         back_end: BackEnd,
         standby: Option<BackEnd>,
@@ -67,7 +81,7 @@ impl Served {
         let (running, begins, stops) = (None, None, None);
         Self {
             number,
-            is_ours,
+            whose,
             function,
             back_end,
             standby,
@@ -85,7 +99,7 @@ impl Served {
     /// # Errors
     /// The device's number, and what is wrong with one of them.
     pub(super) fn settle(&self) -> Result<(), (u8, BackEndError)> {
-        if !self.is_ours {
+        if self.whose == Whose::Others {
             return Ok(());
         }
         let mut all = std::iter::once(&self.back_end).chain(&self.standby);
@@ -134,9 +148,9 @@ impl Served {
                     self.stops = Some(ticket);
                     let stopping = self.back_end.begin_to_stop();
                     self.stopping(stopping)?;
-                    // Nobody watches whether a program of others hangs, so its answer is waited
-                    // for here, as any of its answers: within a bound.
-                    while !self.is_ours && self.stops.is_some() {
+                    // Where nobody watches whether it hangs, the answer is waited for here, as any
+                    // of its answers: within a bound.
+                    while self.whose != Whose::Watched && self.stops.is_some() {
                         let stopping = self.back_end.go_on_stopping();
                         self.stopping(stopping)?;
                     }
@@ -259,8 +273,11 @@ pub(super) fn serve(
             }
             let Err(fault) = done else { continue };
             device.process = Process::Lost;
-            // A program of others is nobody's here to end.
-            if !(device.is_ours && events.device_lost(device.number, device.second, fault)) {
+            let is_watched = device.whose == Whose::Watched;
+            if !is_watched && fault == DeviceFault::Closed {
+                let _ = poll(&mut [], Some(&FOR_THE_SUPERVISOR));
+            }
+            if !(is_watched && events.device_lost(device.number, device.second, fault)) {
                 return stop.set(Stop::DeviceFailed { device: device.number, fault });
             }
         }

@@ -11,7 +11,7 @@ use casemate_device_block::layers as disk_layers;
 use casemate_device_process::{DeviceKind, FrontEnd, Start, spawn};
 use casemate_sandbox::{Image, Layer, Layers};
 use rustix::net::SocketType;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 /// What a disk's processes begin with, besides its image: everything that the configuration says.
 #[derive(Debug)]
@@ -76,8 +76,8 @@ impl DiskProcess {
             front_end: FrontEnd::Ours,
             config: self.disk.image.facts().encode().to_vec(),
         };
-        let (layers, image) = (self.layers.clone(), self.disk.image.file());
-        let process = spawn(device, layers, &start, socket, &its_control, image, |_| ())?;
+        let (layers, image) = (self.layers.clone(), [self.disk.image.file().as_fd()]);
+        let process = spawn(device, layers, &start, socket, &its_control, &image, |_| ())?;
         let post = Post { device: number, name: self.disk.name.clone(), on_death: self.on_death };
         Ok(Member::of_device(kind, process, control, post))
     }

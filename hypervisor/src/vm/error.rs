@@ -6,6 +6,7 @@ use super::open::OpenError;
 use super::open_devices::DevicesError;
 use super::open_disk::DiskError;
 use super::open_foreign::ForeignError;
+use super::open_vsock::VsockError;
 use crate::config::ConfigError;
 use crate::kvm::KvmError;
 use crate::launch::LaunchError;
@@ -33,6 +34,12 @@ pub enum VmError {
     /// A back end of another project cannot be had.
     #[error(transparent)]
     Foreign(#[from] ForeignError),
+    /// The sockets of the socket device cannot be had.
+    #[error(transparent)]
+    Vsock(#[from] VsockError),
+    /// They cannot be given to its process.
+    #[error("a socket of the socket device: {0}")]
+    Listen(#[source] std::io::Error),
     /// The name cannot be had.
     #[error(transparent)]
     Name(#[from] NameError),
@@ -96,6 +103,7 @@ impl VmError {
             | Self::Launch(_)
             | Self::Disk(_)
             | Self::BouncePool { .. }
+            | Self::Vsock(_)
             | Self::Digest { .. }
             | Self::IdBlock { .. }
             | Self::Name(NameError::InUse(_) | NameError::Mute(_)) => true,
@@ -111,6 +119,7 @@ impl From<DevicesError> for VmError {
         match error {
             DevicesError::Disk(error) => Self::Disk(error),
             DevicesError::Foreign(error) => Self::Foreign(error),
+            DevicesError::Vsock(error) => Self::Vsock(error),
         }
     }
 }

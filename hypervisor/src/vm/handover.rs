@@ -15,10 +15,10 @@
 use super::engine::HostFds;
 use super::protocol::{MESSAGE_SIZE, ToVmm};
 use super::virtio::{BackEndOf, DeviceSocket, MAX_DEVICES};
-use crate::devices::VirtioKind;
 use crate::launch::{LaunchPlan, Shape};
 use crate::memory::SealedBytes;
 use casemate_attestation::evidence::GuestCertTable;
+use casemate_device_process::DeviceKind;
 use casemate_policy::PageStateLimits;
 use casemate_sandbox::{Child, Given, Image, Layers, SandboxError, spawn_image_with};
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
@@ -75,7 +75,7 @@ pub fn spawn(
     for DeviceSocket { kind, of, queues, socket, standby } in devices {
         layers = standby.iter().fold(layers.keep(socket), Layers::keep);
         let queues = u8::try_from(*queues).unwrap_or(0);
-        start.extend([*kind as u8, *of as u8, queues, standby.is_some().into()]);
+        start.extend([kind.number(), *of as u8, queues, standby.is_some().into()]);
     }
     spawn_image_with(layers, image, &start, before)
 }
@@ -98,7 +98,7 @@ pub(super) fn take(mut given: Given) -> Option<VmmInput> {
     let mut devices = Vec::new();
     for device in kinds.chunks(DEVICE) {
         let &[kind, of, queues, standby @ (0 | 1)] = device else { return None };
-        let kind = VirtioKind::ALL.into_iter().find(|known| *known as u8 == kind)?;
+        let kind = DeviceKind::of_number(kind)?;
         let of = BackEndOf::ALL.into_iter().find(|known| *known as u8 == of)?;
         let socket = given.descriptor()?;
         let standby = if standby == 1 { Some(given.descriptor()?) } else { None };

@@ -1,7 +1,7 @@
 //! The kinds of confined processes that a VM consists of.
 
 use super::profile;
-use casemate_device_process::DeviceKind;
+use casemate_device_process::{DeviceKind, JANITOR};
 use casemate_policy_log::WAIT as LOG_WAIT;
 use casemate_sandbox::Profile;
 use std::time::Duration;
@@ -21,19 +21,28 @@ pub enum ProcessKind {
     /// Goes on with a disk when the process that serves it is gone. Until then it has all that the
     /// other has, and uses nothing of it.
     BlockStandby,
+    /// Streams between the guest and sockets of the host.
+    Vsock,
+    /// Connects to sockets of the host for the guest.
+    Connector,
+    /// Removes what the VM has in the file system when it is over.
+    Janitor,
     /// Has the decision log and its key.
     Recorder,
 }
 
 impl ProcessKind {
     /// Every kind.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 9] = [
         Self::Supervisor,
         Self::Vmm,
         Self::VmmConfidential,
         Self::Recorder,
         Self::Block,
         Self::BlockStandby,
+        Self::Vsock,
+        Self::Connector,
+        Self::Janitor,
     ];
 
     /// The name that users and the answer to `casemate sandbox show` use.
@@ -45,6 +54,9 @@ impl ProcessKind {
             Self::VmmConfidential => "vmm-confidential",
             Self::Block => DeviceKind::Block.name(),
             Self::BlockStandby => "block-standby",
+            Self::Vsock => DeviceKind::Vsock.name(),
+            Self::Connector => "connector",
+            Self::Janitor => "janitor",
             Self::Recorder => "recorder",
         }
     }
@@ -62,7 +74,10 @@ impl ProcessKind {
             Self::Supervisor => &profile::SUPERVISOR,
             Self::Vmm => &profile::VMM,
             Self::VmmConfidential => &profile::VMM_SNP,
-            Self::Block | Self::BlockStandby => DeviceKind::Block.steady(),
+            Self::Block | Self::BlockStandby => DeviceKind::Block.description().steady,
+            Self::Vsock => DeviceKind::Vsock.description().steady,
+            Self::Connector => &casemate_device_vsock::profile::CONNECT,
+            Self::Janitor => &JANITOR,
             Self::Recorder => &profile::RECORDER,
         }
     }
@@ -70,15 +85,13 @@ impl ProcessKind {
     /// How long a child may live on when the VM has ended, to finish what it has begun. A vmm
     /// process has sent every byte of the console before it tells of the end, so nothing is left to
     /// it. What a disk has not acknowledged by then, its guest has not waited for. A recorder may
-    /// have to wait for others that write the same log.
+    /// have to wait for others that write the same log. A janitor has its work before it then.
     #[must_use]
     pub const fn grace(self) -> Duration {
         match self {
-            Self::Supervisor
-            | Self::Vmm
-            | Self::VmmConfidential
-            | Self::Block
-            | Self::BlockStandby => Duration::ZERO,
+            Self::Supervisor | Self::Vmm | Self::VmmConfidential => Duration::ZERO,
+            Self::Block | Self::BlockStandby | Self::Vsock | Self::Connector => Duration::ZERO,
+            Self::Janitor => Duration::from_secs(5),
             Self::Recorder => LOG_WAIT.saturating_add(Duration::from_secs(2)),
         }
     }
@@ -86,7 +99,7 @@ impl ProcessKind {
     /// Whether it is a device: its front end is the vmm process.
     #[must_use]
     pub const fn is_device(self) -> bool {
-        matches!(self, Self::Block | Self::BlockStandby)
+        matches!(self, Self::Block | Self::BlockStandby | Self::Vsock)
     }
 
     /// Whether it runs vCPUs: it has the power button, and its last words tell how the VM ended.

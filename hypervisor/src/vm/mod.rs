@@ -29,15 +29,18 @@ mod open;
 mod open_devices;
 mod open_disk;
 mod open_foreign;
+mod open_vsock;
 mod orders;
 mod start;
 mod stop_slot;
+mod vsock;
 
 pub use error::VmError;
 pub use kind::ProcessKind;
 pub use open::{OpenError, files as open_files, outline as open_outline};
 pub use open_disk::DiskError;
 pub use open_foreign::ForeignError;
+pub use open_vsock::VsockError;
 pub use orders::{Order, Orders};
 pub use start::{Prepared, Programs, prepare, prepare_plan};
 pub use supervisor::{

@@ -19,7 +19,7 @@ pub enum OpenError {
     /// A file that the configuration names, and why it cannot be read.
     #[error("`{field}`: {source}")]
     File {
-        /// The key.
+        /// The key of the configuration that names it.
         field: &'static str,
         /// The reason, with the path.
         #[source]
@@ -28,20 +28,20 @@ pub enum OpenError {
     /// Reading it failed after it was opened.
     #[error("`{field}`: cannot read {}: {source}", value(path))]
     Read {
-        /// The key.
+        /// The key of the configuration that names it.
         field: &'static str,
-        /// The path.
+        /// The file as it was named.
         path: String,
-        /// The kernel's reason.
+        /// What the kernel said.
         #[source]
         source: io::Error,
     },
     /// A file too large for a guest.
     #[error("`{field}`: {} is larger than {} GiB", value(path), MAX_FILE >> 30)]
     TooLarge {
-        /// The key.
+        /// The key of the configuration that names it.
         field: &'static str,
-        /// The path.
+        /// The file as it was named.
         path: String,
     },
     /// More memory than the host has.
@@ -49,12 +49,12 @@ pub enum OpenError {
         "`memory`: {asked} MiB are more than the host's {host} MiB: ask for less (a number alone is MiB)"
     )]
     Memory {
-        /// MiB.
+        /// MiB that the VM is to have.
         asked: u64,
-        /// MiB.
+        /// MiB that this host has.
         host: u64,
     },
-    /// No KVM.
+    /// This machine has no KVM, or no driver for it.
     #[error("/dev/kvm is not there: this machine has no KVM (see `casemate host`)")]
     NoKvm,
     /// KVM is not for us.
@@ -137,7 +137,10 @@ impl<'a> Source<'a> {
             path: path.display().to_string(),
             source,
         });
-        Ok(Self { field, path, size: size?.len(), file })
+        let source = Self { field, path, size: size?.len(), file };
+        // What says that it is too large is not read to find out.
+        source.check(source.size)?;
+        Ok(source)
     }
 
     fn wrong(&self, source: io::Error) -> OpenError {

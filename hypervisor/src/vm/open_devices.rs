@@ -2,8 +2,9 @@
 
 use super::open_disk::{self, DiskError, OpenDisk};
 use super::open_foreign::{self, ForeignError, OpenForeign};
+use super::open_vsock::{OpenVsock, VsockError};
 use crate::config::VmConfig;
-use casemate_policy::{Facts, Key};
+use casemate_policy::{DeviceFact, Facts, Key};
 use std::os::fd::OwnedFd;
 
 /// Devices in the order of the guest's bus.
@@ -11,6 +12,7 @@ use std::os::fd::OwnedFd;
 pub(super) struct OpenDevices {
     pub(super) disks: Vec<OpenDisk>,
     pub(super) foreign: Vec<OpenForeign>,
+    pub(super) vsock: Option<OpenVsock>,
 }
 
 /// A device that cannot be opened.
@@ -20,6 +22,8 @@ pub(super) enum DevicesError {
     Disk(#[from] DiskError),
     #[error(transparent)]
     Foreign(#[from] ForeignError),
+    #[error(transparent)]
+    Vsock(#[from] VsockError),
 }
 
 impl OpenDevices {
@@ -29,23 +33,28 @@ impl OpenDevices {
     /// [`DevicesError`] for the first that cannot be used.
     pub(super) fn open(config: &VmConfig, sockets: Vec<OwnedFd>) -> Result<Self, DevicesError> {
         let disks = open_disk::open(&config.disks)?;
-        Ok(Self { disks, foreign: open_foreign::look_up(&config.foreign, sockets)? })
+        let foreign = open_foreign::look_up(&config.foreign, sockets)?;
+        let vsock = config.vsock.as_ref().map(OpenVsock::open).transpose()?;
+        Ok(Self { disks, foreign, vsock })
+    }
+
+    fn each(&self) -> Vec<DeviceFact<'_>> {
+        let disks = self.disks.iter().map(OpenDisk::fact);
+        let foreign = self.foreign.iter().map(OpenForeign::fact);
+        let vsock = self.vsock.iter().map(|_| OpenVsock::fact());
+        disks.chain(foreign).chain(vsock).collect()
     }
 
     /// What the policy is told of each.
     pub(super) fn facts(&self) -> Facts {
-        let disks = self.disks.iter().map(OpenDisk::fact);
-        let foreign = self.foreign.iter().map(OpenForeign::fact);
-        Facts::new().devices(&disks.chain(foreign).collect::<Vec<_>>())
+        Facts::new().devices(&self.each())
     }
 
     /// What they cost the host, added to `facts`. The size of a disk that others serve is only what
     /// they say once the guest has it: nobody knows it now, so there is no fact of sizes then, and
     /// every rule but `any` denies.
     pub(super) fn costs(&self, facts: Facts) -> Facts {
-        let disks = self.disks.iter().map(OpenDisk::fact);
-        let foreign = self.foreign.iter().map(OpenForeign::fact);
-        let queues = disks.chain(foreign).map(|device| device.queues).sum();
+        let queues = self.each().iter().map(|device| device.queues).sum();
         let facts = facts.number(Key::ResourcesQueues, queues);
         if !self.foreign.is_empty() {
             return facts;

@@ -4,7 +4,7 @@ use super::virtio::MAX_DEVICES;
 use crate::kvm::{KVM_RUN, SET_GSI_ROUTING};
 use casemate_sandbox::{FdSlot, Layers, Limits, Pin, Profile, Rule, sys};
 
-/// The vCPUs.
+/// The vCPUs, which are run.
 pub const VCPUS: FdSlot = FdSlot("vcpu");
 /// Eventfds that others signal: console, devices, the VM's end.
 pub const EVENTS: FdSlot = FdSlot("event");
@@ -30,7 +30,7 @@ pub const MEMORY: FdSlot = FdSlot("memory");
 
 /// `KVM_SET_MEMORY_ATTRIBUTES`: `_IOW(KVMIO, 0xd2, struct kvm_memory_attributes)`.
 const SET_MEMORY_ATTRIBUTES: u32 = 0x4020_aed2;
-/// `FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE`.
+/// Punch a hole: `FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE`.
 const PUNCH: u32 = 3;
 const CLOCK_MONOTONIC: u32 = 1;
 
@@ -131,7 +131,7 @@ pub const VMM_SNP: Profile = Profile {
     ],
 };
 
-/// The decision log.
+/// The decision log, open to append.
 pub const LOG: FdSlot = FdSlot("log");
 /// The file beside it that is locked.
 pub const LOG_LOCK: FdSlot = FdSlot("log lock");
@@ -197,9 +197,9 @@ pub const RECORDER: Profile = Profile {
 pub const INPUTS: FdSlot = FdSlot("input");
 /// What the supervisor writes: console output, its own messages.
 pub const OUTPUTS: FdSlot = FdSlot("output");
-/// The VM's name.
+/// The socket that holds the VM's name.
 pub const NAME: FdSlot = FdSlot("name");
-/// The vmm process.
+/// The pidfds of the processes that it watches.
 pub const CHILD: FdSlot = FdSlot("child");
 /// The terminal whose settings are changed; empty without one.
 pub const TERMINAL: FdSlot = FdSlot("terminal");
@@ -208,7 +208,7 @@ pub const FILES: FdSlot = FdSlot("file");
 
 /// `_IOW('T', 0x2b, struct termios2)`: rustix sets a terminal by it, not by TCSETS.
 const TCSETS2: u32 = 0x402c_542b;
-/// `TIOCGPGRP`.
+/// `TIOCGPGRP`: who has the terminal.
 const TIOCGPGRP: u32 = 0x540f;
 const SIGSTOP: u32 = 19;
 const SOL_SOCKET: u32 = 1;

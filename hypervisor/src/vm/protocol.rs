@@ -247,6 +247,7 @@ fn stop_fields(stop: Stop) -> Fields {
         Stop::RunFailed { errno } => stopped(8).small(errno.cast_unsigned()),
         Stop::UnexpectedExit { reason } => stopped(9).small(reason),
         Stop::PageStateLimit => stopped(10),
+        Stop::Refused(code) => stopped(12).small(u32::from(code)),
         Stop::DeviceFailed { device, fault } => {
             stopped(11).small(u32::from(device) << 8 | fault as u32)
         }
@@ -272,6 +273,7 @@ fn stop_from(fields: &Fields) -> Option<Stop> {
             let fault = DeviceFault::ALL.into_iter().find(|known| *known as u8 == fault)?;
             Stop::DeviceFailed { device: byte(fields.small >> 8), fault }
         }
+        12 => Stop::Refused(byte(fields.small)),
         _ => return None,
     })
 }
@@ -437,6 +439,7 @@ mod tests {
             Stop::Reset,
             Stop::Shutdown,
             Stop::BootRefused(u32::MAX),
+            Stop::Refused(u8::MAX),
             Stop::Terminated { set: 15, code: 255 },
             Stop::MemoryFault { gpa: shown(u64::MAX), private: true },
             Stop::InternalError { suberror: 3 },

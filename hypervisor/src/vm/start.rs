@@ -13,6 +13,7 @@ use super::open_foreign::{self, OpenForeign};
 use super::profile;
 use super::recorder::{Logging, Recorder, Starting};
 use super::supervisor::{Event, GuestConsole, Happened, Member, Place, RunningVm, Step, Times};
+use super::vsock::VsockProcesses;
 use crate::config::{VmConfig, bounce_pool, memory_for_pool};
 use crate::launch::measure::measure;
 use crate::launch::{LaunchPlan, linux};
@@ -40,6 +41,7 @@ pub struct Programs<'a> {
 pub struct Prepared {
     vmm: Result<Waiting, VmError>,
     disks: Vec<DiskProcess>,
+    vsock: Option<VsockProcesses>,
     /// The program of its device processes; None without any.
     device: Option<Image>,
     own_layers: Layers,
@@ -179,16 +181,17 @@ fn prepared(
     begun: Begun,
     programs: Programs<'_>,
 ) -> Result<Prepared, VmError> {
-    let OpenDevices { disks, foreign } = devices;
+    let OpenDevices { disks, foreign, vsock } = devices;
     foreign.into_iter().try_for_each(OpenForeign::connect)?;
-    let with_disks = !disks.is_empty();
-    let device = with_disks.then(|| Image::new("casemate-device", programs.device)).transpose()?;
+    let any = !disks.is_empty() || vsock.is_some();
+    let device = any.then(|| Image::new("casemate-device", programs.device)).transpose()?;
     let name = Name::take(&config.name)?;
     event!(DEBUG, Vm, "the name is taken");
     Ok(Prepared {
         name,
         vmm: begun.on_this_host()?,
         disks: disks::processes(disks, config),
+        vsock: vsock.map(|vsock| VsockProcesses::new(vsock, config)),
         device,
         own_layers: layers(Layers::for_this_process("supervisor"), config),
         times: Times { run: config.timeout, grace: config.grace },
@@ -213,14 +216,20 @@ impl Prepared {
     /// # Errors
     /// [`VmError`]; nothing is left then.
     pub fn start(self) -> Result<RunningVm, VmError> {
-        let Self { vmm, disks, device, own_layers, times, name, plan, recorder, events, place } =
-            self;
-        let Waiting { kind, process, control, console, file, disks: sockets } = vmm?;
+        let Self { vmm, disks, vsock, device, own_layers, times, name, .. } = self;
+        let Self { plan, recorder, events, place, .. } = self;
+        let Waiting { kind, process, control, console, file, disks: sockets, vsock: socket } = vmm?;
         // Devices first: the vmm process greets them as soon as it has the plan.
-        let devices = device.map(|device| disks::start(disks, sockets, &device)).transpose()?;
+        let mut devices = Vec::new();
+        if let Some(device) = device {
+            devices.extend(disks::start(disks, sockets, &device)?);
+            if let Some((vsock, socket)) = vsock.zip(socket) {
+                devices.extend(vsock.start(&socket, &device)?);
+            }
+        }
         file.hand_over(&plan, &control)?;
         let mut members = vec![Member::new(kind, process, control)];
-        members.extend(devices.into_iter().flatten());
+        members.extend(devices);
         members.extend(recorder.map(|recorder| {
             let (process, control) = recorder.into_parts();
             Member::new(ProcessKind::Recorder, process, control)

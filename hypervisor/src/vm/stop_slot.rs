@@ -23,7 +23,7 @@ impl StopSlot {
         self.event.signal();
     }
 
-    /// The reason.
+    /// The first reason that was given, if there is one.
     pub(super) fn get(&self) -> Option<Stop> {
         *self.reason.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -4,13 +4,13 @@
 //! A doorbell is an ioeventfd, an interrupt an irqfd, and there is a line for each queue, so the
 //! data path never enters this process. Afterwards only the routing table changes.
 
-use super::device_thread::Served;
+use super::device_thread::{Served, Whose};
 use super::engine_error::EngineError;
 use super::orders::{MOST, Orders};
 use super::stop_slot::StopSlot;
 use crate::config::MAX_DISKS;
 use crate::devices::virtio_pci::QUEUE_SIZE;
-use crate::devices::{VirtioKind, VirtioPci, Wires};
+use crate::devices::{VirtioPci, Wires};
 use crate::event::Event;
 use crate::exits::{DeviceFault, Stop};
 use crate::kvm::{FIRST_DEVICE_GSI, Routing, Vm};
@@ -18,13 +18,15 @@ use crate::memory::{GuestRam, HOLE_START};
 use crate::vhost_user::{
     BackEnd, BackEndError, FIRST_PATIENCE, Greeted, Offer, PATIENCE, QueueEvents, RingEvents, Wish,
 };
+use casemate_device_process::DeviceKind;
 use casemate_device_transport::{BAR_SIZE, Function, Identity, Message, doorbell};
 use kvm_ioctls::IoEventAddress;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::sync::{Arc, Mutex};
 
-/// Most devices of a VM: each has a socket and an event that are waited for.
-pub const MAX_DEVICES: usize = MAX_DISKS;
+/// Most devices of a VM, disks and a socket device: each has a socket and an event that are waited
+/// for.
+pub const MAX_DEVICES: usize = MAX_DISKS + 1;
 const _: () = assert!(MAX_DEVICES <= MOST, "each can have an order");
 
 /// Whose program the back end of a device is.
@@ -42,11 +44,14 @@ impl BackEndOf {
     pub const ALL: [Self; 2] = [Self::Ours, Self::Others];
 }
 
+/// Queues of a socket device, served by one thread of its process.
+pub(super) const VSOCK_QUEUES: u16 = casemate_device_vsock::QUEUES;
+
 /// A back end, to be spoken to by its socket.
 #[derive(Debug)]
 pub struct DeviceSocket {
     /// What it is.
-    pub kind: VirtioKind,
+    pub kind: DeviceKind,
     /// Whose.
     pub of: BackEndOf,
     /// Its queues.
@@ -221,7 +226,13 @@ impl Line {
             BackEndOf::Ours => EngineError::Device { number, source },
             BackEndOf::Others => EngineError::Foreign { number, source },
         };
-        let wish = Wish { queues, config: kind.config() };
+        let whose = match (of, kind) {
+            (BackEndOf::Others, _) => Whose::Others,
+            (BackEndOf::Ours, DeviceKind::Block) => Whose::Watched,
+            (BackEndOf::Ours, _) => Whose::Unwatched,
+        };
+        let kind = kind.description();
+        let wish = Wish { queues, config: kind.config };
         let patience = match of {
             BackEndOf::Ours => PATIENCE,
             BackEndOf::Others => FIRST_PATIENCE,
@@ -238,12 +249,12 @@ impl Line {
             Some((other, _)) if other != offer => return Err(EngineError::Standby { number }),
             standby => standby.map(|(_, back_end)| back_end),
         };
-        let shown = kind.configuration(offer.config, queues);
+        let shown = (kind.shown)(offer.config, queues);
         let shown = shown.ok_or_else(|| wrong(BackEndError::OtherKind))?;
         let identity = Identity {
-            kind: kind.number(),
-            class: kind.class(),
-            features: offer.features & kind.features(),
+            kind: kind.virtio,
+            class: kind.class,
+            features: offer.features & kind.features,
             queues,
             queue_size: QUEUE_SIZE,
             config: shown,
@@ -254,7 +265,7 @@ impl Line {
         let (routing, wake, stop) = (routing.clone(), wake.clone(), stop.clone());
         let wires = DeviceWires { number, first, routing, kicks, calls, config, wake, stop };
         let function = Arc::new(Mutex::new(VirtioPci::new(function, Box::new(wires))));
-        Ok(Served::new((number, of == BackEndOf::Ours), function, back_end, standby, error))
+        Ok(Served::new((number, whose), function, back_end, standby, error))
     }
 }
 

@@ -102,22 +102,41 @@ pub(super) fn takeover() -> Bad {
         "rdinit=/bin/sh",
         "mitigations=off",
         "rd.break",
+        "rd.shell",
+        "break=premount",
         "single",
+        "1",
+        "S",
+        "emergency",
+        "rescue",
+        "root=/dev/nobody-listed-this",
+        "roothash=nobody-listed-this",
+        "systemd.verity=no",
+        "systemd.run=/bin/sh",
+        "rd.systemd.unit=emergency.target",
         "systemd.unit=rescue.target",
         "systemd.unit=emergency.target",
         "systemd.debug_shell=1",
+        "systemd.debug_shell",
+        "systemd.debug-shell",
         "nokaslr",
         "nosmep",
         "nosmap",
         "nopti",
         "pti=off",
+        "mem_encrypt=off",
+        "nospectre_v1",
+        "nospectre_v2",
         "spectre_v2=off",
+        "spec_store_bypass_disable=off",
+        "retbleed=off",
         "module.sig_enforce=0",
         "ima_appraise=off",
         "selinux=0",
         "enforcing=0",
         "apparmor=0",
         "kgdboc=ttyS0",
+        "kgdbwait",
     ])
 }
 
@@ -128,10 +147,15 @@ pub(super) fn host_file() -> Bad {
         "/dev/mem/",
         "/dev/sda/",
         "/dev/nvme0n1/",
+        "/dev/disk/by-id/nobody-listed-this/",
+        "/dev/mapper/nobody-listed-this/",
         "/proc/1/mem/",
         "/proc/kcore/",
         "/sys/kernel/",
         "/etc/shadow/",
+        "/etc/ssl/private/nobody-listed-this/",
+        "/etc/ssh/ssh_host_ed25519_key/",
+        "/root/.ssh/id_ed25519/",
         "/home/someone/.ssh/id_ed25519/",
         "/home/nobody-listed-this/.ssh/id_ed25519/",
         "/boot/vmlinuz/",
@@ -142,6 +166,9 @@ pub(super) fn host_file() -> Bad {
         "/run/nobody-listed-this.sock/",
         "/var/lib/dpkg/status/",
         "/var/lib/nobody-listed-this/",
+        "/var/lib/docker/nobody-listed-this/",
+        "/var/lib/containers/nobody-listed-this/",
+        "/var/lib/kubelet/nobody-listed-this/",
         "/var/log/auth.log/",
         "/var/spool/cron/",
         "/var/run/nobody-listed-this.sock/",
@@ -164,9 +191,13 @@ pub(super) fn metadata() -> Bad {
     endpoints(&addresses, &[80])
 }
 
-/// The host that the guest's network process runs on.
+/// The host that the guest's network process runs on. A connection to no address at all is one to
+/// this host (Linux `ip_route_output_key_hash_rcu`, `ip6_datagram_connect`).
 pub(super) fn loopback() -> Bad {
-    endpoints(&["127.0.0.1", "127.7.7.7", "::1"], &[22, 80, 443, 2375, 5432, 6443, 8080])
+    endpoints(
+        &["127.0.0.1", "127.7.7.7", "::1", "0.0.0.0", "::"],
+        &[22, 80, 443, 2375, 5432, 6443, 8080],
+    )
 }
 
 fn endpoints(addresses: &[&str], ports: &[u16]) -> Bad {

@@ -87,7 +87,7 @@ impl std::fmt::Debug for Bytes {
     }
 }
 
-/// The value of a hexadecimal digit: the one decoder that all of this project's are made of.
+/// The value of a hexadecimal digit in either case: flags, policies and evidence are read by it.
 #[must_use]
 pub const fn hex_digit(digit: u8) -> Option<u8> {
     match digit {

@@ -18,7 +18,7 @@ use casemate_test_devices::memory::GuestRam;
 use casemate_test_devices::scratch::Scratch;
 use std::io::{BufRead, BufReader};
 use std::os::unix::net::UnixStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 use vhost::vhost_user::VhostUserFrontend;
@@ -112,6 +112,28 @@ fn connect(socket: &Path) -> (Driver, Duration) {
     (driver, begun.elapsed())
 }
 
+/// Connections that are timed of each server: one alone is this moment's.
+const CONNECTIONS: usize = 15;
+
+/// How long each server takes from a connection to an enabled ring, in milliseconds, in turns. Ours
+/// serves each by a process of its own, which is there before; theirs is one for all.
+fn connections(sockets: &[PathBuf; 2], image: &Path, direct: bool, with: bool) -> [Vec<f64>; 2] {
+    let mut times = [Vec::new(), Vec::new()];
+    for _ in 0..CONNECTIONS {
+        let _ = std::fs::remove_file(&sockets[0]);
+        let mut server = ours(&sockets[0], image, direct);
+        for (times, socket) in times.iter_mut().zip(sockets).take(if with { 2 } else { 1 }) {
+            let (driver, time) = connect(socket);
+            times.push(time.as_secs_f64() * 1e3);
+            drop(driver);
+        }
+        // It lets the image go with its front end.
+        let _ = server.0.wait();
+    }
+    let _ = std::fs::remove_file(&sockets[0]);
+    times
+}
+
 /// Requests a second.
 fn rate(driver: &mut Driver, load: &Load, time: Duration, seed: u64) -> f64 {
     let (mut dice, mut next) = (seed, 0_u64);
@@ -177,18 +199,22 @@ fn table(scratch: &Scratch, image: &Path, direct: bool, rounds: u64, time: Durat
     // One image each: ours is locked against a second writer.
     let copy = image.with_extension("copy");
     std::fs::copy(image, &copy).unwrap();
-    let first = ours(&sockets[0], image, direct);
     let second = theirs(&sockets[1], &copy, direct);
+    let times = connections(&sockets, image, direct, second.is_some());
+    let first = ours(&sockets[0], image, direct);
     let mut drivers = vec![connect(&sockets[0])];
     if second.is_some() {
         drivers.push(connect(&sockets[1]));
     }
-    let ready = |index: usize| drivers.get(index).map(|(_, time)| time.as_secs_f64() * 1e3);
-    println!(
-        "connect to ready: ours {:.2} ms, qemu-storage-daemon {}",
-        ready(0).unwrap_or(0.0),
-        ready(1).map_or("not there".into(), |ms| format!("{ms:.2} ms"))
-    );
+    let [ours_ready, theirs_ready] = times.map(median);
+    let against = match second {
+        None => "not there".into(),
+        Some(_) => {
+            let ratio = ours_ready / theirs_ready;
+            format!("{theirs_ready:.2} ms, ratio {ratio:.2} (goal at most 1.0)")
+        }
+    };
+    println!("connect to ready: ours {ours_ready:.2} ms, qemu-storage-daemon {against}");
     let memory = |server: &Server| private_kib(server.0.id());
     println!(
         "private memory: ours {} KiB, qemu-storage-daemon {}",

@@ -51,7 +51,8 @@ pub struct Queue {
     pub call: EventFd,
     /// The device tells of an error.
     pub err: EventFd,
-    base: u64,
+    /// Where its rings are: descriptors, 0x1000 on the available ring, 0x2000 on the used one.
+    pub base: u64,
     /// The next entry of the available ring.
     pub available: u16,
     /// The next entry of the used ring.

@@ -17,3 +17,4 @@ pub mod memory;
 pub mod process;
 pub mod raw;
 pub mod scratch;
+pub mod vsock;

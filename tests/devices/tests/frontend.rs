@@ -201,6 +201,21 @@ fn settings_of_a_running_queue_are_refused_and_it_runs_on() {
 }
 
 #[test]
+fn a_ring_of_one_entry_runs() {
+    let scratch = Scratch::new();
+    let (thread, mut driver) = served(&scratch.image("disk", 64), &Options::default());
+    driver.place_rings(FLUSH);
+    driver.front.set_vring_num(0, 1).unwrap();
+    driver.front.set_vring_enable(0, true).unwrap();
+    // No request of a disk fits; one without a status is answered as such.
+    driver.chain(0, 0, &[(driver.ram.len() as u64 - 16, 16, false)]);
+    driver.put(0, 0);
+    driver.publish(0);
+    assert_eq!(driver.wait(0), Some((0, 0)));
+    ends(thread, driver);
+}
+
+#[test]
 fn a_ring_that_cannot_be_is_refused_and_the_next_one_runs() {
     let scratch = Scratch::new();
     let (thread, mut driver) = served(&scratch.image("disk", 64), &Options::default());

@@ -5,7 +5,8 @@ number=0
 verbosity="quiet loglevel=1"
 while IFS= read -r line; do
 	number=$((number + 1))
-	run "line-$number" "args $line" </dev/null
+	head -c 65536 /dev/zero >"/out/line-$number.results"
+	run "line-$number" "args $line" --disk "path=/out/line-$number.results" </dev/null
 done <<'LINES'
 zza=1 zzb="2 3" zzc=4"5 6"7 zzd="8"9 zze="" zzf= "zzg=10 11" "zzh i" zzj"k l"m =zzn =zzo=p zzp==q zzr=s=t "zzu"=v zzw="x=y z"
    zza    zzb=1   "zzc"    "zzd=e"  zzf=""g" h"    zzi="j""k" zzl=m" n" "zzo=p"q" r "zzs="t u""

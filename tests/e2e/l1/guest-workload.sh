@@ -7,12 +7,20 @@ echo "guest: task $task, input $(cat /casemate/input)"
 case $task in
 hello) ;;
 args)
-	# As bytes in hexadecimal: a word may have any.
+	# As bytes in hexadecimal: a word may have any. To the disk, since the console is the kernel's, too.
 	busybox mount -t sysfs none /sys 2>/dev/null
 	for file in /proc/cmdline /proc/1/cmdline /proc/1/environ /sys/module/firmware_class/parameters/path; do
-		echo "guest: bytes of $file: $(busybox hexdump -v -e '1/1 "%02x"' "$file")."
-	done ;;
+		echo "bytes of $file: $(busybox hexdump -v -e '1/1 "%02x"' "$file")."
+	done >/tmp/results
+	echo end >>/tmp/results
+	busybox dd if=/tmp/results of=/dev/vda conv=fsync || exit 10 ;;
 five) exit 5 ;;
+kernel)
+	# Results share the console with the kernel, whose messages would come between their letters.
+	dmesg -n 1
+	protected=
+	dmesg | grep -q 'Memory Encryption Features.*SEV-SNP' && protected=", protected by SEV-SNP"
+	echo "guest: kernel $(uname -r), $(grep -c ^processor /proc/cpuinfo) processors$protected" ;;
 cpus) echo "guest: $(grep -c ^processor /proc/cpuinfo) processors" ;;
 echo)
 	read -r line

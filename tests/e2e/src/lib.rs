@@ -43,6 +43,14 @@ impl Left {
     pub fn file(&self, kind: &str) -> String {
         read(&self.directory.join(format!("{}.{kind}", self.name)))
     }
+
+    /// What the guest wrote to its disk, which the scenario left as `NAME.results`.
+    ///
+    /// # Errors
+    /// As [`results`].
+    pub fn results(&self) -> Result<String, String> {
+        results(&self.directory.join(format!("{}.results", self.name)))
+    }
 }
 
 impl Boot {
@@ -299,18 +307,9 @@ fn built() -> Result<&'static PathBuf, String> {
 fn build() -> Result<PathBuf, String> {
     command(Command::new("make").args(["-s", "static"]).current_dir(root()))?;
     Host::new(Kind::Plain).map_err(|e| e.to_string())?;
-    let directory = scratch(&format!("initrd-{}", std::process::id()))?;
-    let (initrd, input) = (directory.join("initrd"), directory.join("input"));
-    std::fs::write(&input, format!("{INPUT}\n")).map_err(|e| e.to_string())?;
-    command(
-        Command::new(root().join("demo/mkinitrd"))
-            .arg(&initrd)
-            .arg(binaries().join("casemate-init"))
-            .arg(kernel_modules()?)
-            .arg(&input)
-            .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("l1/guest-workload.sh")),
-    )?;
-    Ok(initrd)
+    let initrd_file = scratch(&format!("initrd-{}", std::process::id()))?.join("initrd");
+    initrd(&initrd_file, "guest-workload.sh", &["drivers/block/virtio_blk"])?;
+    Ok(initrd_file)
 }
 
 /// Builds an initrd at `out` that runs `workload`, a file in `l1/`, with more kernel modules, in
@@ -319,14 +318,33 @@ fn build() -> Result<PathBuf, String> {
 /// # Errors
 /// What the build said.
 pub fn initrd(out: &Path, workload: &str, modules: &[&str]) -> Result<(), String> {
-    initrd_of(out, &static_programs()?.join("casemate-init"), workload, modules)
+    initrd_of(out, &static_programs()?.join("casemate-init"), workload, modules, &[])
 }
 
-/// The same with another program as PID 1.
+/// The same with more programs, in the guest's `/bin`.
 ///
 /// # Errors
 /// What the build said.
-pub fn initrd_of(out: &Path, init: &Path, workload: &str, modules: &[&str]) -> Result<(), String> {
+pub fn initrd_with(
+    out: &Path,
+    workload: &str,
+    modules: &[&str],
+    more: &[&Path],
+) -> Result<(), String> {
+    initrd_of(out, &static_programs()?.join("casemate-init"), workload, modules, more)
+}
+
+/// The same with any program as PID 1.
+///
+/// # Errors
+/// What the build said.
+pub fn initrd_of(
+    out: &Path,
+    init: &Path,
+    workload: &str,
+    modules: &[&str],
+    more: &[&Path],
+) -> Result<(), String> {
     let input = out.with_extension("input");
     std::fs::write(&input, format!("{INPUT}\n")).map_err(|e| e.to_string())?;
     command(
@@ -336,7 +354,11 @@ pub fn initrd_of(out: &Path, init: &Path, workload: &str, modules: &[&str]) -> R
             .arg(kernel_modules()?)
             .arg(&input)
             .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("l1").join(workload))
-            .env("MODULES", modules.join(" ")),
+            .env("MODULES", modules.join(" "))
+            .env(
+                "PROGRAMS",
+                more.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(" "),
+            ),
     )
 }
 
@@ -355,6 +377,31 @@ pub fn demo_guest(place: &Path, input: &Path) -> Result<(), String> {
             .arg(kernel_modules()?)
             .arg(input),
     )
+}
+
+/// A disk of zeros at `path`, for a guest's results.
+///
+/// A guest's console is its kernel's, too, so what a test reads as numbers or bytes comes by a
+/// disk: text that the guest's workload writes to the device from its first byte on, whose last
+/// line is `end`.
+///
+/// # Errors
+/// The operating system's.
+pub fn results_disk(path: &Path) -> Result<(), String> {
+    let made = std::fs::File::create(path).and_then(|file| file.set_len(1 << 20));
+    made.map_err(|e| format!("{}: {e}", path.display()))
+}
+
+/// What a guest wrote to such a disk: the lines before `end`.
+///
+/// # Errors
+/// The operating system's, or that the guest did not get to the end.
+pub fn results(path: &Path) -> Result<String, String> {
+    let bytes = std::fs::read(path).map_err(|e| format!("{}: {e}", path.display()))?;
+    let written = lossy(bytes.split(|byte| *byte == 0).next().unwrap_or_default());
+    let whole =
+        written.strip_suffix("end\n").filter(|rest| rest.is_empty() || rest.ends_with('\n'));
+    whole.map(str::to_owned).ok_or_else(|| format!("no end of the results: {written}"))
 }
 
 /// An empty directory of this test program, under `target/e2e`.

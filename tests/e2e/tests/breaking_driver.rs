@@ -45,7 +45,7 @@ fn run() -> Output {
     disk(&tree.join("data.img"));
     disk(&place.join("ro.img"));
     ext4_image(&place.join("ext4.img"), 24, Some(&tree)).expect("an image");
-    initrd_of(&place.join("initrd"), &driver, "disk-workload.sh", &[]).expect("an initrd");
+    initrd_of(&place.join("initrd"), &driver, "disk-workload.sh", &[], &[]).expect("an initrd");
     fs::write(place.join("vm.toml"), CONFIG).expect("a configuration");
     let mut host = Host::new(Kind::Plain)
         .expect("the virtual host can be built")

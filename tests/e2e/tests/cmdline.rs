@@ -24,8 +24,9 @@ const KNOWN: &[&str] = &["console=ttyS0", "panic=-1", "quiet", "loglevel=1"];
 
 /// The bytes of one of the guest's files.
 fn bytes(left: &Left, file: &str) -> Vec<u8> {
-    let mark = format!("guest: bytes of {file}: ");
-    let found = left.out.split(&mark).nth(1).and_then(|rest| rest.split('.').next());
+    let results = left.results().unwrap_or_else(|why| panic!("{why}\n{}\n{}", left.out, left.err));
+    let mark = format!("bytes of {file}: ");
+    let found = results.split(&mark).nth(1).and_then(|rest| rest.split('.').next());
     let Some(hex) = found else { panic!("no {file}: {}\n{}", left.out, left.err) };
     let digits: Vec<u8> = hex.bytes().collect();
     let (pairs, rest) = digits.as_chunks::<2>();

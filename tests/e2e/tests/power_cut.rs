@@ -23,8 +23,8 @@ const CONFIG: &str = "name = \"NAME\"\nkernel = \"/k/vmlinuz\"\ninitrd = \"/d/in
     cmdline = \"console=ttyS0 reboot=acpi panic=-1 quiet rounds=ROUNDS\"\nmemory = \"256M\"\n\
     timeout = \"300s\"\nprotection = \"PROTECTION\"\nMORE\n[[disk]]\npath = \"DISK\"\n";
 
-/// Ends all processes of the VM as soon as some files were kept. A process that was killed may take a
-/// moment, and leaves a zombie until it is waited for.
+/// Ends all processes of the VM as soon as some files were kept. A process that was killed may take
+/// a moment, and leaves a zombie until it is waited for.
 const KILLED: &str = "casemate run /kill.toml POLICY </dev/null >/out/killed 2>&1 & \
     tries=2400; until grep -q 'kept 6' /out/killed; do \
     usleep 100000; [ $((tries -= 1)) -gt 0 ] || break; done; \

@@ -164,6 +164,13 @@ impl Host {
         self.option("--cpus", count.to_string())
     }
 
+    /// Runs on the emulator of Debian testing and on no other; the run fails when it cannot be had.
+    /// When this is not said, the usual choice is made (`tests/host/README.md`).
+    #[must_use]
+    pub fn newer_emulator(self) -> Self {
+        self.option("--qemu", "newer")
+    }
+
     /// Puts the uncompressed kernel into the host as `/k/vmlinux`; `/k/vmlinuz` is always there.
     #[must_use]
     pub fn vmlinux(mut self) -> Self {
@@ -236,6 +243,50 @@ impl Host {
         pair.push(to);
         self.option(name, pair)
     }
+}
+
+/// Which of the kernels that Debian's archive offers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Age {
+    /// That of the oldest suite which still has a name among the releases.
+    Oldest,
+    /// That of the highest version in any suite.
+    Newest,
+}
+
+/// A kernel for guests.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GuestKernel {
+    /// The bzImage.
+    pub image: PathBuf,
+    /// What `uname -r` says of it.
+    pub release: String,
+}
+
+/// A kernel for guests from Debian's archive, downloaded when it was not there.
+///
+/// # Errors
+/// [`Error::Unavailable`] when it cannot be had, [`Error::Start`] when the script is missing.
+pub fn guest_kernel(age: Age) -> Result<GuestKernel, Error> {
+    let script = directory().join("guest-kernel");
+    let name = match age {
+        Age::Oldest => "oldest",
+        Age::Newest => "newest",
+    };
+    let result = Command::new(&script)
+        .arg(name)
+        .stdin(Stdio::null())
+        .output()
+        .map_err(|source| Error::Start { path: script, source })?;
+    let unavailable = |why: String| Error::Unavailable(why.trim().to_owned());
+    if !result.status.success() {
+        return Err(unavailable(text(&result.stderr)));
+    }
+    let image = PathBuf::from(text(&result.stdout).trim());
+    let version = image.with_file_name("version");
+    let release = std::fs::read_to_string(&version)
+        .map_err(|error| unavailable(format!("{}: {error}", version.display())))?;
+    Ok(GuestKernel { image, release: release.trim().to_owned() })
 }
 
 /// Where the scripts are: beside this crate's manifest.

@@ -25,7 +25,7 @@ use std::process::Command;
 use std::time::Duration;
 
 const CONFIG: &str = "kernel = \"KERNEL\"\ninitrd = \"INITRD\"\nprotection = \"sev-snp\"\nmemory = \"192M\"\n\
-    cmdline = \"console=ttyS0 panic=-1 quiet\"\n[snp]\nc_bit = 39\n";
+    cmdline = \"console=ttyS0 panic=-1 quiet\"\n[[disk]]\npath = \"DISK\"\n[snp]\nc_bit = 39\n";
 
 /// On a kernel without certificate exits a VM that wants to give certificates must not start.
 const WITH_CERTIFICATES: &str = "(cat /vm.toml; echo 'certs = \"/table\"') >/certs.toml
@@ -78,12 +78,21 @@ fn verify_with(
     (output.status.code().unwrap(), String::from_utf8_lossy(&said).into_owned())
 }
 
-#[test]
-fn reports_of_a_stock_guest_verify_up_to_the_model_root_in_two_independent_verifiers() {
+/// What a guest that takes reports left behind.
+struct Taken {
+    /// Launch digest, as it was measured before.
+    digest: String,
+    /// What the guest found, from its disk, and what the program said on the host.
+    said: String,
+    /// The table of certificates that the host gives where it can.
+    table: Vec<u8>,
+    error_output: String,
+}
+
+/// Boots the guest that takes reports to its end.
+fn take_reports(casemate: &Path, model: &Path) -> Taken {
     let host = Host::new(Kind::Snp).unwrap();
-    let programs = common::static_programs();
-    let casemate = programs.join("casemate");
-    let (initrd, config) = (common::scratch("initrd"), common::scratch("config"));
+    let [initrd, config, disk, table] = ["initrd", "config", "disk", "table"].map(common::scratch);
     let taker = common::compile("guest", "guest_report", &["-static", "guest_report.c"]);
     let guest = Path::new(env!("CARGO_MANIFEST_DIR")).join("snp/guest");
     let made = Command::new(guest.join("mkinitrd"))
@@ -91,37 +100,52 @@ fn reports_of_a_stock_guest_verify_up_to_the_model_root_in_two_independent_verif
         .arg(format!("{}=/bin/guest_report", taker.display()))
         .status();
     assert!(made.unwrap().success());
-    let (table, model) = (common::scratch("table"), common::shared().join("snp-model"));
-    make_table(&casemate, &model, &table);
-    let configure = |kernel: &str, initrd: &str, table: &str| {
-        let mut text = CONFIG.replace("KERNEL", kernel).replace("INITRD", initrd);
+    fs::File::create(&disk).and_then(|file| file.set_len(1 << 20)).unwrap();
+    make_table(casemate, model, &table);
+    let configure = |kernel: &str, initrd: &str, table: &str, disk: &str| {
+        let text = CONFIG.replace("KERNEL", kernel).replace("INITRD", initrd);
+        let mut text = text.replace("DISK", disk);
         if common::kernel_7() {
             text.push_str(&format!("certs = \"{table}\"\n"));
         }
         fs::write(&config, text).unwrap();
     };
     let kernel = common::built().join("vmlinuz").canonicalize().unwrap();
-    configure(kernel.to_str().unwrap(), initrd.to_str().unwrap(), table.to_str().unwrap());
-    let measured = Command::new(&casemate).arg("measure").arg(&config).output().unwrap();
+    let here = [&kernel, &initrd, &table, &disk].map(|path| path.to_str().unwrap());
+    configure(here[0], here[1], here[2], here[3]);
+    let measured = Command::new(casemate).arg("measure").arg(&config).output().unwrap();
     let digest = String::from_utf8(measured.stdout).unwrap().trim().to_owned();
-    configure("/k/vmlinuz", "/initrd", "/table");
+    configure("/k/vmlinuz", "/initrd", "/table", "/disk");
     let output = host
-        .file(&casemate, "/bin/casemate")
+        .file(casemate, "/bin/casemate")
         .file(&config, "/vm.toml")
         .file(&initrd, "/initrd")
         .file(&table, "/table")
+        .file(&disk, "/disk")
+        .get("/disk", &disk)
         .timeout(Duration::from_secs(400))
         .run(&format!(
             "{WITH_CERTIFICATES}; casemate run /vm.toml --policy /policy.toml --timeout 300s"
         ))
         .unwrap();
-    let table = fs::read(&table).unwrap();
-    for name in ["initrd", "config", "table", "guest_report"] {
-        fs::remove_file(common::scratch(name)).unwrap();
+    let results = String::from_utf8_lossy(&fs::read(&disk).unwrap()).into_owned();
+    let results = results.trim_end_matches('\0');
+    assert!(results.ends_with("\nend\n"), "{results}\n{}\n{}", output.stdout, output.stderr);
+    let said = format!("{results}{}", output.stdout.replace('\r', ""));
+    let table_bytes = fs::read(&table).unwrap();
+    for path in [&initrd, &config, &disk, &table, &taker] {
+        fs::remove_file(path).unwrap();
     }
-    let console = output.stdout.replace('\r', "");
-    let said =
-        |what: &str| assert!(console.contains(what), "{what}:\n{console}\n{}", output.stderr);
+    Taken { digest, said, table: table_bytes, error_output: output.stderr }
+}
+
+#[test]
+fn reports_of_a_stock_guest_verify_up_to_the_model_root_in_two_independent_verifiers() {
+    let programs = common::static_programs();
+    let casemate = programs.join("casemate");
+    let model = common::shared().join("snp-model");
+    let Taken { digest, said: console, table, error_output } = take_reports(&casemate, &model);
+    let said = |what: &str| assert!(console.contains(what), "{what}:\n{console}\n{error_output}");
     said("Memory Encryption Features active: AMD SEV SEV-ES SEV-SNP");
 
     let chain = chain(&model);

@@ -6,7 +6,7 @@
 use casemate_house::graph::{Graph, circle};
 use casemate_house::imports::{self, Named, PassedOn};
 use casemate_house::source::{Crate, crates};
-use casemate_house::table::{Rows, rows};
+use casemate_house::table::{Rows, floors, rows};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
@@ -127,6 +127,26 @@ fn every_import_between_crates_is_in_the_table() {
         "",
     );
     assert!(refused.is_empty(), "not in ARCHITECTURE.md's table: {refused:#?}");
+}
+
+/// Protects the map that a newcomer reads: it names every folder that product code is in, and no
+/// arrow leads to the same line or to a later one.
+#[test]
+fn every_import_between_crates_leads_down_the_map() {
+    let floors = floors(&document(), "folder");
+    let floor = |folder: &str| {
+        // The images are one line of the map, and everything of theirs is in it.
+        let place = |name: &String| name == folder || folder.starts_with(&format!("{name}/"));
+        floors.iter().position(|floor| floor.iter().any(place))
+    };
+    let mut wrong = Vec::new();
+    for ((from, to), file) in between_crates(&crates(root()).unwrap()) {
+        match (floor(&from), floor(&to)) {
+            (Some(upper), Some(lower)) if lower < upper => {}
+            _ => wrong.push(format!("{from} -> {to} ({file})")),
+        }
+    }
+    assert!(wrong.is_empty(), "not down the map of ARCHITECTURE.md: {wrong:#?}");
 }
 
 #[test]

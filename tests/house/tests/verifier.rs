@@ -5,7 +5,8 @@
 
 use std::process::Command;
 
-const FORBIDDEN: [&str; 8] = [
+const FORBIDDEN: [&str; 10] = [
+    "casemate-device-process",
     "casemate-hypervisor",
     "casemate-sandbox",
     "kvm-bindings",
@@ -13,6 +14,7 @@ const FORBIDDEN: [&str; 8] = [
     "landlock",
     "seccompiler",
     "sev",
+    "vhost",
     "vm-memory",
 ];
 

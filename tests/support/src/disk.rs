@@ -5,7 +5,7 @@ use crate::script::{SCRIPT, Script, interpreter_then};
 use crate::virtio::Driver;
 use casemate_device_backend::{Mode, Session};
 use casemate_device_block::{Block, Image, Options};
-use casemate_hypervisor::devices::VirtioKind;
+use casemate_device_process::DeviceKind;
 use casemate_hypervisor::launch::{LaunchPlan, PageKind};
 use casemate_hypervisor::vm::virtio::{BackEndOf, DeviceSocket};
 use std::os::unix::net::UnixStream;
@@ -31,7 +31,7 @@ pub fn socket() -> (DeviceSocket, UnixStream) {
     }
     let (ours, theirs) = UnixStream::pair().unwrap();
     // Of others: that is the back end which the locked process has most to say to.
-    let (kind, of) = (VirtioKind::Block, BackEndOf::Others);
+    let (kind, of) = (DeviceKind::Block, BackEndOf::Others);
     (DeviceSocket { kind, of, queues: 1, socket: ours.into(), standby: None }, theirs)
 }
 

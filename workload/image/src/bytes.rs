@@ -1,4 +1,4 @@
-//! Numbers in bytes.
+//! Numbers of bytes, without overflow.
 
 /// Rounds up to a multiple of `unit`; None when that is no number of 64 bits.
 pub fn round_up(value: u64, unit: u64) -> Option<u64> {

@@ -11,7 +11,7 @@ pub enum ImageError {
     Io {
         /// Which file, and what was done with it.
         what: String,
-        /// The kernel's reason.
+        /// What the kernel said.
         source: io::Error,
     },
     /// The source is no file that can be read.
@@ -36,14 +36,28 @@ pub enum ImageError {
     /// More than an image may have.
     #[error("the image would have more than {limit} {of}")]
     Limit {
-        /// The bound.
+        /// How many there may be.
         limit: u64,
-        /// Of what.
+        /// Of what there are too many.
         of: &'static str,
     },
     /// Compressed data cannot be read back.
     #[error("a compressed layer: {0}")]
     Compression(#[source] io::Error),
+    /// A kernel, a module or their package is not what a guest needs.
+    #[error("{file}: {why}")]
+    Kernel {
+        /// Which file.
+        file: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// What the image is to run cannot be run in a guest.
+    #[error("the workload cannot be run: {0}")]
+    Workload(String),
+    /// The manifest that would describe it is none.
+    #[error(transparent)]
+    Manifest(#[from] casemate_manifest::ManifestError),
     /// An image layout, archive or its documents are not what the specification says.
     #[error("{file}: {why}")]
     Layout {
@@ -64,6 +78,10 @@ impl ImageError {
         Self::Entry { path: path.to_vec(), why }
     }
 
+    pub(crate) fn kernel(file: impl AsRef<[u8]>, why: impl Into<String>) -> Self {
+        Self::Kernel { file: foreign::bytes(file.as_ref()).to_string(), why: why.into() }
+    }
+
     /// Whether the user's input is at fault, and not this machine.
     #[must_use]
     pub fn is_bad_input(&self) -> bool {
@@ -80,6 +98,9 @@ impl ImageError {
             | Self::Entry { .. }
             | Self::Limit { .. }
             | Self::Compression(_)
+            | Self::Kernel { .. }
+            | Self::Workload(_)
+            | Self::Manifest(_)
             | Self::Layout { .. } => true,
         }
     }

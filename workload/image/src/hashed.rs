@@ -3,7 +3,7 @@
 use ring::digest::{Context, SHA256, digest};
 use std::io::Read;
 
-/// A SHA-256.
+/// A SHA-256, by which OCI names everything.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Digest([u8; 32]);
 
@@ -25,7 +25,7 @@ impl Digest {
         Some(Self(bytes))
     }
 
-    /// The bytes.
+    /// The 32 bytes of it.
     pub const fn bytes(self) -> [u8; 32] {
         self.0
     }

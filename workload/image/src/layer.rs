@@ -19,7 +19,7 @@ const OPAQUE: &[u8] = b".wh..wh..opq";
 /// overlay file systems note (`trusted.*`) belong to file systems that are not there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Dropped {
-    /// How many attributes.
+    /// How many attributes were left out.
     pub xattrs: u64,
 }
 

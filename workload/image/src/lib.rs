@@ -16,23 +16,33 @@
 //! - [`oci`]: layouts, archives, what `docker save` and `podman save` write.
 //! - [`mod@folder`]: a folder of this machine.
 //! - [`source`]: which of these a path is.
+//! - [`build`]: all of it as an image that boots; [`process`] is what it runs, [`users`] as whom,
+//!   [`launch`] the file beside it.
+//! - [`mod@kernel`]: a kernel with its modules, of files or a package; [`initramfs`] of it.
 //! - [`erofs`]: the file system; [`verity`]: the tree behind it.
 #![forbid(unsafe_code)]
 
+pub mod build;
 mod bytes;
 pub mod erofs;
 mod error;
 pub mod folder;
 mod hashed;
+pub mod initramfs;
+pub mod kernel;
+pub mod launch;
 mod layer;
 pub mod oci;
 mod path;
+pub mod process;
 pub mod source;
 mod spool;
 pub mod tar;
 mod tree;
 mod unpack;
+pub mod users;
 pub mod verity;
+mod xz;
 
 pub use error::ImageError;
 pub use layer::{Dropped, Layer};

@@ -12,7 +12,7 @@ pub const PATH_MAX: usize = 4095;
 pub struct Name(Box<[u8]>);
 
 impl Name {
-    /// The name.
+    /// The bytes of the name, without a zero at the end.
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
         &self.0
@@ -32,9 +32,9 @@ impl Name {
 /// A component as a symbolic link or a layer writes it: up, or down by a name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
-    /// `..`
+    /// `..`, the folder above, or the root's own.
     Up,
-    /// A name.
+    /// Into the folder, or to the file, of this name.
     Down(Name),
 }
 

@@ -23,7 +23,7 @@ pub struct Options<'o> {
 /// A source that was read.
 #[derive(Debug)]
 pub struct Loaded {
-    /// Its files.
+    /// Its files, merged where it has layers.
     pub tree: Tree,
     /// What was left out of it.
     pub dropped: Dropped,

@@ -19,7 +19,7 @@ pub struct Content {
 }
 
 impl Content {
-    /// No byte.
+    /// Contents of no byte, which are in no file.
     pub const EMPTY: Self = Self { offset: 0, len: 0 };
 }
 
@@ -34,8 +34,8 @@ pub struct Spool {
 const CHUNK: usize = 64 * 1024;
 
 impl Spool {
-    /// An empty one in `folder`, for at most `limit` bytes. Its file has no name: nothing is left of
-    /// it, however the process ends.
+    /// An empty one in `folder`, for at most `limit` bytes. Its file has no name: nothing is left
+    /// of it, however the process ends.
     ///
     /// # Errors
     /// [`ImageError::Io`], as where the file system has no files without names.

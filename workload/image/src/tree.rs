@@ -48,9 +48,9 @@ impl NodeId {
 pub struct Meta {
     /// Permission bits with set-user-ID, set-group-ID and sticky: the lower twelve of `st_mode`.
     pub mode: u16,
-    /// Owner.
+    /// The owner, by number: a disk has no names of users.
     pub uid: u32,
-    /// Group.
+    /// The group, by number.
     pub gid: u32,
     /// Seconds since 1970 of the last change of the contents.
     pub mtime: i64,
@@ -63,43 +63,43 @@ pub struct Meta {
 pub enum Kind {
     /// A folder, and what it has.
     Directory(BTreeMap<Name, Dentry>),
-    /// A regular file.
+    /// A regular file and where its bytes are.
     File(Content),
     /// A symbolic link to these bytes.
     Symlink(Vec<u8>),
-    /// A character device.
+    /// A character device: a number, which the guest's kernel may have a driver for.
     CharDevice {
-        /// Its numbers.
+        /// The number of its driver.
         major: u32,
-        /// The second one.
+        /// Which device of that driver.
         minor: u32,
     },
-    /// A block device.
+    /// A block device, in the same way.
     BlockDevice {
-        /// Its numbers.
+        /// The number of its driver.
         major: u32,
-        /// The second one.
+        /// Which device of that driver.
         minor: u32,
     },
-    /// A named pipe.
+    /// A named pipe, without what is in it.
     Fifo,
 }
 
 /// A name's meaning in its folder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Dentry {
-    /// The node.
+    /// What it leads to: several names may lead to one node.
     pub node: NodeId,
     /// The layer that wrote this name last: a whiteout of the same layer leaves it alone.
     pub(crate) layer: u32,
 }
 
-/// One file.
+/// One file, however many names it has.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Node {
     /// Owner, permissions and the rest.
     pub meta: Meta,
-    /// What it is.
+    /// What kind of file it is, and what that kind has.
     pub kind: Kind,
 }
 

@@ -1,8 +1,8 @@
-//! A layer as it travels: a tar stream, plain or compressed by gzip or zstd.
+//! A layer as it travels: a tar stream, plain or compressed by gzip, xz or zstd.
 
 use crate::hashed::{Digest, Hashed};
 use crate::tar::{EndMark, EntryKind, Reader};
-use crate::{Content, Dropped, ImageError, Layer, Spool, Tree};
+use crate::{Content, Dropped, ImageError, Layer, Spool, Tree, xz};
 use ruzstd::decoding::{FrameDecoder, StreamingDecoder};
 use std::io::{BufRead, BufReader, Read};
 
@@ -74,6 +74,8 @@ pub(crate) fn decompress<'r, R: Read>(
         Box::new(flate2::bufread::MultiGzDecoder::new(stream))
     } else if start.starts_with(&ZSTD) {
         Box::new(Frames { source: Some(stream), frame: None })
+    } else if start.starts_with(&xz::MAGIC) {
+        Box::new(xz::Xz::new(stream))
     } else {
         Box::new(stream)
     })

@@ -15,9 +15,9 @@ use std::os::unix::fs::FileExt;
 pub const BLOCK: u64 = 4096;
 /// Digests in a block.
 const IN_BLOCK: u64 = 128;
-/// A digest.
+/// The SHA-256 of a salted block.
 pub type Digest = [u8; 32];
-/// Read at once.
+/// Bytes that are read and hashed at a time.
 const PIECE: usize = 256 * 1024;
 
 /// A tree that was written behind its data.

@@ -5,10 +5,9 @@ use super::answer::MAX_ANSWER;
 use super::seek::{self, Holder};
 use casemate_sandbox::peer;
 use rustix::io::Errno;
-use rustix::net::{SendFlags, SocketFlags, accept_with, send};
+use rustix::net::{SendFlags, SocketAddrUnix, SocketFlags, accept_with, listen, send};
 use rustix::process::geteuid;
 use rustix::rand::{GetRandomFlags, getrandom};
-use std::fmt::Write as _;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// A held name.
@@ -28,7 +27,7 @@ impl Name {
         let wrong_call = |e: Errno| wrong(e.into());
         let address = seek::address(name, &random_word().map_err(wrong_call)?);
         // First held, then looked: of two who take it at the same time at least one sees the other.
-        let socket = seek::bind(&address).map_err(wrong_call)?;
+        let socket = bind(&address).map_err(wrong_call)?;
         let until = seek::patience();
         for other in seek::addresses(name, until).map_err(wrong)? {
             if other == address {
@@ -61,6 +60,14 @@ impl AsFd for Name {
     }
 }
 
+/// A socket that listens at an address, which is held by it and nothing else.
+pub(super) fn bind(address: &str) -> Result<OwnedFd, Errno> {
+    let socket = seek::unix_socket()?;
+    rustix::net::bind(&socket, &SocketAddrUnix::new_abstract_name(address.as_bytes())?)?;
+    listen(&socket, 16)?;
+    Ok(socket)
+}
+
 fn random_word() -> Result<String, Errno> {
     let mut bytes = [0; 8];
     let len = getrandom(&mut bytes[..], GetRandomFlags::empty())?;
@@ -68,8 +75,5 @@ fn random_word() -> Result<String, Errno> {
     if len != bytes.len() {
         return Err(Errno::AGAIN);
     }
-    Ok(bytes.iter().fold(String::new(), |mut word, byte| {
-        let _ = write!(word, "{byte:02x}");
-        word
-    }))
+    Ok(casemate_policy::hex(&bytes))
 }

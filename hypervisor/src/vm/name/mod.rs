@@ -55,7 +55,7 @@ pub enum NameError {
 
 #[cfg(test)]
 mod tests {
-    use super::{Name, NameError, ask, seek};
+    use super::{Name, NameError, ask, hold, seek};
     use rustix::event::{PollFd, PollFlags, poll};
     use std::os::linux::net::SocketAddrExt;
     use std::os::unix::net::{SocketAddr, UnixListener};
@@ -91,7 +91,7 @@ mod tests {
     #[test]
     fn a_mute_holder_is_not_waited_for() {
         let name = unique("mute");
-        let _mute = seek::bind(&seek::address(&name, "00")).unwrap();
+        let _mute = hold::bind(&seek::address(&name, "00")).unwrap();
         assert!(matches!(ask(&name), Err(NameError::Mute(_))));
         assert!(matches!(Name::take(&name), Err(NameError::InUse(_))));
     }

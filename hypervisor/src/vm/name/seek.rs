@@ -4,9 +4,7 @@ use super::sockets;
 use casemate_sandbox::peer;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use rustix::net::{
-    AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, listen, socket_with,
-};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
 use std::collections::BTreeSet;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
@@ -29,14 +27,6 @@ fn prefix(name: &str) -> String {
 pub(super) fn unix_socket() -> Result<OwnedFd, Errno> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)
-}
-
-/// A socket that listens at an address.
-pub(super) fn bind(address: &str) -> Result<OwnedFd, Errno> {
-    let socket = unix_socket()?;
-    rustix::net::bind(&socket, &SocketAddrUnix::new_abstract_name(address.as_bytes())?)?;
-    listen(&socket, 16)?;
-    Ok(socket)
 }
 
 /// Until when who begins now waits.

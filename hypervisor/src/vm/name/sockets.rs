@@ -1,9 +1,9 @@
 //! The kernel's list of the sockets at which somebody may hold a name.
 //!
 //! Anybody may listen at any address, as often as their descriptors allow. So the kernel is asked
-//! whose each socket is (sock_diag(7), UNIX_DIAG_UID: Linux 5.3), and those of other users are never
-//! connected to: however many there are, they cost the time to list them, which has a bound. A
-//! kernel without that list is asked for `/proc/net/unix`, which names no user; then a stranger's
+//! whose each socket is (sock_diag(7), UNIX_DIAG_UID: Linux 5.3), and those of other users are
+//! never connected to: however many there are, they cost the time to list them, which has a bound.
+//! A kernel without that list is asked for `/proc/net/unix`, which names no user; then a stranger's
 //! sockets count among those that are looked at.
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -181,7 +181,7 @@ fn of_text<'a>(list: &'a [u8], prefix: &'a str) -> impl Iterator<Item = &'a str>
 #[cfg(test)]
 mod tests {
     use super::{dump, listed, next, of_text};
-    use crate::vm::name::seek;
+    use crate::vm::name::{hold, seek};
     use std::time::{Duration, Instant};
 
     /// Protects both ways of asking: each finds the same sockets, and the first those of one user.
@@ -189,7 +189,7 @@ mod tests {
     #[test]
     fn both_lists_of_the_kernel_have_the_sockets_that_listen() {
         let name = format!("test-lists-{}", std::process::id());
-        let held = ["00", "01"].map(|word| seek::bind(&seek::address(&name, word)).unwrap());
+        let held = ["00", "01"].map(|word| hold::bind(&seek::address(&name, word)).unwrap());
         let prefix = seek::address(&name, "");
         let (uid, until) = (rustix::process::geteuid().as_raw(), in_time());
         let all = [format!("{prefix}00"), format!("{prefix}01")];

@@ -38,7 +38,7 @@ pub enum RecorderError {
     /// The process cannot be started or confined.
     #[error(transparent)]
     Sandbox(#[from] SandboxError),
-    /// It says why.
+    /// It cannot go on, and says why.
     #[error("{text}")]
     Refused {
         /// Whether what the user named is at fault; else the system is.
@@ -52,7 +52,7 @@ pub enum RecorderError {
     /// It said something that makes no sense.
     #[error("the recorder process was ended: {0}")]
     Nonsense(#[from] BadMessage),
-    /// Sockets.
+    /// Its sockets cannot be made.
     #[error("cannot prepare the recorder process: {0}")]
     System(#[source] std::io::Error),
 }

@@ -1,5 +1,5 @@
-//! What a recorder is given: its socket, the log, the file that is locked, the head file and the key's file, if there are
-//! such, and what they are called, for its messages.
+//! What a recorder is given: its socket, the log, the file that is locked, the head file and the
+//! key's file, if there are such, and what they are called, for its messages.
 
 use casemate_policy_log::{KeyFile, LogError, LogFile, LogFiles};
 use casemate_sandbox::{Child, Given, Image, Layers, SandboxError, spawn_image_with};

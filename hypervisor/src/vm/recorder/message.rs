@@ -16,7 +16,7 @@ pub const LONGEST_ANSWER: usize = 2 + LONGEST_TEXT;
 /// Longest reason for a failure, in bytes.
 const LONGEST_TEXT: usize = 4094;
 
-/// To a recorder.
+/// What a supervisor asks of a recorder.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ToRecorder {
     /// Log this decision. Answered by [`FromRecorder::Done`].
@@ -31,12 +31,12 @@ pub enum ToRecorder {
     End,
 }
 
-/// From a recorder.
+/// What a recorder says to its supervisor.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FromRecorder {
     /// The log is vouched for and open. So many bytes of a torn last line were removed.
     Opened {
-        /// Bytes.
+        /// Bytes of a torn last line that were removed.
         dropped: u64,
     },
     /// What was asked for is done, and in the log.
@@ -45,7 +45,7 @@ pub enum FromRecorder {
     Failed {
         /// Whether what the user named is at fault; else the system is.
         bad_input: bool,
-        /// Why.
+        /// Why, as people read it.
         text: String,
     },
 }

@@ -130,7 +130,11 @@ impl Member {
             ProcessKind::Vmm | ProcessKind::VmmConfidential => {
                 FromVmm::decode(bytes).map(Said::Vmm)
             }
-            ProcessKind::Block | ProcessKind::BlockStandby => {
+            ProcessKind::Block
+            | ProcessKind::BlockStandby
+            | ProcessKind::Vsock
+            | ProcessKind::Connector
+            | ProcessKind::Janitor => {
                 FromDevice::decode(bytes).map(Said::Device).ok_or_else(|| BadMessage::of(bytes))
             }
             ProcessKind::Recorder => FromRecorder::decode(bytes).map(Said::Recorder),
@@ -170,6 +174,10 @@ impl Member {
         if self.kind == ProcessKind::Recorder {
             self.tell(&ToRecorder::End.encode());
         }
+        if self.kind == ProcessKind::Janitor {
+            // Any word will do, and so would the end of this process.
+            self.tell(&[1]);
+        }
         let left = self.kind.grace().saturating_sub(ended.elapsed());
         if !left.is_zero() {
             let millis = u32::try_from(left.as_millis()).unwrap_or(u32::MAX);
@@ -192,9 +200,20 @@ impl Member {
 /// its own any more.
 const GIVE_UP: Duration = Duration::from_secs(10);
 
-/// The processes of a VM in the order in which they are ended: first what runs the guest.
+/// The processes of a VM in the order in which they are ended: first what runs the guest. Dropped,
+/// they end, and a janitor does its work before.
 #[derive(Debug)]
 pub(super) struct Children(Vec<Member>);
+
+impl Drop for Children {
+    fn drop(&mut self) {
+        let now = Instant::now();
+        let janitors = self.0.iter_mut().filter(|m| m.kind == ProcessKind::Janitor);
+        for member in janitors {
+            let _ = member.end(now);
+        }
+    }
+}
 
 impl Children {
     pub(super) const fn new(members: Vec<Member>) -> Self {
@@ -224,6 +243,14 @@ impl Children {
         recorders.for_each(|m| {
             m.tell(&ToRecorder::Denied(denied).encode());
         });
+    }
+
+    /// The place of the socket device, if it has ended or does so now: its connector may be the
+    /// first to notice.
+    pub(super) fn vsock_that_ended(&mut self) -> Option<usize> {
+        let mut all = self.0.iter_mut().enumerate();
+        let (index, member) = all.find(|(_, member)| member.kind == ProcessKind::Vsock)?;
+        member.is_ending().then_some(index)
     }
 
     /// The places of those that run vCPUs.

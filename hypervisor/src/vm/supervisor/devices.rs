@@ -35,6 +35,9 @@ impl RunningVm {
         kind: ProcessKind,
         message: FromDevice,
     ) {
+        if self.children.get_mut(index).is_some_and(|member| member.post.is_none()) {
+            return self.take_from_unwatched(index, kind, message);
+        }
         match message {
             FromDevice::Locked => self.take_report(index, kind),
             FromDevice::Ended(reason) | FromDevice::Failed(reason) => {

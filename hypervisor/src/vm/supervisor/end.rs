@@ -29,6 +29,13 @@ pub enum End {
         /// How; None when that cannot be told.
         how: Option<Exit>,
     },
+    /// A device process that nobody stands by for could not go on, and said why.
+    DeviceFailed {
+        /// Which kind.
+        kind: ProcessKind,
+        /// Its words, escaped and bounded.
+        reason: String,
+    },
     /// A device has no process any more, and its guest is not to go on without it.
     DeviceLost {
         /// Its name in the configuration.

@@ -11,7 +11,7 @@
 //! most one a second, so a supervisor that was stopped, or a machine that was suspended, takes no
 //! device for hung. And no answer is missed before the socket has been read.
 
-use casemate_device_process::{Beat, Place, Seen};
+use casemate_device_process::{Beat, Seen, ThreadPlace as Place};
 use std::fmt;
 use std::time::Duration;
 

@@ -33,6 +33,7 @@ use super::name::{Name, Told};
 use super::protocol::{FromVmm, Phase, ToVmm};
 use super::recorder::message::FromRecorder;
 use crate::exits::{Note, Stop};
+use casemate_device_process::FromDevice;
 use casemate_sandbox::{Layers, Report, SandboxError};
 use children::{Children, POLLED, Said, Stirred};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -307,7 +308,8 @@ impl RunningVm {
 
     /// A process is gone by itself.
     fn died(&mut self, index: usize, kind: ProcessKind) {
-        if kind.is_device() {
+        let member = self.children.get_mut(index);
+        if member.is_some_and(|member| member.post.is_some()) {
             return self.device_died(index);
         }
         self.hear_vmm(index);
@@ -321,6 +323,27 @@ impl RunningVm {
         for index in self.children.running_vcpus() {
             if index != device {
                 self.serve(index, Stirred { control: true, died: false });
+            }
+        }
+    }
+
+    /// What a process says that serves devices and is not asked whether it hangs.
+    fn take_from_unwatched(&mut self, index: usize, kind: ProcessKind, message: FromDevice) {
+        match message {
+            FromDevice::Locked => self.take_report(index, kind),
+            FromDevice::Ended(reason) | FromDevice::Failed(reason) => {
+                self.hear_vmm(index);
+                let first = (kind == ProcessKind::Connector && !self.ended)
+                    .then(|| self.children.vsock_that_ended())
+                    .flatten();
+                if let Some(device) = first {
+                    return self.serve(device, Stirred { control: true, died: true });
+                }
+                self.end(End::DeviceFailed { kind, reason });
+            }
+            FromDevice::Beat(_) => {
+                let what = "it answered what nobody had asked".to_owned();
+                self.end(End::ProcessLied { kind, what });
             }
         }
     }

@@ -353,6 +353,17 @@ fn ended(vm: &Span, end: &End) {
                 how = how.map(value)
             );
         }
+        End::DeviceFailed { kind, reason } => {
+            event_in!(
+                vm,
+                ERROR,
+                Vm,
+                "the VM has ended",
+                end = "device-failed",
+                kind = kind.name(),
+                why = line(reason)
+            );
+        }
         End::DeviceLost { device, why } => {
             event_in!(
                 vm,

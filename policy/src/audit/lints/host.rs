@@ -9,6 +9,7 @@ use crate::fields::Key;
 const FLAG: &str = "the host may lack this protection";
 const SAYS: &str =
     "only the host says so: the attestation section does not require the report to show it";
+const FLAW: &str = "a host kernel with a published flaw that nobody named is admitted";
 /// SNP firmware 1.51 with any build: the first that was released for guests. A version is packed as
 /// 20 bits each of major, minor and the rest.
 const OLD_FIRMWARE: u64 = 1 << 40 | 51 << 20 | 0xf_ffff;
@@ -35,6 +36,7 @@ pub(super) const LINTS: &[Lint] = &[
     lint("CM060", Warning, "host.alias_check", off, FLAG),
     lint("CM060", Note, "host.tsme", off, FLAG),
     lint("CM060", Note, "host.ciphertext_hiding", off, FLAG),
+    lint("CM060", Warning, "host.flaws", |ask| ask.own(strangers::name()), FLAW),
     lint(
         "CM061",
         Warning,

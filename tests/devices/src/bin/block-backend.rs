@@ -3,11 +3,12 @@
 //! can give itself, and the profiles of a block device. For tests: `casemate device` does more.
 #![allow(clippy::expect_used, reason = "a program of tests says what went wrong by dying")]
 
-use casemate_device_backend::{Mode, Session};
+use casemate_device_backend::{Mode, Session, profile as frame};
 use casemate_device_block::{Block, Image, Options, profile};
 use casemate_sandbox::{Action, Born, Layers, exit, freeze_heap};
+use rustix::io::{DupFlags, dup3};
 use std::io::Write;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 
@@ -34,23 +35,28 @@ fn main() {
     // Every layer but the filter, which names the socket that is accepted.
     let born = || Born::here(Layers::for_this_process("block"));
     let confined = has("lock").then(|| born().confine().expect("the layers"));
+    // As a process of `casemate device`: everything that takes long before there is a front end.
+    let image = file.as_raw_fd();
+    let mut slots = frame::set_up_slots(profile::own_slots(image), listener.as_raw_fd());
+    let ready = confined.map(|setup| {
+        freeze_heap(1 << 20).expect("a heap");
+        let later = setup.first_free(&slots).expect("a descriptor");
+        slots = slots.clone().with_raw(frame::LATER, [later]);
+        setup.ready_to_lock(&profile::SET_UP, &slots, Action::Kill).expect("the set-up filter")
+    });
     writeln!(std::io::stdout(), "listening").expect("standard output");
-    let (stream, _) = listener.accept().expect("a front end");
-    drop(listener);
+    let (front_end, _) = listener.accept().expect("a front end");
+    let mut socket = OwnedFd::from(listener);
+    dup3(&front_end, &mut socket, DupFlags::CLOEXEC).expect("the listener's number");
+    drop(front_end);
+    let locked = ready.map(|ready| ready.lock().expect("the set-up filter"));
     let (mode, steady) = if has("ours") {
         (Mode::Ours, &profile::STEADY)
     } else {
         (Mode::Foreign, &profile::FOREIGN)
     };
-    let image = file.as_raw_fd();
-    let mut slots = profile::set_up_slots(stream.as_raw_fd(), image);
-    let locked = confined.map(|setup| {
-        freeze_heap(1 << 20).expect("a heap");
-        let later = setup.first_free(&slots).expect("a descriptor");
-        slots = slots.clone().with_raw(profile::LATER, [later]);
-        setup.lock(&profile::SET_UP, &slots, Action::Kill).expect("the set-up filter")
-    });
-    let session = Session::set_up(stream, Block::new(file, facts), mode, Box::new(|_, _| Ok(())));
+    let device = Block::new(file, facts);
+    let session = Session::set_up(socket.into(), device, mode, Box::new(|_, _| Ok(())));
     let mut session = match session {
         Ok(session) => session,
         Err(e) => {
@@ -59,7 +65,7 @@ fn main() {
         }
     };
     if let Some(locked) = locked {
-        let slots = profile::slots(slots, &session.descriptors());
+        let slots = frame::slots(slots, &session.descriptors());
         let narrowed = locked.narrow(steady, &slots, Action::Kill);
         std::mem::forget(narrowed.expect("the steady filter"));
     }

@@ -5,7 +5,7 @@ use super::{BLOCK, INODE, xattr};
 use crate::bytes::len;
 use crate::tree::{Kind, Meta};
 
-/// `S_IFMT` bits.
+/// The bits of `st_mode` that say what a file is (`S_IFMT`, inode(7)).
 const fn format_bits(kind: &Kind) -> u16 {
     match kind {
         Kind::Fifo => 0o01_0000,

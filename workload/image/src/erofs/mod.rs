@@ -23,12 +23,12 @@ pub const BLOCK: u64 = 4096;
 const SLOT: u64 = 32;
 /// Where the superblock is.
 const SUPERBLOCK: u64 = 1024;
-/// Bytes of it.
+/// Bytes of the superblock, without extensions.
 const SUPERBLOCK_SIZE: u64 = 128;
 /// Bytes of an extended inode.
 const INODE: u64 = 64;
 
-/// What was written.
+/// What was written, for whoever appends to it or tells of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Written {
     /// Blocks of 4 KiB: the size of the file system.

@@ -7,7 +7,7 @@ use crate::ImageError;
 use crate::bytes::{len, round_up};
 use crate::tree::{Kind, NodeId, Tree};
 
-/// One inode's place.
+/// Where one inode will be, and its contents.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Place {
     /// Offset of the inode in the image.
@@ -16,7 +16,7 @@ pub struct Place {
     pub block: u64,
     /// Whole blocks of contents elsewhere; what is left is behind the inode.
     pub blocks: u64,
-    /// Bytes of contents.
+    /// Bytes of its contents, as `st_size` says.
     pub size: u64,
     /// Names, or for a folder what is customary: its own two and one for each folder in it.
     pub links: u32,
@@ -36,7 +36,7 @@ impl Place {
     }
 }
 
-/// All places.
+/// Where every inode will be.
 #[derive(Debug)]
 pub struct Plan {
     /// Nodes in the order of their inodes; the root is the first.

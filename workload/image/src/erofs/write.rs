@@ -10,7 +10,7 @@ use crate::{ImageError, Spool};
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 
-/// `EROFS_SUPER_MAGIC_V1`.
+/// `EROFS_SUPER_MAGIC_V1`, the first word of a superblock.
 const MAGIC: u32 = 0xe0f5_e1e2;
 /// The superblock has a checksum; files have times of their own.
 const COMPATIBLE: u32 = 1 | 2;

@@ -15,7 +15,7 @@ const MAX_LINKS: u32 = 8;
 /// Files by their names within an image's folder or archive.
 #[derive(Debug)]
 pub enum Blobs {
-    /// A folder.
+    /// A folder, whose files are opened when they are asked for.
     Folder(PathBuf),
     /// An archive, unpacked into a file without a name.
     Archive {
@@ -29,7 +29,7 @@ pub enum Blobs {
 /// A file of an archive.
 #[derive(Debug, Clone)]
 pub enum Blob {
-    /// Its bytes.
+    /// Where its bytes are in the spool.
     File(Content),
     /// Another name, from the folder that this one is in.
     Link(Vec<u8>),

@@ -24,7 +24,7 @@ pub struct Process {
     /// User and group: names or numbers, `user[:group]`; empty is root.
     #[serde(deserialize_with = "or_default")]
     pub user: String,
-    /// `NAME=VALUE`.
+    /// The environment, each as `NAME=VALUE`.
     #[serde(deserialize_with = "or_default")]
     pub env: Vec<String>,
     /// The program and its first arguments.

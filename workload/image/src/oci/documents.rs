@@ -34,13 +34,13 @@ pub struct Index {
     layers: Option<IgnoredAny>,
 }
 
-/// An image's manifest.
+/// An image's manifest: its configuration and its layers.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Manifest {
     media_type: Option<String>,
     manifests: Option<IgnoredAny>,
-    /// Its configuration.
+    /// Its configuration, a document of its own.
     pub config: Descriptor,
     /// Its layers, the lowest first.
     pub layers: Vec<Descriptor>,
@@ -54,7 +54,7 @@ pub struct Saved {
     pub config: String,
     /// Those of its layers, the lowest first.
     pub layers: Vec<String>,
-    /// Its names.
+    /// Names with tags, such as `app:1.2`.
     #[serde(default)]
     repo_tags: Option<Vec<String>>,
 }

@@ -21,7 +21,7 @@ use crate::{Dropped, ImageError, Limits, Spool, Tree, unpack};
 use documents::{Descriptor, Index, Manifest, Saved};
 use std::io::Read;
 
-/// Longest document.
+/// Longest document of an image, in bytes.
 const MAX_DOCUMENT: u64 = 4 << 20;
 /// An index may name indexes, at most so deep.
 const MAX_DEPTH: u32 = 4;

@@ -1,4 +1,4 @@
-//! One header block.
+//! One header block of an entry, in any of the forms that tar had.
 
 use super::pax::Extended;
 use super::{Entry, EntryKind};

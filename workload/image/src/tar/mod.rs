@@ -1,5 +1,5 @@
-//! Entries of a tar stream: POSIX ustar and pax (IEEE Std 1003.1, `pax`), GNU's long names and large
-//! numbers, and what was there before both.
+//! Entries of a tar stream: POSIX ustar and pax (IEEE Std 1003.1, `pax`), GNU's long names and
+//! large numbers, and what was there before both.
 //!
 //! A reader of our own, with bounds: a header that claims a name of a gigabyte is an error here,
 //! not a gigabyte. What no layer has and what readers disagree about (sparse files, volumes, types
@@ -22,7 +22,7 @@ const MAX_IN_A_ROW: u32 = 8;
 /// What an entry is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum EntryKind {
-    /// A folder.
+    /// A folder, which the stream may also leave out.
     Directory,
     /// A regular file, whose contents follow.
     File,
@@ -30,21 +30,21 @@ pub enum EntryKind {
     HardLink(Vec<u8>),
     /// A symbolic link to these bytes.
     Symlink(Vec<u8>),
-    /// A character device.
+    /// A character device, which is kept as what it is and never opened.
     CharDevice {
-        /// Its numbers.
+        /// The number of its driver.
         major: u32,
-        /// The second one.
+        /// Which device of that driver.
         minor: u32,
     },
-    /// A block device.
+    /// A block device, which is kept as what it is and never opened.
     BlockDevice {
-        /// Its numbers.
+        /// The number of its driver.
         major: u32,
-        /// The second one.
+        /// Which device of that driver.
         minor: u32,
     },
-    /// A named pipe.
+    /// A named pipe, without what is in it.
     Fifo,
 }
 
@@ -53,7 +53,7 @@ pub enum EntryKind {
 pub struct Entry {
     /// Its path as the stream has it.
     pub path: Vec<u8>,
-    /// What it is.
+    /// What kind of file it is, and what that kind has.
     pub kind: EntryKind,
     /// Owner, permissions and the rest.
     pub meta: Meta,

@@ -1,12 +1,13 @@
 //! A socket in the file system: made for its owner only, and removed with the program.
 
+use crate::janitor::Place;
 use casemate_foreign_text::value;
 use rustix::fs::{Mode, fchmod};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, socket_with};
 use std::fs::{remove_file, symlink_metadata};
 use std::io::ErrorKind;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -15,28 +16,69 @@ use std::path::{Path, PathBuf};
 /// Longest path of a socket, bytes: `sun_path` of unix(7), and a zero behind it.
 const LONGEST: usize = 107;
 
-/// Front ends that may wait for the one before to end.
-const WAITING: i32 = 4;
+/// Who has connected and waits to be accepted, at most.
+const WAITING: i32 = 16;
 
-/// Why a socket cannot be had at a path.
+/// Why a socket cannot be had at a path. Each message names what the user wrote, and what to do.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum SocketError {
-    #[error("`--socket` {0}: {1} bytes are more than the {LONGEST} that a socket's path may have")]
-    TooLong(String, usize),
-    #[error("`--socket` {0}: another program listens there; use another path")]
-    InUse(String),
+pub enum SocketError {
+    /// The kernel has no room for such a path.
     #[error(
-        "`--socket` {0}: it exists, and nobody listens there: remove it, if a program that was \
+        "`{key}` {path}: {len} bytes are more than the {most} that this socket's path may have"
+    )]
+    TooLong {
+        /// The key or flag.
+        key: &'static str,
+        /// The path, escaped.
+        path: String,
+        /// Its bytes.
+        len: usize,
+        /// As many as there may be.
+        most: usize,
+    },
+    /// Somebody listens there.
+    #[error("`{key}` {path}: another program listens there; use another path")]
+    InUse {
+        /// The key or flag.
+        key: &'static str,
+        /// The path, escaped.
+        path: String,
+    },
+    /// A socket without a listener.
+    #[error(
+        "`{key}` {path}: it exists, and nobody listens there: remove it, if a program that was \
          killed has left it"
     )]
-    Left(String),
-    #[error("`--socket` {0}: it exists and is no socket; use another path")]
-    Exists(String),
-    #[error("`--socket` {0}: there is no such folder")]
-    NoFolder(String),
-    #[error("`--socket` {path}: {source}")]
-    Bind {
+    Left {
+        /// The key or flag.
+        key: &'static str,
+        /// The path, escaped.
         path: String,
+    },
+    /// Something else.
+    #[error("`{key}` {path}: it exists and is no socket; use another path")]
+    Exists {
+        /// The key or flag.
+        key: &'static str,
+        /// The path, escaped.
+        path: String,
+    },
+    /// Its directory.
+    #[error("`{key}` {path}: there is no such folder")]
+    NoFolder {
+        /// The key or flag.
+        key: &'static str,
+        /// The path, escaped.
+        path: String,
+    },
+    /// The kernel refuses.
+    #[error("`{key}` {path}: {source}")]
+    Bind {
+        /// The key or flag.
+        key: &'static str,
+        /// The path, escaped.
+        path: String,
+        /// Its reason.
         #[source]
         source: std::io::Error,
     },
@@ -44,7 +86,7 @@ pub(super) enum SocketError {
 
 /// A listening socket at a path. Dropped, it takes the path away, if it is still its own.
 #[derive(Debug)]
-pub(super) struct PathSocket {
+pub struct PathSocket {
     listener: UnixListener,
     path: PathBuf,
     /// Device and inode of the path.
@@ -52,43 +94,66 @@ pub(super) struct PathSocket {
 }
 
 impl PathSocket {
-    /// Makes it, mode 0600 from its first moment on: whoever may connect to a disk's socket has the
-    /// disk.
+    /// Makes it, mode 0600 from its first moment on: whoever may connect to a device's socket has
+    /// the device. `key` is where its user has written the path.
     ///
     /// What is at the path already is left alone. A socket that a killed program has left looks
     /// like one whose program is about to listen: the user knows, this program does not.
     ///
     /// # Errors
     /// [`SocketError`].
-    pub(super) fn at(path: &Path) -> Result<Self, SocketError> {
+    pub fn at(key: &'static str, path: &Path) -> Result<Self, SocketError> {
+        Self::with_room(key, path, 0)
+    }
+
+    /// The same for a path to which others are made by adding so many bytes.
+    ///
+    /// # Errors
+    /// [`SocketError`].
+    pub fn with_room(key: &'static str, path: &Path, room: usize) -> Result<Self, SocketError> {
         let shown = || value(path.display()).to_string();
-        let len = path.as_os_str().as_bytes().len();
-        if len > LONGEST {
-            return Err(SocketError::TooLong(shown(), len));
+        let (len, most) = (path.as_os_str().as_bytes().len(), LONGEST.saturating_sub(room));
+        if len > most {
+            return Err(SocketError::TooLong { key, path: shown(), len, most });
         }
         let listener = listen(path).map_err(std::io::Error::from);
         let listener = listener.map_err(|source| match source.kind() {
             ErrorKind::AddrInUse => {
                 let found = symlink_metadata(path).map(|file| file.file_type().is_socket());
                 match (found, UnixStream::connect(path)) {
-                    (Ok(true), Ok(_)) => SocketError::InUse(shown()),
-                    (Ok(true), Err(_)) => SocketError::Left(shown()),
-                    _ => SocketError::Exists(shown()),
+                    (Ok(true), Ok(_)) => SocketError::InUse { key, path: shown() },
+                    (Ok(true), Err(_)) => SocketError::Left { key, path: shown() },
+                    _ => SocketError::Exists { key, path: shown() },
                 }
             }
-            ErrorKind::NotFound | ErrorKind::NotADirectory => SocketError::NoFolder(shown()),
-            _ => SocketError::Bind { path: shown(), source },
+            ErrorKind::NotFound | ErrorKind::NotADirectory => {
+                SocketError::NoFolder { key, path: shown() }
+            }
+            _ => SocketError::Bind { key, path: shown(), source },
         })?;
         let file = symlink_metadata(path).ok().map(|file| (file.dev(), file.ino()));
         Ok(Self { listener, path: path.to_owned(), file })
     }
 
-    /// The next front end.
+    /// A copy of the socket for a process that polls it: it does not block.
     ///
     /// # Errors
-    /// The errno of `accept4`.
-    pub(super) fn accept(&self) -> std::io::Result<UnixStream> {
-        self.listener.accept().map(|(stream, _)| stream)
+    /// The kernel's.
+    pub fn polled(&self) -> std::io::Result<OwnedFd> {
+        self.listener.set_nonblocking(true)?;
+        self.listener.try_clone().map(OwnedFd::from)
+    }
+
+    /// What is at the path as long as it is this socket's, for who removes it.
+    #[must_use]
+    pub fn place(&self) -> Option<Place> {
+        let (device, inode) = self.file?;
+        Some(Place { name: self.path.file_name()?.as_bytes().to_vec(), device, inode })
+    }
+
+    /// Leaves the path: somebody else removes it.
+    pub fn leave(mut self) {
+        self.file = None;
     }
 }
 
@@ -134,10 +199,10 @@ mod tests {
     fn a_socket_is_its_owners_and_goes_with_the_program() {
         let folder = folder("socket");
         let path = folder.join("disk");
-        let socket = PathSocket::at(&path).unwrap();
+        let socket = PathSocket::at("--socket", &path).unwrap();
         let mode = std::fs::metadata(&path).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
-        assert!(matches!(PathSocket::at(&path), Err(SocketError::InUse(_))));
+        assert!(matches!(PathSocket::at("--socket", &path), Err(SocketError::InUse { .. })));
         drop(socket);
         assert!(!path.exists());
         std::fs::remove_dir(folder).unwrap();
@@ -148,7 +213,7 @@ mod tests {
     fn a_path_that_is_anothers_by_now_is_left_alone() {
         let folder = folder("taken");
         let path = folder.join("disk");
-        let socket = PathSocket::at(&path).unwrap();
+        let socket = PathSocket::at("--socket", &path).unwrap();
         std::fs::remove_file(&path).unwrap();
         std::fs::write(&path, "another's").unwrap();
         drop(socket);
@@ -161,19 +226,25 @@ mod tests {
         let folder = folder("there");
         let left = folder.join("left");
         drop(std::os::unix::net::UnixListener::bind(&left).unwrap());
-        assert!(matches!(PathSocket::at(&left), Err(SocketError::Left(_))));
+        assert!(matches!(PathSocket::at("--socket", &left), Err(SocketError::Left { .. })));
         let file = folder.join("file");
         std::fs::write(&file, "").unwrap();
         std::os::unix::fs::symlink("nowhere", folder.join("link")).unwrap();
         for path in [file, folder.join("link"), folder.clone()] {
-            assert!(matches!(PathSocket::at(&path), Err(SocketError::Exists(_))), "{path:?}");
+            assert!(
+                matches!(PathSocket::at("--socket", &path), Err(SocketError::Exists { .. })),
+                "{path:?}"
+            );
             assert!(path.symlink_metadata().is_ok());
         }
         for path in [folder.join("none/disk"), folder.join("file/disk")] {
-            assert!(matches!(PathSocket::at(&path), Err(SocketError::NoFolder(_))), "{path:?}");
+            assert!(
+                matches!(PathSocket::at("--socket", &path), Err(SocketError::NoFolder { .. })),
+                "{path:?}"
+            );
         }
         let long = folder.join("x".repeat(LONGEST));
-        assert!(matches!(PathSocket::at(&long), Err(SocketError::TooLong(..))));
+        assert!(matches!(PathSocket::at("--socket", &long), Err(SocketError::TooLong { .. })));
         std::fs::remove_dir_all(folder).unwrap();
     }
 }

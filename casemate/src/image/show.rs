@@ -1,0 +1,128 @@
+//! `casemate image show`: what an image says of itself, its digests, and a policy that admits it.
+
+use super::place::failure;
+use crate::files::print_json;
+use crate::out::outln;
+use crate::{Failure, Outcome};
+use casemate_foreign_text as foreign;
+use casemate_image::launch::{Folder, LaunchDigest};
+use casemate_policy::Policy;
+use clap::Args;
+use serde_json::json;
+use std::path::PathBuf;
+
+const EXAMPLES: &str = "\
+Kernel, initrd and manifest are compared with the hashes of launch.json first.
+That the root disk is the one that the command line names is proven by the
+guest, block by block, and by `casemate image verify`.
+
+The policy of --policy is for who releases secrets or believes results: of a
+report it wants one of the image's launch digests, and all else is at its
+strictest until you say more.
+
+Examples:
+  casemate image show app.img/
+  casemate image show app.img/ --vcpus 2
+  casemate image show app.img/ --policy > release.toml
+";
+
+/// Show what an image says of itself, and its launch digests.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Show {
+    /// The folder that `casemate image build` made.
+    image: PathBuf,
+
+    /// Only the digest for this number of vCPUs.
+    #[arg(long, value_name = "N")]
+    vcpus: Option<u32>,
+
+    /// Print a policy that admits this image by its launch digests.
+    #[arg(long, conflicts_with = "json")]
+    policy: bool,
+
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs the subcommand.
+///
+/// # Errors
+/// [`Failure`].
+pub fn run(args: &Show) -> Outcome {
+    let folder = Folder::open(&args.image).map_err(failure)?;
+    let digests: Vec<&LaunchDigest> = folder.launch.digests.iter().collect();
+    let digests = match args.vcpus {
+        None => digests,
+        Some(vcpus) => digests.into_iter().filter(|one| one.vcpus == vcpus).collect(),
+    };
+    if digests.is_empty() {
+        return Err(Failure::BadInput("the image has no such launch digest".into()));
+    }
+    if args.policy {
+        return policy(&folder, &digests);
+    }
+    if args.json {
+        print_json(&json!({
+            "manifest": folder.manifest,
+            "cmdline": folder.launch.cmdline,
+            "digests": digests,
+        }));
+        return Ok(());
+    }
+    text(&folder, &digests);
+    Ok(())
+}
+
+fn text(folder: &Folder, digests: &[&LaunchDigest]) {
+    let manifest = &folder.manifest;
+    let process = &manifest.process;
+    let words = |words: &[String]| {
+        let shown = words.iter().take(16).map(|word| foreign::value(word).to_string());
+        shown.collect::<Vec<_>>().join(" ")
+    };
+    if manifest.debug {
+        outln!("DEBUG      its kernel writes to the console: for looking for faults only");
+    }
+    outln!("built by   casemate {}", foreign::value(&manifest.built.casemate));
+    if let Some(image) = &manifest.built.image {
+        outln!("image      {}", foreign::value(image));
+    }
+    outln!("program    {}", words(&process.args));
+    let groups: Vec<String> = process.user.groups.iter().map(ToString::to_string).collect();
+    let user = format!("{}:{} {}", process.user.uid, process.user.gid, groups.join(","));
+    outln!("user       {}", user.trim_end());
+    outln!("starts in  {}", foreign::value(&process.working_dir));
+    outln!("stop       signal {}", process.stop_signal);
+    outln!("console    {}", manifest.console.name());
+    outln!("kernel     {}", manifest.boot.kernel);
+    outln!("initrd     {}", manifest.boot.initrd);
+    let modules: Vec<&str> = manifest.boot.modules.iter().map(|m| m.name.as_str()).collect();
+    outln!("modules    {}", foreign::line(modules.join(" ")));
+    outln!("cmdline    {}", foreign::line(&folder.launch.cmdline));
+    outln!("vCPUs  launch digest (C-bit {})", folder.launch.snp.c_bit);
+    for one in digests {
+        outln!("{:5}  {}", one.vcpus, foreign::value(&one.digest));
+    }
+}
+
+/// A policy with nothing but the digests: every rule that is not written is at its strictest, so it
+/// admits less than its user will want, and nothing more. Read back before it is printed.
+fn policy(folder: &Folder, digests: &[&LaunchDigest]) -> Outcome {
+    let list: Vec<String> = digests.iter().map(|one| format!("{:?}", one.digest)).collect();
+    let debug =
+        if folder.manifest.debug { "# DEBUG image: its console is everybody's.\n" } else { "" };
+    let text = format!(
+        "# Admits reports of one image, whatever its memory, by its launch digests: \
+         {} vCPUs.\n{debug}schema_version = 1\nmin_engine = {:?}\nname = \"release of an image\"\n\n\
+         [attestation]\nmeasurement = [\n    {},\n]\n",
+        digests.iter().map(|one| one.vcpus.to_string()).collect::<Vec<_>>().join(", "),
+        env!("CARGO_PKG_VERSION"),
+        list.join(",\n    ")
+    );
+    Policy::load(&text, "launch.json")
+        .map_err(|e| Failure::BadInput(format!("launch.json: its digests make no policy: {e}")))?;
+    outln!("{}", text.trim_end());
+    Ok(())
+}

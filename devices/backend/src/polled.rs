@@ -1,0 +1,237 @@
+//! A device that waits for more than its queues: one thread serves all of them, and what else the
+//! device has, such as sockets to the host.
+//!
+//! [`Device`](crate::Device) answers each request when it comes. Here a queue can be one of empty
+//! buffers that are filled when there is something to put in, so the device is asked what it waits
+//! for, and gets all its queues at once when something has stirred.
+
+use crate::lane::{Lane, Ring, State};
+use casemate_device_queue::{GuestMemory, Head, QueueError, Running, Taken};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::sync::{Arc, MutexGuard};
+use std::time::Duration;
+
+/// A device whose queues are served together. It is asked and told by one thread only.
+pub trait PolledDevice: Send + 'static {
+    /// Features of this device type that it offers. The frame adds those of the transport.
+    fn features(&self) -> u64;
+
+    /// Its configuration space; read-only.
+    fn config(&self) -> &[u8];
+
+    /// How many queues it has.
+    fn queues(&self) -> u16;
+
+    /// Descriptors that it opens at once at most while it serves.
+    fn later_descriptors(&self) -> u16;
+
+    /// All its queues run from now on. `resumed` when one of them goes on in the middle: its driver
+    /// has had the device before, and does not know that it was stopped.
+    fn started(&mut self, resumed: bool);
+
+    /// A queue does not run any more. What the device has of its driver is over.
+    fn stopped(&mut self);
+
+    /// Tells `add` what it waits for besides its queues, and for what of each; gives how long it
+    /// waits at most. Asked only while all queues run.
+    fn wait_for<'a>(&'a self, add: &mut dyn FnMut(BorrowedFd<'a>, PollFlags)) -> Option<Duration>;
+
+    /// Does what can be done now without waiting, `seen` having come of what it waited for, in the
+    /// same order. It gives up between two requests when `wanted` says so. Says whether there is
+    /// more to do at once.
+    ///
+    /// # Errors
+    /// The index of a queue that its driver broke.
+    fn turn<M: GuestMemory>(
+        &mut self,
+        queues: &mut [Served<'_, M>],
+        seen: &[PollFlags],
+        wanted: &dyn Fn() -> bool,
+    ) -> Result<bool, usize>;
+}
+
+/// A queue that runs, in the hand of its device.
+pub struct Served<'a, M> {
+    ring: &'a mut Running,
+    memory: &'a M,
+    tell: &'a dyn Fn(),
+    untold: bool,
+}
+
+impl<M> std::fmt::Debug for Served<'_, M> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Served").field("untold", &self.untold).finish_non_exhaustive()
+    }
+}
+
+impl<'a, M: GuestMemory> Served<'a, M> {
+    /// The queue of a ring; `tell` tells its driver that there are answers.
+    pub fn new(ring: &'a mut Running, memory: &'a M, tell: &'a dyn Fn()) -> Self {
+        Self { ring, memory, tell, untold: false }
+    }
+
+    /// Takes the next request, if there is one.
+    ///
+    /// # Errors
+    /// [`QueueError`].
+    pub fn take(&mut self) -> Result<Option<Taken<'_, M>>, QueueError> {
+        self.ring.take(self.memory)
+    }
+
+    /// Answers a request; the driver is told by [`Served::tell`].
+    ///
+    /// # Errors
+    /// [`QueueError`].
+    pub fn answer(&mut self, head: Head, written: u32) -> Result<(), QueueError> {
+        self.untold = true;
+        self.ring.answer(self.memory, head, written)
+    }
+
+    /// Tells the driver of answers, where there are any and it wants to know.
+    ///
+    /// # Errors
+    /// [`QueueError`].
+    pub fn tell(&mut self) -> Result<(), QueueError> {
+        if std::mem::take(&mut self.untold) && self.ring.wants_interrupt(self.memory)? {
+            (self.tell)();
+        }
+        Ok(())
+    }
+
+    /// Asks to be notified of requests; whether some are there already, of which it is not.
+    ///
+    /// # Errors
+    /// [`QueueError`].
+    pub fn listen(&mut self) -> Result<bool, QueueError> {
+        self.ring.allow_notifications(self.memory)
+    }
+
+    /// Asks not to be notified.
+    ///
+    /// # Errors
+    /// [`QueueError`].
+    pub fn quiet(&mut self) -> Result<(), QueueError> {
+        self.ring.suppress_notifications(self.memory)
+    }
+}
+
+/// What the thread knows of its lanes from one round to the next.
+struct Seen {
+    /// How often each ring had begun to run when it was looked at last.
+    begun: Vec<u64>,
+    runs: bool,
+}
+
+/// The thread of a device whose queues are served together.
+pub(crate) fn serve<D: PolledDevice>(lanes: &[Arc<Lane>], mut device: D) {
+    let mut seen = Seen { begun: vec![0; lanes.len()], runs: false };
+    let (mut stirred, mut at_once) = (Vec::new(), true);
+    loop {
+        let mut states: Vec<_> = lanes.iter().map(|lane| lane.hold()).collect();
+        if states.iter().any(|state| state.over) {
+            return;
+        }
+        seen.look(&states, &mut device, &mut stirred);
+        let more = seen.runs && round(lanes, &mut states, &mut device, &stirred);
+        let kicks: Vec<_> = states.iter().map(|state| state.kick_to_wait_for()).collect();
+        drop(states);
+        at_once = more || std::mem::take(&mut at_once);
+        stirred = wait(lanes, &kicks, &device, seen.runs, at_once);
+        at_once = false;
+    }
+}
+
+impl Seen {
+    /// Looks which rings run. What was seen of the device's descriptors is void when it has been
+    /// stopped: they may be others by now.
+    fn look<D: PolledDevice>(
+        &mut self,
+        states: &[MutexGuard<'_, State>],
+        device: &mut D,
+        stirred: &mut Vec<PollFlags>,
+    ) {
+        let run = states.iter().all(|state| state.runs());
+        let anew = states.iter().zip(&self.begun).any(|(state, begun)| state.begun != *begun);
+        if self.runs && (!run || anew) {
+            device.stopped();
+            stirred.clear();
+            self.runs = false;
+        }
+        if run && !self.runs {
+            device.started(states.iter().any(|state| state.resumed));
+            stirred.clear();
+            self.runs = true;
+            self.begun = states.iter().map(|state| state.begun).collect();
+        }
+    }
+}
+
+/// One turn of the device; whether there is more to do at once.
+fn round<D: PolledDevice>(
+    lanes: &[Arc<Lane>],
+    states: &mut [MutexGuard<'_, State>],
+    device: &mut D,
+    stirred: &[PollFlags],
+) -> bool {
+    let wanted = || lanes.iter().any(|lane| lane.is_wanted());
+    let calls: Vec<Option<Arc<OwnedFd>>> = states.iter().map(|state| state.call.clone()).collect();
+    let tells: Vec<_> = calls.iter().map(|call| move || call.iter().for_each(Lane::tell)).collect();
+    let mut queues = Vec::with_capacity(states.len());
+    for (state, tell) in states.iter_mut().zip(&tells) {
+        let state: &mut State = state;
+        let (Ring::Running(ring), Some(memory)) = (&mut state.ring, &state.memory) else {
+            return false;
+        };
+        queues.push(Served::new(ring, memory.as_ref(), tell));
+    }
+    match device.turn(&mut queues, stirred, &wanted) {
+        Ok(more) => more,
+        Err(broken) => {
+            drop(queues);
+            if let Some(state) = states.get_mut(broken) {
+                state.broken();
+            }
+            // Once more, to be told that it has stopped.
+            true
+        }
+    }
+}
+
+/// Waits until something has stirred, or does not wait; what the device's own descriptors have.
+fn wait<D: PolledDevice>(
+    lanes: &[Arc<Lane>],
+    kicks: &[Option<Arc<OwnedFd>>],
+    device: &D,
+    runs: bool,
+    at_once: bool,
+) -> Vec<PollFlags> {
+    let mut fds = Vec::with_capacity(2 * lanes.len());
+    fds.extend(lanes.iter().map(|lane| PollFd::new(lane.wake(), PollFlags::IN)));
+    let kicked: Vec<_> =
+        kicks.iter().enumerate().filter_map(|(i, kick)| Some((i, kick.as_ref()?))).collect();
+    fds.extend(kicked.iter().map(|(_, kick)| PollFd::new(*kick, PollFlags::IN)));
+    let own = fds.len();
+    let mut patience = None;
+    if runs {
+        let mut add = |fd, events| fds.push(PollFd::from_borrowed_fd(fd, events));
+        patience = device.wait_for(&mut add);
+    }
+    let patience = if at_once { Some(Duration::ZERO) } else { patience };
+    let patience = patience.and_then(|patience| Timespec::try_from(patience).ok());
+    while poll(&mut fds, patience.as_ref()) == Err(Errno::INTR) {}
+    let came: Vec<_> = fds.iter().map(PollFd::revents).collect();
+    drop(fds);
+    let (events, of_device) = came.split_at_checked(own).unwrap_or((&came, &[]));
+    for (lane, _) in lanes.iter().zip(events).filter(|(_, came)| !came.is_empty()) {
+        lane.woken();
+    }
+    let of_kicks = events.iter().skip(lanes.len());
+    for ((index, kick), _) in kicked.iter().zip(of_kicks).filter(|(_, came)| !came.is_empty()) {
+        if let Some(lane) = lanes.get(*index) {
+            lane.kicked(kick);
+        }
+    }
+    of_device.to_vec()
+}

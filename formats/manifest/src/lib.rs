@@ -1,0 +1,15 @@
+//! What an image says of itself ([`Manifest`]), and what its kernel command line says of its root
+//! file system ([`RootDisk`]): whoever builds an image writes them, the guest's PID 1 reads them.
+//! Decoders without input and output, so that both sides and the fuzzer have the same ones.
+//!
+//! The manifest lies in the root file system, whose hash is on the measured command line: so it is
+//! proven by the launch digest, and can therefore never hold it, nor anything that depends on it.
+#![forbid(unsafe_code)]
+
+mod manifest;
+mod root;
+
+pub use manifest::{
+    Boot, Built, Console, MAX_SIZE, Manifest, ManifestError, Module, PATH, Process, User, VERSION,
+};
+pub use root::{BLOCK, DEBUG_WORD, RootDisk, RootError, SALT, SERIAL};

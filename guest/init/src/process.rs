@@ -1,0 +1,89 @@
+//! The workload's process: as its user, with nothing of PID 1's.
+//!
+//! UNSAFETY: what a process does between fork and exec has no safe form.
+#![allow(unsafe_code, reason = "between fork and exec")]
+
+use crate::platform;
+use casemate_manifest::{Console, Process};
+use rustix::process::{Pid, Resource, Rlimit, setrlimit};
+use rustix::thread::{
+    CapabilitySet, Gid, Uid, clear_ambient_capability_set, remove_capability_from_bounding_set,
+    set_no_new_privs, set_thread_gid, set_thread_groups, set_thread_uid,
+};
+use std::io::Result;
+use std::os::unix::process::CommandExt;
+use std::process::{Command, Stdio};
+
+/// What a workload that is root may have: what container runtimes give by default, without devices
+/// (`MKNOD`) and the audit log, of which a guest has none.
+const CAPABILITIES: CapabilitySet = CapabilitySet::CHOWN
+    .union(CapabilitySet::DAC_OVERRIDE)
+    .union(CapabilitySet::FOWNER)
+    .union(CapabilitySet::FSETID)
+    .union(CapabilitySet::KILL)
+    .union(CapabilitySet::SETGID)
+    .union(CapabilitySet::SETUID)
+    .union(CapabilitySet::SETPCAP)
+    .union(CapabilitySet::NET_BIND_SERVICE)
+    .union(CapabilitySet::NET_RAW)
+    .union(CapabilitySet::SYS_CHROOT)
+    .union(CapabilitySet::SETFCAP);
+/// Capabilities have numbers below this.
+const CAPABILITY_NUMBERS: u32 = 64;
+
+/// Starts the program of a manifest; standard output and error are the console's where it is
+/// public, else nobody's.
+///
+/// # Errors
+/// What execve(2) or a step before it said.
+pub fn start(process: &Process, console: Console) -> Result<Pid> {
+    let Process { program, args, env, user, working_dir, .. } = process;
+    let mut command = Command::new(program);
+    if let Some((name, rest)) = args.split_first() {
+        command.arg0(name).args(rest);
+    }
+    command.env_clear().envs(env.iter().filter_map(|entry| entry.split_once('=')));
+    command.current_dir(working_dir);
+    let stdio = || match console {
+        Console::Public => Stdio::inherit(),
+        Console::None | Console::Status => Stdio::null(),
+    };
+    command.stdin(stdio()).stdout(stdio()).stderr(stdio());
+    let groups: Vec<Gid> = user.groups.iter().map(|gid| Gid::from_raw(*gid)).collect();
+    let (uid, gid) = (Uid::from_raw(user.uid), Gid::from_raw(user.gid));
+    let become_user = move || {
+        platform::close();
+        bound_capabilities()?;
+        set_thread_groups(&groups)?;
+        set_thread_gid(gid)?;
+        set_thread_uid(uid)?;
+        clear_ambient_capability_set()?;
+        // Neither a set-user-ID program nor a file's capabilities give any of it back.
+        set_no_new_privs(true)?;
+        let none = Rlimit { current: Some(0), maximum: Some(0) };
+        setrlimit(Resource::Core, none)?;
+        Ok(())
+    };
+    // SAFETY: between fork and exec only system calls are made, and nothing is allocated: `groups`
+    // was made before.
+    unsafe { command.pre_exec(become_user) };
+    let child = command.spawn()?;
+    let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+    pid.ok_or_else(|| std::io::ErrorKind::InvalidData.into())
+}
+
+fn bound_capabilities() -> Result<()> {
+    for number in 0..CAPABILITY_NUMBERS {
+        let one = CapabilitySet::from_bits_retain(1 << number);
+        if CAPABILITIES.contains(one) {
+            continue;
+        }
+        match remove_capability_from_bounding_set(one) {
+            Ok(()) => {}
+            // The kernel has no capability of this number, nor of a higher one.
+            Err(rustix::io::Errno::INVAL) => break,
+            Err(e) => return Err(e.into()),
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,33 @@
+#!/bin/sh
+# The workload of an image: says who it is and what it reaches, then does its task, the first argument.
+b=/bin/busybox
+echo "guest: user $($b id -u):$($b id -g) groups $($b id -G)"
+echo "guest: starts in $($b pwd), GREETING=$GREETING HOME=$HOME"
+$b grep -E '^(CapBnd|CapEff|NoNewPrivs)' /proc/self/status | $b tr -s '\t' ' ' | $b sed 's/^/guest: /'
+attempt() {
+	what=$1
+	shift
+	if "$@" >/dev/null 2>&1; then echo "guest: open: $what"; else echo "guest: closed: $what"; fi
+}
+if [ "$1" = doors ]; then
+	attempt "core pattern" $b sh -c 'echo "|/bin/x" >/proc/sys/kernel/core_pattern'
+	attempt "sysrq" $b grep -q 1 /proc/sys/kernel/sysrq
+	attempt "settings writable again" $b mount -o remount,rw /proc/sys
+	attempt "a mount" $b mount -t tmpfs none /tmp
+	attempt "a device node" $b mknod /tmp/disk b 254 0
+	attempt "the root disk" $b test -e /dev/vda -o -e /dev/dm-0
+	attempt "the root" $b touch /written
+	attempt "settings of the kernel" $b sh -c 'echo 1 >/sys/kernel/mm/ksm/run'
+	attempt "the kernel's log" $b dmesg
+	attempt "files of PID 1" $b ls /proc/1/root/
+	attempt "the initramfs" $b test -e /casemate -o -e /init
+	attempt "more modules" $b grep -q 0 /proc/sys/kernel/modules_disabled
+	attempt "the end of PID 1" $b sh -c 'kill -9 1; exit 1'
+	attempt "a file in /tmp" $b touch /tmp/file
+	echo "guest: core limit $($b awk '/core file/ { print $5 }' /proc/self/limits), year $($b date -u +%Y)"
+fi
+case $1 in
+wait) trap 'echo "guest: asked to end"; exit 0' USR1; echo "guest: waits"; while :; do $b sleep 1; done ;;
+read) $b sha256sum /data; exit 0 ;;
+*) exit "${2:-0}" ;;
+esac

@@ -1,0 +1,194 @@
+//! Protects images from end to end: what `casemate image build` makes boots under `casemate run`,
+//! runs its workload as its user behind closed doors, and brings back its status; what was changed
+//! of it is refused at the place that can see it, with a sentence. The same once as a confidential
+//! guest in the virtual SNP host, whose processor is a MODEL. Cannot tell what SNP hardware does,
+//! nor that the list of doors is complete.
+#![allow(clippy::expect_used, clippy::unwrap_used, clippy::panic, reason = "test code")]
+
+use casemate_e2e::{Boot, kernel, place, static_programs};
+use casemate_test_host::{Host, Kind};
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+/// Contents of `/data`: enough that it is in blocks of its own, and found again in the disk.
+const DATA: &[u8] = b"data that the workload reads, and that a host would like to change. ";
+
+static BOOT: Boot = Boot::new("image", |host| {
+    let folder = images();
+    host.directory(&folder, "/img").memory_mib(2048)
+});
+
+/// A root file system with a shell, the probe, users, and a file of data.
+fn source(folder: &Path) -> PathBuf {
+    let tree = folder.join("source");
+    let busybox = kernel().parent().unwrap().join("busybox/bin/busybox");
+    let probe = Path::new(env!("CARGO_MANIFEST_DIR")).join("l1/image-probe.sh");
+    for name in ["bin", "etc", "srv"] {
+        fs::create_dir_all(tree.join(name)).unwrap();
+        fs::set_permissions(tree.join(name), PermissionsExt::from_mode(0o755)).unwrap();
+    }
+    fs::copy(busybox, tree.join("bin/busybox")).unwrap();
+    fs::copy(probe, tree.join("bin/probe")).unwrap();
+    for name in ["busybox", "probe"] {
+        let path = tree.join("bin").join(name);
+        fs::set_permissions(path, PermissionsExt::from_mode(0o755)).unwrap();
+    }
+    std::os::unix::fs::symlink("busybox", tree.join("bin/sh")).unwrap();
+    fs::write(tree.join("etc/passwd"), "root:x:0:0::/:/bin/sh\napp:x:100:101::/srv:/bin/sh\n")
+        .unwrap();
+    fs::write(tree.join("etc/group"), "root:x:0:\nlog:x:7:app\n").unwrap();
+    fs::write(tree.join("data"), DATA.repeat(4096)).unwrap();
+    tree
+}
+
+fn build(folder: &Path, name: &str, options: &[&str], task: &[&str]) -> PathBuf {
+    let programs = static_programs().expect("casemate is built");
+    let modules = kernel().parent().unwrap().join("kernel/lib/modules");
+    let release = fs::read_dir(&modules).unwrap().next().unwrap().unwrap().path();
+    let image = folder.join(name);
+    let mut build = Command::new(programs.join("casemate"));
+    build.args(["image", "build"]).arg(folder.join("source")).arg("-o").arg(&image);
+    build.arg("--kernel").arg(kernel().canonicalize().unwrap()).arg("--modules").arg(release);
+    build.args(options).args(["--", "probe"]).args(task);
+    let output = build.output().expect("casemate runs");
+    assert!(output.status.success(), "{output:?}");
+    image
+}
+
+/// A folder with the images of all scenarios.
+fn images() -> PathBuf {
+    Host::new(Kind::Plain).expect("the virtual host, whose kernel the guests have");
+    let work = place("image-source").expect("a folder");
+    source(&work);
+    let public = ["--console", "public"];
+    let user =
+        ["--console", "public", "--user", "app", "--workdir", "/srv", "--env", "GREETING=a b"];
+    build(&work, "user", &user, &["user", "0"]);
+    build(&work, "doors", &public, &["doors", "7"]);
+    build(&work, "status", &[], &["user", "5"]);
+    build(&work, "none", &["--console", "none"], &["user", "5"]);
+    build(&work, "wait", &public, &["wait"]);
+    let read = build(&work, "read", &public, &["read"]);
+    // Somewhere behind the start of the file, so that not the block that is read first has it.
+    let disk = fs::read(read.join("root.img")).unwrap();
+    let at = disk.windows(DATA.len()).position(|part| part == DATA).expect("the file in the disk");
+    fs::write(work.join("data-at"), format!("{}", at + 100_000)).unwrap();
+    fs::remove_dir_all(work.join("source")).unwrap();
+    work
+}
+
+#[track_caller]
+fn has(text: &str, all: &[&str]) {
+    for said in all {
+        assert!(text.contains(said), "not there: {said}\n{text}");
+    }
+}
+
+#[test]
+fn a_workload_runs_as_its_user_where_it_starts_with_its_environment() {
+    let left = BOOT.scenario("user");
+    assert_eq!(left.status, 0, "{}\n{}", left.out, left.err);
+    has(
+        &left.out,
+        &["guest: user 100:101 groups 101 7", "guest: starts in /srv, GREETING=a b HOME=/srv"],
+    );
+    has(&left.out, &["guest: CapEff: 0000000000000000", "guest: NoNewPrivs: 1"]);
+    assert_eq!(left.remains, "");
+}
+
+#[test]
+fn doors_into_the_kernel_are_closed_to_a_workload_that_is_root() {
+    let left = BOOT.scenario("doors");
+    assert_eq!(left.status, 3, "{}\n{}", left.out, left.err);
+    has(&left.err, &["its workload failed with status 7", "workload start"]);
+    for what in [
+        "core pattern",
+        "sysrq",
+        "settings writable again",
+        "a mount",
+        "a device node",
+        "the root disk",
+        "the root",
+        "settings of the kernel",
+        "the kernel's log",
+        "files of PID 1",
+        "the initramfs",
+        "more modules",
+        "the end of PID 1",
+    ] {
+        has(&left.out, &[&format!("guest: closed: {what}\n")]);
+    }
+    has(&left.out, &["guest: open: a file in /tmp\n", "guest: core limit 0, year 20"]);
+    has(&left.out, &["guest: user 0:0", "guest: CapBnd: 00000000800425fb"]);
+}
+
+#[test]
+fn what_may_go_to_the_console_is_the_images_choice() {
+    let left = BOOT.scenario("status");
+    assert_eq!((left.status, left.out.as_str()), (3, ""), "{}", left.err);
+    has(&left.err, &["its workload failed with status 5"]);
+    let left = BOOT.scenario("none");
+    assert_eq!((left.status, left.out.as_str()), (0, ""), "{}", left.err);
+    assert!(!left.err.contains("status"), "{}", left.err);
+}
+
+#[test]
+fn a_workload_is_asked_to_end_by_the_power_button() {
+    let left = BOOT.scenario("stop");
+    assert_eq!(left.status, 4, "{}\n{}", left.out, left.err);
+    has(&left.err, &["switched itself off as asked"]);
+}
+
+#[test]
+fn a_root_disk_that_is_another_is_refused_with_a_sentence() {
+    for scenario in ["first", "tree", "hash"] {
+        let left = BOOT.scenario(scenario);
+        assert_eq!(left.status, 3, "{scenario}: {}\n{}", left.out, left.err);
+        has(&left.err, &["its PID 1 refused: the root disk is not the measured one"]);
+        assert!(!left.out.contains("guest:"), "{}", left.out);
+        assert_eq!(left.remains, "");
+    }
+    let left = BOOT.scenario("lost");
+    assert_eq!(left.status, 3, "{}", left.err);
+    has(&left.err, &["there is no disk with the serial number casemate-root"]);
+}
+
+#[test]
+fn a_block_that_was_changed_ends_the_guest_when_it_is_read() {
+    let left = BOOT.scenario("file");
+    assert_eq!(left.status, 3, "{}\n{}", left.out, left.err);
+    has(&left.out, &["guest: user 0:0", "is corrupted", "Kernel panic"]);
+    has(&left.err, &["the guest asked for a reset"]);
+}
+
+/// What the guest is told of SNP is the MODEL's.
+#[test]
+fn an_image_is_a_confidential_guest_and_a_changed_byte_of_its_root_is_refused() {
+    let work = place("image-snp").expect("a folder");
+    source(&work);
+    let image = build(&work, "app", &["--console", "public", "--c-bit", "39"], &["user", "6"]);
+    let run = "casemate run /img/app/ --shape 1x256M --policy /policy.toml --timeout 600s";
+    let output = Host::new(Kind::Snp)
+        .expect("the virtual SNP host can be built")
+        .file(static_programs().unwrap().join("casemate"), "/bin/casemate")
+        .directory(&image, "/img/app")
+        .memory_mib(2048)
+        .timeout(Duration::from_secs(1300))
+        .run(&format!(
+            "{run}; echo status=$?; printf x | dd of=/img/app/root.img bs=1 seek=1040 \
+             conv=notrunc 2>/dev/null; {run}; echo status=$?; \
+             printf x | dd of=/img/app/kernel bs=1 seek=9000 conv=notrunc 2>/dev/null; {run}; \
+             echo status=$?"
+        ))
+        .expect("the virtual SNP host runs");
+    let _ = fs::remove_dir_all(&work);
+    let all = format!("{}\n{}", output.stdout.replace('\r', ""), output.stderr);
+    has(&all, &["guest: user 0:0", "its workload failed with status 6"]);
+    has(&all, &["its PID 1 refused: the root disk is not the measured one"]);
+    has(&all, &["/img/app/kernel: its bytes are not those that launch.json names"]);
+    assert_eq!(all.matches("status=3").count(), 2, "{all}");
+    assert_eq!(all.matches("status=2").count(), 1, "{all}");
+}

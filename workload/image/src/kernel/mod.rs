@@ -1,0 +1,195 @@
+//! A kernel and the modules that a guest needs of it, in the order in which they are loaded.
+//!
+//! Both are somebody's: a file and a folder, or a Debian package. `modules.dep` is made where a
+//! package is installed, so it is not there; what a module needs it says itself.
+
+mod ar;
+mod deb;
+mod modinfo;
+mod store;
+
+pub use ar::{Archive, Member};
+pub use modinfo::{ModInfo, example, read as modinfo, release_of_kernel};
+pub use store::{Store, module_name};
+
+use crate::{ImageError, Spool};
+use std::collections::BTreeSet;
+use std::io::Read;
+use std::path::Path;
+
+/// Largest kernel, uncompressed ELF files with symbols included.
+const MAX_KERNEL: u64 = 256 << 20;
+/// Longest list of modules.
+const MAX_LIST: u64 = 4 << 20;
+/// Files of a package that are put aside.
+const MAX_PACKAGE: u64 = 2 << 30;
+/// Modules of a guest, those included that others need.
+const MAX_MODULES: usize = 99;
+
+/// Whether a guest starts without a module.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Need {
+    /// It does not.
+    Must,
+    /// It does, and something is slower or missing.
+    Helps,
+}
+
+/// What the guest's PID 1 uses, in the order of its use. A module that nobody uses is code for an
+/// attacker, so whoever needs another one puts it here with its reason.
+const WANTED: [(&str, Need); 10] = [
+    // The root disk is a virtio function on PCI.
+    ("virtio_pci", Need::Must),
+    ("virtio_blk", Need::Must),
+    // Hashes of dm-verity and checksums of EROFS: generic code, and the processor's own.
+    ("sha256_generic", Need::Helps),
+    ("sha256_ssse3", Need::Helps),
+    ("crc32c_generic", Need::Helps),
+    ("dm_mod", Need::Must),
+    ("dm_verity", Need::Must),
+    ("erofs", Need::Must),
+    // The power button, and the device file through which it is seen.
+    ("button", Need::Helps),
+    ("evdev", Need::Helps),
+];
+
+/// Where a kernel comes from.
+#[derive(Debug, Clone, Copy)]
+pub enum Origin<'p> {
+    /// A kernel file, and the folder of its modules (`/lib/modules/RELEASE`); without one, all that
+    /// is needed is built in.
+    Files {
+        /// bzImage, or ELF.
+        kernel: &'p Path,
+        /// The folder.
+        modules: Option<&'p Path>,
+    },
+    /// A Debian package `linux-image-…`.
+    Package(&'p Path),
+}
+
+/// A kernel with the modules that a guest needs.
+#[derive(Debug)]
+pub struct Kernel {
+    /// Its file.
+    pub file: Vec<u8>,
+    /// The modules, in the order in which they are loaded.
+    pub modules: Vec<Module>,
+}
+
+/// A module.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Module {
+    /// Its name, as `/proc/modules` has it.
+    pub name: String,
+    /// Its file, uncompressed.
+    pub file: Vec<u8>,
+}
+
+/// Reads a kernel and the modules that a guest needs of it. A package's files are put aside in
+/// `folder` meanwhile, without a name.
+///
+/// # Errors
+/// [`ImageError`] with the file at fault; [`ImageError::Kernel`] also for a kernel that has not
+/// what a guest needs.
+pub fn read(origin: Origin<'_>, folder: &Path) -> Result<Kernel, ImageError> {
+    let failed = |e: casemate_files::FileError| ImageError::Source(e.to_string());
+    let (file, store) = match origin {
+        Origin::Files { kernel, modules } => {
+            let file = casemate_files::read(kernel, MAX_KERNEL).map_err(failed)?;
+            (file, modules.map_or_else(|| Ok(Store::of_nothing()), Store::of_folder)?)
+        }
+        Origin::Package(path) => {
+            let stream = casemate_files::open(path).map_err(failed)?;
+            package(stream, Spool::new(folder, MAX_PACKAGE)?)?
+        }
+    };
+    let modules = needed(&store, release_of_kernel(&file))?;
+    Ok(Kernel { file, modules })
+}
+
+/// The kernel and all modules of a Debian package.
+///
+/// # Errors
+/// [`ImageError`].
+pub fn package(stream: impl Read, spool: Spool) -> Result<(Vec<u8>, Store), ImageError> {
+    deb::read(stream, spool)
+}
+
+/// The modules that a guest needs, each behind those that it needs itself. `release` is the
+/// kernel's where it is known: modules of another one would not be loaded.
+///
+/// # Errors
+/// [`ImageError::Kernel`] with the module.
+pub fn needed(store: &Store, release: Option<&str>) -> Result<Vec<Module>, ImageError> {
+    let mut order = Vec::new();
+    let mut seen = BTreeSet::new();
+    for (name, need) in WANTED {
+        let there = store.is_built_in(name) || store.module(name)?.is_some();
+        if there || need == Need::Must {
+            add(store, release, name, &mut seen, &mut order)?;
+        }
+    }
+    Ok(order)
+}
+
+/// Adds a module behind all that it needs. A list in place of recursion: the files say what needs
+/// what, and may say it in a circle, which ends here as a module that is there already.
+fn add(
+    store: &Store,
+    release: Option<&str>,
+    name: &str,
+    seen: &mut BTreeSet<String>,
+    order: &mut Vec<Module>,
+) -> Result<(), ImageError> {
+    enum Step {
+        Look(String),
+        Put(Module),
+    }
+    let mut left = vec![Step::Look(name.to_owned())];
+    while let Some(step) = left.pop() {
+        let name = match step {
+            Step::Put(module) => {
+                order.push(module);
+                continue;
+            }
+            Step::Look(name) => name,
+        };
+        if store.is_built_in(&name) || !seen.insert(name.clone()) {
+            continue;
+        }
+        if seen.len() > MAX_MODULES {
+            return Err(ImageError::kernel(name, "a guest would need more than 99 modules"));
+        }
+        let Some(file) = store.module(&name)? else {
+            let why = "the kernel has this module neither built in nor as a file";
+            return Err(ImageError::kernel(name, why));
+        };
+        let info = modinfo(&file).filter(|info| info.name == name);
+        let info = info.ok_or_else(|| {
+            ImageError::kernel(&name, "its file is no module of this name, or says no kernel")
+        })?;
+        if let Some(release) = release.filter(|release| *release != info.release) {
+            let why = format!(
+                "it is a module of the kernel {}, and the kernel is {}",
+                casemate_foreign_text::value(&info.release),
+                casemate_foreign_text::value(release)
+            );
+            return Err(ImageError::kernel(name, why));
+        }
+        // The last one pushed is the next one taken.
+        left.push(Step::Put(Module { name, file }));
+        left.extend(info.depends.into_iter().rev().map(Step::Look));
+    }
+    Ok(())
+}
+
+/// All that `from` has, if it is not more than `most`.
+fn bounded(from: &mut dyn Read, most: u64, name: &str) -> Result<Vec<u8>, ImageError> {
+    let mut bytes = Vec::new();
+    from.take(most.saturating_add(1)).read_to_end(&mut bytes).map_err(ImageError::Compression)?;
+    if crate::bytes::len(&bytes) > most {
+        return Err(ImageError::kernel(name, format!("it has more than {} MiB", most >> 20)));
+    }
+    Ok(bytes)
+}
