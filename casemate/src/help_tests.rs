@@ -161,6 +161,8 @@ fn configuration_in_the_help_has_every_key() {
             direct: _,
             serial: Some(_),
             queues: Some(_),
+            standby: Some(_),
+            on_device_death: Some(_),
         },
     ] = disk.as_slice()
     else {

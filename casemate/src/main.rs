@@ -34,6 +34,8 @@ mod policy;
 mod run;
 #[cfg(feature = "vm")]
 mod sandbox;
+#[cfg(feature = "vm")]
+mod sandbox_check;
 
 use casemate_diagnostics::event;
 use clap::{Parser, Subcommand};

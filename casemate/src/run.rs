@@ -143,6 +143,10 @@ Configuration file (what a comment calls the default may be left out):
   direct = false                 # past the host's page cache; the default
   queues = 1                     # each a thread of its process; at most one
                                  #   for each vCPU, and 16; the default
+  standby = true                 # another process goes on, once, when the
+                                 #   disk's is killed or hangs; the default
+  on_device_death = \"stop\"       # when none goes on; the default; or
+                                 #   \"keep\": the guest runs without it
 
   [[vhost_user]]                 # a device that another program serves, see
                                  #   Foreign devices. Default: none
@@ -385,6 +389,12 @@ fn outcome(end: End) -> Outcome {
         }
         End::DeviceFailed { kind, reason } => {
             return Err(Failure::Failed(format!("the {kind} process ended: {reason}")));
+        }
+        End::DeviceLost { device, why } if why.is_guests_fault() => {
+            (GUEST_FAILED, format!("disk {device}: {why}"))
+        }
+        End::DeviceLost { device, why } => {
+            return Err(Failure::Failed(format!("disk {device}: {why}; so the VM was ended")));
         }
         End::NotLogged { why, end } => {
             let text = format!("what the policy denies this VM cannot be logged: {why}");

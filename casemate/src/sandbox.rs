@@ -1,6 +1,7 @@
-//! `casemate sandbox show`: what confines the processes of a running VM, read back from the kernel.
+//! `casemate sandbox`: what confines the processes of a running VM, read back from the kernel.
 
 use crate::out::outln;
+use crate::sandbox_check::check;
 use crate::{Failure, Outcome};
 use casemate_device_process::DeviceKind;
 use casemate_foreign_text::{json as foreign, value};
@@ -21,6 +22,7 @@ pub struct SandboxArgs {
 const EXAMPLES: &str = "\
 Examples:
   casemate sandbox show demo    each process of the running VM \"demo\"
+  casemate sandbox check demo   fails when one of them is weaker than its profile
   casemate sandbox profiles     every system call they may make, and why
 ";
 
@@ -36,6 +38,22 @@ Examples:
   casemate sandbox show demo --json
 ")]
     Show {
+        /// Name of the VM
+        name: String,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Whether every process of a VM is as locked as its profile says; 1 when one is weaker
+    ///
+    /// Looks at what `show` shows, as root: filters by the numbers of the calls they let through
+    /// for any arguments, privileges, namespaces, root directory, limits, memory fence.
+    #[command(after_help = "\
+Examples:
+  casemate sandbox check demo
+  casemate sandbox check demo --json    one object a process
+")]
+    Check {
         /// Name of the VM
         name: String,
         /// Print JSON
@@ -62,6 +80,10 @@ Examples:
 pub fn run(args: &SandboxArgs) -> Outcome {
     match &args.command {
         SandboxCommand::Show { name, json } => show(name, *json),
+        SandboxCommand::Check { name, json } => {
+            let running = running(name)?;
+            check(&read_back(&running)?, *json)
+        }
         SandboxCommand::Profiles { json } => {
             profiles(*json);
             Ok(())
@@ -69,13 +91,18 @@ pub fn run(args: &SandboxArgs) -> Outcome {
     }
 }
 
-fn show(name: &str, as_json: bool) -> Outcome {
-    let running = ask(name).map_err(|e| match e {
+/// The processes of a running VM.
+fn running(name: &str) -> Result<Vec<Running>, Failure> {
+    ask(name).map_err(|e| match e {
         NameError::NotFound(_) => Failure::BadInput(e.to_string()),
         _ => Failure::Failed(e.to_string()),
-    })?;
+    })
+}
+
+/// What is in force for each.
+fn read_back(running: &[Running]) -> Result<Vec<(&Running, InForce)>, Failure> {
     let mut shown = Vec::new();
-    for process in &running {
+    for process in running {
         let mut in_force = inspect(process.pid).map_err(|e| Failure::Failed(e.to_string()))?;
         // Of a process that has ended meanwhile, all of that may be of another one.
         if !process.is_alive() {
@@ -87,6 +114,12 @@ fn show(name: &str, as_json: bool) -> Outcome {
         }
         shown.push((process, in_force));
     }
+    Ok(shown)
+}
+
+fn show(name: &str, as_json: bool) -> Outcome {
+    let running = running(name)?;
+    let shown = read_back(&running)?;
     if as_json {
         let process = |(process, in_force): &(&Running, InForce)| {
             let without: Vec<_> = process.without.iter().map(|layer| layer.name()).collect();

@@ -13,7 +13,7 @@
 use casemate_device_block::profile::{FOREIGN, SET_UP, STEADY};
 use casemate_device_block::{Image as Disk, Options, layers};
 use casemate_device_process::{
-    DONE, DeviceKind, FromDevice, FrontEnd, Input, MESSAGE_SIZE, Start, body_with,
+    DONE, DeviceKind, FromDevice, FrontEnd, Input, MESSAGE_SIZE, Seen, Start, ToDevice, body_with,
 };
 use casemate_sandbox::{Child, Exit, Image, Layer, Layers, Observed, Observer, Profile, inspect};
 use casemate_test_devices::driver::{Block, DATA, Driver, header};
@@ -24,7 +24,9 @@ use casemate_test_support::device_attack::{DeviceAttack, Fate, Held};
 use casemate_test_support::memory::held;
 use casemate_test_support::sandbox::{assert_least_in, is_always_needed, used_rules};
 use rustix::fs::{FallocateFlags, fallocate};
-use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType, recv, socketpair};
+use rustix::net::{
+    AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recv, send, socketpair,
+};
 use std::collections::BTreeSet;
 use std::fs::{File, read_to_string};
 use std::os::fd::{AsFd, OwnedFd};
@@ -125,30 +127,47 @@ fn every_request(driver: &mut Driver) {
 }
 
 /// Observes a process while `drive` drives it; what it did.
-fn observed(front_end: FrontEnd, drive: fn(Driver)) -> Observed {
+fn observed(front_end: FrontEnd, drive: fn(Driver, &OwnedFd)) -> Observed {
     let mut observer = None;
     let mut device =
         device(front_end, 2, |child| observer = Some(Observer::attach(child).unwrap()));
-    let socket = device.socket;
+    let (socket, control) = (device.socket, device.control);
     let driver = std::thread::spawn(move || {
-        drive(Driver::negotiate(socket, 2, GuestRam::new(RAM)));
+        drive(Driver::negotiate(socket, 2, GuestRam::new(RAM)), &control);
+        control
     });
     let observed = observer.unwrap().finish().unwrap();
-    driver.join().unwrap();
+    let control = driver.join().unwrap();
     assert_eq!(device.child.wait().unwrap(), Exit::Code(DONE));
-    assert_eq!(said(&device.control), Some(FromDevice::Locked));
-    assert!(matches!(said(&device.control), Some(FromDevice::Ended(_))));
+    assert!(matches!(said(&control), Some(FromDevice::Ended(_))));
     observed
 }
 
-fn drive_ours(mut driver: Driver) {
+/// What is seen of each thread of the process, which is locked by now.
+fn beat(control: &OwnedFd, number: u32) -> Vec<Seen> {
+    send(control, &ToDevice::Beat(number).encode(), SendFlags::empty()).unwrap();
+    match said(control) {
+        Some(FromDevice::Beat(beat)) if beat.number == number => beat.threads,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn drive_ours(mut driver: Driver, control: &OwnedFd) {
     that_was_all(&mut driver);
+    assert_eq!(said(control), Some(FromDevice::Locked));
+    let before = beat(control, 1);
     every_request(&mut driver);
+    let after = beat(control, u32::MAX);
+    // Its front end's thread and one for each queue: all of them came further.
+    assert_eq!((before.len(), after.len()), (3, 3));
+    let further = |(before, after): (&Seen, &Seen)| before.steps != after.steps;
+    assert!(before.iter().zip(&after).all(further), "{before:?} {after:?}");
 }
 
 /// As other VMMs do: memory and events come again while it runs.
-fn drive_foreign(mut driver: Driver) {
+fn drive_foreign(mut driver: Driver, control: &OwnedFd) {
     that_was_all(&mut driver);
+    assert_eq!(said(control), Some(FromDevice::Locked));
     for _ in 0..2 {
         driver.send_memory();
         for queue in 0..driver.queues.len() {

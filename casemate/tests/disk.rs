@@ -12,113 +12,20 @@
     reason = "tests fail by panicking"
 )]
 
-use casemate_console::{HostConsole, Messages, Signals, Timeline, attend};
-use casemate_hypervisor::config::{RawConfig, RawConsole, RawDisk, RawForeign};
+mod disk_vm;
+
+use casemate_hypervisor::config::{RawConfig, RawForeign};
 use casemate_hypervisor::exits::Stop;
-use casemate_hypervisor::vm::name::ask;
-use casemate_hypervisor::vm::{End, ProcessKind, Programs, prepare_plan};
-use casemate_sandbox::{Child, Exit, Layer, Layers, inspect, spawn};
+use casemate_hypervisor::vm::{End, Loss, ProcessKind};
+use casemate_sandbox::{Exit, inspect};
 use casemate_test_support::guests::kvm;
 use casemate_test_support::script::Script;
-use casemate_test_support::virtio::{Driver, QUEUE_STEP, REQUEST, scripted};
-use rustix::process::{Pid, Signal, kill_process};
-use std::path::{Path, PathBuf};
+use casemate_test_support::virtio::{Driver, QUEUE_STEP, REQUEST};
+use disk_vm::{FLUSH, Folder, GOOD, READ, Vm, WRITE, pid, processes, signal};
+use rustix::process::Signal;
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
-
-const PROGRAMS: Programs<'_> = Programs {
-    vmm: include_bytes!(env!("CASEMATE_VMM_IMAGE")),
-    device: include_bytes!(env!("CASEMATE_DEVICE_IMAGE")),
-};
-const READ: u32 = 0;
-const WRITE: u32 = 1;
-const FLUSH: u32 = 4;
-/// Exit statuses of a supervisor: the end was as expected, or not.
-const GOOD: i32 = 0;
-const BAD: i32 = 9;
-
-/// A folder with an image of 8 sectors, each of which begins with its number and a word.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new(name: &str) -> Self {
-        let folder = std::env::temp_dir().join(format!("casemate-{name}-{}", std::process::id()));
-        std::fs::create_dir_all(&folder).unwrap();
-        let mut bytes = vec![b'.'; 8 * 512];
-        for (number, sector) in bytes.chunks_mut(512).enumerate() {
-            sector[..8].copy_from_slice(format!("{number} sector").as_bytes());
-        }
-        std::fs::write(folder.join("disk.img"), bytes).unwrap();
-        Self(folder)
-    }
-
-    fn image(&self) -> Vec<u8> {
-        std::fs::read(self.0.join("disk.img")).unwrap()
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
-
-/// The configuration of a VM with the folder's disk.
-fn with_disk(folder: &Path) -> RawConfig {
-    let disk = RawDisk { path: Some(folder.join("disk.img")), ..RawDisk::default() };
-    RawConfig { disk: vec![disk], ..RawConfig::default() }
-}
-
-/// Starts a supervisor that runs a guest with these devices; it ends with [`GOOD`] when the VM
-/// ended as `expected` says.
-fn supervisor(
-    folder: &Path,
-    name: &str,
-    (devices, script): (RawConfig, &Script),
-    expected: fn(&End) -> bool,
-) -> Child {
-    let no_layers = Layer::ALL.into_iter().fold(Layers::new("supervisor"), Layers::without);
-    let (folder, name, plan) = (folder.to_owned(), name.to_owned(), scripted(script));
-    let body = move || {
-        let raw = RawConfig {
-            name: Some(name),
-            kernel: Some("unused".into()),
-            protection: Some("none".into()),
-            timeout: Some("2m".into()),
-            console: Some(RawConsole::File(folder.join("console"))),
-            ..devices
-        };
-        let config = raw.validate().unwrap();
-        let prepared = prepare_plan(&config, plan, PROGRAMS).unwrap();
-        let (signals, mut timeline) = (Signals::take_over().unwrap(), Timeline::start());
-        let console = HostConsole::open(&config.console).unwrap();
-        let vm = prepared.start().unwrap();
-        let mut said = String::new();
-        let mut say = |line: &str| said.push_str(line);
-        let messages = Messages { say: &mut say, to: rustix::stdio::stderr(), log: None };
-        let attended = attend(vm, console, &signals, &mut timeline, config.grace, messages);
-        let as_expected = expected(&attended.end) && attended.loss.is_none();
-        if !as_expected {
-            // Locked: no file can be opened, but standard error is there.
-            let text = format!("{:?}\n{said}\n{}\n", attended.end, timeline.to_text());
-            let _ = rustix::io::write(rustix::stdio::stderr(), text.as_bytes());
-        }
-        if as_expected { GOOD } else { BAD }
-    };
-    spawn(no_layers, move |_born| body()).unwrap()
-}
-
-/// The VM's processes by their kind, once there are three.
-fn processes(name: &str) -> Vec<(ProcessKind, u32)> {
-    loop {
-        if let Ok(told) = ask(name)
-            && told.len() == 3
-        {
-            return told.iter().map(|process| (process.kind, process.pid)).collect();
-        }
-        std::thread::sleep(Duration::from_millis(10));
-    }
-}
 
 fn a_guest_reads_and_writes_the_disk_that_its_user_named() {
     if kvm().is_none() {
@@ -131,9 +38,8 @@ fn a_guest_reads_and_writes_the_disk_that_its_user_named() {
     let script = script.request(1, WRITE, 5, 512).request(2, FLUSH, 0, 0);
     // A second driver, under the same filters.
     let script = script.reset().drive(1 << 9).request(0, READ, 5, 512).print(data, 20);
-    let ended = |end: &End| *end == End::Stopped(Stop::PowerOff { status: None });
-    let vm = (with_disk(&folder.0), &script);
-    let mut supervisor = supervisor(&folder.0, "disk-used", vm, ended);
+    let ended = |end: &End, _: &str| *end == End::Stopped(Stop::PowerOff { status: None });
+    let mut supervisor = Vm::new(&folder, "disk-used", &script).start(ended);
     assert_eq!(supervisor.wait().unwrap(), Exit::Code(GOOD));
     let console = std::fs::read_to_string(folder.0.join("console")).unwrap();
     assert_eq!(console, "3 sectorwritten by the guest");
@@ -148,34 +54,26 @@ fn a_disk_is_a_locked_process_and_its_death_ends_the_vm() {
     // The guest writes when it has its disk, and then waits for ever.
     let script = Script::default().open().reset().drive(1 << 9).bytes(REQUEST[1], b"I run");
     let script = script.request(0, WRITE, 0, 512).wait_u8(REQUEST[2], 0x77);
-    let died = |end: &End| {
-        matches!(end, End::ProcessDied { kind: ProcessKind::Block, how: Some(Exit::Signal(9)) })
+    let died = |end: &End, _: &str| {
+        let why = Loss::Died(Some(Exit::Signal(9)));
+        *end == End::DeviceLost { device: "disk0".into(), why }
     };
-    let vm = (with_disk(&folder.0), &script);
-    let mut supervisor = supervisor(&folder.0, &name, vm, died);
-    let user = std::thread::spawn({
-        let image = folder.0.join("disk.img");
-        move || {
-            while !std::fs::read(&image).unwrap().starts_with(b"I run") {
-                std::thread::sleep(Duration::from_millis(10));
-            }
-            let all = processes(&name);
-            let kinds: Vec<_> = all.iter().map(|(kind, _)| *kind).collect();
-            assert_eq!(kinds, [ProcessKind::Supervisor, ProcessKind::Vmm, ProcessKind::Block]);
-            let told = inspect(all[2].1).unwrap();
-            assert_eq!((told.seccomp_mode, told.seccomp_filters), (2, 2), "{told}");
-            assert!(told.threads_agree && told.no_new_privs, "{told}");
-            kill_process(Pid::from_raw(all[2].1.cast_signed()).unwrap(), Signal::KILL).unwrap();
-        }
-    });
-    let end = supervisor.wait().unwrap();
-    // Where the VM ended before, the user would wait for ever.
-    assert_eq!(end, Exit::Code(GOOD));
-    user.join().unwrap();
+    let vm = Vm::new(&folder, &name, &script).without_standby();
+    let mut supervisor = vm.start(died);
+    folder.wait_for(b"I run");
+    let all = processes(&name, 3);
+    let kinds: Vec<_> = all.iter().map(|(kind, _)| *kind).collect();
+    assert_eq!(kinds, [ProcessKind::Supervisor, ProcessKind::Vmm, ProcessKind::Block]);
+    let disk = pid(&all, ProcessKind::Block);
+    let told = inspect(disk).unwrap();
+    assert_eq!((told.seccomp_mode, told.seccomp_filters), (2, 2), "{told}");
+    assert!(told.threads_agree && told.no_new_privs, "{told}");
+    signal(disk, Signal::KILL);
+    assert_eq!(supervisor.wait().unwrap(), Exit::Code(GOOD));
 }
 
 /// Protects a guest with several processors: each has a queue, and each queue a thread, all of them
-/// under the lock.
+/// under the lock; one that takes over goes on with each of them.
 fn a_disk_of_several_queues_has_a_locked_thread_for_each() {
     if kvm().is_none() {
         return;
@@ -186,30 +84,32 @@ fn a_disk_of_several_queues_has_a_locked_thread_for_each() {
     let script = script.request_by(3, 0, (READ, 3, 512)).print(data(3), 8);
     let script = script.request_by(1, 0, (READ, 1, 512)).interrupted(66).print(data(1), 8);
     let script = script.bytes(data(2), b"I run").request_by(2, 0, (WRITE, 0, 512));
-    let script = script.wait_u8(REQUEST[2], 0x77);
-    let died = |end: &End| matches!(end, End::ProcessDied { kind: ProcessKind::Block, .. });
-    let mut config = with_disk(&folder.0);
-    config.disk[0].queues = Some(4);
-    config.vcpus = Some(4);
-    let mut supervisor = supervisor(&folder.0, &name, (config, &script), died);
-    let user = std::thread::spawn({
-        let image = folder.0.join("disk.img");
-        move || {
-            while !std::fs::read(&image).unwrap().starts_with(b"I run") {
-                std::thread::sleep(Duration::from_millis(10));
-            }
-            let all = processes(&name);
-            let told = inspect(all[2].1).unwrap();
-            assert_eq!((told.threads, told.seccomp_mode, told.seccomp_filters), (5, 2, 2));
-            assert!(told.threads_agree && told.no_new_privs, "{told}");
-            kill_process(Pid::from_raw(all[2].1.cast_signed()).unwrap(), Signal::KILL).unwrap();
-        }
+    // Until its process is killed, and some more.
+    let script = (1..400).fold(script, |script, number| {
+        let script = script.request_by(2, number, (READ, 2, 512));
+        script.request_by(0, number - 1, (READ, 4, 512))
     });
-    let end = supervisor.wait().unwrap();
-    assert_eq!(end, Exit::Code(GOOD));
-    user.join().unwrap();
+    let script = script.print(data(0), 8);
+    let taken_over = |end: &End, said: &str| {
+        *end == End::Stopped(Stop::PowerOff { status: None })
+            && said.contains("its standby goes on")
+    };
+    let mut vm = Vm::new(&folder, &name, &script);
+    vm.devices.disk[0].queues = Some(4);
+    vm.devices.vcpus = Some(4);
+    let mut supervisor = vm.start(taken_over);
+    let all = processes(&name, 4);
+    folder.wait_for(b"I run");
+    for kind in [ProcessKind::Block, ProcessKind::BlockStandby] {
+        let told = inspect(pid(&all, kind)).unwrap();
+        // Its front end's, its heart's, and one for each queue.
+        assert_eq!((told.threads, told.seccomp_mode, told.seccomp_filters), (6, 2, 2));
+        assert!(told.threads_agree && told.no_new_privs, "{told}");
+    }
+    signal(pid(&all, ProcessKind::Block), Signal::KILL);
+    assert_eq!(supervisor.wait().unwrap(), Exit::Code(GOOD));
     let console = std::fs::read_to_string(folder.0.join("console")).unwrap();
-    assert_eq!(console, "3 sector1 sector");
+    assert_eq!(console, "3 sector1 sector4 sector");
 }
 
 /// A program of others that serves the folder's disk at `socket`; None where it is not installed.
@@ -246,7 +146,7 @@ fn a_disk_that_a_program_of_others_serves_is_used_by_one_vm_after_the_other() {
     let script = script.print(data + QUEUE_STEP, 8).bytes(data, b"written by the guest");
     let script = script.request(0, WRITE, 5, 512).request(1, FLUSH, 0, 0);
     let script = script.reset().drive(1 << 9).request(0, READ, 5, 512).print(data, 20);
-    let ended = |end: &End| *end == End::Stopped(Stop::PowerOff { status: None });
+    let ended = |end: &End, _: &str| *end == End::Stopped(Stop::PowerOff { status: None });
     for turn in 0..2 {
         let foreign = RawForeign {
             socket: Some(folder.0.join("socket")),
@@ -257,7 +157,8 @@ fn a_disk_that_a_program_of_others_serves_is_used_by_one_vm_after_the_other() {
         let config =
             RawConfig { vhost_user: vec![foreign], vcpus: Some(2), ..RawConfig::default() };
         let name = format!("foreign-{turn}-{}", std::process::id());
-        let mut supervisor = supervisor(&folder.0, &name, (config, &script), ended);
+        let vm = Vm { devices: config, ..Vm::new(&folder, &name, &script) };
+        let mut supervisor = vm.start(ended);
         assert_eq!(supervisor.wait().unwrap(), Exit::Code(GOOD));
         assert!(daemon.try_wait().unwrap().is_none(), "the program of others ended with the VM");
     }

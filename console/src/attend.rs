@@ -217,6 +217,12 @@ impl Attending<'_> {
             Happened::AllConfined => self.lock(),
             Happened::GuestSays(mark) => self.timeline.guest_says(at, mark.to_string()),
             Happened::Refused(kind, note) => (self.say)(&refusal(kind, note)),
+            Happened::DeviceLost { device, why, then } => {
+                (self.say)(&format!("disk {device}: {why}; {then}"));
+            }
+            Happened::DeviceTakenOver { device } => {
+                self.timeline.record_at(at, format!("standby of disk {device} serves"));
+            }
             Happened::Ended(end) => {
                 self.timeline.record_at(at, "exit");
                 // A time that is over is over for the reader of the console, too.

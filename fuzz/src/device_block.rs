@@ -7,7 +7,7 @@
 use crate::devices::{Driver, NEXT, WRITE, check_reading, check_taking};
 use crate::shifting::Access;
 use arbitrary::{Result, Unstructured};
-use casemate_device_backend::{Device, Turn};
+use casemate_device_backend::{Device, Pulse, Turn};
 use casemate_device_block::{Block, Disk, Extent, Facts, MAX_SECTORS};
 use casemate_device_queue::{Durability, Pieces, Taken};
 use std::io;
@@ -98,7 +98,8 @@ fn block_of(u: &mut Unstructured, all: &mut Vec<Done>) -> Result<()> {
                 let room_of_it = request.writable.len();
                 assert_eq!(u64::from(room_of_it), writable);
                 let status = request.writable.last();
-                let turn = Turn::new(features, &|| ());
+                let pulse = Pulse::default();
+                let turn = Turn::new(features, &|| (), &pulse);
                 let mut written = 0;
                 let allocated = allocation_counter::measure(|| {
                     written = device.answer(&mut room, &turn, request);

@@ -301,7 +301,8 @@ fn every_kind_of_process_has_a_test_that_its_profile_is_the_least() {
                 "confidential_profile_allows_what_is_used_and_nothing_else",
                 include_str!("vmm_snp_lock.rs"),
             ),
-            ProcessKind::Block => (
+            // One program under one profile, whichever of the two it is.
+            ProcessKind::Block | ProcessKind::BlockStandby => (
                 "block_profile_allows_what_is_used_and_nothing_else",
                 include_str!("../../casemate/tests/device_process.rs"),
             ),

@@ -84,8 +84,8 @@ fn block_of(path: &Path, read_only: bool, queues: u16) -> (BackEnd, DeviceSocket
         .stdout(Stdio::null())
         .spawn();
     let socket = ours.into();
-    let (kind, of) = (DeviceKind::Block, BackEndOf::Ours);
-    (BackEnd(child.unwrap()), DeviceSocket { kind, of, queues, socket })
+    let (kind, of, standby) = (DeviceKind::Block, BackEndOf::Ours, None);
+    (BackEnd(child.unwrap()), DeviceSocket { kind, of, queues, socket, standby })
 }
 
 #[test]
@@ -233,7 +233,7 @@ fn silent_from_activation_on() -> (std::thread::JoinHandle<u32>, DeviceSocket) {
         asked_in_vain
     });
     let (kind, of) = (DeviceKind::Block, BackEndOf::Others);
-    (server, DeviceSocket { kind, of, queues: 1, socket: ours.into() })
+    (server, DeviceSocket { kind, of, queues: 1, socket: ours.into(), standby: None })
 }
 
 /// Protects the guest's processors from a back end that takes its time: each access to a register
@@ -281,8 +281,8 @@ fn a_disk_that_qemus_storage_daemon_serves_is_read_and_written() {
         assert!(daemon.0.try_wait().unwrap().is_none(), "it cannot export a disk");
         std::thread::sleep(std::time::Duration::from_millis(10));
     };
-    let (kind, of) = (DeviceKind::Block, BackEndOf::Others);
-    let device = DeviceSocket { kind, of, queues: 1, socket: ours.into() };
+    let (kind, of, standby) = (DeviceKind::Block, BackEndOf::Others, None);
+    let device = DeviceSocket { kind, of, queues: 1, socket: ours.into(), standby };
     let [_, data, _] = REQUEST;
     let script = Script::default().open().reset().drive(FLUSH);
     let script = script.request(0, READ, 6, 512).interrupted(65).print(data, 8);

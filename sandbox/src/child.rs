@@ -19,6 +19,7 @@ pub struct Child {
     pub(super) channel: Option<Channel>,
     pub(super) report: Report,
     pub(super) exit: Option<Exit>,
+    pub(super) abandoned: bool,
 }
 
 impl Child {
@@ -71,6 +72,12 @@ impl Child {
             Ok(()) | Err(Errno::SRCH) => Ok(()),
             Err(e) => Err(SandboxError::system("pidfd_send_signal", e)),
         }
+    }
+
+    /// Gives up waiting for a process that was killed and does not end: the kernel works for it,
+    /// and nobody can end that. Dropping it does not wait any more.
+    pub const fn abandon(&mut self) {
+        self.abandoned = true;
     }
 
     /// Waits for its end. Later calls give the same answer.
@@ -128,7 +135,7 @@ impl AsFd for Child {
 
 impl Drop for Child {
     fn drop(&mut self) {
-        if self.exit.is_none() && self.kill().is_ok() {
+        if self.exit.is_none() && self.kill().is_ok() && !self.abandoned {
             let _ = self.wait();
         }
     }

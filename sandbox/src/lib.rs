@@ -51,6 +51,7 @@ mod start;
 mod sys;
 mod syscalls;
 mod trace;
+mod weaker;
 mod wire;
 
 pub use child::Child;
@@ -75,3 +76,4 @@ pub use spawn::spawn;
 pub use stages::{Born, Locked, NARROW, ReadyToLock, Setup};
 pub use sys::{UFFDIO_REGISTER, exit};
 pub use syscalls::{Syscall, name_of, sys};
+pub use weaker::Demand;

@@ -61,7 +61,15 @@ pub(super) fn spawn_with(
         Side::Parent { pid, pidfd } => {
             drop(theirs);
             let name = layers.name().to_owned();
-            let mut child = Child { name, pid, pidfd, channel: Some(ours), report, exit: None };
+            let mut child = Child {
+                name,
+                pid,
+                pidfd,
+                channel: Some(ours),
+                report,
+                exit: None,
+                abandoned: false,
+            };
             // From here on an error drops the child, which kills it.
             come_back()?;
             let mut ids = Ids::Shared;

@@ -1,5 +1,6 @@
 //! What a device is to the frame around it.
 
+use crate::pulse::{Place, Pulse};
 use casemate_device_queue::{GuestMemory, Request};
 
 /// A device that answers requests one by one, in order. Its queues are served by a thread each.
@@ -37,6 +38,7 @@ pub trait Device: Send + Sync + 'static {
 pub struct Turn<'a> {
     features: u64,
     tell: &'a dyn Fn(),
+    pulse: &'a Pulse,
 }
 
 impl std::fmt::Debug for Turn<'_> {
@@ -47,9 +49,9 @@ impl std::fmt::Debug for Turn<'_> {
 
 impl<'a> Turn<'a> {
     /// The turn of a request, with the features that the driver took. `tell` tells it of the
-    /// answers that it has not been told of.
-    pub const fn new(features: u64, tell: &'a dyn Fn()) -> Self {
-        Self { features, tell }
+    /// answers that it has not been told of; `pulse` is the thread's that serves it.
+    pub const fn new(features: u64, tell: &'a dyn Fn(), pulse: &'a Pulse) -> Self {
+        Self { features, tell, pulse }
     }
 
     /// Whether the driver took every feature of `mask`.
@@ -61,5 +63,14 @@ impl<'a> Turn<'a> {
     /// To be called before something that takes long: tells the driver of what is done so far.
     pub fn about_to_wait(&self) {
         (self.tell)();
+    }
+
+    /// Does something that takes as long as the device's storage does: who watches the process
+    /// takes none of it for a hang.
+    pub fn storing<T>(&self, store: impl FnOnce() -> T) -> T {
+        self.pulse.step(Place::Stores);
+        let stored = store();
+        self.pulse.step(Place::Works);
+        stored
     }
 }

@@ -1,6 +1,7 @@
 //! A lane: one queue, the thread that serves it, and how the control thread changes it.
 
 use crate::device::{Device, Turn};
+use crate::pulse::{Place, Pulse};
 use casemate_device_queue::{Memory, Negotiating, QueueError, RingError, Running, Taken};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
 use rustix::io::{Errno, read, write};
@@ -50,6 +51,8 @@ pub(crate) struct Lane {
     wanted: AtomicBool,
     given_back: Condvar,
     wake: OwnedFd,
+    /// Of the lane's thread.
+    pub(crate) pulse: Pulse,
 }
 
 /// A lane whose thread waits; it goes on when this is dropped.
@@ -159,6 +162,7 @@ impl State {
         device: &D,
         kept: &mut D::Lane,
         wanted: &AtomicBool,
+        pulse: &Pulse,
     ) -> Result<bool, QueueError> {
         let (Ring::Running(ring), Some(memory)) = (&mut self.ring, &self.memory) else {
             return Ok(false);
@@ -170,13 +174,14 @@ impl State {
                 self.call.iter().for_each(Lane::tell);
             }
         };
-        let turn = Turn::new(self.features, &tell);
+        let turn = Turn::new(self.features, &tell, pulse);
         loop {
             ring.suppress_notifications(memory)?;
             let more = loop {
                 if wanted.load(Ordering::SeqCst) {
                     break true;
                 }
+                pulse.step(Place::Works);
                 let (head, written) = match ring.take(memory)? {
                     None => break false,
                     Some(Taken::Request(head, request)) => {
@@ -223,6 +228,7 @@ impl Lane {
             wanted: AtomicBool::new(false),
             given_back: Condvar::new(),
             wake: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
+            pulse: Pulse::default(),
         })
     }
 
@@ -289,7 +295,8 @@ impl Lane {
                 return;
             }
             if more && state.runs() {
-                more = state.work(device, &mut kept, &self.wanted).unwrap_or_else(|_| {
+                let worked = state.work(device, &mut kept, &self.wanted, &self.pulse);
+                more = worked.unwrap_or_else(|_| {
                     state.broken();
                     false
                 });
@@ -297,7 +304,9 @@ impl Lane {
             }
             let kick = state.kick.clone().filter(|_| state.runs() && !state.deaf);
             drop(state);
+            self.pulse.step(Place::Waits);
             let heard = self.wait(kick.as_ref());
+            self.pulse.step(Place::Works);
             state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
             // Not another one that has come meanwhile.
             let same = |now: &Arc<OwnedFd>| kick.as_ref().is_some_and(|was| Arc::ptr_eq(was, now));

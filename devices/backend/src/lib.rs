@@ -22,6 +22,9 @@
 //! be granted is refused with a negative acknowledgement; one that breaks the protocol ends the
 //! session, and with it the process.
 //!
+//! What each thread is doing can be seen without waiting for it ([`Pulses`]), so that who watches the
+//! process tells a hang from storage that takes long.
+//!
 //! Limits: one front end for the life of the process; at most [`MAX_QUEUES`] queues; messages of
 //! 4 KiB (the `vhost` crate's bound); no dirty log, no in-flight region, no memory slots, no
 //! requests by the back end. In steady state the process makes the calls that [`profile`] lists,
@@ -34,11 +37,14 @@ mod lane;
 mod messages;
 mod polled;
 pub mod profile;
+mod pulse;
 mod session;
 mod table;
 
 pub use description::Description;
 pub use device::{Device, Turn};
+pub use messages::RESUME;
 pub use polled::{PolledDevice, Served};
-pub use session::{Descriptors, Ended, MAX_QUEUES, Session, SetUpError};
+pub use pulse::{Place, Pulse, Seen};
+pub use session::{Descriptors, Ended, MAX_QUEUES, Pulses, Session, SetUpError};
 pub use table::{Guard, Mode};

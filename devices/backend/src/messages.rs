@@ -6,6 +6,7 @@
 //! get, or speaks of things that were not offered.
 
 use crate::lane::{Lane, Paused, Ring};
+use crate::pulse::{Place, Pulse};
 use crate::table::{Guard, Mode, Table};
 use casemate_device_queue::RingAddresses;
 use casemate_values::Guest;
@@ -26,6 +27,10 @@ use vhost::vhost_user::{Error, GpuBackend, Result, VhostUserBackendReqHandlerMut
 const VERSION_1: u64 = 1 << 32;
 /// `VHOST_USER_F_PROTOCOL_FEATURES`: without it there is no enabling, which the lock waits for.
 const PROTOCOL_FEATURES: u64 = VhostUserVirtioFeatures::PROTOCOL_FEATURES.bits();
+/// Sent as the base of a ring, by a front end of our own: the ring begins where its used index
+/// says, because another process that served it is gone. Read here and not in the front end: behind
+/// this process's memory fence, by who will use the ring anyway.
+pub const RESUME: u32 = 1 << 16;
 /// Bytes of configuration space that can be asked for. More is none that a device has here.
 const CONFIG_BYTES: usize = 256;
 
@@ -48,6 +53,8 @@ pub(crate) struct Front {
     guard: Guard,
     table: Option<Table>,
     lanes: Vec<Arc<Lane>>,
+    /// Of the control thread: it works from a message to the next.
+    pub(crate) pulse: Arc<Pulse>,
     /// Whether the front end has enabled or disabled a ring: what set-up waits for.
     pub(crate) set_up: bool,
     /// Whether the process is locked: descriptors are not taken any more.
@@ -59,7 +66,8 @@ pub(crate) struct Front {
 impl Front {
     pub(crate) fn new(offer: Offer, mode: Mode, guard: Guard, lanes: Vec<Arc<Lane>>) -> Self {
         let (set_up, locked, refused) = (false, false, false);
-        Self { offer, mode, guard, table: None, lanes, set_up, locked, refused }
+        let pulse = Arc::default();
+        Self { offer, mode, guard, table: None, lanes, pulse, set_up, locked, refused }
     }
 
     /// Whether every descriptor is here that will be needed.
@@ -85,6 +93,7 @@ impl Front {
     }
 
     fn lane(&mut self, index: u32) -> Result<Arc<Lane>> {
+        self.pulse.step(Place::Works);
         let lane = usize::try_from(index).ok().and_then(|index| self.lanes.get(index).cloned());
         match lane {
             Some(lane) => Ok(lane),
@@ -136,6 +145,7 @@ impl VhostUserBackendReqHandlerMut for Front {
         if features & !offered != 0 || features & needed != needed {
             return self.refuse("features that were not offered, or not those that are needed");
         }
+        self.pulse.step(Place::Works);
         let lanes = self.lanes.clone();
         let mut paused: Vec<_> = lanes.iter().map(|lane| lane.pause()).collect();
         let running =
@@ -234,8 +244,13 @@ impl VhostUserBackendReqHandlerMut for Front {
     }
 
     fn set_vring_base(&mut self, index: u32, base: u32) -> Result<()> {
+        let resume = self.mode == Mode::Ours && base == RESUME;
         self.change(index, |ring| {
-            ring.set_next(u16::try_from(base).map_err(|_| "an index has 16 bits")?);
+            if resume {
+                ring.resume();
+            } else {
+                ring.set_next(u16::try_from(base).map_err(|_| "an index has 16 bits")?);
+            }
             Ok(())
         })
     }

@@ -4,6 +4,7 @@ use crate::device::Device;
 use crate::lane::Lane;
 use crate::messages::{Front, Offer};
 use crate::polled::{self, PolledDevice};
+use crate::pulse::{Place, Pulse, Seen};
 use crate::table::{Guard, Mode};
 use rustix::process::{Resource, Rlimit, setrlimit};
 use std::io;
@@ -81,6 +82,22 @@ pub struct Descriptors {
     pub socket: RawFd,
     /// Kicks, calls, and what wakes a queue's thread.
     pub events: Vec<RawFd>,
+}
+
+/// What the threads of a session are doing.
+#[derive(Debug, Clone)]
+pub struct Pulses {
+    control: Arc<Pulse>,
+    lanes: Vec<Arc<Lane>>,
+}
+
+impl Pulses {
+    /// What is seen of each thread: of the one that hears the front end, then of each queue's. Takes
+    /// no lock.
+    pub fn seen(&self) -> impl Iterator<Item = Seen> {
+        let lanes = self.lanes.iter().map(|lane| lane.pulse.seen());
+        std::iter::once(self.control.seen()).chain(lanes)
+    }
 }
 
 /// A session with one front end.
@@ -182,6 +199,12 @@ impl Session {
         Ok(self)
     }
 
+    /// What its threads are doing, to be looked at from another thread.
+    #[must_use]
+    pub fn pulses(&self) -> Pulses {
+        Pulses { control: self.front().pulse.clone(), lanes: self.lanes.clone() }
+    }
+
     /// What a filter must let it use.
     #[must_use]
     pub fn descriptors(&self) -> Descriptors {
@@ -216,7 +239,10 @@ impl Session {
     /// the last.
     fn step(&mut self) -> Result<(), Ended> {
         let handled = self.handler.handle_request();
-        let refused = std::mem::take(&mut self.front().refused);
+        let mut front = self.front();
+        front.pulse.step(Place::Waits);
+        let refused = std::mem::take(&mut front.refused);
+        drop(front);
         match handled {
             Ok(()) => Ok(()),
             Err(Error::Disconnected | Error::SocketBroken(_)) => Err(Ended::FrontEndGone),

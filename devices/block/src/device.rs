@@ -49,7 +49,7 @@ impl<D: Disk> Block<D> {
             Asked::Read(extent) => {
                 let len = writable.len();
                 let pieces = writable.into_pieces(room).ok_or_else(gone)?;
-                self.disk.read(extent, pieces).map(|()| len)
+                turn.storing(|| self.disk.read(extent, pieces)).map(|()| len)
             }
             Asked::Write(extent) => {
                 // 5.2.6.2: without FLUSH a driver has no way to ask, so each write lasts.
@@ -60,23 +60,27 @@ impl<D: Disk> Block<D> {
                     Durability::Through
                 };
                 let pieces = readable.into_pieces(room).ok_or_else(gone)?;
-                self.disk.write(extent, pieces, durability).map(|()| 0)
+                turn.storing(|| self.disk.write(extent, pieces, durability)).map(|()| 0)
             }
             Asked::Flush => {
                 turn.about_to_wait();
                 // Nothing of a read-only disk is waiting to be written.
-                if self.facts.read_only { Ok(0) } else { self.disk.flush().map(|()| 0) }
+                if self.facts.read_only {
+                    Ok(0)
+                } else {
+                    turn.storing(|| self.disk.flush()).map(|()| 0)
+                }
             }
             Asked::Serial => {
                 return writable.put(&self.facts.serial).map_err(|_| Refusal::Failed);
             }
             Asked::Discard(extent) => {
                 turn.about_to_wait();
-                self.disk.zero(extent, true).map(|()| 0)
+                turn.storing(|| self.disk.zero(extent, true)).map(|()| 0)
             }
             Asked::Zero(extent, hole) => {
                 turn.about_to_wait();
-                self.zero(extent, hole, turn)
+                turn.storing(|| self.zero(extent, hole, turn))
             }
         };
         done.map_err(|e| match e.kind() {

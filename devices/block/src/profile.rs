@@ -37,10 +37,16 @@ const DISK: &[Rule] = &[
     ),
 ];
 
+/// Of a disk that somebody watches. By read: no descriptor can come with it.
+const WATCHED: &[Rule] =
+    &[Rule::new(sys("read"), &[Pin::Fd(0, frame::CONTROL)], "whether it is asked if it hangs")];
+
 /// A block device of a VM of ours, from the first enabled ring on: 12 calls.
 pub const STEADY: Profile = Profile {
     name: "block",
-    rules: &Rule::joined::<{ ALWAYS.len() + DISK.len() + OURS.len() }>(&[ALWAYS, DISK, OURS]),
+    rules: &Rule::joined::<{ ALWAYS.len() + DISK.len() + OURS.len() + WATCHED.len() }>(&[
+        ALWAYS, DISK, OURS, WATCHED,
+    ]),
 };
 
 /// A block device that serves another VMM.

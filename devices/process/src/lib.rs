@@ -9,6 +9,7 @@
 //! ([`spawn_connector`]), and the janitor of what a VM has in the file system ([`spawn_janitor`]).
 
 mod connector;
+mod heart;
 mod janitor;
 mod kind;
 mod path_socket;
@@ -17,7 +18,7 @@ mod start;
 mod status;
 mod words;
 
-pub use casemate_device_backend::MAX_QUEUES;
+pub use casemate_device_backend::{MAX_QUEUES, Place as ThreadPlace, RESUME, Seen};
 pub use connector::{ConnectorInput, connector_body, connector_layers, spawn_connector};
 pub use janitor::{JANITOR, Place, janitor_body, janitor_layers, spawn_janitor};
 pub use kind::DeviceKind;
@@ -25,4 +26,4 @@ pub use path_socket::{PathSocket, SocketError};
 pub use run::{Holdings, Input, body, body_with, main};
 pub use start::{FrontEnd, Start, spawn};
 pub use status::{DONE, FAILED};
-pub use words::{FromDevice, MESSAGE_SIZE};
+pub use words::{Beat, FromDevice, MESSAGE_SIZE, ToDevice};

@@ -1,5 +1,6 @@
 //! The life of a device process, from its first instruction to its end.
 
+use crate::heart::Heart;
 use crate::kind::DeviceKind;
 use crate::start::{FrontEnd, Start};
 use crate::status::{DONE, FAILED};
@@ -88,6 +89,7 @@ pub fn body_with(input: Input, born: Born, once_locked: impl FnOnce(&Holdings)) 
     // Its parent hears of it by the report.
     let Ok(setup) = born.confine() else { return FAILED };
     let Input { start, socket, control, own } = input;
+    let control = Arc::new(control);
     let Start { kind, front_end, config } = start;
     let raw: Vec<RawFd> = own.iter().map(AsRawFd::as_raw_fd).collect();
     // Made before the heap is frozen: what a device keeps is mapped by itself.
@@ -144,7 +146,7 @@ struct Process<'a> {
     kind: DeviceKind,
     front_end: FrontEnd,
     socket: OwnedFd,
-    control: &'a OwnedFd,
+    control: &'a Arc<OwnedFd>,
 }
 
 impl Process<'_> {
@@ -159,6 +161,7 @@ impl Process<'_> {
             error.to_string()
         }
         let Self { setup, kind, front_end, socket, control } = self;
+        let is_watched = front_end == FrontEnd::Ours && kind == DeviceKind::Block;
         let kind = kind.description();
         freeze_heap(HEAP).map_err(text)?;
         let fence = setup.fence().map_err(text)?;
@@ -190,6 +193,11 @@ impl Process<'_> {
             Err(e) => return Err(text(e)),
         };
         let fds = slots(fds, &session.descriptors());
+        // A disk is watched, so that another process can go on with it; nobody watches the others,
+        // nor what serves another VMM.
+        if is_watched {
+            Heart::begin(control.clone(), session.pulses()).map_err(text)?;
+        }
         locked.narrow(profile, &fds, Action::Kill).map_err(text)?;
         FromDevice::Locked.tell(control);
         let memory = memory.lock().unwrap_or_else(PoisonError::into_inner).clone();

@@ -1,5 +1,7 @@
-//! What a device process says to whoever watches it: that it is locked, and why it ends.
+//! What a device process says to whoever watches it: that it is locked, what its threads are doing
+//! when it is asked, and why it ends.
 
+use casemate_device_backend::{MAX_QUEUES, Place, Seen};
 use casemate_foreign_text::value;
 use rustix::net::{SendAncillaryBuffer, SendFlags, sendmsg};
 use std::io::IoSlice;
@@ -13,6 +15,85 @@ const REASON: usize = MESSAGE_SIZE - 1;
 const LOCKED: u8 = 1;
 const ENDED: u8 = 2;
 const FAILED: u8 = 3;
+const BEAT: u8 = 4;
+/// A question.
+const ASK: u8 = 65;
+
+/// Threads of a device process that are told of: that which hears its front end, one for each
+/// queue.
+const THREADS: usize = 1 + MAX_QUEUES as usize;
+/// Bytes of a question: its kind and its number.
+const QUESTION: usize = 5;
+/// Bytes about one thread: its steps and its place.
+const THREAD: usize = 5;
+/// Bytes of the longest answer.
+const ANSWER: usize = QUESTION + THREADS * THREAD;
+const _: () = assert!(ANSWER <= MESSAGE_SIZE, "an answer is a message");
+
+/// What a device process is told by whoever watches it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ToDevice {
+    /// To answer this question, by [`FromDevice::Beat`] with the same number: a heartbeat.
+    Beat(u32),
+}
+
+impl ToDevice {
+    /// Its bytes.
+    #[must_use]
+    pub fn encode(self) -> [u8; QUESTION] {
+        let Self::Beat(number) = self;
+        let [a, b, c, d] = number.to_le_bytes();
+        [ASK, a, b, c, d]
+    }
+
+    /// The question of a packet; None when it is none.
+    #[must_use]
+    pub fn decode(packet: &[u8]) -> Option<Self> {
+        match *packet {
+            [ASK, a, b, c, d] => Some(Self::Beat(u32::from_le_bytes([a, b, c, d]))),
+            _ => None,
+        }
+    }
+}
+
+/// An answer to a heartbeat.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Beat {
+    /// Of the question.
+    pub number: u32,
+    /// What is seen of each thread: of the one that hears the front end, then of each queue's.
+    pub threads: Vec<Seen>,
+}
+
+/// The packet of an answer, and how long it is. Nothing is allocated: a heartbeat comes while the
+/// process is at its work.
+pub(crate) fn beat(number: u32, threads: impl Iterator<Item = Seen>) -> ([u8; ANSWER], usize) {
+    let (mut packet, mut len) = ([0; ANSWER], 0);
+    let head = std::iter::once(BEAT).chain(number.to_le_bytes());
+    let threads = threads.take(THREADS);
+    let about =
+        threads.flat_map(|seen| seen.steps.to_le_bytes().into_iter().chain([seen.place as u8]));
+    for (to, from) in packet.iter_mut().zip(head.chain(about)) {
+        *to = from;
+        len += 1;
+    }
+    (packet, len)
+}
+
+/// The answer behind a packet's kind.
+fn beat_of(rest: &[u8]) -> Option<Beat> {
+    let (number, threads) = rest.split_first_chunk()?;
+    let (threads, more) = threads.as_chunks::<THREAD>();
+    if !more.is_empty() || threads.is_empty() || threads.len() > THREADS {
+        return None;
+    }
+    let thread = |&[a, b, c, d, place]: &[u8; THREAD]| {
+        let place = Place::ALL.into_iter().find(|known| *known as u8 == place)?;
+        Some(Seen { steps: u32::from_le_bytes([a, b, c, d]), place })
+    };
+    let threads = threads.iter().map(thread).collect::<Option<_>>()?;
+    Some(Beat { number: u32::from_le_bytes(*number), threads })
+}
 
 /// A message, or what is no message.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,6 +104,8 @@ pub enum FromDevice {
     Ended(String),
     /// It cannot go on: why.
     Failed(String),
+    /// It was asked what its threads are doing.
+    Beat(Beat),
 }
 
 impl FromDevice {
@@ -30,6 +113,10 @@ impl FromDevice {
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         let (kind, reason) = match self {
+            Self::Beat(Beat { number, threads }) => {
+                let (packet, len) = beat(*number, threads.iter().copied());
+                return packet.into_iter().take(len).collect();
+            }
             Self::Locked => (LOCKED, ""),
             Self::Ended(reason) => (ENDED, reason.as_str()),
             Self::Failed(reason) => (FAILED, reason.as_str()),
@@ -49,9 +136,11 @@ impl FromDevice {
         if reason.len() > REASON {
             return None;
         }
+        let rest = reason;
         let reason = || Some(value(std::str::from_utf8(reason).ok()?).at_most(REASON).to_string());
         match *kind {
             LOCKED if packet.len() == 1 => Some(Self::Locked),
+            BEAT => beat_of(rest).map(Self::Beat),
             ENDED => Some(Self::Ended(reason()?)),
             FAILED => Some(Self::Failed(reason()?)),
             _ => None,
@@ -61,15 +150,21 @@ impl FromDevice {
     /// Says it. A watcher that is gone, or does not read, hears nothing: the device's front end is
     /// not its business. By sendmsg, which the filter has for answers to the front end anyway.
     pub(crate) fn tell(&self, control: &impl AsFd) {
-        let (bytes, flags) = (self.encode(), SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
-        let mut nothing = SendAncillaryBuffer::default();
-        let _ = sendmsg(control, &[IoSlice::new(&bytes)], &mut nothing, flags);
+        send(control, &self.encode());
     }
+}
+
+/// Sends a packet, if it fits.
+pub(crate) fn send(control: &impl AsFd, packet: &[u8]) {
+    let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+    let mut nothing = SendAncillaryBuffer::default();
+    let _ = sendmsg(control, &[IoSlice::new(packet)], &mut nothing, flags);
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{FromDevice, MESSAGE_SIZE};
+    use super::{Beat, FromDevice, MESSAGE_SIZE, THREADS, ToDevice};
+    use casemate_device_backend::{Place, Seen};
     use proptest::prelude::*;
 
     #[test]
@@ -79,6 +174,26 @@ mod tests {
         for message in all {
             assert_eq!(FromDevice::decode(&message.encode()), Some(message));
         }
+    }
+
+    /// Protects a disk that takes long from being taken for one that hangs, and the other way
+    /// round: what is seen of each thread arrives, of as many as there can be.
+    #[test]
+    fn every_question_and_every_answer_survives_the_trip() {
+        let asked = ToDevice::Beat(0x0102_0304);
+        assert_eq!(ToDevice::decode(&asked.encode()), Some(asked));
+        for threads in 1..=THREADS {
+            let places = Place::ALL.into_iter().cycle().zip([u32::MAX, 0, 1].into_iter().cycle());
+            let seen = places.map(|(place, steps)| Seen { steps, place }).take(threads);
+            let beat = FromDevice::Beat(Beat { number: 7, threads: seen.collect() });
+            assert_eq!(FromDevice::decode(&beat.encode()), Some(beat));
+        }
+        // Nothing about any thread, half of one, one too many, a place that there is not.
+        for len in [0, 4, 9, 5 * (THREADS + 1)] {
+            let packet = [&[4, 0, 0, 0, 0][..], &vec![0; len]].concat();
+            assert_eq!(FromDevice::decode(&packet), None, "{len}");
+        }
+        assert_eq!(FromDevice::decode(&[4, 0, 0, 0, 0, 0, 0, 0, 0, 3]), None);
     }
 
     #[test]

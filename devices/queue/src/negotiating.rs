@@ -2,7 +2,7 @@
 
 use crate::memory::GuestMemory;
 use crate::rings::{MAX_SIZE, RingAddresses, RingError, check_rings};
-use crate::running::Running;
+use crate::running::{INDEX, Running};
 use casemate_values::Guest;
 
 /// A queue that does not run. Everything can be set; nothing can be taken.
@@ -10,7 +10,22 @@ use casemate_values::Guest;
 pub struct Negotiating {
     size: Option<u16>,
     rings: Option<RingAddresses>,
-    next: u16,
+    begin: Begin,
+}
+
+/// Where a queue begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Begin {
+    /// At this entry.
+    At(u16),
+    /// At the entry that the used ring's index names when the queue begins to run.
+    Used,
+}
+
+impl Default for Begin {
+    fn default() -> Self {
+        Self::At(0)
+    }
 }
 
 impl Negotiating {
@@ -37,13 +52,25 @@ impl Negotiating {
     /// ([`Running::answered`] of a queue that ran). Requests are answered in order, so one number
     /// says which are done; what was taken and not answered is taken again.
     pub const fn set_next(&mut self, next: u16) {
-        self.next = next;
+        self.begin = Begin::At(next);
     }
 
-    /// The index of the first entry that was not answered.
+    /// Begins where the used ring's index says, read once when the queue begins to run: what a
+    /// device that is gone has answered is done, and all behind it is taken again. The index is in
+    /// the guest's memory, so a guest can write it, and harms itself: its requests are skipped,
+    /// done twice, or the queue breaks.
+    pub const fn resume(&mut self) {
+        self.begin = Begin::Used;
+    }
+
+    /// The index of the first entry that was not answered; 0 where the used ring would have to be
+    /// asked.
     #[must_use]
     pub const fn next(&self) -> u16 {
-        self.next
+        match self.begin {
+            Begin::At(next) => next,
+            Begin::Used => 0,
+        }
     }
 
     /// Begins to run, with rings that are wholly inside `memory`.
@@ -55,6 +82,12 @@ impl Negotiating {
             return Err(RingError::Unset);
         };
         check_rings(rings, size, memory)?;
-        Ok(Running::new(size, rings, self.next))
+        let next = match self.begin {
+            Begin::At(next) => next,
+            Begin::Used => memory
+                .load(rings.used.wrapping_add(INDEX))
+                .map_err(|_| RingError::Place("used ring"))?,
+        };
+        Ok(Running::new(size, rings, next))
     }
 }

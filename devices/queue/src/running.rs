@@ -8,7 +8,7 @@ use casemate_values::{Guest, Shown};
 use std::sync::atomic::{Ordering, fence};
 
 /// Offset of the index in either ring; the flags are before it, the entries behind it.
-const INDEX: u64 = 2;
+pub(crate) const INDEX: u64 = 2;
 const ENTRIES: u64 = 4;
 /// `VIRTQ_USED_F_NO_NOTIFY`: the device looks by itself.
 const NO_NOTIFY: u16 = 1;

@@ -4,7 +4,7 @@
 
 use crate::profile::STEADY;
 use crate::{Counter, Echo};
-use casemate_device_backend::{Device, Turn};
+use casemate_device_backend::{Device, Pulse, Turn};
 use casemate_device_queue::{GuestMemory, Memory, Negotiating, Region, RingAddresses, Taken};
 use casemate_values::Guest;
 use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
@@ -35,7 +35,7 @@ fn answer(said: &[u8], room: u32) -> (Vec<u8>, u64) {
     let mut queue = queue.activate(&memory).unwrap();
     let device = Echo { host: Counter::default() };
     let Ok(Some(Taken::Request(head, request))) = queue.take(&memory) else { panic!() };
-    let written = device.answer(&mut (), &Turn::new(0, &|| ()), request);
+    let written = device.answer(&mut (), &Turn::new(0, &|| (), &Pulse::default()), request);
     queue.answer(&memory, head, written).unwrap();
     let mut back = vec![0; written as usize];
     memory.read(HEARD, &mut back).unwrap();

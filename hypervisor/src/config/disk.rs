@@ -30,6 +30,22 @@ pub struct RawDisk {
     pub serial: Option<String>,
     /// Queues, each with a thread of its process.
     pub queues: Option<u16>,
+    /// Whether another process stands by.
+    pub standby: Option<bool>,
+    /// What becomes of the VM when the disk's process is dead and none takes over.
+    pub on_device_death: Option<OnDeviceDeath>,
+}
+
+/// What becomes of a VM when the process of a device is dead and no other one takes over.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnDeviceDeath {
+    /// It ends, and says why: a stock Linux waits for ever for a disk that does not answer.
+    #[default]
+    Stop,
+    /// It goes on without the device: what its driver asked for is never answered, and the driver
+    /// is told that the device needs a reset, after which it does not run.
+    Keep,
 }
 
 /// A disk as it will be given to the guest.
@@ -47,18 +63,23 @@ pub struct Disk {
     pub serial: String,
     /// Queues, 1 to [`MAX_QUEUES`] and no more than the VM has vCPUs.
     pub queues: u16,
+    /// Whether another process stands by, to go on when the disk's own is gone.
+    pub standby: bool,
+    /// What becomes of the VM when none goes on.
+    pub on_device_death: OnDeviceDeath,
 }
 
 impl RawDisk {
     /// The disk of a flag: `path=FILE`, then any of `ro`, `direct`, `serial=TEXT`, `queues=N`,
-    /// `name=TEXT`, with commas between.
+    /// `name=TEXT`, `no-standby`, `on_device_death=stop|keep`, with commas between.
     ///
     /// # Errors
     /// [`ConfigError::Invalid`].
     pub fn from_flag(flag: &str) -> Result<Self, ConfigError> {
         let wrong = |part: &str| {
-            let remedy = "write path=FILE[,ro][,direct][,serial=TEXT][,queues=N][,name=TEXT]; a \
-                          path with a comma goes into a [[disk]] table";
+            let remedy = "write path=FILE[,ro][,direct][,serial=TEXT][,queues=N][,name=TEXT]\
+                          [,no-standby][,on_device_death=stop|keep]; a path with a comma goes \
+                          into a [[disk]] table";
             ConfigError::invalid("disk", format!("\"{}\"", value(part).at_most(64)), remedy)
         };
         let mut disk = Self::default();
@@ -72,6 +93,14 @@ impl RawDisk {
                 "path" if disk.path.is_none() && !text.is_empty() => disk.path = Some(text.into()),
                 "ro" if part == "ro" => disk.read_only = true,
                 "direct" if part == "direct" => disk.direct = true,
+                "no-standby" if part == "no-standby" => disk.standby = Some(false),
+                "on_device_death" if disk.on_device_death.is_none() => {
+                    disk.on_device_death = Some(match text {
+                        "stop" => OnDeviceDeath::Stop,
+                        "keep" => OnDeviceDeath::Keep,
+                        _ => return Err(wrong(part)),
+                    });
+                }
                 "serial" => once(&mut disk.serial)?,
                 "name" => once(&mut disk.name)?,
                 "queues" if disk.queues.is_none() => {
@@ -102,7 +131,9 @@ impl RawDisk {
         }
         let queues = queues("disk.queues", self.queues, vcpus)?;
         let (read_only, direct) = (self.read_only, self.direct);
-        Ok(Disk { name, path, read_only, direct, serial, queues })
+        let standby = self.standby.unwrap_or(true);
+        let on_device_death = self.on_device_death.unwrap_or_default();
+        Ok(Disk { name, path, read_only, direct, serial, queues, standby, on_device_death })
     }
 }
 
@@ -164,7 +195,7 @@ pub(super) fn check(raw: Vec<RawDisk>, vcpus: u32) -> Result<Vec<Disk>, ConfigEr
 
 #[cfg(test)]
 mod tests {
-    use super::{RawDisk, check};
+    use super::{OnDeviceDeath, RawDisk, check};
 
     #[test]
     fn a_flag_says_what_a_table_says() {
@@ -197,6 +228,19 @@ mod tests {
     }
 
     #[test]
+    fn a_disk_has_a_standby_unless_its_user_wants_none() {
+        let flag = "path=a.img,no-standby,on_device_death=keep";
+        let table = "path = \"a.img\"\nstandby = false\non_device_death = \"keep\"\n";
+        let disk = RawDisk::from_flag(flag).unwrap();
+        assert_eq!(toml::from_str::<RawDisk>(table).unwrap(), disk);
+        let disks = check(vec![disk, RawDisk::from_flag("path=b.img").unwrap()], 1).unwrap();
+        assert!(!disks[0].standby && disks[1].standby);
+        let on_death: Vec<_> = disks.iter().map(|disk| disk.on_device_death).collect();
+        assert_eq!(on_death, [OnDeviceDeath::Keep, OnDeviceDeath::Stop]);
+        assert!(toml::from_str::<RawDisk>("on_device_death = \"restart\"").is_err());
+    }
+
+    #[test]
     fn flags_that_leave_something_open_are_refused() {
         for flag in [
             "",
@@ -209,6 +253,10 @@ mod tests {
             "path=a,",
             "path=a,serial=",
             "path=a,name=x,name=y",
+            "path=a,no-standby=1",
+            "path=a,on_device_death",
+            "path=a,on_device_death=restart",
+            "path=a,on_device_death=stop,on_device_death=keep",
             "path=a,queues=",
             "path=a,queues=-1",
             "path=a,queues=1,queues=1",

@@ -185,6 +185,8 @@ mod tests {
             direct: false,
             serial: String::new(),
             queues: 1,
+            standby: true,
+            on_device_death: crate::config::OnDeviceDeath::Stop,
         };
         let error = |all: Vec<RawForeign>| {
             check(all, 1, std::slice::from_ref(&disk)).unwrap_err().to_string()

@@ -16,7 +16,7 @@ mod vsock;
 
 pub use bounce::{bounce_pool, memory_for_pool};
 pub use console::{CONSOLE_LIMIT, CONSOLE_WAIT, Console, ConsoleTo, GRACE};
-pub use disk::{Disk, MAX_DISKS, RawDisk};
+pub use disk::{Disk, MAX_DISKS, OnDeviceDeath, RawDisk};
 pub use foreign::{Foreign, ForeignKind, RawForeign};
 pub use raw::{RawConfig, RawConsole};
 pub use size::{parse_duration, parse_size};

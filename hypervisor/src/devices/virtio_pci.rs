@@ -4,7 +4,7 @@
 //! [`Wires`] on the other, which carry out what its accesses ask for.
 
 use crate::bus::{BusDevice, Effect};
-use casemate_device_transport::{Effects, Function, Message, Request, Ticket};
+use casemate_device_transport::{Activation, Effects, Function, Message, Request, Ticket};
 
 /// Largest queue of any device.
 pub const QUEUE_SIZE: u16 = 256;
@@ -64,6 +64,17 @@ impl VirtioPci {
     pub fn broke(&mut self) {
         let effects = self.function.broke();
         self.perform(effects);
+    }
+
+    /// Raises the interrupt of each queue that runs, once: another process has taken the device
+    /// over, and the one before it may have owed one. An interrupt for nothing is legal (virtio
+    /// 1.2, 4.1.4.5); one that has no route now is raised when it has one again.
+    pub fn interrupt_all(&mut self, running: &Activation) {
+        for (queue, ring) in (0..).zip(&running.rings) {
+            if ring.is_some() {
+                self.wires.interrupt(queue);
+            }
+        }
     }
 
     pub(super) fn config_read(&self, offset: u64, data: &mut [u8]) {

@@ -2,7 +2,7 @@
 //! Never KVM, so that every handler runs, and is fuzzed, without it.
 
 use crate::bus::{Bus, Effect};
-use crate::exits::outcome::{Outcome, Stop};
+use crate::exits::outcome::{DeviceFault, Outcome, Stop};
 use crate::memory::{GpaRange, PageStates, RamMap, Refusal};
 use casemate_attestation::evidence::GuestCertTable;
 use casemate_policy::PageRule;
@@ -20,6 +20,14 @@ pub trait Events: Send + Sync {
     fn denied(&self, rule: PageRule, pages: u64);
     /// A vCPU has come to a step of its life, each once.
     fn vcpu(&self, _index: u32, _step: VcpuStep) {}
+    /// The process of a device cannot be gone on with. Whether there is somebody who sees to it
+    /// that it is dead and says what becomes of the device; where not, the VM stops. `second` is
+    /// the process that had taken over from the first.
+    fn device_lost(&self, _device: u8, _second: bool, _fault: DeviceFault) -> bool {
+        false
+    }
+    /// Another process serves a device from now on.
+    fn device_taken_over(&self, _device: u8) {}
 }
 
 /// What becomes of a vCPU that an operator wants to know.

@@ -91,11 +91,14 @@ pub enum DeviceFault {
     Breach = 3,
     /// Its interrupts cannot be routed: KVM refused.
     Routes = 4,
+    /// It floods, or speaks unasked.
+    Unasked = 5,
 }
 
 impl DeviceFault {
     /// Every fault, for whoever reads one from a message.
-    pub const ALL: [Self; 4] = [Self::Closed, Self::Silent, Self::Breach, Self::Routes];
+    pub const ALL: [Self; 5] =
+        [Self::Closed, Self::Silent, Self::Breach, Self::Routes, Self::Unasked];
 }
 
 impl fmt::Display for DeviceFault {
@@ -105,6 +108,7 @@ impl fmt::Display for DeviceFault {
             Self::Silent => "it hangs: it did not answer in time",
             Self::Breach => "it does not keep to the protocol",
             Self::Routes => "KVM refused the routes of its interrupts",
+            Self::Unasked => "it sent what nobody asked for",
         })
     }
 }

@@ -4,15 +4,17 @@ use super::error::BackEndError;
 use super::message::{MAX_BODY, NEED_REPLY, answer, ask};
 use super::request::Request;
 use crate::event::Event;
+use casemate_device_process::RESUME;
 use casemate_device_transport::{Activation, VERSION_1};
 use casemate_values::GpaRange;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::net::{RecvFlags, recv};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
-/// How long a back end may take for an answer. A reset is answered when the request in hand is
-/// done, which on a slow disk takes seconds; nobody but the thread that asks waits meanwhile.
+/// How long a back end may take for an answer. Not for that to a reset, which comes when the request
+/// in hand is done, and on slow storage takes as long as it takes.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The same for a program of others until the guest runs: its user sits and waits, and a socket
@@ -84,6 +86,25 @@ pub struct BackEnd {
     events: Vec<RingEvents>,
     /// Whose rings were enabled, a bit each.
     enabled: u32,
+}
+
+/// Where rings begin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Begin {
+    /// At their first entry.
+    Anew,
+    /// Where their used index says: another back end served them, and is gone. Only for device
+    /// processes of ours.
+    WhereUsed,
+}
+
+/// How far a back end is that was told to stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stopping {
+    /// It will answer when what it has in hand is done.
+    Asked,
+    /// It uses no ring any more.
+    Done,
 }
 
 /// What came without having been asked for.
@@ -268,11 +289,23 @@ fn read_config(socket: BorrowedFd<'_>, config: &mut [u8]) -> Result<(), BackEndE
 }
 
 impl BackEnd {
+    /// Waits until the back end serves: a device process answers nothing more before it is locked.
+    ///
+    /// # Errors
+    /// [`BackEndError`].
+    pub fn settle(&self) -> Result<(), BackEndError> {
+        number(self.socket.as_fd(), Request::GetFeatures).map(drop)
+    }
+
     /// Begins: the back end uses the rings from now on.
     ///
     /// # Errors
     /// [`BackEndError`]; the back end is then in no known state.
-    pub fn activate(&mut self, activation: &Activation) -> Result<(), BackEndError> {
+    pub fn activate(&mut self, activation: &Activation, begin: Begin) -> Result<(), BackEndError> {
+        let base = match begin {
+            Begin::Anew => 0,
+            Begin::WhereUsed => RESUME,
+        };
         let s = self.socket.as_fd();
         let features = activation.features | PROTOCOL_FEATURES;
         tell(s, Request::SetFeatures, &features.to_le_bytes(), &[])?;
@@ -290,7 +323,7 @@ impl BackEnd {
                 *to = from;
             }
             tell(s, Request::SetVringAddr, &address, &[])?;
-            tell(s, Request::SetVringBase, &state(0), &[])?;
+            tell(s, Request::SetVringBase, &state(base), &[])?;
             if let Some(events) = self.events.get(usize::try_from(index).unwrap_or(usize::MAX)) {
                 let index = u64::from(index).to_le_bytes();
                 tell(s, Request::SetVringErr, &index, &[events.error.as_fd()])?;
@@ -302,30 +335,46 @@ impl BackEnd {
         Ok(())
     }
 
-    /// Stops it: what it had in hand is done, and it uses no ring any more.
+    /// Begins to stop it: it uses no ring any more when that is done.
     ///
     /// # Errors
     /// [`BackEndError`]; whether it uses guest memory is then not known.
-    pub fn stop(&mut self) -> Result<(), BackEndError> {
-        let s = self.socket.as_fd();
-        for index in 0..u32::BITS {
-            if self.enabled & 1 << index == 0 {
-                continue;
-            }
-            let request = Request::GetVringBase;
-            ask(s, request, 0, &words::<2, 8>([index, 0]), &[])?;
-            let mut state = [0; 8];
-            answer(s, request, &mut state)?;
-            if state.first_chunk() != Some(&index.to_le_bytes()) {
-                return Err(BackEndError::Breach { request, what: "another ring" });
-            }
-            self.enabled &= !(1 << index);
-        }
-        Ok(())
+    pub fn begin_to_stop(&mut self) -> Result<Stopping, BackEndError> {
+        let Some(index) = self.first_enabled() else { return Ok(Stopping::Done) };
+        let body = words::<2, 8>([index, 0]);
+        ask(self.socket.as_fd(), Request::GetVringBase, 0, &body, &[])?;
+        Ok(Stopping::Asked)
     }
 
-    /// What its socket has when nothing was asked. One byte is looked at; a flood stays where it
-    /// is.
+    /// Whether an answer is there, or its beginning, or the end of the conversation.
+    #[must_use]
+    pub fn has_answer(&self) -> bool {
+        let mut socket = [PollFd::new(&self.socket, PollFlags::IN)];
+        matches!(poll(&mut socket, Some(&Timespec::default())), Ok(1..))
+    }
+
+    /// Takes the answer of a back end that was told to stop, which is there: the rest of one that
+    /// has begun is waited for as any other.
+    ///
+    /// # Errors
+    /// As [`BackEnd::begin_to_stop`].
+    pub fn go_on_stopping(&mut self) -> Result<Stopping, BackEndError> {
+        let request = Request::GetVringBase;
+        let mut state = [0; 8];
+        answer(self.socket.as_fd(), request, &mut state)?;
+        let index = self.first_enabled();
+        let Some(index) = index.filter(|i| state.first_chunk() == Some(&i.to_le_bytes())) else {
+            return Err(BackEndError::Breach { request, what: "another ring" });
+        };
+        self.enabled &= !(1 << index);
+        self.begin_to_stop()
+    }
+
+    fn first_enabled(&self) -> Option<u32> {
+        (self.enabled != 0).then(|| self.enabled.trailing_zeros())
+    }
+
+    /// What its socket has when nothing was asked. One byte is taken; a flood stays where it is.
     #[must_use]
     pub fn heard(&self) -> Heard {
         let mut byte = [0; 1];

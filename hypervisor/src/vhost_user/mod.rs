@@ -2,7 +2,7 @@
 //!
 //! A back end is as hostile as a guest: it parses what the guest writes, so it may be the guest's
 //! by now. It is asked one thing at a time, every answer has one length and is waited for once,
-//! within [`PATIENCE`]; whatever else comes is a breach that ends the conversation. Only the thread
+//! within [`PATIENCE`], but for that to a reset, which is waited for by who polls; whatever else comes is a breach that ends the conversation. Only the thread
 //! that talks to devices waits here, never a vCPU.
 //!
 //! The messages are our own, a dozen of a few words each, in place of the crate `vhost`'s
@@ -22,6 +22,7 @@ mod tests;
 
 pub use error::BackEndError;
 pub use front_end::{
-    BackEnd, FIRST_PATIENCE, Greeted, Heard, Offer, PATIENCE, QueueEvents, RingEvents, Wish,
+    BackEnd, Begin, FIRST_PATIENCE, Greeted, Heard, Offer, PATIENCE, QueueEvents, RingEvents,
+    Stopping, Wish,
 };
 pub use request::Request;

@@ -4,7 +4,10 @@
 //! call returns, with what it found. Cannot tell what a real back end makes of the messages: the
 //! tests of the VM with a disk do.
 
-use super::{BackEnd, BackEndError, Greeted, Heard, Offer, QueueEvents, Request, RingEvents, Wish};
+use super::{
+    BackEnd, BackEndError, Begin, Greeted, Heard, Offer, QueueEvents, Request, RingEvents,
+    Stopping, Wish,
+};
 use crate::event::Event;
 use casemate_device_transport::{Activation, Ring, VERSION_1};
 use casemate_values::GpaRange;
@@ -156,10 +159,19 @@ fn whole_life(socket: OwnedFd, patience: Duration) -> Result<(Offer, BackEnd), B
     let ranges =
         [GpaRange::new(0, 0xc000_0000).unwrap(), GpaRange::new(0x1_0000_0000, 0x10_0000).unwrap()];
     let mut back_end = greeted.hand_over(memory.as_fd(), &ranges, &queues, events[4].as_fd())?;
-    back_end.activate(&activation())?;
-    back_end.stop()?;
-    back_end.activate(&activation())?;
+    back_end.activate(&activation(), Begin::Anew)?;
+    stop(&mut back_end)?;
+    back_end.activate(&activation(), Begin::WhereUsed)?;
     Ok((offer, back_end))
+}
+
+/// A reset, waited for.
+fn stop(back_end: &mut BackEnd) -> Result<(), BackEndError> {
+    let mut stopping = back_end.begin_to_stop()?;
+    while stopping == Stopping::Asked {
+        stopping = back_end.go_on_stopping()?;
+    }
+    Ok(())
 }
 
 #[test]
@@ -202,6 +214,40 @@ fn a_back_end_is_told_what_it_needs_in_order_and_its_memory_once() {
         find(18).map(Asked::words).collect::<Vec<_>>(),
         [[0, 0], [0, 1], [1, 1], [0, 1], [1, 1]]
     );
+    // First at their first entries, then where another left off.
+    assert_eq!(
+        find(10).map(Asked::words).collect::<Vec<_>>(),
+        [[0, 0], [1, 0], [0, 1 << 16], [1, 1 << 16]]
+    );
+}
+
+/// Protects other devices, and the thread that talks to all of them, from storage that takes long:
+/// whether a device has stopped is asked without waiting.
+#[test]
+fn a_reset_is_asked_for_and_its_answer_comes_when_it_comes() {
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    let mut back_end = BackEnd::of_socket(ours.into());
+    assert_eq!(back_end.begin_to_stop().unwrap(), Stopping::Done, "it has no ring");
+    let peer = std::thread::spawn(move || {
+        while let Some(asked) = read_request(&theirs) {
+            if asked.request == 11 {
+                return (theirs, asked);
+            }
+            (&theirs).write_all(&honest(&asked)).unwrap();
+        }
+        unreachable!("it is asked to stop");
+    });
+    back_end.activate(&activation(), Begin::Anew).unwrap();
+    assert_eq!(back_end.begin_to_stop().unwrap(), Stopping::Asked);
+    let (theirs, asked) = peer.join().unwrap();
+    assert!(!back_end.has_answer());
+    (&theirs).write_all(&honest(&asked)).unwrap();
+    assert!(back_end.has_answer());
+    assert_eq!(back_end.go_on_stopping().unwrap(), Stopping::Asked, "there is a second ring");
+    assert!(!back_end.has_answer());
+    drop(theirs);
+    assert!(back_end.has_answer());
+    assert!(matches!(back_end.go_on_stopping(), Err(BackEndError::Closed)));
 }
 
 /// Protects foreign back ends, which forget a ring's events when it stops, and the guest that loads
@@ -216,9 +262,9 @@ fn a_back_end_of_others_gets_its_events_anew_with_each_activation() {
         (0..2).map(|_| RingEvents { kick: event(), call: event(), error: event() }).collect();
     let ranges = [GpaRange::new(0, 0x10_0000).unwrap()];
     let mut back_end = greeted.hand_over_to_others(memory.as_fd(), &ranges, events).unwrap();
-    back_end.activate(&activation()).unwrap();
-    back_end.stop().unwrap();
-    back_end.activate(&activation()).unwrap();
+    back_end.activate(&activation(), Begin::Anew).unwrap();
+    stop(&mut back_end).unwrap();
+    back_end.activate(&activation(), Begin::Anew).unwrap();
     drop(back_end);
     let log = peer.join().unwrap();
     let requests: Vec<u32> = log.iter().map(|asked| asked.request).collect();

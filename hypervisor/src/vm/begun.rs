@@ -40,9 +40,18 @@ pub(super) struct Waiting {
     pub(super) console: OwnedFd,
     pub(super) file: PlanFile,
     /// The ends of its sockets that are for the processes of disks.
-    pub(super) disks: Vec<OwnedFd>,
+    pub(super) disks: Vec<DiskSockets>,
     /// The same for the process of the socket device.
     pub(super) vsock: Option<OwnedFd>,
+}
+
+/// The ends of a disk's sockets that are for its processes.
+#[derive(Debug)]
+pub(super) struct DiskSockets {
+    /// For the one that serves.
+    pub(super) serving: OwnedFd,
+    /// For the one that stands by.
+    pub(super) standby: Option<OwnedFd>,
 }
 
 impl Begun {
@@ -102,22 +111,26 @@ impl Waiting {
         let (mut devices, mut disks) = (Vec::new(), Vec::new());
         let kind = DeviceKind::Block;
         for disk in &config.disks {
-            let (socket, end) = pair(SocketType::STREAM)?;
-            disks.push(end);
+            let (socket, serving) = pair(SocketType::STREAM)?;
+            let other = disk.standby.then(|| pair(SocketType::STREAM)).transpose()?;
+            let (standby, its_standby) = other.unzip();
+            disks.push(DiskSockets { serving, standby: its_standby });
             let of = BackEndOf::Ours;
-            devices.push(DeviceSocket { kind, of, queues: disk.queues, socket });
+            devices.push(DeviceSocket { kind, of, queues: disk.queues, socket, standby });
         }
         for (foreign, socket) in config.foreign.iter().zip(foreign) {
             let (ForeignKind::Block, queues) = (foreign.kind, foreign.queues);
             let socket = socket.try_clone().map_err(VmError::System)?;
-            devices.push(DeviceSocket { kind, of: BackEndOf::Others, queues, socket });
+            let (of, standby) = (BackEndOf::Others, None);
+            devices.push(DeviceSocket { kind, of, queues, socket, standby });
         }
         let mut vsock = None;
         if config.vsock.is_some() {
             let (socket, end) = pair(SocketType::STREAM)?;
             vsock = Some(end);
             let (kind, of) = (DeviceKind::Vsock, BackEndOf::Ours);
-            devices.push(DeviceSocket { kind, of, queues: VSOCK_QUEUES, socket });
+            let (queues, standby) = (VSOCK_QUEUES, None);
+            devices.push(DeviceSocket { kind, of, queues, socket, standby });
         }
         let input = VmmInput {
             host,

@@ -1,28 +1,34 @@
-//! The processes of disks, which begin when everything is decided.
+//! The processes of disks, which begin when everything is decided: one that serves, and one that
+//! stands by, has the same, and touches nothing until it is told to go on.
 
-use super::begun::{layers, pair};
+use super::begun::{DiskSockets, layers, pair};
 use super::error::VmError;
 use super::kind::ProcessKind;
 use super::open_disk::OpenDisk;
-use super::supervisor::Member;
-use crate::config::VmConfig;
+use super::supervisor::{Member, Post};
+use crate::config::{Disk, OnDeviceDeath, VmConfig};
 use casemate_device_block::layers as disk_layers;
 use casemate_device_process::{DeviceKind, FrontEnd, Start, spawn};
 use casemate_sandbox::{Image, Layer, Layers};
 use rustix::net::SocketType;
 use std::os::fd::{AsFd, OwnedFd};
 
-/// What a disk's process begins with, besides its image: everything that the configuration says.
+/// What a disk's processes begin with, besides its image: everything that the configuration says.
 #[derive(Debug)]
 pub(super) struct DiskProcess {
     disk: OpenDisk,
     layers: Layers,
+    on_death: OnDeviceDeath,
 }
 
 /// Prepares the processes of disks.
 pub(super) fn processes(disks: Vec<OpenDisk>, config: &VmConfig) -> Vec<DiskProcess> {
-    let one = |disk: OpenDisk| DiskProcess { layers: layers_of(&disk, config), disk };
-    disks.into_iter().map(one).collect()
+    let one = |(disk, wanted): (OpenDisk, &Disk)| DiskProcess {
+        layers: layers_of(&disk, config),
+        disk,
+        on_death: wanted.on_device_death,
+    };
+    disks.into_iter().zip(&config.disks).map(one).collect()
 }
 
 /// A disk's layers. Of a confidential guest's memory it gets the pages that the guest shares and
@@ -34,26 +40,45 @@ fn layers_of(disk: &OpenDisk, config: &VmConfig) -> Layers {
 }
 
 /// Starts the processes of disks; each gets the end of the socket that leads to the vmm process.
-/// This process keeps no image open.
+/// This process keeps no image open: the lock on one lasts until the last of its two processes has
+/// ended, since both have the description that was locked.
 ///
 /// # Errors
 /// [`VmError`].
 pub(super) fn start(
     disks: Vec<DiskProcess>,
-    sockets: Vec<OwnedFd>,
+    sockets: Vec<DiskSockets>,
     device: &Image,
 ) -> Result<Vec<Member>, VmError> {
     let mut members = Vec::new();
-    for (DiskProcess { disk, layers }, socket) in disks.into_iter().zip(sockets) {
+    for (number, (process, DiskSockets { serving, standby })) in
+        (0..).zip(disks.into_iter().zip(sockets))
+    {
+        members.push(process.start(ProcessKind::Block, number, &serving, device)?);
+        if let Some(standby) = standby {
+            members.push(process.start(ProcessKind::BlockStandby, number, &standby, device)?);
+        }
+    }
+    Ok(members)
+}
+
+impl DiskProcess {
+    fn start(
+        &self,
+        kind: ProcessKind,
+        number: u8,
+        socket: &OwnedFd,
+        device: &Image,
+    ) -> Result<Member, VmError> {
         let (control, its_control) = pair(SocketType::SEQPACKET)?;
         let start = Start {
             kind: DeviceKind::Block,
             front_end: FrontEnd::Ours,
-            config: disk.image.facts().encode().to_vec(),
+            config: self.disk.image.facts().encode().to_vec(),
         };
-        let image = [disk.image.file().as_fd()];
-        let process = spawn(device, layers, &start, &socket, &its_control, &image, |_| ())?;
-        members.push(Member::new(ProcessKind::Block, process, control));
+        let (layers, image) = (self.layers.clone(), [self.disk.image.file().as_fd()]);
+        let process = spawn(device, layers, &start, socket, &its_control, &image, |_| ())?;
+        let post = Post { device: number, name: self.disk.name.clone(), on_death: self.on_death };
+        Ok(Member::of_device(kind, process, control, post))
     }
-    Ok(members)
 }

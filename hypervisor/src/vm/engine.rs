@@ -3,6 +3,7 @@
 
 use super::device_thread;
 pub use super::engine_error::EngineError;
+use super::orders::Orders;
 use super::stop_slot::StopSlot;
 use super::virtio::{DeviceFds, DeviceSocket, Lines, Wired};
 use crate::bus::{Bus, BusError};
@@ -42,6 +43,8 @@ pub struct Ends {
     pub power_button: Event,
     /// Signalled when the VM has stopped.
     pub stopped: Event,
+    /// What is decided about devices whose processes are gone.
+    pub orders: Orders,
 }
 
 /// A VM that is set up and has no guest yet: what KVM makes from a [`Shape`] alone. Nothing is in
@@ -160,8 +163,17 @@ impl SetUp {
         let (pio, mmio) = buses(&uart)?;
         let lines = Lines::new(&vm, devices, &stopped)?;
         let vcpus = vcpus(&vm, shape)?;
-        let ends =
-            Ends { console, output_ready, input_drained, uart, serial_line, power_button, stopped };
+        let orders = lines.orders();
+        let ends = Ends {
+            console,
+            output_ready,
+            input_drained,
+            uart,
+            serial_line,
+            power_button,
+            stopped,
+            orders,
+        };
         Ok(Self { shape: shape.clone(), vm, snp, ram, vcpus, pio, mmio, lines, ends })
     }
 
@@ -325,7 +337,7 @@ impl Engine {
                 .map_err(|source| EngineError::Thread { id, source })?;
         }
         if with_devices {
-            let (devices, stop) = (self.devices, self.stop.clone());
+            let (devices, stop, machine) = (self.devices, self.stop.clone(), self.machine.clone());
             let (ready, go) = (ready.clone(), go.clone());
             std::thread::Builder::new()
                 .name("devices".into())
@@ -334,7 +346,8 @@ impl Engine {
                     let mut devices = devices;
                     ready.wait();
                     go.wait();
-                    device_thread::serve(&mut devices.served, &devices.wake, &stop);
+                    let Wired { served, wake, orders, .. } = &mut devices;
+                    device_thread::serve(served, wake, orders, &*machine.events, &stop);
                     // As above.
                     loop {
                         std::thread::park();

@@ -44,6 +44,12 @@ pub enum EngineError {
         #[source]
         source: BackEndError,
     },
+    /// A standby that is another device than the process that it stands by.
+    #[error("the standby of device {number} does not offer what the device does")]
+    Standby {
+        /// Its number, in the order of the configuration.
+        number: u8,
+    },
     /// The program of others behind a device cannot be talked to.
     #[error(
         "`vhost_user` (device {number}, disks counted first): {source}; is a back end for a block \

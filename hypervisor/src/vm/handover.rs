@@ -50,8 +50,9 @@ pub struct VmmInput {
 const PLAIN: u8 = 1;
 /// With /dev/sev behind the plan's file.
 const WITH_SEV: u8 = 2;
-/// Bytes that say what a device is: its kind, whose back end it has, its number of queues.
-const DEVICE: usize = 3;
+/// Bytes that say what a device is: its kind, whose back end it has, its number of queues, whether
+/// it has a standby.
+const DEVICE: usize = 4;
 
 /// Starts the vmm process, which sets up the VM of `input` and waits for [`PlanFile::hand_over`];
 /// `before` is called before it begins, see [`spawn_image_with`].
@@ -71,9 +72,10 @@ pub fn spawn(
         Some(dev_sev) => (WITH_SEV, layers.keep(dev_sev)),
     };
     let mut start = [&[kind][..], &shape.to_bytes()].concat();
-    for DeviceSocket { kind, of, queues, socket } in devices {
-        layers = layers.keep(socket);
-        start.extend([kind.number(), *of as u8, u8::try_from(*queues).unwrap_or(0)]);
+    for DeviceSocket { kind, of, queues, socket, standby } in devices {
+        layers = standby.iter().fold(layers.keep(socket), Layers::keep);
+        let queues = u8::try_from(*queues).unwrap_or(0);
+        start.extend([kind.number(), *of as u8, queues, standby.is_some().into()]);
     }
     spawn_image_with(layers, image, &start, before)
 }
@@ -95,10 +97,12 @@ pub(super) fn take(mut given: Given) -> Option<VmmInput> {
     let dev_sev = if with_sev { Some(given.descriptor()?) } else { None };
     let mut devices = Vec::new();
     for device in kinds.chunks(DEVICE) {
-        let &[kind, of, queues] = device else { return None };
+        let &[kind, of, queues, standby @ (0 | 1)] = device else { return None };
         let kind = DeviceKind::of_number(kind)?;
         let of = BackEndOf::ALL.into_iter().find(|known| *known as u8 == of)?;
-        devices.push(DeviceSocket { kind, of, queues: queues.into(), socket: given.descriptor()? });
+        let socket = given.descriptor()?;
+        let standby = if standby == 1 { Some(given.descriptor()?) } else { None };
+        devices.push(DeviceSocket { kind, of, queues: queues.into(), socket, standby });
     }
     let host = HostFds { dev_kvm, dev_sev };
     let input = VmmInput { host, control, console, shape, plan, devices };

@@ -18,6 +18,9 @@ pub enum ProcessKind {
     VmmConfidential,
     /// A disk.
     Block,
+    /// Goes on with a disk when the process that serves it is gone. Until then it has all that the
+    /// other has, and uses nothing of it.
+    BlockStandby,
     /// Streams between the guest and sockets of the host.
     Vsock,
     /// Connects to sockets of the host for the guest.
@@ -30,12 +33,13 @@ pub enum ProcessKind {
 
 impl ProcessKind {
     /// Every kind.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Supervisor,
         Self::Vmm,
         Self::VmmConfidential,
         Self::Recorder,
         Self::Block,
+        Self::BlockStandby,
         Self::Vsock,
         Self::Connector,
         Self::Janitor,
@@ -49,6 +53,7 @@ impl ProcessKind {
             Self::Vmm => "vmm",
             Self::VmmConfidential => "vmm-confidential",
             Self::Block => DeviceKind::Block.name(),
+            Self::BlockStandby => "block-standby",
             Self::Vsock => DeviceKind::Vsock.name(),
             Self::Connector => "connector",
             Self::Janitor => "janitor",
@@ -69,7 +74,7 @@ impl ProcessKind {
             Self::Supervisor => &profile::SUPERVISOR,
             Self::Vmm => &profile::VMM,
             Self::VmmConfidential => &profile::VMM_SNP,
-            Self::Block => DeviceKind::Block.description().steady,
+            Self::Block | Self::BlockStandby => DeviceKind::Block.description().steady,
             Self::Vsock => DeviceKind::Vsock.description().steady,
             Self::Connector => &casemate_device_vsock::profile::CONNECT,
             Self::Janitor => &JANITOR,
@@ -85,7 +90,7 @@ impl ProcessKind {
     pub const fn grace(self) -> Duration {
         match self {
             Self::Supervisor | Self::Vmm | Self::VmmConfidential => Duration::ZERO,
-            Self::Block | Self::Vsock | Self::Connector => Duration::ZERO,
+            Self::Block | Self::BlockStandby | Self::Vsock | Self::Connector => Duration::ZERO,
             Self::Janitor => Duration::from_secs(5),
             Self::Recorder => LOG_WAIT.saturating_add(Duration::from_secs(2)),
         }
@@ -94,7 +99,7 @@ impl ProcessKind {
     /// Whether it is a device: its front end is the vmm process.
     #[must_use]
     pub const fn is_device(self) -> bool {
-        matches!(self, Self::Block | Self::Vsock)
+        matches!(self, Self::Block | Self::BlockStandby | Self::Vsock)
     }
 
     /// Whether it runs vCPUs: it has the power button, and its last words tell how the VM ended.

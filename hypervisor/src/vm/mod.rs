@@ -30,6 +30,7 @@ mod open_devices;
 mod open_disk;
 mod open_foreign;
 mod open_vsock;
+mod orders;
 mod start;
 mod stop_slot;
 mod vsock;
@@ -40,5 +41,8 @@ pub use open::{OpenError, files as open_files, outline as open_outline};
 pub use open_disk::DiskError;
 pub use open_foreign::ForeignError;
 pub use open_vsock::VsockError;
+pub use orders::{Order, Orders};
 pub use start::{Prepared, Programs, prepare, prepare_plan};
-pub use supervisor::{End, Event, GuestMark, Happened, Moved, Outside, RunningVm, Step, Times};
+pub use supervisor::{
+    End, Event, GuestMark, Hang, Happened, Loss, Moved, Outside, RunningVm, Step, Then, Times,
+};

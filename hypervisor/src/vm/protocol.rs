@@ -61,6 +61,20 @@ pub enum FromVmm {
         /// The step.
         step: VcpuStep,
     },
+    /// The process of a device cannot be gone on with; its device waits for what is decided.
+    DeviceLost {
+        /// The device's number.
+        device: u8,
+        /// Whether it is the process that had taken over from the first.
+        second: bool,
+        /// What is wrong with it.
+        fault: DeviceFault,
+    },
+    /// A device's standby serves it.
+    DeviceTakenOver {
+        /// The device's number.
+        device: u8,
+    },
     /// How often a vCPU has left the guest, at the end.
     Exits {
         /// Which.
@@ -94,6 +108,16 @@ pub enum ToVmm {
     Launch,
     /// Press the power button.
     PowerButton,
+    /// The process of a device is dead: its standby is to go on.
+    TakeOver {
+        /// The device's number.
+        device: u8,
+    },
+    /// The process of a device is dead: the guest is to go on without it.
+    Keep {
+        /// The device's number.
+        device: u8,
+    },
 }
 
 /// A packet is not a message.
@@ -181,8 +205,12 @@ mod kind {
     pub(super) const VCPU: u8 = 8;
     pub(super) const EXITS: u8 = 9;
     pub(super) const PAGE_STATES: u8 = 10;
+    pub(super) const DEVICE_LOST: u8 = 11;
+    pub(super) const DEVICE_TAKEN_OVER: u8 = 12;
     pub(super) const POWER_BUTTON: u8 = 65;
     pub(super) const LAUNCH: u8 = 66;
+    pub(super) const TAKE_OVER: u8 = 67;
+    pub(super) const KEEP: u8 = 68;
 }
 
 /// A guest's number as a word of a message.
@@ -275,6 +303,13 @@ impl FromVmm {
             Self::Vcpu { index, step: VcpuStep::Stopped } => {
                 Fields::new(kind::VCPU, 1).small(*index).encode()
             }
+            Self::DeviceLost { device, second, fault } => {
+                let small = u32::from(*second) << 8 | u32::from(*device);
+                Fields::new(kind::DEVICE_LOST, *fault as u8).small(small).encode()
+            }
+            Self::DeviceTakenOver { device } => {
+                Fields::new(kind::DEVICE_TAKEN_OVER, 0).small((*device).into()).encode()
+            }
             Self::Exits { vcpu, totals } => {
                 let counts = totals.0.into_iter().flat_map(u64::to_le_bytes);
                 Fields::new(kind::EXITS, 0).small(*vcpu).encode_with(counts)
@@ -329,6 +364,20 @@ impl FromVmm {
                 };
                 Ok(Self::Vcpu { index: fields.small, step })
             }
+            (kind::DEVICE_LOST, sub) => {
+                let [device, second, 0, 0] = fields.small.to_le_bytes() else { return Err(bad) };
+                let fault = DeviceFault::ALL.into_iter().find(|known| *known as u8 == sub);
+                match (fault, second) {
+                    (Some(fault), 0 | 1) => {
+                        Ok(Self::DeviceLost { device, second: second == 1, fault })
+                    }
+                    _ => Err(bad),
+                }
+            }
+            (kind::DEVICE_TAKEN_OVER, _) => {
+                let device = u8::try_from(fields.small).map_err(|_| bad)?;
+                Ok(Self::DeviceTakenOver { device })
+            }
             (kind::EXITS, _) => {
                 Ok(Self::Exits { vcpu: fields.small, totals: ExitTotals(words(bytes)) })
             }
@@ -356,6 +405,8 @@ impl ToVmm {
         match self {
             Self::Launch => Fields::new(kind::LAUNCH, 0).encode(),
             Self::PowerButton => Fields::new(kind::POWER_BUTTON, 0).encode(),
+            Self::TakeOver { device } => Fields::new(kind::TAKE_OVER, device).encode(),
+            Self::Keep { device } => Fields::new(kind::KEEP, device).encode(),
         }
     }
 
@@ -367,6 +418,10 @@ impl ToVmm {
         match packet {
             [kind::POWER_BUTTON, ..] if packet.len() == MESSAGE_SIZE => Ok(Self::PowerButton),
             [kind::LAUNCH, ..] if packet.len() == MESSAGE_SIZE => Ok(Self::Launch),
+            &[kind::TAKE_OVER, device, ..] if packet.len() == MESSAGE_SIZE => {
+                Ok(Self::TakeOver { device })
+            }
+            &[kind::KEEP, device, ..] if packet.len() == MESSAGE_SIZE => Ok(Self::Keep { device }),
             _ => Err(BadMessage::of(packet)),
         }
     }
@@ -402,6 +457,8 @@ mod tests {
         messages.extend(Phase::ALL.map(FromVmm::Phase));
         messages.extend([
             FromVmm::Mark(9),
+            FromVmm::DeviceLost { device: 255, second: true, fault: DeviceFault::Unasked },
+            FromVmm::DeviceTakenOver { device: 7 },
             FromVmm::Vcpu { index: 63, step: VcpuStep::FirstExit },
             FromVmm::Vcpu { index: u32::MAX, step: VcpuStep::Stopped },
             FromVmm::Exits { vcpu: 1, totals: ExitTotals(std::array::from_fn(|i| i as u64 + 1)) },

@@ -4,8 +4,9 @@
 //! A doorbell is an ioeventfd, an interrupt an irqfd, and there is a line for each queue, so the
 //! data path never enters this process. Afterwards only the routing table changes.
 
-use super::device_thread::Served;
+use super::device_thread::{Served, Whose};
 use super::engine_error::EngineError;
+use super::orders::{MOST, Orders};
 use super::stop_slot::StopSlot;
 use crate::config::MAX_DISKS;
 use crate::devices::virtio_pci::QUEUE_SIZE;
@@ -15,7 +16,7 @@ use crate::exits::{DeviceFault, Stop};
 use crate::kvm::{FIRST_DEVICE_GSI, Routing, Vm};
 use crate::memory::{GuestRam, HOLE_START};
 use crate::vhost_user::{
-    BackEnd, BackEndError, FIRST_PATIENCE, Greeted, PATIENCE, QueueEvents, RingEvents, Wish,
+    BackEnd, BackEndError, FIRST_PATIENCE, Greeted, Offer, PATIENCE, QueueEvents, RingEvents, Wish,
 };
 use casemate_device_process::DeviceKind;
 use casemate_device_transport::{BAR_SIZE, Function, Identity, Message, doorbell};
@@ -23,8 +24,10 @@ use kvm_ioctls::IoEventAddress;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::sync::{Arc, Mutex};
 
-/// Most devices of a VM, disks and a socket device: each has a socket and an event that are waited for.
+/// Most devices of a VM, disks and a socket device: each has a socket and an event that are waited
+/// for.
 pub const MAX_DEVICES: usize = MAX_DISKS + 1;
+const _: () = assert!(MAX_DEVICES <= MOST, "each can have an order");
 
 /// Whose program the back end of a device is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,6 +58,8 @@ pub struct DeviceSocket {
     pub queues: u16,
     /// STREAM.
     pub socket: OwnedFd,
+    /// The same of the process that goes on when that one is gone.
+    pub standby: Option<OwnedFd>,
 }
 
 /// Descriptors that the locked process uses for devices.
@@ -82,6 +87,8 @@ pub(super) struct Lines {
     /// Signalled when a device has to be told something.
     wake: Event,
     stop: Arc<StopSlot>,
+    /// What is decided about devices whose processes are gone.
+    orders: Orders,
     fds: DeviceFds,
 }
 
@@ -108,6 +115,8 @@ pub(super) struct Wired {
     pub(super) served: Vec<Served>,
     /// Signalled when one of them has to be told something.
     pub(super) wake: Event,
+    /// Signals it, too.
+    pub(super) orders: Orders,
     /// Descriptors for the profile.
     pub(super) fds: DeviceFds,
 }
@@ -121,10 +130,12 @@ impl Lines {
     ) -> Result<Self, EngineError> {
         let stop = Arc::new(StopSlot::new(stopped.clone()));
         let sources = devices.iter().map(|device| usize::from(device.queues) + 1).sum();
+        let wake = event()?;
         let mut lines = Self {
             devices: Vec::new(),
             routing: None,
-            wake: event()?,
+            orders: Orders::new(wake.clone()),
+            wake,
             stop,
             fds: DeviceFds::default(),
         };
@@ -141,10 +152,11 @@ impl Lines {
             let next = first + usize::from(device.queues) + 1;
             let line = Line::new(vm, device, number, first)?;
             first = next;
-            let socket = line.device.socket.as_raw_fd();
-            lines.fds.sockets.push(socket);
-            if line.device.of == BackEndOf::Others {
-                lines.fds.foreign.push(socket);
+            let DeviceSocket { of, socket, standby, .. } = &line.device;
+            let sockets = std::iter::once(socket).chain(standby).map(AsRawFd::as_raw_fd);
+            lines.fds.sockets.extend(sockets);
+            if *of == BackEndOf::Others {
+                lines.fds.foreign.push(socket.as_raw_fd());
             }
             let signalled = line.kicks.iter().chain(&line.calls).chain([&line.config]);
             lines.fds.signalled.extend(signalled.map(|event| event.as_fd().as_raw_fd()));
@@ -159,17 +171,26 @@ impl Lines {
         self.stop.clone()
     }
 
+    /// Where orders about devices are given.
+    pub(super) fn orders(&self) -> Orders {
+        self.orders.clone()
+    }
+
     /// Greets every device process, and hands memory and events over. Gives the functions, which
     /// are on no bus yet.
     pub(super) fn join(self, ram: &GuestRam) -> Result<Wired, EngineError> {
-        let Self { devices, routing, wake, stop, fds } = self;
-        let mut wired = Wired { functions: Vec::new(), served: Vec::new(), wake, fds };
+        let Self { devices, routing, wake, orders, stop, fds } = self;
+        let mut wired = Wired { functions: Vec::new(), served: Vec::new(), wake, orders, fds };
         for line in devices {
             let Some(routing) = &routing else { break };
             let bar = line.bar;
             let served = line.join(ram, routing, &wired.wake, &stop)?;
             wired.functions.push((bar, served.shared_function()));
             wired.served.push(served);
+        }
+        // All of them lock themselves at the same time, and the guest does not run before.
+        for served in &wired.served {
+            served.settle().map_err(|(number, source)| EngineError::Device { number, source })?;
         }
         Ok(wired)
     }
@@ -200,10 +221,15 @@ impl Line {
         stop: &Arc<StopSlot>,
     ) -> Result<Served, EngineError> {
         let Self { device, number, bar, first, kicks, calls, config, error } = self;
-        let DeviceSocket { kind, of, queues, socket } = device;
+        let DeviceSocket { kind, of, queues, socket, standby } = device;
         let wrong = |source| match of {
             BackEndOf::Ours => EngineError::Device { number, source },
             BackEndOf::Others => EngineError::Foreign { number, source },
+        };
+        let whose = match (of, kind) {
+            (BackEndOf::Others, _) => Whose::Others,
+            (BackEndOf::Ours, DeviceKind::Block) => Whose::Watched,
+            (BackEndOf::Ours, _) => Whose::Unwatched,
         };
         let kind = kind.description();
         let wish = Wish { queues, config: kind.config };
@@ -211,10 +237,20 @@ impl Line {
             BackEndOf::Ours => PATIENCE,
             BackEndOf::Others => FIRST_PATIENCE,
         };
-        let (greeted, offer) = Greeted::greet(socket, wish, patience).map_err(wrong)?;
+        // Both have the same, all of it before the lock: a standby lacks nothing but its rings.
+        let joined = |socket| -> Result<(Offer, BackEnd), EngineError> {
+            let (greeted, offer) = Greeted::greet(socket, wish, patience).map_err(wrong)?;
+            let back_end = hand_over(greeted, of, ram, (&kicks, &calls, &error)).map_err(wrong)?;
+            Ok((offer, back_end))
+        };
+        let (offer, back_end) = joined(socket)?;
+        let standby = match standby.map(joined).transpose()? {
+            // The guest has negotiated with the first, so the second has to be it.
+            Some((other, _)) if other != offer => return Err(EngineError::Standby { number }),
+            standby => standby.map(|(_, back_end)| back_end),
+        };
         let shown = (kind.shown)(offer.config, queues);
         let shown = shown.ok_or_else(|| wrong(BackEndError::OtherKind))?;
-        let back_end = hand_over(greeted, of, ram, (&kicks, &calls, &error)).map_err(wrong)?;
         let identity = Identity {
             kind: kind.virtio,
             class: kind.class,
@@ -229,7 +265,7 @@ impl Line {
         let (routing, wake, stop) = (routing.clone(), wake.clone(), stop.clone());
         let wires = DeviceWires { number, first, routing, kicks, calls, config, wake, stop };
         let function = Arc::new(Mutex::new(VirtioPci::new(function, Box::new(wires))));
-        Ok(Served::new(number, function, back_end, error))
+        Ok(Served::new((number, whose), function, back_end, standby, error))
     }
 }
 

@@ -8,11 +8,12 @@
 use super::engine::{Ends, Engine, EngineError, Ready, SetUp};
 pub use super::handover::VmmInput;
 use super::handover::{Wish, wait};
+use super::orders::Order;
 use super::profile;
 use super::protocol::{FromVmm, MESSAGE_SIZE, Phase, ToVmm};
 use super::recorder::tally::Tally;
 use crate::event::Event;
-use crate::exits::{Events, Note, PageRule, Stop, VcpuStep};
+use crate::exits::{DeviceFault, Events, Note, PageRule, Stop, VcpuStep};
 use crate::launch::LaunchPlan;
 use casemate_sandbox::{Action, Born, FdTable, SandboxError, Setup, exit, freeze_heap};
 use rustix::event::{PollFd, PollFlags, poll};
@@ -38,7 +39,13 @@ struct Control {
 
 impl Control {
     fn tell(&self, message: &FromVmm) {
-        let _ = send(&self.socket, &message.encode(), SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
+        self.has_told(message);
+    }
+
+    /// Whether it fits.
+    fn has_told(&self, message: &FromVmm) -> bool {
+        let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+        send(&self.socket, &message.encode(), flags).is_ok()
     }
 
     /// Waits for room: for the last words only, when no vCPU runs.
@@ -61,6 +68,12 @@ impl Events for Control {
     }
     fn vcpu(&self, index: u32, step: VcpuStep) {
         self.tell(&FromVmm::Vcpu { index, step });
+    }
+    fn device_lost(&self, device: u8, second: bool, fault: DeviceFault) -> bool {
+        self.has_told(&FromVmm::DeviceLost { device, second, fault })
+    }
+    fn device_taken_over(&self, device: u8) {
+        self.tell(&FromVmm::DeviceTakenOver { device });
     }
 }
 
@@ -362,6 +375,8 @@ fn serve(ends: &Ends, control: &Control) -> Option<()> {
         Ok((len, _)) if len > 0 => {
             match ToVmm::decode(packet.get(..len)?).ok()? {
                 ToVmm::PowerButton => ends.power_button.signal(),
+                ToVmm::TakeOver { device } => ends.orders.give(device, Order::TakeOver),
+                ToVmm::Keep { device } => ends.orders.give(device, Order::Keep),
                 // It came, and comes once.
                 ToVmm::Launch => return None,
             }

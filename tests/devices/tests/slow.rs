@@ -3,15 +3,16 @@
 //! there is one; other queues do not wait. Cannot tell: how long anything takes.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
-use casemate_device_backend::{Mode, Session};
+use casemate_device_backend::{Mode, Place, Session, Turn};
 use casemate_device_block::{Block as Device, Disk, Extent, Facts};
-use casemate_device_queue::{Durability, Pieces};
+use casemate_device_queue::{Durability, GuestMemory, Pieces, Request};
 use casemate_test_devices::driver::{Block, DATA, Driver, header, readable};
 use casemate_test_devices::memory::GuestRam;
 use std::io;
 use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use vhost::vhost_user::VhostUserFrontend;
 
 /// Reads and writes nothing, at once; a flush says that it has begun and waits until it is let go.
@@ -52,10 +53,13 @@ fn the_driver_is_told_before_something_long_begins_and_only_what_concerns_it_wai
     let ((begun, has_begun), (let_go, wait)) = (channel(), channel());
     let disk = Slow { begun, let_go: Mutex::new(wait) };
     let (ours, theirs) = UnixStream::pair().unwrap();
+    let (tell, told) = channel();
     let thread = std::thread::spawn(move || {
         let device = Device::new(disk, facts);
         let session = Session::set_up(theirs, device, Mode::Foreign, Box::new(|_, _| Ok(())));
-        session.unwrap().serve()
+        let mut session = session.unwrap();
+        tell.send(session.pulses()).unwrap();
+        session.serve()
     });
     let mut driver = Driver::negotiate(ours, 2, GuestRam::new(4 << 20));
     driver.activate(1 << 9);
@@ -69,6 +73,16 @@ fn the_driver_is_told_before_something_long_begins_and_only_what_concerns_it_wai
     driver.put(0, 3);
     driver.publish(0);
     has_begun.recv().unwrap();
+    // Who watches sees that it is the storage that takes long, whichever thread waits for it.
+    let pulses = told.recv().unwrap();
+    let is_at = |thread: usize, place: Place| {
+        while pulses.seen().nth(thread).unwrap().place != place {
+            std::thread::yield_now();
+        }
+    };
+    is_at(0, Place::Waits);
+    is_at(1, Place::Stores);
+    is_at(2, Place::Waits);
     // The flush has begun and not ended, and the driver knows of the read.
     assert!(readable(&driver.queues[0].call), "the driver is not told");
     assert_eq!((driver.answer(0), driver.answer(0)), (Some((0, 513)), None));
@@ -82,11 +96,74 @@ fn the_driver_is_told_before_something_long_begins_and_only_what_concerns_it_wai
         answered.send(front.set_vring_enable(0, true).is_ok()).unwrap();
     });
     assert!(heartbeat.recv_timeout(std::time::Duration::from_millis(50)).is_err());
+    is_at(0, Place::Works);
+    is_at(1, Place::Stores);
     let_go.send(()).unwrap();
     assert_eq!(heartbeat.recv(), Ok(true));
     beat.join().unwrap();
     assert_eq!(driver.wait(0), Some((3, 1)));
     assert_eq!(driver.ram.read(flush + 0x800, 1), [0]);
+    drop(driver);
+    thread.join().unwrap();
+}
+
+/// A device that goes round in circles until it is let go.
+struct Circles {
+    begun: Sender<()>,
+    let_go: Arc<AtomicBool>,
+}
+
+impl casemate_device_backend::Device for Circles {
+    type Lane = ();
+    fn features(&self) -> u64 {
+        0
+    }
+    fn config(&self) -> &[u8] {
+        &[]
+    }
+    fn queues(&self) -> u16 {
+        1
+    }
+    fn burst(&self) -> u16 {
+        1
+    }
+    fn lane(&self) {}
+    fn answer<M: GuestMemory>(&self, (): &mut (), _: &Turn<'_>, _: Request<'_, M>) -> u32 {
+        let _ = self.begun.send(());
+        while !self.let_go.load(Ordering::Relaxed) {
+            std::hint::spin_loop();
+        }
+        0
+    }
+}
+
+/// Protects a guest from a device that loops: who watches sees the same step, at work, each time.
+#[test]
+fn a_thread_that_goes_round_in_circles_is_seen_at_one_step() {
+    let ((begun, has_begun), let_go) = (channel(), Arc::new(AtomicBool::new(false)));
+    let device = Circles { begun, let_go: let_go.clone() };
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    let (tell, told) = channel();
+    let thread = std::thread::spawn(move || {
+        let session = Session::set_up(theirs, device, Mode::Foreign, Box::new(|_, _| Ok(())));
+        let mut session = session.unwrap();
+        tell.send(session.pulses()).unwrap();
+        session.serve()
+    });
+    let mut driver = Driver::negotiate(ours, 1, GuestRam::new(4 << 20));
+    driver.activate(0);
+    driver.ram.write(DATA, &header(0, 1));
+    driver.chain(0, 0, &[(DATA, 16, false)]);
+    driver.put(0, 0);
+    driver.publish(0);
+    has_begun.recv().unwrap();
+    let pulses = told.recv().unwrap();
+    let looks: Vec<_> = (0..100).map(|_| pulses.seen().nth(1).unwrap()).collect();
+    assert_eq!(looks[0].place, Place::Works);
+    assert!(looks.iter().all(|look| *look == looks[0]), "{looks:?}");
+    let_go.store(true, Ordering::Relaxed);
+    assert_eq!(driver.wait(0), Some((0, 0)));
+    assert_ne!(pulses.seen().nth(1).unwrap().steps, looks[0].steps);
     drop(driver);
     thread.join().unwrap();
 }

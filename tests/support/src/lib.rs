@@ -25,6 +25,7 @@ pub mod disk;
 pub mod first_run;
 pub mod guests;
 pub mod memory;
+pub mod puppet;
 pub mod refusing;
 pub mod sandbox;
 pub mod script;

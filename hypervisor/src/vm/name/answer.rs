@@ -37,6 +37,8 @@ pub struct Told {
     pub pid: u32,
     /// The optional layers of its lock that this host could not give it.
     pub without: Vec<Layer>,
+    /// That it has ended: it is not in an answer.
+    pub gone: bool,
 }
 
 impl fmt::Display for Told {
@@ -81,7 +83,8 @@ fn line(line: &str) -> Option<Told> {
         pid.parse().ok().filter(|pid| digits && (1..=i32::MAX.unsigned_abs()).contains(pid))?;
     // Each at most once, in their order: then an answer has one spelling and is bounded.
     let ordered = without.is_sorted_by(|a, b| a < b);
-    Some(Told { kind: ProcessKind::from_name(kind)?, pid, without }).filter(|_| ordered)
+    let kind = ProcessKind::from_name(kind)?;
+    Some(Told { kind, pid, without, gone: false }).filter(|_| ordered)
 }
 
 #[cfg(test)]
@@ -93,7 +96,7 @@ mod tests {
 
     #[test]
     fn only_a_whole_list_that_begins_with_the_supervisor_is_taken() {
-        let told = |kind, pid, without| Told { kind, pid, without };
+        let told = |kind, pid, without| Told { kind, pid, without, gone: false };
         let supervisor = told(ProcessKind::Supervisor, 7, vec![]);
         let lacking = vec![Layer::UserNamespace, Layer::Landlock];
         let vmm = told(ProcessKind::Vmm, 8, lacking);

@@ -78,7 +78,7 @@ fn question(
 /// comes first: what is read of a number afterwards is of that process as long as it lives.
 fn believed(said: &[Told], peer: u32) -> Result<Vec<Running>, BadAnswer> {
     let mut running = Vec::new();
-    for (index, Told { kind, pid, without }) in said.iter().enumerate() {
+    for (index, Told { kind, pid, without, .. }) in said.iter().enumerate() {
         let pid = *pid;
         let wrong = if index == 0 { BadAnswer::NotItself } else { BadAnswer::NotItsChild(pid) };
         let raw = i32::try_from(pid).ok().and_then(Pid::from_raw).ok_or(wrong)?;

@@ -1,6 +1,8 @@
 //! The processes of a VM, each of a named kind: what they say, how they end.
 
 use super::End;
+use super::heartbeat::Heartbeat;
+use super::post::{Condemned, Post};
 use crate::vm::kind::ProcessKind;
 use crate::vm::protocol::{BadMessage, Denied, FromVmm, ToVmm};
 use crate::vm::recorder::WRITTEN;
@@ -24,6 +26,13 @@ pub struct Member {
     process: Child,
     control: OwnedFd,
     confined: bool,
+    /// Of a device process: what it is for.
+    pub(super) post: Option<Post>,
+    pub(super) heartbeat: Heartbeat,
+    /// That it is to end.
+    pub(super) condemned: Option<Condemned>,
+    /// That it has ended, and the VM goes on.
+    pub(super) gone: bool,
 }
 
 /// What a child said, in the words of its kind.
@@ -54,7 +63,32 @@ impl Member {
     /// A child of a kind; `control` carries messages with it.
     #[must_use]
     pub const fn new(kind: ProcessKind, process: Child, control: OwnedFd) -> Self {
-        Self { kind, process, control, confined: false }
+        Self {
+            kind,
+            process,
+            control,
+            confined: false,
+            post: None,
+            heartbeat: Heartbeat::NEW,
+            condemned: None,
+            gone: false,
+        }
+    }
+
+    /// The same of a device.
+    #[must_use]
+    pub fn of_device(kind: ProcessKind, process: Child, control: OwnedFd, post: Post) -> Self {
+        Self { post: Some(post), ..Self::new(kind, process, control) }
+    }
+
+    /// It is no standby any more.
+    pub(super) const fn serves(&mut self) {
+        self.kind = ProcessKind::Block;
+    }
+
+    /// How it ended, where it has.
+    pub(super) fn exit(&mut self) -> Option<Exit> {
+        self.process.wait_at_most(0).ok().flatten()
     }
 
     pub(super) const fn kind(&self) -> ProcessKind {
@@ -97,6 +131,7 @@ impl Member {
                 FromVmm::decode(bytes).map(Said::Vmm)
             }
             ProcessKind::Block
+            | ProcessKind::BlockStandby
             | ProcessKind::Vsock
             | ProcessKind::Connector
             | ProcessKind::Janitor => {
@@ -108,10 +143,10 @@ impl Member {
         })
     }
 
-    /// Tells it something; a child that does not read loses it.
-    fn tell(&self, message: &[u8]) {
+    /// Tells it something; a child that does not read loses it. Whether it was sent.
+    pub(super) fn tell(&self, message: &[u8]) -> bool {
         let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
-        let _ = send(&self.control, message, flags);
+        send(&self.control, message, flags).is_ok()
     }
 
     /// Whether it ends of itself, soon.
@@ -151,9 +186,19 @@ impl Member {
             }
         }
         let _ = self.process.kill();
-        self.process.wait().ok()
+        let millis = u32::try_from(GIVE_UP.as_millis()).unwrap_or(u32::MAX);
+        let exit = self.process.wait_at_most(millis).ok().flatten();
+        if exit.is_none() {
+            self.process.abandon();
+        }
+        exit
     }
 }
+
+/// How long a killed process is waited for at the end of its VM. One that takes longer is in the
+/// kernel, in storage that does not answer: nobody can end it sooner, and it runs no instruction of
+/// its own any more.
+const GIVE_UP: Duration = Duration::from_secs(10);
 
 /// The processes of a VM in the order in which they are ended: first what runs the guest. Dropped,
 /// they end, and a janitor does its work before.
@@ -187,15 +232,17 @@ impl Children {
         self.0.iter().all(Member::is_confined)
     }
 
-    /// Tells every process that runs vCPUs.
-    pub(super) fn tell_vmm(&self, message: ToVmm) {
-        self.0.iter().filter(|m| m.kind.runs_vcpus()).for_each(|m| m.tell(&message.encode()));
+    /// Tells every process that runs vCPUs; whether each was told.
+    pub(super) fn tell_vmm(&self, message: ToVmm) -> bool {
+        self.0.iter().filter(|m| m.kind.runs_vcpus()).all(|m| m.tell(&message.encode()))
     }
 
     /// Has it logged, where there is a log. A count that is lost is in the next one.
     pub(super) fn log(&self, denied: Denied) {
         let recorders = self.0.iter().filter(|m| m.kind == ProcessKind::Recorder);
-        recorders.for_each(|m| m.tell(&ToRecorder::Denied(denied).encode()));
+        recorders.for_each(|m| {
+            m.tell(&ToRecorder::Denied(denied).encode());
+        });
     }
 
     /// The place of the socket device, if it has ended or does so now: its connector may be the

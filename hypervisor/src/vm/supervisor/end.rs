@@ -1,5 +1,6 @@
 //! How a VM ended.
 
+use super::Loss;
 use crate::exits::Stop;
 use crate::vm::kind::ProcessKind;
 use casemate_sandbox::Exit;
@@ -28,12 +29,19 @@ pub enum End {
         /// How; None when that cannot be told.
         how: Option<Exit>,
     },
-    /// A device process could not go on, and said why.
+    /// A device process that nobody stands by for could not go on, and said why.
     DeviceFailed {
         /// Which kind.
         kind: ProcessKind,
         /// Its words, escaped and bounded.
         reason: String,
+    },
+    /// A device has no process any more, and its guest is not to go on without it.
+    DeviceLost {
+        /// Its name in the configuration.
+        device: String,
+        /// How it lost its process.
+        why: Loss,
     },
     /// What has to be logged of it could not be.
     NotLogged {

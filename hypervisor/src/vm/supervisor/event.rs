@@ -1,6 +1,6 @@
 //! What a running VM tells whoever started it.
 
-use super::End;
+use super::{End, Loss};
 use crate::exits::Note;
 use crate::vm::decision::LogRepair;
 use crate::vm::kind::ProcessKind;
@@ -34,8 +34,45 @@ pub enum Happened {
     GuestSays(GuestMark),
     /// A process refused something that the guest asked for.
     Refused(ProcessKind, Note),
+    /// A device has lost a process, and the VM goes on.
+    DeviceLost {
+        /// The device's name in the configuration.
+        device: String,
+        /// How.
+        why: Loss,
+        /// How it goes on.
+        then: Then,
+    },
+    /// A device is served by what was its standby.
+    DeviceTakenOver {
+        /// The device's name in the configuration.
+        device: String,
+    },
     /// The VM has ended; no process of it is left. Bytes of its console may still wait.
     Ended(End),
+}
+
+/// How a VM goes on of which a device has lost a process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Then {
+    /// Its standby serves the device.
+    StandbyGoesOn,
+    /// The guest goes on without the device.
+    GuestGoesOn,
+    /// It was the standby: the device works, and nobody stands by any more.
+    NoStandbyLeft,
+}
+
+impl fmt::Display for Then {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::StandbyGoesOn => "its standby goes on; there is no other",
+            Self::GuestGoesOn => "the guest goes on without this device",
+            Self::NoStandbyLeft => {
+                "that was the standby: the device goes on, and has none any more"
+            }
+        })
+    }
 }
 
 /// A step of the start that a host process has seen itself.

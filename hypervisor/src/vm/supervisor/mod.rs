@@ -9,16 +9,23 @@
 
 mod children;
 mod console;
+mod devices;
 mod end;
 mod event;
+mod heartbeat;
 mod lock;
+mod loss;
+mod post;
 mod telling;
 
 pub use children::Member;
 pub use console::{GuestConsole, Moved};
 pub use end::End;
-pub use event::{Event, GuestMark, Happened, Step};
+pub use event::{Event, GuestMark, Happened, Step, Then};
+pub use heartbeat::Hang;
 pub use lock::Outside;
+pub use loss::Loss;
+pub use post::Post;
 pub(in crate::vm) use telling::Place;
 
 use super::kind::ProcessKind;
@@ -67,6 +74,12 @@ pub struct RunningVm {
     run_over: Option<Instant>,
     grace_over: Option<Instant>,
     events: VecDeque<Event>,
+    /// When device processes are asked next; None before they are locked, and without any.
+    next_beat: Option<Instant>,
+    /// Whether every process is confined.
+    is_confined: bool,
+    /// Devices whose standby serves, as the vmm process says: a bit each.
+    taken_over: u32,
     notes_left: u32,
     marks_left: u32,
     /// Steps of the launch that were told, a bit for each.
@@ -95,7 +108,7 @@ impl RunningVm {
     ) -> Self {
         let started = members.iter().map(|member| (member.kind(), member.pid()));
         let telling = Telling::new(place, started);
-        let told = |kind, pid| Told { kind, pid, without: Vec::new() };
+        let told = |kind, pid| Told { kind, pid, without: Vec::new(), gone: false };
         let own = told(ProcessKind::Supervisor, std::process::id());
         let children = members.iter().map(|member| told(member.kind(), member.pid()));
         let processes = std::iter::once(own).chain(children).collect();
@@ -110,6 +123,9 @@ impl RunningVm {
             run_over: times.run.and_then(|run| Instant::now().checked_add(run)),
             grace_over: None,
             events,
+            next_beat: None,
+            is_confined: false,
+            taken_over: 0,
             notes_left: NOTES,
             marks_left: MARKS,
             steps: 0,
@@ -194,11 +210,13 @@ impl RunningVm {
         let until = if self.events.is_empty() { until } else { Some(Instant::now()) };
         let (ready, stirred, asked) = self.poll(console, outside, until)?;
         if asked {
-            self.name.answer(&self.processes.iter().map(Told::to_string).collect::<String>());
+            let there = self.processes.iter().filter(|told| !told.gone);
+            self.name.answer(&there.map(Told::to_string).collect::<String>());
         }
         for (index, stirred) in stirred.into_iter().enumerate() {
             self.serve(index, stirred);
         }
+        self.look_after_devices();
         self.check_times();
         Ok(ready)
     }
@@ -214,11 +232,14 @@ impl RunningVm {
         let guest = (!console.is_empty()).then(|| (self.console.as_fd(), console));
         let wished = guest.is_some();
         let own = guest.into_iter().chain([(self.name.as_fd(), PollFlags::IN)]);
-        let children = self.children.iter().filter(|_| !self.ended).flat_map(Member::poll);
+        let live = |member: &&Member| !self.ended && !member.gone;
+        let children = self.children.iter().filter(live).flat_map(Member::poll);
         let mut fds: Vec<_> = (own.chain(children).chain(outside.iter().copied()))
             .map(|(fd, events)| PollFd::from_borrowed_fd(fd, events))
             .collect();
-        let times = if self.ended { [None; 2] } else { [self.run_over, self.grace_over] };
+        let devices = self.devices_until();
+        let times =
+            [self.run_over, self.grace_over, devices].map(|time| time.filter(|_| !self.ended));
         let until = times.into_iter().chain([until]).flatten().min();
         let left = until.map(|until| until.saturating_duration_since(Instant::now()));
         let left = left.and_then(|left| Timespec::try_from(left).ok());
@@ -230,9 +251,11 @@ impl RunningVm {
         let console = if wished { seen.next() } else { None }.unwrap_or(PollFlags::empty());
         let asked = seen.next().is_some_and(readable);
         let mut stirred = Vec::new();
-        for _ in self.children.iter().filter(|_| !self.ended) {
+        for member in self.children.iter().filter(|_| !self.ended) {
+            // By place: one that is gone has its own, and stirs no more.
+            let mut next = || live(&member).then(|| seen.next()).flatten();
             let flags: [PollFlags; POLLED] =
-                std::array::from_fn(|_| seen.next().unwrap_or(PollFlags::empty()));
+                std::array::from_fn(|_| next().unwrap_or(PollFlags::empty()));
             let [control, died] = flags.map(readable);
             stirred.push(Stirred { control, died });
         }
@@ -244,7 +267,10 @@ impl RunningVm {
         if stirred.control || stirred.died {
             for _ in 0..MESSAGES {
                 let Some(member) = self.children.get_mut(index) else { return };
-                let kind = member.kind();
+                let (kind, is_device) = (member.kind(), member.post.is_some());
+                if member.gone {
+                    return;
+                }
                 match member.next_message() {
                     _ if self.ended => return,
                     None if stirred.died => return self.died(index, kind),
@@ -261,9 +287,16 @@ impl RunningVm {
                     }
                     // It cannot say how the VM ends any more, so it is not left running.
                     Some(Ok(Said::Closed)) if member.is_ending() => return self.died(index, kind),
+                    Some(Ok(Said::Closed)) if is_device => {
+                        let what = "it closed its control socket".to_owned();
+                        return self.condemn(index, Loss::Lied(what));
+                    }
                     Some(Ok(Said::Closed)) => {
                         let what = "it closed its control socket".to_owned();
                         return self.end(End::ProcessLied { kind, what });
+                    }
+                    Some(Err(e)) if is_device => {
+                        return self.condemn(index, Loss::Lied(e.to_string()));
                     }
                     Some(Err(e)) => {
                         self.end(End::ProcessLied { kind, what: e.to_string() });
@@ -275,6 +308,10 @@ impl RunningVm {
 
     /// A process is gone by itself.
     fn died(&mut self, index: usize, kind: ProcessKind) {
+        let member = self.children.get_mut(index);
+        if member.is_some_and(|member| member.post.is_some()) {
+            return self.device_died(index);
+        }
         self.hear_vmm(index);
         self.end_by(End::ProcessDied { kind, how: None }, Some(index));
     }
@@ -290,7 +327,8 @@ impl RunningVm {
         }
     }
 
-    fn take_from_device(&mut self, index: usize, kind: ProcessKind, message: FromDevice) {
+    /// What a process says that serves devices and is not asked whether it hangs.
+    fn take_from_unwatched(&mut self, index: usize, kind: ProcessKind, message: FromDevice) {
         match message {
             FromDevice::Locked => self.take_report(index, kind),
             FromDevice::Ended(reason) | FromDevice::Failed(reason) => {
@@ -302,6 +340,10 @@ impl RunningVm {
                     return self.serve(device, Stirred { control: true, died: true });
                 }
                 self.end(End::DeviceFailed { kind, reason });
+            }
+            FromDevice::Beat(_) => {
+                let what = "it answered what nobody had asked".to_owned();
+                self.end(End::ProcessLied { kind, what });
             }
         }
     }
@@ -336,6 +378,10 @@ impl RunningVm {
             }
             FromVmm::Note(note) => self.note(kind, note),
             FromVmm::Denied(denied) => self.children.log(denied),
+            FromVmm::DeviceLost { device, second, fault } => {
+                self.lost_to_the_vmm(kind, device, second, fault);
+            }
+            FromVmm::DeviceTakenOver { device } => self.taken_over(kind, device),
             // For an operator's log only.
             FromVmm::Vcpu { .. } | FromVmm::Exits { .. } | FromVmm::PageStates(_) => {}
             // The workload was told to end: its status says nothing about it.
@@ -358,6 +404,9 @@ impl RunningVm {
                 self.telling.confined(index, &report);
                 self.tell(Happened::Confined(kind, report));
                 if self.children.all_confined() {
+                    self.is_confined = true;
+                    let devices = self.children.iter().any(|member| member.post.is_some());
+                    self.next_beat = devices.then(Instant::now);
                     self.tell(Happened::AllConfined);
                 }
             }
@@ -405,7 +454,10 @@ impl RunningVm {
             self.ended = true;
             let (end, exits) = self.children.end(end, who);
             for (index, exit) in exits.into_iter().enumerate() {
-                self.telling.gone(index, exit);
+                // Of one that was gone before, it was told then.
+                if self.children.iter().nth(index).is_some_and(|member| !member.gone) {
+                    self.telling.gone(index, exit);
+                }
             }
             self.tell(Happened::Ended(end));
         }

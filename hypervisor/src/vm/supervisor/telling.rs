@@ -93,6 +93,21 @@ impl Telling {
                 event_in!(self.vm, DEBUG, Sandbox, "every process is confined");
             }
             Happened::Ended(end) => ended(&self.vm, end),
+            Happened::DeviceLost { device, why, then } => {
+                let device = value(device);
+                event_in!(
+                    self.vm,
+                    WARN,
+                    Vm,
+                    "a device has lost a process",
+                    device = device,
+                    why = line(why),
+                    then = line(then)
+                );
+            }
+            Happened::DeviceTakenOver { device } => {
+                event_in!(self.vm, INFO, Vm, "a standby serves", device = value(device));
+            }
             Happened::Reached(_)
             | Happened::LogRepaired(_)
             | Happened::GuestSays(_)
@@ -188,6 +203,22 @@ fn tell(span: &Span, message: &FromVmm) {
         }
         FromVmm::Vcpu { step: VcpuStep::Stopped, .. } => {
             event_in!(span, INFO, Vcpu, "the vCPU has ended the VM");
+        }
+        FromVmm::DeviceLost { device, second, fault } => {
+            let (device, second) = (u32::from(*device), *second);
+            event_in!(
+                span,
+                DEBUG,
+                Vm,
+                "it cannot go on with the process of a device",
+                number = device,
+                second = second,
+                why = value(fault)
+            );
+        }
+        FromVmm::DeviceTakenOver { device } => {
+            let device = u32::from(*device);
+            event_in!(span, DEBUG, Vm, "it goes on with a standby", number = device);
         }
         FromVmm::Exits { totals, .. } => tell_exits(span, totals),
         FromVmm::PageStates(PageStateTotals { to_private, to_shared, refused }) => {
@@ -331,6 +362,17 @@ fn ended(vm: &Span, end: &End) {
                 end = "device-failed",
                 kind = kind.name(),
                 why = line(reason)
+            );
+        }
+        End::DeviceLost { device, why } => {
+            event_in!(
+                vm,
+                ERROR,
+                Vm,
+                "the VM has ended",
+                end = "device-lost",
+                device = value(device),
+                why = line(why)
             );
         }
         End::NotLogged { why, end } => {
