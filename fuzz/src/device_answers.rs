@@ -14,7 +14,7 @@ use arbitrary::{Result, Unstructured};
 use casemate_device_transport::{Activation, Ring, VERSION_1};
 use casemate_hypervisor::event::Event;
 use casemate_hypervisor::vhost_user::{
-    BackEnd, BackEndError, Greeted, Heard, Offer, QueueEvents, RingEvents, Wish,
+    BackEnd, BackEndError, Begin, Greeted, Heard, Offer, QueueEvents, RingEvents, Stopping, Wish,
 };
 use casemate_values::GpaRange;
 use rustix::fs::{MemfdFlags, memfd_create};
@@ -189,9 +189,13 @@ fn life(socket: UnixStream, others: bool) -> std::result::Result<Offer, BackEndE
             .collect();
         greeted.hand_over(memory.as_fd(), &ranges, &events, error.as_fd())?
     };
-    back_end.activate(&activation())?;
-    back_end.stop()?;
-    back_end.activate(&activation())?;
+    back_end.activate(&activation(), Begin::Anew)?;
+    // Answers are there already: nobody has to wait for one before going on.
+    let mut stopping = back_end.begin_to_stop()?;
+    while stopping == Stopping::Asked {
+        stopping = back_end.go_on_stopping()?;
+    }
+    back_end.activate(&activation(), Begin::Anew)?;
     // What is left is looked at, and no more: the end, or too much.
     assert_ne!(back_end.heard(), Heard::Nothing);
     Ok(offer)

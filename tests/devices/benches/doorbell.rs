@@ -56,7 +56,7 @@ fn guest(scratch: &Scratch, count: u32) -> f64 {
         Process::start(BACKEND, &scratch.path("guest"), &[image.to_str().unwrap(), "lock"]);
     let socket = process.connect().into();
     let (kind, of) = (DeviceKind::Block, BackEndOf::Others);
-    let device = DeviceSocket { kind, of, queues: 1, socket };
+    let device = DeviceSocket { kind, of, queues: 1, socket, standby: None };
     // Flags of the available ring: no interrupts. One request by the script, whose descriptors stay.
     let script = Script::default().open().reset().drive(FLUSH).write(2, RING[1], 1);
     let script = script.request(0, 0, 0, 512);
