@@ -3,11 +3,12 @@
 use crate::Failure;
 use crate::log_read::failure;
 use crate::out::errln;
+#[cfg(feature = "vm")]
 use casemate_files::{Apart, SameFile};
 use casemate_foreign_text::value;
-use casemate_policy_log::{DecisionLog, LogFile, lock_path, read_key};
+use casemate_policy_log::{DecisionLog, LogFile, read_key};
 #[cfg(feature = "vm")]
-use casemate_policy_log::{KeyFile, open_key};
+use casemate_policy_log::{KeyFile, lock_path, open_key};
 use clap::Args;
 use std::path::PathBuf;
 
@@ -51,6 +52,7 @@ impl LogOptions {
     ///
     /// # Errors
     /// [`SameFile`] when one of them is another one.
+    #[cfg(feature = "vm")]
     pub fn apart(&self, apart: &mut Apart) -> Result<(), SameFile> {
         if let Some(path) = &self.log_key {
             apart.read("--log-key", path)?;
