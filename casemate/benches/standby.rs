@@ -7,8 +7,8 @@
 //! the standby to the write. Beside it the longest standstill of the same guest before the kill.
 //! The goal is 50 ms.
 //!
-//! Lock-down: from the start of a VM to the moment at which the last of its processes is locked, with
-//! a disk and its standby against the same VM without, in turns. The goal is 3 ms more.
+//! Lock-down: from the start of a VM to the moment at which the last of its processes is locked,
+//! with a disk and its standby against the same VM without, in turns. The goal is 3 ms more.
 
 #![allow(
     clippy::unwrap_used,

@@ -1,4 +1,5 @@
-//! `casemate sandbox check`: whether every process of a running VM is as locked as its profile says.
+//! `casemate sandbox check`: whether every process of a running VM is as locked as its profile
+//! says.
 
 use crate::out::outln;
 use crate::{Failure, Outcome};

@@ -1,5 +1,5 @@
-//! A disk that loses its process while a guest uses it, on /dev/kvm, as the program runs it. Skipped,
-//! and said so, where /dev/kvm cannot be opened or not as root.
+//! A disk that loses its process while a guest uses it, on /dev/kvm, as the program runs it.
+//! Skipped, and said so, where /dev/kvm cannot be opened or not as root.
 //!
 //! Protects the guest: a disk whose process is killed or hangs goes on where it was, without an
 //! error, a lost doorbell or a lost interrupt; and protects everybody else: no process is replaced
@@ -203,8 +203,8 @@ fn a_guest_that_is_kept_is_told_that_its_disk_needs_a_reset() {
         return;
     }
     let (folder, name) = unique("standby-kept");
-    // Everything and NEEDS_RESET; then a reset ends, and a driver that tries once more gets a device
-    // that needs another.
+    // Everything and NEEDS_RESET; then a reset ends, and a driver that tries once more gets a
+    // device that needs another.
     let script = runs().wait_u8(STATUS, 0x4f).reset();
     let script = script.drive(1 << 9).wait_u8(STATUS, 0x4f).reset();
     let kept = |end: &End, said: &str| {

@@ -29,8 +29,8 @@ pub struct Demand<'a> {
 }
 
 impl InForce {
-    /// In what the process is weaker than it is to be: a sentence each; empty where it is in nothing.
-    /// What cannot be read counts as missing.
+    /// In what the process is weaker than it is to be: a sentence each; empty where it is in
+    /// nothing. What cannot be read counts as missing.
     ///
     /// Calls are compared by their numbers: to which descriptors and requests a filter pins them is
     /// not seen from outside. Landlock, which no other process can see, is not looked at either.

@@ -22,8 +22,8 @@
 //! be granted is refused with a negative acknowledgement; one that breaks the protocol ends the
 //! session, and with it the process.
 //!
-//! What each thread is doing can be seen without waiting for it ([`Pulses`]), so that who watches the
-//! process tells a hang from storage that takes long.
+//! What each thread is doing can be seen without waiting for it ([`Pulses`]), so that who watches
+//! the process tells a hang from storage that takes long.
 //!
 //! Limits: one front end for the life of the process; at most [`MAX_QUEUES`] queues; messages of
 //! 4 KiB (the `vhost` crate's bound); no dirty log, no in-flight region, no memory slots, no

@@ -31,8 +31,8 @@ pub trait PolledDevice: Send + 'static {
     /// Descriptors that it opens at once at most while it serves.
     fn later_descriptors(&self) -> u16;
 
-    /// The queues that it needs run from now on. `resumed` when one of them goes on in the middle: its driver
-    /// has had the device before, and does not know that it was stopped.
+    /// The queues that it needs run from now on. `resumed` when one of them goes on in the middle:
+    /// its driver has had the device before, and does not know that it was stopped.
     fn started(&mut self, resumed: bool);
 
     /// A queue does not run any more. What the device has of its driver is over.
@@ -42,10 +42,9 @@ pub trait PolledDevice: Send + 'static {
     /// waits at most. Asked only while the queues that it needs run.
     fn wait_for<'a>(&'a self, add: &mut dyn FnMut(BorrowedFd<'a>, PollFlags)) -> Option<Duration>;
 
-    /// Does what can be done now without waiting, with the queues from the first on that run; `seen`
-    /// having come of what it waited for, in the
-    /// same order. It gives up between two requests when `wanted` says so. Says whether there is
-    /// more to do at once.
+    /// Does what can be done now without waiting, with the queues from the first on that run;
+    /// `seen` having come of what it waited for, in the same order. It gives up between two
+    /// requests when `wanted` says so. Says whether there is more to do at once.
     ///
     /// # Errors
     /// The index of a queue that its driver broke.

@@ -92,8 +92,8 @@ pub struct Pulses {
 }
 
 impl Pulses {
-    /// What is seen of each thread: of the one that hears the front end, then of each queue's. Takes
-    /// no lock.
+    /// What is seen of each thread: of the one that hears the front end, then of each queue's.
+    /// Takes no lock.
     pub fn seen(&self) -> impl Iterator<Item = Seen> {
         let lanes = self.lanes.iter().map(|lane| lane.pulse.seen());
         std::iter::once(self.control.seen()).chain(lanes)

@@ -21,7 +21,8 @@
 //! queue and at most 2^32 - 1 bytes; nothing is allocated once a queue runs.
 //!
 //! UNSAFETY: guest memory is mapped, read and written through raw pointers, and handed to preadv,
-//! pwritev, sendmsg and recvmsg. Only [`mapped`](Memory) and [`transfer`](read_file) do, behind [`GuestMemory`].
+//! pwritev, sendmsg and recvmsg. Only [`mapped`](Memory) and [`transfer`](read_file) do, behind
+//! [`GuestMemory`].
 
 mod chain;
 mod data;

@@ -13,8 +13,8 @@ use rustix::net::{RecvFlags, recv};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
-/// How long a back end may take for an answer. Not for that to a reset, which comes when the request
-/// in hand is done, and on slow storage takes as long as it takes.
+/// How long a back end may take for an answer. Not for that to a reset, which comes when the
+/// request in hand is done, and on slow storage takes as long as it takes.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The same for a program of others until the guest runs: its user sits and waits, and a socket

@@ -2,8 +2,9 @@
 //!
 //! A back end is as hostile as a guest: it parses what the guest writes, so it may be the guest's
 //! by now. It is asked one thing at a time, every answer has one length and is waited for once,
-//! within [`PATIENCE`], but for that to a reset, which is waited for by who polls; whatever else comes is a breach that ends the conversation. Only the thread
-//! that talks to devices waits here, never a vCPU.
+//! within [`PATIENCE`], but for that to a reset, which is waited for by who polls; whatever else
+//! comes is a breach that ends the conversation. Only the thread that talks to devices waits here,
+//! never a vCPU.
 //!
 //! The messages are our own, a dozen of a few words each, in place of the crate `vhost`'s
 //! `Frontend`: that one tries again without end when its socket's time-out has passed

@@ -5,10 +5,10 @@
 //! what it has in hand, which on slow storage takes as long as it takes: this thread does not wait
 //! for that answer, so other devices do not either.
 //!
-//! A process that is gone, hangs or breaks the protocol is not spoken to any more: the supervisor is
-//! told, who can kill it and see that it is dead, and decides. Until then nobody knows whether it
-//! still uses guest memory, so nothing that the driver asks of it is answered. Then its standby goes
-//! on, or the guest goes on without it, or the VM has ended.
+//! A process that is gone, hangs or breaks the protocol is not spoken to any more: the supervisor
+//! is told, who can kill it and see that it is dead, and decides. Until then nobody knows whether
+//! it still uses guest memory, so nothing that the driver asks of it is answered. Then its standby
+//! goes on, or the guest goes on without it, or the VM has ended.
 
 use super::orders::{Order, Orders};
 use super::stop_slot::StopSlot;

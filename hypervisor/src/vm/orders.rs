@@ -1,5 +1,5 @@
-//! What is decided about a device whose process is gone, on its way from the supervisor's message to
-//! the thread that talks to devices.
+//! What is decided about a device whose process is gone, on its way from the supervisor's message
+//! to the thread that talks to devices.
 
 use crate::event::Event;
 use std::sync::Arc;

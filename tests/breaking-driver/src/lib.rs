@@ -1,7 +1,7 @@
 //! What the test on the host and the driver in the guest both know of the disks.
 
 /// Sectors with contents, from the first on; cases that may write do so behind
-/// [`SCRATCH`](crate::SCRATCH).
+/// [`SCRATCH`].
 pub const WRITTEN: u64 = 64;
 /// The first sector that a case may change.
 pub const SCRATCH: u64 = 8192;

@@ -57,7 +57,8 @@ fn guest(scratch: &Scratch, count: u32) -> f64 {
     let socket = process.connect().into();
     let (kind, of) = (DeviceKind::Block, BackEndOf::Others);
     let device = DeviceSocket { kind, of, queues: 1, socket, standby: None };
-    // Flags of the available ring: no interrupts. One request by the script, whose descriptors stay.
+    // Flags of the available ring: no interrupts. One request by the script, whose descriptors
+    // stay.
     let script = Script::default().open().reset().drive(FLUSH).write(2, RING[1], 1);
     let script = script.request(0, 0, 0, 512);
     let mut plan = plan(&interpreter_then(&requests(count)), 1);

@@ -99,7 +99,8 @@ fn a_confidential_guest_uses_its_disks_behind_the_memory_fence() {
     let output =
         run(Kind::Snp, "disk-snp", "sev-snp", "[snp]\nc_bit = 39", "--policy /policy.toml");
     assert_disks_work(&output);
-    // Around all of it, in both disks' processes and those that stand by, as the host's kernel tells.
+    // Around all of it, in both disks' processes and those that stand by, as the host's kernel
+    // tells.
     let fenced = "around 262144 KiB, all that it shares";
     assert_eq!(output.stdout.matches(fenced).count(), 4, "{}", output.stdout);
 }

@@ -2,8 +2,8 @@
 //! host that are named and to no others, and the host to its ports, by the path and by a socket for
 //! one port; what is sent arrives whole and in order, in both directions at once, over many
 //! connections; who does not read holds up nobody else; the end of each direction is seen; no
-//! process and no socket is left, nor when everything is killed. The same as a confidential guest in
-//! the virtual SNP host, whose processor is a MODEL. Cannot tell how fast it is, nor what SNP
+//! process and no socket is left, nor when everything is killed. The same as a confidential guest
+//! in the virtual SNP host, whose processor is a MODEL. Cannot tell how fast it is, nor what SNP
 //! hardware does.
 
 #![allow(clippy::expect_used, reason = "test code")]

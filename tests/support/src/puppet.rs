@@ -1,7 +1,7 @@
-//! Makes another process do what it would never do: load from nowhere, or make a system call that its
-//! filter forbids. For tests of what is made of such a death. A signal that is sent would not do:
-//! the processes of a VM are the first of their PID namespaces, and the kernel passes them none but
-//! SIGKILL and SIGSTOP (pid_namespaces(7)).
+//! Makes another process do what it would never do: load from nowhere, or make a system call that
+//! its filter forbids. For tests of what is made of such a death. A signal that is sent would not
+//! do: the processes of a VM are the first of their PID namespaces, and the kernel passes them none
+//! but SIGKILL and SIGSTOP (pid_namespaces(7)).
 #![allow(
     unsafe_code,
     clippy::cast_possible_wrap,

@@ -20,8 +20,8 @@ use crate::vm::protocol::ToVmm;
 use casemate_device_process::{FromDevice, ToDevice};
 use std::time::{Duration, Instant};
 
-/// How long a process that closed a socket, or said that it ends, may take to end: the kernel closes
-/// descriptors before it tells of the end of a process.
+/// How long a process that closed a socket, or said that it ends, may take to end: the kernel
+/// closes descriptors before it tells of the end of a process.
 const ENDS: Duration = Duration::from_secs(1);
 /// How long a killed process may take: what the kernel does for it then is to end the system call
 /// that it is in, which is long only where that waits for storage that does not answer.

@@ -7,9 +7,9 @@
 //! circles. One that waits for its guest, or in the kernel for its storage, may do that for ever:
 //! slow storage is no hang, however slow.
 //!
-//! Time counts here only while the supervisor itself runs: what is counted are its own questions, at
-//! most one a second, so a supervisor that was stopped, or a machine that was suspended, takes no
-//! device for hung. And no answer is missed before the socket has been read.
+//! Time counts here only while the supervisor itself runs: what is counted are its own questions,
+//! at most one a second, so a supervisor that was stopped, or a machine that was suspended, takes
+//! no device for hung. And no answer is missed before the socket has been read.
 
 use casemate_device_process::{Beat, Seen, ThreadPlace as Place};
 use std::fmt;
@@ -126,8 +126,8 @@ mod tests {
         })
     }
 
-    /// Protects a guest whose disk is slow: as long as the kernel reads or writes for it, or it waits
-    /// for its guest, its process does not hang, however long that takes.
+    /// Protects a guest whose disk is slow: as long as the kernel reads or writes for it, or it
+    /// waits for its guest, its process does not hang, however long that takes.
     #[test]
     fn storage_that_takes_long_and_a_guest_that_asks_nothing_are_no_hang() {
         let mut heart = Heartbeat::NEW;

@@ -48,8 +48,8 @@ impl Loss {
         }
     }
 
-    /// Whether another process may go on: only where nothing says that it would end the same way, or
-    /// that an attacker has the first one. So after a kill from outside, and a hang; not after a
+    /// Whether another process may go on: only where nothing says that it would end the same way,
+    /// or that an attacker has the first one. So after a kill from outside, and a hang; not after a
     /// death by the process's own doing, its filter included, nor after a breach of a protocol.
     pub(super) fn may_be_taken_over(&self) -> bool {
         match self {
