@@ -22,7 +22,7 @@ pub struct SandboxArgs {
 const EXAMPLES: &str = "\
 Examples:
   casemate sandbox show demo    each process of the running VM \"demo\"
-  casemate sandbox check demo   fails when one of them is weaker than its profile
+  casemate sandbox check demo   fails when one is weaker than its profile
   casemate sandbox profiles     every system call they may make, and why
 ";
 

@@ -216,7 +216,9 @@ fn what_is_no_file_is_neither_waited_for_nor_read_without_end() {
     assert!(made.is_ok_and(|status| status.success()));
     for (path, kind) in [(fifo.as_str(), "FIFO"), ("/dev/zero", "a device"), ("/", "a directory")] {
         let mut as_config = Command::new(PROGRAM);
-        assert_refused(as_config.args(["run", path]), 2, &["configuration", kind]);
+        // A directory may be an image's.
+        let word = if path == "/" { "image" } else { "configuration" };
+        assert_refused(as_config.args(["run", path]), 2, &[word, kind]);
         for (flag, word) in [("--initrd", "`initrd`"), ("--policy", "--policy")] {
             assert_refused(&mut run(&place, &[flag, path]), 2, &[word, kind]);
         }

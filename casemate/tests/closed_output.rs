@@ -60,10 +60,10 @@ fn output_that_cannot_be_written_is_a_failure() {
     assert_eq!(message.lines().count(), 1);
 }
 
-/// Protects a terminal from what documents and file names hold, whichever command repeats it; what
-/// goes to a file is exact. Cannot tell whether each command also keeps foreign text on one line.
+/// Protects a terminal, and who reads output line by line, from what file names hold. Cannot tell
+/// of other foreign text, nor whether each command keeps that on one line.
 #[test]
-fn what_goes_to_a_terminal_is_escaped_and_what_goes_to_a_file_is_not() {
+fn a_file_name_is_escaped_on_a_terminal_and_in_a_file() {
     let folder = std::path::Path::new(env!("CARGO_TARGET_TMPDIR"))
         .join(format!("terminal-{}", std::process::id()));
     std::fs::create_dir_all(&folder).unwrap();
@@ -71,8 +71,8 @@ fn what_goes_to_a_terminal_is_escaped_and_what_goes_to_a_file_is_not() {
     std::fs::write(&policy, "schema_version = 1\nmin_engine = \"0.1.0\"\n").unwrap();
     let arguments = ["policy", "check", policy.to_str().unwrap()];
     let to_file = casemate(&arguments, Stdio::piped(), Stdio::piped());
-    let exact = String::from_utf8(to_file.stdout).unwrap();
-    assert!(exact.contains("a\u{1b}[2J\u{202e}.toml"), "{exact:?}");
+    let written = String::from_utf8(to_file.stdout).unwrap();
+    assert!(written.contains("a\\u{1b}[2J\\u{202e}.toml"), "{written:?}");
     // `script` (of Debian's essential package bsdutils) gives its command a terminal.
     let command = format!("'{}' policy check \"$POLICY\"", env!("CARGO_BIN_EXE_casemate"));
     let shown = Command::new("script")

@@ -148,7 +148,12 @@ impl Folder {
             casemate_files::read(&path.join(name), most)
                 .map_err(|e| ImageError::Source(e.to_string()))
         };
-        let launch = Launch::from_bytes(&read(LAUNCH, MAX_SIZE)?)?;
+        // Without it this is any directory, which somebody may have named in place of a file.
+        let launch = read(LAUNCH, MAX_SIZE).map_err(|why| {
+            let place = casemate_foreign_text::value(path.display());
+            ImageError::Source(format!("{place} is a directory, but not an image's: {why}"))
+        })?;
+        let launch = Launch::from_bytes(&launch)?;
         let compare = |name: &str, hash: &str, most| {
             let bytes = read(name, most)?;
             if hex(&Digest::of(&bytes).bytes()) != hash {
