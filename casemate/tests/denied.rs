@@ -62,8 +62,8 @@ fn start(place: &Path, policy: &str, name: &str) -> Child {
 }
 
 /// Protects what the policy's reference says: a denial comes before a byte of the guest has reached
-/// the process that would run it, and ends that process. The decision is held up by the log, which
-/// somebody else has locked, so that one can look. Needs /dev/kvm, and root to look into a process
+/// the process that would run it, and ends that process. The decision is held up by the log's lock
+/// file, which somebody else has locked, so that one can look. Needs /dev/kvm, and root to look into a process
 /// that is another user's. Cannot tell of SEV-SNP's firmware; `snp_launch_calls.rs` does.
 #[test]
 fn a_denied_vm_never_had_a_byte_of_its_guest_and_leaves_nothing() {
@@ -81,8 +81,8 @@ fn a_denied_vm_never_had_a_byte_of_its_guest_and_leaves_nothing() {
     let first = start(&place.0, "builtin:strict", &name).wait_with_output().unwrap();
     assert_eq!(first.status.code(), Some(1), "the first one makes the log");
     for round in 0..3 {
-        let log = File::options().append(true).open(place.0.join("log")).unwrap();
-        log.lock().unwrap();
+        let lock = File::options().append(true).open(place.0.join("log.lock")).unwrap();
+        lock.lock().unwrap();
         let casemate = start(&place.0, "builtin:strict", &name);
         let vmm = until(|| children(casemate.id()).first().copied());
         let root = rustix::process::geteuid().is_root();
@@ -96,7 +96,7 @@ fn a_denied_vm_never_had_a_byte_of_its_guest_and_leaves_nothing() {
             assert_eq!(memory_files(vmm, "guest-ram"), [(64 << 20, 0)], "a page was touched");
             assert_eq!(memory_files(vmm, "plan"), [(0, 0)], "a plan was handed over");
         }
-        drop(log);
+        drop(lock);
         let output = casemate.wait_with_output().unwrap();
         let text = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(1), "{text}");
@@ -108,5 +108,5 @@ fn a_denied_vm_never_had_a_byte_of_its_guest_and_leaves_nothing() {
         let names = read_to_string("/proc/net/unix").unwrap();
         assert!(!names.contains(&name), "round {round}: the name is held");
     }
-    assert_eq!(read_dir(&place.0).unwrap().count(), 2, "kernel and log");
+    assert_eq!(read_dir(&place.0).unwrap().count(), 3, "kernel, log and its lock");
 }

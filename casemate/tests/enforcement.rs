@@ -155,6 +155,8 @@ fn every_field_alone_is_refused_by_the_part_that_enforces_it() {
     std::fs::write(place.path("disk.img"), vec![0; 1 << 20]).unwrap();
     let disk = format!("path={}", place.path("disk.img").display());
     let with_disk = ["run", "--protection", "none", "--disk", &disk];
+    let streams = format!("cid=3,path={}", place.path("streams").display());
+    let with_streams = ["run", "--protection", "none", "--vsock", &streams];
     // Nothing else stands in the way: without the one rule the policy is not what refuses.
     let (_, text) = run(&place, CONFIDENTIAL, &[]);
     assert!(!text.contains("the policy denies"), "{text}");
@@ -179,6 +181,8 @@ fn every_field_alone_is_refused_by_the_part_that_enforces_it() {
                 let of_a_list = matches!(point, Point::Devices | Point::Resources);
                 if of_disks {
                     assert_denied(path, &run(&place, &with_disk, &nothing));
+                } else if path.starts_with("devices.vsock.") {
+                    assert_denied(path, &run(&place, &with_streams, &nothing));
                 } else if !key.kind().is_list() || !of_a_list {
                     assert_denied(path, &run(&place, plain, &nothing));
                 }
@@ -196,7 +200,7 @@ fn every_field_alone_is_refused_by_the_part_that_enforces_it() {
             (Enforcer::Network | Enforcer::Broker, _) => {}
         }
     }
-    let devices = ["[[devices]]", "[block]", "[[net]]", "vsock = 3"];
+    let devices = ["[[devices]]", "[block]", "[[net]]", "[rng]"];
     assert_no_such_configuration(&place, "devices", &devices);
     assert_no_such_configuration(
         &place,
