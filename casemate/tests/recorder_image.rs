@@ -136,6 +136,7 @@ fn image_of_the_recorder_uses_every_rule_of_its_profile_and_makes_no_other_call(
     log.write_all(b"{\"seq\":").unwrap();
     let mut head = File::options().append(true).open(place.path("head")).unwrap();
     head.write_all(&[b' '; 99]).unwrap();
+    let lock = place.path("log.lock");
     let mut observer = None;
     let started = place.start_with(|child| observer = Some(Observer::attach(child).unwrap()));
     let user = std::thread::spawn(move || {
@@ -143,12 +144,13 @@ fn image_of_the_recorder_uses_every_rule_of_its_profile_and_makes_no_other_call(
         decide(&mut recorder, "vm");
         let (mut process, control) = recorder.into_parts();
         // Another writer has the log.
-        log.lock().unwrap();
+        let lock = File::options().append(true).open(lock).unwrap();
+        lock.lock().unwrap();
         tell(&control, &denied(PageRule::Changes, 1));
         let call = format!("/proc/{}/syscall", process.pid());
         let sleeps = || read_to_string(&call).is_ok_and(|now| now.starts_with(CLOCK_NANOSLEEP));
         while !sleeps() && process.wait_at_most(1).unwrap().is_none() {}
-        log.unlock().unwrap();
+        lock.unlock().unwrap();
         drop(control);
         // Not waited for here: this thread would take the stops that the observer waits for.
         (process, dropped)
