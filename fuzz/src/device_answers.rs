@@ -48,7 +48,7 @@ pub fn answers(data: &[u8]) {
 fn asked(others: bool) -> Vec<u32> {
     let greeting = [1, 15, 17, 24];
     let (before, ring): (&[u32], &[u32]) = if others {
-        (&[5], &[8, 9, 10, 14, 13, 12, 18])
+        (&[5], &[8, 9, 10, 13, 12, 18])
     } else {
         (&[2, 5, 12, 13, 14, 12, 13, 14, 18], &[8, 9, 10, 18])
     };
@@ -177,11 +177,8 @@ fn life(socket: UnixStream, others: bool) -> std::result::Result<Offer, BackEndE
     let ranges = [GpaRange::new(0, 0x10_0000).expect("a range")];
     let pairs = || kicks.iter().zip(&calls);
     let mut back_end: BackEnd = if others {
-        let events = pairs().map(|(kick, call)| RingEvents {
-            kick: kick.clone(),
-            call: call.clone(),
-            error: error.clone(),
-        });
+        let events =
+            pairs().map(|(kick, call)| RingEvents { kick: kick.clone(), call: call.clone() });
         greeted.hand_over_to_others(memory.as_fd(), &ranges, events.collect())?
     } else {
         let events: Vec<_> = pairs()

@@ -118,7 +118,7 @@ fn running_vmm_is_locked_as_the_kernel_tells() {
         let limits = in_force.limits.as_ref().unwrap();
         let limit = |name: &str| limits[name].as_str();
         assert_eq!(
-            ["17", "0", "0"],
+            ["19", "0", "0"],
             ["open files", "file size", "core file size"].map(|what| limit(&format!("Max {what}")))
         );
         assert_eq!(in_force.filters.as_ref().unwrap()[0].actions(), ["allow", "kill process"]);

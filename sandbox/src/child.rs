@@ -2,7 +2,7 @@
 //! its owner.
 
 use super::layer::Report;
-use super::wire::Channel;
+use super::wire::{Channel, NoReport};
 use super::{Exit, SandboxError};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
@@ -54,7 +54,17 @@ impl Child {
                     }
                 }
                 Ok(None) => {
-                    let exit = self.wait()?;
+                    let exit = match until {
+                        None => Some(self.wait()?),
+                        // One that has closed its end and lives is not waited for either.
+                        Some(until) => {
+                            let left = until.saturating_duration_since(Instant::now()).as_millis();
+                            self.wait_at_most(u32::try_from(left).unwrap_or(u32::MAX))?
+                        }
+                    };
+                    let Some(exit) = exit else {
+                        return Err(NoReport::Nonsense.about(&self.name));
+                    };
                     return Err(SandboxError::Died { name: self.name.clone(), exit });
                 }
                 Err(error) => return Err(error.about(&self.name)),

@@ -1,20 +1,23 @@
 //! `casemate image show`: what an image says of itself, its digests, and a policy that admits it.
 
+use super::launches;
 use super::place::failure;
 use crate::files::print_json;
 use crate::out::outln;
 use crate::{Failure, Outcome};
+use casemate_attestation::hex::encode;
 use casemate_foreign_text as foreign;
-use casemate_image::launch::{Folder, LaunchDigest};
+use casemate_image::launch::{Folder, INITRD, KERNEL, LaunchDigest};
 use casemate_policy::Policy;
 use clap::Args;
 use serde_json::json;
 use std::path::PathBuf;
 
 const EXAMPLES: &str = "\
-Kernel, initrd and manifest are compared with the hashes of launch.json first.
-That the root disk is the one that the command line names is proven by the
-guest, block by block, and by `casemate image verify`.
+Kernel, initrd and manifest are compared with the hashes of launch.json first,
+and its digests are computed again. That the root disk is the one that the
+command line names, and has this manifest, is proven by the guest, block by
+block, and by `casemate image verify`.
 
 The policy of --policy is for who releases secrets or believes results: of a
 report it wants one of the image's launch digests, and all else is at its
@@ -46,12 +49,29 @@ pub struct Show {
     json: bool,
 }
 
+/// A digest is shown when it is the one that this kernel, initrd and command line have: who could
+/// write the folder could have written another, and a release policy would give secrets to it.
+fn check_digests(folder: &Folder) -> Outcome {
+    let launch = &folder.launch;
+    let (kernel, initrd) = (folder.file(KERNEL), folder.file(INITRD));
+    let made = launches::digests(&kernel, &initrd, &launch.cmdline, launch.snp)?;
+    let is_told = |(made, told): (&(u32, [u8; 48]), &LaunchDigest)| {
+        made.0 == told.vcpus && encode(&made.1) == told.digest
+    };
+    if made.len() == launch.digests.len() && made.iter().zip(&launch.digests).all(is_told) {
+        return Ok(());
+    }
+    let what = "launch.json: its digests are not those of its kernel, initrd and command line";
+    Err(Failure::Failed(what.into()))
+}
+
 /// Runs the subcommand.
 ///
 /// # Errors
 /// [`Failure`].
 pub fn run(args: &Show) -> Outcome {
     let folder = Folder::open(&args.image).map_err(failure)?;
+    check_digests(&folder)?;
     let digests: Vec<&LaunchDigest> = folder.launch.digests.iter().collect();
     let digests = match args.vcpus {
         None => digests,

@@ -5,6 +5,7 @@ use super::launches;
 use super::place::{Scratch, failure};
 use crate::out::outln;
 use crate::{Failure, Outcome};
+use casemate_foreign_text::line;
 use casemate_image::build;
 use casemate_image::kernel;
 use casemate_image::launch::{Folder, INITRD, KERNEL, MANIFEST, ROOT};
@@ -20,7 +21,8 @@ line, and the launch digest for each number of vCPUs. With a kernel named, as
 for `image build`, kernel and initrd are compared, too; without one they are
 taken as they are, which is said.
 
-Status 0: every byte is what SOURCE makes. Status 1: it is not, and where.
+Status 0: every byte is what SOURCE makes with the options that are printed:
+whoever built the image chose them. Status 1: it is not, and where.
 
 Examples:
   casemate image verify app.tar app.img/ --kernel-package linux-image.deb
@@ -78,6 +80,9 @@ pub fn run(args: &Verify) -> Outcome {
         return Err(differs("launch.json", "its digests are others"));
     }
     outln!("every byte is what the source makes; {} launch digests", launch.digests.len());
+    // They are whoever's built the image: what is run, as whom, and who hears it.
+    let options = serde_json::to_string(settings).unwrap_or_default();
+    outln!("with these options of its launch.json: {}", line(options));
     if args.kernel.origin().is_none() {
         outln!("kernel and initrd were compared with the image's own hashes only: name the kernel");
     }

@@ -169,7 +169,7 @@ impl<S> Connection<S> {
         let then = [
             (data, Op::Data),
             // Not before the last byte that came before it.
-            (owed.shutdown && !(self.readable && self.host_sends), Op::Shutdown),
+            (owed.shutdown && !(self.readable && self.can_read()), Op::Shutdown),
             (owed.credit_update, Op::CreditUpdate),
             (owed.credit_request, Op::CreditRequest),
         ];

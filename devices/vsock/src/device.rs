@@ -117,8 +117,9 @@ impl Vsock {
             match answer(connector) {
                 Answer::NotYet => return,
                 Answer::Dialed(dial, stream) => self.machine.dialed(dial, stream),
-                // Its supervisor sees that, too. Who waits for it runs into a deadline.
-                Answer::Gone => self.connector = None,
+                // Its supervisor sees that, too. Who waits for it runs into a deadline. It stays
+                // open: it was there before the lock, and the filter lets only later ones close.
+                Answer::Gone => std::mem::forget(self.connector.take()),
             }
         }
     }

@@ -10,6 +10,7 @@ mod manifest;
 mod root;
 
 pub use manifest::{
-    Boot, Built, Console, MAX_SIZE, Manifest, ManifestError, Module, PATH, Process, User, VERSION,
+    Boot, Built, Console, MAX_SIZE, MAX_STRINGS, Manifest, ManifestError, Module, PATH, Process,
+    User, VERSION,
 };
 pub use root::{BLOCK, DEBUG_WORD, RootDisk, RootError, SALT, SERIAL};

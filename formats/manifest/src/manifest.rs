@@ -11,7 +11,7 @@ pub const VERSION: u32 = 1;
 /// (`MAX_ARG_STRLEN`) and a quarter of the stack for all of them.
 pub const MAX_SIZE: usize = 512 * 1024;
 /// Arguments, and variables of the environment, at most.
-const MAX_STRINGS: usize = 4096;
+pub const MAX_STRINGS: usize = 4096;
 /// Longest argument or variable, in bytes: `MAX_ARG_STRLEN` with its final zero.
 const MAX_STRING: usize = 128 * 1024 - 1;
 /// Supplementary groups, at most: more than any user of an image has, and a bounded list.

@@ -15,9 +15,10 @@ use rustix::mount::{
 use std::ffi::CStr;
 
 /// Kernel, target, flags, options of each file system. Sizes are bounded: what fills them would
-/// take the guest's memory. `/sys` is read-only, and nobody sees another user's processes.
+/// take the guest's memory. `/sys` is read-only, and nobody sees a process that it could not trace: not by
+/// group 0 either, as with `invisible`.
 const MOUNTS: [(&str, &str, MountFlags, Option<&CStr>); 7] = [
-    ("proc", "/proc", CLOSED, Some(c"hidepid=invisible")),
+    ("proc", "/proc", CLOSED, Some(c"hidepid=ptraceable")),
     ("sysfs", "/sys", CLOSED.union(MountFlags::RDONLY), None),
     ("tmpfs", "/dev", MountFlags::NOSUID.union(MountFlags::NOEXEC), Some(c"mode=755,size=64k")),
     (
@@ -51,9 +52,16 @@ const LINKS: [(&str, &str); 5] = [
 
 /// Settings, and what each closes. One that a kernel does not have is a door that it does not have:
 /// it was built without modules, without kexec.
-const SETTINGS: [(&str, &str); 9] = [
+const SETTINGS: [(&str, &str); 13] = [
     // No module any more: all that are needed are loaded.
     ("kernel/modules_disabled", "1"),
+    // Programs that the kernel starts by itself, as root: none of a module, others without a
+    // capability.
+    ("kernel/modprobe", ""),
+    ("kernel/usermodehelper/bset", "0 0"),
+    ("kernel/usermodehelper/inheritable", "0 0"),
+    // In a user namespace of its own everybody has all capabilities.
+    ("user/max_user_namespaces", "0"),
     ("kernel/kexec_load_disabled", "1"),
     ("kernel/sysrq", "0"),
     // A core would be written by the kernel to where a program says.
@@ -112,6 +120,14 @@ pub fn close() -> Result<(), Refusal> {
     mount_bind("/proc/sys", "/proc/sys")
         .and_then(|()| mount_remount("/proc/sys", again, ""))
         .map_err(|e| failed("/proc/sys", &e))?;
+    // Settings elsewhere that belong to root and ask for no capability.
+    for path in ["/proc/acpi", "/proc/bus", "/proc/fs", "/proc/irq", "/proc/scsi"] {
+        match mount_bind(path, path) {
+            Ok(()) => mount_remount(path, again, "").map_err(|e| failed(path, &e))?,
+            Err(Errno::NOENT) => {}
+            Err(e) => return Err(failed(path, &e)),
+        }
+    }
     for path in ["/proc/sysrq-trigger", "/proc/kcore"] {
         match mount_bind("/dev/null", path) {
             Ok(()) | Err(Errno::NOENT) => {}

@@ -7,8 +7,9 @@ use crate::platform;
 use casemate_manifest::{Console, Process};
 use rustix::process::{Pid, Resource, Rlimit, setrlimit};
 use rustix::thread::{
-    CapabilitySet, Gid, Uid, clear_ambient_capability_set, remove_capability_from_bounding_set,
-    set_no_new_privs, set_thread_gid, set_thread_groups, set_thread_uid,
+    CapabilitySet, Gid, Uid, UnshareFlags, clear_ambient_capability_set,
+    remove_capability_from_bounding_set, set_no_new_privs, set_thread_gid, set_thread_groups,
+    set_thread_uid, unshare_unsafe,
 };
 use std::io::Result;
 use std::os::unix::process::CommandExt;
@@ -48,7 +49,8 @@ pub fn start(process: &Process, console: Console) -> Result<Pid> {
         Console::Public => Stdio::inherit(),
         Console::None | Console::Status => Stdio::null(),
     };
-    command.stdin(stdio()).stdout(stdio()).stderr(stdio());
+    // What comes in by the console is the host's, whatever the image lets out by it.
+    command.stdin(Stdio::null()).stdout(stdio()).stderr(stdio());
     let groups: Vec<Gid> = user.groups.iter().map(|gid| Gid::from_raw(*gid)).collect();
     let (uid, gid) = (Uid::from_raw(user.uid), Gid::from_raw(user.gid));
     let become_user = move || {
@@ -70,6 +72,19 @@ pub fn start(process: &Process, console: Console) -> Result<Pid> {
     let child = command.spawn()?;
     let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
     pid.ok_or_else(|| std::io::ErrorKind::InvalidData.into())
+}
+
+/// Gives PID 1 a root of its own. Until then kernel threads share it (`kernel_thread` with
+/// `CLONE_FS` in init/main.c), and programs that the kernel starts by itself, such as
+/// /sbin/request-key, as root with all capabilities, would be the image's.
+///
+/// # Errors
+/// The errno of unshare(2).
+pub fn own_root() -> Result<()> {
+    // SAFETY: what is no longer shared is a root, a working directory and a umask; no descriptor
+    // and no memory changes its owner.
+    unsafe { unshare_unsafe(UnshareFlags::FS) }?;
+    Ok(())
 }
 
 fn bound_capabilities() -> Result<()> {

@@ -141,6 +141,7 @@ pub fn switch() -> Result<(), Refusal> {
     let _ = std::fs::remove_dir_all("/casemate");
     let _ = std::fs::remove_file("/init");
     // As switch_root(8): the initramfs itself cannot be unmounted, so the new root goes over it.
+    crate::process::own_root().map_err(|e| said(Refusal::RootMount, "a root of its own")(e))?;
     rustix::process::chdir(NEW).map_err(failed())?;
     mount_move(".", "/").map_err(failed())?;
     rustix::process::chroot(".").map_err(failed())?;

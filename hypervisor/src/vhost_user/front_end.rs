@@ -64,8 +64,6 @@ pub struct RingEvents {
     pub kick: Event,
     /// The device raises its interrupt.
     pub call: Event,
-    /// The device says that the ring makes no sense.
-    pub error: Event,
 }
 
 /// A back end that has told what it is, and has not seen guest memory.
@@ -326,7 +324,8 @@ impl BackEnd {
             tell(s, Request::SetVringBase, &state(base), &[])?;
             if let Some(events) = self.events.get(usize::try_from(index).unwrap_or(usize::MAX)) {
                 let index = u64::from(index).to_le_bytes();
-                tell(s, Request::SetVringErr, &index, &[events.error.as_fd()])?;
+                // No event of errors: this process would have to read it, and whoever shares an
+                // event can make its reader wait (F_SETFL without O_NONBLOCK).
                 tell(s, Request::SetVringCall, &index, &[events.call.as_fd()])?;
                 tell(s, Request::SetVringKick, &index, &[events.kick.as_fd()])?;
             }

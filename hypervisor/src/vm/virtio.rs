@@ -263,6 +263,9 @@ impl Line {
         let function = Function::new(identity, ram.map().clone())
             .map_err(|source| EngineError::Identity { number, source })?;
         let (routing, wake, stop) = (routing.clone(), wake.clone(), stop.clone());
+        // A write to an event that others share could wait for ever: they can fill it, and take its
+        // O_NONBLOCK away.
+        let kicks = if of == BackEndOf::Others { Vec::new() } else { kicks };
         let wires = DeviceWires { number, first, routing, kicks, calls, config, wake, stop };
         let function = Arc::new(Mutex::new(VirtioPci::new(function, Box::new(wires))));
         Ok(Served::new((number, whose), function, back_end, standby, error))
@@ -286,8 +289,10 @@ fn hand_over(
         }
         BackEndOf::Others => {
             let events = pairs.map(|(kick, call)| {
-                let (kick, call, error) = (kick.clone(), call.clone(), error.clone());
-                RingEvents { kick, call, error }
+                // Rung before anybody shares it: a ring begins with a kick, for what was made
+                // available before. Afterwards it is KVM's to ring, which never waits.
+                kick.signal();
+                RingEvents { kick: kick.clone(), call: call.clone() }
             });
             greeted.hand_over_to_others(memory, ranges, events.collect())
         }

@@ -5,7 +5,7 @@ use crate::oci;
 use crate::tree::{Kind, NodeId, Tree};
 use crate::{ImageError, Spool, users};
 use casemate_foreign_text::value;
-use casemate_manifest::Process;
+use casemate_manifest::{MAX_STRINGS, Process};
 use serde::{Deserialize, Serialize};
 
 /// What is written over an image's configuration.
@@ -108,6 +108,10 @@ fn environment(
 ) -> Result<Vec<String>, ImageError> {
     fn name(entry: &str) -> Option<&str> {
         entry.split_once('=').map(|(name, _)| name).filter(|name| !name.is_empty())
+    }
+    // As many as a manifest may have, before each is compared with all others.
+    if config.env.len().saturating_add(changes.env.len()) > MAX_STRINGS {
+        return Err(unfit(format!("it has more than {MAX_STRINGS} variables")));
     }
     let mut env: Vec<String> = Vec::new();
     for entry in config.env.iter().chain(&changes.env) {

@@ -21,8 +21,10 @@ use casemate_device_process::{FromDevice, ToDevice};
 use std::time::{Duration, Instant};
 
 /// How long a process that closed a socket, or said that it ends, may take to end: the kernel
-/// closes descriptors before it tells of the end of a process.
-const ENDS: Duration = Duration::from_secs(1);
+/// closes descriptors before it tells of the end of a process. Long, since a process of ours has no
+/// call to close one: it is dying, which takes seconds on a machine that has too much to do, and
+/// killed sooner it would not be known to have died by itself.
+const ENDS: Duration = Duration::from_secs(30);
 /// How long a killed process may take: what the kernel does for it then is to end the system call
 /// that it is in, which is long only where that waits for storage that does not answer.
 const DIES: Duration = Duration::from_secs(10);

@@ -2,6 +2,7 @@
 
 use super::pax::Extended;
 use super::{Entry, EntryKind};
+use crate::path::PATH_MAX;
 use crate::tree::Meta;
 
 /// Bytes of a block.
@@ -95,6 +96,9 @@ impl Header {
         let extended = local.over(global);
         let path = extended.path.unwrap_or(self.path);
         let link = extended.link.unwrap_or(self.link);
+        if path.len() > PATH_MAX || link.len() > PATH_MAX {
+            return Err("a path of more than 4095 bytes");
+        }
         let size = extended.size.unwrap_or(self.size);
         let device = || -> Result<(u32, u32), &'static str> {
             // The kernel's own widths (include/linux/kdev_t.h): 12 and 20 bits.

@@ -12,6 +12,8 @@ pub struct Extended {
     pub gid: Option<u64>,
     pub mtime: Option<i64>,
     pub xattrs: BTreeMap<Vec<u8>, Vec<u8>>,
+    /// Bytes of their names and values: to count anew for each takes quadratic time.
+    xattr_bytes: usize,
 }
 
 /// How star, GNU tar, Go's archive/tar and bsdtar write extended attributes.
@@ -56,9 +58,10 @@ impl Extended {
                 if name.is_empty() || name.len() > XATTR_NAME || value.len() > XATTR_SIZE {
                     return Err("an extended attribute that is longer than Linux allows");
                 }
-                self.xattrs.insert(name.to_vec(), value.to_vec());
-                let all: usize = self.xattrs.iter().map(|(n, v)| n.len() + v.len()).sum();
-                if all > XATTR_SIZE {
+                let before = self.xattrs.insert(name.to_vec(), value.to_vec());
+                let gone = before.map_or(0, |before| name.len() + before.len());
+                self.xattr_bytes = self.xattr_bytes + name.len() + value.len() - gone;
+                if self.xattr_bytes > XATTR_SIZE {
                     return Err("more than 64 KiB of extended attributes");
                 }
             }
@@ -68,7 +71,7 @@ impl Extended {
 
     /// What holds for an entry: its own headers win over the stream's.
     pub fn over(self, global: &Self) -> Self {
-        let Self { path, link, size, uid, gid, mtime, xattrs } = self;
+        let Self { path, link, size, uid, gid, mtime, xattrs, xattr_bytes } = self;
         let mut all = global.xattrs.clone();
         all.extend(xattrs);
         Self {
@@ -79,6 +82,7 @@ impl Extended {
             gid: gid.or(global.gid),
             mtime: mtime.or(global.mtime),
             xattrs: all,
+            xattr_bytes,
         }
     }
 }
