@@ -63,8 +63,9 @@ fn start(place: &Path, policy: &str, name: &str) -> Child {
 
 /// Protects what the policy's reference says: a denial comes before a byte of the guest has reached
 /// the process that would run it, and ends that process. The decision is held up by the log's lock
-/// file, which somebody else has locked, so that one can look. Needs /dev/kvm, and root to look into a process
-/// that is another user's. Cannot tell of SEV-SNP's firmware; `snp_launch_calls.rs` does.
+/// file, which somebody else has locked, so that one can look. Needs /dev/kvm, and root to look
+/// into a process that is another user's. Cannot tell of SEV-SNP's firmware; `snp_launch_calls.rs`
+/// does.
 #[test]
 fn a_denied_vm_never_had_a_byte_of_its_guest_and_leaves_nothing() {
     if File::options().read(true).write(true).open("/dev/kvm").is_err() {

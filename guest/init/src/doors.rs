@@ -15,8 +15,8 @@ use rustix::mount::{
 use std::ffi::CStr;
 
 /// Kernel, target, flags, options of each file system. Sizes are bounded: what fills them would
-/// take the guest's memory. `/sys` is read-only, and nobody sees a process that it could not trace: not by
-/// group 0 either, as with `invisible`.
+/// take the guest's memory. `/sys` is read-only, and nobody sees a process that it could not trace:
+/// not by group 0 either, as with `invisible`.
 const MOUNTS: [(&str, &str, MountFlags, Option<&CStr>); 7] = [
     ("proc", "/proc", CLOSED, Some(c"hidepid=ptraceable")),
     ("sysfs", "/sys", CLOSED.union(MountFlags::RDONLY), None),
