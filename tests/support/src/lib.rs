@@ -24,6 +24,7 @@ pub mod device_attack;
 pub mod disk;
 pub mod first_run;
 pub mod guests;
+pub mod kernel_calls;
 pub mod memory;
 pub mod puppet;
 pub mod refusing;
