@@ -29,6 +29,9 @@ const ENDS: Duration = Duration::from_secs(30);
 /// that it is in, which is long only where that waits for storage that does not answer.
 const DIES: Duration = Duration::from_secs(10);
 
+/// What is wrong with a process that says again that it is locked.
+const LOCKED_TWICE: &str = "it said twice that it is locked";
+
 impl RunningVm {
     /// What a device process says.
     pub(super) fn take_from_device(
@@ -37,10 +40,18 @@ impl RunningVm {
         kind: ProcessKind,
         message: FromDevice,
     ) {
-        if self.children.get_mut(index).is_some_and(|member| member.post.is_none()) {
-            return self.take_from_unwatched(index, kind, message);
-        }
+        let Some(member) = self.children.get_mut(index) else { return };
+        let (is_watched, was_locked) = (member.post.is_some(), member.is_confined());
+        let twice = message == FromDevice::Locked && was_locked;
         match message {
+            // Said again it means nothing, so that who has the process could say it for ever.
+            FromDevice::Locked if twice && is_watched => {
+                self.condemn(index, Loss::Lied(LOCKED_TWICE.into()));
+            }
+            FromDevice::Locked if twice => {
+                self.end(End::ProcessLied { kind, what: LOCKED_TWICE.into() });
+            }
+            message if !is_watched => self.take_from_unwatched(index, kind, message),
             FromDevice::Locked => self.take_report(index, kind),
             FromDevice::Ended(reason) | FromDevice::Failed(reason) => {
                 self.condemn(index, Loss::Said(reason));
@@ -102,6 +113,10 @@ impl RunningVm {
         if member.gone || member.condemned.is_some() {
             return;
         }
+        // It has died since this was seen, or of what was seen: its end is told next, and counts.
+        if why.is_how_it_seemed() && member.exit().is_some() {
+            return;
+        }
         let killed = !matches!(why, Loss::Said(_) | Loss::Faulty(DeviceFault::Closed));
         if killed {
             let _ = member.process().kill();
@@ -109,6 +124,15 @@ impl RunningVm {
         let now = Instant::now();
         let until = now.checked_add(if killed { DIES } else { ENDS }).unwrap_or(now);
         member.condemned = Some(Condemned { why, killed, until });
+    }
+
+    /// A device process has closed its control socket. It has no call for that, so it is dying, and
+    /// how it ends tells why.
+    pub(super) fn closed_by_device(&mut self, index: usize) {
+        if let Some(member) = self.children.get_mut(index) {
+            member.closed = true;
+        }
+        self.condemn(index, Loss::Faulty(DeviceFault::Closed));
     }
 
     /// A device process is dead, as the kernel says.
@@ -121,12 +145,8 @@ impl RunningVm {
             return self.end_by(End::ProcessDied { kind, how: None }, Some(index));
         }
         let exit = member.exit();
-        let loss = match member.condemned.take() {
-            // It ended of itself meanwhile.
-            Some(Condemned { why: Loss::Faulty(DeviceFault::Closed), killed: false, .. })
-            | None => Loss::of(exit),
-            Some(Condemned { why, .. }) => why,
-        };
+        let before = member.condemned.take().map(|Condemned { why, killed, .. }| (why, killed));
+        let loss = Loss::at_the_end(before, exit);
         let ended_with_the_vm = matches!(loss, Loss::Said(_));
         self.retire(index, exit);
         // A device ends because the vmm process does, and the kernel may show the second first.
