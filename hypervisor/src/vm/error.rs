@@ -3,6 +3,7 @@
 use super::decision::DecisionError;
 use super::name::NameError;
 use super::open::OpenError;
+use super::open_devices::DevicesError;
 use super::open_disk::DiskError;
 use super::open_foreign::ForeignError;
 use super::open_vsock::VsockError;
@@ -109,6 +110,16 @@ impl VmError {
             Self::Open(e) => e.is_bad_input(),
             Self::Foreign(e) => e.is_bad_input(),
             _ => false,
+        }
+    }
+}
+
+impl From<DevicesError> for VmError {
+    fn from(error: DevicesError) -> Self {
+        match error {
+            DevicesError::Disk(error) => Self::Disk(error),
+            DevicesError::Foreign(error) => Self::Foreign(error),
+            DevicesError::Vsock(error) => Self::Vsock(error),
         }
     }
 }

@@ -1,9 +1,8 @@
 //! The devices of a configuration, each as it was opened: what the policy is asked about.
 
-use super::error::VmError;
-use super::open_disk::{self, OpenDisk};
-use super::open_foreign::{self, OpenForeign};
-use super::open_vsock::OpenVsock;
+use super::open_disk::{self, DiskError, OpenDisk};
+use super::open_foreign::{self, ForeignError, OpenForeign};
+use super::open_vsock::{OpenVsock, VsockError};
 use crate::config::VmConfig;
 use casemate_policy::{DeviceFact, Facts, Key};
 use std::os::fd::OwnedFd;
@@ -16,12 +15,23 @@ pub(super) struct OpenDevices {
     pub(super) vsock: Option<OpenVsock>,
 }
 
+/// A device that cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum DevicesError {
+    #[error(transparent)]
+    Disk(#[from] DiskError),
+    #[error(transparent)]
+    Foreign(#[from] ForeignError),
+    #[error(transparent)]
+    Vsock(#[from] VsockError),
+}
+
 impl OpenDevices {
     /// Opens and locks every image, and looks every foreign back end up; `sockets` are for those.
     ///
     /// # Errors
-    /// [`VmError`] for the first that cannot be used.
-    pub(super) fn open(config: &VmConfig, sockets: Vec<OwnedFd>) -> Result<Self, VmError> {
+    /// [`DevicesError`] for the first that cannot be used.
+    pub(super) fn open(config: &VmConfig, sockets: Vec<OwnedFd>) -> Result<Self, DevicesError> {
         let disks = open_disk::open(&config.disks)?;
         let foreign = open_foreign::look_up(&config.foreign, sockets)?;
         let vsock = config.vsock.as_ref().map(OpenVsock::open).transpose()?;
