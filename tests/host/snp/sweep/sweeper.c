@@ -28,7 +28,7 @@
 #define FILES		"/sys/kernel/debug/snpemu/"
 #define POLL_US		5000
 #define GIVE_US		1000
-#define ENTRIES_SILENT	8000	/* at 250 ticks a second */
+#define ENTRIES_SILENT	4000	/* at 250 ticks a second */
 #define POLLS_HALTED	600
 #define ENTRIES_START	4000000	/* the boot code and Linux say nothing for long */
 #define BEATS		2
