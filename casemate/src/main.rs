@@ -36,6 +36,8 @@ mod run;
 mod sandbox;
 #[cfg(feature = "vm")]
 mod sandbox_check;
+#[cfg(feature = "vm")]
+mod vms;
 
 use casemate_diagnostics::event;
 use clap::{Parser, Subcommand};
@@ -89,6 +91,7 @@ const EXAMPLES: &str = "\
 Examples:
   casemate host                            what this machine can do
   casemate run vm.toml                     see `casemate run --help`
+  casemate ps                              the running VMs of this user
   casemate measure vm.toml --explain       the launch digest it will have
   casemate attest verify report.bin --cert vcek.der
   casemate policy init policy.toml         a strict policy to start from
@@ -101,6 +104,14 @@ enum Command {
     Host(host::HostArgs),
     #[cfg(feature = "vm")]
     Run(Box<run::RunArgs>),
+    #[cfg(feature = "vm")]
+    Ps(vms::PsArgs),
+    #[cfg(feature = "vm")]
+    Inspect(vms::InspectArgs),
+    #[cfg(feature = "vm")]
+    Stop(vms::StopArgs),
+    #[cfg(feature = "vm")]
+    Logs(vms::LogsArgs),
     #[cfg(feature = "vm")]
     Sandbox(sandbox::SandboxArgs),
     #[cfg(feature = "vm")]
@@ -124,6 +135,14 @@ impl Command {
             Self::Host(_) => "host",
             #[cfg(feature = "vm")]
             Self::Run(_) => "run",
+            #[cfg(feature = "vm")]
+            Self::Ps(_) => "ps",
+            #[cfg(feature = "vm")]
+            Self::Inspect(_) => "inspect",
+            #[cfg(feature = "vm")]
+            Self::Stop(_) => "stop",
+            #[cfg(feature = "vm")]
+            Self::Logs(_) => "logs",
             #[cfg(feature = "vm")]
             Self::Sandbox(_) => "sandbox",
             #[cfg(feature = "vm")]
@@ -179,6 +198,14 @@ fn main() -> ExitCode {
         Command::Measure(measure) => measure::run(measure),
         #[cfg(feature = "vm")]
         Command::Run(args) => run::run(args, &log),
+        #[cfg(feature = "vm")]
+        Command::Ps(args) => vms::ps(args),
+        #[cfg(feature = "vm")]
+        Command::Inspect(args) => vms::inspect(args),
+        #[cfg(feature = "vm")]
+        Command::Stop(args) => vms::stop(args),
+        #[cfg(feature = "vm")]
+        Command::Logs(args) => vms::logs(args),
         #[cfg(feature = "vm")]
         Command::Sandbox(args) => sandbox::run(args),
         #[cfg(feature = "vm")]

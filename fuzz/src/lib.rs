@@ -125,6 +125,7 @@ pub const TARGETS: &[(&str, Body)] = &[
     ("image_package", image::package),
     ("init_workload", host::workload_file),
     ("vm_config", vm::config),
+    ("vm_management", vm::management),
     ("vm_message", vm::message),
     ("vm_name_answer", vm::name_answer),
 ];

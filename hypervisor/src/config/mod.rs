@@ -199,12 +199,18 @@ fn name(name: Option<String>) -> Result<String, ConfigError> {
         Some(name) => name,
         None => random_name()?,
     };
-    let good = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-    if name.is_empty() || name.len() > MAX_NAME || !name.chars().all(good) {
+    if !is_name(&name) {
         let remedy = format!("use 1 to {MAX_NAME} letters, digits, `-`, `_` or `.`");
         return Err(ConfigError::invalid("name", format!("{name:?}"), remedy));
     }
     Ok(name)
+}
+
+/// Whether a VM can have this name.
+#[must_use]
+pub fn is_name(name: &str) -> bool {
+    let good = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    (1..=MAX_NAME).contains(&name.len()) && name.chars().all(good)
 }
 
 /// A name for who gave none. Random: a number of a process is not unique, since each container

@@ -6,6 +6,7 @@ use super::decision::{DecisionError, LogRepair, decide, policy_for};
 use super::disks::{self, DiskProcess};
 use super::error::VmError;
 use super::kind::ProcessKind;
+use super::manage::VmFacts;
 use super::name::Name;
 use super::open;
 use super::open_devices::OpenDevices;
@@ -51,6 +52,7 @@ pub struct Prepared {
     recorder: Option<Recorder>,
     events: VecDeque<Event>,
     place: Place,
+    facts: VmFacts,
 }
 
 /// Prepares a VM: starts the process that sets it up; meanwhile reads and
@@ -108,7 +110,9 @@ fn prepare_at(
     }
     decide(&policy, config, &plan, &devices, recorder.as_mut())?;
     happened(Happened::Reached(Step::Admitted(policy.name().to_string())));
-    let prepared = prepared(place, config, (plan, devices), begun, programs)?;
+    let mut prepared = prepared(place, config, (plan, devices), begun, programs)?;
+    prepared.facts.policy = Some(policy.name().to_owned());
+    prepared.facts.policy_hash = Some(policy.hash_hex());
     let prepared = Prepared { events, ..prepared };
     Ok(match recorder {
         None => prepared,
@@ -195,6 +199,7 @@ fn prepared(
         device,
         own_layers: layers(Layers::for_this_process("supervisor"), config),
         times: Times { run: config.timeout, grace: config.grace },
+        facts: VmFacts::of(config, &plan),
         plan,
         recorder: None,
         events: VecDeque::new(),
@@ -217,7 +222,7 @@ impl Prepared {
     /// [`VmError`]; nothing is left then.
     pub fn start(self) -> Result<RunningVm, VmError> {
         let Self { vmm, disks, vsock, device, own_layers, times, name, .. } = self;
-        let Self { plan, recorder, events, place, .. } = self;
+        let Self { plan, recorder, events, place, facts, .. } = self;
         let Waiting { kind, process, control, console, file, disks: sockets, vsock: socket } = vmm?;
         // Devices first: the vmm process greets them as soon as it has the plan.
         let mut devices = Vec::new();
@@ -235,7 +240,8 @@ impl Prepared {
             Member::new(ProcessKind::Recorder, process, control)
         }));
         let console = GuestConsole::over(console);
-        Ok(RunningVm::new(members, console, name, times, events, own_layers, &place))
+        let known = (&place, facts);
+        Ok(RunningVm::new(members, console, name, times, events, own_layers, known))
     }
 }
 
