@@ -25,6 +25,7 @@ use casemate_test_support::script::Script;
 use casemate_test_support::virtio::{BAR, Driver, REQUEST};
 use disk_vm::{Expected, FLUSH, Folder, GOOD, READ, Vm, WRITE, pid, processes, signal};
 use rustix::process::Signal;
+use std::collections::BTreeMap;
 use std::process::{Command, ExitCode};
 use std::time::Duration;
 
@@ -220,6 +221,13 @@ fn a_guest_that_is_kept_is_told_that_its_disk_needs_a_reset() {
     assert_eq!(supervisor.wait().unwrap(), Exit::Code(GOOD));
 }
 
+/// Of each descriptor of the image that a process has, in their order: whether the lock is on it.
+fn images(pid: u32, descriptors: &BTreeMap<u32, String>) -> Vec<bool> {
+    let images = descriptors.iter().filter(|(_, what)| what.ends_with("disk.img"));
+    let about = images.map(|(fd, _)| std::fs::read_to_string(format!("/proc/{pid}/fdinfo/{fd}")));
+    about.map(|about| about.unwrap().contains("OFDLCK")).collect()
+}
+
 /// Protects the host from a standby that is less locked than what it stands by for, and the image
 /// from a second VM while either of them lives.
 fn a_standby_is_locked_as_the_disk_is_and_both_hold_the_images_lock() {
@@ -238,9 +246,17 @@ fn a_standby_is_locked_as_the_disk_is_and_both_hold_the_images_lock() {
         assert_eq!((told.seccomp_mode, told.seccomp_filters), (2, 2), "{told}");
         assert!(told.threads_agree && told.no_new_privs, "{told}");
         assert!(told.capabilities.values().all(|set| *set == 0), "{told}");
-        (told.root, told.limits, told.descriptors.map(|all| all.len()), told.uid)
+        let (descriptors, mut limits) = (told.descriptors.unwrap(), told.limits.unwrap());
+        let images = images(pid, &descriptors);
+        let files: usize = limits.remove("Max open files").unwrap().parse().unwrap();
+        ((told.root, limits, told.uid), [files, descriptors.len()], images)
     };
-    assert_eq!(locked(disk), locked(standby));
+    let ((has, numbers, disks), (standby_has, more, standbys)) = (locked(disk), locked(standby));
+    assert_eq!(has, standby_has);
+    assert_eq!(numbers.map(|number| number + 1), more);
+    // The one that it uses is an open file of its own, which hears itself of writes that are lost;
+    // the one with the lock is behind it.
+    assert_eq!((disks, standbys), (vec![true], vec![false, true]));
     // A row for each process, and none is weaker than its profile.
     let casemate = |words: &[&str]| {
         let output = Command::new(env!("CARGO_BIN_EXE_casemate")).args(words).output().unwrap();

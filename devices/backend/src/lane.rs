@@ -2,8 +2,9 @@
 
 use crate::device::{Device, Turn};
 use crate::pulse::{Place, Pulse};
+use crate::table::Mode;
 use casemate_device_queue::{Memory, Negotiating, QueueError, RingError, Running, Taken};
-use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::io::{Errno, read, write};
 use std::cell::Cell;
 use std::ops::{Deref, DerefMut};
@@ -33,6 +34,8 @@ pub(crate) struct State {
     pub(crate) memory: Option<Arc<Memory>>,
     /// What the driver took.
     pub(crate) features: u64,
+    /// Whose events these are.
+    pub(crate) mode: Mode,
     /// Whether the process is locked and serves: before, nothing of a guest is read.
     pub(crate) open: bool,
     /// Whether the thread is to end.
@@ -85,9 +88,21 @@ impl Drop for Paused<'_> {
     }
 }
 
-/// Adds one to an event; one that is full has been told.
+/// Adds one to an event of this process, or of the vmm process: those do not block, and one that is
+/// full has been told.
 fn signal(event: &impl AsFd) {
     while write(event, &1_u64.to_ne_bytes()) == Err(Errno::INTR) {}
+}
+
+/// The same for an event whose flags are somebody else's: a write to one that is full and blocks
+/// lasts until somebody reads it (eventfd(2)), and its thread holds the lane meanwhile, so that the
+/// process would not even end with its front end.
+fn signal_of_others(event: &impl AsFd) {
+    let mut events = [PollFd::new(event, PollFlags::OUT)];
+    while poll(&mut events, Some(&Timespec::default())) == Err(Errno::INTR) {}
+    if events.iter().all(|event| event.revents().intersects(PollFlags::OUT)) {
+        signal(event);
+    }
 }
 
 /// Takes what an event has. None for what is no event: an event that polls readable gives a number,
@@ -101,6 +116,14 @@ fn taken(event: &impl AsFd) -> Option<()> {
             Ok(8) if count != [0; 8] => return Some(()),
             _ => return None,
         }
+    }
+}
+
+/// Tells a driver, or its front end, by its event.
+pub(crate) fn tell(mode: Mode, event: &impl AsFd) {
+    match mode {
+        Mode::Ours => signal(event),
+        Mode::Foreign => signal_of_others(event),
     }
 }
 
@@ -143,7 +166,7 @@ impl State {
     /// The ring is of no use any more: the front end is told, and the rest is its.
     pub(crate) fn broken(&mut self) {
         self.ring = Ring::Broken(self.stop());
-        self.err.iter().for_each(signal);
+        self.err.iter().for_each(|err| tell(self.mode, err));
     }
 
     pub(crate) fn runs(&self) -> bool {
@@ -171,7 +194,7 @@ impl State {
         let untold = Cell::new(0_u16);
         let tell = || {
             if untold.replace(0) > 0 {
-                self.call.iter().for_each(Lane::tell);
+                self.call.iter().for_each(|call| tell(self.mode, call));
             }
         };
         let turn = Turn::new(self.features, &tell, pulse);
@@ -208,7 +231,7 @@ impl State {
 }
 
 impl Lane {
-    pub(crate) fn new() -> std::io::Result<Self> {
+    pub(crate) fn new(mode: Mode) -> std::io::Result<Self> {
         let state = State {
             ring: Ring::Negotiating(Negotiating::default()),
             enabled: false,
@@ -218,6 +241,7 @@ impl Lane {
             err: None,
             memory: None,
             features: 0,
+            mode,
             open: false,
             over: false,
             begun: 0,
@@ -277,11 +301,6 @@ impl Lane {
         }
     }
 
-    /// Tells a driver by its event.
-    pub(crate) fn tell(call: &Arc<OwnedFd>) {
-        signal(call);
-    }
-
     /// The thread of one queue: waits for its kick, answers what is there, and starts again, until
     /// the session ends.
     pub(crate) fn serve<D: Device>(&self, device: &D, mut kept: D::Lane) {
@@ -332,5 +351,30 @@ impl Lane {
             taken(&self.wake);
         }
         !kicked || kick.is_none_or(|kick| taken(kick).is_some())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::tell;
+    use crate::table::Mode;
+    use rustix::event::{EventfdFlags, eventfd};
+    use rustix::io::{read, write};
+
+    /// Protects a device process from its front end: an event that blocks and is full is not
+    /// written to, one that has room is. Would not end if it did not hold. Cannot tell what becomes
+    /// of an event that is filled between the look and the write.
+    #[test]
+    fn an_event_of_others_that_is_full_is_not_waited_for() {
+        let event = eventfd(0, EventfdFlags::CLOEXEC).unwrap();
+        let full = (u64::MAX - 1).to_ne_bytes();
+        write(&event, &full).unwrap();
+        tell(Mode::Foreign, &event);
+        let mut count = [0; 8];
+        read(&event, &mut count).unwrap();
+        assert_eq!(count, full);
+        tell(Mode::Foreign, &event);
+        read(&event, &mut count).unwrap();
+        assert_eq!(u64::from_ne_bytes(count), 1);
     }
 }

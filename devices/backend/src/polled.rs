@@ -5,7 +5,8 @@
 //! buffers that are filled when there is something to put in, so the device is asked what it waits
 //! for, and gets all its queues at once when something has stirred.
 
-use crate::lane::{Lane, Ring, State};
+use crate::lane::{Lane, Ring, State, tell};
+use crate::table::Mode;
 use casemate_device_queue::{GuestMemory, Head, QueueError, Running, Taken};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
@@ -182,8 +183,12 @@ fn round<D: PolledDevice>(
     stirred: &[PollFlags],
 ) -> bool {
     let wanted = || lanes.iter().any(|lane| lane.is_wanted());
-    let calls: Vec<Option<Arc<OwnedFd>>> = states.iter().map(|state| state.call.clone()).collect();
-    let tells: Vec<_> = calls.iter().map(|call| move || call.iter().for_each(Lane::tell)).collect();
+    let calls: Vec<(Mode, Option<Arc<OwnedFd>>)> =
+        states.iter().map(|state| (state.mode, state.call.clone())).collect();
+    let tells: Vec<_> = calls
+        .iter()
+        .map(|(mode, call)| move || call.iter().for_each(|call| tell(*mode, call)))
+        .collect();
     let mut queues = Vec::with_capacity(states.len());
     for (state, tell) in states.iter_mut().zip(&tells) {
         let state: &mut State = state;

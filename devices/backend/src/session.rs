@@ -174,7 +174,7 @@ impl Session {
             return Err(SetUpError::Queues { queues });
         }
         let lanes: Vec<_> = (0..queues)
-            .map(|_| Lane::new().map(Arc::new))
+            .map(|_| Lane::new(mode).map(Arc::new))
             .collect::<Result<_, _>>()
             .map_err(system("eventfd"))?;
         let front = Arc::new(Mutex::new(Front::new(offer, mode, guard, lanes.clone())));

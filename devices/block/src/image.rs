@@ -10,7 +10,7 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 /// What is wanted of an image.
@@ -209,6 +209,29 @@ impl Image {
         &self.facts
     }
 
+    /// The same image, opened once more: another open file description, which no lock is on. `path`
+    /// is how the image was named, for errors.
+    ///
+    /// A write-back that fails is told once to each open file description, by the next fsync
+    /// through it (`errseq_check_and_advance`, from `file_check_and_advance_wb_err` in
+    /// mm/filemap.c). So whoever takes the image over from a process that may have been told, and
+    /// has died of it, needs one of its own: one that was opened before the other served.
+    ///
+    /// # Errors
+    /// [`ImageError`].
+    pub fn open_again(&self, path: &Path) -> Result<OwnedFd, ImageError> {
+        let failed = |e: Errno| failed(path, e);
+        // What is open is meant, whatever is at its path by now.
+        let link = format!("/proc/self/fd/{}", self.file.as_raw_fd());
+        let flags = flags(self.facts.read_only, self.facts.direct);
+        let again = open(link, flags, Mode::empty()).map_err(failed)?;
+        let of = |file: &OwnedFd| fstat(file).map(|stat| (stat.st_dev, stat.st_ino));
+        if of(&again).map_err(failed)? != of(&self.file).map_err(failed)? {
+            return Err(failed(Errno::STALE));
+        }
+        Ok(again)
+    }
+
     /// The open image, to be given to its process, and what is known of it.
     #[must_use]
     pub fn into_parts(self) -> (OwnedFd, Facts) {
@@ -225,15 +248,16 @@ fn failed(path: &Path, e: impl Into<io::Error>) -> ImageError {
     ImageError::Open { path: path.into(), source: e.into() }
 }
 
-fn open_file(path: &Path, options: &Options) -> Result<OwnedFd, ImageError> {
-    let access = if options.read_only { OFlags::RDONLY } else { OFlags::RDWR };
+fn flags(read_only: bool, direct: bool) -> OFlags {
+    let access = if read_only { OFlags::RDONLY } else { OFlags::RDWR };
     // NONBLOCK: opening a FIFO must not wait for its other end. It means nothing to files and block
     // devices.
-    let mut flags = access | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
-    if options.direct {
-        flags |= OFlags::DIRECT;
-    }
-    open(path, flags, Mode::empty()).map_err(|e| match e {
+    let flags = access | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
+    if direct { flags | OFlags::DIRECT } else { flags }
+}
+
+fn open_file(path: &Path, options: &Options) -> Result<OwnedFd, ImageError> {
+    open(path, flags(options.read_only, options.direct), Mode::empty()).map_err(|e| match e {
         Errno::ACCESS | Errno::PERM | Errno::ROFS if !options.read_only => {
             ImageError::NotWritable { path: path.into(), reason: e.into() }
         }

@@ -8,16 +8,18 @@ use std::os::fd::RawFd;
 
 /// The image, the one file that the process can touch.
 pub const IMAGE: FdSlot = FdSlot("image");
+/// The same image, as one that stands by has its lock: it is held open, and used in no call.
+pub const HELD: FdSlot = FdSlot("held image");
 
 /// `FALLOC_FL_KEEP_SIZE` with `PUNCH_HOLE` or `ZERO_RANGE`.
 const FALLOCATE: [u32; 2] = [0x3, 0x11];
 /// `RWF_DSYNC`: the write is on the disk when the call returns.
 const DSYNC: u32 = 2;
 
-/// The slot of the device's own descriptor.
+/// The slots of the device's own descriptors.
 #[must_use]
-pub fn own_slots(image: RawFd) -> FdTable {
-    FdTable::new().with_raw(IMAGE, [image])
+pub fn own_slots(image: RawFd, held: Option<RawFd>) -> FdTable {
+    FdTable::new().with_raw(IMAGE, [image]).with_raw(HELD, held)
 }
 
 /// What a disk does beyond the frame, in every phase.

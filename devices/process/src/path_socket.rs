@@ -4,13 +4,15 @@ use crate::janitor::Place;
 use casemate_foreign_text::value;
 use rustix::fs::{Mode, fchmod};
 use rustix::io::Errno;
-use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, socket_with};
+use rustix::net::{
+    AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, connect, socket_with,
+};
 use std::fs::{remove_file, symlink_metadata};
 use std::io::ErrorKind;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
 /// Longest path of a socket, bytes: `sun_path` of unix(7), and a zero behind it.
@@ -118,14 +120,11 @@ impl PathSocket {
         }
         let listener = listen(path).map_err(std::io::Error::from);
         let listener = listener.map_err(|source| match source.kind() {
-            ErrorKind::AddrInUse => {
-                let found = symlink_metadata(path).map(|file| file.file_type().is_socket());
-                match (found, UnixStream::connect(path)) {
-                    (Ok(true), Ok(_)) => SocketError::InUse { key, path: shown() },
-                    (Ok(true), Err(_)) => SocketError::Left { key, path: shown() },
-                    _ => SocketError::Exists { key, path: shown() },
-                }
-            }
+            ErrorKind::AddrInUse => match is_listened_to(path) {
+                Some(true) => SocketError::InUse { key, path: shown() },
+                Some(false) => SocketError::Left { key, path: shown() },
+                None => SocketError::Exists { key, path: shown() },
+            },
             ErrorKind::NotFound | ErrorKind::NotADirectory => {
                 SocketError::NoFolder { key, path: shown() }
             }
@@ -157,6 +156,20 @@ impl PathSocket {
     }
 }
 
+/// Whether somebody listens at a path that is taken; None where it is no socket.
+///
+/// Nothing is connected to but a socket that is there itself: a link leads to a socket of somebody
+/// who was not meant. And nobody is waited for: a listener whose backlog is full is one
+/// (`EAGAIN`, `unix_stream_connect` in net/unix/af_unix.c). Only where the kernel says that nobody
+/// listens may the user remove it; a socket of another kind, or of another user, is in use.
+fn is_listened_to(path: &Path) -> Option<bool> {
+    symlink_metadata(path).ok().filter(|file| file.file_type().is_socket())?;
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let tried = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)
+        .and_then(|socket| connect(&socket, &SocketAddrUnix::new(path)?));
+    Some(tried != Err(Errno::CONNREFUSED))
+}
+
 /// A socket's file gets the mode of the socket itself, less the umask (`unix_bind_bsd` in
 /// net/unix/af_unix.c): so it is never there with another.
 fn listen(path: &Path) -> Result<UnixListener, Errno> {
@@ -184,7 +197,10 @@ impl Drop for PathSocket {
 
 #[cfg(test)]
 mod tests {
-    use super::{LONGEST, PathSocket, SocketError};
+    use super::{
+        AddressFamily, Errno, LONGEST, PathSocket, SocketAddrUnix, SocketError, SocketFlags,
+        SocketType, connect, socket_with,
+    };
     use std::os::unix::fs::PermissionsExt;
     use std::path::PathBuf;
 
@@ -218,6 +234,30 @@ mod tests {
         std::fs::write(&path, "another's").unwrap();
         drop(socket);
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "another's");
+        std::fs::remove_dir_all(folder).unwrap();
+    }
+
+    /// Protects a start from waiting for somebody who does not accept, and who listens elsewhere
+    /// from being connected to through a link. Would wait for ever, or accept, if it did not hold.
+    #[test]
+    fn who_is_at_the_path_is_not_waited_for_and_a_link_is_not_followed() {
+        let folder = folder("full");
+        let path = folder.join("full");
+        let listener = super::listen(&path).unwrap();
+        listener.set_nonblocking(true).unwrap();
+        std::os::unix::fs::symlink(&path, folder.join("link")).unwrap();
+        let link = PathSocket::at("--socket", &folder.join("link"));
+        assert!(matches!(link, Err(SocketError::Exists { .. })));
+        let accepted = listener.accept().map(drop).map_err(|e| e.kind());
+        assert_eq!(accepted, Err(std::io::ErrorKind::WouldBlock), "through the link");
+        // Who has connected and is gone waits in the backlog all the same.
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let knock = || {
+            let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+            connect(&socket, &SocketAddrUnix::new(&path)?)
+        };
+        assert_eq!((0..1000).find_map(|_| knock().err()), Some(Errno::AGAIN));
+        assert!(matches!(PathSocket::at("--socket", &path), Err(SocketError::InUse { .. })));
         std::fs::remove_dir_all(folder).unwrap();
     }
 

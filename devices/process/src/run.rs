@@ -33,8 +33,8 @@ pub struct Input {
     pub socket: OwnedFd,
     /// Leads to whoever watches the process.
     pub control: OwnedFd,
-    /// What its kind has of its own: for a disk its image, for a socket device what it listens on
-    /// and its connector.
+    /// What its kind has of its own: for a disk its image, and for one that stands by then that
+    /// with the image's lock; for a socket device what it listens on and its connector.
     pub own: Vec<OwnedFd>,
 }
 
@@ -122,8 +122,14 @@ struct Made {
 type Begin = Box<dyn FnOnce(UnixStream, Mode, Guard) -> Result<Session, SetUpError>>;
 
 fn block(config: &[u8], own: Vec<OwnedFd>) -> Option<Made> {
-    let (facts, [image]) = (Facts::decode(config)?, <[OwnedFd; 1]>::try_from(own).ok()?);
-    let fds = block_profile::own_slots(image.as_raw_fd());
+    let (facts, mut own) = (Facts::decode(config)?, own.into_iter());
+    let (image, held) = (own.next()?, own.next());
+    if own.next().is_some() {
+        return None;
+    }
+    let fds = block_profile::own_slots(image.as_raw_fd(), held.as_ref().map(AsRawFd::as_raw_fd));
+    // Nothing is done with it: the lock that is on it lasts as long as it is open.
+    std::mem::forget(held);
     let device = Block::new(image, facts);
     let begin = move |socket, mode, guard| Session::set_up(socket, device, mode, guard);
     Some(Made { fds, begin: Box::new(begin) })

@@ -61,7 +61,7 @@ impl Start {
 
 /// Starts a device process: `socket` leads to its front end, or listens for the one that will come,
 /// `control` (SEQPACKET) leads to whoever watches it, and `own` are what its kind has, in its
-/// order: for a disk its image. `before` is called before it begins, see [`spawn_image_with`].
+/// order, see [`crate::Input::own`]. `before` is called before it begins, see [`spawn_image_with`].
 ///
 /// # Errors
 /// [`SandboxError`].

@@ -76,8 +76,12 @@ impl DiskProcess {
             front_end: FrontEnd::Ours,
             config: self.disk.image.facts().encode().to_vec(),
         };
-        let (layers, image) = (self.layers.clone(), [self.disk.image.file().as_fd()]);
-        let process = spawn(device, layers, &start, socket, &its_control, &image, |_| ())?;
+        // A standby reads and writes through a description of its own, so that what the kernel has
+        // told of lost writes to the other process is told again, and keeps the one that is locked.
+        let own_image = self.disk.standby.iter().filter(|_| kind == ProcessKind::BlockStandby);
+        let own = own_image.chain([self.disk.image.file()]).map(AsFd::as_fd);
+        let (layers, own) = (self.layers.clone(), own.collect::<Vec<_>>());
+        let process = spawn(device, layers, &start, socket, &its_control, &own, |_| ())?;
         let post = Post { device: number, name: self.disk.name.clone(), on_death: self.on_death };
         Ok(Member::of_device(kind, process, control, post))
     }

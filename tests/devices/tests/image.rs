@@ -46,6 +46,32 @@ fn what_is_no_image_is_refused_by_name_and_with_a_remedy() {
     assert_eq!(refused(&line, &Options::default()).lines().count(), 1);
 }
 
+/// Protects what a guest has flushed: who takes an image over hears of lost writes himself, by an
+/// open file of his own. That it is another one is seen by its lock, which the first one's keeps
+/// out. Cannot tell what the kernel says of writes that fail: no storage fails here.
+#[test]
+fn an_image_that_is_opened_again_is_the_same_and_shares_nothing_with_the_first() {
+    use rustix::fs::{FlockOperation, OFlags, fcntl_getfl, flock, fstat};
+    let scratch = Scratch::new();
+    let path = scratch.image("disk", 8);
+    for read_only in [false, true] {
+        let options = Options { read_only, ..Options::default() };
+        let image = Image::open(&path, &options).unwrap();
+        // What is at the path is another one by now.
+        let moved = scratch.path("moved");
+        std::fs::rename(&path, &moved).unwrap();
+        std::fs::write(&path, "another").unwrap();
+        let again = image.open_again(&path).unwrap();
+        std::fs::rename(&moved, &path).unwrap();
+        let inode = |file| fstat(file).unwrap().st_ino;
+        assert_eq!(inode(image.file()), inode(&again));
+        let mode = |file| fcntl_getfl(file).unwrap() & OFlags::RWMODE;
+        assert_eq!(mode(image.file()), mode(&again));
+        flock(image.file(), FlockOperation::NonBlockingLockExclusive).unwrap();
+        assert!(flock(&again, FlockOperation::NonBlockingLockExclusive).is_err());
+    }
+}
+
 #[test]
 fn a_serial_number_is_short_and_printable() {
     let scratch = Scratch::new();

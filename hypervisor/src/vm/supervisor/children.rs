@@ -31,6 +31,8 @@ pub struct Member {
     pub(super) heartbeat: Heartbeat,
     /// That it is to end.
     pub(super) condemned: Option<Condemned>,
+    /// That it has closed its control socket, which has nothing to tell any more.
+    pub(super) closed: bool,
     /// That it has ended, and the VM goes on.
     pub(super) gone: bool,
 }
@@ -71,6 +73,7 @@ impl Member {
             post: None,
             heartbeat: Heartbeat::NEW,
             condemned: None,
+            closed: false,
             gone: false,
         }
     }
@@ -108,7 +111,9 @@ impl Member {
     }
 
     pub(super) fn poll(&self) -> [(BorrowedFd<'_>, PollFlags); POLLED] {
-        [(self.control.as_fd(), PollFlags::IN), (self.process.as_fd(), PollFlags::IN)]
+        // A socket whose other end is closed would be readable for ever.
+        let control = if self.closed { self.process.as_fd() } else { self.control.as_fd() };
+        [(control, PollFlags::IN), (self.process.as_fd(), PollFlags::IN)]
     }
 
     /// The next message that waits; None when there is none. A child that sends without end is

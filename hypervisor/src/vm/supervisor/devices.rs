@@ -4,30 +4,25 @@
 //! ([`super::heartbeat`]), or the vmm process, which waits for it; it says what it must not. In the
 //! second and third it is killed. What comes next waits until the kernel says that it is dead, by
 //! its pidfd: until then it may write to the image and to guest memory. One that does not die of
-//! SIGKILL cannot be taken over from.
+//! SIGKILL cannot be taken over from; where it was in its storage, that is waited for, as the guest
+//! would have had to.
 //!
 //! Once it is dead, its standby goes on where that is admitted ([`Loss::may_be_taken_over`]); there
 //! is one standby and so one takeover for a device. Else the configuration's `on_device_death` says
 //! whether the VM ends or the guest goes on without the device.
 
 use super::heartbeat::{EVERY, Hang, Unasked};
-use super::post::Condemned;
+use super::post::{Condemned, Overdue};
 use super::{End, Happened, Loss, Member, RunningVm, Then};
 use crate::config::OnDeviceDeath;
 use crate::exits::DeviceFault;
 use crate::vm::kind::ProcessKind;
 use crate::vm::protocol::ToVmm;
 use casemate_device_process::{FromDevice, ToDevice};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-/// How long a process that closed a socket, or said that it ends, may take to end: the kernel
-/// closes descriptors before it tells of the end of a process. Long, since a process of ours has no
-/// call to close one: it is dying, which takes seconds on a machine that has too much to do, and
-/// killed sooner it would not be known to have died by itself.
-const ENDS: Duration = Duration::from_secs(30);
-/// How long a killed process may take: what the kernel does for it then is to end the system call
-/// that it is in, which is long only where that waits for storage that does not answer.
-const DIES: Duration = Duration::from_secs(10);
+/// What is wrong with a process that says again that it is locked.
+const LOCKED_TWICE: &str = "it said twice that it is locked";
 
 impl RunningVm {
     /// What a device process says.
@@ -37,10 +32,18 @@ impl RunningVm {
         kind: ProcessKind,
         message: FromDevice,
     ) {
-        if self.children.get_mut(index).is_some_and(|member| member.post.is_none()) {
-            return self.take_from_unwatched(index, kind, message);
-        }
+        let Some(member) = self.children.get_mut(index) else { return };
+        let (is_watched, was_locked) = (member.post.is_some(), member.is_confined());
+        let twice = message == FromDevice::Locked && was_locked;
         match message {
+            // Said again it means nothing, so that who has the process could say it for ever.
+            FromDevice::Locked if twice && is_watched => {
+                self.condemn(index, Loss::Lied(LOCKED_TWICE.into()));
+            }
+            FromDevice::Locked if twice => {
+                self.end(End::ProcessLied { kind, what: LOCKED_TWICE.into() });
+            }
+            message if !is_watched => self.take_from_unwatched(index, kind, message),
             FromDevice::Locked => self.take_report(index, kind),
             FromDevice::Ended(reason) | FromDevice::Failed(reason) => {
                 self.condemn(index, Loss::Said(reason));
@@ -102,13 +105,24 @@ impl RunningVm {
         if member.gone || member.condemned.is_some() {
             return;
         }
+        // It has died since this was seen, or of what was seen: its end is told next, and counts.
+        if why.is_how_it_seemed() && member.exit().is_some() {
+            return;
+        }
         let killed = !matches!(why, Loss::Said(_) | Loss::Faulty(DeviceFault::Closed));
         if killed {
             let _ = member.process().kill();
         }
-        let now = Instant::now();
-        let until = now.checked_add(if killed { DIES } else { ENDS }).unwrap_or(now);
-        member.condemned = Some(Condemned { why, killed, until });
+        member.condemned = Some(Condemned::new(why, killed, Instant::now()));
+    }
+
+    /// A device process has closed its control socket. It has no call for that, so it is dying, and
+    /// how it ends tells why.
+    pub(super) fn closed_by_device(&mut self, index: usize) {
+        if let Some(member) = self.children.get_mut(index) {
+            member.closed = true;
+        }
+        self.condemn(index, Loss::Faulty(DeviceFault::Closed));
     }
 
     /// A device process is dead, as the kernel says.
@@ -121,12 +135,8 @@ impl RunningVm {
             return self.end_by(End::ProcessDied { kind, how: None }, Some(index));
         }
         let exit = member.exit();
-        let loss = match member.condemned.take() {
-            // It ended of itself meanwhile.
-            Some(Condemned { why: Loss::Faulty(DeviceFault::Closed), killed: false, .. })
-            | None => Loss::of(exit),
-            Some(Condemned { why, .. }) => why,
-        };
+        let before = member.condemned.take().map(|Condemned { why, killed, .. }| (why, killed));
+        let loss = Loss::at_the_end(before, exit);
         let ended_with_the_vm = matches!(loss, Loss::Said(_));
         self.retire(index, exit);
         // A device ends because the vmm process does, and the kernel may show the second first.
@@ -218,15 +228,15 @@ impl RunningVm {
         }
         for index in 0..self.children.iter().count() {
             let Some(member) = self.children.get_mut(index) else { return };
+            let stores = member.heartbeat.stores();
             let overdue = member.condemned.as_mut().filter(|one| one.until <= now && !member.gone);
-            match overdue {
+            match overdue.map(|condemned| condemned.when_overdue(stores, now)) {
                 None => {}
-                Some(condemned) if !condemned.killed => {
-                    condemned.killed = true;
-                    condemned.until = now.checked_add(DIES).unwrap_or(now);
+                Some(Overdue::Kill) => {
                     let _ = member.process().kill();
                 }
-                Some(_) => {
+                Some(Overdue::WaitOn) => self.telling.in_storage(index),
+                Some(Overdue::GiveUp) => {
                     let name = member.post.as_ref().map(|post| post.name.clone());
                     let device = name.unwrap_or_default();
                     return self.end(End::DeviceLost { device, why: Loss::Unkillable });

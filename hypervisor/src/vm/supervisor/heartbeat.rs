@@ -104,6 +104,11 @@ impl Heartbeat {
         }
         Ok(stuck.then_some(Hang::Stuck))
     }
+
+    /// Whether a thread was in its storage when the process answered last.
+    pub(super) fn stores(&self) -> bool {
+        self.threads.iter().any(|(seen, _)| seen.place == Place::Stores)
+    }
 }
 
 #[cfg(test)]
@@ -135,7 +140,9 @@ mod tests {
         assert_eq!(rounds(&mut heart, 1000, |_| idle.to_vec()), None);
         // A reset waits for the request that is in the storage.
         let stores = [seen(6, Place::Works), seen(10, Place::Stores)];
+        assert!(!heart.stores());
         assert_eq!(rounds(&mut heart, 1000, |_| stores.to_vec()), None);
+        assert!(heart.stores());
         // At work whenever it is looked at, and each time further on.
         let works = |round| vec![seen(7, Place::Waits), seen(round, Place::Works)];
         assert_eq!(rounds(&mut heart, 1000, works), None);

@@ -48,6 +48,28 @@ impl Loss {
         }
     }
 
+    /// The loss of a process that is dead, and that was to end before for the reason in `before`;
+    /// with it, whether it was killed for it.
+    ///
+    /// A process that did not answer, or closed a socket, may have been dying meanwhile, by its
+    /// filter or by a fault of its own: then how it ended counts, where that is not the kill that
+    /// it got. What it said before it died counts whatever became of it.
+    pub(super) fn at_the_end(before: Option<(Self, bool)>, exit: Option<Exit>) -> Self {
+        let by_the_kill = exit == Some(Exit::Signal(libc::SIGKILL));
+        match before {
+            None => Self::of(exit),
+            Some((why, killed)) if why.is_how_it_seemed() && !(killed && by_the_kill) => {
+                Self::of(exit)
+            }
+            Some((why, _)) => why,
+        }
+    }
+
+    /// Whether it is only what was seen of a process from outside: its death tells more.
+    pub(super) const fn is_how_it_seemed(&self) -> bool {
+        matches!(self, Self::Hung(_) | Self::Faulty(DeviceFault::Silent | DeviceFault::Closed))
+    }
+
     /// Whether another process may go on: only where nothing says that it would end the same way,
     /// or that an attacker has the first one. So after a kill from outside, and a hang; not after a
     /// death by the process's own doing, its filter included, nor after a breach of a protocol.
@@ -105,6 +127,33 @@ impl fmt::Display for Loss {
 mod tests {
     use super::{Exit, Hang, Loss};
     use crate::exits::DeviceFault;
+
+    /// Protects the host from a fresh process for an attacker whose first one its filter has killed
+    /// while it seemed to hang; and a guest whose disk was killed from outside, which goes on.
+    #[test]
+    fn how_a_process_died_counts_before_how_it_seemed_and_not_before_what_it_said() {
+        let killed = Some(Exit::Signal(libc::SIGKILL));
+        let closed = Loss::Faulty(DeviceFault::Closed);
+        let silent = Loss::Faulty(DeviceFault::Silent);
+        let hung = Loss::Hung(Hang::Silent);
+        for why in [&hung, &silent, &closed] {
+            let how = [Some(Exit::Filter), Some(Exit::Signal(libc::SIGSEGV)), Some(Exit::Code(1))];
+            for exit in how {
+                let loss = Loss::at_the_end(Some((why.clone(), true)), exit);
+                assert_eq!(loss, Loss::Died(exit));
+                assert!(!loss.may_be_taken_over());
+            }
+            // Its own end, before anybody had killed it: from outside.
+            assert_eq!(Loss::at_the_end(Some((why.clone(), false)), killed), Loss::Died(killed));
+            assert_eq!(Loss::at_the_end(Some((why.clone(), true)), killed), *why);
+        }
+        for why in [Loss::Lied("nonsense".into()), Loss::Faulty(DeviceFault::Breach)] {
+            for exit in [Some(Exit::Filter), killed, None] {
+                assert_eq!(Loss::at_the_end(Some((why.clone(), true)), exit), why);
+            }
+        }
+        assert_eq!(Loss::at_the_end(None, killed), Loss::Died(killed));
+    }
 
     /// Protects the host and the other devices: a process that may be an attacker's is not replaced
     /// by a fresh one for the same attack.

@@ -285,12 +285,12 @@ impl RunningVm {
                         let what = "it answered what nobody had asked".to_owned();
                         self.end(End::ProcessLied { kind, what });
                     }
+                    Some(Ok(Said::Closed)) if is_device && stirred.died => {
+                        return self.died(index, kind);
+                    }
+                    Some(Ok(Said::Closed)) if is_device => return self.closed_by_device(index),
                     // It cannot say how the VM ends any more, so it is not left running.
                     Some(Ok(Said::Closed)) if member.is_ending() => return self.died(index, kind),
-                    Some(Ok(Said::Closed)) if is_device => {
-                        let what = "it closed its control socket".to_owned();
-                        return self.condemn(index, Loss::Lied(what));
-                    }
                     Some(Ok(Said::Closed)) => {
                         let what = "it closed its control socket".to_owned();
                         return self.end(End::ProcessLied { kind, what });

@@ -121,6 +121,12 @@ impl Telling {
         event_in!(self.vm, INFO, Vm, "the VM is asked", to = what);
     }
 
+    /// Tells that a killed process has not ended yet, and was in its storage when it was seen last.
+    pub(super) fn in_storage(&self, index: usize) {
+        let Some(process) = self.processes.get(index) else { return };
+        event_in!(process.span, WARN, Vm, "the process was killed, and its storage holds it");
+    }
+
     /// Tells how a process has ended, and what it said beyond what is told.
     pub(super) fn gone(&self, index: usize, how: Option<Exit>) {
         let Some(process) = self.processes.get(index) else { return };

@@ -37,7 +37,7 @@ fn main() {
     let confined = has("lock").then(|| born().confine().expect("the layers"));
     // As a process of `casemate device`: everything that takes long before there is a front end.
     let image = file.as_raw_fd();
-    let mut slots = frame::set_up_slots(profile::own_slots(image), listener.as_raw_fd());
+    let mut slots = frame::set_up_slots(profile::own_slots(image, None), listener.as_raw_fd());
     let ready = confined.map(|setup| {
         freeze_heap(1 << 20).expect("a heap");
         let later = setup.first_free(&slots).expect("a descriptor");
