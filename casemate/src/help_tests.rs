@@ -257,3 +257,32 @@ fn flags_that_describe_a_guest_are_those_of_measure_too() {
     let about = ["shape", "policy", "decision-log", "log-key", "log-head", "adopt", "timeline"];
     assert_eq!(not_of_the_guest, about);
 }
+
+/// Protects who starts VMs from two ways to read one command line: where `run` is the first word,
+/// it alone is described to the parser, which must say the same to everything.
+#[cfg(feature = "vm")]
+#[test]
+fn run_is_read_the_same_alone_and_among_all_commands() {
+    use clap::Parser;
+    let lines = [
+        "casemate run --help",
+        "casemate run -h",
+        "casemate run vm.toml --memory 1G --timeline=json",
+        "casemate run vm.toml --log debug",
+        "casemate run vm.toml another",
+        "casemate run --nonsense",
+        "casemate run --memory",
+        "casemate run --shape 2x4G --vcpus 2",
+        "casemate run --version",
+        "casemate run help",
+    ];
+    for line in lines {
+        let alone = super::parse(line.split(' ').map(Into::into));
+        let among = Cli::try_parse_from(line.split(' '));
+        let shown = |read: Result<Cli, clap::Error>| match read {
+            Ok(cli) => format!("{cli:?}"),
+            Err(e) => format!("{:?} {}", e.kind(), e.render()),
+        };
+        assert_eq!(shown(alone), shown(among), "{line}");
+    }
+}

@@ -128,6 +128,38 @@ enum Command {
     Log(log::LogArgs),
 }
 
+/// The same with `run` alone.
+#[cfg(feature = "vm")]
+#[derive(Debug, Parser)]
+#[command(name = "casemate", version, max_term_width = 78)]
+struct RunCli {
+    #[command(subcommand)]
+    command: RunCommand,
+    #[command(flatten)]
+    log: diagnostics::LogFlags,
+}
+
+#[cfg(feature = "vm")]
+#[derive(Debug, Subcommand)]
+enum RunCommand {
+    Run(Box<run::RunArgs>),
+}
+
+/// Reads a command line.
+///
+/// To describe every subcommand to clap takes as long as KVM takes for a VM, half a millisecond,
+/// and of all of them only `run` is waited for with a guest: so it alone is described when it is
+/// what was written first.
+fn parse(words: impl Iterator<Item = std::ffi::OsString>) -> Result<Cli, clap::Error> {
+    let words: Vec<_> = words.collect();
+    #[cfg(feature = "vm")]
+    if words.get(1).is_some_and(|first| first == "run") {
+        let RunCli { command: RunCommand::Run(args), log } = RunCli::try_parse_from(words)?;
+        return Ok(Cli { command: Command::Run(args), log });
+    }
+    Cli::try_parse_from(words)
+}
+
 impl Command {
     const fn name(&self) -> &'static str {
         match self {
@@ -165,7 +197,7 @@ fn main() -> ExitCode {
     // SIGXFSZ: a handler, whatever it does, makes the write return EFBIG. Without one nothing is
     // lost but the words.
     let _ = signal_hook::flag::register(signal_hook::consts::SIGXFSZ, Arc::default());
-    let cli = match Cli::try_parse() {
+    let cli = match parse(std::env::args_os()) {
         Ok(cli) => cli,
         Err(e) => {
             if e.use_stderr() {
