@@ -244,8 +244,8 @@ fn a_changed_file_of_an_image_is_named_before_a_guest_starts() {
     }
 }
 
-/// Who can write an image's folder can make its files agree with each other. `show` prints no digest
-/// and no manifest then that another kernel, initrd or command line has.
+/// Who can write an image's folder can make its files agree with each other. `show` prints no
+/// digest and no manifest then that another kernel, initrd or command line has.
 #[test]
 fn show_refuses_a_digest_and_a_manifest_that_were_replaced() {
     let place = Place::new("replaced");

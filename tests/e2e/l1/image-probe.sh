@@ -33,6 +33,9 @@ if [ "$1" = doors ]; then
 	attempt "ports" calls ioperm
 	attempt "a port" calls port
 	attempt "standard input" calls input
+	# What is attempted writes elsewhere; this is the console.
+	exec 3>&1
+	attempt "standard output, written" calls write-output
 	attempt "standard output, read" calls read-output
 	attempt "standard output, opened again" calls open-output
 	# The helper that the kernel would start, as root of the guest, if it found one: it leaves a mark.

@@ -148,6 +148,7 @@ fn doors_into_the_kernel_are_closed_to_a_workload_that_is_root() {
     ] {
         has(&left.out, &[&format!("guest: closed: {what}\n")]);
     }
+    has(&left.out, &["guest: open: standard output, written\n", "guest: written\n"]);
     has(&left.out, &["guest: open: a call\n", "guest: open: a file in /tmp\n"]);
     has(&left.out, &["guest: core limit 0, year 20"]);
     has(&left.out, &["guest: user 0:0", "guest: CapBnd: 00000000800425fb"]);

@@ -167,7 +167,8 @@ impl Folder {
         let most = casemate_manifest::MAX_SIZE as u64;
         let manifest = compare(MANIFEST, &launch.files.manifest, most)?;
         let manifest = casemate_manifest::Manifest::from_bytes(&manifest)?;
-        // Both say what is booted; a manifest of another image, or a made-up one, says something else.
+        // Both say what is booted; a manifest of another image, or a made-up one, says something
+        // else.
         let Files { kernel, initrd, .. } = &launch.files;
         if (&manifest.boot.kernel, &manifest.boot.initrd) != (kernel, initrd) {
             let path = path.join(MANIFEST).display().to_string();

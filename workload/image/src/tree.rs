@@ -16,7 +16,8 @@ pub struct Limits {
     /// Bytes of names and values of extended attributes, of all layers together: they are kept in
     /// memory, and one header can give them to every file behind it.
     pub xattrs: u64,
-    /// Bytes of the targets of symbolic links, of all layers together, which are kept in memory, too.
+    /// Bytes of the targets of symbolic links, of all layers together, which are kept in memory,
+    /// too.
     pub links: u64,
     /// Entries of all layers together: also those that remove something, which need no room.
     pub entries: u64,
