@@ -87,6 +87,13 @@ fn print_configuration(vm: &VmFacts) {
         let queues = disk.queues;
         let (name, path) = (value(&disk.name), value(&disk.path));
         told("disk", format_args!("{name}: {path}{is}, queues {queues}"));
+        if let Some((per_second, burst)) = disk.bandwidth {
+            let limit = format_args!("{per_second} bytes a second, {burst} at once");
+            told("  bandwidth", limit);
+        }
+        if let Some((per_second, burst)) = disk.iops {
+            told("  iops", format_args!("{per_second} requests a second, {burst} at once"));
+        }
     }
     for foreign in &vm.vhost_user {
         let (name, socket) = (value(&foreign.name), value(&foreign.socket));
