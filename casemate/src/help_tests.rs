@@ -125,7 +125,7 @@ fn configuration() -> String {
 #[test]
 fn configuration_in_the_help_has_every_key() {
     use casemate_hypervisor::config::{
-        RawConfig, RawDisk, RawForeign, RawForward, RawSnp, RawVsock,
+        RawConfig, RawDisk, RawForeign, RawForward, RawRng, RawSnp, RawVsock,
     };
     let text = configuration();
     let raw = RawConfig::from_toml(&text, "run --help").unwrap_or_else(|e| panic!("{e}\n{text}"));
@@ -146,6 +146,7 @@ fn configuration_in_the_help_has_every_key() {
         disk,
         vhost_user,
         vsock: Some(vsock),
+        rng: Some(RawRng { trust_host: _ }),
         protection: Some(_),
         snp: Some(snp),
         sandbox: Some(_),
@@ -184,6 +185,7 @@ fn configuration_in_the_help_has_every_key() {
         panic!("a key of a forward is missing: {text}")
     };
     assert!(!ports.is_empty(), "{text}");
+    assert!(text.contains("\ntrust_host = "));
     assert!(text.contains("\nread_only = ") && text.contains("\ndirect = "));
     let RawSnp {
         policy: Some(_),
@@ -218,9 +220,9 @@ fn defaults_in_the_help_are_those_of_the_program() {
     let snp = said.snp.clone().unwrap();
     // What the help gives as an example only.
     let (disk, vhost_user) = (Vec::new(), Vec::new());
-    let vsock = None;
+    let (vsock, rng) = (None, None);
     let plain =
-        RawConfig { initrd: None, timeout: None, snp: None, disk, vhost_user, vsock, ..said };
+        RawConfig { initrd: None, timeout: None, snp: None, disk, vhost_user, vsock, rng, ..said };
     assert_eq!(checked(plain), checked(least("none")));
     let snp = RawSnp {
         host_data: None,

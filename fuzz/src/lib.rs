@@ -23,6 +23,7 @@ pub mod device_block;
 pub mod device_messages;
 pub mod device_model;
 pub mod device_pci_root;
+pub mod device_rng;
 pub mod device_vsock;
 pub mod device_words;
 pub mod devices;
@@ -77,6 +78,7 @@ pub const TARGETS: &[(&str, Body)] = &[
     ("device_pci_config", device::pci_config),
     ("device_pci_root", device_pci_root::pci_root),
     ("device_queue", devices::queue),
+    ("device_rng", device_rng::rng),
     ("device_transport", device::transport),
     ("device_vsock", device_vsock::vsock),
     ("device_words", device_words::words),

@@ -99,6 +99,9 @@ fn print_configuration(vm: &VmFacts) {
         let (name, socket) = (value(&foreign.name), value(&foreign.socket));
         told("vhost-user", format_args!("{name}: {socket}, queues {}", foreign.queues));
     }
+    if vm.rng {
+        told("rng", "yes");
+    }
     if let Some(vsock) = &vm.vsock {
         told("vsock", format_args!("cid {}", vsock.cid));
         if let Some(path) = &vsock.path {

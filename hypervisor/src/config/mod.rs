@@ -10,6 +10,7 @@ mod disk;
 mod foreign;
 mod limits;
 mod raw;
+mod rng;
 mod size;
 mod snp;
 mod snp_launch;
@@ -21,6 +22,7 @@ pub use disk::{Disk, MAX_DISKS, OnDeviceDeath, RawDisk};
 pub use foreign::{Foreign, ForeignKind, RawForeign};
 pub use limits::RawLimits;
 pub use raw::{RawConfig, RawConsole};
+pub use rng::RawRng;
 pub use size::{parse_duration, parse_size};
 pub use snp::{RawSnp, hex};
 pub use snp_launch::{C_BIT, ID_AUTH_SIZE, ID_BLOCK_SIZE, IdBlock, SnpLaunch, strict_page_limits};
@@ -133,6 +135,8 @@ pub struct VmConfig {
     pub foreign: Vec<Foreign>,
     /// Socket device, behind the disks.
     pub vsock: Option<Vsock>,
+    /// Whether there is a source of random numbers of the host, behind the socket device.
+    pub rng: bool,
     /// How long the VM may run.
     pub timeout: Option<Duration>,
     /// How long a guest may take to switch itself off once it was asked to.
@@ -187,6 +191,7 @@ impl RawConfig {
             foreign: foreign::check(self.vhost_user, vcpus, &disks)?,
             disks,
             vsock: self.vsock.map(RawVsock::check).transpose()?,
+            rng: self.rng.map_or(Ok(false), |rng| rng.check(protection))?,
             timeout: self.timeout.map(|text| parse_duration("timeout", &text)).transpose()?,
             grace: self.grace.map_or(Ok(GRACE), |text| parse_duration("grace", &text))?,
             protection,

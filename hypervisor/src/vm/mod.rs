@@ -26,6 +26,8 @@ mod device_thread;
 mod disks;
 mod engine_error;
 mod error;
+mod lone;
+mod lone_process;
 mod open;
 mod open_devices;
 mod open_disk;

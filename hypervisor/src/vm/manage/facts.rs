@@ -101,6 +101,9 @@ pub struct VmFacts {
     pub vhost_user: Vec<ForeignFact>,
     /// Its socket device.
     pub vsock: Option<VsockFact>,
+    /// Whether it has a device for random bytes.
+    #[serde(default)]
+    pub rng: bool,
     /// Whether paths and devices are left out, since they are too long for an answer.
     #[serde(default)]
     pub left_out: bool,
@@ -231,6 +234,7 @@ impl VmFacts {
             disks: config.disks.iter().map(disk).collect(),
             vhost_user: config.foreign.iter().map(foreign).collect(),
             vsock: config.vsock.as_ref().map(vsock),
+            rng: config.rng,
             left_out: false,
         };
         if serde_json::to_string(&whole).is_ok_and(|text| text.len() <= ROOM) {

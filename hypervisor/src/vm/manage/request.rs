@@ -82,7 +82,7 @@ impl Request {
 
 #[cfg(test)]
 mod tests {
-    use super::{MAX_REQUEST, Request};
+    use super::{Limits, MAX_REQUEST, Rate, Request};
 
     #[test]
     fn a_request_has_one_spelling_and_everything_else_is_none() {
