@@ -164,6 +164,10 @@ fn configuration_in_the_help_has_every_key() {
             queues: Some(_),
             standby: Some(_),
             on_device_death: Some(_),
+            bandwidth: Some(_),
+            bandwidth_burst: Some(_),
+            iops: Some(_),
+            iops_burst: Some(_),
         },
     ] = disk.as_slice()
     else {

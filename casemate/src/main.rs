@@ -113,6 +113,8 @@ enum Command {
     #[cfg(feature = "vm")]
     Logs(vms::LogsArgs),
     #[cfg(feature = "vm")]
+    Limit(vms::LimitArgs),
+    #[cfg(feature = "vm")]
     Sandbox(sandbox::SandboxArgs),
     #[cfg(feature = "vm")]
     Device(device::DeviceArgs),
@@ -176,6 +178,8 @@ impl Command {
             #[cfg(feature = "vm")]
             Self::Logs(_) => "logs",
             #[cfg(feature = "vm")]
+            Self::Limit(_) => "limit",
+            #[cfg(feature = "vm")]
             Self::Sandbox(_) => "sandbox",
             #[cfg(feature = "vm")]
             Self::Device(_) => "device",
@@ -238,6 +242,8 @@ fn main() -> ExitCode {
         Command::Stop(args) => vms::stop(args),
         #[cfg(feature = "vm")]
         Command::Logs(args) => vms::logs(args),
+        #[cfg(feature = "vm")]
+        Command::Limit(args) => vms::limit(args),
         #[cfg(feature = "vm")]
         Command::Sandbox(args) => sandbox::run(args),
         #[cfg(feature = "vm")]

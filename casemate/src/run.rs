@@ -147,6 +147,10 @@ Configuration file (what a comment calls the default may be left out):
                                  #   disk's is killed or hangs; the default
   on_device_death = \"stop\"       # when none goes on; the default; or
                                  #   \"keep\": the guest runs without it
+  bandwidth = \"50M\"            # bytes in a second, and at once, that the
+  bandwidth_burst = \"100M\"     #   guest gets; default: no limit. See
+  iops = 1000                    #   `casemate limit`, which changes them
+  iops_burst = 2000              #   while it runs
 
   [[vhost_user]]                 # a device that another program serves, see
                                  #   Foreign devices. Default: none

@@ -213,7 +213,9 @@ impl Attending<'_> {
             Happened::LogRepaired(_) | Happened::Refused(..) | Happened::DeviceLost { .. } => {
                 (self.say)(&text);
             }
-            Happened::DeviceTakenOver { .. } => self.timeline.record_at(at, text),
+            Happened::DeviceTakenOver { .. } | Happened::Limited { .. } => {
+                self.timeline.record_at(at, text);
+            }
             // As by a signal: whoever asks once more here ends it.
             Happened::Asked(how) => {
                 self.asked |= how == Asked::PowerOff;

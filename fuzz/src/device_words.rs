@@ -1,6 +1,6 @@
 //! The body of the target about what a device process is told and what it says.
 
-use casemate_device_process::{FromDevice, MESSAGE_SIZE, Start};
+use casemate_device_process::{FromDevice, Limits, MESSAGE_SIZE, Start, ToDevice};
 
 /// What a device process is told at its start, and what it says: decoded totally, with bounded
 /// memory, into nothing that a terminal would obey.
@@ -11,6 +11,12 @@ pub fn words(data: &[u8]) {
             let _ = casemate_device_block::Facts::decode(&start.config);
             let _ = casemate_device_vsock::Facts::decode(&start.config);
             let _ = casemate_device_vsock::Connects::decode(&start.config);
+        }
+        if let Some(told) = ToDevice::decode(data) {
+            assert_eq!(told.encode(), data, "a question has one spelling");
+        }
+        if let Some(limits) = Limits::decode(data) {
+            assert_eq!(limits.encode(), data);
         }
         let Some(said) = FromDevice::decode(data) else { return };
         assert!(data.len() <= MESSAGE_SIZE);

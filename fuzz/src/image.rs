@@ -9,7 +9,8 @@ use std::fs::File;
 
 /// Bytes of all files of an input; files of it.
 const ROOM: u64 = 256 * 1024;
-const LIMITS: Limits = Limits { nodes: 256, xattrs: 64 * 1024, steps: 1 << 16 };
+const LIMITS: Limits =
+    Limits { nodes: 256, xattrs: 64 * 1024, links: 64 * 1024, entries: 512, steps: 1 << 16 };
 
 fn spool() -> Spool {
     Spool::new(&std::env::temp_dir(), ROOM).expect("a temporary file")

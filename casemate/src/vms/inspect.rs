@@ -87,10 +87,20 @@ fn print_configuration(vm: &VmFacts) {
         let queues = disk.queues;
         let (name, path) = (value(&disk.name), value(&disk.path));
         told("disk", format_args!("{name}: {path}{is}, queues {queues}"));
+        if let Some((per_second, burst)) = disk.bandwidth {
+            let limit = format_args!("{per_second} bytes a second, {burst} at once");
+            told("  bandwidth", limit);
+        }
+        if let Some((per_second, burst)) = disk.iops {
+            told("  iops", format_args!("{per_second} requests a second, {burst} at once"));
+        }
     }
     for foreign in &vm.vhost_user {
         let (name, socket) = (value(&foreign.name), value(&foreign.socket));
         told("vhost-user", format_args!("{name}: {socket}, queues {}", foreign.queues));
+    }
+    if vm.rng {
+        told("rng", "yes");
     }
     if let Some(vsock) = &vm.vsock {
         told("vsock", format_args!("cid {}", vsock.cid));

@@ -1,14 +1,17 @@
-//! Running VMs of this user: which there are, what each is, its end, what happened to it.
+//! Running VMs of this user: which there are, what each is, its end, what happened to it, the limits
+//! of its disks.
 //!
 //! Each command asks the supervisor that holds the VM's name; the kernel says of both sides who
 //! they are. What comes back is of a process of the same user, and is printed as foreign text.
 
 mod inspect;
+mod limit;
 mod logs;
 mod ps;
 mod stop;
 
 pub(super) use inspect::{InspectArgs, run as inspect};
+pub(super) use limit::{LimitArgs, run as limit};
 pub(super) use logs::{LogsArgs, run as logs};
 pub(super) use ps::{PsArgs, run as ps};
 pub(super) use stop::{StopArgs, run as stop};

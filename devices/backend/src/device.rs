@@ -1,6 +1,7 @@
 //! What a device is to the frame around it.
 
 use crate::pulse::{Place, Pulse};
+use crate::throttle::Throttle;
 use casemate_device_queue::{GuestMemory, Request};
 
 /// A device that answers requests one by one, in order. Its queues are served by a thread each.
@@ -20,6 +21,11 @@ pub trait Device: Send + Sync + 'static {
     /// How many answers the driver may be left untold of while more requests wait: each costs it an
     /// interrupt, and waiting for the next costs it time.
     fn burst(&self) -> u16;
+
+    /// What bounds how much of it its guest gets, where something does.
+    fn throttle(&self) -> Option<&Throttle> {
+        None
+    }
 
     /// What one queue's thread keeps.
     fn lane(&self) -> Self::Lane;

@@ -3,6 +3,7 @@
 use crate::device::{Device, Turn};
 use crate::pulse::{Place, Pulse};
 use crate::table::Mode;
+use crate::throttle::Throttle;
 use casemate_device_queue::{Memory, Negotiating, QueueError, RingError, Running, Taken};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::io::{Errno, read, write};
@@ -11,6 +12,7 @@ use std::ops::{Deref, DerefMut};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 /// A queue in each of its states. Only the first has setters.
 #[derive(Debug)]
@@ -56,6 +58,17 @@ pub(crate) struct Lane {
     wake: OwnedFd,
     /// Of the lane's thread.
     pub(crate) pulse: Pulse,
+}
+
+/// What a lane's thread does next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Next {
+    /// It waits for a kick: the ring is empty.
+    Wait,
+    /// It looks at its ring.
+    Look,
+    /// The same when so long has passed: the device's limits are reached.
+    LookAfter(Duration),
 }
 
 /// A lane whose thread waits; it goes on when this is dropped.
@@ -178,17 +191,17 @@ impl State {
         self.kick.clone().filter(|_| self.runs() && !self.deaf)
     }
 
-    /// Answers requests until there are none, or the control thread wants the lane. Says whether
-    /// there may be more.
+    /// Answers requests until there are none, the control thread wants the lane, or the device's
+    /// limits are reached.
     fn work<D: Device>(
         &mut self,
         device: &D,
         kept: &mut D::Lane,
         wanted: &AtomicBool,
         pulse: &Pulse,
-    ) -> Result<bool, QueueError> {
+    ) -> Result<Next, QueueError> {
         let (Ring::Running(ring), Some(memory)) = (&mut self.ring, &self.memory) else {
-            return Ok(false);
+            return Ok(Next::Wait);
         };
         let memory = memory.as_ref();
         let untold = Cell::new(0_u16);
@@ -200,19 +213,27 @@ impl State {
         let turn = Turn::new(self.features, &tell, pulse);
         loop {
             ring.suppress_notifications(memory)?;
-            let more = loop {
+            let next = loop {
                 if wanted.load(Ordering::SeqCst) {
-                    break true;
+                    break Next::Look;
+                }
+                // Before a request is taken: what was taken is answered, so a ring that is to stop
+                // never waits for this.
+                if let Some(wait) = device.throttle().and_then(Throttle::wait) {
+                    break Next::LookAfter(wait);
                 }
                 pulse.step(Place::Works);
-                let (head, written) = match ring.take(memory)? {
-                    None => break false,
+                let (head, bytes, written) = match ring.take(memory)? {
+                    None => break Next::Wait,
                     Some(Taken::Request(head, request)) => {
-                        (head, device.answer(kept, &turn, request))
+                        let (readable, writable) = (request.readable.len(), request.writable.len());
+                        let bytes = u64::from(readable).saturating_add(writable.into());
+                        (head, bytes, device.answer(kept, &turn, request))
                     }
                     // What is wrong with it only its driver could use, and has no way to hear.
-                    Some(Taken::Malformed(head, _)) => (head, 0),
+                    Some(Taken::Malformed(head, _)) => (head, 0, 0),
                 };
+                device.throttle().into_iter().for_each(|throttle| throttle.spend(bytes));
                 ring.answer(memory, head, written)?;
                 untold.set(untold.get().saturating_add(1));
                 if untold.get() >= device.burst() && ring.wants_interrupt(memory)? {
@@ -223,8 +244,8 @@ impl State {
                 tell();
             }
             untold.set(0);
-            if more || !ring.allow_notifications(memory)? {
-                return Ok(more);
+            if next != Next::Wait || !ring.allow_notifications(memory)? {
+                return Ok(next);
             }
         }
     }
@@ -304,7 +325,7 @@ impl Lane {
     /// The thread of one queue: waits for its kick, answers what is there, and starts again, until
     /// the session ends.
     pub(crate) fn serve<D: Device>(&self, device: &D, mut kept: D::Lane) {
-        let mut more = false;
+        let mut next = Next::Wait;
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
             let wanted = |_: &mut State| self.wanted.load(Ordering::SeqCst);
@@ -313,29 +334,38 @@ impl Lane {
             if state.over {
                 return;
             }
-            if more && state.runs() {
+            if next == Next::Look && state.runs() {
                 let worked = state.work(device, &mut kept, &self.wanted, &self.pulse);
-                more = worked.unwrap_or_else(|_| {
+                next = worked.unwrap_or_else(|_| {
                     state.broken();
-                    false
+                    Next::Wait
                 });
                 continue;
             }
-            let kick = state.kick.clone().filter(|_| state.runs() && !state.deaf);
+            // A kick tells nothing new to who waits for its time.
+            let after = if let Next::LookAfter(after) = next { Some(after) } else { None };
+            let kick = state.kick.clone();
+            let kick = kick.filter(|_| after.is_none() && state.runs() && !state.deaf);
             drop(state);
             self.pulse.step(Place::Waits);
-            let heard = self.wait(kick.as_ref());
+            let heard = self.wait(kick.as_ref(), after);
             self.pulse.step(Place::Works);
             state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
             // Not another one that has come meanwhile.
             let same = |now: &Arc<OwnedFd>| kick.as_ref().is_some_and(|was| Arc::ptr_eq(was, now));
             state.deaf |= !heard && state.kick.as_ref().is_some_and(same);
-            more = true;
+            next = Next::Look;
         }
     }
 
-    /// Waits for a kick, or to be woken. False when the kick is none.
-    fn wait(&self, kick: Option<&Arc<OwnedFd>>) -> bool {
+    /// Wakes the lane's thread, to look at its ring again.
+    pub(crate) fn look_again(&self) {
+        signal(&self.wake);
+    }
+
+    /// Waits for a kick, to be woken, or until so long has passed. False when the kick is none.
+    fn wait(&self, kick: Option<&Arc<OwnedFd>>, after: Option<Duration>) -> bool {
+        let after = after.and_then(|after| Timespec::try_from(after).ok());
         // poll(2) passes over descriptors it is not given, so without a kick there is one entry.
         let mut events =
             [PollFd::new(&self.wake, PollFlags::IN), PollFd::new(&self.wake, PollFlags::IN)];
@@ -344,7 +374,7 @@ impl Lane {
         }
         let polled = if kick.is_some() { 2 } else { 1 };
         let Some(polled) = events.get_mut(..polled) else { return true };
-        while poll(polled, None) == Err(Errno::INTR) {}
+        while poll(polled, after.as_ref()) == Err(Errno::INTR) {}
         let ready = |index: usize| polled.get(index).is_some_and(|e| !e.revents().is_empty());
         let (woken, kicked) = (ready(0), ready(1));
         if woken {

@@ -25,12 +25,16 @@
 //! What each thread is doing can be seen without waiting for it ([`Pulses`]), so that who watches
 //! the process tells a hang from storage that takes long.
 //!
+//! How much of a device its guest gets is held back between two requests ([`Throttle`]): nothing is
+//! in hand meanwhile, so a message never waits for it.
+//!
 //! Limits: one front end for the life of the process; at most [`MAX_QUEUES`] queues; messages of
 //! 4 KiB (the `vhost` crate's bound); no dirty log, no in-flight region, no memory slots, no
 //! requests by the back end. In steady state the process makes the calls that [`profile`] lists,
 //! and what its device adds.
 #![forbid(unsafe_code)]
 
+mod bucket;
 mod description;
 mod device;
 mod lane;
@@ -40,7 +44,9 @@ pub mod profile;
 mod pulse;
 mod session;
 mod table;
+mod throttle;
 
+pub use bucket::{Buckets, Limits, MAX_RATE, Rate};
 pub use description::Description;
 pub use device::{Device, Turn};
 pub use messages::RESUME;
@@ -48,3 +54,4 @@ pub use polled::{PolledDevice, Served};
 pub use pulse::{Place, Pulse, Seen};
 pub use session::{Descriptors, Ended, MAX_QUEUES, Pulses, Session, SetUpError};
 pub use table::{Guard, Mode};
+pub use throttle::Throttle;

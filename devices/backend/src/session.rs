@@ -98,6 +98,11 @@ impl Pulses {
         let lanes = self.lanes.iter().map(|lane| lane.pulse.seen());
         std::iter::once(self.control.seen()).chain(lanes)
     }
+
+    /// Has every queue's thread look at its ring again: what held it back is another.
+    pub fn look_again(&self) {
+        self.lanes.iter().for_each(|lane| lane.look_again());
+    }
 }
 
 /// A session with one front end.

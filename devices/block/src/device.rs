@@ -4,10 +4,11 @@ use crate::backend::Disk;
 use crate::config::{self, FLUSH};
 use crate::facts::Facts;
 use crate::request::{Asked, Refusal, parse};
-use casemate_device_backend::{Device, Turn};
+use casemate_device_backend::{Device, Throttle, Turn};
 use casemate_device_queue::{Durability, GuestMemory, Request, Room};
 use std::io;
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 
 /// `VIRTIO_BLK_S_OK`: done, and what was asked has happened.
 const OK: u8 = 0;
@@ -18,13 +19,20 @@ pub struct Block<D = OwnedFd> {
     disk: D,
     facts: Facts,
     config: [u8; 60],
+    throttle: Option<Arc<Throttle>>,
 }
 
 impl<D: Disk> Block<D> {
     /// A device over `disk`, of which `facts` are true.
     #[must_use]
     pub fn new(disk: D, facts: Facts) -> Self {
-        Self { disk, facts, config: config::space(&facts) }
+        Self { disk, facts, config: config::space(&facts), throttle: None }
+    }
+
+    /// The same within limits.
+    #[must_use]
+    pub fn throttled(self, throttle: Arc<Throttle>) -> Self {
+        Self { throttle: Some(throttle), ..self }
     }
 
     /// What holds its bytes.
@@ -118,6 +126,10 @@ impl<D: Disk> Device for Block<D> {
         // From the page cache a request takes a microsecond or two, as long as an interrupt; past
         // it, so long that its driver should not wait for the next.
         if self.facts.direct { 1 } else { 16 }
+    }
+
+    fn throttle(&self) -> Option<&Throttle> {
+        self.throttle.as_deref()
     }
 
     fn lane(&self) -> Room {

@@ -1,13 +1,15 @@
 //! The thread that answers heartbeats, whatever the others do.
 //!
+//! It is told of other limits, too, for the same reason: whoever sets them waits for no request.
+//!
 //! A thread of its own, because every other one may wait: the control thread for a queue whose
 //! request is in the kernel, a queue's thread for storage, both longer than anybody can name. It
-//! takes no lock, allocates nothing, and makes two calls. So no answer means that the process as a
+//! takes no lock for it, allocates nothing, and makes two calls. So no answer means that the process as a
 //! whole does not run (it was stopped, or is out of the processor's reach), and an answer tells the
 //! rest: see [`casemate_device_backend::Place`].
 
-use crate::words::{ToDevice, beat, send};
-use casemate_device_backend::Pulses;
+use crate::words::{TOLD, ToDevice, beat, send};
+use casemate_device_backend::{Pulses, Throttle};
 use rustix::io::{Errno, read};
 use std::io;
 use std::os::fd::OwnedFd;
@@ -21,13 +23,18 @@ const STACK: usize = 32 * 1024;
 pub(crate) struct Heart {
     control: Arc<OwnedFd>,
     pulses: Pulses,
+    throttle: Option<Arc<Throttle>>,
 }
 
 impl Heart {
     /// Makes the thread, and waits until it has begun: its first steps need calls that the steady
     /// filter does not have.
-    pub(crate) fn begin(control: Arc<OwnedFd>, pulses: Pulses) -> io::Result<()> {
-        let heart = Self { control, pulses };
+    pub(crate) fn begin(
+        control: Arc<OwnedFd>,
+        pulses: Pulses,
+        throttle: Option<Arc<Throttle>>,
+    ) -> io::Result<()> {
+        let heart = Self { control, pulses, throttle };
         let begun = Arc::new(Barrier::new(2));
         let has_begun = begun.clone();
         std::thread::Builder::new().stack_size(STACK).spawn(move || {
@@ -39,17 +46,24 @@ impl Heart {
     }
 
     fn beat(&self) {
-        let mut packet = [0; 8];
+        let mut packet = [0; TOLD + 1];
         loop {
             let len = match read(&self.control, &mut packet) {
                 Err(Errno::INTR) => continue,
                 Ok(0) | Err(_) => break,
                 Ok(len) => len,
             };
-            // Who watches says nothing else.
-            if let Some(ToDevice::Beat(number)) = packet.get(..len).and_then(ToDevice::decode) {
-                let (answer, len) = beat(number, self.pulses.seen());
-                send(&self.control, answer.get(..len).unwrap_or(&[]));
+            match packet.get(..len).and_then(ToDevice::decode) {
+                Some(ToDevice::Beat(number)) => {
+                    let (answer, len) = beat(number, self.pulses.seen());
+                    send(&self.control, answer.get(..len).unwrap_or(&[]));
+                }
+                Some(ToDevice::Limit(limits)) => {
+                    self.throttle.iter().for_each(|throttle| throttle.set(limits));
+                    self.pulses.look_again();
+                }
+                // Who watches says nothing else.
+                None => {}
             }
         }
         // Nobody watches any more. The lock forbids what the end of a thread would do.

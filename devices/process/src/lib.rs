@@ -18,7 +18,9 @@ mod start;
 mod status;
 mod words;
 
-pub use casemate_device_backend::{MAX_QUEUES, Place as ThreadPlace, RESUME, Seen};
+pub use casemate_device_backend::{
+    Limits, MAX_QUEUES, MAX_RATE, Place as ThreadPlace, RESUME, Rate, Seen,
+};
 pub use connector::{ConnectorInput, connector_body, connector_layers, spawn_connector};
 pub use janitor::{JANITOR, Place, janitor_body, janitor_layers, spawn_janitor};
 pub use kind::DeviceKind;

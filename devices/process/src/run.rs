@@ -6,13 +6,13 @@ use crate::start::{FrontEnd, Start};
 use crate::status::{DONE, FAILED};
 use crate::words::FromDevice;
 use crate::{connector, janitor};
-use casemate_device_backend::profile::{CONTROL, FENCE, LATER, set_up_slots, slots};
-use casemate_device_backend::{Ended, Guard, Mode, Session, SetUpError};
+use casemate_device_backend::profile::{CONTROL, EVENTS, FENCE, LATER, set_up_slots, slots};
+use casemate_device_backend::{Ended, Guard, Limits, Mode, Session, SetUpError, Throttle};
 use casemate_device_block::profile as block_profile;
 use casemate_device_block::{Block, Facts};
 use casemate_device_rng::{Kernel, Rng};
 use casemate_device_vsock::profile as vsock_profile;
-use casemate_device_vsock::{Facts as VsockFacts, Limits, Vsock};
+use casemate_device_vsock::{Facts as VsockFacts, Limits as VsockLimits, Vsock};
 use casemate_sandbox::{Action, Born, FdTable, Fence, Given, Setup, exit, freeze_heap};
 use rustix::io::{DupFlags, Errno, dup3};
 use rustix::net::sockopt::socket_acceptconn;
@@ -95,7 +95,7 @@ pub fn body_with(input: Input, born: Born, once_locked: impl FnOnce(&Holdings)) 
     let raw: Vec<RawFd> = own.iter().map(AsRawFd::as_raw_fd).collect();
     // Made before the heap is frozen: what a device keeps is mapped by itself.
     let made = match kind {
-        DeviceKind::Block => block(&config, own),
+        DeviceKind::Block => block(&config, own, front_end),
         DeviceKind::Rng => rng(&config, &own),
         DeviceKind::Vsock => vsock(&config, own),
     };
@@ -118,13 +118,18 @@ struct Made {
     /// Slots of its own.
     fds: FdTable,
     begin: Begin,
+    /// What holds its guest back, where somebody may set limits.
+    throttle: Option<Arc<Throttle>>,
 }
 
 /// Takes the front end's first messages for it.
 type Begin = Box<dyn FnOnce(UnixStream, Mode, Guard) -> Result<Session, SetUpError>>;
 
-fn block(config: &[u8], own: Vec<OwnedFd>) -> Option<Made> {
-    let (facts, mut own) = (Facts::decode(config)?, own.into_iter());
+/// A disk: what it begins with are the facts of its image, and behind them its limits, if any.
+fn block(config: &[u8], own: Vec<OwnedFd>, front_end: FrontEnd) -> Option<Made> {
+    let (facts, limits) = config.split_at_checked(Facts::BYTES)?;
+    let (facts, mut own) = (Facts::decode(facts)?, own.into_iter());
+    let limits = if limits.is_empty() { Limits::default() } else { Limits::decode(limits)? };
     let (image, held) = (own.next()?, own.next());
     if own.next().is_some() {
         return None;
@@ -132,9 +137,17 @@ fn block(config: &[u8], own: Vec<OwnedFd>) -> Option<Made> {
     let fds = block_profile::own_slots(image.as_raw_fd(), held.as_ref().map(AsRawFd::as_raw_fd));
     // Nothing is done with it: the lock that is on it lasts as long as it is open.
     std::mem::forget(held);
-    let device = Block::new(image, facts);
+    let mut device = Block::new(image, facts);
+    let (mut throttle, mut fds) = (None, fds);
+    // Nobody watches a device of another VMM, which has limits of its own.
+    if front_end == FrontEnd::Ours {
+        let made = Arc::new(Throttle::new(limits).ok()?);
+        fds = fds.with_raw(EVENTS, [made.descriptor()]);
+        device = device.throttled(made.clone());
+        throttle = Some(made);
+    }
     let begin = move |socket, mode, guard| Session::set_up(socket, device, mode, guard);
-    Some(Made { fds, begin: Box::new(begin) })
+    Some(Made { fds, begin: Box::new(begin), throttle })
 }
 
 fn rng(config: &[u8], own: &[OwnedFd]) -> Option<Made> {
@@ -142,7 +155,7 @@ fn rng(config: &[u8], own: &[OwnedFd]) -> Option<Made> {
         return None;
     }
     let begin = |socket, mode, guard| Session::set_up(socket, Rng { source: Kernel }, mode, guard);
-    Some(Made { fds: FdTable::new(), begin: Box::new(begin) })
+    Some(Made { fds: FdTable::new(), begin: Box::new(begin), throttle: None })
 }
 
 fn vsock(config: &[u8], own: Vec<OwnedFd>) -> Option<Made> {
@@ -151,9 +164,9 @@ fn vsock(config: &[u8], own: Vec<OwnedFd>) -> Option<Made> {
     let listeners: Vec<RawFd> = listeners.iter().map(AsRawFd::as_raw_fd).collect();
     let connector = connector.first().map(AsRawFd::as_raw_fd);
     let fds = vsock_profile::own_slots(&listeners, connector);
-    let device = Vsock::new(&facts, own, Limits::USUAL)?;
+    let device = Vsock::new(&facts, own, VsockLimits::USUAL)?;
     let begin = move |socket, mode, guard| Session::set_up_polled(socket, device, mode, guard);
-    Some(Made { fds, begin: Box::new(begin) })
+    Some(Made { fds, begin: Box::new(begin), throttle: None })
 }
 
 /// A confined process that has not met its front end.
@@ -212,7 +225,7 @@ impl Process<'_> {
         // A disk is watched, so that another process can go on with it; nobody watches the others,
         // nor what serves another VMM.
         if is_watched {
-            Heart::begin(control.clone(), session.pulses()).map_err(text)?;
+            Heart::begin(control.clone(), session.pulses(), made.throttle).map_err(text)?;
         }
         locked.narrow(profile, &fds, Action::Kill).map_err(text)?;
         FromDevice::Locked.tell(control);

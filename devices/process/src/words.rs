@@ -1,7 +1,7 @@
 //! What a device process says to whoever watches it: that it is locked, what its threads are doing
 //! when it is asked, and why it ends.
 
-use casemate_device_backend::{MAX_QUEUES, Place, Seen};
+use casemate_device_backend::{Limits, MAX_QUEUES, Place, Seen};
 use casemate_foreign_text::value;
 use rustix::net::{SendAncillaryBuffer, SendFlags, sendmsg};
 use std::io::IoSlice;
@@ -18,12 +18,16 @@ const FAILED: u8 = 3;
 const BEAT: u8 = 4;
 /// A question.
 const ASK: u8 = 65;
+/// Other limits.
+const LIMIT: u8 = 66;
 
 /// Threads of a device process that are told of: that which hears its front end, one for each
 /// queue.
 const THREADS: usize = 1 + MAX_QUEUES as usize;
 /// Bytes of a question: its kind and its number.
 const QUESTION: usize = 5;
+/// Bytes of the longest message to a device.
+pub(crate) const TOLD: usize = 1 + Limits::BYTES;
 /// Bytes about one thread: its steps and its place.
 const THREAD: usize = 5;
 /// Bytes of the longest answer.
@@ -35,22 +39,26 @@ const _: () = assert!(ANSWER <= MESSAGE_SIZE, "an answer is a message");
 pub enum ToDevice {
     /// To answer this question, by [`FromDevice::Beat`] with the same number: a heartbeat.
     Beat(u32),
+    /// To hold its guest within these limits from now on.
+    Limit(Limits),
 }
 
 impl ToDevice {
     /// Its bytes.
     #[must_use]
-    pub fn encode(self) -> [u8; QUESTION] {
-        let Self::Beat(number) = self;
-        let [a, b, c, d] = number.to_le_bytes();
-        [ASK, a, b, c, d]
+    pub fn encode(self) -> Vec<u8> {
+        match self {
+            Self::Beat(number) => [&[ASK][..], &number.to_le_bytes()].concat(),
+            Self::Limit(limits) => [&[LIMIT][..], &limits.encode()].concat(),
+        }
     }
 
     /// The question of a packet; None when it is none.
     #[must_use]
     pub fn decode(packet: &[u8]) -> Option<Self> {
-        match *packet {
-            [ASK, a, b, c, d] => Some(Self::Beat(u32::from_le_bytes([a, b, c, d]))),
+        match packet {
+            [ASK, number @ ..] => Some(Self::Beat(u32::from_le_bytes(number.try_into().ok()?))),
+            [LIMIT, limits @ ..] => Limits::decode(limits).map(Self::Limit),
             _ => None,
         }
     }
@@ -163,8 +171,8 @@ pub(crate) fn send(control: &impl AsFd, packet: &[u8]) {
 
 #[cfg(test)]
 mod tests {
-    use super::{Beat, FromDevice, MESSAGE_SIZE, THREADS, ToDevice};
-    use casemate_device_backend::{Place, Seen};
+    use super::{Beat, FromDevice, MESSAGE_SIZE, THREADS, TOLD, ToDevice};
+    use casemate_device_backend::{Limits, Place, Rate, Seen};
     use proptest::prelude::*;
 
     #[test]
@@ -182,6 +190,11 @@ mod tests {
     fn every_question_and_every_answer_survives_the_trip() {
         let asked = ToDevice::Beat(0x0102_0304);
         assert_eq!(ToDevice::decode(&asked.encode()), Some(asked));
+        let rate = Rate::new(7, 9);
+        let limited = ToDevice::Limit(Limits { bytes: None, operations: rate });
+        assert!(limited.encode().len() == TOLD && rate.is_some());
+        assert_eq!(ToDevice::decode(&limited.encode()), Some(limited));
+        assert_eq!(ToDevice::decode(&limited.encode()[..TOLD - 1]), None);
         for threads in 1..=THREADS {
             let places = Place::ALL.into_iter().cycle().zip([u32::MAX, 0, 1].into_iter().cycle());
             let seen = places.map(|(place, steps)| Seen { steps, place }).take(threads);

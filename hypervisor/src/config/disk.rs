@@ -1,8 +1,10 @@
 //! Disks: `[[disk]]`, and `--disk` in one line.
 
 use super::ConfigError;
+use super::limits::{LIMITS, RawLimits};
+use super::size::with_unit;
 use casemate_device_block::SERIAL;
-use casemate_device_process::MAX_QUEUES;
+use casemate_device_process::{Limits, MAX_QUEUES};
 use casemate_foreign_text::value;
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
@@ -34,6 +36,16 @@ pub struct RawDisk {
     pub standby: Option<bool>,
     /// What becomes of the VM when the disk's process is dead and none takes over.
     pub on_device_death: Option<OnDeviceDeath>,
+    /// Bytes in a second that its guest gets, such as "50M".
+    #[serde(default, deserialize_with = "with_unit")]
+    pub bandwidth: Option<String>,
+    /// Bytes that it gets at once.
+    #[serde(default, deserialize_with = "with_unit")]
+    pub bandwidth_burst: Option<String>,
+    /// Requests in a second that its guest gets.
+    pub iops: Option<u64>,
+    /// Requests that it gets at once.
+    pub iops_burst: Option<u64>,
 }
 
 /// What becomes of a VM when the process of a device is dead and no other one takes over.
@@ -67,22 +79,27 @@ pub struct Disk {
     pub standby: bool,
     /// What becomes of the VM when none goes on.
     pub on_device_death: OnDeviceDeath,
+    /// How much of it its guest gets, until somebody changes that.
+    pub limits: Limits,
 }
 
 impl RawDisk {
     /// The disk of a flag: `path=FILE`, then any of `ro`, `direct`, `serial=TEXT`, `queues=N`,
-    /// `name=TEXT`, `no-standby`, `on_device_death=stop|keep`, with commas between.
+    /// `name=TEXT`, `no-standby`, `on_device_death=stop|keep`, `bandwidth=SIZE`,
+    /// `bandwidth_burst=SIZE`, `iops=N`, `iops_burst=N`, with commas between.
     ///
     /// # Errors
     /// [`ConfigError::Invalid`].
     pub fn from_flag(flag: &str) -> Result<Self, ConfigError> {
         let wrong = |part: &str| {
-            let remedy = "write path=FILE[,ro][,direct][,serial=TEXT][,queues=N][,name=TEXT]\
-                          [,no-standby][,on_device_death=stop|keep]; a path with a comma goes \
-                          into a [[disk]] table";
+            let remedy = format!(
+                "write path=FILE[,ro][,direct][,serial=TEXT][,queues=N][,name=TEXT][,no-standby]\
+                 [,on_device_death=stop|keep]{LIMITS}; a path with a comma goes into a [[disk]] \
+                 table"
+            );
             ConfigError::invalid("disk", format!("\"{}\"", value(part).at_most(64)), remedy)
         };
-        let mut disk = Self::default();
+        let (mut disk, mut limits) = (Self::default(), RawLimits::default());
         for part in flag.split(',') {
             let (key, text) = part.split_once('=').unwrap_or((part, ""));
             let once = |slot: &mut Option<String>| match slot.replace(text.into()) {
@@ -106,9 +123,12 @@ impl RawDisk {
                 "queues" if disk.queues.is_none() => {
                     disk.queues = Some(text.parse().map_err(|_| wrong(part))?);
                 }
+                _ if limits.take(key, text) => {}
                 _ => return Err(wrong(part)),
             }
         }
+        let RawLimits { bandwidth, bandwidth_burst, iops, iops_burst } = limits;
+        let disk = Self { bandwidth, bandwidth_burst, iops, iops_burst, ..disk };
         if disk.path.is_none() { Err(wrong(flag)) } else { Ok(disk) }
     }
 
@@ -130,10 +150,13 @@ impl RawDisk {
             return Err(ConfigError::invalid("disk.serial", format!("{serial:?}"), remedy));
         }
         let queues = queues("disk.queues", self.queues, vcpus)?;
+        let (bandwidth, bandwidth_burst) = (self.bandwidth, self.bandwidth_burst);
+        let (iops, iops_burst) = (self.iops, self.iops_burst);
+        let limits = RawLimits { bandwidth, bandwidth_burst, iops, iops_burst }.check()?;
         let (read_only, direct) = (self.read_only, self.direct);
         let standby = self.standby.unwrap_or(true);
         let on_device_death = self.on_device_death.unwrap_or_default();
-        Ok(Disk { name, path, read_only, direct, serial, queues, standby, on_device_death })
+        Ok(Disk { name, path, read_only, direct, serial, queues, standby, on_device_death, limits })
     }
 }
 
@@ -199,9 +222,12 @@ mod tests {
 
     #[test]
     fn a_flag_says_what_a_table_says() {
-        let disk = RawDisk::from_flag("path=a.img,ro,direct,serial=S1,queues=2,name=root").unwrap();
+        let disk = RawDisk::from_flag(
+            "path=a.img,ro,direct,serial=S1,queues=2,name=root,iops=50,bandwidth=2M,iops_burst=9",
+        )
+        .unwrap();
         let table = "path = \"a.img\"\nread_only = true\ndirect = true\nserial = \"S1\"\n\
-                     name = \"root\"\nqueues = 2\n";
+                     name = \"root\"\nqueues = 2\nbandwidth = \"2M\"\niops = 50\niops_burst = 9\n";
         assert_eq!(toml::from_str::<RawDisk>(table).unwrap(), disk);
         let disks = check(vec![disk, RawDisk::from_flag("path=b.img").unwrap()], 2).unwrap();
         let names: Vec<_> = disks.iter().map(|disk| disk.name.as_str()).collect();
@@ -260,6 +286,9 @@ mod tests {
             "path=a,queues=",
             "path=a,queues=-1",
             "path=a,queues=1,queues=1",
+            "path=a,iops=",
+            "path=a,iops=1,iops=1",
+            "path=a,bandwidth=",
             "path=a,\u{1b}[2J",
         ] {
             let error = RawDisk::from_flag(flag).unwrap_err().to_string();

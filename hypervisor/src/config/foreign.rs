@@ -187,6 +187,7 @@ mod tests {
             queues: 1,
             standby: true,
             on_device_death: crate::config::OnDeviceDeath::Stop,
+            limits: casemate_device_process::Limits::default(),
         };
         let error = |all: Vec<RawForeign>| {
             check(all, 1, std::slice::from_ref(&disk)).unwrap_err().to_string()

@@ -1,5 +1,6 @@
 //! The configuration as written: every key optional, nothing checked but names and types.
 
+use super::size::with_unit;
 use super::{ConfigError, ConsoleTo, RawDisk, RawForeign, RawRng, RawVsock};
 use casemate_diagnostics::event;
 use casemate_foreign_text::value;
@@ -129,24 +130,6 @@ impl<'de> Deserialize<'de> for RawConsole {
         }
         deserializer.deserialize_any(Reader)
     }
-}
-
-/// A text with a unit; a bare number is told to have quotes and a unit, since `256` would leave
-/// open 256 of what.
-fn with_unit<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
-    struct Reader;
-    impl Visitor<'_> for Reader {
-        type Value = String;
-
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("a text in quotes with a unit, such as \"256M\" or \"90s\"")
-        }
-
-        fn visit_str<E: Error>(self, text: &str) -> Result<String, E> {
-            Ok(text.to_owned())
-        }
-    }
-    deserializer.deserialize_any(Reader).map(Some)
 }
 
 impl RawConsole {

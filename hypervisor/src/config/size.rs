@@ -1,6 +1,9 @@
 //! Sizes ("256M") and durations ("90s") as people write them.
 
 use super::ConfigError;
+use serde::Deserializer;
+use serde::de::{Error, Visitor};
+use std::fmt;
 use std::time::Duration;
 
 fn split(text: &str) -> (&str, &str) {
@@ -48,6 +51,26 @@ pub fn parse_duration(field: &'static str, text: &str) -> Result<Duration, Confi
     let millis =
         number.checked_mul(millis).filter(|ms| (1..=1 << 40).contains(ms)).ok_or_else(wrong)?;
     Ok(Duration::from_millis(millis))
+}
+
+/// A text with a unit; a bare number is told to have quotes and a unit, since `256` would leave
+/// open 256 of what.
+pub(super) fn with_unit<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<String>, D::Error> {
+    struct Reader;
+    impl Visitor<'_> for Reader {
+        type Value = String;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a text in quotes with a unit, such as \"256M\" or \"90s\"")
+        }
+
+        fn visit_str<E: Error>(self, text: &str) -> Result<String, E> {
+            Ok(text.to_owned())
+        }
+    }
+    deserializer.deserialize_any(Reader).map(Some)
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use super::open_disk::OpenDisk;
 use super::supervisor::{Member, Post};
 use crate::config::{Disk, OnDeviceDeath, VmConfig};
 use casemate_device_block::layers as disk_layers;
-use casemate_device_process::{DeviceKind, FrontEnd, Start, spawn};
+use casemate_device_process::{DeviceKind, FrontEnd, Limits, Start, spawn};
 use casemate_sandbox::{Image, Layer, Layers};
 use rustix::net::SocketType;
 use std::os::fd::{AsFd, OwnedFd};
@@ -19,6 +19,7 @@ pub(super) struct DiskProcess {
     disk: OpenDisk,
     layers: Layers,
     on_death: OnDeviceDeath,
+    limits: Limits,
 }
 
 /// Prepares the processes of disks.
@@ -27,6 +28,7 @@ pub(super) fn processes(disks: Vec<OpenDisk>, config: &VmConfig) -> Vec<DiskProc
         layers: layers_of(&disk, config),
         disk,
         on_death: wanted.on_device_death,
+        limits: wanted.limits,
     };
     disks.into_iter().zip(&config.disks).map(one).collect()
 }
@@ -74,7 +76,7 @@ impl DiskProcess {
         let start = Start {
             kind: DeviceKind::Block,
             front_end: FrontEnd::Ours,
-            config: self.disk.image.facts().encode().to_vec(),
+            config: [&self.disk.image.facts().encode()[..], &self.limits.encode()].concat(),
         };
         // A standby reads and writes through a description of its own, so that what the kernel has
         // told of lost writes to the other process is told again, and keeps the one that is locked.

@@ -25,6 +25,8 @@ pub enum Answer {
     Lines(Page),
     /// The VM has ended.
     Ended(Ending),
+    /// It is done.
+    Done,
     /// It is not done: why, in text that is to be escaped.
     Refused(String),
 }
@@ -72,6 +74,7 @@ impl fmt::Display for Answer {
             Self::Ends => f.write_str("ends"),
             Self::Lines(page) => write!(f, "lines {page}"),
             Self::Ended(how) => write!(f, "ended {}", how.word()),
+            Self::Done => f.write_str("done"),
             Self::Refused(why) => write!(f, "refused {why}"),
         }
     }
@@ -93,6 +96,7 @@ impl Answer {
             "facts" => Self::Facts(serde_json::from_str(rest).ok()?),
             "asked" => Self::Asked(Duration::from_millis(rest.parse().ok()?)),
             "ends" => Self::Ends,
+            "done" => Self::Done,
             "lines" => Self::Lines(Page::parse(rest)?),
             "ended" => Self::Ended(Ending::ALL.into_iter().find(|how| how.word() == rest)?),
             "refused" if rest.len() <= MAX_REASON => Self::Refused(rest.to_owned()),

@@ -4,6 +4,7 @@
 use crate::config::{ConsoleTo, VmConfig};
 use crate::launch::LaunchPlan;
 use crate::launch::measure::measure;
+use casemate_device_process::{Limits, Rate};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 use std::time::Duration;
@@ -100,6 +101,9 @@ pub struct VmFacts {
     pub vhost_user: Vec<ForeignFact>,
     /// Its socket device.
     pub vsock: Option<VsockFact>,
+    /// Whether it has a device for random bytes.
+    #[serde(default)]
+    pub rng: bool,
     /// Whether paths and devices are left out, since they are too long for an answer.
     #[serde(default)]
     pub left_out: bool,
@@ -126,6 +130,19 @@ pub struct DiskFact {
     pub queues: u16,
     /// Whether another process was started to stand by.
     pub standby: bool,
+    /// Bytes in a second that the guest gets, and at once.
+    pub bandwidth: Option<(u64, u64)>,
+    /// Requests in a second that it gets, and at once.
+    pub iops: Option<(u64, u64)>,
+}
+
+impl DiskFact {
+    /// Its limits are these now.
+    pub(in crate::vm) fn limit(&mut self, limits: Limits) {
+        let numbers = |rate: Rate| (rate.per_second(), rate.burst());
+        self.bandwidth = limits.bytes.map(numbers);
+        self.iops = limits.operations.map(numbers);
+    }
 }
 
 /// A device that a program of others serves.
@@ -166,7 +183,7 @@ pub(in crate::vm) fn millis(time: Duration) -> u64 {
 impl VmFacts {
     /// Of a configuration and the plan that was made of it.
     pub(in crate::vm) fn of(config: &VmConfig, plan: &LaunchPlan) -> Self {
-        let disk = |disk: &crate::config::Disk| DiskFact {
+        let unlimited = |disk: &crate::config::Disk| DiskFact {
             name: disk.name.clone(),
             path: text(&disk.path),
             read_only: disk.read_only,
@@ -174,6 +191,13 @@ impl VmFacts {
             serial: disk.serial.clone(),
             queues: disk.queues,
             standby: disk.standby,
+            bandwidth: None,
+            iops: None,
+        };
+        let disk = |disk: &crate::config::Disk| {
+            let mut fact = unlimited(disk);
+            fact.limit(disk.limits);
+            fact
         };
         let foreign = |foreign: &crate::config::Foreign| ForeignFact {
             name: foreign.name.clone(),
@@ -210,6 +234,7 @@ impl VmFacts {
             disks: config.disks.iter().map(disk).collect(),
             vhost_user: config.foreign.iter().map(foreign).collect(),
             vsock: config.vsock.as_ref().map(vsock),
+            rng: config.rng,
             left_out: false,
         };
         if serde_json::to_string(&whole).is_ok_and(|text| text.len() <= ROOM) {

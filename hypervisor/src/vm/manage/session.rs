@@ -3,6 +3,7 @@
 use super::answer::MAX_ANSWER;
 use super::{Answer, BadAnswer, Ending, Facts, Page, Request};
 use crate::vm::name::{NameError, Running, connect, names, patience, readable};
+use casemate_device_process::Limits;
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 use std::os::fd::OwnedFd;
@@ -121,6 +122,8 @@ impl Session {
     pub fn stop(&self) -> Result<Duration, ManageError> {
         match self.ask(&Request::Stop)? {
             Answer::Asked(grace) => Ok(grace),
+            // It has ended already.
+            Answer::Ends => Ok(Duration::ZERO),
             other => Err(self.unfit(other)),
         }
     }
@@ -132,6 +135,17 @@ impl Session {
     pub fn end(&self) -> Result<(), ManageError> {
         match self.ask(&Request::End)? {
             Answer::Ends => Ok(()),
+            other => Err(self.unfit(other)),
+        }
+    }
+
+    /// Holds its guest within these limits of a disk from now on.
+    ///
+    /// # Errors
+    /// [`ManageError`]; [`ManageError::Refused`] where it has no such disk.
+    pub fn limit(&self, disk: &str, limits: Limits) -> Result<(), ManageError> {
+        match self.ask(&Request::Limit(disk.to_owned(), limits))? {
+            Answer::Done => Ok(()),
             other => Err(self.unfit(other)),
         }
     }

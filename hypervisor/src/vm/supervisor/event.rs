@@ -4,6 +4,7 @@ use super::{End, Loss};
 use crate::exits::Note;
 use crate::vm::decision::LogRepair;
 use crate::vm::kind::ProcessKind;
+use casemate_device_process::{Limits, Rate};
 use casemate_foreign_text::value;
 use casemate_layout::ports::mark;
 use casemate_sandbox::Report;
@@ -49,6 +50,13 @@ pub enum Happened {
         /// The device's name in the configuration.
         device: String,
     },
+    /// Somebody changed the limits of a device.
+    Limited {
+        /// The device's name in the configuration.
+        device: String,
+        /// What they are now.
+        limits: Limits,
+    },
     /// Somebody asked for the VM's end by its name (`casemate stop`).
     Asked(Asked),
     /// The VM has ended; no process of it is left. Bytes of its console may still wait.
@@ -92,6 +100,18 @@ impl fmt::Display for Happened {
             }
             Self::DeviceLost { device, why, then } => write!(f, "disk {device}: {why}; {then}"),
             Self::DeviceTakenOver { device } => write!(f, "standby of disk {device} serves"),
+            Self::Limited { device, limits } => {
+                let words = |f: &mut fmt::Formatter<'_>, rate: Option<Rate>, of: &str| match rate {
+                    None => write!(f, "no limit of {of}"),
+                    Some(rate) => {
+                        write!(f, "{} {of} a second, {} at once", rate.per_second(), rate.burst())
+                    }
+                };
+                write!(f, "disk {device} from now on: ")?;
+                words(f, limits.bytes, "bytes")?;
+                f.write_str("; ")?;
+                words(f, limits.operations, "requests")
+            }
             Self::Asked(Asked::PowerOff) => {
                 f.write_str("`casemate stop` asked the guest to power off")
             }

@@ -5,10 +5,12 @@
 //! no connection ([`crate::vm::name::Name::answer`]).
 
 use super::{Asked, End, Happened, Lines, Member, RunningVm};
+use crate::vm::kind::ProcessKind;
 use crate::vm::manage::{
     Answer, Ending, Facts, ProcessFact, Request, State, VmFacts, Waits, millis,
 };
 use crate::vm::name::Told;
+use casemate_device_process::{Limits, ToDevice};
 use std::time::{Duration, Instant};
 
 /// What who asks is told.
@@ -88,6 +90,7 @@ impl RunningVm {
                 return self.askers.wait(place, Waits::Lines(from));
             }
             Request::WaitForEnd => return self.askers.wait(place, Waits::End),
+            Request::Limit(ref disk, limits) => self.limit(disk, limits),
             Request::Stop if self.ended => Answer::Ends,
             Request::Stop => {
                 if self.grace_over.is_none() {
@@ -107,6 +110,32 @@ impl RunningVm {
             }
         };
         self.askers.answer(place, &answer);
+    }
+
+    /// Tells every process of a disk, the standby too: it goes on within the same limits.
+    fn limit(&mut self, disk: &str, limits: Limits) -> Answer {
+        let message = ToDevice::Limit(limits).encode();
+        let of = |member: &&Member| {
+            let kind = member.kind();
+            let is_disk = matches!(kind, ProcessKind::Block | ProcessKind::BlockStandby);
+            let named = member.post.as_ref().is_some_and(|post| post.name == disk);
+            is_disk && named && !member.gone
+        };
+        let told: Vec<bool> =
+            self.children.iter().filter(of).map(|member| member.tell(&message)).collect();
+        if told.is_empty() {
+            return Answer::Refused("no process of it serves a disk of that name".into());
+        }
+        // Of what is full of questions nobody knows whether it will ever read; its heartbeat does.
+        if told.contains(&false) {
+            return Answer::Refused("a process of that disk does not listen".into());
+        }
+        let mut facts = self.known.vm.disks.iter_mut();
+        if let Some(fact) = facts.find(|fact| fact.name == disk) {
+            fact.limit(limits);
+        }
+        self.tell(Happened::Limited { device: disk.to_owned(), limits });
+        Answer::Done
     }
 
     fn facts(&self) -> Facts {

@@ -115,6 +115,10 @@ impl Telling {
                 };
                 event_in!(self.vm, INFO, Vm, "the VM is asked by its name", to = what);
             }
+            Happened::Limited { device, .. } => {
+                let device = value(device);
+                event_in!(self.vm, INFO, Vm, "a device has other limits", device = device);
+            }
             Happened::Reached(_)
             | Happened::LogRepaired(_)
             | Happened::GuestSays(_)
