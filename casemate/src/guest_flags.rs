@@ -25,6 +25,10 @@ pub struct GuestFlags {
     /// Serial console: stdio, raw, pty or file:PATH [default: stdio]
     #[arg(long, value_name = "WHERE")]
     pub console: Option<String>,
+    /// A virtio console (hvc0) beside the serial one: its output goes to the same place, and input
+    /// goes to it
+    #[arg(long)]
+    pub virtio_console: bool,
     /// How long a reader of the console that takes nothing holds the guest back, or forever
     /// [default: 5m]
     #[arg(long, value_name = "TIME")]
@@ -78,6 +82,7 @@ impl GuestFlags {
             ("--name", self.name.is_some()),
             ("--memory", self.memory.is_some()),
             ("--console", self.console.is_some()),
+            ("--virtio-console", self.virtio_console),
             ("--console-wait", self.console_wait.is_some()),
             ("--console-limit", self.console_limit.is_some()),
             ("--escape", self.escape.is_some()),
@@ -171,6 +176,7 @@ mod configuration {
                 vcpus,
                 memory: self.memory.clone(),
                 console,
+                virtio_console: self.virtio_console.then_some(true),
                 console_wait: self.console_wait.clone(),
                 console_limit: self.console_limit.clone(),
                 escape: self.escape.clone(),

@@ -138,6 +138,7 @@ fn configuration_in_the_help_has_every_key() {
         vcpus: Some(_),
         memory: Some(_),
         console: Some(_),
+        virtio_console: Some(_),
         console_wait: Some(_),
         console_limit: Some(_),
         escape: Some(_),

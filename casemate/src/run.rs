@@ -127,6 +127,9 @@ Configuration file (what a comment calls the default may be left out):
   memory = \"256M\"                # the default; or \"2G\"
   console = \"stdio\"              # the default; or \"raw\", \"pty\",
                                  #   { file = \"console.log\" }
+  virtio_console = false         # the default; with true hvc0, by a locked
+                                 #   process: output goes where `console`
+                                 #   says, too, and input comes by it
   console_wait = \"5m\"            # the default; or \"forever\"
   console_limit = \"64M\"          # of a console file; the default
   escape = \"ctrl-a\"              # the default; or another key, or \"none\"

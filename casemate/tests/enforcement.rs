@@ -183,6 +183,9 @@ fn every_field_alone_is_refused_by_the_part_that_enforces_it() {
                     assert_denied(path, &run(&place, &with_disk, &nothing));
                 } else if path.starts_with("devices.vsock.") {
                     assert_denied(path, &run(&place, &with_streams, &nothing));
+                } else if path.starts_with("devices.console.") {
+                    let with_console = ["run", "--protection", "none", "--virtio-console"];
+                    assert_denied(path, &run(&place, &with_console, &nothing));
                 } else if path.starts_with("devices.rng.") {
                     let with_rng = ["run", "--protection", "none", "--rng"];
                     assert_denied(path, &run(&place, &with_rng, &nothing));

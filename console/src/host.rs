@@ -10,7 +10,7 @@ use super::pending::{CHUNK, Pending};
 use super::terminal::Terminal;
 use casemate_files::Standard;
 use casemate_hypervisor::config::{Console, ConsoleTo};
-use casemate_hypervisor::vm::supervisor::GuestConsole;
+use casemate_hypervisor::vm::supervisor::{GuestConsole, Source};
 use casemate_hypervisor::vm::{Moved, Outside};
 use rustix::event::PollFlags;
 use rustix::fs::{FileType, Mode, OFlags};
@@ -26,7 +26,8 @@ pub struct HostConsole {
     output: Output,
     terminal: Option<Terminal>,
     keys: Keys,
-    filter: Option<Filter>,
+    /// One for each of the guest's consoles: what one has begun, the other does not go on with.
+    filters: Option<[Filter; 2]>,
     /// Our own hold on the pseudo-terminal's other side: without any holder it reports a hang-up
     /// for ever.
     other_side: Option<OwnedFd>,
@@ -74,7 +75,8 @@ impl HostConsole {
                     opened.keys = Keys::new(console.escape);
                 }
                 if console.to == ConsoleTo::Stdio && opened.output.is_terminal() {
-                    opened.filter = Some(Filter::new(locale_is_utf8()));
+                    let utf8 = locale_is_utf8();
+                    opened.filters = Some([Filter::new(utf8), Filter::new(utf8)]);
                 }
                 opened
             }
@@ -107,13 +109,19 @@ impl HostConsole {
         Self { keys: Keys::new(escape), wait, ..console }
     }
 
+    /// The same, filtered as for a terminal.
+    #[cfg(test)]
+    pub(crate) fn filtered(self) -> Self {
+        Self { filters: Some([Filter::new(true), Filter::new(true)]), ..self }
+    }
+
     fn new(input: Option<OwnedFd>, output: Output) -> Self {
         Self {
             input,
             output,
             terminal: None,
             keys: Keys::new(None),
-            filter: None,
+            filters: None,
             other_side: None,
             pty: None,
             to_host: Pending::EMPTY,
@@ -156,7 +164,7 @@ impl HostConsole {
     /// Sequences that the terminal did not get.
     #[must_use]
     pub fn held_back(&self) -> u64 {
-        self.filter.as_ref().map_or(0, Filter::dropped)
+        self.filters.iter().flatten().map(Filter::dropped).fold(0, u64::saturating_add)
     }
 
     /// What a lock must leave of this.
@@ -247,17 +255,22 @@ impl HostConsole {
             return;
         }
         let mut bytes = [0; CHUNK - Filter::SLACK];
-        match guest.read(&mut bytes) {
+        let (source, moved) = guest.read(&mut bytes);
+        match moved {
             Moved::Bytes(len) => {
                 let bytes = bytes.get(..len).unwrap_or(&[]);
-                match (&mut self.loss, &mut self.filter) {
+                match (&mut self.loss, &mut self.filters) {
                     (Some(loss), _) => loss.bytes = loss.bytes.saturating_add(bytes.len() as u64),
                     (None, None) => {
                         for byte in bytes {
                             self.to_host.push(*byte);
                         }
                     }
-                    (None, Some(filter)) => {
+                    (None, Some([serial, virtio])) => {
+                        let filter = match source {
+                            Source::Serial => serial,
+                            Source::Virtio => virtio,
+                        };
                         for byte in bytes {
                             for passed in filter.pass(*byte) {
                                 self.to_host.push(*passed);

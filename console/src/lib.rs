@@ -22,6 +22,8 @@ mod pending;
 mod signals;
 mod terminal;
 mod timeline;
+#[cfg(test)]
+mod two_consoles_tests;
 
 pub use attend::{Attended, Messages, attend};
 pub use error::ConsoleError;

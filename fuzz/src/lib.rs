@@ -20,6 +20,7 @@ pub mod console;
 pub mod device;
 pub mod device_answers;
 pub mod device_block;
+pub mod device_console;
 pub mod device_messages;
 pub mod device_model;
 pub mod device_pci_root;
@@ -73,6 +74,7 @@ pub const TARGETS: &[(&str, Body)] = &[
     ("console_queue", vm::console_queue),
     ("device_answers", device_answers::answers),
     ("device_block", device_block::block),
+    ("device_console", device_console::console),
     ("device_messages", device_messages::messages),
     ("device_msix", device::msix),
     ("device_pci_config", device::pci_config),

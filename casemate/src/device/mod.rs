@@ -1,6 +1,7 @@
 //! `casemate device`: a device process of ours for any VMM that speaks vhost-user.
 
 mod block;
+mod console;
 mod rng;
 mod serve;
 mod vsock;
@@ -29,6 +30,7 @@ Examples:
 #[derive(Debug, Subcommand)]
 enum DeviceCommand {
     Block(block::BlockArgs),
+    Console(console::ConsoleArgs),
     Rng(rng::RngArgs),
     Vsock(vsock::VsockArgs),
 }
@@ -63,6 +65,7 @@ fn layer(name: &str) -> Result<Layer, String> {
 pub fn run(args: &DeviceArgs) -> Outcome {
     match &args.command {
         DeviceCommand::Block(args) => block::run(args),
+        DeviceCommand::Console(args) => console::run(args),
         DeviceCommand::Rng(args) => rng::run(args),
         DeviceCommand::Vsock(args) => vsock::run(args),
     }

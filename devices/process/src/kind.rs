@@ -8,6 +8,8 @@ use casemate_device_backend::Description;
 pub enum DeviceKind {
     /// A disk over a raw image.
     Block,
+    /// A console over a stream of the host.
+    Console,
     /// Random numbers of the host.
     Rng,
     /// Streams between the guest and sockets of the host.
@@ -16,13 +18,14 @@ pub enum DeviceKind {
 
 impl DeviceKind {
     /// Every kind, for whoever lists or tests all of them.
-    pub const ALL: [Self; 3] = [Self::Block, Self::Rng, Self::Vsock];
+    pub const ALL: [Self; 4] = [Self::Block, Self::Console, Self::Rng, Self::Vsock];
 
     /// What its crate says that it is.
     #[must_use]
     pub const fn description(self) -> &'static Description {
         match self {
             Self::Block => &casemate_device_block::DESCRIPTION,
+            Self::Console => &casemate_device_console::DESCRIPTION,
             Self::Rng => &casemate_device_rng::DESCRIPTION,
             Self::Vsock => &casemate_device_vsock::DESCRIPTION,
         }
@@ -41,6 +44,7 @@ impl DeviceKind {
             Self::Block => 1,
             Self::Vsock => 2,
             Self::Rng => 4,
+            Self::Console => 5,
         }
     }
 

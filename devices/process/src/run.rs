@@ -10,6 +10,8 @@ use casemate_device_backend::profile::{CONTROL, EVENTS, FENCE, LATER, set_up_slo
 use casemate_device_backend::{Ended, Guard, Limits, Mode, Session, SetUpError, Throttle};
 use casemate_device_block::profile as block_profile;
 use casemate_device_block::{Block, Facts};
+use casemate_device_console::Console;
+use casemate_device_console::profile as console_profile;
 use casemate_device_rng::{Kernel, Rng};
 use casemate_device_vsock::profile as vsock_profile;
 use casemate_device_vsock::{Facts as VsockFacts, Limits as VsockLimits, Vsock};
@@ -35,7 +37,8 @@ pub struct Input {
     /// Leads to whoever watches the process.
     pub control: OwnedFd,
     /// What its kind has of its own: for a disk its image, and for one that stands by then that
-    /// with the image's lock; for a socket device what it listens on and its connector.
+    /// with the image's lock; for a console its stream; for a socket device what it listens on and
+    /// its connector.
     pub own: Vec<OwnedFd>,
 }
 
@@ -96,6 +99,7 @@ pub fn body_with(input: Input, born: Born, once_locked: impl FnOnce(&Holdings)) 
     // Made before the heap is frozen: what a device keeps is mapped by itself.
     let made = match kind {
         DeviceKind::Block => block(&config, own, front_end),
+        DeviceKind::Console => console(&config, own),
         DeviceKind::Rng => rng(&config, &own),
         DeviceKind::Vsock => vsock(&config, own),
     };
@@ -148,6 +152,15 @@ fn block(config: &[u8], own: Vec<OwnedFd>, front_end: FrontEnd) -> Option<Made> 
     }
     let begin = move |socket, mode, guard| Session::set_up(socket, device, mode, guard);
     Some(Made { fds, begin: Box::new(begin), throttle })
+}
+
+fn console(config: &[u8], own: Vec<OwnedFd>) -> Option<Made> {
+    let [stream] = <[OwnedFd; 1]>::try_from(own).ok().filter(|_| config.is_empty())?;
+    let fds = console_profile::own_slots(stream.as_raw_fd());
+    let begin = move |socket, mode, guard| {
+        Session::set_up_polled(socket, Console::new(stream), mode, guard)
+    };
+    Some(Made { fds, begin: Box::new(begin), throttle: None })
 }
 
 fn rng(config: &[u8], own: &[OwnedFd]) -> Option<Made> {

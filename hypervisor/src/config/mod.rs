@@ -129,6 +129,8 @@ pub struct VmConfig {
     pub memory: u64,
     /// Where the serial console goes.
     pub console: Console,
+    /// Whether the guest has a virtio console, beside the serial one and to the same place.
+    pub virtio_console: bool,
     /// Disks, in the order in which the guest's bus has them.
     pub disks: Vec<Disk>,
     /// Devices that programs of others serve, behind the disks on the guest's bus.
@@ -188,6 +190,7 @@ impl RawConfig {
                 escape: self.escape.as_deref(),
             }
             .check()?,
+            virtio_console: self.virtio_console.unwrap_or(false),
             foreign: foreign::check(self.vhost_user, vcpus, &disks)?,
             disks,
             vsock: self.vsock.map(RawVsock::check).transpose()?,

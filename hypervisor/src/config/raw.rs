@@ -31,6 +31,8 @@ pub struct RawConfig {
     pub memory: Option<String>,
     /// Serial console: "stdio", "raw", "pty" or { file = "…" }.
     pub console: Option<RawConsole>,
+    /// Whether there is a virtio console, too.
+    pub virtio_console: Option<bool>,
     /// How long a reader of the console that takes nothing is waited for; "forever".
     #[serde(default, deserialize_with = "with_unit")]
     pub console_wait: Option<String>,
@@ -211,6 +213,7 @@ impl RawConfig {
             vcpus: over.vcpus.or(self.vcpus),
             memory: over.memory.or(self.memory),
             console: over.console.or(self.console),
+            virtio_console: over.virtio_console.or(self.virtio_console),
             console_wait: over.console_wait.or(self.console_wait),
             console_limit: over.console_limit.or(self.console_limit),
             escape: over.escape.or(self.escape),

@@ -21,6 +21,8 @@ pub enum ProcessKind {
     /// Goes on with a disk when the process that serves it is gone. Until then it has all that the
     /// other has, and uses nothing of it.
     BlockStandby,
+    /// A console beside the serial one.
+    Console,
     /// Random numbers of the host.
     Rng,
     /// Streams between the guest and sockets of the host.
@@ -35,13 +37,14 @@ pub enum ProcessKind {
 
 impl ProcessKind {
     /// Every kind.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Supervisor,
         Self::Vmm,
         Self::VmmConfidential,
         Self::Recorder,
         Self::Block,
         Self::BlockStandby,
+        Self::Console,
         Self::Rng,
         Self::Vsock,
         Self::Connector,
@@ -57,6 +60,7 @@ impl ProcessKind {
             Self::VmmConfidential => "vmm-confidential",
             Self::Block => DeviceKind::Block.name(),
             Self::BlockStandby => "block-standby",
+            Self::Console => DeviceKind::Console.name(),
             Self::Rng => DeviceKind::Rng.name(),
             Self::Vsock => DeviceKind::Vsock.name(),
             Self::Connector => "connector",
@@ -79,6 +83,7 @@ impl ProcessKind {
             Self::Vmm => &profile::VMM,
             Self::VmmConfidential => &profile::VMM_SNP,
             Self::Block | Self::BlockStandby => DeviceKind::Block.description().steady,
+            Self::Console => DeviceKind::Console.description().steady,
             Self::Rng => DeviceKind::Rng.description().steady,
             Self::Vsock => DeviceKind::Vsock.description().steady,
             Self::Connector => &casemate_device_vsock::profile::CONNECT,
@@ -96,7 +101,7 @@ impl ProcessKind {
         match self {
             Self::Supervisor | Self::Vmm | Self::VmmConfidential => Duration::ZERO,
             Self::Block | Self::BlockStandby => Duration::ZERO,
-            Self::Rng | Self::Vsock | Self::Connector => Duration::ZERO,
+            Self::Console | Self::Rng | Self::Vsock | Self::Connector => Duration::ZERO,
             Self::Janitor => Duration::from_secs(5),
             Self::Recorder => LOG_WAIT.saturating_add(Duration::from_secs(2)),
         }
@@ -105,7 +110,7 @@ impl ProcessKind {
     /// Whether it is a device: its front end is the vmm process.
     #[must_use]
     pub const fn is_device(self) -> bool {
-        matches!(self, Self::Block | Self::BlockStandby | Self::Rng | Self::Vsock)
+        matches!(self, Self::Block | Self::BlockStandby | Self::Console | Self::Rng | Self::Vsock)
     }
 
     /// Whether it runs vCPUs: it has the power button, and its last words tell how the VM ended.

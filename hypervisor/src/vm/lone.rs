@@ -1,5 +1,5 @@
 //! Devices that are one process each, of which a guest has one of a kind, and behind which there is
-//! nothing that could be opened: a source of random numbers.
+//! nothing that could be opened: a console, a source of random numbers.
 
 use super::kind::ProcessKind;
 use super::virtio::{BackEndOf, DeviceSocket};
@@ -12,6 +12,8 @@ use std::os::fd::OwnedFd;
 /// A kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Lone {
+    /// A console beside the serial one.
+    Console,
     /// Random numbers of the host.
     Rng,
 }
@@ -19,12 +21,14 @@ pub(super) enum Lone {
 impl Lone {
     /// Those of a configuration, in the order of the guest's bus.
     pub(super) fn of(config: &VmConfig) -> Vec<Self> {
-        config.rng.then_some(Self::Rng).into_iter().collect()
+        let all = [(config.virtio_console, Self::Console), (config.rng, Self::Rng)];
+        all.into_iter().filter_map(|(wanted, lone)| wanted.then_some(lone)).collect()
     }
 
     /// What the vmm process and the device's own know it as.
     pub(super) const fn device(self) -> DeviceKind {
         match self {
+            Self::Console => DeviceKind::Console,
             Self::Rng => DeviceKind::Rng,
         }
     }
@@ -32,6 +36,7 @@ impl Lone {
     /// What the supervisor knows its process as.
     pub(super) const fn process(self) -> ProcessKind {
         match self {
+            Self::Console => ProcessKind::Console,
             Self::Rng => ProcessKind::Rng,
         }
     }
@@ -40,12 +45,14 @@ impl Lone {
     pub(super) fn layers(self) -> Layers {
         let name = self.device().name();
         match self {
+            Self::Console => casemate_device_console::profile::layers(name),
             Self::Rng => casemate_device_rng::profile::layers(name),
         }
     }
 
     const fn queues(self) -> u16 {
         match self {
+            Self::Console => casemate_device_console::QUEUES,
             Self::Rng => casemate_device_rng::QUEUES,
         }
     }
@@ -59,6 +66,7 @@ impl Lone {
     /// What the policy is told of it, before its process begins.
     pub(super) fn fact(self) -> DeviceFact<'static> {
         let kind = match self {
+            Self::Console => Kind::Console,
             Self::Rng => Kind::Rng,
         };
         let queues = self.queues().into();

@@ -8,7 +8,7 @@ use crate::config::VmConfig;
 use casemate_device_process::{FrontEnd, Start, spawn};
 use casemate_sandbox::{Image, Layer, Layers};
 use rustix::net::SocketType;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 /// What one begins with: everything that the configuration says.
 #[derive(Debug)]
@@ -25,15 +25,23 @@ impl LoneProcess {
         Self { lone, layers: layers(all, config) }
     }
 
-    /// Starts it; `socket` leads to the vmm process.
+    /// Starts it; `socket` leads to the vmm process. With a console comes the other end of its
+    /// stream, which has no other holder: it ends with the process.
     ///
     /// # Errors
     /// [`VmError`].
-    pub(super) fn start(self, socket: &OwnedFd, program: &Image) -> Result<Member, VmError> {
+    pub(super) fn start(
+        self,
+        socket: &OwnedFd,
+        program: &Image,
+    ) -> Result<(Member, Option<OwnedFd>), VmError> {
         let (control, its_control) = pair(SocketType::SEQPACKET)?;
         let start =
             Start { kind: self.lone.device(), front_end: FrontEnd::Ours, config: Vec::new() };
-        let process = spawn(program, self.layers, &start, socket, &its_control, &[], |_| ())?;
-        Ok(Member::new(self.lone.process(), process, control))
+        let stream = matches!(self.lone, Lone::Console).then(|| pair(SocketType::STREAM));
+        let (ours, its) = stream.transpose()?.unzip();
+        let own: Vec<_> = its.iter().map(AsFd::as_fd).collect();
+        let process = spawn(program, self.layers, &start, socket, &its_control, &own, |_| ())?;
+        Ok((Member::new(self.lone.process(), process, control), ours))
     }
 }

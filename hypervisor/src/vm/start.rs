@@ -230,14 +230,18 @@ impl Prepared {
         let (sockets, socket, alone) = (waiting.disks, waiting.vsock, waiting.lone);
         let Waiting { kind, process, control, console, file, .. } = waiting;
         // Devices first: the vmm process greets them as soon as it has the plan.
-        let mut devices = Vec::new();
+        let (mut devices, mut console) = (Vec::new(), GuestConsole::over(console));
         if let Some(device) = device {
             devices.extend(disks::start(disks, sockets, &device)?);
             if let Some((vsock, socket)) = vsock.zip(socket) {
                 devices.extend(vsock.start(&socket, &device)?);
             }
             for (process, socket) in lone.into_iter().zip(alone) {
-                devices.push(process.start(&socket, &device)?);
+                let (member, stream) = process.start(&socket, &device)?;
+                devices.push(member);
+                if let Some(stream) = stream {
+                    console = console.with_virtio(stream);
+                }
             }
         }
         file.hand_over(&plan, &control)?;
@@ -247,7 +251,6 @@ impl Prepared {
             let (process, control) = recorder.into_parts();
             Member::new(ProcessKind::Recorder, process, control)
         }));
-        let console = GuestConsole::over(console);
         let known = (&place, facts);
         Ok(RunningVm::new(members, console, name, times, events, own_layers, known))
     }

@@ -1,5 +1,6 @@
 #!/bin/sh
-# What a guest does with devices of which it has one each: it reads random numbers of the host.
+# What a guest does with devices of which it has one each: it reads random numbers of the host, and writes to and reads
+# from a console beside the serial one.
 b=/bin/busybox
 echo "guest: hwrng is $($b cat /sys/class/misc/hw_random/rng_current)"
 # In reads of 64 bytes, as the driver asks for them, and in long ones, which it cuts.
@@ -9,6 +10,12 @@ echo "guest: read $($b wc -c </tmp/first) and $($b wc -c </tmp/second) bytes"
 [ "$first" != "$second" ] && echo "guest: they differ"
 # Random bytes do not compress; those of a buffer that nobody filled do.
 echo "guest: packed into $(($($b gzip -c /tmp/first | $b wc -c) / 65536 * 65536)) and more"
+# Both ends of a line stay as they are, so that what is typed is what is read.
+$b stty -F /dev/hvc0 raw -echo
+echo "hvc0: written by the guest" >/dev/hvc0
+$b seq 1 20000 | $b sed 's/^/hvc0 line /' >/dev/hvc0
 echo "guest: at work"
+read -r typed </dev/hvc0
+echo "guest: hvc0 said $typed"
 $b sleep 3
 echo "guest: done"

@@ -1,9 +1,10 @@
 //! Protects devices that are one process each from end to end: a stock Linux guest reads random
-//! numbers of the host from /dev/hwrng, and no process is left. The same as a confidential guest in
+//! numbers of the host from /dev/hwrng; what it writes to hvc0 comes out where its serial console
+//! does, every line and in order, and what is typed reaches it by hvc0; no process is left. The same as a confidential guest in
 //! the virtual SNP host, whose processor is a MODEL, with the memory fence around the device's
 //! process. Cannot tell how random the numbers are, nor what SNP hardware does.
 
-#![allow(clippy::expect_used, reason = "test code")]
+#![allow(clippy::expect_used, clippy::indexing_slicing, reason = "test code")]
 
 use casemate_e2e::{initrd, place, static_programs};
 use casemate_test_host::{Host, Kind, Output};
@@ -12,13 +13,16 @@ use std::time::Duration;
 
 const CONFIG: &str = "name = \"lone\"\nkernel = \"/k/vmlinuz\"\ninitrd = \"/d/initrd\"\n\
     cmdline = \"console=ttyS0 reboot=acpi panic=-1 quiet\"\nmemory = \"256M\"\ntimeout = \"300s\"\n\
-    protection = \"PROTECTION\"\nMORE\n[rng]\n";
+    protection = \"PROTECTION\"\nvirtio_console = true\nMORE\n[rng]\n";
 
 /// While the guest runs, its processes are looked at; afterwards, what is left.
-const COMMAND: &str = "casemate run /vm.toml POLICY >/tmp/console 2>/tmp/err </dev/null & pid=$!; \
+const COMMAND: &str = "mkfifo /tmp/keys; \
+    casemate run /vm.toml POLICY >/tmp/console 2>/tmp/err </tmp/keys & pid=$!; exec 3>/tmp/keys; \
     while kill -0 $pid && ! grep -q 'guest: at work' /tmp/console; do sleep 0.2; done; \
     casemate sandbox show lone | grep -E '^== |memory fence'; casemate sandbox check lone; \
-    echo check=$?; wait $pid; echo status=$?; cat /tmp/console /tmp/err; \
+    echo check=$?; echo good morning >&3; wait $pid; echo status=$?; grep -v 'hvc0 line' /tmp/console; cat /tmp/err; \
+    echo lines=$(grep -c 'hvc0 line' /tmp/console); \
+    tr -d '\\r' </tmp/console | grep 'hvc0 line' | sha256sum; seq 1 20000 | sed 's/^/hvc0 line /' | sha256sum; \
     echo left=$(ps | grep -c '[c]asemate')";
 
 fn run(kind: Kind, name: &str, protection: &str, more: &str, policy: &str) -> Output {
@@ -48,7 +52,11 @@ fn assert_all_is_there(output: &Output) {
         "guest: read 65536 and 65536 bytes",
         "guest: they differ",
         "guest: packed into 65536 and more",
+        "hvc0: written by the guest",
+        "guest: hvc0 said good morning",
+        "lines=20000",
         "== rng\n",
+        "== console\n",
         "guest: done",
         "check=0",
         "status=0",
@@ -56,6 +64,8 @@ fn assert_all_is_there(output: &Output) {
     ] {
         assert!(all.contains(said), "not there: {said}\n{all}");
     }
+    let sums: Vec<&str> = all.lines().filter(|line| line.ends_with("  -")).collect();
+    assert!(sums.len() == 2 && sums[0] == sums[1], "lines are missing or in disorder\n{all}");
 }
 
 #[test]

@@ -137,6 +137,7 @@ impl Member {
             }
             ProcessKind::Block
             | ProcessKind::BlockStandby
+            | ProcessKind::Console
             | ProcessKind::Rng
             | ProcessKind::Vsock
             | ProcessKind::Connector

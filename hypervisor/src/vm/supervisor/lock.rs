@@ -36,7 +36,7 @@ pub(super) fn lock(vm: &RunningVm, outside: &Outside<'_>) -> Result<Report, Sand
         .with_raw(profile::OUTPUTS, raw(&outside.outputs))
         .with_raw(profile::TERMINAL, outside.terminal.map(|fd| fd.as_raw_fd()))
         .with_raw(profile::FILES, raw(&outside.files))
-        .with_raw(profile::SOCKETS, controls.chain([vm.console.as_fd().as_raw_fd()]))
+        .with_raw(profile::SOCKETS, controls.chain(vm.console.raw()))
         .with(profile::NAME, &vm.name)
         .with_raw(profile::CHILD, processes);
     let locked = setup.lock(&profile::SUPERVISOR, &fds, Action::Kill)?;

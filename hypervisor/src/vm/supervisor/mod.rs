@@ -20,7 +20,7 @@ mod post;
 mod telling;
 
 pub use children::Member;
-pub use console::{GuestConsole, Moved};
+pub use console::{GuestConsole, Moved, Source};
 pub use end::End;
 pub use event::{Asked, Event, GuestMark, Happened, Step, Then};
 pub use heartbeat::Hang;
@@ -249,10 +249,8 @@ impl RunningVm {
         outside: &[(BorrowedFd<'_>, PollFlags)],
         until: Option<Instant>,
     ) -> Result<Seen, Errno> {
-        // Without a wish it is left out: poll tells of a hang-up unasked, again and again, and the
-        // holder may have to wait for a slow reader long after the vmm process has gone.
-        let guest = (!console.is_empty()).then(|| (self.console.as_fd(), console));
-        let wished = guest.is_some();
+        let guest = self.console.polled(console);
+        let wished = guest.len();
         let own = guest.into_iter().chain([(self.name.as_fd(), PollFlags::IN)]);
         let own = own.chain(self.askers.sockets().map(|asker| (asker, PollFlags::IN)));
         let live = |member: &&Member| !self.ended && !member.gone;
@@ -271,7 +269,7 @@ impl RunningVm {
             Err(e) => return Err(e),
         }
         let mut seen = fds.iter().map(PollFd::revents);
-        let console = if wished { seen.next() } else { None }.unwrap_or(PollFlags::empty());
+        let console = seen.by_ref().take(wished).fold(PollFlags::empty(), |all, one| all | one);
         let one_more = seen.next().is_some_and(readable);
         // One that was closed is told of by other flags.
         let askers = seen.by_ref().take(self.askers.len()).map(|flags| !flags.is_empty());
