@@ -65,7 +65,7 @@ fn confidential_profile_allows_what_is_used_and_nothing_else() {
     }
     let dev_sev = OwnedFd::from(File::options().read(true).write(true).open("/dev/sev").unwrap());
     let (wait, go) = casemate_test_support::sandbox::pipe();
-    let layers = vmm_layers().keep(&dev_kvm).keep(&dev_sev);
+    let layers = vmm_layers(false).keep(&dev_kvm).keep(&dev_sev);
     let (host, plan) = (HostFds { dev_kvm, dev_sev: Some(dev_sev) }, plan());
     let (supervisor, input) = Supervisor::of(host, &plan);
     let (control, console) = supervisor.admit(&plan);
