@@ -2,7 +2,7 @@
 
 use crate::out::outln;
 use crate::{Failure, Outcome};
-use casemate_files::{Access, Apart, FileError};
+use casemate_files::{Access, Apart, FileError, SameFile};
 use casemate_foreign_text::value;
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -48,7 +48,12 @@ pub(super) fn may_write(what: &str, path: &Path) -> Outcome {
         return Ok(());
     }
     let what = format!("{what} {}", value(path.display()));
-    used().written(what, path).map_err(|error| Failure::BadInput(error.to_string()))
+    keep_apart(|used| used.written(what, path))
+}
+
+/// Has all files of a group of options named at once, among those that this command uses.
+pub(super) fn keep_apart(name: impl FnOnce(&mut Apart) -> Result<(), SameFile>) -> Outcome {
+    name(&mut used()).map_err(|error| Failure::BadInput(error.to_string()))
 }
 
 /// A file that the user named and that cannot be used as it is.

@@ -3,12 +3,11 @@
 use crate::Failure;
 use crate::log_read::failure;
 use crate::out::errln;
-#[cfg(feature = "vm")]
 use casemate_files::{Apart, SameFile};
 use casemate_foreign_text::value;
-use casemate_policy_log::{DecisionLog, LogFile, read_key};
+use casemate_policy_log::{DecisionLog, LogFile, lock_path, read_key};
 #[cfg(feature = "vm")]
-use casemate_policy_log::{KeyFile, lock_path, open_key};
+use casemate_policy_log::{KeyFile, open_key};
 use clap::Args;
 use std::path::PathBuf;
 
@@ -52,7 +51,6 @@ impl LogOptions {
     ///
     /// # Errors
     /// [`SameFile`] when one of them is another one.
-    #[cfg(feature = "vm")]
     pub fn apart(&self, apart: &mut Apart) -> Result<(), SameFile> {
         if let Some(path) = &self.log_key {
             apart.read("--log-key", path)?;
@@ -81,7 +79,6 @@ impl LogOptions {
     /// When the key cannot be used.
     pub fn file(&self) -> Result<Option<LogFile>, Failure> {
         let Some(place) = self.place() else { return Ok(None) };
-        self.log_key.as_deref().into_iter().for_each(crate::files::was_read);
         let key = self.log_key.as_deref().map(read_key).transpose();
         Ok(Some(LogFile { key: key.map_err(|error| failure(&error))?, ..place }))
     }

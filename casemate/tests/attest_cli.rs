@@ -161,7 +161,9 @@ fn a_nonce_a_policy_and_a_record_go_through() {
     assert!(out.contains("equals the record") && out.ends_with("AUTHENTIC\n"));
     let (_, err) = expect(3, &["attest", "replay", path(&record), "--own-terms"]);
     assert!(err.contains("the record's own roots, time and policy"), "{err}");
-    expect(2, &["attest", "replay", path(&record), "--own-terms", "--at", "2026-06-01"]);
+    for option in [["--at", "2026-06-01"], ["--decision-log", "log"], ["--facts", "facts"]] {
+        expect(2, &[&["attest", "replay", path(&record), "--own-terms"][..], &option].concat());
+    }
     std::fs::write(&nonce, [1, 2, 3, 4, 6]).unwrap();
     let (_, err) = expect(1, &arguments);
     assert!(err.contains("REPORT_DATA"));
@@ -237,7 +239,7 @@ fn measure_prints_the_digest_and_makes_id_blocks_that_check() {
     let files = ["--id-block", path(&block), "--id-auth", path(&auth)];
     let keys = ["--id-key", path(&key), "--author-key", path(&key)];
     expect(0, &[&base[..], &files, &keys].concat());
-    let (_, err) = expect(2, &[&base[..], &files, &keys, &["--policy", "0x10000"]].concat());
+    let (_, err) = expect(2, &[&base[..], &files, &keys, &["--guest-policy", "0x10000"]].concat());
     assert!(err.contains("bit 17 must be one"), "{err}");
     let check = ["measure", "--check-id-block", path(&block), "--check-id-auth", path(&auth)];
     let (out, _) = expect(0, &check);
@@ -393,7 +395,7 @@ fn an_option_of_measure_that_would_have_no_effect_is_refused() {
         ["--family-id", "00000000000000000000000000000000"],
         ["--image-id", "00000000000000000000000000000000"],
         ["--guest-svn", "1"],
-        ["--policy", "0x30000"],
+        ["--guest-policy", "0x30000"],
     ] {
         expect(2, &[&["measure", "--digest", &digest][..], &option].concat());
     }
@@ -417,8 +419,8 @@ fn an_id_block_has_the_guest_policy_of_its_launch() {
         expect(0, &[source, &out].concat());
         let written = std::fs::read(&block).unwrap();
         assert_eq!(written[88..], 0x3001f_u64.to_le_bytes());
-        expect(0, &[source, &out, &["--policy", "0x3001f"]].concat());
-        let (_, err) = expect(2, &[source, &out, &["--policy", "0x30000"]].concat());
+        expect(0, &[source, &out, &["--guest-policy", "0x3001f"]].concat());
+        let (_, err) = expect(2, &[source, &out, &["--guest-policy", "0x30000"]].concat());
         assert!(err.contains("the launch has 0x3001f"), "{err}");
         expect(2, &[source, &["--id-block", &block, "--id-auth", &block], &out[4..]].concat());
     }

@@ -13,26 +13,25 @@
 use casemate_device_block::profile::{FOREIGN, SET_UP, STEADY};
 use casemate_device_block::{Image as Disk, Options, layers};
 use casemate_device_process::{
-    DONE, DeviceKind, FromDevice, FrontEnd, Input, MESSAGE_SIZE, Seen, Start, ToDevice, body_with,
+    DONE, DeviceKind, FromDevice, FrontEnd, Input, Seen, Start, ToDevice, body_with,
 };
-use casemate_sandbox::{Child, Exit, Image, Layer, Layers, Observed, Observer, Profile, inspect};
+use casemate_sandbox::{Child, Exit, Image, Layer, Layers, Observed, Observer, inspect};
 use casemate_test_devices::driver::{Block, DATA, Driver, header};
 use casemate_test_devices::memory::GuestRam;
 use casemate_test_devices::scratch::Scratch;
-use casemate_test_support::attack::{Attack, Victim};
+use casemate_test_support::attack::Attack;
+use casemate_test_support::device::{
+    REFUSED, assert_confined, assert_locked, end_of_attack, pair, said,
+};
 use casemate_test_support::device_attack::{DeviceAttack, Fate, Held};
 use casemate_test_support::memory::held;
-use casemate_test_support::sandbox::{assert_least_in, is_always_needed, used_rules};
+use casemate_test_support::sandbox::{assert_least_before, assert_least_in, memory_has};
+use casemate_test_support::target::Target;
 use rustix::fs::{FallocateFlags, fallocate};
-use rustix::net::{
-    AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recv, send, socketpair,
-};
-use std::collections::BTreeSet;
+use rustix::net::{SendFlags, SocketType, send};
 use std::fs::{File, read_to_string};
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::linux::net::SocketAddrExt;
-use std::os::unix::fs::FileExt;
-use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
+use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
 use vhost::VhostBackend;
 use vhost::vhost_user::VhostUserFrontend;
@@ -48,10 +47,6 @@ struct Device {
     control: OwnedFd,
     socket: UnixStream,
     scratch: Scratch,
-}
-
-fn pair(kind: SocketType) -> (OwnedFd, OwnedFd) {
-    socketpair(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC, None).unwrap()
 }
 
 fn disk(scratch: &Scratch, queues: u16) -> Disk {
@@ -84,13 +79,6 @@ fn device(front_end: FrontEnd, queues: u16, before: impl FnOnce(&Child)) -> Devi
         before,
     );
     Device { child: child.unwrap(), control, socket: socket.into(), scratch }
-}
-
-/// The next thing that it says.
-fn said(control: &OwnedFd) -> Option<FromDevice> {
-    let mut packet = [0; MESSAGE_SIZE + 1];
-    let (len, _) = recv(control, &mut packet[..], RecvFlags::empty()).unwrap();
-    FromDevice::decode(&packet[..len])
 }
 
 /// The message that ends the set-up of a VM of ours, and one that is answered after the lock.
@@ -206,19 +194,6 @@ fn every_foreign_request(driver: &mut Driver) {
     }
 }
 
-/// A set-up filter has what comes after it, too, since filters are only narrowed: what is in
-/// neither of the profiles behind it must be used before them.
-fn assert_least_set_up(observed: &Observed) {
-    let used = used_rules(observed, 1, &SET_UP);
-    let calls = |profile: &Profile| profile.syscalls();
-    let later: BTreeSet<_> = calls(&STEADY).into_iter().chain(calls(&FOREIGN)).collect();
-    let unused = SET_UP.rules.iter().enumerate().filter(|(index, _)| !used.contains(index));
-    let unused = unused.filter(|(_, rule)| is_always_needed(rule));
-    let unused = unused.map(|(_, rule)| (rule.syscall.name(), rule.why));
-    let unused: Vec<_> = unused.filter(|(name, _)| !later.contains(name)).collect();
-    assert!(unused.is_empty(), "rules that nothing uses: {unused:?}");
-}
-
 fn block_profile_allows_what_is_used_and_nothing_else() {
     let ours = observed(FrontEnd::Ours, drive_ours);
     assert_least_in(&ours, 2, &STEADY);
@@ -226,7 +201,7 @@ fn block_profile_allows_what_is_used_and_nothing_else() {
     assert_least_in(&foreign, 2, &FOREIGN);
     let mut both = ours;
     both.merge(foreign);
-    assert_least_set_up(&both);
+    assert_least_before(&both, &SET_UP, &[&STEADY, &FOREIGN]);
     assert!(STEADY.syscalls().len() <= 12, "{:?}", STEADY.syscalls());
 }
 
@@ -241,19 +216,13 @@ fn rollup(pid: u32, field: &str) -> u64 {
 /// what SECURITY.md says. Cannot tell of landlock, which no other process can see.
 fn device_process_from_its_image_is_locked_as_the_kernel_tells() {
     let mut device = device(FrontEnd::Ours, 2, |_| ());
-    let report = device.child.confined().unwrap().clone();
-    for layer in Layer::ALL {
-        let expected = !layer.only_where_asked() || layer == Layer::MemoryFence;
-        assert_eq!(report.is_applied(layer), expected, "{layer}\n{report}");
-    }
+    assert_confined(&mut device.child, true);
     let pid = device.child.pid();
     let mut driver = Driver::negotiate(device.socket, 2, GuestRam::new(RAM));
     that_was_all(&mut driver);
     every_request(&mut driver);
     let told = inspect(pid).unwrap();
-    assert_eq!((told.seccomp_mode, told.seccomp_filters, told.uid), (2, 2, 65534), "{told}");
-    assert!(told.threads_agree && told.no_new_privs, "{told}");
-    assert!(told.capabilities.values().all(|set| *set == 0), "{told}");
+    assert_locked(&told, 2);
     assert_eq!(told.root.as_deref(), Some(&[][..]), "{told}");
     let fence = told.fence.unwrap();
     assert!(fence.is_whole() && fence.fenced == RAM as u64, "{told}");
@@ -271,28 +240,6 @@ fn device_process_from_its_image_is_locked_as_the_kernel_tells() {
     assert_eq!(device.child.wait().unwrap(), Exit::Code(DONE));
 }
 
-/// Whether the readable memory of a process has these bytes. Guest memory is left out: it is the
-/// guest's.
-fn has(pid: u32, bytes: &[u8]) -> bool {
-    let memory = File::open(format!("/proc/{pid}/mem")).unwrap();
-    let maps = read_to_string(format!("/proc/{pid}/maps")).unwrap();
-    let mut seen = 0;
-    let own = maps.lines().filter(|line| !line.contains("[v") && !line.contains("memfd:ram"));
-    let found = own.into_iter().any(|line| {
-        let (from, to) = line.split(' ').next().unwrap().split_once('-').unwrap();
-        let address = |text: &str| u64::from_str_radix(text, 16).unwrap();
-        let (from, to) = (address(from), address(to));
-        let mut part = vec![0; usize::try_from(to - from).unwrap()];
-        if memory.read_exact_at(&mut part, from).is_err() {
-            return false;
-        }
-        seen += part.len();
-        part.windows(bytes.len()).any(|window| window == bytes)
-    });
-    assert!(found || seen > 300_000, "only {seen} bytes were looked at");
-    found
-}
-
 /// Protects what a supervisor holds, a log's key, an initrd, the paths of devices, from who takes
 /// over a disk. Cannot tell of what the kernel keeps.
 fn device_process_has_nothing_of_its_supervisor_but_what_it_was_given() {
@@ -304,10 +251,10 @@ fn device_process_has_nothing_of_its_supervisor_but_what_it_was_given() {
     let mut driver = Driver::negotiate(device.socket, 1, GuestRam::new(RAM));
     that_was_all(&mut driver);
     every_request(&mut driver);
-    assert!(has(std::process::id(), &secret), "else this could not tell");
-    assert!(!has(pid, &secret));
+    assert!(memory_has(std::process::id(), &secret), "else this could not tell");
+    assert!(!memory_has(pid, &secret));
     for path in paths {
-        assert!(!has(pid, path.as_os_str().as_encoded_bytes()), "{path:?}");
+        assert!(!memory_has(pid, path.as_os_str().as_encoded_bytes()), "{path:?}");
     }
     assert!(std::fs::read(format!("/proc/{pid}/environ")).unwrap().is_empty());
     drop(driver);
@@ -321,10 +268,6 @@ struct Attacked {
     pages_after: usize,
     image_size: u64,
 }
-
-/// Exit status of an attacker who was refused, and of one who was not.
-const REFUSED: i32 = 42;
-const SUCCEEDED: i32 = 43;
 
 /// Takes over a disk of a confidential guest once it is locked. The process is a copy here, so that
 /// there is code to run in it; it has the layers, filters and fence of the image. `then` is what
@@ -347,7 +290,7 @@ fn take_over(attack: impl FnOnce(Held) -> bool, then: impl FnOnce(&Driver)) -> A
                 image_size,
                 socket: holdings.socket,
             };
-            casemate_sandbox::exit(if attack(held) { SUCCEEDED } else { REFUSED })
+            end_of_attack(attack(held))
         })
     })
     .unwrap();
@@ -389,19 +332,9 @@ fn what_a_device_holds_takes_an_attacker_nowhere_else() {
 }
 
 fn an_attacker_in_a_device_dies_at_each_attack_on_others() {
-    let name = format!("casemate-victim-{}", std::process::id());
-    let address = SocketAddr::from_abstract_name(name.as_bytes()).unwrap();
-    let _listener = UnixListener::bind_addr(&address).unwrap();
-    let no_layers = Layer::ALL.into_iter().fold(Layers::new("victim"), Layers::without);
-    let victim = casemate_sandbox::spawn(no_layers, |_born| {
-        loop {
-            std::thread::park();
-        }
-    });
-    let victim = victim.unwrap();
+    let target = Target::new();
     for (attack, _) in Attack::ALL {
-        let target = Victim { pid: victim.pid(), abstract_socket: name.as_bytes() };
-        let attacked = take_over(|_| attack.attempt(target).is_ok(), |_| ());
+        let attacked = take_over(|_| attack.attempt(target.victim()).is_ok(), |_| ());
         assert_eq!(attacked.exit, Exit::Filter, "{attack:?}");
     }
 }

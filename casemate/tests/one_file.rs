@@ -130,10 +130,12 @@ fn no_output_of_a_command_is_a_file_that_it_has_read_or_written() {
     place.write("strict", &strict);
     let data = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../attestation/tests/data");
     std::fs::copy(data.join("model_id_key.pem"), place.0.join("id-key")).unwrap();
-    let before = place.contents();
     let digest = "ab".repeat(48);
     let verify = ["attest", "verify", "report", "--cert", "vcek", "--at", "2026-06-01"];
+    assert_eq!(place.casemate(&[&verify[..], &["-q", "--record", "record"]].concat()).0, 3);
+    let before = place.contents();
     let strictly = [&verify[..], &["--policy", "strict"]].concat();
+    let replay = ["attest", "replay", "record", "--policy", "strict", "--at", "2026-06-01"];
     let block = ["measure", "--digest", &digest, "--id-key", "id-key"];
     let measure = ["measure", "--kernel", "kernel", "--protection", "sev-snp"];
     for (command, outputs) in [
@@ -143,6 +145,17 @@ fn no_output_of_a_command_is_a_file_that_it_has_read_or_written() {
         (&strictly, &["--facts", "strict"]),
         (&strictly, &["--facts", "report"]),
         (&strictly, &["--decision-log", "new", "--log-key", "key", "--log-head", "new"]),
+        (&strictly, &["--decision-log", "new", "--log-head", "new.lock"]),
+        (&strictly, &["--decision-log", "new", "--log-key", "key", "--log-head", "key"]),
+        (&strictly, &["--decision-log", "key", "--log-key", "key"]),
+        (&strictly, &["--decision-log", "report"]),
+        (&strictly, &["--decision-log", "vcek"]),
+        (&strictly, &["--decision-log", "strict"]),
+        (&strictly, &["--decision-log", "new", "--record", "new"]),
+        (&strictly, &["--decision-log", "new", "--facts", "new"]),
+        (&replay, &["--decision-log", "record"]),
+        (&replay, &["--decision-log", "new", "--log-head", "strict"]),
+        (&replay, &["--decision-log", "key", "--log-key", "key"]),
         (&block, &["--id-block", "id-key", "--id-auth", "auth"]),
         (&block, &["--id-auth", "id-key", "--id-block", "new"]),
         (&measure, &["--save-plan", "kernel"]),
@@ -154,7 +167,7 @@ fn no_output_of_a_command_is_a_file_that_it_has_read_or_written() {
         for (name, bytes) in &before {
             assert!(std::fs::read(place.0.join(name)).unwrap() == *bytes, "{outputs:?}: {name}");
         }
-        let _ = std::fs::remove_file(place.0.join("new"));
+        assert_eq!(place.contents().len(), before.len(), "{outputs:?} left a file");
     }
     // Standard input and output are two, and a device keeps nothing.
     for record in ["-", "/dev/null"] {

@@ -5,7 +5,6 @@
 //! Needs a KVM with software-protected VMs, or with SEV-SNP for the last test: the virtual hosts
 //! (`tests/e2e` runs this program there). Skipped, and said so, elsewhere.
 #![allow(
-    unsafe_code,
     clippy::unwrap_used,
     clippy::indexing_slicing,
     clippy::cast_possible_truncation,
@@ -23,6 +22,7 @@ use casemate_hypervisor::memory::{
 use casemate_hypervisor::vm::engine::{Engine, HostFds};
 use casemate_policy::Policy;
 use casemate_test_support::guests::{CODE, kvm, page_tables};
+use casemate_test_support::kernel_calls::pages_held;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
 use std::sync::{Arc, Mutex};
@@ -240,16 +240,6 @@ impl Events for Quiet {
     fn denied(&self, _: PageRule, _: u64) {}
 }
 
-/// Pages of `size` bytes of a file that the kernel holds: cachestat(2), Linux 6.5.
-fn held(fd: i32, offset: u64, size: u64) -> u64 {
-    let range = [offset, size];
-    let mut counts = [0_u64; 5];
-    // SAFETY: both structures are as the kernel has them (include/uapi/linux/mman.h).
-    let result = unsafe { libc::syscall(451, fd, range.as_ptr(), counts.as_mut_ptr(), 0) };
-    assert_eq!(result, 0, "cachestat: {}", std::io::Error::last_os_error());
-    counts[0]
-}
-
 #[test]
 fn ten_thousand_random_conversions_leave_every_page_as_the_model_has_it() {
     let Some(dev_kvm) = kvm() else { return };
@@ -289,7 +279,7 @@ fn ten_thousand_random_conversions_leave_every_page_as_the_model_has_it() {
     let mut vcpu = vm.create_vcpu(0).unwrap();
     vcpu.set_cpuid(0, &vm.cpuid(0, 1).unwrap()).unwrap();
     vcpu.set_boot_state(&BootState { rip: CODE, rsp: 0x8_0000, rsi: 0, cr3: 0x1000 }).unwrap();
-    let before = held(ram.file().as_raw_fd(), 0, RAM);
+    let before = pages_held(ram.file().as_raw_fd(), 0, RAM).unwrap();
     while !driver.lock().unwrap().done {
         assert_eq!(vcpu.run().handle(&machine), Outcome::Resume);
     }
@@ -300,13 +290,17 @@ fn ten_thousand_random_conversions_leave_every_page_as_the_model_has_it() {
         driver.pages.iter().filter(|page| page.held && page.shared == shared).count() as u64
     };
     let region = PAGES * PAGE_SIZE;
-    assert_eq!(held(gmem, FIRST, region), of(false), "private pages that the kernel holds");
-    let shared = held(ram.file().as_raw_fd(), FIRST, region);
+    assert_eq!(
+        pages_held(gmem, FIRST, region).unwrap(),
+        of(false),
+        "private pages that the kernel holds"
+    );
+    let shared = pages_held(ram.file().as_raw_fd(), FIRST, region).unwrap();
     assert_eq!(shared, of(true), "shared pages that the kernel holds");
     // The guest's own memory: tables, whose accessed bits the processor sets, and code.
-    let after = held(ram.file().as_raw_fd(), 0, RAM);
+    let after = pages_held(ram.file().as_raw_fd(), 0, RAM).unwrap();
     assert!(after - shared <= before + 8, "the memory file grew from {before} to {after} pages");
-    assert_eq!(held(gmem, 0, RAM), of(false), "nothing else is held privately");
+    assert_eq!(pages_held(gmem, 0, RAM).unwrap(), of(false), "nothing else is held privately");
     let model = driver.pages.iter().filter(|page| page.shared).count() as u64;
     assert_eq!(states.0.with_map(PageMap::shared), model + low[0].pages());
     println!(

@@ -6,18 +6,14 @@
 //! comes of it. A plain VM stands for the guest: the page that nobody accepts, and all above it, is
 //! no RAM here. Processors that are emulated in software often ignore a code segment's limit, so
 //! that the instruction fetch ends there only for want of a page.
-#![allow(unsafe_code, clippy::unwrap_used, clippy::undocumented_unsafe_blocks, reason = "tests")]
+#![allow(clippy::unwrap_used, reason = "tests")]
 
 use casemate_hypervisor::exits::Exit;
 use casemate_hypervisor::kvm::{Vcpu, Vm, VmKind};
 use casemate_hypervisor::memory::{GuestRam, RamMap};
 use casemate_layout::map::PARKED;
 use casemate_test_support::guests::kvm;
-
-/// `_IO(KVMIO, 0x9a)`, and `_IOW(KVMIO, 0x99, struct kvm_mp_state)` with `KVM_MP_STATE_RUNNABLE`.
-const KVM_NMI: libc::Ioctl = 0xae9a;
-const KVM_SET_MP_STATE: libc::Ioctl = 0x4004_ae99;
-static RUNNABLE: u32 = 0;
+use casemate_test_support::kernel_calls::{inject_nmi, make_runnable};
 
 /// What a host may do before it runs the vCPU.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -48,10 +44,9 @@ fn run(byte: u8, push: Push) -> Option<(End, Vec<u8>)> {
     let mut vcpu: Vcpu = vm.create_vcpu(0).unwrap();
     vcpu.set_cpuid(0, &vm.cpuid(0, 1).unwrap()).unwrap();
     vcpu.park_for_ap_creation().unwrap();
-    let result = unsafe { libc::ioctl(vcpu.raw_fd(), KVM_SET_MP_STATE, &raw const RUNNABLE) };
-    assert_eq!(result, 0, "KVM_SET_MP_STATE");
+    make_runnable(vcpu.raw_fd()).unwrap();
     if push == Push::Nmi {
-        assert_eq!(unsafe { libc::ioctl(vcpu.raw_fd(), KVM_NMI, 0) }, 0, "KVM_NMI");
+        inject_nmi(vcpu.raw_fd()).unwrap();
     }
     let end = match vcpu.run() {
         Exit::Shutdown(_) => End::ShutDown,

@@ -5,13 +5,12 @@
 use casemate_hypervisor::vm::engine::HostFds;
 use casemate_hypervisor::vm::profile;
 use casemate_hypervisor::vm::vmm;
-use casemate_sandbox::{Child, Exit, Layer, Layers, spawn};
-use casemate_test_support::attack::{Attack, Victim};
+use casemate_sandbox::{Child, Exit, spawn};
+use casemate_test_support::attack::Attack;
 use casemate_test_support::guests::Supervisor;
 use casemate_test_support::sandbox::pipe;
+use casemate_test_support::target::Target;
 use std::os::fd::OwnedFd;
-use std::os::linux::net::SocketAddrExt;
-use std::os::unix::net::{SocketAddr, UnixListener};
 use std::process::ExitCode;
 
 /// The supervisor's side of a vmm process.
@@ -42,16 +41,7 @@ fn vmm(code: &[u8], once_locked: impl FnOnce()) -> Option<Vmm> {
 }
 
 fn locked_vmm_process_dies_at_each_attack() {
-    let name = format!("casemate-victim-{}", std::process::id());
-    let address = SocketAddr::from_abstract_name(name.as_bytes()).unwrap();
-    let _listener = UnixListener::bind_addr(&address).unwrap();
-    let no_layers = Layer::ALL.into_iter().fold(Layers::new("victim"), Layers::without);
-    let victim = spawn(no_layers, |_born| {
-        loop {
-            std::thread::park();
-        }
-    });
-    let victim = victim.unwrap();
+    let target = Target::new();
     // Without an attack it lives until its supervisor is gone.
     let Some(mut peaceful) = vmm(&casemate_test_support::guests::echo(), || ()) else { return };
     rustix::io::write(&peaceful.go, &[1]).unwrap();
@@ -59,9 +49,8 @@ fn locked_vmm_process_dies_at_each_attack() {
     drop((peaceful.control, peaceful.console));
     assert_eq!(peaceful.child.wait().unwrap(), Exit::Code(vmm::TOLD));
     for (attack, _) in Attack::ALL {
-        let target = Victim { pid: victim.pid(), abstract_socket: name.as_bytes() };
         let attacker = vmm(&casemate_test_support::guests::echo(), || {
-            let _ = attack.attempt(target);
+            let _ = attack.attempt(target.victim());
         });
         let Some(mut attacker) = attacker else { return };
         rustix::io::write(&attacker.go, &[1]).unwrap();

@@ -13,7 +13,7 @@ use casemate_hypervisor::config::{RawConfig, RawSnp};
 use casemate_hypervisor::kvm::offers_snp;
 use casemate_hypervisor::launch::{LaunchPlan, linux};
 use casemate_hypervisor::vm::engine::HostFds;
-use casemate_hypervisor::vm::profile::{DEVICES, ROUTING, VMM_SNP, vmm_layers};
+use casemate_hypervisor::vm::profile::{DEVICES, FOREIGN, ROUTING, VMM_SNP, vmm_layers};
 use casemate_hypervisor::vm::protocol::{FromVmm, MESSAGE_SIZE, ToVmm};
 use casemate_hypervisor::vm::vmm;
 use casemate_sandbox::{Exit, Observer, Pin, Profile, Rule, spawn};
@@ -85,7 +85,7 @@ fn confidential_profile_allows_what_is_used_and_nothing_else() {
     assert_eq!(child.wait().unwrap(), Exit::Code(vmm::TOLD));
     // The rules for devices are a plain VM's, where they are seen used.
     let rules = VMM_SNP.rules.iter().filter(|rule| {
-        let of_devices = |pin: &Pin| matches!(pin, Pin::Fd(_, DEVICES | ROUTING));
+        let of_devices = |pin: &Pin| matches!(pin, Pin::Fd(_, DEVICES | FOREIGN | ROUTING));
         !rule.pins.iter().any(of_devices)
     });
     let rules: &'static [Rule] = rules.copied().collect::<Vec<_>>().leak();

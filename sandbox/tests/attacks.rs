@@ -8,40 +8,12 @@
     reason = "tests fail by panicking"
 )]
 
-use casemate_sandbox::{Action, Child, Exit, FdTable, Layer, Layers, spawn};
-use casemate_test_support::attack::{Attack, Victim};
+use casemate_sandbox::{Action, Exit, FdTable, Layer, Layers};
+use casemate_test_support::attack::Attack;
+use casemate_test_support::device::REFUSED;
 use casemate_test_support::sandbox::{MINIMAL, as_ordinary_user, confined};
-use std::os::linux::net::SocketAddrExt;
-use std::os::unix::net::{SocketAddr, UnixListener};
+use casemate_test_support::target::Target;
 use std::process::ExitCode;
-
-/// Exit status of an attacker that was refused.
-const REFUSED: i32 = 42;
-
-struct Target {
-    process: Child,
-    name: String,
-    _listener: UnixListener,
-}
-
-impl Target {
-    fn new() -> Self {
-        let name = format!("casemate-test-{}", std::process::id());
-        let address = SocketAddr::from_abstract_name(name.as_bytes()).unwrap();
-        let _listener = UnixListener::bind_addr(&address).unwrap();
-        let no_layers = Layer::ALL.into_iter().fold(Layers::new("victim"), Layers::without);
-        let process = spawn(no_layers, |_born| {
-            loop {
-                std::thread::park();
-            }
-        });
-        Self { process: process.unwrap(), name, _listener }
-    }
-
-    fn victim(&self) -> Victim<'_> {
-        Victim { pid: self.process.pid(), abstract_socket: self.name.as_bytes() }
-    }
-}
 
 fn status(attack: Attack, target: &Target) -> i32 {
     match attack.attempt(target.victim()) {

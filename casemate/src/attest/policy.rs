@@ -1,7 +1,7 @@
 //! What `casemate attest verify` wants of a report: the appraisal, the isolation policy,
 //! REPORT_DATA; and the log of what the policy decided.
 
-use crate::files::{may_write, read_file, write_file};
+use crate::files::{keep_apart, read_file, write_file};
 use crate::log_options::{self, LogOptions};
 use crate::{Failure, Outcome};
 use casemate_attestation::context::Context;
@@ -98,6 +98,12 @@ pub(super) fn context(label: &str, nonce: Vec<u8>, path: &Path) -> Result<Contex
     Ok(context)
 }
 
+/// Refuses a decision log that is another of this command's files, once all that it reads is read
+/// and before it writes anything.
+pub(super) fn keep_log_apart(args: &Wanted) -> Outcome {
+    keep_apart(|used| args.log.apart(used))
+}
+
 /// Logs what the isolation policy decided and writes the facts, when asked for.
 ///
 /// # Errors
@@ -109,8 +115,6 @@ pub(super) fn log(args: &Wanted, verdict: &Verdict) -> Outcome {
         write_file(path, format!("{}\n", input.to_json()).as_bytes())?;
     }
     let Some(file) = args.log.file()? else { return Ok(()) };
-    may_write("the log", &file.path)?;
-    file.head.as_deref().map_or(Ok(()), |head| may_write("its head file", head))?;
     let mut log = log_options::open(file)?;
     log.decision(made.policy, Point::Attestation, &made.facts, &made.decision)
         .and_then(|()| log.close())

@@ -36,7 +36,7 @@ pub struct Replay {
     /// is consistent, no more.
     #[arg(long, conflicts_with_all = [
         "certs_dir", "crl", "vlek_crl", "report_data", "nonce", "policy", "at", "allow_newer", "allow_broken_root",
-        "accept_model_root",
+        "accept_model_root", "decision_log", "facts",
     ])]
     own_terms: bool,
     #[command(flatten)]

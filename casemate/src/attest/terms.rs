@@ -91,6 +91,7 @@ impl Terms {
         given: &[Vec<u8>],
         evidence: &Evidence,
     ) -> Outcome {
+        policy::keep_log_apart(&self.wanted)?;
         let mut roots = builtin();
         let model = self.model()?;
         if !model.is_empty() {

@@ -37,14 +37,7 @@ pub struct IdBlockArgs {
     author_key: Option<PathBuf>,
     /// Guest policy of the launch [default: that of the configuration, plan or IGVM file, else
     /// 0x30000].
-    // Once `--policy`, which to `run` is a file: it is still taken.
-    #[arg(
-        long,
-        alias = "policy",
-        value_name = "N",
-        value_parser = integer,
-        requires = "id_block"
-    )]
+    #[arg(long, value_name = "N", value_parser = integer, requires = "id_block")]
     guest_policy: Option<u64>,
     /// Family identifier, 32 hexadecimal digits.
     #[arg(

@@ -143,7 +143,10 @@ pub(super) fn takeover() -> Bad {
 /// Files that are the host's own, or anyone's: devices and memory, configuration, programs, users,
 /// what any local user can put in place.
 pub(super) fn host_file() -> Bad {
-    Bad::texts([
+    // A user's key, wherever one is at home: the administrator, somebody, nobody that a list has.
+    let homes = ["/root", "/home/someone", "/home/nobody-listed-this"];
+    let keys = homes.map(|home| format!("{home}/.ssh/id_ed25519/"));
+    let others = [
         "/dev/mem/",
         "/dev/sda/",
         "/dev/nvme0n1/",
@@ -155,9 +158,6 @@ pub(super) fn host_file() -> Bad {
         "/etc/shadow/",
         "/etc/ssl/private/nobody-listed-this/",
         "/etc/ssh/ssh_host_ed25519_key/",
-        "/root/.ssh/id_ed25519/",
-        "/home/someone/.ssh/id_ed25519/",
-        "/home/nobody-listed-this/.ssh/id_ed25519/",
         "/boot/vmlinuz/",
         "/usr/bin/sudo/",
         "/bin/sh/",
@@ -175,7 +175,8 @@ pub(super) fn host_file() -> Bad {
         "/tmp/nobody-listed-this/",
         "/var/tmp/nobody-listed-this/",
         "/dev/shm/nobody-listed-this/",
-    ])
+    ];
+    Bad::texts(others.map(str::to_owned).into_iter().chain(keys))
 }
 
 /// Addresses under which clouds give credentials to whoever asks from the machine.

@@ -5,6 +5,7 @@
 use casemate_sandbox::{
     Action, Born, Child, Exit, FdTable, Layers, Locked, Observed, Profile, Rule, Setup, spawn, sys,
 };
+use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
@@ -135,6 +136,19 @@ pub fn assert_least_in(observed: &Observed, filters: usize, profile: &Profile) {
         .map(|(_, rule)| (rule.syscall.name(), rule.why))
         .collect();
     assert!(unused.is_empty(), "{}: rules that nothing uses: {unused:?}", profile.name);
+}
+
+/// A process under one filter, that of `set_up`, used every rule of it that none of the profiles
+/// behind it has: filters are only narrowed, so a set-up filter has what comes after it, too.
+pub fn assert_least_before(observed: &Observed, set_up: &Profile, later: &[&Profile]) {
+    let used = used_rules(observed, 1, set_up);
+    let later: BTreeSet<_> = later.iter().flat_map(|profile| profile.syscalls()).collect();
+    let unused: Vec<_> = (set_up.rules.iter().enumerate())
+        .filter(|(index, rule)| !used.contains(index) && is_always_needed(rule))
+        .map(|(_, rule)| (rule.syscall.name(), rule.why))
+        .filter(|(name, _)| !later.contains(name))
+        .collect();
+    assert!(unused.is_empty(), "{}: rules that nothing uses: {unused:?}", set_up.name);
 }
 
 /// Whether the readable memory of a process has these bytes.
