@@ -251,13 +251,11 @@ impl Greeted {
     }
 }
 
-/// How long each send and each answer may take from now on.
+/// How long each answer may take from now on.
 fn set_patience(socket: BorrowedFd<'_>, patience: Duration) -> Result<(), BackEndError> {
     let request = Request::SetOwner;
-    [Timeout::Recv, Timeout::Send].into_iter().try_for_each(|timeout| {
-        set_socket_timeout(socket, timeout, Some(patience))
-            .map_err(|e| BackEndError::Socket { request, source: e.into() })
-    })
+    set_socket_timeout(socket, Timeout::Recv, Some(patience))
+        .map_err(|e| BackEndError::Socket { request, source: e.into() })
 }
 
 /// Hands guest memory over, its ranges one after the other in one file.

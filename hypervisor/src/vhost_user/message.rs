@@ -25,6 +25,7 @@ const HEADER: usize = 12;
 pub(super) const MAX_BODY: usize = 12 + 256;
 /// Most descriptors of one message: one for each region of memory.
 const MAX_FDS: usize = 2;
+const SEND: SendFlags = SendFlags::NOSIGNAL.union(SendFlags::DONTWAIT);
 /// Tries of a call that a signal interrupted. The process handles none; being stopped and continued
 /// interrupts a wait that has a time-out (signal(7)).
 const TRIES: u32 = 4;
@@ -87,8 +88,9 @@ impl Patience {
     }
 }
 
-/// Sends a request as one piece; one that does not fit into the socket at once, or within its
-/// time-out, finds a back end that does not read.
+/// Sends a request as one piece. One that does not fit into the socket at once finds a back end
+/// that does not read: almost every request is answered before the next, so a socket has room for
+/// all that is ever under way.
 pub(super) fn ask(
     socket: BorrowedFd<'_>,
     request: Request,
@@ -121,14 +123,14 @@ fn send_whole(
     let mut tries = 1;
     loop {
         let sent = if fds.is_empty() {
-            send(socket, packet, SendFlags::NOSIGNAL)
+            send(socket, packet, SEND)
         } else {
             let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_FDS))];
             let mut control = SendAncillaryBuffer::new(&mut space);
             if !control.push(SendAncillaryMessage::ScmRights(fds)) {
                 return Err(Errno::INVAL);
             }
-            sendmsg(socket, &[IoSlice::new(packet)], &mut control, SendFlags::NOSIGNAL)
+            sendmsg(socket, &[IoSlice::new(packet)], &mut control, SEND)
         };
         match sent {
             Err(Errno::INTR) if tries < TRIES => tries += 1,

@@ -437,13 +437,16 @@ fn what_nobody_asked_for_is_heard() {
 }
 
 #[test]
-fn a_back_end_that_does_not_read_is_not_waited_for_without_end() {
+fn a_back_end_that_does_not_read_is_not_waited_for() {
     let (ours, _theirs) = UnixStream::pair().unwrap();
     ours.set_nonblocking(true).unwrap();
     while (&ours).write(&[0; 4096]).is_ok() {}
     ours.set_nonblocking(false).unwrap();
-    let error = Greeted::greet(ours.into(), WISH, SHORT).unwrap_err();
+    let ours = OwnedFd::from(ours);
+    let error = Greeted::greet(ours.try_clone().unwrap(), WISH, LONG).unwrap_err();
     assert!(matches!(error, BackEndError::Silent(Request::SetOwner)), "{error}");
+    let ended = BackEnd::new(ours, Vec::new(), LONG).activate(&activation(), Begin::Anew);
+    assert!(matches!(ended, Err(BackEndError::Silent(_))), "{ended:?}");
 }
 
 #[test]

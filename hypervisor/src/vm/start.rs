@@ -8,8 +8,9 @@ use super::error::VmError;
 use super::kind::ProcessKind;
 use super::name::Name;
 use super::open;
-use super::open_devices::OpenDevices;
+use super::open_devices::{DevicesError, OpenDevices};
 use super::open_foreign::{self, OpenForeign};
+use super::open_vsock::FoundVsock;
 use super::profile;
 use super::recorder::{Logging, Recorder, Starting};
 use super::supervisor::{Event, GuestConsole, Happened, Member, Place, RunningVm, Step, Times};
@@ -184,6 +185,7 @@ fn prepared(
     let OpenDevices { disks, foreign, vsock } = devices;
     foreign.into_iter().try_for_each(OpenForeign::connect)?;
     let any = !disks.is_empty() || vsock.is_some();
+    let vsock = vsock.map(FoundVsock::open).transpose().map_err(DevicesError::from)?;
     let device = any.then(|| Image::new("casemate-device", programs.device)).transpose()?;
     let name = Name::take(&config.name)?;
     event!(DEBUG, Vm, "the name is taken");
