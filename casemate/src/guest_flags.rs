@@ -46,6 +46,11 @@ pub struct GuestFlags {
     /// A socket for one port of the guest: `port=N,path=SOCKET`; once for each
     #[arg(long, value_name = "FORWARD")]
     pub vsock_forward: Vec<String>,
+    /// Random numbers of this host, in place of the file's `[rng]` table; with `=trust-host` for a
+    /// confidential guest, too
+    #[arg(long, value_name = "trust-host", num_args = 0..=1, require_equals = true,
+          default_missing_value = "")]
+    pub rng: Option<String>,
     /// A disk that a program of others serves, which gets all of the guest's memory but what a
     /// confidential one keeps private: socket=PATH,kind=block, then any of queues=N and name=TEXT;
     /// in place of the file's `[[vhost_user]]` tables
@@ -79,6 +84,7 @@ impl GuestFlags {
             ("--disk", !self.disk.is_empty()),
             ("--vsock", self.vsock.is_some()),
             ("--vsock-forward", !self.vsock_forward.is_empty()),
+            ("--rng", self.rng.is_some()),
             ("--vhost-user", !self.vhost_user.is_empty()),
             ("--grace", self.grace.is_some()),
             ("--timeout", self.timeout.is_some()),
@@ -107,7 +113,7 @@ mod configuration {
     use crate::Failure;
     use crate::packed::Packed;
     use casemate_hypervisor::config::{ConfigError, RawConfig, RawConsole, RawDisk, RawForeign};
-    use casemate_hypervisor::config::{RawForward, RawVsock};
+    use casemate_hypervisor::config::{RawForward, RawRng, RawVsock};
     use std::path::Path;
 
     impl GuestFlags {
@@ -153,6 +159,7 @@ mod configuration {
             if !forwards.is_empty() {
                 file.vsock.get_or_insert_default().forward = forwards;
             }
+            let rng = self.rng.as_deref().map(RawRng::from_flag).transpose().map_err(bad)?;
             if let Some(digest) = &self.expect_digest {
                 file.snp.get_or_insert_default().expect_digest = Some(digest.clone());
             }
@@ -171,6 +178,7 @@ mod configuration {
                 timeout: self.timeout.clone(),
                 disk,
                 vsock: None,
+                rng,
                 vhost_user,
                 protection: self.protection.clone(),
                 snp: None,

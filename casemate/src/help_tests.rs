@@ -125,7 +125,7 @@ fn configuration() -> String {
 #[test]
 fn configuration_in_the_help_has_every_key() {
     use casemate_hypervisor::config::{
-        RawConfig, RawDisk, RawForeign, RawForward, RawSnp, RawVsock,
+        RawConfig, RawDisk, RawForeign, RawForward, RawRng, RawSnp, RawVsock,
     };
     let text = configuration();
     let raw = RawConfig::from_toml(&text, "run --help").unwrap_or_else(|e| panic!("{e}\n{text}"));
@@ -146,6 +146,7 @@ fn configuration_in_the_help_has_every_key() {
         disk,
         vhost_user,
         vsock: Some(vsock),
+        rng: Some(RawRng { trust_host: _ }),
         protection: Some(_),
         snp: Some(snp),
         sandbox: Some(_),
@@ -180,6 +181,7 @@ fn configuration_in_the_help_has_every_key() {
         panic!("a key of a forward is missing: {text}")
     };
     assert!(!ports.is_empty(), "{text}");
+    assert!(text.contains("\ntrust_host = "));
     assert!(text.contains("\nread_only = ") && text.contains("\ndirect = "));
     let RawSnp {
         policy: Some(_),
@@ -214,9 +216,9 @@ fn defaults_in_the_help_are_those_of_the_program() {
     let snp = said.snp.clone().unwrap();
     // What the help gives as an example only.
     let (disk, vhost_user) = (Vec::new(), Vec::new());
-    let vsock = None;
+    let (vsock, rng) = (None, None);
     let plain =
-        RawConfig { initrd: None, timeout: None, snp: None, disk, vhost_user, vsock, ..said };
+        RawConfig { initrd: None, timeout: None, snp: None, disk, vhost_user, vsock, rng, ..said };
     assert_eq!(checked(plain), checked(least("none")));
     let snp = RawSnp {
         host_data: None,
@@ -256,4 +258,33 @@ fn flags_that_describe_a_guest_are_those_of_measure_too() {
     // `shape` is `vcpus`, and a memory that no digest depends on.
     let about = ["shape", "policy", "decision-log", "log-key", "log-head", "adopt", "timeline"];
     assert_eq!(not_of_the_guest, about);
+}
+
+/// Protects who starts VMs from two ways to read one command line: where `run` is the first word,
+/// it alone is described to the parser, which must say the same to everything.
+#[cfg(feature = "vm")]
+#[test]
+fn run_is_read_the_same_alone_and_among_all_commands() {
+    use clap::Parser;
+    let lines = [
+        "casemate run --help",
+        "casemate run -h",
+        "casemate run vm.toml --memory 1G --timeline=json",
+        "casemate run vm.toml --log debug",
+        "casemate run vm.toml another",
+        "casemate run --nonsense",
+        "casemate run --memory",
+        "casemate run --shape 2x4G --vcpus 2",
+        "casemate run --version",
+        "casemate run help",
+    ];
+    for line in lines {
+        let alone = super::parse(line.split(' ').map(Into::into));
+        let among = Cli::try_parse_from(line.split(' '));
+        let shown = |read: Result<Cli, clap::Error>| match read {
+            Ok(cli) => format!("{cli:?}"),
+            Err(e) => format!("{:?} {}", e.kind(), e.render()),
+        };
+        assert_eq!(shown(alone), shown(among), "{line}");
+    }
 }

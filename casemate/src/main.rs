@@ -36,6 +36,8 @@ mod run;
 mod sandbox;
 #[cfg(feature = "vm")]
 mod sandbox_check;
+#[cfg(feature = "vm")]
+mod vms;
 
 use casemate_diagnostics::event;
 use clap::{Parser, Subcommand};
@@ -89,6 +91,7 @@ const EXAMPLES: &str = "\
 Examples:
   casemate host                            what this machine can do
   casemate run vm.toml                     see `casemate run --help`
+  casemate ps                              the running VMs of this user
   casemate measure vm.toml --explain       the launch digest it will have
   casemate attest verify report.bin --cert vcek.der
   casemate policy init policy.toml         a strict policy to start from
@@ -101,6 +104,14 @@ enum Command {
     Host(host::HostArgs),
     #[cfg(feature = "vm")]
     Run(Box<run::RunArgs>),
+    #[cfg(feature = "vm")]
+    Ps(vms::PsArgs),
+    #[cfg(feature = "vm")]
+    Inspect(vms::InspectArgs),
+    #[cfg(feature = "vm")]
+    Stop(vms::StopArgs),
+    #[cfg(feature = "vm")]
+    Logs(vms::LogsArgs),
     #[cfg(feature = "vm")]
     Sandbox(sandbox::SandboxArgs),
     #[cfg(feature = "vm")]
@@ -117,6 +128,38 @@ enum Command {
     Log(log::LogArgs),
 }
 
+/// The same with `run` alone.
+#[cfg(feature = "vm")]
+#[derive(Debug, Parser)]
+#[command(name = "casemate", version, max_term_width = 78)]
+struct RunCli {
+    #[command(subcommand)]
+    command: RunCommand,
+    #[command(flatten)]
+    log: diagnostics::LogFlags,
+}
+
+#[cfg(feature = "vm")]
+#[derive(Debug, Subcommand)]
+enum RunCommand {
+    Run(Box<run::RunArgs>),
+}
+
+/// Reads a command line.
+///
+/// To describe every subcommand to clap takes as long as KVM takes for a VM, half a millisecond,
+/// and of all of them only `run` is waited for with a guest: so it alone is described when it is
+/// what was written first.
+fn parse(words: impl Iterator<Item = std::ffi::OsString>) -> Result<Cli, clap::Error> {
+    let words: Vec<_> = words.collect();
+    #[cfg(feature = "vm")]
+    if words.get(1).is_some_and(|first| first == "run") {
+        let RunCli { command: RunCommand::Run(args), log } = RunCli::try_parse_from(words)?;
+        return Ok(Cli { command: Command::Run(args), log });
+    }
+    Cli::try_parse_from(words)
+}
+
 impl Command {
     const fn name(&self) -> &'static str {
         match self {
@@ -124,6 +167,14 @@ impl Command {
             Self::Host(_) => "host",
             #[cfg(feature = "vm")]
             Self::Run(_) => "run",
+            #[cfg(feature = "vm")]
+            Self::Ps(_) => "ps",
+            #[cfg(feature = "vm")]
+            Self::Inspect(_) => "inspect",
+            #[cfg(feature = "vm")]
+            Self::Stop(_) => "stop",
+            #[cfg(feature = "vm")]
+            Self::Logs(_) => "logs",
             #[cfg(feature = "vm")]
             Self::Sandbox(_) => "sandbox",
             #[cfg(feature = "vm")]
@@ -146,7 +197,7 @@ fn main() -> ExitCode {
     // SIGXFSZ: a handler, whatever it does, makes the write return EFBIG. Without one nothing is
     // lost but the words.
     let _ = signal_hook::flag::register(signal_hook::consts::SIGXFSZ, Arc::default());
-    let cli = match Cli::try_parse() {
+    let cli = match parse(std::env::args_os()) {
         Ok(cli) => cli,
         Err(e) => {
             if e.use_stderr() {
@@ -179,6 +230,14 @@ fn main() -> ExitCode {
         Command::Measure(measure) => measure::run(measure),
         #[cfg(feature = "vm")]
         Command::Run(args) => run::run(args, &log),
+        #[cfg(feature = "vm")]
+        Command::Ps(args) => vms::ps(args),
+        #[cfg(feature = "vm")]
+        Command::Inspect(args) => vms::inspect(args),
+        #[cfg(feature = "vm")]
+        Command::Stop(args) => vms::stop(args),
+        #[cfg(feature = "vm")]
+        Command::Logs(args) => vms::logs(args),
         #[cfg(feature = "vm")]
         Command::Sandbox(args) => sandbox::run(args),
         #[cfg(feature = "vm")]

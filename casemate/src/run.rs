@@ -166,6 +166,12 @@ Configuration file (what a comment calls the default may be left out):
   port = 22                      #   without a word before; in the same
   path = \"ssh.sock\"            #   folder
 
+  [rng]                          # /dev/hwrng: random numbers of this host, by
+                                 #   a locked process. Default: none
+  trust_host = false             # the default; a confidential guest has the
+                                 #   device only with true: the host can
+                                 #   know each number
+
   [sandbox]
   optional = []                  # layers of the lock that this host may lack:
                                  #   `casemate host` names them

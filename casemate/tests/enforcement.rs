@@ -183,6 +183,9 @@ fn every_field_alone_is_refused_by_the_part_that_enforces_it() {
                     assert_denied(path, &run(&place, &with_disk, &nothing));
                 } else if path.starts_with("devices.vsock.") {
                     assert_denied(path, &run(&place, &with_streams, &nothing));
+                } else if path.starts_with("devices.rng.") {
+                    let with_rng = ["run", "--protection", "none", "--rng"];
+                    assert_denied(path, &run(&place, &with_rng, &nothing));
                 } else if !key.kind().is_list() || !of_a_list {
                     assert_denied(path, &run(&place, plain, &nothing));
                 }
@@ -200,7 +203,7 @@ fn every_field_alone_is_refused_by_the_part_that_enforces_it() {
             (Enforcer::Network | Enforcer::Broker, _) => {}
         }
     }
-    let devices = ["[[devices]]", "[block]", "[[net]]", "[rng]"];
+    let devices = ["[[devices]]", "[block]", "[[net]]"];
     assert_no_such_configuration(&place, "devices", &devices);
     assert_no_such_configuration(
         &place,

@@ -189,6 +189,14 @@ fn an_image_that_was_built_again_is_every_byte_of_it_or_it_is_said_what_is_not()
     };
     assert_eq!(verify(&[]), (Some(0), String::new()));
     assert_eq!(verify(&["--kernel", "vmlinuz"]), (Some(0), String::new()));
+    // Whose options they are is not proven by a comparison, so they are said.
+    let output = place.casemate(&["image", "verify", "root", "app.img"]);
+    let said = String::from_utf8(output.stdout).unwrap();
+    let options =
+        said.lines().find_map(|l| l.strip_prefix("with these options of its launch.json: "));
+    let options = json(options.expect("a line of options").as_bytes());
+    assert_eq!(options, json(&place.read("app.img/launch.json"))["settings"]);
+    assert_eq!(options["changes"]["args"], serde_json::json!(["app", "-x", "a b"]));
     // Another source, another kernel.
     std::fs::write(place.0.join("root/etc/motd"), "new").unwrap();
     let (status, said) = verify(&[]);
@@ -234,6 +242,40 @@ fn a_changed_file_of_an_image_is_named_before_a_guest_starts() {
         }
         std::fs::remove_dir_all(place.0.join("app.img")).unwrap();
     }
+}
+
+/// Who can write an image's folder can make its files agree with each other. `show` prints no digest
+/// and no manifest then that another kernel, initrd or command line has.
+#[test]
+fn show_refuses_a_digest_and_a_manifest_that_were_replaced() {
+    let place = Place::new("replaced");
+    place.built("root", "app.img", &PROGRAM);
+    let kernel = casemate_test_support::bzimage::bzimage(&[(0x1000, b"other")]);
+    std::fs::write(place.0.join("vmlinuz"), kernel).unwrap();
+    place.built("root", "other.img", &PROGRAM);
+    let launch = String::from_utf8(place.read("app.img/launch.json")).unwrap();
+    let with = |launch: &str| std::fs::write(place.0.join("app.img/launch.json"), launch).unwrap();
+    let refused = |status: i32, why: &str| {
+        for more in [&[][..], &["--policy"], &["--json"]] {
+            let output = place.casemate(&[&["image", "show", "app.img"][..], more].concat());
+            let said = String::from_utf8(output.stderr).unwrap();
+            assert_eq!(output.status.code(), Some(status), "{said}");
+            assert!(said.contains(why) && output.stdout.is_empty(), "{said}");
+        }
+    };
+    let digest = json(launch.as_bytes())["digests"][0]["digest"].as_str().unwrap().to_owned();
+    with(&launch.replace(&digest, &"5a".repeat(48)));
+    refused(1, "its digests are not those of its kernel, initrd and command line");
+    // The manifest of another image, by itself and with its hash.
+    std::fs::copy(place.0.join("other.img/manifest.json"), place.0.join("app.img/manifest.json"))
+        .unwrap();
+    with(&launch);
+    refused(2, "its bytes are not those that launch.json names");
+    let other = json(&place.read("other.img/launch.json"));
+    let hash =
+        |launch: &serde_json::Value| launch["files"]["manifest"].as_str().unwrap().to_owned();
+    with(&launch.replace(&hash(&json(launch.as_bytes())), &hash(&other)));
+    refused(2, "it is the manifest of another kernel or initrd");
 }
 
 #[test]

@@ -6,10 +6,8 @@ use super::loss::Loss;
 use super::signals::{Request, Signals};
 use super::terminal::stop_process;
 use super::timeline::Timeline;
-use casemate_foreign_text::{line, value};
-use casemate_hypervisor::exits::Note;
-use casemate_hypervisor::vm::decision::LogRepair;
-use casemate_hypervisor::vm::{End, Event, Happened, ProcessKind, RunningVm};
+use casemate_foreign_text::line;
+use casemate_hypervisor::vm::{Asked, End, Event, Happened, RunningVm};
 use rustix::event::PollFlags;
 use rustix::process::{Pid, getpid};
 use std::fmt;
@@ -199,7 +197,7 @@ impl Attending<'_> {
     }
 
     fn take(&mut self, event: Event) {
-        let at = event.at;
+        let (at, text) = (event.at, event.what.to_string());
         match event.what {
             Happened::Reached(step) => self.timeline.record_at(at, step.to_string()),
             Happened::Confined(kind, report) => {
@@ -210,18 +208,16 @@ impl Attending<'_> {
                     (self.say)(&text);
                 }
             }
-            Happened::LogRepaired(LogRepair { path, dropped }) => {
-                let path = value(path.display());
-                (self.say)(&format!("{path}: a torn last line of {dropped} bytes was removed"));
-            }
             Happened::AllConfined => self.lock(),
             Happened::GuestSays(mark) => self.timeline.guest_says(at, mark.to_string()),
-            Happened::Refused(kind, note) => (self.say)(&refusal(kind, note)),
-            Happened::DeviceLost { device, why, then } => {
-                (self.say)(&format!("disk {device}: {why}; {then}"));
+            Happened::LogRepaired(_) | Happened::Refused(..) | Happened::DeviceLost { .. } => {
+                (self.say)(&text);
             }
-            Happened::DeviceTakenOver { device } => {
-                self.timeline.record_at(at, format!("standby of disk {device} serves"));
+            Happened::DeviceTakenOver { .. } => self.timeline.record_at(at, text),
+            // As by a signal: whoever asks once more here ends it.
+            Happened::Asked(how) => {
+                self.asked |= how == Asked::PowerOff;
+                (self.say)(&text);
             }
             Happened::Ended(end) => {
                 self.timeline.record_at(at, "exit");
@@ -270,16 +266,5 @@ impl Attending<'_> {
             (None, None) => End::Killed,
         };
         Attended { end, loss }
-    }
-}
-
-fn refusal(kind: ProcessKind, note: Note) -> String {
-    match note {
-        Note::PageStateRefused { gpa, pages } => {
-            format!("{kind}: refused the guest's page-state change of {pages} pages at {gpa:#x}")
-        }
-        Note::UnknownHypercall { number } => {
-            format!("{kind}: refused the guest's hypercall {number}")
-        }
     }
 }

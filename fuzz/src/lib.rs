@@ -23,6 +23,7 @@ pub mod device_block;
 pub mod device_messages;
 pub mod device_model;
 pub mod device_pci_root;
+pub mod device_rng;
 pub mod device_vsock;
 pub mod device_words;
 pub mod devices;
@@ -77,6 +78,7 @@ pub const TARGETS: &[(&str, Body)] = &[
     ("device_pci_config", device::pci_config),
     ("device_pci_root", device_pci_root::pci_root),
     ("device_queue", devices::queue),
+    ("device_rng", device_rng::rng),
     ("device_transport", device::transport),
     ("device_vsock", device_vsock::vsock),
     ("device_words", device_words::words),
@@ -125,6 +127,7 @@ pub const TARGETS: &[(&str, Body)] = &[
     ("image_package", image::package),
     ("init_workload", host::workload_file),
     ("vm_config", vm::config),
+    ("vm_management", vm::management),
     ("vm_message", vm::message),
     ("vm_name_answer", vm::name_answer),
 ];

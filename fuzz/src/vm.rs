@@ -7,6 +7,7 @@ use casemate_hypervisor::config::RawConfig;
 use casemate_hypervisor::devices::ConsoleQueue;
 use casemate_hypervisor::event::Event;
 use casemate_hypervisor::launch::Shape;
+use casemate_hypervisor::vm::manage::{Answer, Request};
 use casemate_hypervisor::vm::name::parse;
 use casemate_hypervisor::vm::protocol::{FromVmm, ToVmm};
 use casemate_hypervisor::vm::recorder::message::{FromRecorder, ToRecorder};
@@ -59,6 +60,23 @@ pub fn name_answer(data: &[u8]) {
             let again: String = all.iter().map(ToString::to_string).collect();
             assert_eq!(parse(again.as_bytes()), Ok(all));
         }
+        Err(why) => assert!(why.to_string().is_ascii()),
+    }
+}
+
+/// What who manages a VM asks, and what its supervisor answers: understood whole, in one spelling, or
+/// not at all, and no more is kept of it than came.
+pub fn management(data: &[u8]) {
+    if let Some(request) = Request::decode(data) {
+        assert_eq!(request.to_string().as_bytes(), data);
+    }
+    match Answer::decode(data) {
+        // Members may come in another order.
+        Ok(Answer::Facts(facts)) => {
+            let again = Answer::Facts(facts);
+            assert_eq!(Answer::decode(again.to_string().as_bytes()), Ok(again));
+        }
+        Ok(answer) => assert_eq!(answer.to_string().as_bytes(), data),
         Err(why) => assert!(why.to_string().is_ascii()),
     }
 }

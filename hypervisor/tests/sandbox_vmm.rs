@@ -306,6 +306,10 @@ fn every_kind_of_process_has_a_test_that_its_profile_is_the_least() {
                 "block_profile_allows_what_is_used_and_nothing_else",
                 include_str!("../../casemate/tests/device_process.rs"),
             ),
+            ProcessKind::Rng => (
+                "rng_profile_allows_what_is_used_and_nothing_else",
+                include_str!("../../casemate/tests/lone_process/rng.rs"),
+            ),
             ProcessKind::Vsock => (
                 "vsock_profile_allows_what_is_used_and_nothing_else",
                 include_str!("../../casemate/tests/vsock_process/device.rs"),

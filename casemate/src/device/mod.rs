@@ -1,6 +1,7 @@
 //! `casemate device`: a device process of ours for any VMM that speaks vhost-user.
 
 mod block;
+mod rng;
 mod serve;
 mod vsock;
 
@@ -22,11 +23,13 @@ pub struct DeviceArgs {
 const EXAMPLES: &str = "\
 Examples:
   casemate device block --socket disk.sock --file disk.img
+  casemate device rng --socket rng.sock
 ";
 
 #[derive(Debug, Subcommand)]
 enum DeviceCommand {
     Block(block::BlockArgs),
+    Rng(rng::RngArgs),
     Vsock(vsock::VsockArgs),
 }
 
@@ -60,6 +63,7 @@ fn layer(name: &str) -> Result<Layer, String> {
 pub fn run(args: &DeviceArgs) -> Outcome {
     match &args.command {
         DeviceCommand::Block(args) => block::run(args),
+        DeviceCommand::Rng(args) => rng::run(args),
         DeviceCommand::Vsock(args) => vsock::run(args),
     }
 }

@@ -38,6 +38,16 @@ Casemate, and on nothing else. The kernel is a file and the folder of its
 modules, or a Debian package linux-image-..., which is read without dpkg.
 Neither root nor another program is needed.
 
+The guest's clock is never before a time that is measured: when the container
+image was made, as it says itself; else the number of seconds since 1970 in
+the variable SOURCE_DATE_EPOCH; else the date of this version of Casemate. The
+clock of whoever builds is never asked.
+
+The folder gets its name when all of it is there. A build that is killed in
+that very moment can leave a folder .casemate-image-PID beside it, which
+nobody uses again and which can be removed; before that moment nothing has a
+name.
+
 Of a container image entrypoint, command, environment, user, groups, working
 directory, stop signal and ports are as it says. A folder and a tar file say
 nothing: write the program behind `--`.

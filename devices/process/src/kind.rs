@@ -8,19 +8,22 @@ use casemate_device_backend::Description;
 pub enum DeviceKind {
     /// A disk over a raw image.
     Block,
+    /// Random numbers of the host.
+    Rng,
     /// Streams between the guest and sockets of the host.
     Vsock,
 }
 
 impl DeviceKind {
     /// Every kind, for whoever lists or tests all of them.
-    pub const ALL: [Self; 2] = [Self::Block, Self::Vsock];
+    pub const ALL: [Self; 3] = [Self::Block, Self::Rng, Self::Vsock];
 
     /// What its crate says that it is.
     #[must_use]
     pub const fn description(self) -> &'static Description {
         match self {
             Self::Block => &casemate_device_block::DESCRIPTION,
+            Self::Rng => &casemate_device_rng::DESCRIPTION,
             Self::Vsock => &casemate_device_vsock::DESCRIPTION,
         }
     }
@@ -37,6 +40,7 @@ impl DeviceKind {
         match self {
             Self::Block => 1,
             Self::Vsock => 2,
+            Self::Rng => 4,
         }
     }
 

@@ -10,6 +10,7 @@ use casemate_device_backend::profile::{CONTROL, FENCE, LATER, set_up_slots, slot
 use casemate_device_backend::{Ended, Guard, Mode, Session, SetUpError};
 use casemate_device_block::profile as block_profile;
 use casemate_device_block::{Block, Facts};
+use casemate_device_rng::{Kernel, Rng};
 use casemate_device_vsock::profile as vsock_profile;
 use casemate_device_vsock::{Facts as VsockFacts, Limits, Vsock};
 use casemate_sandbox::{Action, Born, FdTable, Fence, Given, Setup, exit, freeze_heap};
@@ -95,6 +96,7 @@ pub fn body_with(input: Input, born: Born, once_locked: impl FnOnce(&Holdings)) 
     // Made before the heap is frozen: what a device keeps is mapped by itself.
     let made = match kind {
         DeviceKind::Block => block(&config, own),
+        DeviceKind::Rng => rng(&config, &own),
         DeviceKind::Vsock => vsock(&config, own),
     };
     let served = made.ok_or_else(|| "its start makes no sense".to_owned());
@@ -133,6 +135,14 @@ fn block(config: &[u8], own: Vec<OwnedFd>) -> Option<Made> {
     let device = Block::new(image, facts);
     let begin = move |socket, mode, guard| Session::set_up(socket, device, mode, guard);
     Some(Made { fds, begin: Box::new(begin) })
+}
+
+fn rng(config: &[u8], own: &[OwnedFd]) -> Option<Made> {
+    if !config.is_empty() || !own.is_empty() {
+        return None;
+    }
+    let begin = |socket, mode, guard| Session::set_up(socket, Rng { source: Kernel }, mode, guard);
+    Some(Made { fds: FdTable::new(), begin: Box::new(begin) })
 }
 
 fn vsock(config: &[u8], own: Vec<OwnedFd>) -> Option<Made> {

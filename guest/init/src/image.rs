@@ -45,14 +45,18 @@ pub fn run(cmdline: &str) -> Result<Ended, Refusal> {
     platform::mark(mark::INIT);
     // Open before devices are out of reach.
     let button = PowerButton::open();
-    let port = File::options().write(true).open("/dev/ttyS0");
+    let write_only = |path| File::options().write(true).open(path);
+    let port = write_only("/dev/ttyS0");
+    // PID 1's own descriptors of it are the kernel's, and can be read from as well.
+    let console = write_only("/dev/console");
     let manifest = root::mount_verified(&disk)?;
     speak(&manifest, port);
     root::switch()?;
     doors::prepare()?;
     at_least(manifest.time_floor);
     doors::close()?;
-    start(&manifest, button)
+    let console = console.ok().filter(|_| manifest.console == Console::Public);
+    start(&manifest, button, console.as_ref())
 }
 
 /// From here on the manifest says who hears: where PID 1 may speak and the kernel may not, standard
@@ -79,14 +83,18 @@ fn at_least(floor: u64) {
     }
 }
 
-fn start(manifest: &Manifest, button: PowerButton) -> Result<Ended, Refusal> {
+fn start(
+    manifest: &Manifest,
+    button: PowerButton,
+    console: Option<&File>,
+) -> Result<Ended, Refusal> {
     // Before the workload is there: a signal that comes early waits in the pipe of the handler.
     let signals = Signals::new(FORWARDED).map_err(|e| {
         say(&format_args!("signals: {e}"));
         Refusal::Internal
     })?;
     platform::mark(mark::WORKLOAD);
-    let child = process::start(&manifest.process, manifest.console).map_err(|e| {
+    let child = process::start(&manifest.process, console).map_err(|e| {
         say(&format_args!("cannot start the workload: {e}"));
         Refusal::Program
     })?;

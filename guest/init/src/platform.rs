@@ -22,9 +22,17 @@ pub fn open() {
     OPEN.store(permit(true), Ordering::Relaxed);
 }
 
-/// Takes that back: what a workload inherits, it must not keep. Needs no privilege.
-pub fn close() {
-    permit(false);
+/// Takes that back: what a workload inherits, it must not keep. Needs no privilege, but memory: the
+/// kernel copies the permissions that are shared with PID 1 before it changes them.
+///
+/// # Errors
+/// The errno of ioperm(2): the ports are still open then.
+pub fn close() -> std::io::Result<()> {
+    // Where nothing was opened, nothing is taken back: a kernel may lack the call altogether.
+    if !OPEN.load(Ordering::Relaxed) || permit(false) {
+        return Ok(());
+    }
+    Err(std::io::Error::last_os_error())
 }
 
 fn permit(on: bool) -> bool {

@@ -4,13 +4,14 @@
 #![allow(unsafe_code, reason = "between fork and exec")]
 
 use crate::platform;
-use casemate_manifest::{Console, Process};
+use casemate_manifest::Process;
 use rustix::process::{Pid, Resource, Rlimit, setrlimit};
 use rustix::thread::{
     CapabilitySet, Gid, Uid, UnshareFlags, clear_ambient_capability_set,
     remove_capability_from_bounding_set, set_no_new_privs, set_thread_gid, set_thread_groups,
     set_thread_uid, unshare_unsafe,
 };
+use std::fs::File;
 use std::io::Result;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
@@ -32,12 +33,12 @@ const CAPABILITIES: CapabilitySet = CapabilitySet::CHOWN
 /// Capabilities have numbers below this.
 const CAPABILITY_NUMBERS: u32 = 64;
 
-/// Starts the program of a manifest; standard output and error are the console's where it is
-/// public, else nobody's.
+/// Starts the program of a manifest. Standard output and error are `console`, which is open for
+/// writing alone; nobody's where there is none.
 ///
 /// # Errors
 /// What execve(2) or a step before it said.
-pub fn start(process: &Process, console: Console) -> Result<Pid> {
+pub fn start(process: &Process, console: Option<&File>) -> Result<Pid> {
     let Process { program, args, env, user, working_dir, .. } = process;
     let mut command = Command::new(program);
     if let Some((name, rest)) = args.split_first() {
@@ -45,16 +46,13 @@ pub fn start(process: &Process, console: Console) -> Result<Pid> {
     }
     command.env_clear().envs(env.iter().filter_map(|entry| entry.split_once('=')));
     command.current_dir(working_dir);
-    let stdio = || match console {
-        Console::Public => Stdio::inherit(),
-        Console::None | Console::Status => Stdio::null(),
-    };
+    let stdio = || console.map_or_else(|| Ok(Stdio::null()), |c| c.try_clone().map(Stdio::from));
     // What comes in by the console is the host's, whatever the image lets out by it.
-    command.stdin(Stdio::null()).stdout(stdio()).stderr(stdio());
+    command.stdin(Stdio::null()).stdout(stdio()?).stderr(stdio()?);
     let groups: Vec<Gid> = user.groups.iter().map(|gid| Gid::from_raw(*gid)).collect();
     let (uid, gid) = (Uid::from_raw(user.uid), Gid::from_raw(user.gid));
     let become_user = move || {
-        platform::close();
+        platform::close()?;
         bound_capabilities()?;
         set_thread_groups(&groups)?;
         set_thread_gid(gid)?;

@@ -6,7 +6,7 @@ use casemate_init::device_mapper::Target;
 use casemate_layout::Refusal;
 use casemate_manifest::{BLOCK, MAX_SIZE, Manifest, PATH, RootDisk, SERIAL};
 use rustix::fs::{CWD, OFlags};
-use rustix::mount::{MountFlags, UnmountFlags, mount, mount_move, unmount};
+use rustix::mount::{MountFlags, UnmountFlags, mount, mount_move, mount_remount, unmount};
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -129,6 +129,10 @@ fn manifest() -> Result<Manifest, Refusal> {
 /// [`Refusal::RootMount`].
 pub fn switch() -> Result<(), Refusal> {
     let failed = || said(Refusal::RootMount, "switch to the root disk");
+    // Who has a device open could open it again by /proc/self/fd, for reading, too. Not of a mount
+    // without devices: what is open stays open, and no more comes of it.
+    let closed = MountFlags::BIND | MountFlags::NODEV | MountFlags::NOSUID | MountFlags::NOEXEC;
+    mount_remount("/dev", closed, "").map_err(failed())?;
     for path in ["/proc", "/sys", "/dev", "/tmp"] {
         // What is in use goes when it is not any more: files that are open stay so.
         if let Err(e) = unmount(path, UnmountFlags::DETACH)

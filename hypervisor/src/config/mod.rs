@@ -9,6 +9,7 @@ mod console;
 mod disk;
 mod foreign;
 mod raw;
+mod rng;
 mod size;
 mod snp;
 mod snp_launch;
@@ -19,6 +20,7 @@ pub use console::{CONSOLE_LIMIT, CONSOLE_WAIT, Console, ConsoleTo, GRACE};
 pub use disk::{Disk, MAX_DISKS, OnDeviceDeath, RawDisk};
 pub use foreign::{Foreign, ForeignKind, RawForeign};
 pub use raw::{RawConfig, RawConsole};
+pub use rng::RawRng;
 pub use size::{parse_duration, parse_size};
 pub use snp::{RawSnp, hex};
 pub use snp_launch::{C_BIT, ID_AUTH_SIZE, ID_BLOCK_SIZE, IdBlock, SnpLaunch, strict_page_limits};
@@ -131,6 +133,8 @@ pub struct VmConfig {
     pub foreign: Vec<Foreign>,
     /// Socket device, behind the disks.
     pub vsock: Option<Vsock>,
+    /// Whether there is a source of random numbers of the host, behind the socket device.
+    pub rng: bool,
     /// How long the VM may run.
     pub timeout: Option<Duration>,
     /// How long a guest may take to switch itself off once it was asked to.
@@ -185,6 +189,7 @@ impl RawConfig {
             foreign: foreign::check(self.vhost_user, vcpus, &disks)?,
             disks,
             vsock: self.vsock.map(RawVsock::check).transpose()?,
+            rng: self.rng.map_or(Ok(false), |rng| rng.check(protection))?,
             timeout: self.timeout.map(|text| parse_duration("timeout", &text)).transpose()?,
             grace: self.grace.map_or(Ok(GRACE), |text| parse_duration("grace", &text))?,
             protection,
@@ -199,12 +204,18 @@ fn name(name: Option<String>) -> Result<String, ConfigError> {
         Some(name) => name,
         None => random_name()?,
     };
-    let good = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-    if name.is_empty() || name.len() > MAX_NAME || !name.chars().all(good) {
+    if !is_name(&name) {
         let remedy = format!("use 1 to {MAX_NAME} letters, digits, `-`, `_` or `.`");
         return Err(ConfigError::invalid("name", format!("{name:?}"), remedy));
     }
     Ok(name)
+}
+
+/// Whether a VM can have this name.
+#[must_use]
+pub fn is_name(name: &str) -> bool {
+    let good = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    (1..=MAX_NAME).contains(&name.len()) && name.chars().all(good)
 }
 
 /// A name for who gave none. Random: a number of a process is not unique, since each container

@@ -1,6 +1,6 @@
 //! The configuration as written: every key optional, nothing checked but names and types.
 
-use super::{ConfigError, ConsoleTo, RawDisk, RawForeign, RawVsock};
+use super::{ConfigError, ConsoleTo, RawDisk, RawForeign, RawRng, RawVsock};
 use casemate_diagnostics::event;
 use casemate_foreign_text::value;
 use serde::de::{Error, MapAccess, Visitor};
@@ -49,6 +49,8 @@ pub struct RawConfig {
     pub disk: Vec<RawDisk>,
     /// Socket device.
     pub vsock: Option<RawVsock>,
+    /// Source of random numbers.
+    pub rng: Option<RawRng>,
     /// Devices that programs of others serve.
     #[serde(default)]
     pub vhost_user: Vec<RawForeign>,
@@ -234,6 +236,7 @@ impl RawConfig {
             disk: if over.disk.is_empty() { self.disk } else { over.disk },
             vhost_user: if over.vhost_user.is_empty() { self.vhost_user } else { over.vhost_user },
             vsock: over.vsock.or(self.vsock),
+            rng: over.rng.or(self.rng),
             protection: over.protection.or(self.protection),
             snp: over.snp.or(self.snp),
             sandbox: over.sandbox.or(self.sandbox),

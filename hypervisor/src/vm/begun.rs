@@ -9,6 +9,7 @@ use super::engine::HostFds;
 use super::error::VmError;
 use super::handover::{self, PlanFile, VmmInput};
 use super::kind::ProcessKind;
+use super::lone::Lone;
 use super::virtio::{BackEndOf, DeviceSocket, VSOCK_QUEUES};
 use super::{open, profile};
 use crate::config::{ForeignKind, Protection, VmConfig};
@@ -43,6 +44,8 @@ pub(super) struct Waiting {
     pub(super) disks: Vec<DiskSockets>,
     /// The same for the process of the socket device.
     pub(super) vsock: Option<OwnedFd>,
+    /// The same for devices that are one process each, in their order.
+    pub(super) lone: Vec<OwnedFd>,
 }
 
 /// The ends of a disk's sockets that are for its processes.
@@ -132,6 +135,12 @@ impl Waiting {
             let (queues, standby) = (VSOCK_QUEUES, None);
             devices.push(DeviceSocket { kind, of, queues, socket, standby });
         }
+        let mut lone = Vec::new();
+        for device in Lone::of(config) {
+            let (socket, end) = pair(SocketType::STREAM)?;
+            lone.push(end);
+            devices.push(device.for_vmm(socket));
+        }
         let input = VmmInput {
             host,
             control: vmm_control,
@@ -144,7 +153,7 @@ impl Waiting {
         let snp = config.snp.is_some();
         let kind = if snp { ProcessKind::VmmConfidential } else { ProcessKind::Vmm };
         let process = handover::spawn(&image, layers, &input, |child| begins(kind, child))?;
-        Ok(Self { kind, process, control, console, file, disks, vsock })
+        Ok(Self { kind, process, control, console, file, disks, vsock, lone })
     }
 }
 

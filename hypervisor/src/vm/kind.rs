@@ -21,6 +21,8 @@ pub enum ProcessKind {
     /// Goes on with a disk when the process that serves it is gone. Until then it has all that the
     /// other has, and uses nothing of it.
     BlockStandby,
+    /// Random numbers of the host.
+    Rng,
     /// Streams between the guest and sockets of the host.
     Vsock,
     /// Connects to sockets of the host for the guest.
@@ -33,13 +35,14 @@ pub enum ProcessKind {
 
 impl ProcessKind {
     /// Every kind.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Supervisor,
         Self::Vmm,
         Self::VmmConfidential,
         Self::Recorder,
         Self::Block,
         Self::BlockStandby,
+        Self::Rng,
         Self::Vsock,
         Self::Connector,
         Self::Janitor,
@@ -54,6 +57,7 @@ impl ProcessKind {
             Self::VmmConfidential => "vmm-confidential",
             Self::Block => DeviceKind::Block.name(),
             Self::BlockStandby => "block-standby",
+            Self::Rng => DeviceKind::Rng.name(),
             Self::Vsock => DeviceKind::Vsock.name(),
             Self::Connector => "connector",
             Self::Janitor => "janitor",
@@ -75,6 +79,7 @@ impl ProcessKind {
             Self::Vmm => &profile::VMM,
             Self::VmmConfidential => &profile::VMM_SNP,
             Self::Block | Self::BlockStandby => DeviceKind::Block.description().steady,
+            Self::Rng => DeviceKind::Rng.description().steady,
             Self::Vsock => DeviceKind::Vsock.description().steady,
             Self::Connector => &casemate_device_vsock::profile::CONNECT,
             Self::Janitor => &JANITOR,
@@ -90,7 +95,8 @@ impl ProcessKind {
     pub const fn grace(self) -> Duration {
         match self {
             Self::Supervisor | Self::Vmm | Self::VmmConfidential => Duration::ZERO,
-            Self::Block | Self::BlockStandby | Self::Vsock | Self::Connector => Duration::ZERO,
+            Self::Block | Self::BlockStandby => Duration::ZERO,
+            Self::Rng | Self::Vsock | Self::Connector => Duration::ZERO,
             Self::Janitor => Duration::from_secs(5),
             Self::Recorder => LOG_WAIT.saturating_add(Duration::from_secs(2)),
         }
@@ -99,7 +105,7 @@ impl ProcessKind {
     /// Whether it is a device: its front end is the vmm process.
     #[must_use]
     pub const fn is_device(self) -> bool {
-        matches!(self, Self::Block | Self::BlockStandby | Self::Vsock)
+        matches!(self, Self::Block | Self::BlockStandby | Self::Rng | Self::Vsock)
     }
 
     /// Whether it runs vCPUs: it has the power button, and its last words tell how the VM ended.

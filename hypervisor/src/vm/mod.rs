@@ -12,6 +12,7 @@ pub mod engine;
 pub mod handover;
 pub mod image;
 pub mod kind;
+pub mod manage;
 pub mod name;
 pub mod profile;
 pub mod protocol;
@@ -25,6 +26,8 @@ mod device_thread;
 mod disks;
 mod engine_error;
 mod error;
+mod lone;
+mod lone_process;
 mod open;
 mod open_devices;
 mod open_disk;
@@ -44,5 +47,6 @@ pub use open_vsock::VsockError;
 pub use orders::{Order, Orders};
 pub use start::{Prepared, Programs, prepare, prepare_plan};
 pub use supervisor::{
-    End, Event, GuestMark, Hang, Happened, Loss, Moved, Outside, RunningVm, Step, Then, Times,
+    Asked, End, Event, GuestMark, Hang, Happened, Loss, Moved, Outside, RunningVm, Step, Then,
+    Times,
 };

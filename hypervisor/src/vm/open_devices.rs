@@ -1,5 +1,6 @@
 //! The devices of a configuration, each as it was opened: what the policy is asked about.
 
+use super::lone::Lone;
 use super::open_disk::{self, DiskError, OpenDisk};
 use super::open_foreign::{self, ForeignError, OpenForeign};
 use super::open_vsock::{FoundVsock, VsockError};
@@ -13,6 +14,7 @@ pub(super) struct OpenDevices {
     pub(super) disks: Vec<OpenDisk>,
     pub(super) foreign: Vec<OpenForeign>,
     pub(super) vsock: Option<FoundVsock>,
+    pub(super) lone: Vec<Lone>,
 }
 
 /// A device that cannot be opened.
@@ -36,14 +38,15 @@ impl OpenDevices {
         let disks = open_disk::open(&config.disks)?;
         let foreign = open_foreign::look_up(&config.foreign, sockets)?;
         let vsock = config.vsock.as_ref().map(FoundVsock::look).transpose()?;
-        Ok(Self { disks, foreign, vsock })
+        Ok(Self { disks, foreign, vsock, lone: Lone::of(config) })
     }
 
     fn each(&self) -> Vec<DeviceFact<'_>> {
         let disks = self.disks.iter().map(OpenDisk::fact);
         let foreign = self.foreign.iter().map(OpenForeign::fact);
         let vsock = self.vsock.iter().map(|_| FoundVsock::fact());
-        disks.chain(foreign).chain(vsock).collect()
+        let lone = self.lone.iter().map(|lone| lone.fact());
+        disks.chain(foreign).chain(vsock).chain(lone).collect()
     }
 
     /// What the policy is told of each.

@@ -231,16 +231,17 @@ pub const SUPERVISOR: Profile = Profile {
         Rule::new(sys("ppoll"), &[], "wait for everything"),
         Rule::new(sys("read"), &[Pin::Fd(0, INPUTS)], "signals, console input"),
         Rule::new(sys("write"), &[Pin::Fd(0, OUTPUTS)], "console output, messages to the user"),
-        // The descriptor of who asks is not known beforehand.
+        // The descriptor of who asks is not known beforehand. Whoever that is: only sockets are
+        // received from, and no descriptor can come with what a call without a `msghdr` takes.
         Rule::new(
             sys("sendto"),
             &[Pin::Bits(3, NOT_SEND, 0), Pin::Long(4, 0)],
-            "console input, messages, answers to `casemate sandbox`",
+            "console input, messages, answers to who asks about the VM",
         ),
         Rule::new(
             sys("recvfrom"),
-            &[Pin::Fd(0, SOCKETS), Pin::Bits(3, NOT_RECEIVE, 0), Pin::Long(4, 0)],
-            "console output, messages",
+            &[Pin::Bits(3, NOT_RECEIVE, 0), Pin::Long(4, 0)],
+            "console output, messages, what is asked about the VM",
         ),
         Rule::new(sys("accept4"), &[Pin::Fd(0, NAME)], "who asks about the VM"),
         Rule::new(

@@ -6,6 +6,8 @@ use super::decision::{DecisionError, LogRepair, decide, policy_for};
 use super::disks::{self, DiskProcess};
 use super::error::VmError;
 use super::kind::ProcessKind;
+use super::lone_process::LoneProcess;
+use super::manage::VmFacts;
 use super::name::Name;
 use super::open;
 use super::open_devices::{DevicesError, OpenDevices};
@@ -43,6 +45,7 @@ pub struct Prepared {
     vmm: Result<Waiting, VmError>,
     disks: Vec<DiskProcess>,
     vsock: Option<VsockProcesses>,
+    lone: Vec<LoneProcess>,
     /// The program of its device processes; None without any.
     device: Option<Image>,
     own_layers: Layers,
@@ -52,6 +55,7 @@ pub struct Prepared {
     recorder: Option<Recorder>,
     events: VecDeque<Event>,
     place: Place,
+    facts: VmFacts,
 }
 
 /// Prepares a VM: starts the process that sets it up; meanwhile reads and
@@ -109,7 +113,9 @@ fn prepare_at(
     }
     decide(&policy, config, &plan, &devices, recorder.as_mut())?;
     happened(Happened::Reached(Step::Admitted(policy.name().to_string())));
-    let prepared = prepared(place, config, (plan, devices), begun, programs)?;
+    let mut prepared = prepared(place, config, (plan, devices), begun, programs)?;
+    prepared.facts.policy = Some(policy.name().to_owned());
+    prepared.facts.policy_hash = Some(policy.hash_hex());
     let prepared = Prepared { events, ..prepared };
     Ok(match recorder {
         None => prepared,
@@ -182,9 +188,9 @@ fn prepared(
     begun: Begun,
     programs: Programs<'_>,
 ) -> Result<Prepared, VmError> {
-    let OpenDevices { disks, foreign, vsock } = devices;
+    let OpenDevices { disks, foreign, vsock, lone } = devices;
     foreign.into_iter().try_for_each(OpenForeign::connect)?;
-    let any = !disks.is_empty() || vsock.is_some();
+    let any = !disks.is_empty() || vsock.is_some() || !lone.is_empty();
     let vsock = vsock.map(FoundVsock::open).transpose().map_err(DevicesError::from)?;
     let device = any.then(|| Image::new("casemate-device", programs.device)).transpose()?;
     let name = Name::take(&config.name)?;
@@ -194,9 +200,11 @@ fn prepared(
         vmm: begun.on_this_host()?,
         disks: disks::processes(disks, config),
         vsock: vsock.map(|vsock| VsockProcesses::new(vsock, config)),
+        lone: lone.into_iter().map(|lone| LoneProcess::new(lone, config)).collect(),
         device,
         own_layers: layers(Layers::for_this_process("supervisor"), config),
         times: Times { run: config.timeout, grace: config.grace },
+        facts: VmFacts::of(config, &plan),
         plan,
         recorder: None,
         events: VecDeque::new(),
@@ -218,15 +226,20 @@ impl Prepared {
     /// # Errors
     /// [`VmError`]; nothing is left then.
     pub fn start(self) -> Result<RunningVm, VmError> {
-        let Self { vmm, disks, vsock, device, own_layers, times, name, .. } = self;
-        let Self { plan, recorder, events, place, .. } = self;
-        let Waiting { kind, process, control, console, file, disks: sockets, vsock: socket } = vmm?;
+        let Self { vmm, disks, vsock, lone, device, own_layers, times, name, .. } = self;
+        let Self { plan, recorder, events, place, facts, .. } = self;
+        let waiting = vmm?;
+        let (sockets, socket, alone) = (waiting.disks, waiting.vsock, waiting.lone);
+        let Waiting { kind, process, control, console, file, .. } = waiting;
         // Devices first: the vmm process greets them as soon as it has the plan.
         let mut devices = Vec::new();
         if let Some(device) = device {
             devices.extend(disks::start(disks, sockets, &device)?);
             if let Some((vsock, socket)) = vsock.zip(socket) {
                 devices.extend(vsock.start(&socket, &device)?);
+            }
+            for (process, socket) in lone.into_iter().zip(alone) {
+                devices.push(process.start(&socket, &device)?);
             }
         }
         file.hand_over(&plan, &control)?;
@@ -237,7 +250,8 @@ impl Prepared {
             Member::new(ProcessKind::Recorder, process, control)
         }));
         let console = GuestConsole::over(console);
-        Ok(RunningVm::new(members, console, name, times, events, own_layers, &place))
+        let known = (&place, facts);
+        Ok(RunningVm::new(members, console, name, times, events, own_layers, known))
     }
 }
 

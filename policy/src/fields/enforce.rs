@@ -62,8 +62,9 @@ impl Enforcer {
             Self::Devices => {
                 "`casemate run`, before a byte of the guest reaches the process that will run it and \
                  before any process of a device is started, on the devices of the configuration, each as \
-                 it was opened. This version has disks, and a socket device, which has three queues; of \
-                 other kinds it has none, and refuses a configuration that names any"
+                 it was opened. This version has disks, a socket device, which has three queues, and a \
+                 source of random numbers, which has one; of other kinds it has none, and refuses a \
+                 configuration that names any"
             }
             Self::Network => {
                 "nothing yet: no guest has a network in this version, and a configuration that names \

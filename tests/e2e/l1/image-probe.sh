@@ -23,6 +23,25 @@ if [ "$1" = doors ]; then
 	attempt "the initramfs" $b test -e /casemate -o -e /init
 	attempt "more modules" $b grep -q 0 /proc/sys/kernel/modules_disabled
 	attempt "the end of PID 1" $b sh -c 'kill -9 1; exit 1'
+	# Each proves first that the probe itself works; then what the kernel would do for a program, or as root.
+	attempt "a call" calls nothing
+	attempt "a user namespace" calls user-namespace
+	attempt "keys" calls request-key
+	attempt "programs of the kernel" calls bpf
+	attempt "rings of calls" calls io_uring
+	attempt "another kernel" calls kexec
+	attempt "ports" calls ioperm
+	attempt "a port" calls port
+	attempt "standard input" calls input
+	attempt "standard output, read" calls read-output
+	attempt "standard output, opened again" calls open-output
+	# The helper that the kernel would start, as root of the guest, if it found one: it leaves a mark.
+	attempt "a program of no kind" calls execute /tmp/unknown
+	attempt "the mark of a helper" $b test -e /tmp/helper
+	attempt "interrupts" $b sh -c 'echo 1 >/proc/irq/default_smp_affinity'
+	for file in environ maps mem fd/0 fd/1 fd/2 cwd/etc/passwd exe stack; do
+		attempt "/proc/1/$file" $b dd if=/proc/1/$file of=/dev/null bs=1 count=1
+	done
 	attempt "a file in /tmp" $b touch /tmp/file
 	echo "guest: core limit $($b awk '/core file/ { print $5 }' /proc/self/limits), year $($b date -u +%Y)"
 fi

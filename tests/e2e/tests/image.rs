@@ -5,7 +5,7 @@
 //! nor that the list of doors is complete.
 #![allow(clippy::expect_used, clippy::unwrap_used, clippy::panic, reason = "test code")]
 
-use casemate_e2e::{Boot, kernel, place, static_programs};
+use casemate_e2e::{Boot, c_program, kernel, place, static_programs};
 use casemate_test_host::{Host, Kind};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -26,15 +26,20 @@ fn source(folder: &Path) -> PathBuf {
     let tree = folder.join("source");
     let busybox = kernel().parent().unwrap().join("busybox/bin/busybox");
     let probe = Path::new(env!("CARGO_MANIFEST_DIR")).join("l1/image-probe.sh");
-    for name in ["bin", "etc", "srv"] {
+    for name in ["bin", "etc", "sbin", "srv"] {
         fs::create_dir_all(tree.join(name)).unwrap();
         fs::set_permissions(tree.join(name), PermissionsExt::from_mode(0o755)).unwrap();
     }
     fs::copy(busybox, tree.join("bin/busybox")).unwrap();
     fs::copy(probe, tree.join("bin/probe")).unwrap();
-    for name in ["busybox", "probe"] {
-        let path = tree.join("bin").join(name);
-        fs::set_permissions(path, PermissionsExt::from_mode(0o755)).unwrap();
+    fs::copy(c_program("calls").expect("a compiler"), tree.join("bin/calls")).unwrap();
+    // What the kernel's own helpers would be, if it found any in the image.
+    for name in ["modprobe", "request-key"] {
+        let helper = "#!/bin/sh\n: >/tmp/helper\n";
+        fs::write(tree.join("sbin").join(name), helper).unwrap();
+    }
+    for name in ["bin/busybox", "bin/probe", "bin/calls", "sbin/modprobe", "sbin/request-key"] {
+        fs::set_permissions(tree.join(name), PermissionsExt::from_mode(0o755)).unwrap();
     }
     std::os::unix::fs::symlink("busybox", tree.join("bin/sh")).unwrap();
     fs::write(tree.join("etc/passwd"), "root:x:0:0::/:/bin/sh\napp:x:100:101::/srv:/bin/sh\n")
@@ -118,10 +123,33 @@ fn doors_into_the_kernel_are_closed_to_a_workload_that_is_root() {
         "the initramfs",
         "more modules",
         "the end of PID 1",
+        "a user namespace",
+        "keys",
+        "programs of the kernel",
+        "rings of calls",
+        "another kernel",
+        "ports",
+        "a port",
+        "standard input",
+        "standard output, read",
+        "standard output, opened again",
+        "a program of no kind",
+        "the mark of a helper",
+        "interrupts",
+        "/proc/1/environ",
+        "/proc/1/maps",
+        "/proc/1/mem",
+        "/proc/1/fd/0",
+        "/proc/1/fd/1",
+        "/proc/1/fd/2",
+        "/proc/1/cwd/etc/passwd",
+        "/proc/1/exe",
+        "/proc/1/stack",
     ] {
         has(&left.out, &[&format!("guest: closed: {what}\n")]);
     }
-    has(&left.out, &["guest: open: a file in /tmp\n", "guest: core limit 0, year 20"]);
+    has(&left.out, &["guest: open: a call\n", "guest: open: a file in /tmp\n"]);
+    has(&left.out, &["guest: core limit 0, year 20"]);
     has(&left.out, &["guest: user 0:0", "guest: CapBnd: 00000000800425fb"]);
 }
 

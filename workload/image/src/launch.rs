@@ -167,6 +167,12 @@ impl Folder {
         let most = casemate_manifest::MAX_SIZE as u64;
         let manifest = compare(MANIFEST, &launch.files.manifest, most)?;
         let manifest = casemate_manifest::Manifest::from_bytes(&manifest)?;
+        // Both say what is booted; a manifest of another image, or a made-up one, says something else.
+        let Files { kernel, initrd, .. } = &launch.files;
+        if (&manifest.boot.kernel, &manifest.boot.initrd) != (kernel, initrd) {
+            let path = path.join(MANIFEST).display().to_string();
+            return Err(layout(&path, &"it is the manifest of another kernel or initrd"));
+        }
         Ok(Self { path: path.to_owned(), launch, manifest })
     }
 

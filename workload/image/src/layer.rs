@@ -51,6 +51,7 @@ impl<'t> Layer<'t> {
     /// # Errors
     /// [`ImageError::Entry`] with the entry's path; [`ImageError::Limit`].
     pub fn apply(&mut self, entry: Entry, content: Content) -> Result<(), ImageError> {
+        self.tree.entry()?;
         let path = names(&entry.path)?;
         let Some((name, parents)) = path.split_last() else {
             return self.root(entry);

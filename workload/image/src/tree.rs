@@ -16,6 +16,10 @@ pub struct Limits {
     /// Bytes of names and values of extended attributes, of all layers together: they are kept in
     /// memory, and one header can give them to every file behind it.
     pub xattrs: u64,
+    /// Bytes of the targets of symbolic links, of all layers together, which are kept in memory, too.
+    pub links: u64,
+    /// Entries of all layers together: also those that remove something, which need no room.
+    pub entries: u64,
     /// Steps from folder to folder on the ways to all names: a link costs as many as it is long,
     /// however short the stream that has it.
     pub steps: u64,
@@ -24,7 +28,13 @@ pub struct Limits {
 impl Default for Limits {
     /// A million files: more than any image that was looked at has, and less than what hurts.
     fn default() -> Self {
-        Self { nodes: 1 << 20, xattrs: 16 << 20, steps: 64 << 20 }
+        Self {
+            nodes: 1 << 20,
+            xattrs: 16 << 20,
+            links: 64 << 20,
+            entries: 4 << 20,
+            steps: 64 << 20,
+        }
     }
 }
 
@@ -116,6 +126,8 @@ pub struct Tree {
 struct Used {
     names: usize,
     xattrs: u64,
+    links: u64,
+    entries: u64,
     steps: u64,
 }
 
@@ -197,6 +209,13 @@ impl Tree {
 
     pub(crate) fn add(&mut self, node: Node) -> Result<NodeId, ImageError> {
         self.count(&node.meta)?;
+        if let Kind::Symlink(target) = &node.kind {
+            self.used.links = self.used.links.saturating_add(crate::bytes::len(target));
+            if self.used.links > self.limits.links {
+                let of = "bytes of symbolic links";
+                return Err(ImageError::Limit { limit: self.limits.links, of });
+            }
+        }
         let limit = self.limits.nodes;
         let full = ImageError::Limit { limit: limit as u64, of: "files" };
         if self.nodes.len() >= limit {
@@ -242,6 +261,18 @@ impl Tree {
         if self.used.xattrs > self.limits.xattrs {
             let of = "bytes of extended attributes";
             return Err(ImageError::Limit { limit: self.limits.xattrs, of });
+        }
+        Ok(())
+    }
+
+    /// Counts an entry of a layer, whatever it does.
+    pub(crate) fn entry(&mut self) -> Result<(), ImageError> {
+        self.used.entries = self.used.entries.saturating_add(1);
+        if self.used.entries > self.limits.entries {
+            return Err(ImageError::Limit {
+                limit: self.limits.entries,
+                of: "entries in its layers",
+            });
         }
         Ok(())
     }

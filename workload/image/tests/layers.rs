@@ -11,9 +11,11 @@
     reason = "a test"
 )]
 
+use casemate_image::tar::{EndMark, Reader};
 use casemate_image::{ImageError, Kind, Limits, NodeId, Spool, Tree, unpack};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
+use std::io::Read;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum What {
@@ -312,7 +314,7 @@ fn attributes_are_kept_or_counted_by_the_rule() {
 /// limit. Protects memory and time; cannot tell what a limit costs on this machine.
 #[test]
 fn what_is_cheap_to_write_and_dear_to_keep_ends_at_a_limit() {
-    let limits = Limits { nodes: 200, xattrs: 5000, steps: 20_000 };
+    let limits = Limits { nodes: 200, xattrs: 5000, links: 30_000, entries: 400, steps: 20_000 };
     let refused = |stream: &[u8]| {
         let (mut tree, mut spool) = (Tree::new(limits), spool());
         unpack(stream, &mut tree, &mut spool, 1).unwrap_err().to_string()
@@ -346,6 +348,51 @@ fn what_is_cheap_to_write_and_dear_to_keep_ends_at_a_limit() {
         ways.append_data(&mut header, format!("l39/f{i}"), &[][..]).unwrap();
     }
     assert!(refused(&ways.into_inner().unwrap()).contains("20000 steps"));
+    let mut targets = builder();
+    for i in 0..10 {
+        let mut header = header(tar::EntryType::Symlink, 0);
+        targets.append_link(&mut header, format!("l{i}"), "x".repeat(4000)).unwrap();
+    }
+    assert!(refused(&targets.into_inner().unwrap()).contains("30000 bytes of symbolic links"));
+    // What removes something that is not there leaves no trace in a tree.
+    let mut removals = builder();
+    for i in 0..500 {
+        let mut header = header(tar::EntryType::Regular, 0);
+        removals.append_data(&mut header, format!(".wh.f{i}"), &[][..]).unwrap();
+    }
+    assert!(refused(&removals.into_inner().unwrap()).contains("400 entries"));
+}
+
+/// A stream ends at a bound whether it says so first, as a file's size, or comes as one small entry
+/// after another.
+#[test]
+fn a_stream_that_does_not_end_is_read_as_far_as_its_bound() {
+    let last = |stream: &[u8], most| {
+        let mut reader = Reader::new(stream.chain(std::io::repeat(b'x')), EndMark::Needed);
+        reader = reader.within(most);
+        loop {
+            match reader.next_entry() {
+                Ok(Some(_)) => {}
+                Ok(None) => panic!("the stream has no end"),
+                Err(e) => break e.to_string(),
+            }
+        }
+    };
+    let mut one = builder();
+    let mut large = header(tar::EntryType::Regular, 1 << 40);
+    large.set_path("large").unwrap();
+    large.set_cksum();
+    one.get_mut().extend(large.as_bytes());
+    let one = one.get_ref().clone();
+    assert!(last(&one, 1 << 20).contains("1048576 bytes in a tar stream"));
+    let mut many = builder();
+    for i in 0..100 {
+        let mut header = header(tar::EntryType::Regular, 0);
+        many.append_data(&mut header, format!(".wh.f{i}"), &[][..]).unwrap();
+    }
+    let many = many.get_ref().clone();
+    assert!(last(&many, 20_000).contains("20000 bytes in a tar stream"));
+    assert!(last(&many, 1 << 20).contains("byte 51200 of the tar stream"), "the entries are good");
 }
 
 /// A layer that hides everything again and again, on a tree of a thousand folders: one look at

@@ -37,9 +37,16 @@ impl Running {
 /// # Errors
 /// [`NameError`].
 pub fn ask(name: &str) -> Result<Vec<Running>, NameError> {
+    connect(name, seek::patience()).map(|(_, processes)| processes)
+}
+
+/// The same, with the connection to the supervisor, which takes requests.
+pub(in crate::vm) fn connect(
+    name: &str,
+    until: Instant,
+) -> Result<(OwnedFd, Vec<Running>), NameError> {
     let wrong = |e: std::io::Error| NameError::System { name: name.into(), source: e };
     let mut error = NameError::NotFound(name.into());
-    let until = seek::patience();
     for address in seek::addresses(name, until).map_err(wrong)? {
         match seek::reach(&address, until).map_err(|e| wrong(e.into()))? {
             Holder::Foreign | Holder::Gone => {}
@@ -47,7 +54,7 @@ pub fn ask(name: &str) -> Result<Vec<Running>, NameError> {
             Holder::Ours(socket, pid) => match question(&socket, pid, name, until) {
                 // A supervisor that ends just now: another one may have the name.
                 Err(NameError::NotFound(_)) => {}
-                other => return other,
+                other => return other.map(|processes| (socket, processes)),
             },
         }
     }
@@ -62,7 +69,7 @@ fn question(
 ) -> Result<Vec<Running>, NameError> {
     let not_believed = |why| NameError::NotBelieved { name: name.into(), why };
     let mut answer = [0; MAX_ANSWER];
-    if !seek::readable(socket, until) {
+    if !seek::readable(socket, Some(until)) {
         return Err(NameError::Mute(name.into()));
     }
     let len = match recv(socket, &mut answer[..], RecvFlags::DONTWAIT) {

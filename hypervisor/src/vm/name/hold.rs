@@ -42,15 +42,17 @@ impl Name {
         Ok(Self { socket, user: geteuid().as_raw() })
     }
 
-    /// Answers one waiting asker with `state`, if it is of this user, or root. Bounded work, and an
-    /// asker who does not read loses.
-    pub fn answer(&self, state: &str) {
+    /// Answers one waiting asker with `state`, if it is of this user, or root: the connection to
+    /// it. Bounded work, and an asker who does not read loses.
+    pub fn answer(&self, state: &str) -> Option<OwnedFd> {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-        let Ok(asker) = accept_with(&self.socket, flags) else { return };
-        if peer(&asker).is_ok_and(|peer| peer.uid == self.user || peer.uid == 0) {
-            let bytes = state.as_bytes().get(..state.len().min(MAX_ANSWER)).unwrap_or(&[]);
-            let _ = send(&asker, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
+        let asker = accept_with(&self.socket, flags).ok()?;
+        if !peer(&asker).is_ok_and(|peer| peer.uid == self.user || peer.uid == 0) {
+            return None;
         }
+        let bytes = state.as_bytes().get(..state.len().min(MAX_ANSWER)).unwrap_or(&[]);
+        send(&asker, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL).ok()?;
+        Some(asker)
     }
 }
 

@@ -22,6 +22,18 @@ pub use answer::{BadAnswer, Told, parse};
 pub use ask::{Running, ask};
 pub use hold::Name;
 
+pub(super) use ask::connect;
+pub(super) use seek::{patience, readable};
+
+use std::collections::BTreeSet;
+use std::time::Instant;
+
+/// The names that VMs of this user hold, as the kernel lists them: who holds one is still to be
+/// asked.
+pub(super) fn names(until: Instant) -> Result<BTreeSet<String>, NameError> {
+    seek::names(until).map_err(|source| NameError::System { name: "*".into(), source })
+}
+
 /// Why a name cannot be had or found.
 #[derive(Debug, thiserror::Error)]
 pub enum NameError {
@@ -106,7 +118,7 @@ mod tests {
                 move || ask(&name)
             });
             while poll(&mut [PollFd::new(&held, PollFlags::IN)], None).is_err() {}
-            held.answer(&answer);
+            drop(held.answer(&answer));
             asker.join().unwrap()
         };
         let us = std::process::id();

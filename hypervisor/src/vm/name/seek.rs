@@ -1,6 +1,7 @@
 //! Finding and reaching who holds a name.
 
 use super::sockets;
+use crate::config::is_name;
 use casemate_sandbox::peer;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
@@ -11,6 +12,8 @@ use std::time::{Duration, Instant};
 
 /// Holders of one name that are looked at. One of them is right; more are somebody's attempts.
 const MAX_HOLDERS: usize = 64;
+/// Names of one user that are looked at.
+const MAX_NAMES: usize = 1024;
 /// How long all holders together may take.
 const PATIENCE: Duration = Duration::from_secs(2);
 
@@ -20,8 +23,12 @@ pub(super) fn address(name: &str, word: &str) -> String {
 }
 
 fn prefix(name: &str) -> String {
-    let uid = rustix::process::geteuid().as_raw();
-    format!("casemate/{uid}/{name}/")
+    format!("{}{name}/", own())
+}
+
+/// What every address of this user begins with.
+fn own() -> String {
+    format!("casemate/{}/", rustix::process::geteuid().as_raw())
 }
 
 pub(super) fn unix_socket() -> Result<OwnedFd, Errno> {
@@ -30,7 +37,7 @@ pub(super) fn unix_socket() -> Result<OwnedFd, Errno> {
 }
 
 /// Until when who begins now waits.
-pub(super) fn patience() -> Instant {
+pub(in crate::vm) fn patience() -> Instant {
     Instant::now() + PATIENCE
 }
 
@@ -39,6 +46,17 @@ pub(super) fn patience() -> Instant {
 pub(super) fn addresses(name: &str, until: Instant) -> std::io::Result<BTreeSet<String>> {
     let uid = rustix::process::geteuid().as_raw();
     sockets::addresses(&prefix(name), uid, MAX_HOLDERS, until)
+}
+
+/// The names that this user may hold: what stands before the random word of an address.
+pub(super) fn names(until: Instant) -> std::io::Result<BTreeSet<String>> {
+    let (uid, own) = (rustix::process::geteuid().as_raw(), own());
+    let found = sockets::addresses(&own, uid, MAX_NAMES, until)?;
+    let name = |address: &String| {
+        let (name, _) = address.strip_prefix(&own)?.split_once('/')?;
+        is_name(name).then(|| name.to_owned())
+    };
+    Ok(found.iter().filter_map(name).collect())
 }
 
 /// Who is at an address.
@@ -80,12 +98,13 @@ pub(super) fn reach(address: &str, until: Instant) -> Result<Holder, Errno> {
     Ok(Holder::Ours(socket, peer.pid))
 }
 
-/// Waits until a connection has something, or is closed; false when it does not come to that.
-pub(super) fn readable(socket: &OwnedFd, until: Instant) -> bool {
+/// Waits until a connection has something, or is closed; false when it does not come to that in
+/// time, where there is one.
+pub(in crate::vm) fn readable(socket: &OwnedFd, until: Option<Instant>) -> bool {
     loop {
-        let left = until.saturating_duration_since(Instant::now());
-        let left = Timespec::try_from(left).unwrap_or_default();
-        match poll(&mut [PollFd::new(socket, PollFlags::IN)], Some(&left)) {
+        let left = until.map(|until| until.saturating_duration_since(Instant::now()));
+        let left = left.map(|left| Timespec::try_from(left).unwrap_or_default());
+        match poll(&mut [PollFd::new(socket, PollFlags::IN)], left.as_ref()) {
             Err(Errno::INTR) => {}
             Ok(0) | Err(_) => return false,
             Ok(_) => return true,

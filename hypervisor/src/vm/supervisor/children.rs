@@ -151,6 +151,7 @@ impl Member {
             }
             ProcessKind::Block
             | ProcessKind::BlockStandby
+            | ProcessKind::Rng
             | ProcessKind::Vsock
             | ProcessKind::Connector
             | ProcessKind::Janitor => {

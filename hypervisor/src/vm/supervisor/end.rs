@@ -58,3 +58,23 @@ pub enum End {
         what: String,
     },
 }
+
+impl End {
+    /// Why, in a few words; what foreign words are in it is escaped by who prints it.
+    pub(super) fn in_short(&self) -> String {
+        match self {
+            Self::Stopped(stop) => stop.to_string(),
+            Self::LaunchFailed(reason) => reason.clone(),
+            Self::TimedOut(after) => format!("it ran longer than {after:?}"),
+            Self::PoweredOffAsAsked => "the guest switched itself off as asked".into(),
+            Self::GraceOver(after) => format!("the guest did not switch itself off in {after:?}"),
+            Self::Killed => "it was ended at once".into(),
+            Self::ProcessDied { kind, how: None } => format!("the {kind} process ended"),
+            Self::ProcessDied { kind, how: Some(how) } => format!("the {kind} process: {how}"),
+            Self::DeviceFailed { kind, reason } => format!("the {kind} process: {reason}"),
+            Self::DeviceLost { device, why } => format!("disk {device}: {why}"),
+            Self::NotLogged { why, .. } => format!("it could not be logged: {why}"),
+            Self::ProcessLied { kind, what } => format!("the {kind} process: {what}"),
+        }
+    }
+}

@@ -4,6 +4,7 @@ use super::{End, Loss};
 use crate::exits::Note;
 use crate::vm::decision::LogRepair;
 use crate::vm::kind::ProcessKind;
+use casemate_foreign_text::value;
 use casemate_layout::ports::mark;
 use casemate_sandbox::Report;
 use std::fmt;
@@ -48,8 +49,56 @@ pub enum Happened {
         /// The device's name in the configuration.
         device: String,
     },
+    /// Somebody asked for the VM's end by its name (`casemate stop`).
+    Asked(Asked),
     /// The VM has ended; no process of it is left. Bytes of its console may still wait.
     Ended(End),
+}
+
+/// What was asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Asked {
+    /// That the guest switches itself off.
+    PowerOff,
+    /// The end, at once.
+    End,
+}
+
+/// One line, for who looks at a running VM.
+impl fmt::Display for Happened {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Reached(step) => step.fmt(f),
+            Self::LogRepaired(LogRepair { path, dropped }) => {
+                let path = value(path.display());
+                write!(f, "{path}: a torn last line of {dropped} bytes was removed")
+            }
+            Self::Confined(kind, report) => {
+                write!(f, "{kind} process is confined")?;
+                for (place, (layer, why)) in report.missing().enumerate() {
+                    let before = if place == 0 { ", WITHOUT" } else { "," };
+                    write!(f, "{before} {layer} ({})", value(why).at_most(100))?;
+                }
+                Ok(())
+            }
+            Self::AllConfined => f.write_str("every process is confined"),
+            Self::GuestSays(mark) => write!(f, "the guest says: {mark}"),
+            Self::Refused(kind, Note::PageStateRefused { gpa, pages }) => write!(
+                f,
+                "{kind}: refused the guest's page-state change of {pages} pages at {gpa:#x}"
+            ),
+            Self::Refused(kind, Note::UnknownHypercall { number }) => {
+                write!(f, "{kind}: refused the guest's hypercall {number}")
+            }
+            Self::DeviceLost { device, why, then } => write!(f, "disk {device}: {why}; {then}"),
+            Self::DeviceTakenOver { device } => write!(f, "standby of disk {device} serves"),
+            Self::Asked(Asked::PowerOff) => {
+                f.write_str("`casemate stop` asked the guest to power off")
+            }
+            Self::Asked(Asked::End) => f.write_str("`casemate stop --force` ends the VM"),
+            Self::Ended(end) => write!(f, "the VM has ended: {}", end.in_short()),
+        }
+    }
 }
 
 /// How a VM goes on of which a device has lost a process.

@@ -15,13 +15,14 @@ mod event;
 mod heartbeat;
 mod lock;
 mod loss;
+mod managing;
 mod post;
 mod telling;
 
 pub use children::Member;
 pub use console::{GuestConsole, Moved};
 pub use end::End;
-pub use event::{Event, GuestMark, Happened, Step, Then};
+pub use event::{Asked, Event, GuestMark, Happened, Step, Then};
 pub use heartbeat::Hang;
 pub use lock::Outside;
 pub use loss::Loss;
@@ -29,6 +30,7 @@ pub use post::Post;
 pub(in crate::vm) use telling::Place;
 
 use super::kind::ProcessKind;
+use super::manage::{Clients, Lines, VmFacts};
 use super::name::{Name, Told};
 use super::protocol::{FromVmm, Phase, ToVmm};
 use super::recorder::message::FromRecorder;
@@ -36,6 +38,7 @@ use crate::exits::{Note, Stop};
 use casemate_device_process::FromDevice;
 use casemate_sandbox::{Layers, Report, SandboxError};
 use children::{Children, POLLED, Said, Stirred};
+use managing::Known;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use std::collections::VecDeque;
@@ -68,8 +71,13 @@ pub struct RunningVm {
     /// The supervisor and its children, for who asks.
     processes: Vec<Told>,
     telling: Telling,
+    /// Who asks about the VM, and what they are told.
+    askers: Clients,
+    known: Known,
     /// The supervisor's own layers.
     layers: Layers,
+    /// Whether they, and its filter, are in force.
+    locked: bool,
     times: Times,
     run_over: Option<Instant>,
     grace_over: Option<Instant>,
@@ -96,6 +104,16 @@ pub struct Ready {
     pub outside: Vec<PollFlags>,
 }
 
+/// What was seen in one round of polling.
+struct Seen {
+    ready: Ready,
+    stirred: Vec<Stirred>,
+    /// Whether somebody connects who wants to ask.
+    one_more: bool,
+    /// Whether each of those who have connected has asked something, or is gone.
+    askers: Vec<bool>,
+}
+
 impl RunningVm {
     pub(super) fn new(
         members: Vec<Member>,
@@ -104,7 +122,7 @@ impl RunningVm {
         times: Times,
         events: VecDeque<Event>,
         layers: Layers,
-        place: &Place,
+        (place, facts): (&Place, VmFacts),
     ) -> Self {
         let started = members.iter().map(|member| (member.kind(), member.pid()));
         let telling = Telling::new(place, started);
@@ -112,13 +130,19 @@ impl RunningVm {
         let own = told(ProcessKind::Supervisor, std::process::id());
         let children = members.iter().map(|member| told(member.kind(), member.pid()));
         let processes = std::iter::once(own).chain(children).collect();
+        let started = events.front().map_or_else(Instant::now, |first| first.at);
+        let mut known = Known::new(facts, started);
+        events.iter().for_each(|event| known.happened(event.at, &event.what));
         let mut vm = Self {
             children: Children::new(members),
             console,
             name,
             processes,
             telling,
+            askers: Clients::new(),
+            known,
             layers,
+            locked: false,
             times,
             run_over: times.run.and_then(|run| Instant::now().checked_add(run)),
             grace_over: None,
@@ -191,6 +215,7 @@ impl RunningVm {
     pub fn lock_this_process(&mut self, outside: &Outside<'_>) -> Result<(), SandboxError> {
         let report = lock::lock(self, outside)?;
         self.lacks(0, &report);
+        self.locked = true;
         self.tell(Happened::Confined(ProcessKind::Supervisor, report));
         Ok(())
     }
@@ -208,16 +233,13 @@ impl RunningVm {
     ) -> Result<Ready, Errno> {
         // What happened before comes first: nobody waits with an event in the hand.
         let until = if self.events.is_empty() { until } else { Some(Instant::now()) };
-        let (ready, stirred, asked) = self.poll(console, outside, until)?;
-        if asked {
-            let there = self.processes.iter().filter(|told| !told.gone);
-            self.name.answer(&there.map(Told::to_string).collect::<String>());
-        }
+        let Seen { ready, stirred, one_more, askers } = self.poll(console, outside, until)?;
         for (index, stirred) in stirred.into_iter().enumerate() {
             self.serve(index, stirred);
         }
         self.look_after_devices();
         self.check_times();
+        self.serve_askers(&askers, one_more);
         Ok(ready)
     }
 
@@ -226,12 +248,13 @@ impl RunningVm {
         console: PollFlags,
         outside: &[(BorrowedFd<'_>, PollFlags)],
         until: Option<Instant>,
-    ) -> Result<(Ready, Vec<Stirred>, bool), Errno> {
+    ) -> Result<Seen, Errno> {
         // Without a wish it is left out: poll tells of a hang-up unasked, again and again, and the
         // holder may have to wait for a slow reader long after the vmm process has gone.
         let guest = (!console.is_empty()).then(|| (self.console.as_fd(), console));
         let wished = guest.is_some();
         let own = guest.into_iter().chain([(self.name.as_fd(), PollFlags::IN)]);
+        let own = own.chain(self.askers.sockets().map(|asker| (asker, PollFlags::IN)));
         let live = |member: &&Member| !self.ended && !member.gone;
         let children = self.children.iter().filter(live).flat_map(Member::poll);
         let mut fds: Vec<_> = (own.chain(children).chain(outside.iter().copied()))
@@ -249,7 +272,10 @@ impl RunningVm {
         }
         let mut seen = fds.iter().map(PollFd::revents);
         let console = if wished { seen.next() } else { None }.unwrap_or(PollFlags::empty());
-        let asked = seen.next().is_some_and(readable);
+        let one_more = seen.next().is_some_and(readable);
+        // One that was closed is told of by other flags.
+        let askers = seen.by_ref().take(self.askers.len()).map(|flags| !flags.is_empty());
+        let askers = askers.collect();
         let mut stirred = Vec::new();
         for member in self.children.iter().filter(|_| !self.ended) {
             // By place: one that is gone has its own, and stirs no more.
@@ -259,7 +285,8 @@ impl RunningVm {
             let [control, died] = flags.map(readable);
             stirred.push(Stirred { control, died });
         }
-        Ok((Ready { console, outside: seen.collect() }, stirred, asked))
+        let ready = Ready { console, outside: seen.collect() };
+        Ok(Seen { ready, stirred, one_more, askers })
     }
 
     /// Takes what one child said. Messages before death: the last one says how the VM ended.
@@ -363,6 +390,7 @@ impl RunningVm {
         match message {
             FromVmm::Phase(phase) => {
                 self.tell(Happened::Reached(step(kind, phase)));
+                self.known.guest_runs |= phase == Phase::FirstInstruction;
                 if phase == Phase::Locked {
                     self.take_report(index, kind);
                 }
@@ -440,7 +468,9 @@ impl RunningVm {
 
     fn tell(&mut self, what: Happened) {
         self.telling.happened(&what);
-        self.events.push_back(Event { at: Instant::now(), what });
+        let at = Instant::now();
+        self.known.happened(at, &what);
+        self.events.push_back(Event { at, what });
     }
 
     /// The first end is the one that counts. Afterwards no process is left.
@@ -460,6 +490,8 @@ impl RunningVm {
                 }
             }
             self.tell(Happened::Ended(end));
+            // Its holder may not wait for anything any more.
+            self.tell_askers();
         }
     }
 }

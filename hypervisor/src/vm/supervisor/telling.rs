@@ -7,7 +7,7 @@
 //! to be told is bounded, whatever it sends, and what is left out is counted: so a process that a
 //! guest has taken over can neither fill the log nor hide in it.
 
-use super::{End, GuestMark, Happened};
+use super::{Asked, End, GuestMark, Happened};
 use crate::exits::{ExitTotals, Note, VcpuStep};
 use crate::memory::PageStateTotals;
 use crate::vm::kind::ProcessKind;
@@ -107,6 +107,13 @@ impl Telling {
             }
             Happened::DeviceTakenOver { device } => {
                 event_in!(self.vm, INFO, Vm, "a standby serves", device = value(device));
+            }
+            Happened::Asked(how) => {
+                let what = match how {
+                    Asked::PowerOff => "power off",
+                    Asked::End => "end at once",
+                };
+                event_in!(self.vm, INFO, Vm, "the VM is asked by its name", to = what);
             }
             Happened::Reached(_)
             | Happened::LogRepaired(_)

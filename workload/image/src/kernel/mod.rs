@@ -26,6 +26,9 @@ const MAX_PACKAGE: u64 = 2 << 30;
 /// Modules of a guest, those included that others need.
 const MAX_MODULES: usize = 99;
 
+/// Bytes of them together, uncompressed: the initramfs is made of them in memory.
+const MAX_ALL_MODULES: u64 = 256 << 20;
+
 /// Whether a guest starts without a module.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Need {
@@ -122,12 +125,21 @@ pub fn package(stream: impl Read, spool: Spool) -> Result<(Vec<u8>, Store), Imag
 /// # Errors
 /// [`ImageError::Kernel`] with the module.
 pub fn needed(store: &Store, release: Option<&str>) -> Result<Vec<Module>, ImageError> {
+    needed_within(store, release, MAX_ALL_MODULES)
+}
+
+fn needed_within(
+    store: &Store,
+    release: Option<&str>,
+    most: u64,
+) -> Result<Vec<Module>, ImageError> {
     let mut order = Vec::new();
+    let mut room = most;
     let mut seen = BTreeSet::new();
     for (name, need) in WANTED {
         let there = store.is_built_in(name) || store.module(name)?.is_some();
         if there || need == Need::Must {
-            add(store, release, name, &mut seen, &mut order)?;
+            add(store, release, name, &mut room, &mut seen, &mut order)?;
         }
     }
     Ok(order)
@@ -139,6 +151,7 @@ fn add(
     store: &Store,
     release: Option<&str>,
     name: &str,
+    room: &mut u64,
     seen: &mut BTreeSet<String>,
     order: &mut Vec<Module>,
 ) -> Result<(), ImageError> {
@@ -165,6 +178,10 @@ fn add(
             let why = "the kernel has this module neither built in nor as a file";
             return Err(ImageError::kernel(name, why));
         };
+        *room = room.checked_sub(crate::bytes::len(&file)).ok_or_else(|| {
+            let most = MAX_ALL_MODULES >> 20;
+            ImageError::kernel(&name, format!("with it, modules have more than {most} MiB"))
+        })?;
         let info = modinfo(&file).filter(|info| info.name == name);
         let info = info.ok_or_else(|| {
             ImageError::kernel(&name, "its file is no module of this name, or says no kernel")
@@ -192,4 +209,28 @@ fn bounded(from: &mut dyn Read, most: u64, name: &str) -> Result<Vec<u8>, ImageE
         return Err(ImageError::kernel(name, format!("it has more than {} MiB", most >> 20)));
     }
     Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Protects the builder's memory: each module may be large, but not all of them.
+    #[test]
+    fn modules_have_a_bound_together() {
+        let mut spool = Spool::new(&std::env::temp_dir(), 1 << 20).unwrap();
+        let mut store = Store::default();
+        store.built_in(b"virtio_pci.ko\nvirtio_blk.ko\nerofs.ko\n");
+        let mut size = 0;
+        for name in ["dm_mod", "dm_verity"] {
+            let file = example(format!("depends=\0name={name}\0vermagic=6.12 SMP \0").as_bytes());
+            size += crate::bytes::len(&file);
+            let content = spool.take(&mut &file[..], 1 << 20).unwrap();
+            store.add_spooled(&format!("{name}.ko"), content).unwrap();
+        }
+        store.keep(spool);
+        assert_eq!(needed_within(&store, None, size).unwrap().len(), 2);
+        let refused = needed_within(&store, None, size - 1).unwrap_err().to_string();
+        assert!(refused.starts_with("dm_verity: with it"), "{refused}");
+    }
 }

@@ -16,6 +16,10 @@ use std::io::Read;
 
 /// Longest extended header, in bytes: names, and attributes of 64 KiB.
 const MAX_EXTENDED: u64 = 1 << 20;
+/// Longest stream, in bytes: what the files of an image may have, and as much again as a header of
+/// many blocks for each of a million of them. Without a bound an endless stream would be read for
+/// ever, since entries that remove something need no room.
+const MAX_STREAM: u64 = 80 << 30;
 /// Headers that say more about the next one, at most in a row.
 const MAX_IN_A_ROW: u32 = 8;
 
@@ -72,6 +76,7 @@ pub struct Reader<R> {
     padding: u64,
     global: Extended,
     end_mark: EndMark,
+    most: u64,
 }
 
 /// Whether a stream may end without the blocks of zeros that end one.
@@ -88,7 +93,14 @@ pub enum EndMark {
 impl<R: Read> Reader<R> {
     /// Entries of this stream, which is not compressed.
     pub fn new(source: R, end_mark: EndMark) -> Self {
-        Self { source, at: 0, content: 0, padding: 0, global: Extended::default(), end_mark }
+        let global = Extended::default();
+        Self { source, at: 0, content: 0, padding: 0, global, end_mark, most: MAX_STREAM }
+    }
+
+    /// The same for a stream that may have at most so many bytes.
+    #[must_use]
+    pub fn within(self, most: u64) -> Self {
+        Self { most, ..self }
     }
 
     /// The next entry; None behind the last. Contents that were not read are skipped.
@@ -130,7 +142,7 @@ impl<R: Read> Reader<R> {
                 b'K' => local.link = Some(until_zero(self.extension(header.size, at)?)),
                 _ => {
                     let entry = header.entry(&self.global, local).map_err(wrong)?;
-                    self.expect(entry.size).ok_or(wrong("the size is no size"))?;
+                    self.expect(entry.size, at)?;
                     return Ok(Some(entry));
                 }
             }
@@ -160,11 +172,21 @@ impl<R: Read> Reader<R> {
         self.source
     }
 
-    fn expect(&mut self, size: u64) -> Option<()> {
-        let unit = BLOCK as u64;
+    /// Contents of this size follow the header at `header`.
+    fn expect(&mut self, size: u64, header: u64) -> Result<(), ImageError> {
+        let none = ImageError::Tar { at: header, why: "the size is no size" };
+        let whole = size.checked_next_multiple_of(BLOCK as u64).ok_or(none)?;
+        self.bound(self.at.saturating_add(whole))?;
         self.content = size;
-        self.padding = size.checked_next_multiple_of(unit)?.checked_sub(size)?;
-        Some(())
+        self.padding = whole.saturating_sub(size);
+        Ok(())
+    }
+
+    fn bound(&self, end: u64) -> Result<(), ImageError> {
+        if end > self.most {
+            return Err(ImageError::Limit { limit: self.most, of: "bytes in a tar stream" });
+        }
+        Ok(())
     }
 
     fn extension(&mut self, size: u64, at: u64) -> Result<Vec<u8>, ImageError> {
@@ -172,7 +194,7 @@ impl<R: Read> Reader<R> {
         if size > MAX_EXTENDED {
             return Err(wrong("an extended header of more than 1 MiB"));
         }
-        self.expect(size).ok_or(wrong("the size is no size"))?;
+        self.expect(size, at)?;
         let mut bytes = Vec::new();
         self.content().read_to_end(&mut bytes).map_err(ImageError::Compression)?;
         self.skip_rest()?;
@@ -206,6 +228,7 @@ impl<R: Read> Reader<R> {
 
     /// Fills `buffer`; false where the stream ends before its first byte.
     fn fill(&mut self, buffer: &mut [u8]) -> Result<bool, ImageError> {
+        self.bound(self.at)?;
         let mut filled = 0;
         while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {
             match self.source.read(rest) {

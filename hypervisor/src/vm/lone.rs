@@ -1,0 +1,67 @@
+//! Devices that are one process each, of which a guest has one of a kind, and behind which there is
+//! nothing that could be opened: a source of random numbers.
+
+use super::kind::ProcessKind;
+use super::virtio::{BackEndOf, DeviceSocket};
+use crate::config::VmConfig;
+use casemate_device_process::DeviceKind;
+use casemate_policy::{DeviceFact, DeviceKind as Kind};
+use casemate_sandbox::Layers;
+use std::os::fd::OwnedFd;
+
+/// A kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Lone {
+    /// Random numbers of the host.
+    Rng,
+}
+
+impl Lone {
+    /// Those of a configuration, in the order of the guest's bus.
+    pub(super) fn of(config: &VmConfig) -> Vec<Self> {
+        config.rng.then_some(Self::Rng).into_iter().collect()
+    }
+
+    /// What the vmm process and the device's own know it as.
+    pub(super) const fn device(self) -> DeviceKind {
+        match self {
+            Self::Rng => DeviceKind::Rng,
+        }
+    }
+
+    /// What the supervisor knows its process as.
+    pub(super) const fn process(self) -> ProcessKind {
+        match self {
+            Self::Rng => ProcessKind::Rng,
+        }
+    }
+
+    /// The layers of its process.
+    pub(super) fn layers(self) -> Layers {
+        let name = self.device().name();
+        match self {
+            Self::Rng => casemate_device_rng::profile::layers(name),
+        }
+    }
+
+    const fn queues(self) -> u16 {
+        match self {
+            Self::Rng => casemate_device_rng::QUEUES,
+        }
+    }
+
+    /// As the vmm process gets it; `socket` leads to its process.
+    pub(super) const fn for_vmm(self, socket: OwnedFd) -> DeviceSocket {
+        let (kind, queues, of) = (self.device(), self.queues(), BackEndOf::Ours);
+        DeviceSocket { kind, of, queues, socket, standby: None }
+    }
+
+    /// What the policy is told of it, before its process begins.
+    pub(super) fn fact(self) -> DeviceFact<'static> {
+        let kind = match self {
+            Self::Rng => Kind::Rng,
+        };
+        let queues = self.queues().into();
+        DeviceFact { kind, path: None, read_only: false, foreign: false, queues }
+    }
+}

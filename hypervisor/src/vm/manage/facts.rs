@@ -1,0 +1,236 @@
+//! What a VM is, for `casemate ps` and `inspect`: what its configuration says, and what became of
+//! it. The kernel's command line is not in it, since secrets stand there.
+
+use crate::config::{ConsoleTo, VmConfig};
+use crate::launch::LaunchPlan;
+use crate::launch::measure::measure;
+use serde::{Deserialize, Serialize};
+use std::path::Path;
+use std::time::Duration;
+
+/// Where a VM is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    /// Its first instruction is to come.
+    Starting,
+    /// Its guest runs.
+    Running,
+    /// Its guest was asked to switch itself off.
+    Stopping,
+    /// It has ended; its supervisor waits for a reader of the console.
+    Ended,
+}
+
+impl State {
+    /// The word for it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Running => "running",
+            Self::Stopping => "stopping",
+            Self::Ended => "ended",
+        }
+    }
+}
+
+/// What a VM is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Facts {
+    /// Where it is in its life.
+    pub state: State,
+    /// Milliseconds since its start.
+    pub uptime_ms: u64,
+    /// Its processes that live, the supervisor first.
+    pub processes: Vec<ProcessFact>,
+    /// What does not change.
+    pub vm: VmFacts,
+}
+
+/// A process of a VM, as its supervisor knows it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ProcessFact {
+    /// Its kind.
+    pub kind: String,
+    /// Its number.
+    pub pid: u32,
+    /// The device that it serves, by its name in the configuration.
+    pub device: Option<String>,
+    /// Whether it has proved that its lock is in force. The kernel's own word on that is `casemate
+    /// sandbox show`.
+    pub locked: bool,
+    /// The optional layers of its lock that this host could not give it.
+    pub without: Vec<String>,
+}
+
+/// What a VM was started as.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct VmFacts {
+    /// Its name.
+    pub name: String,
+    /// Memory protection: `none` or `sev-snp`.
+    pub protection: String,
+    /// Virtual processors.
+    pub vcpus: u32,
+    /// RAM in MiB.
+    pub memory_mib: u64,
+    /// Kernel image.
+    pub kernel: String,
+    /// Initial RAM file system.
+    pub initrd: Option<String>,
+    /// Where the console goes: `stdio`, `raw`, `pty` or `file:PATH`.
+    pub console: String,
+    /// Longest run, in milliseconds.
+    pub timeout_ms: Option<u64>,
+    /// From the power button to the end, in milliseconds.
+    pub grace_ms: u64,
+    /// The policy that admitted it.
+    pub policy: Option<String>,
+    /// The SHA-256 of that policy.
+    pub policy_hash: Option<String>,
+    /// The launch digest of a confidential VM, as it was computed before the launch.
+    pub launch_digest: Option<String>,
+    /// Disks, in the order of the guest's bus.
+    pub disks: Vec<DiskFact>,
+    /// Devices that programs of others serve.
+    pub vhost_user: Vec<ForeignFact>,
+    /// Its socket device.
+    pub vsock: Option<VsockFact>,
+    /// Whether paths and devices are left out, since they are too long for an answer.
+    #[serde(default)]
+    pub left_out: bool,
+}
+
+/// Bytes that may stand in an answer about what does not change: the rest of it is for processes.
+const ROOM: usize = 40 * 1024;
+
+/// A disk.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DiskFact {
+    /// Its name.
+    pub name: String,
+    /// Its image.
+    pub path: String,
+    /// Whether it is read only.
+    pub read_only: bool,
+    /// Whether the host's page cache is passed by.
+    pub direct: bool,
+    /// What the guest sees as its serial number; empty for none.
+    pub serial: String,
+    /// Its queues.
+    pub queues: u16,
+    /// Whether another process was started to stand by.
+    pub standby: bool,
+}
+
+/// A device that a program of others serves.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ForeignFact {
+    /// Its name.
+    pub name: String,
+    /// Where the program listens.
+    pub socket: String,
+    /// Its queues.
+    pub queues: u16,
+}
+
+/// A socket device.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct VsockFact {
+    /// The guest's context id.
+    pub cid: u64,
+    /// Where programs of the host connect.
+    pub path: Option<String>,
+    /// Ports of the host that the guest may connect to.
+    pub ports: Vec<u32>,
+    /// Sockets for single ports of the guest.
+    pub forwards: Vec<(u32, String)>,
+}
+
+fn text(path: &Path) -> String {
+    path.to_string_lossy().into_owned()
+}
+
+/// Milliseconds, in a number that JSON's readers have.
+pub(in crate::vm) fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+impl VmFacts {
+    /// Of a configuration and the plan that was made of it.
+    pub(in crate::vm) fn of(config: &VmConfig, plan: &LaunchPlan) -> Self {
+        let disk = |disk: &crate::config::Disk| DiskFact {
+            name: disk.name.clone(),
+            path: text(&disk.path),
+            read_only: disk.read_only,
+            direct: disk.direct,
+            serial: disk.serial.clone(),
+            queues: disk.queues,
+            standby: disk.standby,
+        };
+        let foreign = |foreign: &crate::config::Foreign| ForeignFact {
+            name: foreign.name.clone(),
+            socket: text(&foreign.socket),
+            queues: foreign.queues,
+        };
+        let forward = |(port, path): &(u32, std::path::PathBuf)| (*port, text(path));
+        let vsock = |vsock: &crate::config::Vsock| VsockFact {
+            cid: vsock.cid,
+            path: vsock.path.as_deref().map(text),
+            ports: vsock.ports.clone(),
+            forwards: vsock.forwards.iter().map(forward).collect(),
+        };
+        let console = match &config.console.to {
+            ConsoleTo::Stdio => "stdio".into(),
+            ConsoleTo::Raw => "raw".into(),
+            ConsoleTo::Pty => "pty".into(),
+            ConsoleTo::File(path) => format!("file:{}", text(path)),
+        };
+        let digest = measure(plan).map(|measured| measured.digest);
+        let whole = Self {
+            name: config.name.clone(),
+            protection: config.protection.to_string(),
+            vcpus: plan.vcpus,
+            memory_mib: config.memory >> 20,
+            kernel: text(&config.kernel),
+            initrd: config.initrd.as_deref().map(text),
+            console,
+            timeout_ms: config.timeout.map(millis),
+            grace_ms: millis(config.grace),
+            policy: None,
+            policy_hash: None,
+            launch_digest: digest.map(|digest| casemate_attestation::hex::encode(&digest)),
+            disks: config.disks.iter().map(disk).collect(),
+            vhost_user: config.foreign.iter().map(foreign).collect(),
+            vsock: config.vsock.as_ref().map(vsock),
+            left_out: false,
+        };
+        if serde_json::to_string(&whole).is_ok_and(|text| text.len() <= ROOM) {
+            whole
+        } else {
+            whole.in_short()
+        }
+    }
+
+    /// The same without what its user can make as long as they like. A locked supervisor has a heap
+    /// that does not grow, so an answer has a bound before anybody asks.
+    fn in_short(self) -> Self {
+        Self {
+            kernel: String::new(),
+            initrd: None,
+            console: String::new(),
+            disks: Vec::new(),
+            vhost_user: Vec::new(),
+            vsock: None,
+            left_out: true,
+            ..self
+        }
+    }
+}
