@@ -240,7 +240,7 @@ fn memory() -> (u64, u64) {
     let plan = casemate_test_support::guests::plan_of(&[0xeb, 0xfe], 1, 128 << 20);
     let (supervisor, input) = Supervisor::of(HostFds { dev_kvm, dev_sev: None }, &plan);
     let image = Image::new("casemate-vmm", include_bytes!(env!("CASEMATE_VMM_IMAGE"))).unwrap();
-    let child = handover::spawn(&image, profile::vmm_layers(), &input, |_| ()).unwrap();
+    let child = handover::spawn(&image, profile::vmm_layers(false), &input, |_| ()).unwrap();
     let (control, _console) = supervisor.admit(&plan);
     let mut packet = [0; MESSAGE_SIZE];
     loop {

@@ -51,7 +51,7 @@ fn waiting(plan: &LaunchPlan, before: impl FnOnce(&Child)) -> Option<(Child, Sup
     let (socket, its_socket) = disk::socket();
     input.devices.push(socket);
     let image = Image::new("casemate-vmm", IMAGE).unwrap();
-    let child = handover::spawn(&image, vmm_layers(), &input, before).unwrap();
+    let child = handover::spawn(&image, vmm_layers(false), &input, before).unwrap();
     disk::serve(its_socket);
     Some((child, supervisor))
 }

@@ -57,7 +57,7 @@ fn vmm(plan: &LaunchPlan) -> Option<Vmm> {
     let (wait, go) = pipe();
     let (supervisor, mut input) = Supervisor::of(HostFds { dev_kvm, dev_sev: None }, plan);
     let (socket, its_socket) = disk::socket();
-    let layers = profile::vmm_layers().keep(&input.host.dev_kvm).keep(&input.control);
+    let layers = profile::vmm_layers(false).keep(&input.host.dev_kvm).keep(&input.control);
     let layers = layers.keep(&input.console).keep(&input.plan).keep(&socket.socket);
     input.devices.push(socket);
     let (control, console) = supervisor.admit(plan);
@@ -118,7 +118,7 @@ fn running_vmm_is_locked_as_the_kernel_tells() {
         let limits = in_force.limits.as_ref().unwrap();
         let limit = |name: &str| limits[name].as_str();
         assert_eq!(
-            ["19", "0", "0"],
+            ["5", "0", "0"],
             ["open files", "file size", "core file size"].map(|what| limit(&format!("Max {what}")))
         );
         assert_eq!(in_force.filters.as_ref().unwrap()[0].actions(), ["allow", "kill process"]);

@@ -253,6 +253,47 @@ fn a_vcpu_goes_on_whatever_its_devices_back_end_does() {
     assert!(!server.is_finished(), "the back end was left alone");
 }
 
+/// Protects a device from the back ends of others: it is reset, begins and answers while another
+/// one's is waited for. Cannot tell how long that takes; were it as long as that wait, the VM would
+/// end by it.
+#[test]
+fn a_device_goes_on_whatever_the_back_end_of_another_does() {
+    let disk = Disk::new("beside");
+    let (_back_end, works) = block(&disk.path(), false);
+    let (server, silent) = silent_from_activation_on();
+    // The second function, from its header to DRIVER_OK.
+    let (header, bar) = (HEADER + 0x8000, BAR + 0x4000);
+    let mut script =
+        Script::default().write(2, header + 4, 6).expect_u32(header + 0x10, 0xc000_8000);
+    for (width, at, value) in [
+        (1, 0x14, 3),
+        (4, 0x8, 1),
+        (4, 0xc, 1),
+        (1, 0x14, 11),
+        (2, 0x16, 0),
+        (2, 0x18, 16),
+        (4, 0x20, 0x28_0000),
+        (4, 0x24, 0),
+        (4, 0x28, 0x28_1000),
+        (4, 0x2c, 0),
+        (4, 0x30, 0x28_2000),
+        (4, 0x34, 0),
+        (2, 0x1c, 1),
+        (1, 0x14, 15),
+    ] {
+        script = script.write(width, bar + at, value);
+    }
+    let [_, data, _] = REQUEST;
+    let script = (1..=3).fold(script.open(), |script, sector| {
+        let script = script.reset().drive(FLUSH).request(0, READ, sector, 512);
+        script.interrupted(65).print(data, 8)
+    });
+    let Some(ran) = run_with(&scripted(&script), vec![works, silent]) else { return };
+    assert_eq!(ran.stop, Stop::PowerOff { status: None });
+    assert_eq!(ran.output, "1 sector2 sector3 sector");
+    assert!(!server.is_finished(), "the back end was left alone");
+}
+
 /// Judged by a back end that nobody here wrote: QEMU's. Skipped, and said so, where it is not
 /// installed.
 #[test]

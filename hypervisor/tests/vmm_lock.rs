@@ -29,7 +29,7 @@ fn vmm(code: &[u8], once_locked: impl FnOnce()) -> Option<Vmm> {
     let (wait, go) = pipe();
     let (supervisor, input) = Supervisor::of(HostFds { dev_kvm, dev_sev: None }, &plan);
     let (control, console) = supervisor.admit(&plan);
-    let layers = profile::vmm_layers().keep(&input.host.dev_kvm).keep(&input.control);
+    let layers = profile::vmm_layers(false).keep(&input.host.dev_kvm).keep(&input.control);
     let layers = layers.keep(&input.console).keep(&input.plan).keep(&wait);
     let child = spawn(layers, move |born| {
         rustix::io::read(&wait, &mut [0_u8]).unwrap();

@@ -1,10 +1,10 @@
 //! Resource limits.
 
 use super::refusal::Refusal;
-use rustix::process::{Resource, Rlimit, setrlimit};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Resource limits; `None` leaves one as it is. Both the soft and the hard limit are set, so they
-/// stay.
+/// Resource limits; `None` leaves one as it is, and so does a value above the hard limit that the
+/// process was given. Both the soft and the hard limit are set, so they stay.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
     /// Size of a core file, bytes.
@@ -55,6 +55,9 @@ impl Limits {
             ("memlock", Resource::Memlock, self.locked_memory),
         ] {
             if let Some(value) = value {
+                // Never more than what this process was given: only root may have it.
+                let most = getrlimit(resource).maximum.unwrap_or(u64::MAX);
+                let value = value.min(most);
                 setrlimit(resource, Rlimit { current: Some(value), maximum: Some(value) })
                     .map_err(|e| Refusal::new(format!("setrlimit({name}, {value})"), e))?;
                 set.push(format!("{name}={value}"));

@@ -8,6 +8,7 @@ use casemate_sandbox::Exit;
 use casemate_test_devices::driver::DATA;
 use casemate_test_devices::vsock::Guest;
 use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
 
 /// Protects a driver that is stopped and goes on, as other VMMs do it with a guest that is paused:
 /// its connections are gone, and it is told.
@@ -30,6 +31,31 @@ pub fn a_guest_that_was_stopped_is_told_that_its_connections_are_gone() {
     assert_eq!(guest.driver.ram.read(DATA + 0x60_0000, 4), [0; 4]);
     guest.send(Op::Data, ports, 0, 0, b"late");
     guest.expect(Op::Reset);
+    drop(guest);
+    assert_eq!(device.child.wait().unwrap(), Exit::Code(DONE));
+}
+
+/// Protects what needs no connector: a guest whose connector has died is refused what that one
+/// would have done, and keeps its other connections; the host still comes by the path.
+pub fn a_device_whose_connector_is_gone_refuses_what_it_did_and_goes_on() {
+    let mut device = device(FrontEnd::Ours, |_| ());
+    let mut guest = Guest::new(device.socket);
+    guest.that_was_all();
+    guest.begin();
+    let ports = Ports { guest: 1025, host: PORT };
+    guest.send(Op::Request, ports, 0, 0, &[]);
+    let (mut host, _) = device.place.host.accept().unwrap();
+    guest.expect(Op::Response);
+    device.connector.kill().unwrap();
+    device.connector.wait().unwrap();
+    for guests in 1026..1030 {
+        guest.send(Op::Request, Ports { guest: guests, host: PORT }, 0, 0, &[]);
+        assert_eq!(guest.expect(Op::Reset).ports.guest, guests);
+    }
+    host.write_all(b"still here").unwrap();
+    assert_eq!(guest.expect(Op::Data).bytes, b"still here");
+    let _forwarded = UnixStream::connect(device.place.scratch.path("f")).unwrap();
+    assert_eq!(guest.expect(Op::Request).ports.guest, 22);
     drop(guest);
     assert_eq!(device.child.wait().unwrap(), Exit::Code(DONE));
 }

@@ -30,9 +30,12 @@ fn main() -> ExitCode {
         device::what_a_socket_device_holds_takes_an_attacker_nowhere_else,
         device::an_attacker_in_a_socket_device_dies_at_each_attack_on_others,
         connector::a_connector_connects_in_its_directory_and_does_nothing_else,
+        connector::descriptors_on_their_way_refuse_a_connection_and_not_the_next,
+        connector::a_device_that_takes_no_answers_holds_few_descriptors_on_their_way,
         janitor::a_janitor_removes_what_is_still_its_vms_and_makes_no_other_call,
         janitor::an_attacker_in_a_janitor_dies_at_each_attack_on_others,
         guest::a_guest_that_was_stopped_is_told_that_its_connections_are_gone,
+        guest::a_device_whose_connector_is_gone_refuses_what_it_did_and_goes_on,
         guest::a_ring_that_cannot_be_ends_the_connections_and_the_next_driver_begins_anew,
     ])
 }

@@ -10,6 +10,7 @@ use casemate_sandbox::{
     Action, Born, Child, FdTable, Given, Image, InDirectory, Layers, Limits, SandboxError, Setup,
     exit, freeze_heap, spawn_image_with,
 };
+use rustix::net::sockopt::set_socket_send_buffer_size;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
@@ -17,6 +18,12 @@ use std::path::Path;
 pub(crate) const START: u8 = 0x81;
 /// Heap beyond what is used when the process is confined.
 const HEAP: usize = 16 * 1024;
+
+/// Descriptors of its user that may be on their way between processes when it sends one more
+/// (`too_many_unix_fds` in Linux: sendmsg(2) fails with `ETOOMANYREFS` when they are more than
+/// RLIMIT_NOFILE). An attacker that has it can have as many under way and one message more, 253.
+/// That is less than the 1024 that other programs of the user have by default: they can still send.
+const OPEN_FILES: u64 = 512;
 
 /// What a connector is given.
 #[derive(Debug)]
@@ -32,7 +39,7 @@ pub struct ConnectorInput {
 /// The layers of a connector's process, whose root is `directory`: all of them, and no file grows.
 #[must_use]
 pub fn connector_layers(directory: &Path) -> Layers {
-    let limits = Limits { file_size: Some(0), ..Limits::NO_CORE };
+    let limits = Limits { file_size: Some(0), open_files: Some(OPEN_FILES), ..Limits::NO_CORE };
     Layers::new("connector").limits(limits).in_directory(directory, InDirectory::Connect)
 }
 
@@ -77,6 +84,10 @@ pub fn connector_body(input: &ConnectorInput, born: Born, once_locked: impl FnOn
 }
 
 fn lock(setup: Setup, input: &ConnectorInput) -> Result<(), String> {
+    // A device that takes no answers soon gets none: each has a descriptor, which counts for all
+    // programs of the user as long as it is on its way. The kernel makes it as small as it can be.
+    set_socket_send_buffer_size(&input.channel, 1)
+        .map_err(|e| format!("the channel to its device cannot be made small: {e}"))?;
     let locked = (|| {
         freeze_heap(HEAP)?;
         let fds = FdTable::new().with(CHANNEL, &input.channel).with(CONTROL, &input.control);

@@ -111,7 +111,7 @@ fn decode(mut bytes: &[u8]) -> Option<Vec<Place>> {
 /// what is root's.
 #[must_use]
 pub fn janitor_layers(directory: &Path) -> Layers {
-    let limits = Limits { file_size: Some(0), ..Limits::NO_CORE };
+    let limits = Limits { file_size: Some(0), open_files: Some(0), ..Limits::NO_CORE };
     let layers = Layers::new("janitor").limits(limits).without(Layer::DeathSignal);
     let layers = layers.in_directory(directory, InDirectory::Remove);
     if rustix::process::geteuid().is_root() {

@@ -7,7 +7,7 @@ use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, connect, socket_with,
 };
-use std::fs::{remove_file, symlink_metadata};
+use std::fs::{metadata, remove_file, symlink_metadata};
 use std::io::ErrorKind;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -113,25 +113,27 @@ impl PathSocket {
     /// # Errors
     /// [`SocketError`].
     pub fn with_room(key: &'static str, path: &Path, room: usize) -> Result<Self, SocketError> {
-        let shown = || value(path.display()).to_string();
-        let (len, most) = (path.as_os_str().as_bytes().len(), LONGEST.saturating_sub(room));
-        if len > most {
-            return Err(SocketError::TooLong { key, path: shown(), len, most });
-        }
-        let listener = listen(path).map_err(std::io::Error::from);
-        let listener = listener.map_err(|source| match source.kind() {
-            ErrorKind::AddrInUse => match is_listened_to(path) {
-                Some(true) => SocketError::InUse { key, path: shown() },
-                Some(false) => SocketError::Left { key, path: shown() },
-                None => SocketError::Exists { key, path: shown() },
-            },
-            ErrorKind::NotFound | ErrorKind::NotADirectory => {
-                SocketError::NoFolder { key, path: shown() }
-            }
-            _ => SocketError::Bind { key, path: shown(), source },
-        })?;
+        fits(key, path, room)?;
+        let listener = listen(path).map_err(|e| refused(key, path, e.into()))?;
         let file = symlink_metadata(path).ok().map(|file| (file.dev(), file.ino()));
         Ok(Self { listener, path: path.to_owned(), file })
+    }
+
+    /// Whether it could be had now, as [`PathSocket::with_room`] would say. Makes nothing: for what
+    /// somebody has to admit first.
+    ///
+    /// # Errors
+    /// [`SocketError`].
+    pub fn look(key: &'static str, path: &Path, room: usize) -> Result<(), SocketError> {
+        fits(key, path, room)?;
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+        let found = match symlink_metadata(path) {
+            Ok(_) => Err(Errno::ADDRINUSE.into()),
+            Err(e) if e.kind() != ErrorKind::NotFound => Err(e),
+            // The path, or a folder on the way.
+            Err(_) => metadata(folder.unwrap_or(Path::new("."))).map(drop),
+        };
+        found.map_err(|e| refused(key, path, e))
     }
 
     /// A copy of the socket for a process that polls it: it does not block.
@@ -153,6 +155,35 @@ impl PathSocket {
     /// Leaves the path: somebody else removes it.
     pub fn leave(mut self) {
         self.file = None;
+    }
+}
+
+fn shown(path: &Path) -> String {
+    value(path.display()).to_string()
+}
+
+/// Refuses a path that is longer than a socket's may be.
+fn fits(key: &'static str, path: &Path, room: usize) -> Result<(), SocketError> {
+    let (len, most) = (path.as_os_str().as_bytes().len(), LONGEST.saturating_sub(room));
+    if len > most {
+        Err(SocketError::TooLong { key, path: shown(path), len, most })
+    } else {
+        Ok(())
+    }
+}
+
+/// Why no socket can be made at a path, by what the kernel says.
+fn refused(key: &'static str, path: &Path, source: std::io::Error) -> SocketError {
+    let name = path;
+    let path = shown(name);
+    match source.kind() {
+        ErrorKind::AddrInUse => match is_listened_to(name) {
+            Some(true) => SocketError::InUse { key, path },
+            Some(false) => SocketError::Left { key, path },
+            None => SocketError::Exists { key, path },
+        },
+        ErrorKind::NotFound | ErrorKind::NotADirectory => SocketError::NoFolder { key, path },
+        _ => SocketError::Bind { key, path, source },
     }
 }
 
@@ -261,30 +292,34 @@ mod tests {
         std::fs::remove_dir_all(folder).unwrap();
     }
 
+    /// Why there can be no socket: a look says the same as the attempt.
+    fn tried(path: &std::path::Path) -> SocketError {
+        let looked = PathSocket::look("--socket", path, 0).unwrap_err();
+        let tried = PathSocket::at("--socket", path).unwrap_err();
+        assert_eq!(looked.to_string(), tried.to_string());
+        tried
+    }
+
     #[test]
     fn what_is_at_the_path_is_named_and_stays() {
         let folder = folder("there");
         let left = folder.join("left");
         drop(std::os::unix::net::UnixListener::bind(&left).unwrap());
-        assert!(matches!(PathSocket::at("--socket", &left), Err(SocketError::Left { .. })));
+        assert!(matches!(tried(&left), SocketError::Left { .. }));
         let file = folder.join("file");
         std::fs::write(&file, "").unwrap();
         std::os::unix::fs::symlink("nowhere", folder.join("link")).unwrap();
         for path in [file, folder.join("link"), folder.clone()] {
-            assert!(
-                matches!(PathSocket::at("--socket", &path), Err(SocketError::Exists { .. })),
-                "{path:?}"
-            );
+            assert!(matches!(tried(&path), SocketError::Exists { .. }), "{path:?}");
             assert!(path.symlink_metadata().is_ok());
         }
         for path in [folder.join("none/disk"), folder.join("file/disk")] {
-            assert!(
-                matches!(PathSocket::at("--socket", &path), Err(SocketError::NoFolder { .. })),
-                "{path:?}"
-            );
+            assert!(matches!(tried(&path), SocketError::NoFolder { .. }), "{path:?}");
         }
         let long = folder.join("x".repeat(LONGEST));
-        assert!(matches!(PathSocket::at("--socket", &long), Err(SocketError::TooLong { .. })));
+        assert!(matches!(tried(&long), SocketError::TooLong { .. }));
+        PathSocket::look("--socket", &folder.join("free"), 0).unwrap();
+        assert!(!folder.join("free").exists(), "a look makes nothing");
         std::fs::remove_dir_all(folder).unwrap();
     }
 }

@@ -105,6 +105,9 @@ impl Connects {
         loop {
             match sendmsg(channel, &[IoSlice::new(&message)], &mut control, SendFlags::NOSIGNAL) {
                 Err(Errno::INTR) => {}
+                // As many descriptors as the user may have are on their way between processes, of
+                // whichever program: this one connection is refused.
+                Err(Errno::TOOMANYREFS) if socket.is_some() => control.clear(),
                 sent => return sent.map(drop),
             }
         }
@@ -201,5 +204,20 @@ mod tests {
         }
         rustix::io::write(&ours, b"nonsense").unwrap();
         served.join().unwrap();
+        assert!(matches!(answer(&ours), Answer::Gone), "it has ended");
+        assert!(!ask(&ours, Dial { place: 3, turn: 9, port: 52 }));
+    }
+
+    /// Protects a device from a connector that is an attacker's.
+    #[test]
+    fn an_answer_that_is_none_is_the_end_of_the_connector() {
+        let (ours, theirs) =
+            socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
+                .unwrap();
+        assert!(matches!(answer(&ours), Answer::NotYet));
+        for nonsense in [&[0; 9][..], &[0; 11]] {
+            rustix::io::write(&theirs, nonsense).unwrap();
+            assert!(matches!(answer(&ours), Answer::Gone), "{nonsense:?}");
+        }
     }
 }

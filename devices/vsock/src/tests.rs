@@ -513,6 +513,25 @@ fn a_host_that_goes_away_ends_the_connection_when_the_guest_has_all_that_it_said
     assert_eq!(world.machine.connections(), 0);
 }
 
+/// Protects a guest that sends and does not receive from waiting for ever: that its reader has gone
+/// it is told, although nobody will take what that one has said.
+#[test]
+fn a_guest_that_receives_no_more_hears_that_the_host_has_gone() {
+    let mut world = World::new(4);
+    let host = world.open_by_guest(PORTS, 100);
+    world.send(&FromGuest { flags: NO_RECEIVE, ..packet(Op::Shutdown, PORTS) });
+    assert!(host.borrow().receiving_ended);
+    host.borrow_mut().says.extend(b"for nobody");
+    host.borrow_mut().gone = true;
+    world.machine.seen(0, true, false, true);
+    let (sent, bytes) = world.next().unwrap();
+    assert_eq!((sent.op, sent.flags, bytes.len()), (Op::Shutdown, NO_RECEIVE, 0));
+    assert_eq!(world.op(), None);
+    world.send(&FromGuest { flags: NO_SEND | NO_RECEIVE, ..packet(Op::Shutdown, PORTS) });
+    assert_eq!(world.op(), Some(Op::Reset));
+    assert_eq!(world.machine.connections(), 0);
+}
+
 #[test]
 fn what_a_guest_sent_before_its_end_reaches_a_slow_reader() {
     let mut world = World::new(4);

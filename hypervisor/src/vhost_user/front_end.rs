@@ -1,7 +1,7 @@
 //! What is said to a back end, and when: set-up before the guest runs, then activation and reset.
 
 use super::error::BackEndError;
-use super::message::{MAX_BODY, NEED_REPLY, answer, ask};
+use super::message::{MAX_BODY, NEED_REPLY, Patience, answer, ask};
 use super::request::Request;
 use crate::event::Event;
 use casemate_device_process::RESUME;
@@ -71,6 +71,7 @@ pub struct RingEvents {
 pub struct Greeted {
     socket: OwnedFd,
     queues: u16,
+    patience: Duration,
 }
 
 /// A back end that has guest memory, and of ours everything it will ever get: what follows are
@@ -84,6 +85,10 @@ pub struct BackEnd {
     events: Vec<RingEvents>,
     /// Whose rings were enabled, a bit each.
     enabled: u32,
+    /// How long an answer may take.
+    pub(super) patience: Duration,
+    /// What is left of it for the answers of a back end that was told to stop.
+    stopping: Patience,
 }
 
 /// Where rings begin.
@@ -131,9 +136,19 @@ fn tell(
     body: &[u8],
     fds: &[BorrowedFd<'_>],
 ) -> Result<(), BackEndError> {
+    tell_by(socket, request, (body, fds), |value| answer(socket, request, value))
+}
+
+/// The same, with an answer that is read by `answer`.
+fn tell_by(
+    socket: BorrowedFd<'_>,
+    request: Request,
+    (body, fds): (&[u8], &[BorrowedFd<'_>]),
+    answer: impl FnOnce(&mut [u8; 8]) -> Result<(), BackEndError>,
+) -> Result<(), BackEndError> {
     let mut value = [0; 8];
     ask(socket, request, NEED_REPLY, body, fds)?;
-    answer(socket, request, &mut value)?;
+    answer(&mut value)?;
     if value == [0; 8] { Ok(()) } else { Err(BackEndError::Refused(request)) }
 }
 
@@ -187,7 +202,7 @@ impl Greeted {
             }
             read_config(s, &mut config)?;
         }
-        Ok((Self { socket, queues: wish.queues }, Offer { features, config }))
+        Ok((Self { socket, queues: wish.queues, patience }, Offer { features, config }))
     }
 
     /// Hands memory and events over, once and for all.
@@ -216,7 +231,7 @@ impl Greeted {
             tell(s, Request::SetVringErr, &index, &[error])?;
         }
         tell(s, Request::SetVringEnable, &[0; 8], &[])?;
-        Ok(BackEnd { socket: self.socket, events: Vec::new(), enabled: 0 })
+        Ok(BackEnd::new(self.socket, Vec::new(), self.patience))
     }
 
     /// The same for a program of others: it gets memory now, and its events with each activation.
@@ -232,17 +247,15 @@ impl Greeted {
     ) -> Result<BackEnd, BackEndError> {
         give_memory(self.socket.as_fd(), memory, ranges)?;
         set_patience(self.socket.as_fd(), PATIENCE)?;
-        Ok(BackEnd { socket: self.socket, events, enabled: 0 })
+        Ok(BackEnd::new(self.socket, events, PATIENCE))
     }
 }
 
-/// How long each send and each answer may take from now on.
+/// How long each answer may take from now on.
 fn set_patience(socket: BorrowedFd<'_>, patience: Duration) -> Result<(), BackEndError> {
     let request = Request::SetOwner;
-    [Timeout::Recv, Timeout::Send].into_iter().try_for_each(|timeout| {
-        set_socket_timeout(socket, timeout, Some(patience))
-            .map_err(|e| BackEndError::Socket { request, source: e.into() })
-    })
+    set_socket_timeout(socket, Timeout::Recv, Some(patience))
+        .map_err(|e| BackEndError::Socket { request, source: e.into() })
 }
 
 /// Hands guest memory over, its ranges one after the other in one file.
@@ -287,6 +300,10 @@ fn read_config(socket: BorrowedFd<'_>, config: &mut [u8]) -> Result<(), BackEndE
 }
 
 impl BackEnd {
+    pub(super) fn new(socket: OwnedFd, events: Vec<RingEvents>, patience: Duration) -> Self {
+        Self { socket, events, enabled: 0, patience, stopping: Patience::new(patience) }
+    }
+
     /// Waits until the back end serves: a device process answers nothing more before it is locked.
     ///
     /// # Errors
@@ -295,7 +312,8 @@ impl BackEnd {
         number(self.socket.as_fd(), Request::GetFeatures).map(drop)
     }
 
-    /// Begins: the back end uses the rings from now on.
+    /// Begins: the back end uses the rings from now on. All its answers together are waited for
+    /// less than twice as long as one of them, however it spreads its silence.
     ///
     /// # Errors
     /// [`BackEndError`]; the back end is then in no known state.
@@ -305,14 +323,18 @@ impl BackEnd {
             Begin::WhereUsed => RESUME,
         };
         let s = self.socket.as_fd();
+        let mut patience = Patience::new(self.patience);
+        let mut tell = |request, body: &[u8], fds: &[BorrowedFd<'_>]| {
+            tell_by(s, request, (body, fds), |value| patience.answer(s, request, value))
+        };
         let features = activation.features | PROTOCOL_FEATURES;
-        tell(s, Request::SetFeatures, &features.to_le_bytes(), &[])?;
+        tell(Request::SetFeatures, &features.to_le_bytes(), &[])?;
         for (index, ring) in (0_u32..).zip(&activation.rings) {
             let Some(ring) = ring else { continue };
             // Marked before it is told: what is not known to be off has to be stopped.
             self.enabled |= 1_u32.checked_shl(index).unwrap_or(0);
             let state = |value: u32| words::<2, 8>([index, value]);
-            tell(s, Request::SetVringNum, &state(ring.size.into()), &[])?;
+            tell(Request::SetVringNum, &state(ring.size.into()), &[])?;
             let mut address = [0; 40];
             // Index and flags, then descriptors, used, available; no log.
             let fields = [u64::from(index), ring.descriptors, ring.used, ring.available, 0];
@@ -320,16 +342,16 @@ impl BackEnd {
             for (to, from) in address.iter_mut().zip(bytes) {
                 *to = from;
             }
-            tell(s, Request::SetVringAddr, &address, &[])?;
-            tell(s, Request::SetVringBase, &state(base), &[])?;
+            tell(Request::SetVringAddr, &address, &[])?;
+            tell(Request::SetVringBase, &state(base), &[])?;
             if let Some(events) = self.events.get(usize::try_from(index).unwrap_or(usize::MAX)) {
                 let index = u64::from(index).to_le_bytes();
                 // No event of errors: this process would have to read it, and whoever shares an
                 // event can make its reader wait (F_SETFL without O_NONBLOCK).
-                tell(s, Request::SetVringCall, &index, &[events.call.as_fd()])?;
-                tell(s, Request::SetVringKick, &index, &[events.kick.as_fd()])?;
+                tell(Request::SetVringCall, &index, &[events.call.as_fd()])?;
+                tell(Request::SetVringKick, &index, &[events.kick.as_fd()])?;
             }
-            tell(s, Request::SetVringEnable, &state(1), &[])?;
+            tell(Request::SetVringEnable, &state(1), &[])?;
         }
         Ok(())
     }
@@ -339,6 +361,12 @@ impl BackEnd {
     /// # Errors
     /// [`BackEndError`]; whether it uses guest memory is then not known.
     pub fn begin_to_stop(&mut self) -> Result<Stopping, BackEndError> {
+        self.stopping = Patience::new(self.patience);
+        self.ask_to_stop()
+    }
+
+    /// Tells it of the next ring.
+    fn ask_to_stop(&self) -> Result<Stopping, BackEndError> {
         let Some(index) = self.first_enabled() else { return Ok(Stopping::Done) };
         let body = words::<2, 8>([index, 0]);
         ask(self.socket.as_fd(), Request::GetVringBase, 0, &body, &[])?;
@@ -352,21 +380,22 @@ impl BackEnd {
         matches!(poll(&mut socket, Some(&Timespec::default())), Ok(1..))
     }
 
-    /// Takes the answer of a back end that was told to stop, which is there: the rest of one that
-    /// has begun is waited for as any other.
+    /// Takes the answer of a back end that was told to stop. One that is not there, or not all of
+    /// it, is waited for; all such waits until it has stopped have one bound, as in
+    /// [`BackEnd::activate`].
     ///
     /// # Errors
     /// As [`BackEnd::begin_to_stop`].
     pub fn go_on_stopping(&mut self) -> Result<Stopping, BackEndError> {
         let request = Request::GetVringBase;
         let mut state = [0; 8];
-        answer(self.socket.as_fd(), request, &mut state)?;
+        self.stopping.answer(self.socket.as_fd(), request, &mut state)?;
         let index = self.first_enabled();
         let Some(index) = index.filter(|i| state.first_chunk() == Some(&i.to_le_bytes())) else {
             return Err(BackEndError::Breach { request, what: "another ring" });
         };
         self.enabled &= !(1 << index);
-        self.begin_to_stop()
+        self.ask_to_stop()
     }
 
     fn first_enabled(&self) -> Option<u32> {
@@ -383,13 +412,6 @@ impl BackEnd {
             Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => Heard::Nothing,
             Err(_) => Heard::Closed,
         }
-    }
-}
-
-#[cfg(test)]
-impl BackEnd {
-    pub(super) const fn of_socket(socket: OwnedFd) -> Self {
-        Self { socket, events: Vec::new(), enabled: 0 }
     }
 }
 

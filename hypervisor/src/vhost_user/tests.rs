@@ -41,6 +41,8 @@ enum Answer {
     Honest,
     /// These bytes.
     Bytes(Vec<u8>),
+    /// The honest one, after a while.
+    Late(Duration),
     /// These bytes, one every while.
     Trickle(Vec<u8>, Duration),
     /// The honest one, with descriptors.
@@ -107,6 +109,10 @@ fn peer(
             match answer {
                 Answer::Honest => drop((&theirs).write_all(&honest)),
                 Answer::Bytes(bytes) => drop((&theirs).write_all(&bytes)),
+                Answer::Late(after) => {
+                    std::thread::sleep(after);
+                    drop((&theirs).write_all(&honest));
+                }
                 Answer::Trickle(bytes, every) => {
                     for byte in bytes {
                         std::thread::sleep(every);
@@ -226,7 +232,7 @@ fn a_back_end_is_told_what_it_needs_in_order_and_its_memory_once() {
 #[test]
 fn a_reset_is_asked_for_and_its_answer_comes_when_it_comes() {
     let (ours, theirs) = UnixStream::pair().unwrap();
-    let mut back_end = BackEnd::of_socket(ours.into());
+    let mut back_end = BackEnd::new(ours.into(), Vec::new(), LONG);
     assert_eq!(back_end.begin_to_stop().unwrap(), Stopping::Done, "it has no ring");
     let peer = std::thread::spawn(move || {
         while let Some(asked) = read_request(&theirs) {
@@ -315,6 +321,41 @@ fn half_an_answer_is_waited_for_no_longer_than_none() {
     assert!(ends.iter().all(|end| end.contains("did not answer")), "{ends:?}");
 }
 
+/// With every queue that a device can have.
+fn large_activation() -> Activation {
+    let mut all = activation();
+    all.rings = [all.rings[0]; 16];
+    all
+}
+
+/// Protects a driver that waits for its device to begin: the answers to one activation are waited
+/// for together, so that one that is late with each gets no further than a few of its 65.
+#[test]
+fn an_activation_has_one_bound_for_all_its_answers() {
+    let (socket, thread) = peer(|_| Answer::Late(SHORT * 4 / 5));
+    let mut back_end = BackEnd::new(socket, Vec::new(), SHORT);
+    let ended = back_end.activate(&large_activation(), Begin::Anew);
+    assert!(matches!(ended, Err(BackEndError::Silent(_))), "{ended:?}");
+    drop(back_end);
+    thread.join().unwrap();
+}
+
+/// The same for a reset, which has an answer of each ring.
+#[test]
+fn a_reset_that_is_waited_for_has_one_bound_for_all_its_answers() {
+    let (socket, thread) = peer(|asked| match asked.request {
+        11 => Answer::Late(SHORT * 4 / 5),
+        _ => Answer::Honest,
+    });
+    let mut back_end = BackEnd::new(socket, Vec::new(), LONG);
+    back_end.activate(&large_activation(), Begin::Anew).unwrap();
+    back_end.patience = SHORT;
+    let ended = stop(&mut back_end);
+    assert!(matches!(ended, Err(BackEndError::Silent(_))), "{ended:?}");
+    drop(back_end);
+    thread.join().unwrap();
+}
+
 #[test]
 fn an_answer_in_pieces_is_an_answer() {
     let ends =
@@ -387,7 +428,7 @@ fn what_nobody_asked_for_is_heard() {
     assert!(matches!(whole_life(socket, LONG), Err(BackEndError::Breach { .. })));
     let _ = peer.join();
     let (ours, theirs) = UnixStream::pair().unwrap();
-    let back_end = BackEnd::of_socket(ours.into());
+    let back_end = BackEnd::new(ours.into(), Vec::new(), LONG);
     assert_eq!(back_end.heard(), Heard::Nothing);
     (&theirs).write_all(b"x").unwrap();
     assert_eq!(back_end.heard(), Heard::Unasked);
@@ -396,13 +437,16 @@ fn what_nobody_asked_for_is_heard() {
 }
 
 #[test]
-fn a_back_end_that_does_not_read_is_not_waited_for_without_end() {
+fn a_back_end_that_does_not_read_is_not_waited_for() {
     let (ours, _theirs) = UnixStream::pair().unwrap();
     ours.set_nonblocking(true).unwrap();
     while (&ours).write(&[0; 4096]).is_ok() {}
     ours.set_nonblocking(false).unwrap();
-    let error = Greeted::greet(ours.into(), WISH, SHORT).unwrap_err();
+    let ours = OwnedFd::from(ours);
+    let error = Greeted::greet(ours.try_clone().unwrap(), WISH, LONG).unwrap_err();
     assert!(matches!(error, BackEndError::Silent(Request::SetOwner)), "{error}");
+    let ended = BackEnd::new(ours, Vec::new(), LONG).activate(&activation(), Begin::Anew);
+    assert!(matches!(ended, Err(BackEndError::Silent(_))), "{ended:?}");
 }
 
 #[test]

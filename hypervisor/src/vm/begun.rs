@@ -149,7 +149,7 @@ impl Waiting {
             plan: file.for_process()?,
             devices,
         };
-        let layers = layers(profile::vmm_layers(), config);
+        let layers = layers(profile::vmm_layers(!config.foreign.is_empty()), config);
         let snp = config.snp.is_some();
         let kind = if snp { ProcessKind::VmmConfidential } else { ProcessKind::Vmm };
         let process = handover::spawn(&image, layers, &input, |child| begins(kind, child))?;

@@ -1,9 +1,10 @@
-//! The one thread of the vmm process that talks to device processes, and may wait for one.
+//! The thread of the vmm process that talks to a device's process, and may wait for it. Each device
+//! has one, so that no other waits with it.
 //!
 //! A vCPU that resets or activates a device leaves a request and goes on; this thread carries it
 //! out, and the driver reads of its end in the status register. A device stops when it has done
 //! what it has in hand, which on slow storage takes as long as it takes: this thread does not wait
-//! for that answer, so other devices do not either.
+//! for that answer, so that it hears of the process's end meanwhile.
 //!
 //! A process that is gone, hangs or breaks the protocol is not spoken to any more: the supervisor
 //! is told, who can kill it and see that it is dead, and decides. Until then nobody knows whether
@@ -45,6 +46,8 @@ pub(super) struct Served {
     back_end: BackEnd,
     /// Has everything that the other has, and no ring.
     standby: Option<BackEnd>,
+    /// Signalled when the device has to be told something.
+    wake: Event,
     /// The device signals it when a ring makes no sense.
     error: Event,
     process: Process,
@@ -70,12 +73,11 @@ enum Process {
 }
 
 impl Served {
-    pub(super) const fn new(
+    pub(super) fn new(
         (number, whose): (u8, Whose),
         function: Arc<Mutex<VirtioPci>>,
-        back_end: BackEnd,
-        standby: Option<BackEnd>,
-        error: Event,
+        (back_end, standby): (BackEnd, Option<BackEnd>),
+        (wake, error): (Event, Event),
     ) -> Self {
         let (process, second) = (Process::Serves, false);
         let (running, begins, stops) = (None, None, None);
@@ -85,6 +87,7 @@ impl Served {
             function,
             back_end,
             standby,
+            wake,
             error,
             process,
             second,
@@ -162,12 +165,12 @@ impl Served {
 
     fn activate(&mut self, activation: &Activation, begin: Begin) -> Result<(), DeviceFault> {
         let done = self.back_end.activate(activation, begin);
-        // A refusal is a device that does not run, which its driver can reset; not so one that
-        // cannot be talked to.
-        if let Err(e) = &done
-            && !matches!(e, BackEndError::Refused(_))
-        {
-            return Err(fault(e));
+        // A refusal is a device that does not run, which its driver can reset, and which no other
+        // process goes on with; not so one that cannot be talked to.
+        match &done {
+            Ok(()) => {}
+            Err(BackEndError::Refused(_)) => self.running = None,
+            Err(e) => return Err(fault(e)),
         }
         match self.begins.take() {
             Some(ticket) => self.function().activated(ticket, done.is_ok()),
@@ -187,6 +190,8 @@ impl Served {
     /// No process uses the rings any more.
     fn has_stopped(&mut self) {
         self.running = None;
+        // Of the rings that were: the next driver's are others.
+        let _ = self.error.take();
         if let Some(ticket) = self.stops.take() {
             self.function().stopped(ticket);
         }
@@ -248,6 +253,21 @@ impl Served {
     }
 }
 
+impl Served {
+    /// Waits until there is something to do.
+    fn wait(&self) {
+        let mut fds = [
+            PollFd::new(&self.wake, PollFlags::IN),
+            PollFd::new(&self.error, PollFlags::IN),
+            PollFd::from_borrowed_fd(self.back_end.as_fd(), PollFlags::IN),
+        ];
+        // A socket whose process is gone would be readable for ever.
+        let polled = if self.process == Process::Serves { 3 } else { 2 };
+        let _ = poll(fds.get_mut(..polled).unwrap_or_default(), None);
+        let _ = self.wake.take();
+    }
+}
+
 const fn fault(error: &BackEndError) -> DeviceFault {
     match error {
         BackEndError::Closed => DeviceFault::Closed,
@@ -256,22 +276,15 @@ const fn fault(error: &BackEndError) -> DeviceFault {
     }
 }
 
-/// Serves devices until one of them fails and nobody is there to decide, which ends the VM.
-pub(super) fn serve(
-    devices: &mut [Served],
-    wake: &Event,
-    orders: &Orders,
-    events: &dyn Events,
-    stop: &StopSlot,
-) {
+/// Serves a device until it fails and nobody is there to decide, which ends the VM.
+pub(super) fn serve(device: &mut Served, orders: &Orders, events: &dyn Events, stop: &StopSlot) {
     loop {
-        for device in devices.iter_mut() {
-            let order = orders.take(device.number);
-            let done = device.turn(order);
-            if order == Some(Order::TakeOver) && done.is_ok() {
-                events.device_taken_over(device.number);
-            }
-            let Err(fault) = done else { continue };
+        let order = orders.take(device.number);
+        let done = device.turn(order);
+        if order == Some(Order::TakeOver) && done.is_ok() {
+            events.device_taken_over(device.number);
+        }
+        if let Err(fault) = done {
             device.process = Process::Lost;
             let is_watched = device.whose == Whose::Watched;
             if !is_watched && fault == DeviceFault::Closed {
@@ -281,16 +294,6 @@ pub(super) fn serve(
                 return stop.set(Stop::DeviceFailed { device: device.number, fault });
             }
         }
-        let mut fds = vec![PollFd::new(wake, PollFlags::IN)];
-        for device in devices.iter() {
-            // One that is gone would be readable for ever.
-            if device.process == Process::Serves {
-                let socket = device.back_end.as_fd();
-                fds.push(PollFd::from_borrowed_fd(socket, PollFlags::IN));
-            }
-            fds.push(PollFd::new(&device.error, PollFlags::IN));
-        }
-        let _ = poll(&mut fds, None);
-        let _ = wake.take();
+        device.wait();
     }
 }

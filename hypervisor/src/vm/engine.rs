@@ -303,15 +303,15 @@ impl Engine {
         self.vcpus.iter().map(Vcpu::raw_fd).collect()
     }
 
-    /// Starts a thread per vCPU, and one for devices where there are any. Each does all its set-up
+    /// Starts a thread per vCPU, and one for each device. Each does all its set-up
     /// and then waits: after this call no thread makes any system call that a running vCPU does not
     /// make, so that the process can be locked.
     ///
     /// # Errors
     /// [`EngineError::Thread`].
     pub fn start_threads(self) -> Result<Ready, EngineError> {
-        let with_devices = !self.devices.served.is_empty();
-        let count = self.vcpus.len() + usize::from(with_devices);
+        let Wired { served, orders, .. } = self.devices;
+        let count = self.vcpus.len() + served.len();
         let (ready, go) = (Arc::new(Barrier::new(count + 1)), Arc::new(Barrier::new(count + 1)));
         let counts: Vec<Arc<ExitCounts>> = self.vcpus.iter().map(|_| Arc::default()).collect();
         for ((id, vcpu), counts) in (0..).zip(self.vcpus).zip(counts.iter().cloned()) {
@@ -336,18 +336,17 @@ impl Engine {
                 })
                 .map_err(|source| EngineError::Thread { id, source })?;
         }
-        if with_devices {
-            let (devices, stop, machine) = (self.devices, self.stop.clone(), self.machine.clone());
-            let (ready, go) = (ready.clone(), go.clone());
+        for (number, served) in served.into_iter().enumerate() {
+            let (stop, machine) = (self.stop.clone(), self.machine.clone());
+            let (ready, go, orders) = (ready.clone(), go.clone(), orders.clone());
             std::thread::Builder::new()
-                .name("devices".into())
+                .name(format!("device{number}"))
                 .stack_size(VCPU_STACK)
                 .spawn(move || {
-                    let mut devices = devices;
+                    let mut served = served;
                     ready.wait();
                     go.wait();
-                    let Wired { served, wake, orders, .. } = &mut devices;
-                    device_thread::serve(served, wake, orders, &*machine.events, &stop);
+                    device_thread::serve(&mut served, &orders, &*machine.events, &stop);
                     // As above.
                     loop {
                         std::thread::park();

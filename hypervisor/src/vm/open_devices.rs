@@ -3,7 +3,7 @@
 use super::lone::Lone;
 use super::open_disk::{self, DiskError, OpenDisk};
 use super::open_foreign::{self, ForeignError, OpenForeign};
-use super::open_vsock::{OpenVsock, VsockError};
+use super::open_vsock::{FoundVsock, VsockError};
 use crate::config::VmConfig;
 use casemate_policy::{DeviceFact, Facts, Key};
 use std::os::fd::OwnedFd;
@@ -13,7 +13,7 @@ use std::os::fd::OwnedFd;
 pub(super) struct OpenDevices {
     pub(super) disks: Vec<OpenDisk>,
     pub(super) foreign: Vec<OpenForeign>,
-    pub(super) vsock: Option<OpenVsock>,
+    pub(super) vsock: Option<FoundVsock>,
     pub(super) lone: Vec<Lone>,
 }
 
@@ -29,21 +29,22 @@ pub(super) enum DevicesError {
 }
 
 impl OpenDevices {
-    /// Opens and locks every image, and looks every foreign back end up; `sockets` are for those.
+    /// Opens and locks every image, and looks every foreign back end up, and where a socket device's
+    /// sockets are to be; `sockets` are for foreign back ends.
     ///
     /// # Errors
     /// [`DevicesError`] for the first that cannot be used.
     pub(super) fn open(config: &VmConfig, sockets: Vec<OwnedFd>) -> Result<Self, DevicesError> {
         let disks = open_disk::open(&config.disks)?;
         let foreign = open_foreign::look_up(&config.foreign, sockets)?;
-        let vsock = config.vsock.as_ref().map(OpenVsock::open).transpose()?;
+        let vsock = config.vsock.as_ref().map(FoundVsock::look).transpose()?;
         Ok(Self { disks, foreign, vsock, lone: Lone::of(config) })
     }
 
     fn each(&self) -> Vec<DeviceFact<'_>> {
         let disks = self.disks.iter().map(OpenDisk::fact);
         let foreign = self.foreign.iter().map(OpenForeign::fact);
-        let vsock = self.vsock.iter().map(|_| OpenVsock::fact());
+        let vsock = self.vsock.iter().map(|_| FoundVsock::fact());
         let lone = self.lone.iter().map(|lone| lone.fact());
         disks.chain(foreign).chain(vsock).chain(lone).collect()
     }

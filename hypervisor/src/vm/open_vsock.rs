@@ -1,4 +1,5 @@
-//! The sockets of a VM's socket device, made before anything is decided about them.
+//! The sockets of a VM's socket device: looked at before anything is decided about them, made when
+//! the policy has admitted the VM.
 //!
 //! They are in the file system from then on. As long as this process may remove them it does, when
 //! the VM does not start; of one that starts a janitor removes them, see [`super::vsock`].
@@ -9,9 +10,13 @@ use casemate_device_vsock::{Connects, Entry, Facts, PORT_ROOM, QUEUES};
 use casemate_policy::{DeviceFact, DeviceKind as Kind};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-/// A socket device of the configuration, with its sockets.
+/// A socket device of the configuration, whose sockets are not there yet.
+#[derive(Debug)]
+pub(super) struct FoundVsock(Vsock);
+
+/// The same with its sockets.
 #[derive(Debug)]
 pub(super) struct OpenVsock {
     pub(super) facts: Facts,
@@ -38,32 +43,49 @@ pub enum VsockError {
     },
 }
 
-impl OpenVsock {
+impl FoundVsock {
+    /// Looks at the place of every socket, and makes none.
+    ///
+    /// # Errors
+    /// [`VsockError`] for the first that cannot be had.
+    pub(super) fn look(vsock: &Vsock) -> Result<Self, VsockError> {
+        if !vsock.ports.is_empty() {
+            check_folder(&vsock.directory)?;
+        }
+        let found = Self(vsock.clone());
+        found.places().try_for_each(|(_, key, path, room)| PathSocket::look(key, path, room))?;
+        Ok(found)
+    }
+
+    /// What leads to the guest: its key, path, and the room that is left for names beside it.
+    fn places(&self) -> impl Iterator<Item = (Entry, &'static str, &Path, usize)> {
+        let Self(vsock) = self;
+        let room = if vsock.ports.is_empty() { 0 } else { PORT_ROOM };
+        let path = vsock.path.iter().map(move |path| (Entry::Path, "vsock.path", &**path, room));
+        let forwards = vsock.forwards.iter();
+        path.chain(
+            forwards.map(|(port, path)| (Entry::Port(*port), "vsock.forward.path", &**path, 0)),
+        )
+    }
+
     /// Makes every socket.
     ///
     /// # Errors
     /// [`VsockError`] for the first that cannot be had; those before it are removed.
-    pub(super) fn open(vsock: &Vsock) -> Result<Self, VsockError> {
-        let with_ports = !vsock.ports.is_empty();
-        if with_ports {
-            check_folder(&vsock.directory)?;
-        }
+    pub(super) fn open(self) -> Result<OpenVsock, VsockError> {
         let (mut entries, mut sockets) = (Vec::new(), Vec::new());
-        if let Some(path) = &vsock.path {
-            let room = if with_ports { PORT_ROOM } else { 0 };
-            sockets.push(PathSocket::with_room("vsock.path", path, room)?);
-            entries.push(Entry::Path);
+        for (entry, key, path, room) in self.places() {
+            sockets.push(PathSocket::with_room(key, path, room)?);
+            entries.push(entry);
         }
-        for (port, path) in &vsock.forwards {
-            sockets.push(PathSocket::at("vsock.forward.path", path)?);
-            entries.push(Entry::Port(*port));
-        }
+        let Self(vsock) = self;
+        let with_ports = !vsock.ports.is_empty();
         let name = vsock.path.as_ref().and_then(|path| path.file_name());
         let connects = name
             .filter(|_| with_ports)
             .map(|name| Connects { name: name.as_bytes().to_vec(), ports: vsock.ports.clone() });
-        let facts = Facts { cid: vsock.cid, entries, ports: vsock.ports.clone() };
-        Ok(Self { facts, sockets, connects, directory: vsock.directory.clone() })
+        let facts = Facts { cid: vsock.cid, entries, ports: vsock.ports };
+        Ok(OpenVsock { facts, sockets, connects, directory: vsock.directory })
     }
 
     /// What the policy is told.
@@ -80,7 +102,7 @@ impl OpenVsock {
 
 /// Whether the connector of root's will get into the directory. Told here, where somebody reads it:
 /// later the guest would be refused and nobody know why.
-fn check_folder(directory: &std::path::Path) -> Result<(), VsockError> {
+fn check_folder(directory: &Path) -> Result<(), VsockError> {
     if !rustix::process::geteuid().is_root() {
         return Ok(());
     }

@@ -1,5 +1,5 @@
 //! What is decided about a device whose process is gone, on its way from the supervisor's message
-//! to the thread that talks to devices.
+//! to the thread that talks to the device.
 
 use crate::event::Event;
 use std::sync::Arc;
@@ -19,16 +19,17 @@ pub enum Order {
 pub struct Orders {
     /// Devices to be taken over, devices to be kept: a bit each.
     waiting: Arc<[AtomicU32; 2]>,
-    wake: Event,
+    /// Of each device, in the order of their numbers.
+    wakes: Arc<[Event]>,
 }
 
 /// Devices that there can be orders for: a bit each.
 pub(super) const MOST: usize = 32;
 
 impl Orders {
-    /// None; `wake` is signalled when there is one.
-    pub(super) fn new(wake: Event) -> Self {
-        Self { waiting: Arc::default(), wake }
+    /// None; a device's wake is signalled when there is one for it.
+    pub(super) fn new(wakes: Arc<[Event]>) -> Self {
+        Self { waiting: Arc::default(), wakes }
     }
 
     /// Gives an order; a device that there is not has none.
@@ -40,7 +41,9 @@ impl Orders {
         };
         let bit = 1_u32.checked_shl(device.into()).unwrap_or(0);
         slot.fetch_or(bit, Ordering::SeqCst);
-        self.wake.signal();
+        if let Some(wake) = self.wakes.get(usize::from(device)) {
+            wake.signal();
+        }
     }
 
     /// Takes what waits for a device.
@@ -63,8 +66,11 @@ mod tests {
 
     #[test]
     fn an_order_is_taken_once_and_by_its_device() {
-        let orders = Orders::new(Event::new().unwrap());
+        let wakes: Vec<Event> = (0..8).map(|_| Event::new().unwrap()).collect();
+        let orders = Orders::new(wakes.clone().into());
         orders.give(3, Order::TakeOver);
+        let woken: Vec<u64> = wakes.iter().map(Event::take).collect();
+        assert_eq!(woken, [0, 0, 0, 1, 0, 0, 0, 0]);
         orders.give(200, Order::Keep);
         assert_eq!(orders.take(2), None);
         assert_eq!(orders.take(3), Some(Order::TakeOver));

@@ -1,6 +1,5 @@
 //! What the processes of a VM may do once locked: the system calls, pinned, each with its reason.
 
-use super::virtio::MAX_DEVICES;
 use crate::kvm::{KVM_RUN, SET_GSI_ROUTING};
 use casemate_sandbox::{FdSlot, Layers, Limits, Pin, Profile, Rule, sys};
 
@@ -96,13 +95,20 @@ macro_rules! vmm_rules {
 }
 
 /// Descriptors that a thread of the vmm process polls at most: poll(2) fails beyond RLIMIT_NOFILE.
-/// The thread of the devices has one event of its own, a socket and an event for each.
-const POLLED: u64 = 1 + 2 * MAX_DEVICES as u64;
+/// That of the console polls as many, that of a device three.
+const POLLED: u64 = 5;
+
+/// Descriptors that may be on their way to programs of others when the vmm process sends one more:
+/// sendmsg(2) fails with `ETOOMANYREFS` when the user's are more than RLIMIT_NOFILE
+/// (`too_many_unix_fds` in Linux). A VM has one on its way for each foreign device at most, but the
+/// kernel counts those of all programs of the user.
+const ON_THEIR_WAY: u64 = 256;
 
 /// The vmm process's layers: all of them. Once confined it opens no more files, and no file grows.
 #[must_use]
-pub fn vmm_layers() -> Layers {
-    let limits = Limits { open_files: Some(POLLED), file_size: Some(0), ..Limits::NO_CORE };
+pub fn vmm_layers(with_foreign_devices: bool) -> Layers {
+    let open_files = Some(if with_foreign_devices { ON_THEIR_WAY } else { POLLED });
+    let limits = Limits { open_files, file_size: Some(0), ..Limits::NO_CORE };
     Layers::new("vmm").limits(limits)
 }
 

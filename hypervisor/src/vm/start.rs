@@ -10,8 +10,9 @@ use super::lone_process::LoneProcess;
 use super::manage::VmFacts;
 use super::name::Name;
 use super::open;
-use super::open_devices::OpenDevices;
+use super::open_devices::{DevicesError, OpenDevices};
 use super::open_foreign::{self, OpenForeign};
+use super::open_vsock::FoundVsock;
 use super::profile;
 use super::recorder::{Logging, Recorder, Starting};
 use super::supervisor::{Event, GuestConsole, Happened, Member, Place, RunningVm, Step, Times};
@@ -190,6 +191,7 @@ fn prepared(
     let OpenDevices { disks, foreign, vsock, lone } = devices;
     foreign.into_iter().try_for_each(OpenForeign::connect)?;
     let any = !disks.is_empty() || vsock.is_some() || !lone.is_empty();
+    let vsock = vsock.map(FoundVsock::open).transpose().map_err(DevicesError::from)?;
     let device = any.then(|| Image::new("casemate-device", programs.device)).transpose()?;
     let name = Name::take(&config.name)?;
     event!(DEBUG, Vm, "the name is taken");

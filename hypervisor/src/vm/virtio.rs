@@ -24,8 +24,7 @@ use kvm_ioctls::IoEventAddress;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::sync::{Arc, Mutex};
 
-/// Most devices of a VM, disks and one of each other kind: each has a socket and an event that are
-/// waited for.
+/// Most devices of a VM, disks and one of each other kind: each has a thread, and a bit in an order.
 pub const MAX_DEVICES: usize = MAX_DISKS + DeviceKind::ALL.len() - 1;
 const _: () = assert!(MAX_DEVICES <= MOST, "each can have an order");
 
@@ -84,8 +83,6 @@ pub(super) struct Lines {
     devices: Vec<Line>,
     /// None without devices.
     routing: Option<Arc<Routing>>,
-    /// Signalled when a device has to be told something.
-    wake: Event,
     stop: Arc<StopSlot>,
     /// What is decided about devices whose processes are gone.
     orders: Orders,
@@ -104,6 +101,8 @@ struct Line {
     calls: Vec<Event>,
     config: Event,
     error: Event,
+    /// Signalled when the device has to be told something.
+    wake: Event,
 }
 
 /// The VM's devices, wired.
@@ -111,11 +110,9 @@ struct Line {
 pub(super) struct Wired {
     /// As the guest sees them, with where their BARs are.
     pub(super) functions: Vec<(u64, Arc<Mutex<VirtioPci>>)>,
-    /// As their thread sees them.
+    /// As their threads see them.
     pub(super) served: Vec<Served>,
-    /// Signalled when one of them has to be told something.
-    pub(super) wake: Event,
-    /// Signals it, too.
+    /// What is decided about them.
     pub(super) orders: Orders,
     /// Descriptors for the profile.
     pub(super) fds: DeviceFds,
@@ -130,12 +127,11 @@ impl Lines {
     ) -> Result<Self, EngineError> {
         let stop = Arc::new(StopSlot::new(stopped.clone()));
         let sources = devices.iter().map(|device| usize::from(device.queues) + 1).sum();
-        let wake = event()?;
+        let wakes: Arc<[Event]> = devices.iter().map(|_| event()).collect::<Result<_, _>>()?;
         let mut lines = Self {
             devices: Vec::new(),
             routing: None,
-            orders: Orders::new(wake.clone()),
-            wake,
+            orders: Orders::new(wakes.clone()),
             stop,
             fds: DeviceFds::default(),
         };
@@ -144,13 +140,10 @@ impl Lines {
         }
         lines.routing = Some(Arc::new(Routing::new(vm.clone(), sources)?));
         lines.fds.routing.push(vm.raw_fd());
-        let wake = lines.wake.as_fd().as_raw_fd();
-        lines.fds.taken.push(wake);
-        lines.fds.signalled.push(wake);
         let mut first = 0;
-        for (number, device) in (0..).zip(devices) {
+        for ((number, device), wake) in (0..).zip(devices).zip(wakes.iter()) {
             let next = first + usize::from(device.queues) + 1;
-            let line = Line::new(vm, device, number, first)?;
+            let line = Line::new(vm, (number, device), first, wake.clone())?;
             first = next;
             let DeviceSocket { of, socket, standby, .. } = &line.device;
             let sockets = std::iter::once(socket).chain(standby).map(AsRawFd::as_raw_fd);
@@ -158,9 +151,10 @@ impl Lines {
             if *of == BackEndOf::Others {
                 lines.fds.foreign.push(socket.as_raw_fd());
             }
-            let signalled = line.kicks.iter().chain(&line.calls).chain([&line.config]);
-            lines.fds.signalled.extend(signalled.map(|event| event.as_fd().as_raw_fd()));
-            lines.fds.taken.push(line.error.as_fd().as_raw_fd());
+            let raw = |event: &Event| event.as_fd().as_raw_fd();
+            let signalled = line.kicks.iter().chain(&line.calls).chain([&line.config, &line.wake]);
+            lines.fds.signalled.extend(signalled.map(raw));
+            lines.fds.taken.extend([&line.error, &line.wake].map(raw));
             lines.devices.push(line);
         }
         Ok(lines)
@@ -179,12 +173,12 @@ impl Lines {
     /// Greets every device process, and hands memory and events over. Gives the functions, which
     /// are on no bus yet.
     pub(super) fn join(self, ram: &GuestRam) -> Result<Wired, EngineError> {
-        let Self { devices, routing, wake, orders, stop, fds } = self;
-        let mut wired = Wired { functions: Vec::new(), served: Vec::new(), wake, orders, fds };
+        let Self { devices, routing, orders, stop, fds } = self;
+        let mut wired = Wired { functions: Vec::new(), served: Vec::new(), orders, fds };
         for line in devices {
             let Some(routing) = &routing else { break };
             let bar = line.bar;
-            let served = line.join(ram, routing, &wired.wake, &stop)?;
+            let served = line.join(ram, routing, &stop)?;
             wired.functions.push((bar, served.shared_function()));
             wired.served.push(served);
         }
@@ -197,7 +191,12 @@ impl Lines {
 }
 
 impl Line {
-    fn new(vm: &Vm, device: DeviceSocket, number: u8, first: usize) -> Result<Self, EngineError> {
+    fn new(
+        vm: &Vm,
+        (number, device): (u8, DeviceSocket),
+        first: usize,
+        wake: Event,
+    ) -> Result<Self, EngineError> {
         let bar = HOLE_START + BAR_SIZE * (u64::from(number) + 1);
         let events = || (0..device.queues).map(|_| event()).collect::<Result<Vec<Event>, _>>();
         let (kicks, calls) = (events()?, events()?);
@@ -209,7 +208,7 @@ impl Line {
         for (queue, kick) in (0..).zip(&kicks) {
             vm.add_ioeventfd(kick, &IoEventAddress::Mmio(bar + doorbell(queue)))?;
         }
-        Ok(Self { device, number, bar, first, kicks, calls, config, error })
+        Ok(Self { device, number, bar, first, kicks, calls, config, error, wake })
     }
 
     /// Gives the device its function and its process what it needs.
@@ -217,10 +216,9 @@ impl Line {
         self,
         ram: &GuestRam,
         routing: &Arc<Routing>,
-        wake: &Event,
         stop: &Arc<StopSlot>,
     ) -> Result<Served, EngineError> {
-        let Self { device, number, bar, first, kicks, calls, config, error } = self;
+        let Self { device, number, bar, first, kicks, calls, config, error, wake } = self;
         let DeviceSocket { kind, of, queues, socket, standby } = device;
         let wrong = |source| match of {
             BackEndOf::Ours => EngineError::Device { number, source },
@@ -262,13 +260,13 @@ impl Line {
         };
         let function = Function::new(identity, ram.map().clone())
             .map_err(|source| EngineError::Identity { number, source })?;
-        let (routing, wake, stop) = (routing.clone(), wake.clone(), stop.clone());
+        let (routing, stop, its_wake) = (routing.clone(), stop.clone(), wake.clone());
         // A write to an event that others share could wait for ever: they can fill it, and take its
         // O_NONBLOCK away.
         let kicks = if of == BackEndOf::Others { Vec::new() } else { kicks };
         let wires = DeviceWires { number, first, routing, kicks, calls, config, wake, stop };
         let function = Arc::new(Mutex::new(VirtioPci::new(function, Box::new(wires))));
-        Ok(Served::new((number, whose), function, back_end, standby, error))
+        Ok(Served::new((number, whose), function, (back_end, standby), (its_wake, error)))
     }
 }
 

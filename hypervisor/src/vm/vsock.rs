@@ -68,8 +68,7 @@ impl VsockProcesses {
         let places: Vec<_> = sockets.iter().filter_map(PathSocket::place).collect();
         let layers = self.janitor.clone();
         let process = spawn_janitor(program, layers, &places, &its_control, |_| ())?;
-        members.push(Member::new(ProcessKind::Janitor, process, control));
-        self.vsock.sockets.into_iter().for_each(PathSocket::leave);
+        members.push(Member::of_janitor(process, control, self.vsock.sockets));
         Ok(members)
     }
 }

@@ -239,10 +239,27 @@ pub fn libraries(program: &Path) -> Result<Vec<(PathBuf, String)>, String> {
 ///
 /// # Panics
 /// When it cannot be built or run, or a test in it fails.
-#[allow(clippy::panic, clippy::expect_used, reason = "tests fail by panics")]
 #[must_use]
 pub fn run_test_program(kind: Kind, name: &str, environment: &str) -> String {
+    run_test_program_with(kind, name, environment, &[])
+}
+
+/// The same with more files, each with its path in the host.
+///
+/// # Panics
+/// As [`run_test_program`].
+#[allow(clippy::panic, clippy::expect_used, reason = "tests fail by panics")]
+#[must_use]
+pub fn run_test_program_with(
+    kind: Kind,
+    name: &str,
+    environment: &str,
+    more: &[(&Path, &str)],
+) -> String {
     let mut host = Host::new(kind).expect("the virtual host can be built");
+    for (from, to) in more {
+        host = host.file(from, to);
+    }
     for (from, to) in test_program(name).expect("the test program is built") {
         host = host.file(from, &to);
     }

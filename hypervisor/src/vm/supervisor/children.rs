@@ -7,7 +7,7 @@ use crate::vm::kind::ProcessKind;
 use crate::vm::protocol::{BadMessage, Denied, FromVmm, ToVmm};
 use crate::vm::recorder::WRITTEN;
 use crate::vm::recorder::message::{FromRecorder, LONGEST_ANSWER, ToRecorder};
-use casemate_device_process::FromDevice;
+use casemate_device_process::{FromDevice, PathSocket};
 use casemate_sandbox::{Child, Exit, Report, SandboxError};
 use rustix::event::PollFlags;
 use rustix::io::Errno;
@@ -35,6 +35,8 @@ pub struct Member {
     pub(super) closed: bool,
     /// That it has ended, and the VM goes on.
     pub(super) gone: bool,
+    /// Of a janitor: what it is to remove, until it says that it can.
+    sockets: Vec<PathSocket>,
 }
 
 /// What a child said, in the words of its kind.
@@ -75,13 +77,25 @@ impl Member {
             condemned: None,
             closed: false,
             gone: false,
+            sockets: Vec::new(),
         }
     }
 
     /// The same of a device.
     #[must_use]
     pub fn of_device(kind: ProcessKind, process: Child, control: OwnedFd, post: Post) -> Self {
-        Self { post: Some(post), ..Self::new(kind, process, control) }
+        let mut member = Self::new(kind, process, control);
+        member.post = Some(post);
+        member
+    }
+
+    /// The same of a janitor. Until it is confined this process removes `sockets` itself: a janitor
+    /// that fails before would remove nothing.
+    #[must_use]
+    pub fn of_janitor(process: Child, control: OwnedFd, sockets: Vec<PathSocket>) -> Self {
+        let mut member = Self::new(ProcessKind::Janitor, process, control);
+        member.sockets = sockets;
+        member
     }
 
     /// It is no standby any more.
@@ -169,6 +183,7 @@ impl Member {
         }
         let report = self.process.confined_within(REPORT)?.clone();
         self.confined = true;
+        self.sockets.drain(..).for_each(PathSocket::leave);
         Ok(Some(report))
     }
 
@@ -198,7 +213,18 @@ impl Member {
         if exit.is_none() {
             self.process.abandon();
         }
+        self.sockets.clear();
         exit
+    }
+}
+
+/// A process that is dropped ends at once, but for a janitor, which does its work before: whether
+/// the VM has run, or something failed between its start and there.
+impl Drop for Member {
+    fn drop(&mut self) {
+        if self.kind == ProcessKind::Janitor {
+            let _ = self.end(Instant::now());
+        }
     }
 }
 
@@ -207,20 +233,9 @@ impl Member {
 /// its own any more.
 const GIVE_UP: Duration = Duration::from_secs(10);
 
-/// The processes of a VM in the order in which they are ended: first what runs the guest. Dropped,
-/// they end, and a janitor does its work before.
+/// The processes of a VM in the order in which they are ended: first what runs the guest.
 #[derive(Debug)]
 pub(super) struct Children(Vec<Member>);
-
-impl Drop for Children {
-    fn drop(&mut self) {
-        let now = Instant::now();
-        let janitors = self.0.iter_mut().filter(|m| m.kind == ProcessKind::Janitor);
-        for member in janitors {
-            let _ = member.end(now);
-        }
-    }
-}
 
 impl Children {
     pub(super) const fn new(members: Vec<Member>) -> Self {
