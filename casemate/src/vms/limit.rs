@@ -10,7 +10,7 @@ use clap::Args;
 /// The limits are those that are given, and no others: what is left out has no limit any more. They
 /// hold from the next request on; bursts begin full. A request goes when anything is left of each
 /// burst, whatever it costs, and the next waits until that is paid: in the long run exactly so much
-/// goes. The configuration's keys of [[disk]] have the same names.
+/// goes. The configuration's keys of `[[disk]]` have the same names.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Limits:
