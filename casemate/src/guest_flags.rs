@@ -41,7 +41,8 @@ pub struct GuestFlags {
     pub escape: Option<String>,
     /// A disk, raw image or block device: path=FILE, then any of ro, direct, serial=TEXT, queues=N,
     /// name=TEXT, no-standby, on_device_death=stop|keep, bandwidth=SIZE, bandwidth_burst=SIZE,
-    /// iops=N and iops_burst=N, with commas between; once for each disk, in place of the file's `[[disk]]` tables
+    /// iops=N and iops_burst=N, with commas between; once for each disk, in place of the file's
+    /// `[[disk]]` tables
     #[arg(long, value_name = "DISK")]
     pub disk: Vec<String>,
     /// A socket device: `path=SOCKET[,cid=N][,ports=N+N…]`, in place of the file's `[vsock]` table

@@ -1,5 +1,5 @@
-//! Managing a running VM by `casemate ps`, `inspect`, `logs` and `stop`: the program against the real
-//! supervisor, locked, with a guest of a few instructions. Cannot tell what other users see
+//! Managing a running VM by `casemate ps`, `inspect`, `logs` and `stop`: the program against the
+//! real supervisor, locked, with a guest of a few instructions. Cannot tell what other users see
 //! (`hypervisor/tests/vm_name.rs` does), nor that a stock kernel hears the power button
 //! (`tests/e2e/tests/signals.rs` does). Skipped, and said so, without /dev/kvm or not as root.
 
@@ -154,8 +154,8 @@ fn a_guest_that_does_not_listen_is_ended_after_its_grace_and_the_status_says_so(
     vm.ends();
 }
 
-/// Protects who manages VMs from a supervisor that was stopped: each command ends, and says who does
-/// not answer.
+/// Protects who manages VMs from a supervisor that was stopped: each command ends, and says who
+/// does not answer.
 fn a_supervisor_that_was_stopped_is_not_waited_for_without_end() {
     let vm = Vm::start("stopped", &deaf(), |end| matches!(end, End::Killed));
     let pid = Pid::from_raw(vm.supervisor.pid().cast_signed()).unwrap();

@@ -1,8 +1,8 @@
 //! The source of random numbers, over memory that changes between two reads and goes away.
 //!
 //! Oracles beside those of every device: nothing of a buffer is read; a guest gets no byte that the
-//! source did not give, no more than the bound, and none in a buffer that says something; nothing is
-//! allocated.
+//! source did not give, no more than the bound, and none in a buffer that says something; nothing
+//! is allocated.
 
 use crate::devices::{Driver, NEXT, WRITE, check_taking};
 use arbitrary::{Result, Unstructured};

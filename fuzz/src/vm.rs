@@ -64,8 +64,8 @@ pub fn name_answer(data: &[u8]) {
     }
 }
 
-/// What who manages a VM asks, and what its supervisor answers: understood whole, in one spelling, or
-/// not at all, and no more is kept of it than came.
+/// What who manages a VM asks, and what its supervisor answers: understood whole, in one spelling,
+/// or not at all, and no more is kept of it than came.
 pub fn management(data: &[u8]) {
     if let Some(request) = Request::decode(data) {
         assert_eq!(request.to_string().as_bytes(), data);

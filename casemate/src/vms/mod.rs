@@ -1,5 +1,5 @@
-//! Running VMs of this user: which there are, what each is, its end, what happened to it, the limits
-//! of its disks.
+//! Running VMs of this user: which there are, what each is, its end, what happened to it, the
+//! limits of its disks.
 //!
 //! Each command asks the supervisor that holds the VM's name; the kernel says of both sides who
 //! they are. What comes back is of a process of the same user, and is printed as foreign text.

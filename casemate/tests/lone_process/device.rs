@@ -139,8 +139,8 @@ impl Kind {
     }
 }
 
-/// The message that ends the set-up of a VM of ours. Before it the driver clears its rings, as Linux
-/// does with memory that it shares: behind a fence there is no page that nobody has touched.
+/// The message that ends the set-up of a VM of ours. Before it the driver clears its rings, as
+/// Linux does with memory that it shares: behind a fence there is no page that nobody has touched.
 pub fn that_was_all(driver: &mut Driver) {
     for queue in 0..driver.queues.len() {
         driver.forget(queue);

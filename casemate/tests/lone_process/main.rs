@@ -1,6 +1,6 @@
 //! Devices that are one process each, as the program starts them, from their image, with a driver
-//! at the other end: a console, random numbers. What they may do is what they do; what an attacker who takes
-//! one over can reach. Skipped, and said so, not as root.
+//! at the other end: a console, random numbers. What they may do is what they do; what an attacker
+//! who takes one over can reach. Skipped, and said so, not as root.
 
 #![allow(
     clippy::unwrap_used,

@@ -4,9 +4,9 @@
 //!
 //! A thread of its own, because every other one may wait: the control thread for a queue whose
 //! request is in the kernel, a queue's thread for storage, both longer than anybody can name. It
-//! takes no lock for it, allocates nothing, and makes two calls. So no answer means that the process as a
-//! whole does not run (it was stopped, or is out of the processor's reach), and an answer tells the
-//! rest: see [`casemate_device_backend::Place`].
+//! takes no lock for it, allocates nothing, and makes two calls. So no answer means that the
+//! process as a whole does not run (it was stopped, or is out of the processor's reach), and an
+//! answer tells the rest: see [`casemate_device_backend::Place`].
 
 use crate::words::{TOLD, ToDevice, beat, send};
 use casemate_device_backend::{Pulses, Throttle};

@@ -29,8 +29,8 @@ pub(super) enum DevicesError {
 }
 
 impl OpenDevices {
-    /// Opens and locks every image, and looks every foreign back end up, and where a socket device's
-    /// sockets are to be; `sockets` are for foreign back ends.
+    /// Opens and locks every image, and looks every foreign back end up, and where a socket
+    /// device's sockets are to be; `sockets` are for foreign back ends.
     ///
     /// # Errors
     /// [`DevicesError`] for the first that cannot be used.

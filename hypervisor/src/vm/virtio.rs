@@ -24,7 +24,8 @@ use kvm_ioctls::IoEventAddress;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::sync::{Arc, Mutex};
 
-/// Most devices of a VM, disks and one of each other kind: each has a thread, and a bit in an order.
+/// Most devices of a VM, disks and one of each other kind: each has a thread, and a bit in an
+/// order.
 pub const MAX_DEVICES: usize = MAX_DISKS + DeviceKind::ALL.len() - 1;
 const _: () = assert!(MAX_DEVICES <= MOST, "each can have an order");
 

@@ -1,8 +1,9 @@
 //! Protects devices that are one process each from end to end: a stock Linux guest reads random
 //! numbers of the host from /dev/hwrng; what it writes to hvc0 comes out where its serial console
-//! does, every line and in order, and what is typed reaches it by hvc0; no process is left. The same as a confidential guest in
-//! the virtual SNP host, whose processor is a MODEL, with the memory fence around the device's
-//! process. Cannot tell how random the numbers are, nor what SNP hardware does.
+//! does, every line and in order, and what is typed reaches it by hvc0; no process is left. The
+//! same as a confidential guest in the virtual SNP host, whose processor is a MODEL, with the
+//! memory fence around the device's process. Cannot tell how random the numbers are, nor what SNP
+//! hardware does.
 
 #![allow(clippy::expect_used, clippy::indexing_slicing, reason = "test code")]
 

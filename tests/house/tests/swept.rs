@@ -1,6 +1,7 @@
 //! What a stock Linux makes of a host's events, as SECURITY.md says it. Protects: that its table is
 //! what `inject-table` makes of the records of the sweeps, and that both kernels were given each of
-//! the 256 interrupts and the NMI, in both modes. Cannot tell: whether a sweep would find the same today.
+//! the 256 interrupts and the NMI, in both modes. Cannot tell: whether a sweep would find the same
+//! today.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use std::path::Path;

@@ -20,8 +20,8 @@ pub struct Outside<'a> {
     pub file_size: Option<u64>,
 }
 
-/// Heap after the lock: for messages, the timeline, the lines that are kept of what happened (48 KiB),
-/// and an answer to who asks about the VM (64 KiB, three times while it is made).
+/// Heap after the lock: for messages, the timeline, the lines that are kept of what happened (48
+/// KiB), and an answer to who asks about the VM (64 KiB, three times while it is made).
 const HEAP: usize = 512 * 1024;
 
 pub(super) fn lock(vm: &RunningVm, outside: &Outside<'_>) -> Result<Report, SandboxError> {
