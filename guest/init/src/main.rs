@@ -31,6 +31,8 @@ use std::time::Duration;
 const NO_WORKLOAD: u8 = 127;
 /// How long a workload of an initrd has to end after the power button was pressed.
 const GRACE: Duration = Duration::from_secs(5);
+/// How long the host has to take what was written to the console.
+const DRAIN: Duration = Duration::from_secs(60);
 
 fn main() {
     if std::process::id() != 1 {
@@ -89,7 +91,26 @@ fn say(text: &dyn std::fmt::Display) {
     eprintln!("casemate-init: {text}");
 }
 
+/// Waits until what was written to the console has been sent.
+///
+/// A serial port takes bytes into a buffer and sends them by interrupts (`uart_write`,
+/// drivers/tty/serial/serial_core.c); the kernel switches off whatever is left there. While the
+/// console is open, as it is here, nobody else waits for that. A host that does not take them holds
+/// this up, so the wait has a bound.
+fn drain_console() {
+    let (sent, wait) = std::sync::mpsc::channel();
+    let drain = move || {
+        // Standard output may be no terminal: then there is nothing to wait for.
+        let _ = rustix::termios::tcdrain(rustix::stdio::stdout());
+        let _ = sent.send(());
+    };
+    if std::thread::Builder::new().spawn(drain).is_ok() {
+        let _ = wait.recv_timeout(DRAIN);
+    }
+}
+
 fn power_off() -> ! {
+    drain_console();
     rustix::fs::sync();
     loop {
         // Returns only when the kernel refuses; there is nothing better to do than to try again.
