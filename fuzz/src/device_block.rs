@@ -233,31 +233,20 @@ fn one_request(u: &mut Unstructured, driver: &Driver, facts: &Facts) -> Result<u
 mod tests {
     use super::*;
 
-    /// Inputs without pattern, the same in each run.
-    fn inputs() -> impl Iterator<Item = Vec<u8>> {
-        let mut state = 0x9e37_79b9_7f4a_7c15_u64;
-        let mut next = move || {
-            state ^= state << 13;
-            state ^= state >> 7;
-            state ^= state << 17;
-            state.to_le_bytes()
-        };
-        (0..1000).map(move |_| (0..64).flat_map(|_| next()).collect())
-    }
-
     #[test]
     fn requests_of_every_kind_reach_the_disk() {
         // Otherwise the oracles would hold for requests that are all refused.
         let mut all = Vec::new();
-        for input in inputs() {
-            let _ = block_of(&mut Unstructured::new(&input), &mut all);
-        }
+        crate::drawn::inputs((1000, 512), ("requests", 0), |input| {
+            let _ = block_of(&mut Unstructured::new(input), &mut all);
+            crate::devices::queue(input);
+            false
+        });
         let count = |wanted: fn(&Done) -> bool| all.iter().filter(|done| wanted(done)).count();
         assert!(count(|done| matches!(done, Done::Read(..))) > 20);
         assert!(count(|done| matches!(done, Done::Write(..))) > 20);
         assert!(count(|done| matches!(done, Done::Flush)) > 20);
         assert!(count(|done| matches!(done, Done::Zero(_, true))) > 20);
         assert!(count(|done| matches!(done, Done::Zero(_, false))) > 20);
-        inputs().for_each(|input| crate::devices::queue(&input));
     }
 }

@@ -28,6 +28,8 @@ pub mod device_rng;
 pub mod device_vsock;
 pub mod device_words;
 pub mod devices;
+#[cfg(test)]
+mod drawn;
 pub mod exits;
 pub mod host;
 pub mod image;
