@@ -6,6 +6,8 @@ use super::*;
 use crate::exits::Stop;
 use crate::vm::manage::{Answer, Request, State};
 use casemate_values::Guest;
+use rustix::event::PollFlags;
+use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recv, send, socketpair,
 };
