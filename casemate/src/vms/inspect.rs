@@ -77,6 +77,9 @@ fn print_configuration(vm: &VmFacts) {
         told("initrd", value(initrd));
     }
     told("console", value(&vm.console));
+    if vm.virtio_console {
+        told("  hvc0", "yes");
+    }
     if let Some(timeout) = vm.timeout_ms {
         told("timeout", in_words(Duration::from_millis(timeout)));
     }

@@ -101,6 +101,9 @@ pub struct VmFacts {
     pub vhost_user: Vec<ForeignFact>,
     /// Its socket device.
     pub vsock: Option<VsockFact>,
+    /// Whether it has a virtio console beside the serial one.
+    #[serde(default)]
+    pub virtio_console: bool,
     /// Whether it has a device for random bytes.
     #[serde(default)]
     pub rng: bool,
@@ -234,6 +237,7 @@ impl VmFacts {
             disks: config.disks.iter().map(disk).collect(),
             vhost_user: config.foreign.iter().map(foreign).collect(),
             vsock: config.vsock.as_ref().map(vsock),
+            virtio_console: config.virtio_console,
             rng: config.rng,
             left_out: false,
         };
