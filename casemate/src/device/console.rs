@@ -7,9 +7,10 @@ use casemate_device_console::profile::layers;
 use casemate_device_process::{DeviceKind, FrontEnd, Start};
 use casemate_foreign_text::value;
 use clap::Args;
-use std::os::fd::AsFd;
-use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
 
 /// Serve a virtio console: bytes between a guest's hvc0 and a UNIX socket
 #[derive(Debug, Args)]
@@ -37,9 +38,19 @@ Examples:
   casemate device console --socket vhost.sock --path console.sock
 ";
 
+/// Connects without waiting for who listens: one that does not accept, and whose queue is full,
+/// would be waited for without end.
+fn stream(path: &Path) -> Result<OwnedFd, Errno> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    connect(&socket, &SocketAddrUnix::new(path)?)?;
+    Ok(socket)
+}
+
 pub(super) fn run(args: &ConsoleArgs) -> Outcome {
-    let stream = UnixStream::connect(&args.path).map_err(|e| {
+    let stream = stream(&args.path).map_err(|e| {
         let path = value(args.path.display());
+        let e = std::io::Error::from(e);
         Failure::BadInput(format!("`--path` {path}: {e}; who reads it has to listen there first"))
     })?;
     let start =
