@@ -143,26 +143,6 @@ pub enum LogError {
         /// What it should hold.
         wanted: &'static str,
     },
-    /// A secret key that others can read is not secret.
-    #[error(
-        "{}: others than its owner can use this key (mode {mode:03o}): make a new one with \
-         `casemate log key`; if nobody can have read it, `chmod 600` is enough",
-        value(path.display())
-    )]
-    OpenKey {
-        /// The file of the key, as it was named.
-        path: PathBuf,
-        /// Its permissions, of which some are for others.
-        mode: u32,
-    },
-    /// A secret key that belongs to somebody else.
-    #[error("{}: this key file belongs to user {owner}", value(path.display()))]
-    ForeignKey {
-        /// The file of the key, as it was named.
-        path: PathBuf,
-        /// The user whose file it is.
-        owner: u32,
-    },
 }
 
 impl LogError {

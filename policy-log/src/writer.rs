@@ -150,6 +150,25 @@ impl DecisionLog {
         Ok(number)
     }
 
+    /// Logs decisions that are records already, in one write with one head.
+    ///
+    /// # Errors
+    /// When the file cannot be written; then none of them must be acted on.
+    pub fn records(&mut self, records: Vec<DecisionRecord>) -> Result<(), LogError> {
+        if records.is_empty() {
+            return Ok(());
+        }
+        self.append(records.into_iter().map(Entry::Decision).collect(), false)
+    }
+
+    /// Waits until what was logged is on the disk.
+    ///
+    /// # Errors
+    /// When the system says that it may not be.
+    pub fn sync(&self) -> Result<(), LogError> {
+        self.file.sync_data().map_err(LogError::io(&self.place.path))
+    }
+
     /// Logs denials of a running guest, as a session of its own: the log must have been released.
     ///
     /// # Errors
@@ -190,7 +209,7 @@ impl DecisionLog {
     }
 
     fn give_back(&self) -> Result<(), LogError> {
-        self.file.sync_data().map_err(LogError::io(&self.place.path))?;
+        self.sync()?;
         self.lock.unlock().map_err(LogError::io(&self.place.path))
     }
 

@@ -3,7 +3,8 @@
 //! The canonical form is a document: every field of every point in table order, each in the one
 //! form that its lattice value has. Comments, notation, order of members, spelled-out defaults and
 //! the name do not change it, so two documents have one hash exactly when they decide alike, field
-//! by field. The SHA-256 of it is what a guest is launched with as HOST_DATA.
+//! by field. The SHA-256 of it is how decision logs name the policy that decided. It is no
+//! HOST_DATA: rules on HOST_DATA are a part of it, so a policy would have to contain its own hash.
 
 use crate::document::SCHEMA_VERSION;
 use crate::document::json::quote;
@@ -48,10 +49,10 @@ impl Policy {
         }
     }
 
-    /// SHA-256 of the canonical document: the value for HOST_DATA.
+    /// SHA-256 of the canonical document: the name of the policy in decision logs.
     #[must_use]
     pub fn hash(&self) -> [u8; 32] {
-        sha256(self.canonical().as_bytes())
+        self.hash.or_hash(|| sha256(self.canonical().as_bytes()))
     }
 
     /// The hash in 64 lower-case hexadecimal digits.

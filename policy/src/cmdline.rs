@@ -88,15 +88,16 @@ impl CommandLine {
         if line.contains('\0') {
             return Err(CommandLineError::Zero);
         }
-        // Three readings of one line: the kernel's, that of who cuts at every blank, and that of
-        // who drops every quote.
+        // Four readings of one line: the kernel's, that of who cuts at every blank, and those of
+        // who drops every quote, double ones alone or single ones as well.
         let words = words(line.as_bytes());
         let plain: Vec<&str> = plain(line).collect();
         let taken = taken(&words, &plain);
         // Every word of any reading is seen, once. A rule that forbids a word has to forbid it to
         // every reader.
         let mut seen = words.clone();
-        for word in plain.iter().map(|word| canonical(word)).chain(bare(line)) {
+        let bare = ["\"", "\"'"].into_iter().flat_map(|quotes| bare(line, quotes));
+        for word in plain.iter().map(|word| canonical(word)).chain(bare) {
             if !seen.contains(&word) {
                 seen.push(word);
             }
@@ -253,16 +254,19 @@ fn plain(line: &str) -> impl Iterator<Item = &str> {
     line.split(|c: char| c <= ' ').filter(|word| !word.is_empty())
 }
 
-/// The words of who drops every quote, as shells and systemd do.
-fn bare(line: &str) -> Vec<Box<str>> {
+/// The words of who drops every one of these quotes, as shells do and systemd (`extract_first_word`
+/// in src/basic/proc-cmdline.c: either kind, wherever it stands, and backslashes stay).
+fn bare(line: &str, quotes: &str) -> Vec<Box<str>> {
     let mut words = vec![String::new()];
     // Over the whole line, not word by word: in shells a quote may begin in the middle of a word
     // and end in another.
-    let mut in_quotes = false;
+    // Between two quotes of a kind the other kind is a character as any.
+    let mut open = None;
     for c in line.chars() {
         match c {
-            '"' => in_quotes = !in_quotes,
-            c if c <= ' ' && !in_quotes => words.push(String::new()),
+            c if open == Some(c) => open = None,
+            c if open.is_none() && quotes.contains(c) => open = Some(c),
+            c if c <= ' ' && open.is_none() => words.push(String::new()),
             c => words.last_mut().into_iter().for_each(|word| word.push(c)),
         }
     }

@@ -94,12 +94,20 @@ pub struct Change {
     pub to: Fact,
 }
 
+impl Change {
+    /// What the fact is, `None` when it is missing, and what it would have to be, in words.
+    #[must_use]
+    pub fn shown(&self) -> (Option<String>, String) {
+        let kind = self.key.kind();
+        (self.from.as_ref().map(|fact| render::fact(kind, fact)), render::fact(kind, &self.to))
+    }
+}
+
 impl std::fmt::Display for Change {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let kind = self.key.kind();
-        let from =
-            self.from.as_ref().map_or_else(|| "(missing)".into(), |fact| render::fact(kind, fact));
-        write!(f, "{}: {from} -> {}", self.key.path(), render::fact(kind, &self.to))
+        let (from, to) = self.shown();
+        let from = from.unwrap_or_else(|| "(missing)".into());
+        write!(f, "{}: {from} -> {to}", self.key.path())
     }
 }
 

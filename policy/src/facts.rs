@@ -5,7 +5,7 @@ use crate::cmdline::{CommandLine, CommandLineError};
 use crate::document::{index_of, normal_path, pad, parse_version};
 use crate::fact::Fact;
 use crate::fields::{FLAG, Key, Kind, resource_fault};
-use crate::lattice::{Choice, Endpoint, Tcb, Usage};
+use crate::lattice::{Bytes, Choice, Endpoint, Tcb, Usage};
 
 /// The facts of one decision. A fact that is not there is denied by every rule but `any`.
 ///
@@ -27,7 +27,8 @@ impl Default for Facts {
 pub struct DeviceFact<'a> {
     /// Kind of the device, which decides what facts it has.
     pub kind: DeviceKind,
-    /// Absolute path of the file, directory or socket behind it, for kinds that have one.
+    /// Absolute path of the file, directory or socket behind it, for kinds that have one; of the
+    /// disk of a guest's initdata [`crate::INITDATA_DISK`].
     pub path: Option<&'a str>,
     /// Whether the guest can only read.
     pub read_only: bool,
@@ -247,14 +248,21 @@ impl Facts {
     /// A digest or identifier. Chip identifiers of 8 bytes are padded to 64.
     #[must_use]
     pub fn bytes(self, key: Key, bytes: &[u8]) -> Self {
-        let fact = match key.kind() {
-            Kind::BytesAllowed(len) | Kind::BytesDenied(len) => match pad(bytes, len) {
+        let fact = match key.kind().byte_len() {
+            Some(len) => match pad(bytes, len) {
                 Some(bytes) => Fact::Bytes(bytes),
                 None => invalid(format!("{} has {} bytes, not {len}", key.path(), bytes.len())),
             },
-            _ => invalid(format!("{} is not a byte string", key.path())),
+            None => invalid(format!("{} is not a byte string", key.path())),
         };
         self.with(key, fact)
+    }
+
+    /// HOST_DATA of a launch is the SHA-256 of an initdata whose `policy.toml` is, byte for byte,
+    /// the document that is asked. Who says so has compared both.
+    #[must_use]
+    pub fn host_data_of_this_document(self) -> Self {
+        self.with(Key::LaunchHostData, Fact::Bytes(Bytes::INITDATA))
     }
 
     /// Security patch levels of a generation, in the order of [`Tcb::PARTS`].
@@ -322,7 +330,8 @@ pub(crate) fn text_fact(key: Key, text: &str) -> Fact {
             None => Fact::Text(text.into()),
         },
         Kind::Names { .. } | Kind::NamesForbidden | Kind::NamesRequired => Fact::Text(text.into()),
-        Kind::Roots => match normal_path(text) {
+        Kind::Roots(words) if words.contains(&text) => Fact::Text(text.into()),
+        Kind::Roots(_) => match normal_path(text) {
             Some(path) => Fact::Text(path.into()),
             None => invalid(format!("{text:?} is not an absolute path without `.`, `..` and `//`")),
         },

@@ -205,8 +205,12 @@ pub(crate) fn fact_syntax(kind: Kind) -> String {
         Kind::BytesAllowed(len) | Kind::BytesDenied(len) => {
             format!("hexadecimal text of {len} bytes, or \"unset\"")
         }
+        Kind::HostData => "hexadecimal text of 32 bytes, \"unset\", or \"initdata\" where the \
+                           guest's initdata holds the document that is asked"
+            .into(),
         Kind::Names { .. } | Kind::NamesForbidden | Kind::NamesRequired => "a text".into(),
-        Kind::Roots => "an absolute path".into(),
+        Kind::Roots([]) => "an absolute path".into(),
+        Kind::Roots(words) => format!("an absolute path, or {}", words.join(" or ")),
         Kind::Bits(_) => "a number, or a list of bit names".into(),
         Kind::Tcb => "{ generation, fmc, bootloader, tee, snp, microcode }".into(),
         Kind::Egress => "{ address, port, protocol }".into(),
@@ -229,8 +233,8 @@ fn read_one(key: Key, value: &Value) -> Result<Fact, String> {
         }
         (Kind::Window, Value::Text(text)) => Fact::Number(utc::parse(text).ok_or_else(refuse)?),
         (Kind::Flag | Kind::FlagEach, Value::Bool(on)) => Fact::Number(u64::from(*on)),
-        (Kind::BytesAllowed(len) | Kind::BytesDenied(len), Value::Text(text)) => {
-            Fact::Bytes(byte_string(text, len).ok_or_else(refuse)?)
+        (Kind::BytesAllowed(_) | Kind::BytesDenied(_) | Kind::HostData, Value::Text(text)) => {
+            Fact::Bytes(byte_string(text, kind).ok_or_else(refuse)?)
         }
         (Kind::Choice(_), Value::Text(text)) if text == "unknown" => Fact::Number(Choice::UNKNOWN),
         (Kind::Flag | Kind::FlagEach, _) => return Err(refuse()),

@@ -6,6 +6,7 @@ use crate::fields::Point;
 use crate::lattice::{Lattice, Limit, Usage};
 use crate::policy::Policy;
 use crate::rule::Rule;
+use crate::runtime_rule::PageRule;
 
 /// Nanoseconds of a window.
 const SECOND: u64 = 1_000_000_000;
@@ -49,8 +50,8 @@ impl Counter {
 /// One limit of a policy, ready for a hot path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RequestLimit {
-    limit: Limit,
-    on_denied: Verdict,
+    pub(crate) limit: Limit,
+    pub(crate) on_denied: Verdict,
 }
 
 impl RequestLimit {
@@ -71,30 +72,7 @@ impl RequestLimit {
 }
 
 /// What a denial can be, in the order of [`PageStateLimits::to_bytes`].
-const VERDICTS: [Verdict; 3] = [Verdict::Deny, Verdict::Throttle, Verdict::Kill];
-
-/// The rules on page-state changes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum PageRule {
-    /// How many pages change.
-    Changes,
-    /// How much memory is shared.
-    Shared,
-}
-
-impl PageRule {
-    /// Every rule.
-    pub const ALL: [Self; 2] = [Self::Changes, Self::Shared];
-
-    /// The path of its field: the id of the rule.
-    #[must_use]
-    pub const fn path(self) -> &'static str {
-        match self {
-            Self::Changes => "runtime.page_state_changes",
-            Self::Shared => "runtime.shared_percent",
-        }
-    }
-}
+pub(crate) const VERDICTS: [Verdict; 3] = [Verdict::Deny, Verdict::Throttle, Verdict::Kill];
 
 /// The limits on page-state changes, ready for the vCPU loop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

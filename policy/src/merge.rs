@@ -3,7 +3,7 @@
 use crate::document::{self, LoadError, Sink};
 use crate::fields::{Field, GRANT_FIELDS, Point};
 use crate::lattice::Pattern;
-use crate::policy::Policy;
+use crate::policy::{Hashed, Policy};
 use crate::rules::{Grant, Origin, Rules};
 
 impl Policy {
@@ -38,6 +38,7 @@ impl Policy {
             description: loaded.header.description.unwrap_or_default().into(),
             points: loaded.points,
             grants: loaded.grants,
+            hash: Hashed::default(),
         })
     }
 
@@ -64,7 +65,8 @@ impl Policy {
         // Sorted, as `grant` looks grants up; none overlap, as those of each side did not.
         grants.sort_by(|a, b| a.resource.cmp(&b.resource));
         let name = format!("{} + {}", self.name, layer.name).into();
-        Self { name, description: self.description.clone(), points, grants }
+        let (description, hash) = (self.description.clone(), Hashed::default());
+        Self { name, description, points, grants, hash }
     }
 
     /// The stated fields of `layer` that admit more than this policy: there the merge keeps this

@@ -4,6 +4,7 @@ use crate::document::{self, LoadError, Sink};
 use crate::fields::{Field, Point, resource_fault};
 use crate::rule::Rule;
 use crate::rules::{Grant, Origin, Rules};
+use std::sync::OnceLock;
 
 /// A complete policy: every field of every point has a rule.
 #[derive(Debug, Clone, PartialEq)]
@@ -13,6 +14,32 @@ pub struct Policy {
     pub(crate) points: Vec<Rules>,
     /// Grants of secrets, sorted by resource; no two overlap.
     pub(crate) grants: Vec<Grant>,
+    /// The hash, once somebody has asked for it.
+    pub(crate) hash: Hashed,
+}
+
+/// A hash that is computed when it is first asked for. A copy computes its own: it may be made to
+/// be changed.
+#[derive(Debug, Default)]
+pub(crate) struct Hashed(OnceLock<[u8; 32]>);
+
+impl Hashed {
+    pub(crate) fn or_hash(&self, compute: impl FnOnce() -> [u8; 32]) -> [u8; 32] {
+        *self.0.get_or_init(compute)
+    }
+}
+
+impl Clone for Hashed {
+    fn clone(&self) -> Self {
+        Self::default()
+    }
+}
+
+impl PartialEq for Hashed {
+    /// It follows from the rest.
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
 }
 
 impl Policy {
@@ -35,6 +62,7 @@ impl Policy {
             description: loaded.header.description.unwrap_or_default().into(),
             points: loaded.points,
             grants: loaded.grants,
+            hash: Hashed::default(),
         })
     }
 
@@ -42,7 +70,8 @@ impl Policy {
     #[must_use]
     pub fn defaults(name: &str) -> Self {
         let points = Point::ALL.into_iter().map(Rules::defaults).collect();
-        Self { name: name.into(), description: Box::default(), points, grants: Vec::new() }
+        let (description, grants, hash) = (Box::default(), Vec::new(), Hashed::default());
+        Self { name: name.into(), description, points, grants, hash }
     }
 
     /// The name in the document, or its file name.

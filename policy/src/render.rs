@@ -41,9 +41,11 @@ pub(crate) const fn operator(kind: Kind) -> &'static str {
         Kind::Interval | Kind::Window => "within",
         Kind::Flag => "is",
         Kind::FlagEach => "each is",
-        Kind::Choice(_) | Kind::BytesAllowed(_) | Kind::Names { list: false } => "one of",
+        Kind::Choice(_) | Kind::BytesAllowed(_) | Kind::HostData | Kind::Names { list: false } => {
+            "one of"
+        }
         Kind::Names { list: true } => "each one of",
-        Kind::Roots => "each below",
+        Kind::Roots(_) => "each below",
         Kind::BytesDenied(_) => "not one of",
         Kind::NamesForbidden => "none of",
         Kind::NamesRequired => "has all of",
@@ -138,14 +140,18 @@ fn write_bytes(set: &ByteSet, most: usize) -> String {
 }
 
 fn byte_text(bytes: &Bytes) -> String {
-    if bytes.as_slice().iter().all(|b| *b == 0) { "unset".into() } else { bytes.to_hex() }
+    match bytes.as_slice() {
+        [] => bytes.to_text(),
+        digest if digest.iter().all(|b| *b == 0) => "unset".into(),
+        _ => bytes.to_hex(),
+    }
 }
 
 fn write_patterns(patterns: &Patterns, kind: Kind, most: usize) -> String {
     // A root is stored with a final `/`, to be a prefix of exactly what lies below, and shown
     // without.
     let text = |pattern: &Pattern| match kind {
-        Kind::Roots => quote(pattern.text().trim_end_matches('/')),
+        Kind::Roots(_) => quote(pattern.text().trim_end_matches('/')),
         _ => quote(&pattern.to_string()),
     };
     list(patterns.patterns().iter().map(text), most)
@@ -236,8 +242,9 @@ pub(crate) fn append_fact(out: &mut String, kind: Kind, fact: &Fact) {
             Kind::Flag | Kind::FlagEach => out.push_str(if *n == 0 { "false" } else { "true" }),
             _ => utc::write_padded(out, *n, 1),
         },
-        Fact::Text(text) if kind != Kind::Roots => write_string(out, text),
+        Fact::Text(text) if !matches!(kind, Kind::Roots(_)) => write_string(out, text),
         Fact::CommandLine(line) => write_string(out, line.line()),
+        Fact::Bytes(Bytes::INITDATA) => out.push_str("\"initdata\""),
         Fact::Bytes(bytes) => {
             out.push('"');
             write_hex(out, bytes.as_slice());
@@ -302,12 +309,12 @@ pub(crate) fn brief_found(kind: Kind, rule: &Rule, fact: &Fact) -> String {
 fn write_fact(kind: Kind, fact: &Fact, most: usize) -> String {
     match fact {
         Fact::Number(n) => write_number(kind, *n),
-        Fact::Text(text) if kind == Kind::Roots && text.len() > 1 => {
+        Fact::Text(text) if matches!(kind, Kind::Roots(_)) && text.len() > 1 => {
             quote(text.trim_end_matches('/'))
         }
         Fact::Text(text) => quote(text),
         Fact::CommandLine(line) => quote(line.line()),
-        Fact::Bytes(bytes) => quote(&bytes.to_hex()),
+        Fact::Bytes(bytes) => quote(&bytes.to_text()),
         Fact::Tcb(tcb) => {
             let generation = Tcb::GENERATIONS.get(usize::from(tcb.generation)).copied();
             let mut out = format!("{{\"generation\":{}", quote(generation.unwrap_or("unknown")));

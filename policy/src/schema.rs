@@ -56,11 +56,17 @@ fn kind_schema(kind: Kind) -> String {
                 "{{\"type\":\"string\",\"pattern\":\"^(unset|[0-9a-fA-F]{{{digits}}}{short})$\"}}"
             ))
         }
+        Kind::HostData => {
+            list("{\"type\":\"string\",\"pattern\":\"^(unset|initdata|[0-9a-fA-F]{64})$\"}")
+        }
         Kind::Names { .. } | Kind::NamesForbidden => {
             list("{\"type\":\"string\",\"maxLength\":4096,\"pattern\":\"^[^*]*\\\\*?$\"}")
         }
         Kind::NamesRequired => list("{\"type\":\"string\",\"maxLength\":4096}"),
-        Kind::Roots => list("{\"type\":\"string\",\"maxLength\":4096,\"pattern\":\"^/\"}"),
+        Kind::Roots(words) => {
+            let words: String = words.iter().map(|word| format!("|^{word}$")).collect();
+            list(&format!("{{\"type\":\"string\",\"maxLength\":4096,\"pattern\":\"^/{words}\"}}"))
+        }
         Kind::Bits(bits) => bits_schema(bits),
         Kind::Tcb => tcb_schema(),
         Kind::Egress => egress_schema(),

@@ -8,7 +8,7 @@ use crate::cmdline::parameter;
 use crate::fact::Fact;
 use crate::facts::{Facts, command_line};
 use crate::fields::{Field, Key, Kind};
-use crate::lattice::{ByteSet, Bytes, Choice, Lattice, Patterns};
+use crate::lattice::{ByteSet, Bytes, Choice, Lattice, Pattern, Patterns};
 use crate::rule::Rule;
 use std::collections::BTreeSet;
 
@@ -200,13 +200,26 @@ fn nearest(rule: &Rule, fact: &Fact) -> Option<Fact> {
         (Rule::Bits(bits), Fact::Number(n)) => Fact::Number(bits.nearest(*n)?),
         (Rule::Tcb(floors), Fact::Tcb(tcb)) => Fact::Tcb(floors.nearest(tcb)?),
         (Rule::Limit(limit), Fact::Usage(usage)) => Fact::Usage(limit.nearest(usage)?),
-        (Rule::Names(patterns), Fact::Text(text)) if text.starts_with('/') => {
-            // The same file name below the first directory.
+        (Rule::Names(patterns), Fact::Text(text))
+            if text.starts_with('/') || directory(patterns).is_some() =>
+        {
+            // The same file name below the first directory; the first word where there is none.
             let file = text.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
-            Fact::Text(format!("{}{file}/", patterns.sample()?).into())
+            match directory(patterns) {
+                Some(directory) => Fact::Text(format!("{}{file}/", directory.text()).into()),
+                None => Fact::Text(patterns.sample()?.into()),
+            }
         }
         _ => candidates_of(rule).into_iter().find(|fact| rule.admits(fact))?,
     })
+}
+
+/// The first directory of a set of them. No other pattern begins and ends so and is a prefix.
+fn directory(patterns: &Patterns) -> Option<&Pattern> {
+    let is = |pattern: &&Pattern| {
+        pattern.is_prefix() && pattern.text().starts_with('/') && pattern.text().ends_with('/')
+    };
+    patterns.patterns().iter().find(is)
 }
 
 fn candidates_of(rule: &Rule) -> Vec<Fact> {
@@ -226,7 +239,12 @@ fn candidates_of(rule: &Rule) -> Vec<Fact> {
 pub(crate) fn candidates(kind: Kind, rules: &[&Rule]) -> Vec<Fact> {
     match kind {
         Kind::BytesAllowed(len) | Kind::BytesDenied(len) => byte_candidates(len, rules),
-        Kind::Names { .. } | Kind::NamesForbidden | Kind::NamesRequired | Kind::Roots => {
+        Kind::HostData => {
+            let mut all = byte_candidates(32, rules);
+            all.push(Fact::Bytes(Bytes::INITDATA));
+            all
+        }
+        Kind::Names { .. } | Kind::NamesForbidden | Kind::NamesRequired | Kind::Roots(_) => {
             text_candidates(kind, rules)
         }
         Kind::Flag | Kind::FlagEach => [0, 1].map(Fact::Number).to_vec(),
@@ -275,12 +293,12 @@ fn text_candidates(kind: Kind, rules: &[&Rule]) -> Vec<Fact> {
     let fresh = fresh.unwrap_or('\u{10ffff}');
     let longer: Vec<String> = texts.iter().map(|text| format!("{text}{fresh}")).collect();
     // Paths are absolute and end with `/`, as the facts are written.
-    if kind == Kind::Roots {
+    if let Kind::Roots(words) = kind {
         let paths = longer.into_iter().map(|text| {
             let text = if text.starts_with('/') { text } else { format!("/{text}") };
             Fact::Text(format!("{text}/").into())
         });
-        return paths.collect();
+        return paths.chain(words.iter().map(|word| Fact::Text((*word).into()))).collect();
     }
     // Longer texts first, the empty one last: an example with something in it shows more.
     let all = longer.into_iter().chain(texts.into_iter().filter(|text| !text.is_empty()));

@@ -176,6 +176,14 @@ fn a_forbidden_word_cannot_hide_from_any_reader() {
         "\"systemd\".debug_shell",
         "x\u{a0}debug",
         "a \"debug",
+        // systemd drops quotes of both kinds, wherever they stand.
+        "de'bug'",
+        "'debug'",
+        "'init'=/bin/sh",
+        "systemd.debug'-'shell",
+        "a='b \" c' \"de'bu'g\" debu\"g\"",
+        "'systemd'.\"debug\"_shell",
+        "a 'debug",
     ] {
         assert!(!admits(forbidden, line), "{line}");
     }
@@ -236,6 +244,7 @@ fn line() -> impl Strategy<Value = String> {
         "--",
         "=",
         "\"",
+        "'",
         " ",
         "\t",
         "\u{a0}",

@@ -13,7 +13,9 @@
 mod random;
 
 use casemate_policy::fields::GRANT_FIELDS;
-use casemate_policy::{Fact, Facts, Key, Point, Policy, Relation, WhyNot};
+use casemate_policy::{
+    DeviceFact, DeviceKind, Fact, Facts, Key, Point, Policy, Relation, Seen, WhyNot,
+};
 use random::{Random, fact, facts, keys, policy};
 
 fn rounds(default: u64) -> u64 {
@@ -288,4 +290,58 @@ fn a_widening_that_other_rules_hide_is_a_difference_of_its_own() {
     let opened = load("[devices.block]\nroots = [\"/srv/a\", \"/etc\"]");
     assert!(closed.diff(&opened).is_latent());
     assert!(!opened.diff(&closed).is_looser(), "a latent narrowing needs nobody");
+}
+
+/// Protects the one disk without a path from being a hole: the word for it admits it alone, no
+/// directory admits it, and nothing that is not a disk has it. Cannot tell which disk it is.
+#[test]
+fn the_word_for_the_disk_of_initdata_is_no_directory_and_no_path_is_it() {
+    let document = |roots: &str| {
+        format!(
+            "schema_version = 1\nmin_engine = \"0.1.0\"\n[devices]\ncount = 9\n\
+             [devices.block]\ncount = 9\nqueues = 9\nread_only = \"any\"\n{roots}"
+        )
+    };
+    let load = |roots: &str| Policy::load(&document(roots), "roots.toml").unwrap();
+    let disks = |paths: &[&str]| {
+        let device = |path| DeviceFact {
+            kind: DeviceKind::Block,
+            path: Some(path),
+            read_only: true,
+            foreign: false,
+            queues: 1,
+        };
+        Facts::new().devices(&paths.iter().map(|path| device(*path)).collect::<Vec<_>>())
+    };
+    let admits =
+        |policy: &Policy, paths: &[&str]| policy.decide(Point::Devices, &disks(paths)).is_allow();
+    let both = load("roots = [\"/srv\", \"initdata\"]");
+    assert!(admits(&both, &["/srv/root.img", "initdata"]));
+    for path in ["/initdata", "/initdata/x", "initdata/", "initdata/x", "./initdata", "/etc"] {
+        assert!(!admits(&both, &[path]), "{path}");
+    }
+    for narrower in ["", "roots = []", "roots = [\"/srv\"]", "roots = [\"/initdata\"]"] {
+        let narrower = load(narrower);
+        assert!(!admits(&narrower, &["initdata"]));
+        assert!(narrower.diff(&both).is_looser());
+    }
+    // What would be admitted in its place is a path below a directory, and the other way round.
+    for (roots, found, instead) in [
+        ("roots = [\"/srv\"]", "initdata", "/srv/initdata/"),
+        ("roots = [\"initdata\"]", "/srv/root.img", "initdata"),
+    ] {
+        let policy = load(roots);
+        let facts = policy.why_not(Point::Devices, &disks(&[found])).apply(&disks(&[found]));
+        let wanted = Fact::List(vec![Fact::Text(instead.into())]);
+        assert_eq!(facts.get(Key::BlockPath), Some(&wanted));
+        assert!(policy.decide(Point::Devices, &facts).is_allow());
+    }
+    // Written down, it is itself.
+    let facts = disks(&["/srv/root.img", "initdata"]);
+    let seen = Seen { point: Point::Devices, facts, partial: Vec::new() };
+    let least = casemate_policy::least(&[seen], "least", "a test").unwrap();
+    assert!(least.contains("\"initdata\""), "{least}");
+    // A folder that is shared is never it.
+    let shared = document("[devices.fs]\nroots = [\"initdata\"]");
+    assert!(Policy::load(&shared, "roots.toml").is_err());
 }

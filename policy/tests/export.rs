@@ -42,6 +42,19 @@ fn a_cedar_request_holds_every_element_of_a_list_or_is_refused() {
     assert!(refused.contains("launch.cmdline: 65 elements"), "{refused}");
 }
 
+/// Protects who asks another engine: a rule looks at the fact that a request has. Only the command
+/// line has more than one reading, each by a name of its own.
+#[test]
+fn every_fact_has_its_own_name_in_the_schema() {
+    let schema = export::cedar_schema();
+    for key in Key::ALL.iter().filter(|key| **key != Key::Setting) {
+        let name = format!(" {}?: ", key.path().replace('.', "_"));
+        assert!(schema.contains(&name), "{name}");
+    }
+    let readings = schema.matches("_seen?: ").count() + schema.matches("_taken?: ").count();
+    assert_eq!(readings, 2, "of the command line alone");
+}
+
 /// Cut off at 2^63-1 a number would be admitted by a ceiling that it is above.
 #[test]
 fn a_number_that_cedar_does_not_have_is_refused() {

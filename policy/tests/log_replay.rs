@@ -144,3 +144,27 @@ fn an_input_too_long_to_keep_loses_its_longest_fact_and_says_so() {
     let answer = record.replay(&Policy::builtin_permissive());
     assert!(matches!(answer, Replayed::Changed(_)), "protection is not known, and not any");
 }
+
+/// HOST_DATA of a guest whose initdata holds the document is kept by its word, not as a digest of
+/// no bytes. Cannot tell which document that was: the record has its hash.
+#[test]
+fn initdata_is_in_a_record_as_initdata() {
+    let facts = boot("quiet").host_data_of_this_document();
+    let record = logged(&facts);
+    let kept = record.facts().unwrap();
+    assert_eq!(kept.get(Key::LaunchHostData), facts.get(Key::LaunchHostData));
+    let other = policy("cmdline_allow = \"any\"");
+    assert_eq!(record.replay(&other), Replayed::Same);
+    // What another document would be told is the hash of that initdata, which is not kept.
+    let text = policy("cmdline_allow = \"any\"").canonical();
+    for listed in ["00".repeat(32), "initdata".into()] {
+        let strict = text.replace("host_data = \"any\"", &format!("host_data = [\"{listed}\"]"));
+        assert_ne!(strict, text);
+        let strict = Policy::load(&strict, "strict").unwrap();
+        let open = Replayed::Undecidable(vec!["launch.host_data".into()]);
+        assert_eq!(record.replay(&strict), open, "{listed}");
+        // Asked of the very document it decides.
+        let own = DecisionRecord { policy: strict.hash(), ..record.clone() };
+        assert_eq!(own.replay(&strict) == Replayed::Same, listed == "initdata");
+    }
+}

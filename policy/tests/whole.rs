@@ -115,7 +115,7 @@ fn a_list_where_none_belongs_is_denied() {
 fn a_secret_is_not_looked_up_by_what_is_no_name() {
     let text = "schema_version = 1\nmin_engine = \"0.1.0\"\n[secrets.\"db/*\"]\nattested = \"any\"\n\
                 measurement = \"any\"\ncontext = \"any\"\nuses = \"any\"\nwindow = \"any\"\nvmpl = \"any\"\n\
-                session_age = \"any\"\nguest_svn = \"any\"\n";
+                session_age = \"any\"\nguest_svn = \"any\"\nhost_data = \"any\"\n";
     let policy = Policy::load(text, "p.toml").unwrap();
     let mut facts = Facts::new().text(Key::SecretResource, "db/key/1");
     assert!(policy.decide(Point::Secrets, &facts).is_allow());
@@ -169,4 +169,60 @@ fn suggested_allowed_inputs_can_be() {
             assert!(found.is_empty(), "{}: {found:?}", policy.name());
         }
     }
+}
+
+/// A launch policy that lies in a guest's initdata names that initdata without its hash. Cannot
+/// tell whether who gives the fact has compared the document: `run` has a test of that.
+#[test]
+fn initdata_is_a_host_data_of_its_own_that_no_hash_is() {
+    let load = |rule: &str| {
+        let text = format!(
+            "schema_version = 1\nmin_engine = \"0.1.0\"\n[launch]\nprotection = \"any\"\n\
+             tenants = \"any\"\nmeasurement = \"any\"\nkernel = \"any\"\ninitrd = \"any\"\n\
+             cmdline_allow = \"any\"\nid_key = \"any\"\nauthor_key = \"any\"\n\
+             guest_policy = \"any\"\nguest_svn = \"any\"\nfamily_id = \"any\"\n\
+             image_id = \"any\"\nhost_data = {rule}\n"
+        );
+        Policy::load(&text, "t").unwrap()
+    };
+    let hash = "f6".repeat(32);
+    let own = Facts::new().host_data_of_this_document();
+    let zeros = Facts::new().bytes(Key::LaunchHostData, &[0; 32]);
+    let other = Facts::new().bytes(Key::LaunchHostData, &[0xf6; 32]);
+    let by = |rule: &str, facts: &Facts| load(rule).decide(Point::Launch, facts).is_allow();
+    for (rule, admits) in [
+        ("[\"initdata\"]".to_owned(), [true, false, false, false]),
+        (format!("[\"{hash}\"]"), [false, false, true, false]),
+        (format!("[\"initdata\", \"unset\", \"{hash}\"]"), [true, true, true, false]),
+        ("\"any\"".to_owned(), [true, true, true, true]),
+        ("\"nothing\"".to_owned(), [false, false, false, false]),
+    ] {
+        let found = [&own, &zeros, &other, &Facts::new()].map(|facts| by(&rule, facts));
+        assert_eq!(found, admits, "{rule}");
+        assert_eq!(load(&rule).canonical(), {
+            let again = Policy::load(&load(&rule).canonical(), "t").unwrap();
+            again.canonical()
+        });
+    }
+    let denied = load(&format!("[\"{hash}\"]")).decide(Point::Launch, &own).to_string();
+    assert!(denied.contains("found \"initdata\""), "{denied}");
+    let input =
+        Input::load("{\"point\":\"launch\",\"launch.host_data\":\"initdata\"}", "i").unwrap();
+    assert_eq!(input.facts.get(Key::LaunchHostData), own.get(Key::LaunchHostData));
+}
+
+/// The word is of a launch only: a report's HOST_DATA is bytes, whoever asks.
+#[test]
+fn initdata_is_no_word_for_a_report() {
+    for section in ["attestation", "secrets.\"a/b/c\""] {
+        let text = format!(
+            "schema_version = 1\nmin_engine = \"0.1.0\"\n[{section}]\nhost_data = [\"initdata\"]\n"
+        );
+        let error = Policy::load(&text, "t").unwrap_err().to_string();
+        assert!(error.contains("64 hexadecimal digits"), "{error}");
+    }
+    let fact = "{\"point\":\"attestation\",\"attestation.host_data\":\"initdata\"}";
+    assert!(Input::load(fact, "i").is_err());
+    let empty = Facts::new().bytes(Key::LaunchHostData, &[]);
+    assert!(matches!(empty.get(Key::LaunchHostData), Some(Fact::Invalid(_))));
 }

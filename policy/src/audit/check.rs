@@ -106,7 +106,7 @@ fn unreachable_denials(
             let allow = field.path.replace("deny", "allow");
             let Some(Rule::Bytes(allowed)) = policy.rule(&allow) else { return };
             let members = denied.members().iter().filter(|member| !allowed.admits(member));
-            dead.extend(members.map(|bytes| bytes.to_hex().chars().take(16).collect()));
+            dead.extend(members.map(|bytes| bytes.to_text().chars().take(16).collect()));
         }
         _ => {}
     }

@@ -56,7 +56,11 @@ const HELP: &[(&str, &str)] = &[
     ("CM016", "List the labels in `context`."),
     ("CM074", "List the labels in `context`."),
     ("CM017", "Put `alias_check_complete` into the mask's `must`."),
-    ("CM018", "List the hash of this policy (`casemate policy hash`) in `host_data`."),
+    (
+        "CM018",
+        "Write `host_data = [\"initdata\"]` in a launch policy that is a member of the initdata; list \
+         the SHA-256 of that initdata where reports are judged.",
+    ),
     ("CM019", "Write `versions = { min = 3, max = 5 }`."),
     ("CM020", "Leave `none` out of `protection`, or accept that the host reads the guest."),
     (
@@ -69,6 +73,11 @@ const HELP: &[(&str, &str)] = &[
     ("CM024", "List words with their values, or forbid the shown one in `cmdline_forbid`."),
     ("CM025", "Replace the digest of zeros (`unset`) by that of the image."),
     ("CM026", "Set `guest_svn` to the version of the oldest image that may still run."),
+    ("CM027", "Put `casemate.debug*` into `cmdline_forbid`."),
+    (
+        "CM028",
+        "Write `host_data = [\"initdata\"]` alone: the hash belongs into the policies that judge reports.",
+    ),
     ("CM030", "Lower the ceiling to what a guest may take."),
     ("CM031", "Lower the number of devices."),
     ("CM032", "Name a directory that holds nothing but what guests may have."),
@@ -95,6 +104,11 @@ const HELP: &[(&str, &str)] = &[
     ),
     ("CM070", "Write `attested = \"required\"`."),
     ("CM071", "List `measurement` or `id_key` in the grant or in the attestation section."),
+    (
+        "CM078",
+        "List the SHA-256 of the initdata in `host_data` of the grant or of the attestation section; \
+         `unset` for guests that are given none.",
+    ),
     ("CM072", "Lower `uses` to how often the secret is needed."),
     ("CM073", "Let the window end when the secret is to be replaced."),
     ("CM075", "Lower `session_age` to minutes."),
@@ -111,6 +125,11 @@ const HELP: &[(&str, &str)] = &[
              forgotten.",
     ),
     ("CM096", "For information: the reference says who enforces a rule, and since when."),
+    (
+        "CM097",
+        "Write two documents: the launch policy, which goes into the initdata, and the release policy, \
+         which stays with who releases secrets.",
+    ),
     ("CM099", "For information: whoever approves the policy approves these."),
 ];
 

@@ -10,12 +10,13 @@ use crate::rule::Rule;
 use crate::rules::Origin;
 
 /// Lints about tests, resources of grants and the whole policy, that are no single field's.
-pub const LINTS: [(&str, Level, &str); 6] = [
+pub const LINTS: [(&str, Level, &str); 7] = [
     ("CM077", Level::Warning, "one grant releases the secrets of several repositories"),
     ("CM090", Level::Warning, "no test case notices when the rule is removed or moved by one step"),
     ("CM091", Level::Note, "a text that a reader may take for another"),
     ("CM095", Level::Warning, "a rule that this version cannot keep"),
     ("CM096", Level::Note, "rules that nobody asks in this version"),
+    ("CM097", Level::Note, "what is launched and what gets secrets are in one document"),
     ("CM099", Level::Note, "rules that are written `any`"),
 ];
 
@@ -71,6 +72,7 @@ pub fn lint(policy: &Policy, tests: Option<&SuiteReport>) -> Vec<Finding> {
     out.extend(super::text::misleading(policy));
     out.extend(cannot_be_kept(policy).filter(|_| protected));
     out.extend(not_asked(policy));
+    out.extend(two_parts(policy));
     out.extend(wildcards(policy));
     out
 }
@@ -126,12 +128,7 @@ fn cannot_be_kept(policy: &Policy) -> impl Iterator<Item = Finding> {
 
 /// Which of the stated rules are asked by nobody yet: a reader could take them for kept.
 fn not_asked(policy: &Policy) -> Option<Finding> {
-    let mut silent: Vec<String> = stated(policy)
-        .into_iter()
-        .filter(|(point, field, _, _)| enforcer(*point, field.key) == Enforcer::Network)
-        .map(|(_, field, _, _)| field.path.to_owned())
-        .collect();
-    silent.extend(policy.grants().iter().map(grant_name));
+    let silent: Vec<String> = policy.grants().iter().map(grant_name).collect();
     (!silent.is_empty()).then(|| Finding {
         id: "CM096",
         level: Level::Note,
@@ -141,6 +138,26 @@ fn not_asked(policy: &Policy) -> Option<Finding> {
             "{} rules are not asked by this version, which has no such part yet: {}",
             silent.len(),
             silent.join(", ")
+        ),
+        witness: None,
+    })
+}
+
+/// Grants beside rules on launches. A launch policy lies in the initdata, whose hash is HOST_DATA:
+/// each change of a grant would change what every guest has to show, and the host reads it.
+fn two_parts(policy: &Policy) -> Option<Finding> {
+    let launch = |(point, ..): &(Point, &Field, bool, Origin)| *point == Point::Launch;
+    let stated = stated(policy).into_iter().find(launch)?;
+    let grant = policy.grants().first()?;
+    Some(Finding {
+        id: "CM097",
+        level: Level::Note,
+        rule: grant_name(grant),
+        origin: grant.rules.origin.clone(),
+        message: format!(
+            "one document has the launch policy ({}) and grants of secrets: in a guest's initdata \
+             the grants would be read by its host, and every change of one would change HOST_DATA",
+            stated.1.path
         ),
         witness: None,
     })

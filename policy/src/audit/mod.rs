@@ -1,6 +1,7 @@
 //! What an auditor asks of a policy: contradictions ([`check`]), risky choices ([`lint`]), tests
 //! and their strength ([`Suite`]), and the results as SARIF.
 
+mod catalog;
 mod check;
 mod danger;
 mod help;
@@ -13,12 +14,13 @@ mod suite;
 mod suite_load;
 mod text;
 
+pub use catalog::{Described, catalog};
 pub use check::check;
 pub use danger::Witness;
 pub use help::help;
 pub use lint::{LINTS, all, lint};
 pub use lints::Lint;
-pub use sarif::{refused, sarif};
+pub use sarif::{Audited, place, refused, sarif};
 pub use suite::{Case, CaseResult, Mutant, Suite, SuiteReport};
 
 use crate::rules::Origin;

@@ -75,7 +75,7 @@ fn steps(kind: Kind, rule: &Rule) -> Vec<(String, Rule)> {
     match rule {
         Rule::Range(range) => ranges(kind, *range),
         Rule::Bytes(set) => byte_sets(kind, set),
-        Rule::Names(patterns) if kind == Kind::Roots => roots(patterns),
+        Rule::Names(patterns) if matches!(kind, Kind::Roots(_)) => roots(patterns),
         Rule::Names(patterns) => names(patterns),
         Rule::Forbidden(forbidden) => allowed_again(forbidden),
         Rule::Required(required) => {
@@ -133,7 +133,7 @@ fn byte_sets(kind: Kind, set: &ByteSet) -> Vec<(String, Rule)> {
         return set.members().iter().take(MOST).map(without).collect();
     }
     // What stands where nothing was set, and what differs from a member in its last bit.
-    let (Kind::BytesAllowed(len) | Kind::BytesDenied(len)) = kind else { return Vec::new() };
+    let Some(len) = kind.byte_len() else { return Vec::new() };
     let with = |what: &str, more: Bytes| {
         let all = set.members().iter().copied().chain([more]).collect();
         (what.to_owned(), Rule::Bytes(ByteSet::only(all)))

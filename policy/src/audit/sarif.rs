@@ -7,27 +7,57 @@ use crate::document::{ENGINE_VERSION, LoadError};
 use crate::rules::Origin;
 use std::collections::BTreeMap;
 
-/// One SARIF log with one run. `file` is the document's name as it was given, `root` the directory
-/// below which names are written relative to it, so that they mean the same on every machine.
+/// A document and what was found in it.
+#[derive(Debug, Clone, Copy)]
+pub struct Audited<'a> {
+    /// The name of its file, as it was given: not the one that messages show, which is made fit for
+    /// a terminal and leads nowhere.
+    pub file: &'a str,
+    /// What was found, in the order in which it is shown.
+    pub findings: &'a [Finding],
+}
+
+/// One SARIF log with one run over all documents. `root` is the directory below which names are
+/// written relative to it, so that they mean the same on every machine.
 #[must_use]
-pub fn sarif(findings: &[Finding], file: &str, root: &str) -> String {
+pub fn sarif(documents: &[Audited<'_>], root: &str) -> String {
     // A rule of SARIF for each id, described by its first finding; sorted, so that the log does not
     // depend on the order of the findings.
     let mut rules: BTreeMap<&str, &Finding> = BTreeMap::new();
-    for finding in findings {
+    for finding in documents.iter().flat_map(|document| document.findings) {
         rules.entry(finding.id).or_insert(finding);
     }
     let described: Vec<String> = rules.values().map(|finding| describe(finding)).collect();
     let ids: Vec<&str> = rules.keys().copied().collect();
-    let results: Vec<String> =
-        findings.iter().map(|finding| result(finding, &ids, (file, root))).collect();
+    let mut results = Vec::new();
+    for document in documents {
+        let mut seen = BTreeMap::new();
+        let file = uri(document.file, root);
+        for finding in document.findings {
+            results.push(result(finding, &ids, &file, &fingerprint(finding, &mut seen)));
+        }
+    }
     format!(
         "{{\"$schema\":\"https://json.schemastore.org/sarif-2.1.0.json\",\"version\":\"2.1.0\",\
-         \"runs\":[{{\"tool\":{{\"driver\":{{\"name\":\"casemate policy lint\",\
-         \"semanticVersion\":\"{ENGINE_VERSION}\",\"rules\":[{}]}}}},\"results\":[{}]}}]}}\n",
+         \"runs\":[{{\"tool\":{{\"driver\":{{\"name\":\"casemate policy\",\
+         \"semanticVersion\":\"{ENGINE_VERSION}\",\"rules\":[{}]}}}},\
+         \"columnKind\":\"unicodeCodePoints\",\"results\":[{}]}}]}}\n",
         described.join(","),
         results.join(",")
     )
+}
+
+/// What a finding is called from one run to the next.
+///
+/// Without its place: it stays the same when lines above it come and go. Where a document has the
+/// same one twice they are counted, in the order of the document: a reviewer who has closed one of
+/// two has not closed the other.
+fn fingerprint(finding: &Finding, seen: &mut BTreeMap<String, usize>) -> String {
+    let identity = format!("{}\0{}\0{}", finding.id, finding.rule, finding.message);
+    let hash = crate::lattice::hex(&sha256(identity.as_bytes()));
+    let count = seen.entry(identity).or_insert(0);
+    *count += 1;
+    if *count == 1 { hash } else { format!("{hash}:{count}") }
 }
 
 /// A document that is refused, as findings with the places of its errors: a review tool that gets
@@ -70,10 +100,10 @@ fn summary(finding: &Finding) -> String {
     }
 }
 
-fn result(finding: &Finding, ids: &[&str], (file, root): (&str, &str)) -> String {
+fn result(finding: &Finding, ids: &[&str], file: &str, fingerprint: &str) -> String {
     // A default has no place of its own: it is shown at the beginning of the document, where the
     // field would be added.
-    let (file, line, column) = first_site(&finding.origin).unwrap_or((file, 1, 1));
+    let (line, column) = place(&finding.origin).unwrap_or((1, 1));
     let index = ids.iter().position(|id| *id == finding.id).unwrap_or(0);
     let message = match &finding.witness {
         Some(witness) if witness.facts.iter().next().is_some() => {
@@ -81,9 +111,6 @@ fn result(finding: &Finding, ids: &[&str], (file, root): (&str, &str)) -> String
         }
         _ => format!("{}: {}", finding.rule, finding.message),
     };
-    // Without the place: a finding stays the same when lines above it come and go.
-    let identity = format!("{}\0{}\0{}", finding.id, finding.rule, finding.message);
-    let fingerprint = crate::lattice::hex(&sha256(identity.as_bytes()));
     // The whole admitted input goes along for machines; people get the dangerous facts in the
     // message.
     let input = finding.witness.as_ref().and_then(|witness| witness.input.as_ref());
@@ -99,7 +126,7 @@ fn result(finding: &Finding, ids: &[&str], (file, root): (&str, &str)) -> String
         finding.id,
         finding.level.name(),
         quote(&message),
-        quote(&uri(file, root)),
+        quote(file),
         quote(&finding.rule),
     )
 }
@@ -128,10 +155,12 @@ fn uri(file: &str, root: &str) -> String {
     out
 }
 
-fn first_site(origin: &Origin) -> Option<(&str, usize, usize)> {
+/// Line and column of the first statement of a rule, both from 1; none of a default.
+#[must_use]
+pub fn place(origin: &Origin) -> Option<(usize, usize)> {
     match origin {
         Origin::Default => None,
-        Origin::Stated(site) => Some((&site.file, site.line, site.column)),
-        Origin::Layers(layers) => layers.iter().find_map(first_site),
+        Origin::Stated(site) => Some((site.line, site.column)),
+        Origin::Layers(layers) => layers.iter().find_map(place),
     }
 }

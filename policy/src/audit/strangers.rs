@@ -43,6 +43,11 @@ pub(super) fn chip() -> Bad {
     Bad::One(vec![Fact::Bytes(long), Fact::Bytes(short)])
 }
 
+/// What stands for the HOST_DATA of a guest whose initdata holds the document that is asked.
+pub(super) fn own_initdata() -> Bad {
+    Bad::One(vec![Fact::Bytes(Bytes::INITDATA)])
+}
+
 fn unset(len: u8) -> Fact {
     Fact::Bytes(Bytes::zero(len))
 }
@@ -94,55 +99,131 @@ pub(super) fn word() -> Bad {
 }
 
 /// Words that give the guest to whoever writes the command line, or take its defences away
-/// (Linux Documentation/admin-guide/kernel-parameters.txt; dracut.cmdline(7), systemd(1)).
+/// (Linux Documentation/admin-guide/kernel-parameters.txt; dracut.cmdline(7), systemd(1),
+/// systemd-debug-generator(8), systemd.system-credentials(7), cloud-init's and Ignition's manuals).
 pub(super) fn takeover() -> Bad {
-    Bad::texts([
-        "init=/bin/sh",
-        "init=/dev/vda",
-        "rdinit=/bin/sh",
-        "mitigations=off",
-        "rd.break",
-        "rd.shell",
-        "break=premount",
-        "single",
-        "1",
-        "S",
-        "emergency",
-        "rescue",
-        "root=/dev/nobody-listed-this",
-        "roothash=nobody-listed-this",
-        "systemd.verity=no",
-        "systemd.run=/bin/sh",
-        "rd.systemd.unit=emergency.target",
-        "systemd.unit=rescue.target",
-        "systemd.unit=emergency.target",
-        "systemd.debug_shell=1",
-        "systemd.debug_shell",
-        "systemd.debug-shell",
-        "nokaslr",
-        "nosmep",
-        "nosmap",
-        "nopti",
-        "pti=off",
-        "mem_encrypt=off",
-        "nospectre_v1",
-        "nospectre_v2",
-        "spectre_v2=off",
-        "spec_store_bypass_disable=off",
-        "retbleed=off",
-        "module.sig_enforce=0",
-        "ima_appraise=off",
-        "selinux=0",
-        "enforcing=0",
-        "apparmor=0",
-        "kgdboc=ttyS0",
-        "kgdbwait",
-    ])
+    Bad::texts(GIVE_AWAY.iter().chain(DISARM))
 }
 
+/// What runs, or what it is told, is chosen by the command line.
+const GIVE_AWAY: &[&str] = &[
+    "init=/bin/sh",
+    "init=/dev/vda",
+    "rdinit=/bin/sh",
+    "rd.break",
+    "rd.shell",
+    "rd.cmdline=ask",
+    "break=premount",
+    "single",
+    "s",
+    "S",
+    "1",
+    "emergency",
+    "rescue",
+    // Behind `--`, for systemd itself; in names `-` is written `_`.
+    "__unit=rescue.target",
+    "__crash_shell",
+    "root=/dev/nobody-listed-this",
+    "roothash=nobody-listed-this",
+    "usrhash=nobody-listed-this",
+    "mount.usr=/dev/nobody-listed-this",
+    "netroot=nbd:nobody-listed-this",
+    "nfsroot=nobody-listed-this",
+    "dm_mod.create=nobody-listed-this",
+    // An image of memory that is gone on with.
+    "resume=/dev/nobody-listed-this",
+    "systemd.verity=no",
+    "systemd.run=/bin/sh",
+    "systemd.unit=rescue.target",
+    "systemd.unit=emergency.target",
+    "systemd.wants=debug-shell.service",
+    "systemd.mask=nobody-listed-this.service",
+    "systemd.debug_shell=1",
+    "systemd.debug_shell",
+    "systemd.debug-shell",
+    "systemd.crash_shell=1",
+    "systemd.setenv=LD_PRELOAD=/nobody-listed-this",
+    "systemd.set_credential=passwd.plaintext-password.root:nobody-listed-this",
+    "systemd.set_credential_binary=passwd.plaintext-password.root:bm9ib2R5",
+    "rd.systemd.unit=emergency.target",
+    "rd.systemd.debug_shell",
+    "rd.systemd.wants=debug-shell.service",
+    "ds=nocloud;s=http://nobody-listed-this/",
+    "cloud_config_url=http://nobody-listed-this/",
+    "ignition.config.url=http://nobody-listed-this/",
+    "sysctl.kernel.core_pattern=|/bin/sh",
+    "sysctl.kernel.modprobe=/bin/sh",
+    "kgdboc=ttyS0",
+    "kgdbwait",
+    // Keys of the serial port, which is the host's, then do what they say.
+    "sysrq_always_enabled",
+    "acpi_rsdp=0x1000",
+];
+
+/// A defence that is there without the word is not there with it.
+const DISARM: &[&str] = &[
+    "mitigations=off",
+    "nokaslr",
+    "nosmep",
+    "nosmap",
+    "clearcpuid=smap",
+    "nopti",
+    "pti=off",
+    "mem_encrypt=off",
+    // An interrupt 0x80 of the host is a system call then (Heckler): SECURITY.md, "Events for
+    // Linux".
+    "ia32_emulation=1",
+    "ia32_emulation=on",
+    "ia32_emulation=y",
+    "initcall_blacklist=nobody_listed_this",
+    "module_blacklist=nobody_listed_this",
+    "lsm=nobody-listed-this",
+    "security=none",
+    "nospectre_v1",
+    "nospectre_v2",
+    "spectre_v2=off",
+    "spectre_v2_user=off",
+    "spectre_bhi=off",
+    "spec_store_bypass_disable=off",
+    "nospec_store_bypass_disable",
+    "spec_rstack_overflow=off",
+    "retbleed=off",
+    "l1tf=off",
+    "mds=off",
+    "tsx_async_abort=off",
+    "mmio_stale_data=off",
+    "gather_data_sampling=off",
+    "reg_file_data_sampling=off",
+    "indirect_target_selection=off",
+    "tsa=off",
+    "rodata=off",
+    "iomem=relaxed",
+    "norandmaps",
+    "randomize_kstack_offset=off",
+    "hardened_usercopy=off",
+    "init_on_alloc=0",
+    "vsyscall=emulate",
+    "cfi=off",
+    "proc_mem.force_override=always",
+    "module.sig_enforce=0",
+    "dm_verity.require_signatures=0",
+    "loadpin.enforce=0",
+    "ipe.enforce=0",
+    "ima_appraise=off",
+    "evm=fix",
+    "selinux=0",
+    "enforcing=0",
+    "apparmor=0",
+];
+
 /// Files that are the host's own, or anyone's: devices and memory, configuration, programs, users,
-/// what any local user can put in place.
-pub(super) fn host_file() -> Bad {
+/// what any local user can put in place. Behind every directory that the rule names in a tree of
+/// one of these kinds there is one, too: who may make `/tmp/a` need not be whom the rule means.
+pub(super) fn host_file(ask: &Ask<'_>) -> Bad {
+    let all = ask.own_rules().filter_map(patterns).flat_map(crate::lattice::Patterns::patterns);
+    let named = all.map(crate::lattice::Pattern::text);
+    let named = named.filter(|root| HOST_TREES.iter().any(|tree| root.starts_with(tree)));
+    let named = named.map(|root| format!("{root}nobody-listed-this/"));
     // A user's key, wherever one is at home: the administrator, somebody, nobody that a list has.
     let homes = ["/root", "/home/someone", "/home/nobody-listed-this"];
     let keys = homes.map(|home| format!("{home}/.ssh/id_ed25519/"));
@@ -176,8 +257,24 @@ pub(super) fn host_file() -> Bad {
         "/var/tmp/nobody-listed-this/",
         "/dev/shm/nobody-listed-this/",
     ];
-    Bad::texts(others.map(str::to_owned).into_iter().chain(keys))
+    Bad::texts(others.map(str::to_owned).into_iter().chain(keys).chain(named))
 }
+
+/// Trees in which no directory is one of disk images: what the host is told and tells, and what
+/// everybody may write to.
+const HOST_TREES: &[&str] = &[
+    "/boot/",
+    "/dev/fd/",
+    "/dev/shm/",
+    "/etc/",
+    "/proc/",
+    "/run/lock/",
+    "/run/user/",
+    "/sys/",
+    "/tmp/",
+    "/var/lock/",
+    "/var/tmp/",
+];
 
 /// Addresses under which clouds give credentials to whoever asks from the machine.
 pub(super) fn metadata() -> Bad {

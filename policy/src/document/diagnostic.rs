@@ -2,6 +2,7 @@
 
 use super::MAX_ERRORS;
 use crate::site::Site;
+use casemate_foreign_text::line;
 use std::sync::Arc;
 
 /// One error of a document.
@@ -17,17 +18,15 @@ pub struct Diagnostic {
     pub help: Option<String>,
 }
 
+/// On one line, whatever is in the document: a key may have a line feed in it, and what follows
+/// would pass for the next error, or for a verdict of ours.
 impl std::fmt::Display for Diagnostic {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}: ", self.site)?;
-        if !self.key.is_empty() {
-            write!(f, "{}: ", self.key)?;
-        }
-        f.write_str(&self.message)?;
-        match &self.help {
-            Some(help) => write!(f, "; {help}"),
-            None => Ok(()),
-        }
+        let Self { site, key, message, help } = self;
+        let colon = if key.is_empty() { "" } else { ": " };
+        let (semicolon, help) = help.as_ref().map_or(("", ""), |help| ("; ", help));
+        let text = format_args!("{site}: {key}{colon}{message}{semicolon}{help}");
+        write!(f, "{}", line(text))
     }
 }
 

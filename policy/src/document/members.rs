@@ -1,6 +1,7 @@
 //! Lists of a document: names, globs, directories, byte strings, choices.
 
 use super::{MAX_MEMBERS, MAX_TEXT, Node, Sink, Value, suggest};
+use crate::fields::Kind;
 use crate::lattice::{Bytes, Pattern};
 
 /// A list of texts with their offsets; `None` after an error.
@@ -111,15 +112,17 @@ pub(crate) fn normal_path(text: &str) -> Option<String> {
     sound.then(|| if body.is_empty() { "/".to_owned() } else { format!("/{body}/") })
 }
 
-/// A list of directories.
+/// A list of directories, and of words that are none: a path begins with `/`, so no directory
+/// covers what a word stands for, and no word what lies in a directory.
 pub(super) fn roots(
     node: &Node,
     path: &str,
-    expected: &str,
+    (words, expected): (&[&str], &str),
     sink: &mut Sink<'_>,
 ) -> Option<Vec<Pattern>> {
     let found = texts(node, path, expected, sink)?;
     each(found, path, sink, |text| match normal_path(text) {
+        _ if words.contains(&text) => Ok(Pattern::exact(text)),
         Some(_) if text.contains('*') => {
             Err((format!("{text:?} has a `*`"), Some("a directory covers all below it".into())))
         }
@@ -133,9 +136,13 @@ pub(super) fn roots(
     })
 }
 
-/// Bytes from hexadecimal text, or zeros from `unset`. Chip identifiers of 8 bytes are padded to
-/// 64.
-pub(crate) fn byte_string(text: &str, len: u8) -> Option<Bytes> {
+/// Bytes from hexadecimal text, or zeros from `unset`; of HOST_DATA at a launch also what stands
+/// for `initdata`. Chip identifiers of 8 bytes are padded to 64.
+pub(crate) fn byte_string(text: &str, kind: Kind) -> Option<Bytes> {
+    let len = kind.byte_len()?;
+    if kind == Kind::HostData && text == "initdata" {
+        return Some(Bytes::INITDATA);
+    }
     // Zeros have a word: what the firmware reports for "not set" is then no row of digits that
     // looks like a digest.
     if text == "unset" {
@@ -157,23 +164,25 @@ pub(crate) fn pad(bytes: &[u8], len: u8) -> Option<Bytes> {
     (bytes.len() == usize::from(len)).then(|| Bytes::new(bytes))?
 }
 
-/// A list of byte strings of `len` bytes.
+/// A list of byte strings of this kind.
 pub(super) fn byte_strings(
     node: &Node,
-    len: u8,
+    kind: Kind,
     path: &str,
     expected: &str,
     sink: &mut Sink<'_>,
 ) -> Option<Vec<Bytes>> {
     let found = texts(node, path, expected, sink)?;
     each(found, path, sink, |text| {
-        byte_string(text, len).ok_or_else(|| {
+        byte_string(text, kind).ok_or_else(|| {
             let found = super::tree::shorten(text);
             let digits = text.chars().count();
-            let wanted = usize::from(len) * 2;
+            let wanted = usize::from(kind.byte_len().unwrap_or(0)) * 2;
+            let word = if kind == Kind::HostData { ", `unset` or `initdata`" } else { "" };
             (
                 format!(
-                    "expected {wanted} hexadecimal digits, found {digits} characters: {found:?}"
+                    "expected {wanted} hexadecimal digits{word}, found {digits} characters: \
+                     {found:?}"
                 ),
                 None,
             )

@@ -64,18 +64,20 @@ pub(crate) fn parse_rule(kind: Kind, node: &Node, path: &str, sink: &mut Sink<'_
         Kind::Level(names) | Kind::Action(names) => {
             Rule::Range(Range::at_most(one_of(node, names, path, &expected, sink)?))
         }
-        Kind::BytesAllowed(len) => {
-            Rule::Bytes(ByteSet::only(members::byte_strings(node, len, path, &expected, sink)?))
+        Kind::BytesAllowed(_) | Kind::HostData => {
+            Rule::Bytes(ByteSet::only(members::byte_strings(node, kind, path, &expected, sink)?))
         }
-        Kind::BytesDenied(len) => {
-            Rule::Bytes(ByteSet::except(members::byte_strings(node, len, path, &expected, sink)?))
+        Kind::BytesDenied(_) => {
+            Rule::Bytes(ByteSet::except(members::byte_strings(node, kind, path, &expected, sink)?))
         }
         Kind::Names { list } => {
             // A rule on the words of a line is written as the kernel's reading writes words.
             let patterns = members::patterns(node, path, &expected, sink)?;
             Rule::Names(Patterns::new(if list { of_field(path, patterns) } else { patterns }))
         }
-        Kind::Roots => Rule::Names(Patterns::new(members::roots(node, path, &expected, sink)?)),
+        Kind::Roots(words) => {
+            Rule::Names(Patterns::new(members::roots(node, path, (words, &expected), sink)?))
+        }
         Kind::NamesForbidden => {
             let patterns = members::patterns(node, path, &expected, sink)?;
             Rule::Forbidden(Forbidden::new(of_field(path, patterns)))

@@ -184,7 +184,7 @@ fn scalar(kind: Kind, rule: &Rule, x: &str) -> Option<String> {
             all.join(" && ")
         }
         Rule::Bytes(set) => {
-            let members = set_of(set.members().iter().map(crate::lattice::Bytes::to_hex));
+            let members = set_of(set.members().iter().map(|bytes| bytes.to_text()));
             format!("{}{members}.contains({x})", if set.is_except() { "!" } else { "" })
         }
         Rule::Names(patterns) => one_of(x, patterns),

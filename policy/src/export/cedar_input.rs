@@ -101,7 +101,7 @@ fn value(key: Key, fact: &Fact) -> Result<Option<String>, CedarError> {
         (Kind::Flag | Kind::FlagEach, Fact::Number(n)) => (*n != 0).to_string(),
         (_, Fact::Number(n)) => long(*n)?.to_string(),
         (_, Fact::Text(text)) => quote(text),
-        (_, Fact::Bytes(bytes)) => quote(&bytes.to_hex()),
+        (_, Fact::Bytes(bytes)) => quote(&bytes.to_text()),
         (_, Fact::Tcb(tcb)) => tcb_object(tcb),
         (_, Fact::Usage(usage)) => {
             let (in_second, total) = (long(usage.in_second)?, long(usage.total)?);

@@ -15,7 +15,7 @@ pub(super) const fn by_element(kind: Kind) -> bool {
         Kind::Names { list: true }
             | Kind::NamesForbidden
             | Kind::NamesRequired
-            | Kind::Roots
+            | Kind::Roots(_)
             | Kind::Egress
     )
 }
@@ -27,7 +27,7 @@ pub(super) const fn by_element(kind: Kind) -> bool {
 pub const fn slots(kind: Kind) -> usize {
     match kind {
         Kind::Egress => 8,
-        Kind::Roots => 32,
+        Kind::Roots(_) => 32,
         _ => 64,
     }
 }
@@ -53,9 +53,11 @@ fn cedar_type(kind: Kind) -> String {
         }
         Kind::Flag => "Bool",
         Kind::FlagEach => "Set<Bool>",
-        Kind::Choice(_) | Kind::BytesAllowed(_) | Kind::BytesDenied(_) | Kind::Names { .. } => {
-            "String"
-        }
+        Kind::Choice(_)
+        | Kind::BytesAllowed(_)
+        | Kind::BytesDenied(_)
+        | Kind::HostData
+        | Kind::Names { .. } => "String",
         Kind::Bits(_) => "Set<String>",
         Kind::Tcb => {
             "{ generation: String, fmc: Long, bootloader: Long, tee: Long, snp: Long, \

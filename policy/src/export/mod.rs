@@ -85,9 +85,10 @@ fn fact_path(field: &Field) -> String {
 }
 
 fn view_path(key: Key, kind: Kind) -> String {
-    // Only rules on the command line have kinds with a view; of all others the path is the fact's
-    // own.
-    let view = VIEWS.iter().find(|(of, _)| *of == kind).map_or("", |(_, view)| view);
+    // Only the command line has views; of every other fact the path is its own, whatever kind of
+    // rule looks at it.
+    let views = if key == Key::LaunchCmdline { &VIEWS[..] } else { &[] };
+    let view = views.iter().find(|(of, _)| *of == kind).map_or("", |(_, view)| view);
     format!("{}{view}", key.path())
 }
 

@@ -86,7 +86,7 @@ fn write_rule(name: &str, field: &Field, rule: &Rule) -> String {
     match rule {
         Rule::Range(range) => single(&range_condition(*range, field.kind)),
         Rule::Bytes(set) => {
-            let members = set_of(set.members().iter().map(crate::lattice::Bytes::to_hex));
+            let members = set_of(set.members().iter().map(|bytes| bytes.to_text()));
             // Sets are intersected, and the number of what is common compared: with `x` as the only
             // member it is 1 or 0. No negation is needed.
             let count = u8::from(!set.is_except());

@@ -51,7 +51,7 @@ fn value(kind: Kind, fact: &Fact) -> Option<String> {
         (Kind::Flag | Kind::FlagEach, Fact::Number(n)) => (*n != 0).to_string(),
         (_, Fact::Number(n)) => n.to_string(),
         (_, Fact::Text(text)) => quote(text),
-        (_, Fact::Bytes(bytes)) => quote(&bytes.to_hex()),
+        (_, Fact::Bytes(bytes)) => quote(&bytes.to_text()),
         (_, Fact::Tcb(tcb)) => tcb_object(tcb),
         (_, Fact::Endpoint(e)) => format!(
             "{{\"address\":\"{}\",\"hex\":\"{}\",\"port\":{},\"protocol\":\"{}\"}}",

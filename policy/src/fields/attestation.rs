@@ -188,9 +188,10 @@ pub(super) const ATTESTATION: &[Field] = &[
         Kind::BytesAllowed(32),
         [
             NOTHING,
-            "HOST_DATA: the hash of the policy that the guest was started under.",
+            "HOST_DATA values: SHA-256 of the initdata that the guest was started with, whose `policy.toml` is \
+             its launch policy; `unset` for none.",
             BY,
-            "The guest was started under another policy.",
+            "The guest was started under another policy, or told another broker to ask.",
         ],
     ),
     field(

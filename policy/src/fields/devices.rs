@@ -9,6 +9,10 @@ const WRITE: &str = "The guest changes data it only has to read.";
 const FOREIGN: &str = "A program without our sandbox profile serves the guest.";
 const QUEUES: &str = "Each queue costs event descriptors and memory of the host.";
 
+/// What a policy calls the disk of a guest's initdata, which has no path: who states it has looked
+/// at every byte of the disk.
+pub const INITDATA_DISK: &str = "initdata";
+
 pub(super) const DEVICES: &[Field] = &[
     field(
         "devices.count",
@@ -30,10 +34,13 @@ pub(super) const DEVICES: &[Field] = &[
     field(
         "devices.block.roots",
         Key::BlockPath,
-        Kind::Roots,
+        Kind::Roots(&[INITDATA_DISK]),
         [
             "[]",
-            "Directories in which the file or socket behind each `block` device must lie.",
+            "Directories in which the file or socket behind each `block` device must lie. \
+             `initdata` admits the disk by which `casemate run` hands a guest its initdata: in \
+             memory that nobody can change, and of a confidential guest the text whose SHA-256 is \
+             HOST_DATA.",
             BY,
             ESCAPE,
         ],
@@ -70,7 +77,7 @@ pub(super) const DEVICES: &[Field] = &[
     field(
         "devices.fs.roots",
         Key::FsPath,
-        Kind::Roots,
+        Kind::Roots(&[]),
         [
             "[]",
             "Directories in which the file or socket behind each `fs` device must lie.",

@@ -20,9 +20,9 @@ pub enum Enforcer {
     Verifier,
     /// The supervisor, about what it has opened for devices.
     Devices,
-    /// Nobody yet: nothing that a configuration can say needs it.
+    /// The process of a network device.
     Network,
-    /// Nobody yet: no part releases secrets.
+    /// The keeper of a key broker.
     Broker,
 }
 
@@ -41,10 +41,11 @@ impl Enforcer {
                  its configuration and its launch plan"
             }
             Self::ControlGroup => {
-                "the kernel, by the limit that the control group `casemate run` is started in has \
-                 (version 2, the least of it and those above; `systemd-run --scope` makes one). \
-                 `casemate run` makes no group: it compares that limit, which is without end where \
-                 there is none"
+                "the kernel, by the limit of the VM's control group (version 2, the least of it and \
+                 those above), which `casemate run` compares and which is without end where there is \
+                 none. That is the group that `[cgroup]` has made for the VM's processes, beside which \
+                 the supervisor and its janitors stay where they were started; else the one that \
+                 `casemate run` is started in, with all of them (`systemd-run --scope` makes one)"
             }
             Self::OpenFiles => {
                 "the kernel, by the resource limit that `casemate run` is started with (`ulimit -n`) \
@@ -62,16 +63,19 @@ impl Enforcer {
             Self::Devices => {
                 "`casemate run`, before a byte of the guest reaches the process that will run it and \
                  before any process of a device is started, on the devices of the configuration, each as \
-                 it was opened. This version has disks, a socket device, which has three queues, a \
-                 console, which has two, and a source of random numbers, which has one; of other kinds it has none, and refuses a \
-                 configuration that names any"
+                 it was opened. This version has disks, network devices, which have two queues, a socket \
+                 device, which has three, a console, which has two, and a source of random numbers, \
+                 which has one; of other kinds it has none, and refuses a configuration that names any"
             }
             Self::Network => {
-                "nothing yet: no guest has a network in this version, and a configuration that names \
-                 one is refused. Planned for 0.2, with the process of the `net` device"
+                "the process of each `net` device, on every frame of the guest: it asks once for each new \
+                 flow. What it cannot read it refuses, unless the whole section is `any`; \
+                 docs/network.md has what a guest's link needs and is sent always. A `net` device that \
+                 another program serves keeps no such rule: beside one `casemate run` admits only `any`"
             }
             Self::Broker => {
-                "nothing yet: this version releases no secrets. Planned for 0.2, with the key broker"
+                "the keeper of `casemate kbs serve`, which has the secrets, for each secret that a guest \
+                 asks for"
             }
         }
     }

@@ -38,13 +38,15 @@ pub enum Kind {
     BytesAllowed(u8),
     /// Denied byte strings of this length.
     BytesDenied(u8),
+    /// Allowed values of HOST_DATA at a launch: 32 bytes, or the word `initdata`.
+    HostData,
     /// Allowed texts (anchored globs); for a list, of every element.
     Names {
         /// Whether the fact is a list.
         list: bool,
     },
-    /// Directories below which a path must lie.
-    Roots,
+    /// Directories below which a path must lie; and these words, each for what has no path.
+    Roots(&'static [&'static str]),
     /// Forbidden elements of a list (anchored globs).
     NamesForbidden,
     /// Required elements of a list.
@@ -74,13 +76,23 @@ impl Kind {
     /// One text out of anchored globs.
     pub const NAMES: Self = Self::Names { list: false };
 
+    /// The length of the byte strings of this kind; none where it has none.
+    #[must_use]
+    pub const fn byte_len(self) -> Option<u8> {
+        match self {
+            Self::BytesAllowed(len) | Self::BytesDenied(len) => Some(len),
+            Self::HostData => Some(32),
+            _ => None,
+        }
+    }
+
     /// Whether the fact is a list of which every element is decided.
     #[must_use]
     pub const fn is_list(self) -> bool {
         matches!(
             self,
             Self::Names { list: true }
-                | Self::Roots
+                | Self::Roots(_)
                 | Self::NamesForbidden
                 | Self::NamesRequired
                 | Self::CeilingEach
@@ -119,8 +131,10 @@ impl Kind {
             }
             Self::Window | Self::Level(_) | Self::Action(_) => Rule::Range(pick::<Range>(top)),
             Self::Flag | Self::FlagEach | Self::Choice(_) => Rule::Choice(pick::<Choice>(top)),
-            Self::BytesAllowed(_) | Self::BytesDenied(_) => Rule::Bytes(pick::<ByteSet>(top)),
-            Self::Names { .. } | Self::Roots => Rule::Names(pick::<Patterns>(top)),
+            Self::BytesAllowed(_) | Self::BytesDenied(_) | Self::HostData => {
+                Rule::Bytes(pick::<ByteSet>(top))
+            }
+            Self::Names { .. } | Self::Roots(_) => Rule::Names(pick::<Patterns>(top)),
             Self::NamesForbidden => Rule::Forbidden(pick::<Forbidden>(top)),
             Self::NamesRequired => Rule::Required(pick::<Required>(top)),
             Self::Bits(_) => Rule::Bits(pick::<Bits>(top)),
@@ -140,9 +154,11 @@ impl Kind {
             Self::Flag | Self::FlagEach => {
                 "`required` and `forbidden` are stricter than `any`, and incomparable"
             }
-            Self::Choice(_) | Self::BytesAllowed(_) | Self::Names { .. } | Self::Roots => {
-                "a smaller set is stricter"
-            }
+            Self::Choice(_)
+            | Self::BytesAllowed(_)
+            | Self::HostData
+            | Self::Names { .. }
+            | Self::Roots(_) => "a smaller set is stricter",
             Self::Level(_) | Self::Action(_) => "strictest first in the list",
             Self::BytesDenied(_) | Self::NamesForbidden => "more members are stricter",
             Self::NamesRequired => "more required elements are stricter",
@@ -174,11 +190,15 @@ impl Kind {
             Self::BytesAllowed(len) | Self::BytesDenied(len) => {
                 format!("a list of hexadecimal strings of {len} bytes, or \"unset\" for all zero")
             }
+            Self::HostData => "a list of hexadecimal strings of 32 bytes, \"unset\" for all zero, \
+                               or \"initdata\" for a guest whose initdata holds this document"
+                .into(),
             Self::Names { .. } | Self::NamesForbidden => {
                 "a list of texts, each with at most one `*`, at its end".into()
             }
             Self::NamesRequired => "a list of texts".into(),
-            Self::Roots => "a list of absolute directories".into(),
+            Self::Roots([]) => "a list of absolute directories".into(),
+            Self::Roots(words) => format!("a list of absolute directories, or {}", list(words)),
             Self::Bits(bits) => {
                 let names: Vec<&str> = bits.names.iter().map(|(_, name)| *name).collect();
                 format!("{{ must = [..], may = [..] }} of {}, or \"bitN\"", list(&names))

@@ -101,7 +101,7 @@ pub(super) const LAUNCH: &[Field] = &[
         [
             "[]",
             "Words that the kernel command line must not have, whoever reads it: the kernel, who cuts it at every blank \
-             (an initramfs, scripts, x86 code of the kernel), or who drops every quote. Wins over `cmdline_allow`. In \
+             (an initramfs, scripts, x86 code of the kernel), or who drops every quote, of either kind. Wins over `cmdline_allow`. In \
              the name of a parameter `-` and `_` are the same.",
             BY,
             "A word that a broad `cmdline_allow` lets through weakens the guest.",
@@ -188,10 +188,12 @@ pub(super) const LAUNCH: &[Field] = &[
     field(
         "launch.host_data",
         Key::LaunchHostData,
-        Kind::BytesAllowed(32),
+        Kind::HostData,
         [
             NOTHING,
-            "HOST_DATA values a guest may be launched with: the hash of its policy; `unset` for none.",
+            "HOST_DATA values a guest may be launched with: SHA-256 of its initdata, `unset` for none. \
+             `initdata` means that the `policy.toml` of that initdata is, byte for byte, this document, \
+             which cannot list the hash of a text it lies in.",
             BY,
             "The report does not show under which policy the guest was started.",
         ],

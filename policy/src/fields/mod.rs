@@ -21,12 +21,14 @@ mod secrets;
 mod sections;
 mod view;
 
+pub use devices::INITDATA_DISK;
 pub use enforce::Enforcer;
 pub use enforced::enforcer;
 pub use keys::Key;
 pub use kind::{BitNames, FLAG, Kind};
 pub use points::{Point, SECTIONS};
-pub(crate) use resource::{pattern_fault, resource_fault, resource_outside, sample_resource};
+pub use resource::resource_fault;
+pub(crate) use resource::{pattern_fault, resource_outside, sample_resource};
 pub use secrets::GRANT_FIELDS;
 pub(crate) use view::view;
 

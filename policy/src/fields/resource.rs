@@ -30,8 +30,9 @@ fn segment_fault(segment: &str) -> Option<&'static str> {
     }
 }
 
-/// Why the text names no resource, `None` when it does.
-pub(crate) fn resource_fault(text: &str) -> Option<&'static str> {
+/// Why the text names no resource, `None` when it does: for whoever keeps or asks for secrets.
+#[must_use]
+pub fn resource_fault(text: &str) -> Option<&'static str> {
     // The length first: what follows looks at every character.
     if text.len() > MOST {
         return Some("more than 1024 bytes");

@@ -38,10 +38,12 @@ pub const GRANT_FIELDS: &[Field] = &[
         Key::ReportHostData,
         Kind::BytesAllowed(32),
         [
-            ANY,
-            "Policies, by hash, under which the guest may have been started.",
+            NOTHING,
+            "HOST_DATA values that get the secret: SHA-256 of the initdata that a guest was started with, `unset` for \
+             a guest that was given none.",
             BY,
-            "The same image started under a looser policy gets the secret.",
+            "The same image gets the secret with whatever initdata its host wrote: under a looser policy, or with the \
+             host's own broker to ask for its keys.",
         ],
     ),
     field(

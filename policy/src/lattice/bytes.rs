@@ -26,6 +26,13 @@ impl Bytes {
         Self { len: len.min(64), data: [0; 64] }
     }
 
+    /// What stands for the HOST_DATA of a guest whose initdata holds the very document that is
+    /// asked: no bytes, which no digest is.
+    ///
+    /// A document cannot list the hash of a text that it is a part of, so this fact takes the
+    /// place of the hash, and sets of byte strings stay sets.
+    pub const INITDATA: Self = Self { len: 0, data: [0; 64] };
+
     /// The bytes, as many as it was made of.
     #[must_use]
     pub fn as_slice(&self) -> &[u8] {
@@ -54,6 +61,12 @@ impl Bytes {
     #[must_use]
     pub fn to_hex(&self) -> String {
         hex(self.as_slice())
+    }
+
+    /// The word or the digits by which exports name it.
+    #[must_use]
+    pub(crate) fn to_text(self) -> String {
+        if self == Self::INITDATA { "initdata".into() } else { self.to_hex() }
     }
 
     /// Equality, of which a launch decision needs half a dozen: of the whole array, whose length is

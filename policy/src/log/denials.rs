@@ -9,9 +9,9 @@ use super::decision::shorten;
 use super::replay::Replayed;
 use crate::decide::{Decision, Verdict};
 use crate::fields::{Key, Point};
-use crate::limits::PageRule;
 use crate::policy::Policy;
 use crate::render;
+use crate::runtime_rule::RuntimeRule;
 
 /// Most limits of one point that are kept.
 const MAX_LIMITS: usize = 16;
@@ -35,18 +35,20 @@ pub struct DenialsRecord {
     pub verdict: Verdict,
     /// How many requests were denied from the start of the VM until now.
     pub times: u64,
-    /// How much they asked for together: pages.
+    /// How much they asked for together: pages; of network traffic as many as times.
     pub amount: u64,
     /// Whether this is the last record of the VM. Then `times` and `amount` are exact if the VM
-    /// ended by itself; if it was ended from outside, there may have been up to twice as many.
+    /// ended by itself; if it was ended from outside, there may have been up to twice as many; and
+    /// of network traffic however it ended.
     pub ended: bool,
 }
 
 impl DenialsRecord {
     /// The record of what this rule of a policy denies a VM: none yet.
     #[must_use]
-    pub fn none_yet(policy: &Policy, rule: PageRule, vm: &str) -> Self {
-        let point = Point::PageState;
+    pub fn none_yet(policy: &Policy, rule: impl Into<RuntimeRule>, vm: &str) -> Self {
+        let rule = rule.into();
+        let point = rule.point();
         Self {
             vm: shorten(vm),
             start: 0,

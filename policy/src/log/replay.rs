@@ -3,7 +3,9 @@
 use super::decision::DecisionRecord;
 use super::redact;
 use crate::decide::Decision;
-use crate::fields::Point;
+use crate::fact::Fact;
+use crate::fields::{Key, Point};
+use crate::lattice::Bytes;
 use crate::policy::Policy;
 
 /// What another policy says of a logged decision.
@@ -29,14 +31,21 @@ impl DecisionRecord {
         // As if what is left were all: a starting point, which is corrected below for every rule on
         // a redacted fact.
         let mut decision = policy.decide(self.point, &facts);
-        if !self.redacted.is_empty() {
+        let mut redacted = self.redacted.clone();
+        // "The initdata holds the document that is asked" was said of another document: what this
+        // one would be told, the hash of that initdata, is not in the log.
+        let held = facts.get(Key::LaunchHostData) == Some(&Fact::Bytes(Bytes::INITDATA));
+        if held && policy.hash() != self.policy {
+            redacted.push(Key::LaunchHostData);
+        }
+        if !redacted.is_empty() {
             if self.point == Point::Secrets {
                 // Which grant is asked hangs on the facts, too.
                 return Replayed::Undecidable(vec!["secrets".into()]);
             }
             let mut open = Vec::new();
             for (field, rule, _) in policy.rules(self.point) {
-                if !self.redacted.contains(&field.key) {
+                if !redacted.contains(&field.key) {
                     continue;
                 }
                 // A redacted fact is judged by all it could have been. A rule that refuses them all

@@ -133,10 +133,15 @@ pub fn rule_text(kind: Kind, r: &mut Random) -> String {
             let all: Vec<String> = (0..4).map(|i| bytes(i, len).to_hex()).collect();
             list(r.some(&all.iter().map(String::as_str).collect::<Vec<_>>()))
         }
+        Kind::HostData => {
+            let all: Vec<String> = (0..3).map(|i| bytes(i, 32).to_hex()).collect();
+            let all = all.iter().map(String::as_str).chain(["initdata"]);
+            list(r.some(&all.collect::<Vec<_>>()))
+        }
         Kind::Names { .. } | Kind::NamesForbidden => list(r.some(&PATTERNS)),
         Kind::NamesRequired if r.chance(40) => list(r.some(&["a", "b", "a-b=1", "ro", "tsx=on"])),
         Kind::NamesRequired => "[]".into(),
-        Kind::Roots => list(r.some(&ROOTS)),
+        Kind::Roots(words) => list(r.some(&[&ROOTS[..], words].concat())),
         Kind::Bits(bits) => {
             let names: Vec<&str> =
                 bits.names.iter().map(|(_, name)| *name).chain(["bit40", "bit41"]).collect();
@@ -228,8 +233,8 @@ fn text_fact(key: Key, r: &mut Random) -> Fact {
     }
     let facts = if key == Key::SecretResource {
         Facts::new().text(key, r.pick(&RESOURCES))
-    } else if key.kind() == Kind::Roots {
-        Facts::new().text(key, r.pick(&PATHS))
+    } else if let Kind::Roots(words) = key.kind() {
+        Facts::new().text(key, r.pick(&[&PATHS[..], words].concat()))
     } else {
         Facts::new().text(key, r.pick(&TEXTS))
     };
@@ -257,7 +262,9 @@ fn one(key: Key, r: &mut Random) -> Fact {
         }
         Kind::Level(names) => Fact::Number(r.below(names.len() as u64)),
         Kind::BytesAllowed(len) | Kind::BytesDenied(len) => Fact::Bytes(bytes(r.below(4), len)),
-        Kind::Names { .. } | Kind::NamesForbidden | Kind::NamesRequired | Kind::Roots => {
+        Kind::HostData if r.below(4) == 0 => Fact::Bytes(Bytes::INITDATA),
+        Kind::HostData => Fact::Bytes(bytes(r.below(4), 32)),
+        Kind::Names { .. } | Kind::NamesForbidden | Kind::NamesRequired | Kind::Roots(_) => {
             text_fact(key, r)
         }
         Kind::Bits(bits) => {

@@ -4,7 +4,9 @@ use super::{Lint, lint};
 use crate::audit::Level::{Error, Note, Warning};
 use crate::audit::danger::{Ask, Bad, Witness};
 use crate::audit::strangers;
+use crate::fact::Fact;
 use crate::fields::Key;
+use crate::lattice::Bytes;
 
 pub(super) const DEBUG: &str =
     "a guest with debugging is admitted: the host can read all of its memory";
@@ -21,7 +23,13 @@ pub(super) const ZERO: &str =
 pub(super) const SVN: &str =
     "the signer's key decides alone, and every old image that it ever signed is admitted";
 const TENANTS: &str = "users that nobody listed may launch guests";
+const DEBUG_IMAGE: &str = "a DEBUG image is admitted: what it says on its console the host reads";
+const OWN_HASH: &str =
+    "`initdata` stands beside hashes, which a document that lies in initdata cannot list of itself";
 const HOST_DATA: &str = "the guest need not be bound to the policy that it is started under";
+
+/// The word that `casemate image build --debug` puts on the command line, and no other image has.
+const DEBUG_WORD: &str = "casemate.debug";
 
 /// The facts on the software of a guest, which a launch and a report both have.
 pub(super) struct Image {
@@ -89,6 +97,22 @@ pub(super) fn zeros(ask: &Ask<'_>, key: Key, len: u8) -> Option<Witness> {
     ask.all(&[(key, strangers::zeros(len))])
 }
 
+/// A listed hash, where the document says that it lies in the initdata whose hash it would be.
+/// Under it another initdata is admitted beside the own one, which nobody can have meant.
+fn own_hash(ask: &Ask<'_>) -> Option<Witness> {
+    let (initdata, stranger) = (strangers::own_initdata(), strangers::digest(32));
+    if !ask.admits(Key::LaunchHostData, &initdata) || ask.admits(Key::LaunchHostData, &stranger) {
+        return None;
+    }
+    let listed = ask.own_rules().filter_map(|rule| match rule {
+        crate::rule::Rule::Bytes(set) => Some(set.members()),
+        _ => None,
+    });
+    let hash = |bytes: &&Bytes| **bytes != Bytes::INITDATA && **bytes != Bytes::zero(32);
+    let hashes: Vec<Fact> = listed.flatten().filter(hash).copied().map(Fact::Bytes).collect();
+    ask.own(Bad::One(hashes))
+}
+
 pub(super) const LINTS: &[Lint] = &[
     lint("CM001", Error, "launch.guest_policy", |ask| ask.own(Bad::set(19)), DEBUG),
     lint("CM002", Error, "launch.guest_policy", |ask| ask.own(Bad::set(18)), MIGRATE),
@@ -125,6 +149,14 @@ pub(super) const LINTS: &[Lint] = &[
         |ask| ask.own(strangers::takeover()),
         "a kernel command line that gives the guest away, or takes its defences away, is admitted",
     ),
+    lint(
+        "CM027",
+        Warning,
+        "launch.cmdline_allow",
+        |ask| ask.own(Bad::texts([DEBUG_WORD])),
+        DEBUG_IMAGE,
+    ),
+    lint("CM028", Error, "launch.host_data", own_hash, OWN_HASH),
     lint("CM025", Warning, "launch.measurement", |ask| IMAGE.zeros(ask), ZERO),
     lint("CM025", Warning, "launch.kernel", |ask| zeros(ask, Key::LaunchKernel, 32), ZERO),
     lint("CM026", Warning, "launch.guest_svn", |ask| IMAGE.any_age(ask), SVN),

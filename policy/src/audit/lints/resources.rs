@@ -37,7 +37,7 @@ fn queues(ask: &Ask<'_>) -> Option<Witness> {
 }
 
 fn roots(ask: &Ask<'_>) -> Option<Witness> {
-    ask.own(strangers::host_file())
+    ask.own(strangers::host_file(ask))
 }
 
 fn foreign(ask: &Ask<'_>) -> Option<Witness> {

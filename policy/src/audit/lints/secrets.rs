@@ -31,6 +31,15 @@ fn any_software(ask: &Ask<'_>) -> Option<Witness> {
     ask.all(&unlisted)
 }
 
+/// A guest with an initdata that nobody listed: its host wrote it, with a launch policy and a
+/// broker of its own choice, and the launch digest and the signer say nothing of it.
+fn any_initdata(ask: &Ask<'_>) -> Option<Witness> {
+    let stranger = strangers::digest(32);
+    // As of the software: what attestation pins is pinned.
+    let admitted = ask.attestation().admits(Key::ReportHostData, &stranger);
+    if admitted { ask.own(stranger) } else { None }
+}
+
 /// A moment more than ten years after the window opens. Without a clock "for ever" can only be so
 /// long.
 fn for_ever(ask: &Ask<'_>) -> Option<Witness> {
@@ -57,6 +66,13 @@ pub(super) const LINTS: &[Lint] = &[
         "the secret goes to a guest that fails attestation",
     ),
     lint("CM071", Error, "secrets.*.measurement", any_software, "the secret goes to any software"),
+    lint(
+        "CM078",
+        Error,
+        "secrets.*.host_data",
+        any_initdata,
+        "the secret goes to a guest with any initdata, whose broker and launch policy its host chose",
+    ),
     lint(
         "CM072",
         Warning,
