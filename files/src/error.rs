@@ -75,6 +75,37 @@ pub enum FileError {
         /// Where it breaks the rules.
         source: std::string::FromUtf8Error,
     },
+    /// A secret that others can read is not secret.
+    #[error(
+        "{}: others than its owner can use this secret (mode {mode:03o}): make a new one; if \
+         nobody can have read it, `chmod 600` is enough",
+        path_text(path)
+    )]
+    Shared {
+        /// The file.
+        path: PathBuf,
+        /// Its permissions, of which some are for others.
+        mode: u32,
+    },
+    /// A file of which a key was expected.
+    #[error("{}: expected {wanted}", path_text(path))]
+    NoKey {
+        /// The file.
+        path: PathBuf,
+        /// What it should hold.
+        wanted: &'static str,
+    },
+    /// A secret that belongs to somebody else.
+    #[error(
+        "{}: this secret belongs to user {owner}: it must be this user's, or root's",
+        path_text(path)
+    )]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+        /// The user whose file it is.
+        owner: u32,
+    },
     /// More files than may be looked at, or deeper.
     #[error("cannot read {}: more than {limit} {what} in it", path_text(path))]
     TooMany {

@@ -11,6 +11,7 @@
 //!   meant.
 //! - [`replace`], [`create`]: a file of this content under this name; [`write_output`]: what a user
 //!   names for output; [`append`]: a file that a log is added to.
+//! - [`SecretFile`]: a file that nobody but its owner may use, whose bytes are wiped.
 //! - [`Standard`]: a standard stream that does not make this program wait for another one.
 //! - [`Apart`]: that no file of a command is written to which is something else, too.
 //! - [`list`], [`walk`]: the files of a folder, sorted, within a bound.
@@ -22,14 +23,18 @@ mod apart;
 mod append;
 mod error;
 mod folder;
+mod ignored;
 mod read;
 mod replace;
+mod secret;
 mod standard;
 
 pub use apart::{Apart, SameFile};
 pub use append::append;
 pub use error::{FileError, Kind};
 pub use folder::{Bounds, list, make as make_folder, walk};
+pub use ignored::ignored_signals;
 pub use read::{open, read, read_input, read_input_text, read_text};
 pub use replace::{Access, create, replace, write_output};
+pub use secret::{SecretFile, create_key, read_public_key, read_secret};
 pub use standard::Standard;

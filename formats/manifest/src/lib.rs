@@ -6,11 +6,16 @@
 //! proven by the launch digest, and can therefore never hold it, nor anything that depends on it.
 #![forbid(unsafe_code)]
 
+mod hash;
 mod manifest;
 mod root;
+mod secrets;
 
 pub use manifest::{
-    Boot, Built, Console, MAX_SIZE, MAX_STRINGS, Manifest, ManifestError, Module, PATH, Process,
-    User, VERSION,
+    Boot, Built, Console, MAX_RECIPIENTS, MAX_SIZE, MAX_STRINGS, Manifest, ManifestError, Module,
+    PATH, Process, Results, User, VERSION,
 };
-pub use root::{BLOCK, DEBUG_WORD, RootDisk, RootError, SALT, SERIAL};
+pub use root::{
+    BLOCK, DEBUG_WORD, EXCHANGE_SERIAL, INITDATA_SERIAL, RootDisk, RootError, SALT, SERIAL,
+};
+pub use secrets::{Broker, Keys, MAX_BROKER_KEYS, MAX_SECRETS, Secret, Word, is_resource};

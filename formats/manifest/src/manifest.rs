@@ -1,5 +1,7 @@
 //! The manifest: `/.casemate/manifest.json` of the root file system.
 
+use crate::hash::is_hash;
+use crate::secrets::{Broker, Secret};
 use serde::{Deserialize, Serialize};
 
 /// Where it is in the root file system.
@@ -16,6 +18,8 @@ pub const MAX_STRINGS: usize = 4096;
 const MAX_STRING: usize = 128 * 1024 - 1;
 /// Supplementary groups, at most: more than any user of an image has, and a bounded list.
 const MAX_GROUPS: usize = 1024;
+/// Recipients of results, at most.
+pub const MAX_RECIPIENTS: usize = 16;
 /// Other lists: modules, ports.
 const MAX_LIST: usize = 1024;
 
@@ -35,9 +39,35 @@ pub struct Manifest {
     pub console: Console,
     /// The kernel's messages go to the console, too: for looking for faults, never for secrets.
     pub debug: bool,
+    /// To whom results are sealed. An image without recipients has no word of it, so that it is the
+    /// same image as before there were any.
+    #[serde(default, skip_serializing_if = "Results::is_none")]
+    pub results: Results,
+    /// What the guest asks a key broker for. No word of an image without, as with results.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub secrets: Vec<Secret>,
+    /// Which broker: there when there are secrets, and only then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub broker: Option<Broker>,
     /// Seconds since 1970 that the clock is at least at. The guest has no clock that is not the
     /// host's, so this is the builder's word, and nothing of the builder's clock.
     pub time_floor: u64,
+}
+
+/// What becomes of what the workload leaves in its folder for results.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Results {
+    /// Keys to which it is sealed, X25519 in 64 hexadecimal digits; none: nothing leaves the guest.
+    pub recipients: Vec<String>,
+}
+
+impl Results {
+    /// Whether nothing leaves the guest.
+    #[must_use]
+    pub fn is_none(&self) -> bool {
+        self.recipients.is_empty()
+    }
 }
 
 /// What an image was built from, and with what.
@@ -227,6 +257,16 @@ impl Manifest {
         if [user.uid, user.gid].iter().chain(&user.groups).any(|id| *id == u32::MAX) {
             return wrong("process.user", "has a number that no user can have");
         }
+        let recipients = &self.results.recipients;
+        // That each is a key is found where it is used: this crate knows nothing of keys.
+        if recipients.len() > MAX_RECIPIENTS || recipients.iter().any(|key| !is_hash(key)) {
+            return wrong(
+                "results.recipients",
+                "are not 16 keys of 64 hexadecimal digits, or less",
+            );
+        }
+        crate::secrets::check(&self.secrets, self.broker.as_ref())
+            .map_err(|(field, why)| ManifestError::Value { field, why })?;
         let Boot { kernel, initrd, init, modules } = &self.boot;
         if ports.len() > MAX_LIST || modules.len() > MAX_LIST {
             return wrong("lists", "have more than 1024 entries");
@@ -242,10 +282,6 @@ impl Manifest {
 /// What execve(2) can take.
 fn fits(text: &str) -> bool {
     text.len() <= MAX_STRING && !text.contains('\0')
-}
-
-fn is_hash(text: &str) -> bool {
-    text.len() == 64 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
 #[cfg(test)]
@@ -274,6 +310,9 @@ mod tests {
             },
             console: Console::Status,
             debug: false,
+            results: Results { recipients: vec!["ab".repeat(32)] },
+            secrets: vec![Secret { resource: "acme/db/key".into(), file: "db.key".into() }],
+            broker: Some(Broker::Measured(crate::Keys { keys: vec!["cd".repeat(32)] })),
             time_floor: 7,
         }
     }
@@ -302,6 +341,12 @@ mod tests {
             ("\"EMPTY=\"", "\"=x\""),
             ("\"app\"", "\"a\\u0000\""),
             ("0f0f", "0F0f"),
+            ("abab", "abax"),
+            ("\"recipients\"", "\"recipient\""),
+            ("acme/db/key", "acme/db"),
+            ("db.key\"", "../key\""),
+            ("cdcd", "cdCD"),
+            ("\"keys\"", "\"names\""),
         ] {
             assert!(text.contains(from), "{from}");
             assert!(read(&text.replacen(from, to, 1)).is_err(), "{to}");
@@ -312,6 +357,23 @@ mod tests {
             Manifest::from_bytes(&vec![b' '; MAX_SIZE + 1]),
             Err(ManifestError::TooLong)
         ));
+    }
+
+    /// Protects images that have no recipients and no secrets from being others than they were.
+    #[test]
+    fn a_manifest_without_recipients_or_secrets_says_nothing_of_them() {
+        let none = Manifest {
+            results: Results::default(),
+            secrets: Vec::new(),
+            broker: None,
+            ..manifest()
+        };
+        let bytes = none.to_bytes().unwrap();
+        let text = String::from_utf8(bytes.clone()).unwrap();
+        assert!(!["results", "secrets", "broker"].iter().any(|word| text.contains(word)));
+        assert_eq!(Manifest::from_bytes(&bytes).unwrap(), none);
+        let recipients = vec!["ab".repeat(32); MAX_RECIPIENTS + 1];
+        assert!(Manifest { results: Results { recipients }, ..manifest() }.to_bytes().is_err());
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! right behind the data. A superblock would be the host's to write, and is neither there nor
 //! looked for.
 
+use crate::hash::bytes_of;
 use std::fmt;
 
 /// Bytes of a block of data, and of a block of digests.
@@ -15,6 +16,12 @@ pub const SALT: [u8; 32] = [0; 32];
 /// Serial number by which the guest finds the disk. It is the host's word and proves nothing: any
 /// disk may have it, and none but the right one has the root hash.
 pub const SERIAL: &str = "casemate-root";
+/// Serial number of the disk by which inputs come in and sealed results go out: the host's word,
+/// too.
+pub const EXCHANGE_SERIAL: &str = "casemate-results";
+/// Serial number of the disk that initdata is on: the host's word, and its bytes are proven by
+/// HOST_DATA of the guest's report.
+pub const INITDATA_SERIAL: &str = "casemate-initdata";
 /// The word that an image built for debugging has on its command line, so that a launch policy can
 /// forbid it (`cmdline_forbid`) without knowing the manifest.
 pub const DEBUG_WORD: &str = "casemate.debug";
@@ -70,14 +77,10 @@ impl RootDisk {
     fn parse(word: &str) -> Option<Self> {
         let (blocks, hash) = word.split_once(':')?;
         let data_blocks = blocks.parse().ok()?;
-        if !(1..=MOST_BLOCKS).contains(&data_blocks) || hash.len() != 64 {
+        if !(1..=MOST_BLOCKS).contains(&data_blocks) {
             return None;
         }
-        let mut bytes = [0; 32];
-        for (to, pair) in bytes.iter_mut().zip(hash.as_bytes().chunks_exact(2)) {
-            *to = u8::from_str_radix(str::from_utf8(pair).ok()?, 16).ok()?;
-        }
-        Some(Self { data_blocks, hash: bytes })
+        Some(Self { data_blocks, hash: bytes_of(hash)? })
     }
 
     /// Parameters of the kernel's verity target for the disk `device`, a `major:minor` or a path
