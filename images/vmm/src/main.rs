@@ -2,7 +2,11 @@
 //! `casemate_sandbox::Image`; started otherwise it ends at once.
 
 use casemate_hypervisor::vm::image;
+use casemate_sandbox::Heap;
 use std::process::ExitCode;
+
+#[global_allocator]
+static HEAP: Heap = Heap::new();
 
 fn main() -> ExitCode {
     // Nobody reads what it would print: its standard output is /dev/null. A parent that is there

@@ -15,7 +15,8 @@ use crate::tree::{Kind, Meta, Node, Tree};
 use crate::verity::{self, Verity};
 use crate::{Dropped, ImageError, Limits, Spool, erofs, hashed, initramfs, oci};
 use casemate_manifest::{
-    Boot, Built, Console, DEBUG_WORD, MAX_SIZE, Manifest, Module, PATH, RootDisk, SALT, VERSION,
+    Boot, Broker, Built, Console, DEBUG_WORD, MAX_SIZE, Manifest, Module, PATH, Results, RootDisk,
+    SALT, Secret, VERSION,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -45,6 +46,15 @@ pub struct Settings {
     pub console: Console,
     /// For looking for faults.
     pub debug: bool,
+    /// Keys to which results are sealed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub recipients: Vec<String>,
+    /// What the guest asks a key broker for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub secrets: Vec<Secret>,
+    /// Which broker.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub broker: Option<Broker>,
     /// Seconds since 1970 that the guest's clock is at least at.
     pub time_floor: u64,
 }
@@ -123,6 +133,9 @@ pub fn build(
         process: process::resolve(&tree, spool, config, &settings.changes)?,
         console: settings.console,
         debug: settings.debug,
+        results: Results { recipients: settings.recipients.clone() },
+        secrets: settings.secrets.clone(),
+        broker: settings.broker.clone(),
         time_floor: settings.time_floor,
     };
     let manifest_bytes = manifest.to_bytes()?;

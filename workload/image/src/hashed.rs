@@ -74,15 +74,23 @@ impl<R: Read> Hashed<R> {
     /// # Errors
     /// As [`Hashed::finish`].
     pub fn finish_within(&mut self, expected: Digest, most: u64) -> Result<(), String> {
+        let right = self.digest_within(most)? == expected;
+        right
+            .then_some(())
+            .ok_or_else(|| "uncompressed, it is not what the configuration lists".into())
+    }
+
+    /// Reads what is left, at most `most` bytes more, and gives the digest of all of it.
+    ///
+    /// # Errors
+    /// As [`Hashed::finish`].
+    pub fn digest_within(&mut self, most: u64) -> Result<Digest, String> {
         let end = self.len.saturating_add(most);
         self.drain(most.saturating_add(1))?;
         if self.len > end {
             return Err("too much follows its end".into());
         }
-        let right = self.is(expected);
-        right
-            .then_some(())
-            .ok_or_else(|| "uncompressed, it is not what the configuration lists".into())
+        Ok(Digest::from_ring(&self.context.clone().finish()))
     }
 
     fn is(&self, expected: Digest) -> bool {

@@ -71,6 +71,19 @@ pub struct LaunchDigest {
     pub vcpus: u32,
     /// 48 bytes in hexadecimal.
     pub digest: String,
+    /// Its ID block, where whoever built has a key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<SignedId>,
+}
+
+/// A signed ID block, in hexadecimal.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SignedId {
+    /// The ID block.
+    pub block: String,
+    /// Its authentication structure, without the zeros at its end.
+    pub auth: String,
 }
 
 impl Launch {
@@ -88,7 +101,8 @@ impl Launch {
             initrd: boot.initrd.clone(),
             manifest: hex(&Digest::of(&image.manifest_bytes).bytes()),
         };
-        let digests = digests.map(|(vcpus, digest)| LaunchDigest { vcpus, digest: hex(&digest) });
+        let digests =
+            digests.map(|(vcpus, digest)| LaunchDigest { vcpus, digest: hex(&digest), id: None });
         let cmdline = image.cmdline.clone();
         Self { version: VERSION, cmdline, files, snp, digests: digests.collect(), settings }
     }
@@ -115,10 +129,10 @@ impl Launch {
         Ok(launch)
     }
 
-    /// The digest of a launch with so many vCPUs.
+    /// The launch with so many vCPUs.
     #[must_use]
-    pub fn digest(&self, vcpus: u32) -> Option<&str> {
-        self.digests.iter().find(|one| one.vcpus == vcpus).map(|one| one.digest.as_str())
+    pub fn launch_of(&self, vcpus: u32) -> Option<&LaunchDigest> {
+        self.digests.iter().find(|one| one.vcpus == vcpus)
     }
 }
 
@@ -148,10 +162,12 @@ impl Folder {
             casemate_files::read(&path.join(name), most)
                 .map_err(|e| ImageError::Source(e.to_string()))
         };
-        // Without it this is any directory, which somebody may have named in place of a file.
+        // Without it this is any directory, or no directory: somebody may have named it in place of
+        // another file.
         let launch = read(LAUNCH, MAX_SIZE).map_err(|why| {
             let place = casemate_foreign_text::value(path.display());
-            ImageError::Source(format!("{place} is a directory, but not an image's: {why}"))
+            let what = if path.is_dir() { "a directory, but not an image's" } else { "no image" };
+            ImageError::Source(format!("{place} is {what}: {why}"))
         })?;
         let launch = Launch::from_bytes(&launch)?;
         let compare = |name: &str, hash: &str, most| {
@@ -175,6 +191,12 @@ impl Folder {
             return Err(layout(&path, &"it is the manifest of another kernel or initrd"));
         }
         Ok(Self { path: path.to_owned(), launch, manifest })
+    }
+
+    /// The paths of all files of it.
+    #[must_use]
+    pub fn files(&self) -> [PathBuf; 5] {
+        [KERNEL, INITRD, ROOT, MANIFEST, LAUNCH].map(|name| self.file(name))
     }
 
     /// The path of a file of it.

@@ -14,6 +14,7 @@
 //! - [`tar`]: entries of a tar stream.
 //! - [`Tree`] and [`Layer`]: what the layers come to, by the rules of the OCI image specification.
 //! - [`oci`]: layouts, archives, what `docker save` and `podman save` write.
+//! - [`overlay`]: one layer as a disk by itself, for pods.
 //! - [`mod@folder`]: a folder of this machine.
 //! - [`source`]: which of these a path is.
 //! - [`build`]: all of it as an image that boots; [`process`] is what it runs, [`users`] as whom,
@@ -33,6 +34,7 @@ pub mod kernel;
 pub mod launch;
 mod layer;
 pub mod oci;
+pub mod overlay;
 mod path;
 pub mod process;
 pub mod source;
@@ -45,6 +47,7 @@ pub mod verity;
 mod xz;
 
 pub use error::ImageError;
+pub use hashed::Digest;
 pub use layer::{Dropped, Layer};
 pub use path::Name;
 pub use spool::{Content, Spool};

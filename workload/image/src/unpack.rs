@@ -11,7 +11,7 @@ const ZSTD: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
 
 /// What may follow the end of a tar stream: writers fill up their last record, of 10 KiB by
 /// default.
-const MAX_PADDING: u64 = 16 << 20;
+pub(crate) const MAX_PADDING: u64 = 16 << 20;
 
 /// Applies the layer in `stream` to `tree` as layer `number`, counted from 1, with its files'
 /// contents in `spool`. Gives what was left out.

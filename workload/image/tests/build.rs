@@ -78,6 +78,9 @@ fn settings(changes: Changes) -> Settings {
         keep_owners: false,
         mtime: 0,
         changes,
+        recipients: Vec::new(),
+        secrets: Vec::new(),
+        broker: None,
         console: Console::Status,
         debug: false,
         time_floor: 5,
@@ -215,8 +218,9 @@ fn a_folder_is_opened_with_the_files_that_it_was_made_with_and_no_others() {
     }
     let opened = Folder::open(&folder).unwrap();
     assert_eq!(opened.launch, launch);
-    assert_eq!(opened.launch.digest(2), Some("02".repeat(48).as_str()));
-    assert_eq!(opened.launch.digest(3), None);
+    let two = opened.launch.launch_of(2).unwrap();
+    assert_eq!(two.digest, "02".repeat(48));
+    assert_eq!(opened.launch.launch_of(3), None);
     assert_eq!(opened.file("kernel"), folder.join("kernel"));
     for (name, bytes) in [("kernel", &b"Kernel"[..]), ("initrd", b""), ("manifest.json", b"{}")] {
         let before = std::fs::read(folder.join(name)).unwrap();

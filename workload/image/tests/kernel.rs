@@ -5,7 +5,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test")]
 
-use casemate_image::kernel::{Kernel, Origin, Store, example, needed, package, read};
+use casemate_image::kernel::{Kernel, Origin, Purpose, Store, example, needed, package, read};
 use casemate_image::{ImageError, Spool};
 use std::io::Write;
 use std::path::PathBuf;
@@ -85,7 +85,7 @@ fn spool() -> Spool {
 
 fn taken(deb: &[u8]) -> Result<(Vec<u8>, Vec<String>), ImageError> {
     let (kernel, store) = package(deb, spool())?;
-    let modules = needed(&store, None)?;
+    let modules = needed(&store, Purpose::Workload, None)?;
     Ok((kernel, modules.into_iter().map(|module| module.name).collect()))
 }
 
@@ -121,14 +121,14 @@ fn a_folder_of_modules_gives_the_same() {
     std::fs::write(path("modules.builtin"), BUILT_IN).unwrap();
     std::fs::write(path("vmlinuz"), "the kernel").unwrap();
     let (kernel, modules) = (path("vmlinuz"), Some(folder.as_path()));
-    let read = read(Origin::Files { kernel: &kernel, modules }, &folder);
+    let read = read(Origin::Files { kernel: &kernel, modules }, Purpose::Workload, &folder);
     std::fs::remove_dir_all(&folder).unwrap();
     let Kernel { file, modules } = read.unwrap();
     assert_eq!(file, b"the kernel");
     let names: Vec<&str> = modules.iter().map(|module| module.name.as_str()).collect();
     assert_eq!(names, ORDER);
     // Without a folder all is taken to be built in.
-    assert!(needed(&Store::of_nothing(), None).unwrap().is_empty());
+    assert!(needed(&Store::of_nothing(), Purpose::Reports, None).unwrap().is_empty());
 }
 
 fn refused(files: &[(String, Vec<u8>)], why: &str) {
@@ -159,7 +159,7 @@ fn a_module_of_another_kernel_or_name_is_refused() {
     refused(&with("erofs", module("dm_mod", "")), "erofs: its file is no module of this name");
     refused(&with("erofs", b"\x7fELF".to_vec()), "erofs: its file is no module");
     let (_, store) = package(&deb(&files())[..], spool()).unwrap();
-    let error = needed(&store, Some("6.12.2")).unwrap_err().to_string();
+    let error = needed(&store, Purpose::Workload, Some("6.12.2")).unwrap_err().to_string();
     assert!(error.contains("of the kernel 6.12.1-cloud, and the kernel is 6.12.2"), "{error}");
 }
 
@@ -202,4 +202,30 @@ fn what_is_no_package_is_refused() {
     let mut two = files();
     two.push(("lib/modules/other/kernel/x.ko".into(), module("x", "")));
     refused(&two, "modules of two kernels");
+}
+
+/// Protects guests without reports from code that they have no use for.
+#[test]
+fn modules_for_reports_are_there_for_images_that_seal_results_only() {
+    let mut all = modules();
+    all.push(("kernel/drivers/virt/coco/sev-guest.ko".into(), module("sev_guest", "tsm_report")));
+    all.push(("kernel/drivers/virt/coco/tsm_report.ko".into(), module("tsm_report", "configfs")));
+    all.push(("kernel/fs/configfs/configfs.ko".into(), module("configfs", "")));
+    let names = |purpose| {
+        let folder = std::env::temp_dir().join(format!("casemate-reports-{}", std::process::id()));
+        for (path, bytes) in &all {
+            let path = folder.join(path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, bytes).unwrap();
+        }
+        std::fs::write(folder.join("modules.builtin"), BUILT_IN).unwrap();
+        let store = Store::of_folder(&folder).unwrap();
+        let modules = needed(&store, purpose, None).unwrap();
+        std::fs::remove_dir_all(&folder).unwrap();
+        modules.into_iter().map(|module| module.name).collect::<Vec<_>>()
+    };
+    let (workload, reports) = (names(Purpose::Workload), names(Purpose::Reports));
+    assert!(!workload.iter().any(|name| name == "sev_guest" || name == "configfs"));
+    assert_eq!(reports[..workload.len()], workload);
+    assert_eq!(reports[workload.len()..], ["configfs", "tsm_report", "sev_guest"]);
 }

@@ -15,7 +15,7 @@ mod plan;
 mod write;
 mod xattr;
 
-pub use write::write;
+pub use write::{write, write_as};
 
 /// Bytes of a block.
 pub const BLOCK: u64 = 4096;

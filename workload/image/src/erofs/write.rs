@@ -22,6 +22,19 @@ const PIECE: usize = 256 * 1024;
 /// # Errors
 /// [`ImageError::Limit`] for a tree that is too large for the format; [`ImageError::Io`].
 pub fn write(tree: &Tree, spool: &Spool, out: &File) -> Result<Written, ImageError> {
+    write_as(tree, spool, out, [0; 16])
+}
+
+/// The same with an identifier.
+///
+/// # Errors
+/// As [`write()`].
+pub fn write_as(
+    tree: &Tree,
+    spool: &Spool,
+    out: &File,
+    uuid: [u8; 16],
+) -> Result<Written, ImageError> {
     let plan = Plan::new(tree)?;
     let bytes = plan.blocks.saturating_mul(BLOCK);
     out.set_len(bytes).map_err(failed())?;
@@ -58,7 +71,7 @@ pub fn write(tree: &Tree, spool: &Spool, out: &File) -> Result<Written, ImageErr
             Kind::CharDevice { .. } | Kind::BlockDevice { .. } | Kind::Fifo => {}
         }
     }
-    superblock(out, &plan)?;
+    superblock(out, &plan, uuid)?;
     let inodes = u64::try_from(plan.order.len()).unwrap_or(u64::MAX);
     Ok(Written { blocks: plan.blocks, inodes })
 }
@@ -94,8 +107,8 @@ fn folder(tree: &Tree, plan: &Plan, id: NodeId, parent: NodeId) -> Vec<u8> {
     directory::encode(entries)
 }
 
-/// `struct erofs_super_block`. No time and no identifier: an image is known by its root hash.
-fn superblock(out: &File, plan: &Plan) -> Result<(), ImageError> {
+/// `struct erofs_super_block`. No time: an image is known by its root hash.
+fn superblock(out: &File, plan: &Plan, uuid: [u8; 16]) -> Result<(), ImageError> {
     let root = plan.place(NodeId::ROOT).map_or(0, Place::nid);
     let inodes = u64::try_from(plan.order.len()).unwrap_or(u64::MAX);
     let encode = |checksum: u32| {
@@ -110,8 +123,10 @@ fn superblock(out: &File, plan: &Plan) -> Result<(), ImageError> {
         // The time of building, in seconds and nanoseconds.
         bytes.extend([0; 12]);
         bytes.extend(u32::try_from(plan.blocks).unwrap_or(u32::MAX).to_le_bytes());
-        // Inodes are counted from the first block, attributes have no area of their own; no
-        // identifier, no name, no incompatible feature, nothing else.
+        // Inodes are counted from the first block, attributes have no area of their own.
+        bytes.extend([0; 8]);
+        bytes.extend(uuid);
+        // No name, no incompatible feature, nothing else.
         bytes.resize(128, 0);
         bytes
     };

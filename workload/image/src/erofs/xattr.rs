@@ -6,8 +6,8 @@ use crate::tree::Meta;
 /// `struct erofs_xattr_ibody_header`, before the first attribute.
 pub const HEAD: u64 = 12;
 /// Prefixes of names that are written as a number (`EROFS_XATTR_INDEX_…`). No other names are in a
-/// tree, see [`crate::Dropped`].
-const PREFIXES: [(&[u8], u8); 2] = [(b"user.", 1), (b"security.", 6)];
+/// tree, see [`crate::Dropped`]; `trusted.` has only the mark of [`crate::overlay`].
+const PREFIXES: [(&[u8], u8); 3] = [(b"user.", 1), (b"trusted.", 4), (b"security.", 6)];
 
 fn prefix(name: &[u8]) -> Option<(u8, &[u8])> {
     PREFIXES.iter().find_map(|(prefix, index)| Some((*index, name.strip_prefix(*prefix)?)))

@@ -56,6 +56,32 @@ const WANTED: [(&str, Need); 10] = [
     ("evdev", Need::Helps),
 ];
 
+/// What PID 1 uses beside that for a report of the security processor, in an image whose results
+/// are sealed. Messages to the processor are AES-GCM: of modules where the kernel has no library of
+/// it.
+const FOR_REPORTS: [(&str, Need); 4] = [
+    ("ghash_generic", Need::Helps),
+    ("gcm", Need::Helps),
+    ("tsm_report", Need::Helps),
+    ("sev_guest", Need::Helps),
+];
+
+/// What PID 1 uses beside that to reach a key broker.
+const FOR_SECRETS: [(&str, Need); 1] = [("vmw_vsock_virtio_transport", Need::Must)];
+
+/// What a guest does, as far as its modules depend on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Purpose {
+    /// It runs a workload.
+    #[default]
+    Workload,
+    /// It also gets reports of the security processor.
+    Reports,
+    /// It also asks a key broker for secrets, which wants a report and is reached by a socket
+    /// device.
+    Secrets,
+}
+
 /// Where a kernel comes from.
 #[derive(Debug, Clone, Copy)]
 pub enum Origin<'p> {
@@ -95,7 +121,7 @@ pub struct Module {
 /// # Errors
 /// [`ImageError`] with the file at fault; [`ImageError::Kernel`] also for a kernel that has not
 /// what a guest needs.
-pub fn read(origin: Origin<'_>, folder: &Path) -> Result<Kernel, ImageError> {
+pub fn read(origin: Origin<'_>, purpose: Purpose, folder: &Path) -> Result<Kernel, ImageError> {
     let failed = |e: casemate_files::FileError| ImageError::Source(e.to_string());
     let (file, store) = match origin {
         Origin::Files { kernel, modules } => {
@@ -107,7 +133,7 @@ pub fn read(origin: Origin<'_>, folder: &Path) -> Result<Kernel, ImageError> {
             package(stream, Spool::new(folder, MAX_PACKAGE)?)?
         }
     };
-    let modules = needed(&store, release_of_kernel(&file))?;
+    let modules = needed(&store, purpose, release_of_kernel(&file))?;
     Ok(Kernel { file, modules })
 }
 
@@ -124,19 +150,29 @@ pub fn package(stream: impl Read, spool: Spool) -> Result<(Vec<u8>, Store), Imag
 ///
 /// # Errors
 /// [`ImageError::Kernel`] with the module.
-pub fn needed(store: &Store, release: Option<&str>) -> Result<Vec<Module>, ImageError> {
-    needed_within(store, release, MAX_ALL_MODULES)
+pub fn needed(
+    store: &Store,
+    purpose: Purpose,
+    release: Option<&str>,
+) -> Result<Vec<Module>, ImageError> {
+    needed_within(store, purpose, release, MAX_ALL_MODULES)
 }
 
 fn needed_within(
     store: &Store,
+    purpose: Purpose,
     release: Option<&str>,
     most: u64,
 ) -> Result<Vec<Module>, ImageError> {
     let mut order = Vec::new();
     let mut room = most;
     let mut seen = BTreeSet::new();
-    for (name, need) in WANTED {
+    let (reports, secrets) = match purpose {
+        Purpose::Workload => (&[][..], &[][..]),
+        Purpose::Reports => (&FOR_REPORTS[..], &[][..]),
+        Purpose::Secrets => (&FOR_REPORTS[..], &FOR_SECRETS[..]),
+    };
+    for (name, need) in WANTED.iter().chain(reports).chain(secrets).copied() {
         let there = store.is_built_in(name) || store.module(name)?.is_some();
         if there || need == Need::Must {
             add(store, release, name, &mut room, &mut seen, &mut order)?;
@@ -229,8 +265,9 @@ mod tests {
             store.add_spooled(&format!("{name}.ko"), content).unwrap();
         }
         store.keep(spool);
-        assert_eq!(needed_within(&store, None, size).unwrap().len(), 2);
-        let refused = needed_within(&store, None, size - 1).unwrap_err().to_string();
+        assert_eq!(needed_within(&store, Purpose::Workload, None, size).unwrap().len(), 2);
+        let refused =
+            needed_within(&store, Purpose::Workload, None, size - 1).unwrap_err().to_string();
         assert!(refused.starts_with("dm_verity: with it"), "{refused}");
     }
 }

@@ -17,6 +17,7 @@ pub use blobs::Blobs;
 pub use config::{Config, Process};
 
 use crate::hashed::{Digest, Hashed};
+use crate::overlay::Alone;
 use crate::{Dropped, ImageError, Limits, Spool, Tree, unpack};
 use documents::{Descriptor, Index, Manifest, Saved};
 use std::io::Read;
@@ -84,6 +85,33 @@ impl Found {
             }
         }
         Ok((tree, dropped))
+    }
+
+    /// Digests of its uncompressed layers, the lowest first.
+    pub fn diff_ids(&self) -> impl Iterator<Item = Digest> {
+        self.layers.iter().map(|layer| layer.uncompressed)
+    }
+
+    /// Reads one layer by itself, counted from 0, its contents into `spool`.
+    ///
+    /// # Errors
+    /// [`ImageError`] with the name of its blob.
+    pub fn layer(
+        &self,
+        blobs: &Blobs,
+        number: usize,
+        limits: Limits,
+        spool: &mut Spool,
+    ) -> Result<Alone, ImageError> {
+        let none = || layout("the configuration", "there is no such layer");
+        let layer = self.layers.get(number).ok_or_else(none)?;
+        let mut stored = Hashed::new(blobs.open(&layer.name)?);
+        let alone = Alone::read(&mut stored, Some(layer.uncompressed), limits, spool)
+            .map_err(|why| layout(&layer.name, why.to_string()))?;
+        if let Some((digest, size)) = &layer.stored {
+            stored.finish(*digest, *size).map_err(|why| layout(&layer.name, why))?;
+        }
+        Ok(alone)
     }
 }
 
