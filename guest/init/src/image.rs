@@ -1,9 +1,15 @@
 //! A workload that is an image: from the kernel's entry to its end, in order.
 
+use crate::exchange::Exchange;
+use crate::limits::Limits;
 use crate::power_button::PowerButton;
-use crate::{doors, load_modules, platform, process, reap_until, root, say, stop};
+use crate::{
+    Status, doors, initdata, load_modules, loopback, platform, process, reap_until, root, say,
+    secrets, stop,
+};
 use casemate_layout::{Refusal, ports::mark};
 use casemate_manifest::{Console, Manifest, RootDisk};
+use casemate_result::{Cause, Ending};
 use rustix::process::{Pid, Signal, kill_process};
 use rustix::time::{ClockId, Timespec, clock_settime};
 use signal_hook::iterator::Signals;
@@ -51,12 +57,31 @@ pub fn run(cmdline: &str) -> Result<Ended, Refusal> {
     let console = write_only("/dev/console");
     let manifest = root::mount_verified(&disk)?;
     speak(&manifest, port);
+    let recipients = &manifest.results.recipients;
+    let exchange = if recipients.is_empty() { None } else { Some(Exchange::open()?) };
+    let ask = manifest.broker.as_ref().map(initdata::of_launch).transpose()?;
     root::switch()?;
     doors::prepare()?;
+    loopback::up().map_err(|e| {
+        say(&format_args!("the loopback interface: {e}"));
+        Refusal::Prepare
+    })?;
+    secrets::folder()?;
     at_least(manifest.time_floor);
+    match ask {
+        Some(broker) => secrets::fetch(&manifest, broker)?,
+        None => secrets::clock_is(secrets::Clock::Host)?,
+    }
     doors::close()?;
+    let begin = |exchange: Exchange| exchange.begin(recipients, &manifest.process.user);
+    let run = exchange.map(begin).transpose()?;
+    // When the inputs are in memory: what is left of it is the workload's.
+    let limits = Limits::set()?;
     let console = console.ok().filter(|_| manifest.console == Console::Public);
-    start(&manifest, button, console.as_ref())
+    let ending = start(&manifest, button, limits, console.as_ref())?;
+    run.map_or(Ok(()), |run| run.deliver(ending))?;
+    let told = manifest.console != Console::None;
+    Ok(Ended { status: told.then_some(ending.status) })
 }
 
 /// From here on the manifest says who hears: where PID 1 may speak and the kernel may not, standard
@@ -86,27 +111,33 @@ fn at_least(floor: u64) {
 fn start(
     manifest: &Manifest,
     button: PowerButton,
+    limits: Limits,
     console: Option<&File>,
-) -> Result<Ended, Refusal> {
+) -> Result<Ending, Refusal> {
     // Before the workload is there: a signal that comes early waits in the pipe of the handler.
     let signals = Signals::new(FORWARDED).map_err(|e| {
         say(&format_args!("signals: {e}"));
         Refusal::Internal
     })?;
     platform::mark(mark::WORKLOAD);
-    let child = process::start(&manifest.process, console).map_err(|e| {
+    let child = process::start(&manifest.process, &limits, console).map_err(|e| {
         say(&format_args!("cannot start the workload: {e}"));
         Refusal::Program
     })?;
     forward(signals, child);
     let signal = i32::from(manifest.process.stop_signal);
     button.on_press(move || stop(child, signal, GRACE));
-    let status = reap_until(child);
-    if status.killed {
-        say(&format_args!("the workload was ended by signal {}", status.byte & 0x7f));
+    let Status { byte: status, killed } = reap_until(child);
+    let cause = match (limits.ran_out(), killed) {
+        (true, _) => Cause::Memory,
+        (false, true) => Cause::Signal,
+        (false, false) => Cause::Exit,
+    };
+    let ending = Ending { status, cause };
+    if cause != Cause::Exit {
+        say(&format_args!("the workload {ending}"));
     }
-    let told = manifest.console != Console::None;
-    Ok(Ended { status: told.then_some(status.byte) })
+    Ok(ending)
 }
 
 /// Passes signals on, on a thread of its own, as long as the guest runs.

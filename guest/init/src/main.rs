@@ -12,12 +12,19 @@
 
 mod disks;
 mod doors;
+mod evidence;
+mod exchange;
 mod image;
+mod initdata;
+mod limits;
+mod loopback;
 mod mapper;
 mod platform;
 mod power_button;
 mod process;
 mod root;
+mod secrets;
+mod vsock;
 
 use casemate_init::workload;
 use casemate_layout::Refusal;
@@ -89,6 +96,14 @@ fn run_of_initrd() -> ! {
 /// One line on standard error, which is the console where there is one.
 fn say(text: &dyn std::fmt::Display) {
     eprintln!("casemate-init: {text}");
+}
+
+/// Says what failed, for whoever may read the console, and gives the word for it.
+fn said<E: std::fmt::Display>(refusal: Refusal, what: &str) -> impl FnOnce(E) -> Refusal {
+    move |error| {
+        say(&format_args!("{what}: {error}"));
+        refusal
+    }
 }
 
 /// Waits until what was written to the console has been sent.

@@ -1,11 +1,13 @@
 //! The workload's process: as its user, with nothing of PID 1's.
 //!
 //! UNSAFETY: what a process does between fork and exec has no safe form.
-#![allow(unsafe_code, reason = "between fork and exec")]
+#![allow(unsafe_code, reason = "between fork and exec; a signal for every process")]
 
+use crate::limits::Limits;
 use crate::platform;
 use casemate_manifest::Process;
-use rustix::process::{Pid, Resource, Rlimit, setrlimit};
+use rustix::io::Errno;
+use rustix::process::{Pid, Resource, Rlimit, Signal, WaitOptions, setrlimit, wait};
 use rustix::thread::{
     CapabilitySet, Gid, Uid, UnshareFlags, clear_ambient_capability_set,
     remove_capability_from_bounding_set, set_no_new_privs, set_thread_gid, set_thread_groups,
@@ -15,6 +17,7 @@ use std::fs::File;
 use std::io::Result;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 /// What a workload that is root may have: what container runtimes give by default, without devices
 /// (`MKNOD`) and the audit log, of which a guest has none.
@@ -33,12 +36,12 @@ const CAPABILITIES: CapabilitySet = CapabilitySet::CHOWN
 /// Capabilities have numbers below this.
 const CAPABILITY_NUMBERS: u32 = 64;
 
-/// Starts the program of a manifest. Standard output and error are `console`, which is open for
-/// writing alone; nobody's where there is none.
+/// Starts the program of a manifest, within its limits. Standard output and error are `console`,
+/// which is open for writing alone; nobody's where there is none.
 ///
 /// # Errors
 /// What execve(2) or a step before it said.
-pub fn start(process: &Process, console: Option<&File>) -> Result<Pid> {
+pub fn start(process: &Process, limits: &Limits, console: Option<&File>) -> Result<Pid> {
     let Process { program, args, env, user, working_dir, .. } = process;
     let mut command = Command::new(program);
     if let Some((name, rest)) = args.split_first() {
@@ -51,7 +54,10 @@ pub fn start(process: &Process, console: Option<&File>) -> Result<Pid> {
     command.stdin(Stdio::null()).stdout(stdio()?).stderr(stdio()?);
     let groups: Vec<Gid> = user.groups.iter().map(|gid| Gid::from_raw(*gid)).collect();
     let (uid, gid) = (Uid::from_raw(user.uid), Gid::from_raw(user.gid));
+    let entry = limits.entry()?;
     let become_user = move || {
+        // First: all that it costs from here on is the workload's.
+        rustix::io::write(&entry, b"0")?;
         platform::close()?;
         bound_capabilities()?;
         set_thread_groups(&groups)?;
@@ -99,4 +105,30 @@ fn bound_capabilities() -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// How long processes may take to end when they are killed: one in a call that cannot be
+/// interrupted ends when that does.
+const END: Duration = Duration::from_secs(10);
+
+/// Ends every process but this one, and waits for them; false when one is left.
+pub fn end_all() -> bool {
+    let end = Instant::now() + END;
+    loop {
+        // Each time: a process may have made another one meanwhile.
+        // SAFETY: kill takes two integers and touches no memory; -1 means every process but PID 1,
+        // which is this one.
+        let _ = unsafe { kill(-1, Signal::KILL.as_raw()) };
+        match wait(WaitOptions::NOHANG) {
+            Ok(Some(_)) | Err(Errno::INTR) => {}
+            Ok(None) if Instant::now() > end => return false,
+            Ok(None) => std::thread::sleep(Duration::from_millis(5)),
+            // No child is left; and whose parent ends becomes one of PID 1.
+            Err(_) => return true,
+        }
+    }
+}
+
+unsafe extern "C" {
+    fn kill(pid: i32, signal: i32) -> i32;
 }

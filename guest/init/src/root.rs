@@ -2,6 +2,7 @@
 //! measured command line, and nothing of it believed before.
 
 use crate::mapper::Mapper;
+use crate::said;
 use casemate_init::device_mapper::Target;
 use casemate_layout::Refusal;
 use casemate_manifest::{BLOCK, MAX_SIZE, Manifest, PATH, RootDisk, SERIAL};
@@ -24,10 +25,11 @@ const NEW: &str = "/root";
 const NAME: &str = "root";
 
 /// A disk of the host's.
-struct Disk {
+pub struct Disk {
     /// `major:minor`.
     numbers: String,
-    path: PathBuf,
+    /// Its device file.
+    pub path: PathBuf,
 }
 
 /// Mounts the root that `disk` names at [`NEW`] and reads its manifest.
@@ -35,7 +37,7 @@ struct Disk {
 /// # Errors
 /// The step that failed; why in detail is said on standard error.
 pub fn mount_verified(disk: &RootDisk) -> Result<Manifest, Refusal> {
-    let host = wait_for_disk()?;
+    let host = wait_for_disk(SERIAL).ok_or(Refusal::NoDisk)?;
     let mapper = Mapper::open().map_err(said(Refusal::DeviceMapper, "device mapper"))?;
     let device = mapper.create(NAME).map_err(said(Refusal::DeviceMapper, "device mapper"))?;
     // First with errors for answers: a disk that is wrong from its first block on is refused with a
@@ -49,29 +51,20 @@ pub fn mount_verified(disk: &RootDisk) -> Result<Manifest, Refusal> {
     manifest()
 }
 
-/// Says what failed, for whoever may read the console, and gives the word for it.
-fn said<E: std::fmt::Display>(refusal: Refusal, what: &str) -> impl FnOnce(E) -> Refusal {
-    move |error| {
-        eprintln!("casemate-init: {what}: {error}");
-        refusal
-    }
-}
-
-fn wait_for_disk() -> Result<Disk, Refusal> {
+/// The disk with this serial number; None when it does not appear.
+pub fn wait_for_disk(serial: &str) -> Option<Disk> {
     let end = Instant::now() + DISK_WAIT;
     loop {
-        if let Some(disk) = find_disk() {
-            return Ok(disk);
-        }
-        if Instant::now() > end {
-            return Err(Refusal::NoDisk);
+        let disk = find_disk(serial);
+        if disk.is_some() || Instant::now() > end {
+            return disk;
         }
         std::thread::sleep(POLL);
     }
 }
 
 /// The disk with the serial number: the first by name, of those that say so.
-fn find_disk() -> Option<Disk> {
+fn find_disk(wanted: &str) -> Option<Disk> {
     let entries = std::fs::read_dir("/sys/block").ok()?;
     let mut names: Vec<_> =
         entries.flatten().take(MAX_DISKS).map(|entry| entry.file_name()).collect();
@@ -80,7 +73,7 @@ fn find_disk() -> Option<Disk> {
         let folder = Path::new("/sys/block").join(&name);
         let text = |file: &str| std::fs::read_to_string(folder.join(file)).ok();
         let serial = text("serial")?;
-        if serial.trim_end_matches(['\n', '\0']) != SERIAL {
+        if serial.trim_end_matches(['\n', '\0']) != wanted {
             return None;
         }
         let numbers = text("dev")?.trim_end().to_owned();

@@ -13,6 +13,10 @@ pub const REFUSAL_PORT: u16 = 0x605;
 /// Four bytes: the boot code's [`Termination`](crate::Termination) in plain mode.
 pub const REPORT_PORT: u16 = 0x608;
 
+/// The port of the host at which a guest finds its key broker, by its socket device: `kbs` in
+/// ASCII.
+pub const BROKER_VSOCK_PORT: u32 = 0x006b_6273;
+
 /// Steps of the boot.
 pub mod mark {
     use crate::map::{PAGE_SIZE, SCRATCH};
