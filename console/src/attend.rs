@@ -32,6 +32,8 @@ pub struct Messages<'a> {
     pub to: BorrowedFd<'a>,
     /// The descriptor of an operator's log, which is written to by whoever listens to events.
     pub log: Option<BorrowedFd<'a>>,
+    /// A file that whoever asked cuts to its length when the VM has ended.
+    pub results: Option<BorrowedFd<'a>>,
 }
 
 impl fmt::Debug for Messages<'_> {
@@ -48,6 +50,7 @@ struct Attending<'a> {
     say: &'a mut dyn FnMut(&str),
     to: BorrowedFd<'a>,
     log: Option<BorrowedFd<'a>>,
+    results: Option<BorrowedFd<'a>>,
     grace: Duration,
     asked: bool,
     /// Nobody waits for a reader any more.
@@ -68,7 +71,7 @@ pub fn attend(
     grace: Duration,
     messages: Messages<'_>,
 ) -> Attended {
-    let Messages { say, to, log } = messages;
+    let Messages { say, to, log, results } = messages;
     let mut attending = Attending {
         vm,
         console,
@@ -77,6 +80,7 @@ pub fn attend(
         say,
         to,
         log,
+        results,
         grace,
         asked: false,
         at_once: false,
@@ -232,6 +236,7 @@ impl Attending<'_> {
 
     fn lock(&mut self) {
         let mut outside = self.console.outside();
+        outside.files.extend(self.results);
         outside.inputs.push(self.signals.as_fd());
         // Panics are told on the usual one.
         outside.outputs.extend([rustix::stdio::stderr(), self.to]);

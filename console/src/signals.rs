@@ -50,7 +50,7 @@ impl Signals {
         let (wakes, handlers) = UnixStream::pair()?;
         wakes.set_nonblocking(true)?;
         let came = REQUESTS.map(|(_, request)| (request, Arc::new(AtomicBool::new(false))));
-        let ignored = ignored();
+        let ignored = casemate_files::ignored_signals();
         for ((signal, request), (_, flag)) in REQUESTS.iter().zip(&came) {
             // Who started this program with them ignored (nohup(1), a shell without job control)
             // meant it.
@@ -74,14 +74,6 @@ impl Signals {
         let came = self.came.iter().filter(|(_, flag)| flag.swap(false, Ordering::AcqRel));
         came.map(|(request, _)| *request)
     }
-}
-
-/// The signals that this process ignores, a bit for each from 1 on (proc(5), SigIgn). Where that
-/// cannot be read none is taken to be.
-fn ignored() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
-    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)
 }
 
 impl AsFd for Signals {

@@ -17,17 +17,20 @@ pub enum InDirectory {
     Connect,
     /// Remove what is not a directory.
     Remove,
+    /// Remove directories.
+    RemoveFolders,
 }
 
 impl InDirectory {
     /// Every one.
-    pub(super) const ALL: [Self; 2] = [Self::Connect, Self::Remove];
+    pub(super) const ALL: [Self; 3] = [Self::Connect, Self::Remove, Self::RemoveFolders];
 
     /// Its number in a packet; 0 is none.
     pub(super) const fn number(self) -> u8 {
         match self {
             Self::Connect => 1,
             Self::Remove => 2,
+            Self::RemoveFolders => 3,
         }
     }
 
@@ -37,6 +40,7 @@ impl InDirectory {
         match self {
             Self::Connect => AccessFs::ResolveUnix.into(),
             Self::Remove => AccessFs::RemoveFile.into(),
+            Self::RemoveFolders => AccessFs::RemoveDir.into(),
         }
     }
 
@@ -50,6 +54,7 @@ impl InDirectory {
         match self {
             Self::Connect => "one directory, to connect in",
             Self::Remove => "one directory, to remove from",
+            Self::RemoveFolders => "one directory, to remove folders from",
         }
     }
 }

@@ -1,21 +1,22 @@
 //! A process that begins from an image of its own, not as a copy of its parent.
 //!
 //! A copy has what its parent had: the environment with whatever secrets are in it, freed heap, the
-//! addresses of everything and the stack's canary. So the parent copies itself only as far as
-//! execve: what runs after it is a program in sealed memory, with an empty environment, fresh
-//! addresses, and no byte of its parent but those it is given: the bytes of its start, and the
-//! descriptors on the keep list, in order from [`FIRST`] on.
+//! addresses of everything and the stack's canary. So nothing is copied: the child runs on its
+//! parent's memory, which waits, as far as execve (into a control group it is a copy that far).
+//! What runs after it is a program in sealed memory, with an empty environment, fresh addresses,
+//! and no byte of its parent but those it is given: the bytes of its start, and the descriptors on
+//! the keep list, in order from [`FIRST`] on.
 //!
-//! Two steps are the copy's, because only it can make them: it puts the descriptors where the image
-//! looks for them, and makes its capabilities ambient, without which execve takes them from a user
-//! that is not 0 (capabilities(7)). Every layer is the image's own work ([`Born::of_image`]), so
-//! that there is one way to be confined.
+//! Two steps are the child's, because only it can make them: it puts the descriptors where the
+//! image looks for them, and makes its capabilities ambient, without which execve takes them from a
+//! user that is not 0 (capabilities(7)). Every layer is the image's own work ([`Born::of_image`]),
+//! so that there is one way to be confined.
 
 use super::directory;
 use super::kept::{CHANNEL, FIRST};
 use super::layers::Layers;
 use super::refusal::{Refusal, refused};
-use super::spawn::{Origin, UNBORN, enter, spawn_with};
+use super::spawn::{Origin, UNBORN, enter, spawn_to_exec};
 use super::stages::Born;
 use super::start::Start;
 use super::sys;
@@ -44,16 +45,7 @@ impl Image {
     /// # Errors
     /// [`SandboxError::System`] when there is no memory for it.
     pub fn new(name: &str, program: &[u8]) -> Result<Self, SandboxError> {
-        let system = |call| move |e: Errno| SandboxError::system(call, e);
-        let name = CString::new(name).map_err(|e| SandboxError::system("name of an image", e))?;
-        let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
-        // Where a sysctl makes memory files not executable by default (vm.memfd_noexec), one must
-        // be asked for. Linux before 6.3 does not know the flag.
-        let file = match memfd_create(&name, flags | MemfdFlags::EXEC) {
-            Err(Errno::INVAL) => memfd_create(&name, flags),
-            made => made,
-        }
-        .map_err(system("memfd_create(image)"))?;
+        let file = Self::empty(name)?;
         let mut rest = program;
         while !rest.is_empty() {
             match rustix::io::write(&file, rest) {
@@ -68,10 +60,32 @@ impl Image {
                 Err(e) => return Err(SandboxError::system("write(image)", e)),
             }
         }
-        let seals = SealFlags::SEAL | SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE;
-        fcntl_add_seals(&file, seals).map_err(system("fcntl(F_ADD_SEALS)"))?;
-        Ok(Self { name, file })
+        Self::sealed(name, file)
     }
+
+    /// A file in memory for a program that is called so.
+    pub(super) fn empty(name: &str) -> Result<OwnedFd, SandboxError> {
+        let name = c_name(name)?;
+        let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+        // Where a sysctl makes memory files not executable by default (vm.memfd_noexec), one must
+        // be asked for. Linux before 6.3 does not know the flag.
+        match memfd_create(&name, flags | MemfdFlags::EXEC) {
+            Err(Errno::INVAL) => memfd_create(&name, flags),
+            made => made,
+        }
+        .map_err(|e| SandboxError::system("memfd_create(image)", e))
+    }
+
+    /// The program that was written into such a file, which nobody can change from here on.
+    pub(super) fn sealed(name: &str, file: OwnedFd) -> Result<Self, SandboxError> {
+        let seals = SealFlags::SEAL | SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE;
+        fcntl_add_seals(&file, seals).map_err(|e| SandboxError::system("fcntl(F_ADD_SEALS)", e))?;
+        Ok(Self { name: c_name(name)?, file })
+    }
+}
+
+fn c_name(name: &str) -> Result<CString, SandboxError> {
+    CString::new(name).map_err(|e| SandboxError::system("name of an image", e))
 }
 
 /// Starts `image` in a child process with the namespaces of `layers`, and gives it `start` and the
@@ -88,6 +102,7 @@ pub fn spawn_image(layers: Layers, image: &Image, start: &[u8]) -> Result<Child,
 ///
 /// # Errors
 /// As [`spawn_image`].
+#[allow(clippy::needless_pass_by_value, reason = "a process's layers are used up, as by `spawn`")]
 pub fn spawn_image_with(
     layers: Layers,
     image: &Image,
@@ -97,7 +112,7 @@ pub fn spawn_image_with(
     let origin = Origin::here();
     let start = Start::new(&layers, origin, start)?;
     let (kept, file) = (layers.keep.clone(), image.file.as_raw_fd());
-    let (child, ids) = spawn_with(layers, |layers, channel| {
+    let (child, ids) = spawn_to_exec(&layers, |channel| {
         match directory::enter(layers.directory.as_deref()) {
             Ok(()) => become_image(&image.name, file, channel, &kept),
             Err(refusal) => tell(channel, &refusal),
@@ -109,9 +124,9 @@ pub fn spawn_image_with(
     Ok(child)
 }
 
-/// In the copy: replaces the process by the image. Returns only when that fails, and the parent has
-/// been told.
-fn become_image(name: &CString, file: RawFd, channel: Channel, kept: &[RawFd]) {
+/// In the child: replaces the process by the image. Returns only when that fails, and the parent
+/// has been told.
+fn become_image(name: &CString, file: RawFd, channel: &Channel, kept: &[RawFd]) {
     // All out of the way first: a descriptor may be where another has to go.
     let above = FIRST + RawFd::try_from(kept.len()).unwrap_or(RawFd::MAX / 2);
     let out = |fd| sys::dup_above(fd, above);
@@ -124,7 +139,6 @@ fn become_image(name: &CString, file: RawFd, channel: Channel, kept: &[RawFd]) {
         Err(refusal) => return tell(channel, &refusal),
     };
     // From here on the channel's old number can be that of another descriptor.
-    std::mem::forget(channel);
     let prepared = || {
         sys::dup_to(link, CHANNEL)?;
         for (fd, to) in kept.into_iter().zip(FIRST..) {
@@ -137,11 +151,11 @@ fn become_image(name: &CString, file: RawFd, channel: Channel, kept: &[RawFd]) {
         Err(refusal) => refusal,
     };
     if let Some(channel) = sys::take(link).and_then(Channel::in_image) {
-        tell(channel, &refusal);
+        tell(&channel, &refusal);
     }
 }
 
-fn tell(channel: Channel, refusal: &Refusal) {
+fn tell(channel: &Channel, refusal: &Refusal) {
     let call = format!("starting the image: {}: {}", refusal.call, refusal.source);
     let source = std::io::Error::other(call);
     channel.tell(Err(&SandboxError::System { call: "exec", source }));

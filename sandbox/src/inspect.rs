@@ -33,6 +33,8 @@ pub struct InForce {
     pub capabilities: BTreeMap<&'static str, u64>,
     /// Real user id, in our user namespace.
     pub uid: u32,
+    /// The control group that it is in (cgroup v2), as this process sees it.
+    pub cgroup: Option<String>,
     /// Namespaces, and whether each is other than ours.
     pub namespaces: Option<BTreeMap<&'static str, bool>>,
     /// Open descriptors and what they are.
@@ -86,12 +88,19 @@ pub fn inspect(pid: u32) -> Result<InForce, SandboxError> {
         no_new_privs: number(&status, "NoNewPrivs") == 1,
         capabilities,
         uid: number(&status, "Uid"),
+        cgroup: cgroup(pid),
         namespaces: namespaces(pid),
         fence: descriptors.as_ref().and_then(|all| FenceSeen::of(pid, all)),
         descriptors,
         root: root(pid),
         limits: limits(pid),
     })
+}
+
+/// The path of its group: the line of /proc/PID/cgroup of the hierarchy that has number 0.
+fn cgroup(pid: u32) -> Option<String> {
+    let text = read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
+    text.lines().find_map(|line| line.strip_prefix("0::")).map(str::to_owned)
 }
 
 fn threads_agree(pid: u32, status: &str) -> bool {
@@ -162,6 +171,7 @@ impl fmt::Display for InForce {
             let text = if *value == 0 { "none".into() } else { format!("{value:#x}") };
             writeln!(f, "capabilities       {set}: {text}")?;
         }
+        writeln!(f, "control group      {}", self.cgroup.as_deref().unwrap_or("unknown"))?;
         match &self.namespaces {
             Some(all) => {
                 let own = all.iter().filter(|(_, own)| **own).map(|(name, _)| *name);

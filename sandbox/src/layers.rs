@@ -2,7 +2,7 @@
 
 use super::layer::{Layer, Need, Report, State};
 use super::refusal::Refusal;
-use super::{InDirectory, Limits, SandboxError, SharedNetwork};
+use super::{ControlGroup, InDirectory, Limits, SandboxError, SharedNetwork};
 use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::path::PathBuf;
 
@@ -15,6 +15,8 @@ pub struct Layers {
     pub(super) limits: Limits,
     pub(super) signals_children: bool,
     pub(super) network: Option<SharedNetwork>,
+    /// The control group that it begins in; None for its parent's.
+    pub(super) group: Option<ControlGroup>,
     /// What it may do in the directory that is its root; None for an empty root.
     pub(super) sees: Option<InDirectory>,
     /// Where that is; an image is there already.
@@ -31,9 +33,10 @@ impl Layers {
         };
         let needs = Layer::ALL.into_iter().map(need).collect();
         let (keep, limits) = (Vec::new(), Limits::default());
-        let (signals_children, network, sees, directory) = (false, None, None, None);
+        let (signals_children, network, group) = (false, None, None);
+        let (sees, directory) = (None, None);
         let name = name.into();
-        Self { name, needs, keep, limits, signals_children, network, sees, directory }
+        Self { name, needs, keep, limits, signals_children, network, group, sees, directory }
     }
 
     /// As a parent made them, in the image that it started.
@@ -45,9 +48,9 @@ impl Layers {
         signals_children: bool,
         sees: Option<InDirectory>,
     ) -> Self {
-        let (network, directory) = (None, None);
+        let (network, group, directory) = (None, None, None);
         let name = name.into();
-        Self { name, needs, keep, limits, signals_children, network, sees, directory }
+        Self { name, needs, keep, limits, signals_children, network, group, sees, directory }
     }
 
     /// For a process that locks itself ([`super::Born::here`]): no namespace, its own ids and
@@ -112,6 +115,13 @@ impl Layers {
     #[must_use]
     pub fn in_network(mut self, network: &SharedNetwork) -> Self {
         self.network = Some(network.clone());
+        self
+    }
+
+    /// Has the process begin in a control group, instead of its parent's.
+    #[must_use]
+    pub fn in_group(mut self, group: &ControlGroup) -> Self {
+        self.group = Some(group.clone());
         self
     }
 

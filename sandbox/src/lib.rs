@@ -13,9 +13,11 @@
 //! Limits: x86-64 Linux; only a process with one thread can spawn or be confined; what pointers
 //! point to is beyond a filter's sight, so profiles pin descriptors, requests and flags.
 //!
-//! UNSAFETY: clone, unshare, prctl, close_range, seccomp, mallopt and ptrace have no safe wrapper.
+//! UNSAFETY: clone, unshare, prctl, close_range, seccomp, mallopt and ptrace have no safe wrapper,
+//! and a heap gives out raw memory.
 #![allow(unsafe_code, reason = "the calls that confine a process have no safe wrapper")]
 
+mod beside;
 mod bytes;
 mod child;
 mod descriptors;
@@ -27,7 +29,9 @@ mod fence_seen;
 mod filesystem;
 mod filter;
 mod filter_seen;
+mod group;
 mod heap;
+mod heap_memory;
 mod identity;
 mod image;
 mod inspect;
@@ -43,6 +47,7 @@ mod packets;
 mod peer;
 mod privileges;
 mod profile;
+mod program;
 mod refusal;
 mod spawn;
 mod speculation;
@@ -61,7 +66,8 @@ pub use exit::Exit;
 pub use fence::Fence;
 pub use fence_seen::FenceSeen;
 pub use filter_seen::Filter;
-pub use heap::{freeze_heap, reserve_heap};
+pub use group::ControlGroup;
+pub use heap::{Heap, freeze_heap, reserve_heap};
 pub use image::{Given, Image, spawn_image, spawn_image_with};
 pub use inspect::{InForce, inspect};
 pub use layer::{Layer, Need, Report, State};
@@ -71,8 +77,10 @@ pub use network::SharedNetwork;
 pub use observe::{Call, Observed, Observer, Usage};
 pub use packets::{Packet, decode_packet};
 pub use peer::{Peer, peer};
+pub use privileges::NOBODY;
 pub use profile::{Action, FdSlot, FdTable, Pin, Profile, Rule};
-pub use spawn::spawn;
+pub use program::{Beginning, Program};
+pub use spawn::{spawn, try_group};
 pub use stages::{Born, Locked, NARROW, ReadyToLock, Setup};
 pub use sys::{UFFDIO_REGISTER, exit};
 pub use syscalls::{Syscall, name_of, sys};

@@ -13,7 +13,7 @@ use rustix::thread::{
 };
 
 /// The id that a child of root gets, inside and outside its namespace.
-pub(super) const NOBODY: u32 = 65534;
+pub const NOBODY: u32 = 65534;
 
 /// Becomes [`NOBODY`] in every id, without supplementary groups. Capabilities stay for the layers
 /// to come.
@@ -40,17 +40,29 @@ pub(super) fn become_nobody() -> Result<String, Refusal> {
 /// nothing.
 pub(super) fn empty_bounding_set() -> Result<String, Refusal> {
     for capability in 0..64 {
-        match prctl("prctl(PR_CAPBSET_READ)", libc::PR_CAPBSET_READ, capability, 0) {
-            Ok(0) => continue,
-            Ok(_) => {}
-            // The kernel has no capability of this number.
-            Err(e) if e.source.raw_os_error() == Some(libc::EINVAL) && capability > 0 => break,
-            Err(e) => return Err(e),
+        let dropped = prctl("prctl(PR_CAPBSET_DROP)", libc::PR_CAPBSET_DROP, capability, 0);
+        let Err(refusal) = dropped else { continue };
+        // The kernel has no capability of this number.
+        let is_last = |refusal: &Refusal| {
+            refusal.source.raw_os_error() == Some(libc::EINVAL) && capability > 0
+        };
+        if is_last(&refusal) {
+            break;
         }
-        if let Err(e) = prctl("prctl(PR_CAPBSET_DROP)", libc::PR_CAPBSET_DROP, capability, 0) {
-            let none = capabilities(None).is_ok_and(|now| now.permitted.is_empty());
-            let void = none && no_new_privs_set().unwrap_or(false);
-            return if void { Ok("void, not empty: no_new_privs".into()) } else { Err(e) };
+        // Who may not drop any is asked for each whether it is there.
+        match prctl("prctl(PR_CAPBSET_READ)", libc::PR_CAPBSET_READ, capability, 0) {
+            Ok(0) => {}
+            Err(e) if is_last(&e) => break,
+            Err(e) => return Err(e),
+            Ok(_) => {
+                let none = capabilities(None).is_ok_and(|now| now.permitted.is_empty());
+                let void = none && no_new_privs_set().unwrap_or(false);
+                return if void {
+                    Ok("void, not empty: no_new_privs".into())
+                } else {
+                    Err(refusal)
+                };
+            }
         }
     }
     Ok(String::new())

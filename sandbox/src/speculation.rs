@@ -10,7 +10,13 @@
 use super::refusal::Refusal;
 use super::sys::prctl;
 
-/// Answers of PR_GET_SPECULATION_CTRL, `linux/prctl.h`.
+/// `PR_GET_SPECULATION_CTRL`, `PR_SET_SPECULATION_CTRL` and their second argument, `linux/prctl.h`:
+/// crate libc has them for glibc alone.
+const GET: libc::c_int = 52;
+const SET: libc::c_int = 53;
+const STORE_BYPASS: u64 = 0;
+const INDIRECT_BRANCH: u64 = 1;
+/// Answers of PR_GET_SPECULATION_CTRL.
 const NOT_AFFECTED: i32 = 0;
 const PER_PROCESS: i32 = 1;
 const FORCE_DISABLE: u64 = 1 << 3;
@@ -21,21 +27,15 @@ const FORCE_DISABLE: u64 = 1 << 3;
 /// (`mitigations=off`, or `spec_store_bypass_disable=on`) is not overruled. Neither is a failure:
 /// the report says which it is.
 pub(super) fn restrict() -> Result<String, Refusal> {
-    let kinds = [
-        ("store bypass", libc::PR_SPEC_STORE_BYPASS),
-        ("indirect branches", libc::PR_SPEC_INDIRECT_BRANCH),
-    ];
+    let kinds = [("store bypass", STORE_BYPASS), ("indirect branches", INDIRECT_BRANCH)];
     let mut said = Vec::new();
     for (name, kind) in kinds {
-        let kind = u64::try_from(kind).unwrap_or(0);
-        let get = libc::PR_GET_SPECULATION_CTRL;
-        let now = prctl("prctl(PR_GET_SPECULATION_CTRL)", get, kind, 0)?;
+        let now = prctl("prctl(PR_GET_SPECULATION_CTRL)", GET, kind, 0)?;
         said.push(match now {
             NOT_AFFECTED => format!("{name}: not affected"),
             now if now & PER_PROCESS == 0 => format!("{name}: the host decides"),
             _ => {
-                let set = libc::PR_SET_SPECULATION_CTRL;
-                prctl("prctl(PR_SET_SPECULATION_CTRL)", set, kind, FORCE_DISABLE)?;
+                prctl("prctl(PR_SET_SPECULATION_CTRL)", SET, kind, FORCE_DISABLE)?;
                 format!("{name}: off")
             }
         });

@@ -9,8 +9,8 @@ pub(super) const PTRACE_O_TRACECLONE: u64 = 1 << 3;
 pub(super) const PTRACE_O_TRACEEXIT: u64 = 1 << 6;
 pub(super) const PTRACE_EVENT_EXIT: i32 = 6;
 pub(super) const PTRACE_EVENT_STOP: i32 = 128;
-const PTRACE_GET_SYSCALL_INFO: libc::c_uint = 0x420e;
-const PTRACE_SECCOMP_GET_FILTER: libc::c_uint = 0x420c;
+const PTRACE_GET_SYSCALL_INFO: Request = 0x420e;
+const PTRACE_SECCOMP_GET_FILTER: Request = 0x420c;
 /// `PTRACE_SYSCALL_INFO_ENTRY`.
 pub(super) const SYSCALL_ENTRY: u8 = 1;
 
@@ -33,8 +33,14 @@ pub(super) struct SyscallInfo {
     reserved: [u64; 4],
 }
 
+/// A request of ptrace(2): crate libc has those of musl with a sign.
+#[cfg(target_env = "musl")]
+type Request = libc::c_int;
+#[cfg(not(target_env = "musl"))]
+type Request = libc::c_uint;
+
 /// One ptrace request.
-fn ptrace(request: libc::c_uint, tid: i32, addr: usize, data: usize) -> io::Result<i64> {
+fn ptrace(request: Request, tid: i32, addr: usize, data: usize) -> io::Result<i64> {
     // SAFETY: the requests of this module write at `data` only what their callers have room for,
     // and read nothing of ours; the tracee's memory and registers are never written.
     let result = unsafe { libc::syscall(libc::SYS_ptrace, request, tid, addr, data) };

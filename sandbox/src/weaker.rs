@@ -223,6 +223,7 @@ mod tests {
             uid: 65534,
             namespaces: Some(names.map(|name| (name, true)).into()),
             descriptors: None,
+            cgroup: Some("/".into()),
             fence: Some(crate::FenceSeen { fenced: 4096, unfenced: 0, sigbus: true }),
             root: Some(Vec::new()),
             limits: Some(BTreeMap::from([

@@ -241,7 +241,7 @@ impl Channel {
     }
 
     /// Child: tells how confinement went.
-    pub(super) fn tell(self, outcome: Result<&Report, &SandboxError>) {
+    pub(super) fn tell(&self, outcome: Result<&Report, &SandboxError>) {
         let message = match outcome {
             Ok(report) => Message::Confined(report.clone()),
             Err(error) => Message::Failed(error.into()),

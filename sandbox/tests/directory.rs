@@ -121,6 +121,19 @@ fn a_process_that_may_remove_in_a_directory_leaves_all_else_as_it_is() {
     assert!(place.folder.join("file").exists());
 }
 
+fn a_process_that_may_remove_folders_in_a_directory_leaves_all_else_as_it_is() {
+    let place = Place::new("removes-folders");
+    let expected: &[&str] = if landlock_abi() < 9 {
+        &["connect", "change a mode", "remove a folder"]
+    } else {
+        &["change a mode", "remove a folder"]
+    };
+    let layers = place.layers(InDirectory::RemoveFolders).keep(&std::io::stderr());
+    let layers = layers.without(Layer::UserNamespace).without(Layer::UserId);
+    assert_eq!(outcome(layers, expected), Exit::Code(0));
+    assert!(place.inner("file") && place.inner("socket") && !place.inner("folder"));
+}
+
 fn landlock_abi() -> i64 {
     let mut child = confined(Layers::new("abi"), |_| 0);
     let report = child.confined().unwrap().to_string();
@@ -144,6 +157,7 @@ fn main() -> ExitCode {
     casemate_test_support::sandbox::main(&tests![
         a_process_that_may_connect_in_a_directory_does_nothing_else_and_nothing_elsewhere,
         a_process_that_may_remove_in_a_directory_leaves_all_else_as_it_is,
+        a_process_that_may_remove_folders_in_a_directory_leaves_all_else_as_it_is,
         a_directory_that_is_not_there_is_told_and_nothing_runs,
     ])
 }

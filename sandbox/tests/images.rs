@@ -12,8 +12,8 @@
 )]
 
 use casemate_sandbox::{
-    Action, Born, Child, Exit, FdTable, Given, Image, Layer, Layers, SandboxError, inspect,
-    spawn_image,
+    Action, Born, Child, Exit, FdTable, Given, Image, Layer, Layers, Program, SandboxError,
+    inspect, spawn_image,
 };
 use casemate_test_support::sandbox::{MINIMAL, as_ordinary_user, drain, pipe};
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -198,6 +198,33 @@ fn image_that_is_no_program_is_told_to_the_parent() {
     assert_eq!(child.wait().unwrap(), Exit::Code(1));
 }
 
+/// Protects what runs in a process whose program was written while its parent did something else:
+/// it is all there when it is used, whoever wrote it, and the writer is gone. Cannot tell of a
+/// writer that the kernel kills.
+fn program_that_was_begun_is_whole_when_it_is_used() {
+    let bytes = std::fs::read("/proc/self/exe").unwrap();
+    let program = Program::new(NAME, Vec::leak(bytes));
+    let children = || std::fs::read_to_string("/proc/thread-self/children").unwrap();
+    let before = children();
+    for begins in [true, true, false] {
+        let begun = begins.then(|| program.begin());
+        assert_eq!(children() != before, begins, "who writes it");
+        let image = program.image().unwrap();
+        assert_eq!(children(), before, "the writer is there yet");
+        drop(begun);
+        let (wait, go) = pipe();
+        let mut child = spawn_image(Layers::new("test").keep(&wait), &image, b"wait").unwrap();
+        child.confined().unwrap();
+        let runs = std::fs::read(format!("/proc/{}/exe", child.pid())).unwrap();
+        assert!(runs == std::fs::read("/proc/self/exe").unwrap());
+        drop(go);
+        assert_eq!(child.wait().unwrap(), Exit::Code(0));
+    }
+    // One that is begun and never used leaves nobody, either.
+    drop(program.begin());
+    assert_eq!(children(), before);
+}
+
 fn process_that_no_parent_started_cannot_begin() {
     assert!(matches!(Born::of_image(), Err(SandboxError::Start(_))));
 }
@@ -225,6 +252,7 @@ fn main() -> ExitCode {
         image_that_breaks_its_filter_dies,
         image_leaves_the_root_alone_where_the_mounts_are_its_callers,
         image_that_is_no_program_is_told_to_the_parent,
+        program_that_was_begun_is_whole_when_it_is_used,
         process_that_no_parent_started_cannot_begin,
         nothing_is_left_of_an_image_whose_parent_drops_it,
     ])

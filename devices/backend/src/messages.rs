@@ -45,11 +45,20 @@ pub(crate) struct Offer {
     pub(crate) features: u64,
     pub(crate) config: Vec<u8>,
     pub(crate) queues: u16,
+    /// Whether acknowledgements are to be had.
+    pub(crate) acks: bool,
+}
+
+impl Offer {
+    const fn protocol(&self) -> VhostUserProtocolFeatures {
+        let acks = VhostUserProtocolFeatures::REPLY_ACK;
+        if self.acks { OFFERED } else { OFFERED.difference(acks) }
+    }
 }
 
 pub(crate) struct Front {
     offer: Offer,
-    mode: Mode,
+    pub(crate) mode: Mode,
     guard: Guard,
     table: Option<Table>,
     lanes: Vec<Arc<Lane>>,
@@ -68,6 +77,12 @@ impl Front {
         let (set_up, locked, refused) = (false, false, false);
         let pulse = Arc::default();
         Self { offer, mode, guard, table: None, lanes, pulse, set_up, locked, refused }
+    }
+
+    /// Enables every ring: its front end has not said that it does so itself.
+    pub(crate) fn enabled_of_themselves(&mut self) {
+        self.set_up = true;
+        self.lanes.iter().for_each(|lane| lane.pause().enabled = true);
     }
 
     /// Whether every descriptor is here that will be needed.
@@ -158,11 +173,11 @@ impl VhostUserBackendReqHandlerMut for Front {
     }
 
     fn get_protocol_features(&mut self) -> Result<VhostUserProtocolFeatures> {
-        Ok(OFFERED)
+        Ok(self.offer.protocol())
     }
 
     fn set_protocol_features(&mut self, features: u64) -> Result<()> {
-        if features & !OFFERED.bits() != 0 {
+        if features & !self.offer.protocol().bits() != 0 {
             return self.refuse("protocol features that were not offered");
         }
         Ok(())

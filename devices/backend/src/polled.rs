@@ -6,6 +6,7 @@
 //! for, and gets all its queues at once when something has stirred.
 
 use crate::lane::{Lane, Ring, State, tell};
+use crate::pulse::Place;
 use crate::table::Mode;
 use casemate_device_queue::{GuestMemory, Head, QueueError, Running, Taken};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -31,6 +32,9 @@ pub trait PolledDevice: Send + 'static {
 
     /// Descriptors that it opens at once at most while it serves.
     fn later_descriptors(&self) -> u16;
+
+    /// The features that its driver took, said before [`PolledDevice::started`].
+    fn negotiated(&mut self, _features: u64) {}
 
     /// The queues that it needs run from now on. `resumed` when one of them goes on in the middle:
     /// its driver has had the device before, and does not know that it was stopped.
@@ -94,6 +98,46 @@ impl<'a, M: GuestMemory> Served<'a, M> {
         self.ring.answer(self.memory, head, written)
     }
 
+    /// Writes an answer that the driver does not see before [`Served::publish`].
+    ///
+    /// # Errors
+    /// [`QueueError`].
+    pub fn stage(&mut self, head: Head, written: u32) -> Result<(), QueueError> {
+        self.ring.stage(self.memory, head, written)
+    }
+
+    /// Lets the driver see the answers that were staged; it is told by [`Served::tell`].
+    ///
+    /// # Errors
+    /// [`QueueError`].
+    pub fn publish(&mut self) -> Result<(), QueueError> {
+        self.untold = true;
+        self.ring.publish(self.memory)
+    }
+
+    /// How many answers are staged.
+    #[must_use]
+    pub const fn staged(&self) -> u16 {
+        self.ring.staged()
+    }
+
+    /// Whether every entry of the ring is taken and staged: no more can come.
+    #[must_use]
+    pub const fn is_all_staged(&self) -> bool {
+        self.ring.staged() >= self.ring.size()
+    }
+
+    /// Writes to an address that a request named, see [`Writable::place`]: before it is answered,
+    /// or while its answer is staged.
+    ///
+    /// [`Writable::place`]: casemate_device_queue::Writable::place
+    ///
+    /// # Errors
+    /// [`QueueError::Gone`].
+    pub fn write(&self, gpa: u64, bytes: &[u8]) -> Result<(), QueueError> {
+        Ok(self.memory.write(gpa, bytes)?)
+    }
+
     /// Tells the driver of answers, where there are any and it wants to know.
     ///
     /// # Errors
@@ -105,20 +149,16 @@ impl<'a, M: GuestMemory> Served<'a, M> {
         Ok(())
     }
 
-    /// Asks to be notified of requests; whether some are there already, of which it is not.
+    /// Asks to be notified, or not to be, as the device can do something about requests now or not;
+    /// whether there are some already that it was asked to be notified of.
     ///
     /// # Errors
     /// [`QueueError`].
-    pub fn listen(&mut self) -> Result<bool, QueueError> {
-        self.ring.allow_notifications(self.memory)
-    }
-
-    /// Asks not to be notified.
-    ///
-    /// # Errors
-    /// [`QueueError`].
-    pub fn quiet(&mut self) -> Result<(), QueueError> {
-        self.ring.suppress_notifications(self.memory)
+    pub fn listen_while(&mut self, wish: bool) -> Result<bool, QueueError> {
+        if wish {
+            return self.ring.allow_notifications(self.memory);
+        }
+        self.ring.suppress_notifications(self.memory).map(|()| false)
     }
 }
 
@@ -138,14 +178,21 @@ pub(crate) fn serve<D: PolledDevice>(lanes: &[Arc<Lane>], mut device: D) {
         if states.iter().any(|state| state.over) {
             return;
         }
+        pulse(lanes, Place::Works);
         seen.look(&states, &mut device, &mut stirred);
         let more = seen.runs && round(lanes, &mut states, &mut device, &stirred);
         let kicks: Vec<_> = states.iter().map(|state| state.kick_to_wait_for()).collect();
         drop(states);
         at_once = more || std::mem::take(&mut at_once);
+        pulse(lanes, Place::Waits);
         stirred = wait(lanes, &kicks, &device, seen.runs, at_once);
         at_once = false;
     }
+}
+
+/// The thread goes on, to this place, for whoever watches it. It is one for all queues.
+fn pulse(lanes: &[Arc<Lane>], place: Place) {
+    lanes.iter().for_each(|lane| lane.pulse.step(place));
 }
 
 impl Seen {
@@ -167,6 +214,7 @@ impl Seen {
             self.runs = false;
         }
         if run && !self.runs {
+            device.negotiated(states.first().map_or(0, |state| state.features));
             device.started(resumed);
             stirred.clear();
             self.runs = true;

@@ -12,6 +12,7 @@ use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Barrier, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
+use vhost::vhost_user::message::VhostUserVirtioFeatures;
 use vhost::vhost_user::{BackendReqHandler, Error};
 
 /// Queues of a device at most: each has a thread.
@@ -105,6 +106,9 @@ impl Pulses {
     }
 }
 
+/// The feature without which no ring is enabled by a message.
+const PROTOCOL_FEATURES: VhostUserVirtioFeatures = VhostUserVirtioFeatures::PROTOCOL_FEATURES;
+
 /// A session with one front end.
 ///
 /// Dropping it ends its threads and unmaps guest memory. A locked process must not: it ends by
@@ -137,7 +141,7 @@ impl Session {
         guard: Guard,
     ) -> Result<Self, SetUpError> {
         let (features, config) = (device.features(), device.config().to_vec());
-        let offer = Offer { features, config, queues: device.queues() };
+        let offer = Offer { features, config, queues: device.queues(), acks: true };
         let mut session = Self::greeted(socket, offer, mode, guard)?;
         let device = Arc::new(device);
         let threads = session.lanes.iter().map(|lane| {
@@ -159,7 +163,11 @@ impl Session {
         guard: Guard,
     ) -> Result<Self, SetUpError> {
         let (features, config) = (device.features(), device.config().to_vec());
-        let offer = Offer { features, config, queues: device.queues() };
+        // To a ring that is enabled too early (`step`) no answer can be given: what is another
+        // VMM's must not ask for one. It does without: it asks for something else, and waits for
+        // that.
+        let acks = mode == Mode::Ours;
+        let offer = Offer { features, config, queues: device.queues(), acks };
         let mut session = Self::greeted(socket, offer, mode, guard)?;
         let later = device.later_descriptors();
         let lanes = session.lanes.clone();
@@ -247,6 +255,15 @@ impl Session {
         let mut front = self.front();
         front.pulse.step(Place::Waits);
         let refused = std::mem::take(&mut front.refused);
+        // QEMU enables each ring of a network device before it has said which features are taken
+        // (`peer_attach` of its hw/net/virtio-net.c, `vhost_net_start`), and not again afterwards.
+        // It can ask for no answer (`set_up_polled`). Before that feature is negotiated rings are
+        // enabled of themselves (vhost-user, "Ring states"), so that is what they are here.
+        let too_early = matches!(handled, Err(Error::InactiveFeature(PROTOCOL_FEATURES)));
+        if too_early && front.mode == Mode::Foreign {
+            front.enabled_of_themselves();
+            return Ok(());
+        }
         drop(front);
         match handled {
             Ok(()) => Ok(()),

@@ -73,7 +73,7 @@ impl Throttle {
     }
 
     /// How long the next request has to wait; None when it goes now.
-    pub(crate) fn wait(&self) -> Option<Duration> {
+    pub fn wait(&self) -> Option<Duration> {
         if !self.limited.load(Ordering::Relaxed) {
             return None;
         }
@@ -83,7 +83,7 @@ impl Throttle {
     }
 
     /// A request of so many bytes was answered.
-    pub(crate) fn spend(&self, bytes: u64) {
+    pub fn spend(&self, bytes: u64) {
         if self.limited.load(Ordering::Relaxed) {
             self.buckets.lock().unwrap_or_else(PoisonError::into_inner).spend(bytes);
         }

@@ -60,16 +60,6 @@ impl Console {
     }
 }
 
-/// Asks a queue to notify, or not to; whether there is something in it already.
-fn listen<M: GuestMemory>(
-    queue: &mut Served<'_, M>,
-    wish: bool,
-    index: usize,
-) -> Result<bool, usize> {
-    let done = if wish { queue.listen() } else { queue.quiet().map(|()| false) };
-    done.map_err(|_| index)
-}
-
 impl PolledDevice for Console {
     fn features(&self) -> u64 {
         // Neither SIZE, MULTIPORT nor EMERG_WRITE (5.3.3).
@@ -143,8 +133,8 @@ impl PolledDevice for Console {
         if !more {
             // Buffers are waited for only when there is something for them, output only when it can
             // be taken.
-            more |= listen(receive, self.port.has_input(), RECEIVE)?;
-            more |= listen(transmit, self.port.can_take(), TRANSMIT)?;
+            more |= receive.listen_while(self.port.has_input()).map_err(|_| RECEIVE)?;
+            more |= transmit.listen_while(self.port.can_take()).map_err(|_| TRANSMIT)?;
         }
         Ok(more)
     }

@@ -106,14 +106,19 @@ fn decode(mut bytes: &[u8]) -> Option<Vec<Place>> {
     bytes.is_empty().then_some(places)
 }
 
-/// The layers of a janitor's process, whose root is `directory`: all but its end with its parent,
-/// which it is there for. One of root's stays user 0, without a capability: nobody else may remove
-/// what is root's.
+/// The layers of a janitor's process, whose root is `directory`.
 #[must_use]
 pub fn janitor_layers(directory: &Path) -> Layers {
+    layers_of_one_that_stays("janitor", directory, InDirectory::Remove)
+}
+
+/// The layers of a process that does one thing in `directory` when the VM is over: all but its end
+/// with its parent, which it is there for. One of root's stays user 0, without a capability: nobody
+/// else may remove what is root's.
+pub(crate) fn layers_of_one_that_stays(name: &str, directory: &Path, may: InDirectory) -> Layers {
     let limits = Limits { file_size: Some(0), open_files: Some(0), ..Limits::NO_CORE };
-    let layers = Layers::new("janitor").limits(limits).without(Layer::DeathSignal);
-    let layers = layers.in_directory(directory, InDirectory::Remove);
+    let layers = Layers::new(name).limits(limits).without(Layer::DeathSignal);
+    let layers = layers.in_directory(directory, may);
     if rustix::process::geteuid().is_root() {
         layers.without(Layer::UserNamespace).without(Layer::UserId)
     } else {

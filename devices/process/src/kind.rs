@@ -14,11 +14,13 @@ pub enum DeviceKind {
     Rng,
     /// Streams between the guest and sockets of the host.
     Vsock,
+    /// A network interface over a TAP.
+    Net,
 }
 
 impl DeviceKind {
     /// Every kind, for whoever lists or tests all of them.
-    pub const ALL: [Self; 4] = [Self::Block, Self::Console, Self::Rng, Self::Vsock];
+    pub const ALL: [Self; 5] = [Self::Block, Self::Console, Self::Rng, Self::Vsock, Self::Net];
 
     /// What its crate says that it is.
     #[must_use]
@@ -28,7 +30,16 @@ impl DeviceKind {
             Self::Console => &casemate_device_console::DESCRIPTION,
             Self::Rng => &casemate_device_rng::DESCRIPTION,
             Self::Vsock => &casemate_device_vsock::DESCRIPTION,
+            Self::Net => &casemate_device_net::DESCRIPTION,
         }
+    }
+
+    /// Whether whoever starts its process asks it whether it hangs, sets its limits and decides
+    /// what comes when it is lost: a disk, with which another process can go on, and a network
+    /// device, without which its guest can.
+    #[must_use]
+    pub const fn is_watched(self) -> bool {
+        matches!(self, Self::Block | Self::Net)
     }
 
     /// The name that users know it by.
@@ -43,6 +54,7 @@ impl DeviceKind {
         match self {
             Self::Block => 1,
             Self::Vsock => 2,
+            Self::Net => 6,
             Self::Rng => 4,
             Self::Console => 5,
         }

@@ -2,14 +2,14 @@
 
 use crate::janitor::Place;
 use casemate_foreign_text::value;
-use rustix::fs::{Mode, fchmod};
+use rustix::fs::{Mode, OFlags, chmod, fchmod, fstat, open};
 use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, connect, socket_with,
 };
 use std::fs::{metadata, remove_file, symlink_metadata};
 use std::io::ErrorKind;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::os::unix::net::UnixListener;
@@ -119,6 +119,37 @@ impl PathSocket {
         Ok(Self { listener, path: path.to_owned(), file })
     }
 
+    /// Lets everybody connect who gets into its folder, for a socket that is to its service what a
+    /// TCP port would be: the folder's mode says who comes, and nobody has to change the mode of a
+    /// socket that is another one after each start.
+    ///
+    /// Not by its path, at which there can be something else by now (chmod(2) follows links): by
+    /// a descriptor of what is there, if that is this socket.
+    ///
+    /// # Errors
+    /// [`SocketError::Bind`].
+    pub fn open_to_all(&self, key: &'static str) -> Result<(), SocketError> {
+        let widen = || {
+            let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            let there = open(&self.path, flags, Mode::empty())?;
+            let found = fstat(&there)?;
+            // That it is a socket, too: who may rename in the folder could have had another file of
+            // this user's there when this one's number was taken down.
+            let is_socket = rustix::fs::FileType::from_raw_mode(found.st_mode).is_socket();
+            if !is_socket || self.file != Some((found.st_dev, found.st_ino)) {
+                return Err(Errno::STALE);
+            }
+            let everybody = Mode::RUSR | Mode::WUSR | Mode::RGRP | Mode::WGRP;
+            let everybody = everybody | Mode::ROTH | Mode::WOTH;
+            chmod(format!("/proc/self/fd/{}", there.as_raw_fd()), everybody)
+        };
+        widen().map_err(|errno| SocketError::Bind {
+            key,
+            path: shown(&self.path),
+            source: errno.into(),
+        })
+    }
+
     /// Whether it could be had now, as [`PathSocket::with_room`] would say. Makes nothing: for what
     /// somebody has to admit first.
     ///
@@ -150,6 +181,13 @@ impl PathSocket {
     pub fn place(&self) -> Option<Place> {
         let (device, inode) = self.file?;
         Some(Place { name: self.path.file_name()?.as_bytes().to_vec(), device, inode })
+    }
+
+    /// The folder that it is in.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        let folder = self.path.parent().filter(|folder| !folder.as_os_str().is_empty());
+        folder.unwrap_or(Path::new("."))
     }
 
     /// Leaves the path: somebody else removes it.
@@ -253,6 +291,28 @@ mod tests {
         drop(socket);
         assert!(!path.exists());
         std::fs::remove_dir(folder).unwrap();
+    }
+
+    /// Protects what lies where a socket was from getting its mode. Cannot tell who gets into the
+    /// folder, which is what then decides.
+    #[test]
+    fn a_socket_that_everybody_may_use_is_this_one_and_nothing_that_took_its_place() {
+        let folder = folder("everybody");
+        let (path, private) = (folder.join("kbs"), folder.join("private"));
+        let mode = |path: &PathBuf| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        let socket = PathSocket::at("listen", &path).unwrap();
+        socket.open_to_all("listen").unwrap();
+        assert_eq!(mode(&path), 0o666);
+        std::fs::write(&private, "").unwrap();
+        std::fs::set_permissions(&private, PermissionsExt::from_mode(0o600)).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        std::os::unix::fs::symlink(&private, &path).unwrap();
+        assert!(matches!(socket.open_to_all("listen"), Err(SocketError::Bind { .. })));
+        std::fs::rename(&private, &path).unwrap();
+        assert!(matches!(socket.open_to_all("listen"), Err(SocketError::Bind { .. })));
+        assert_eq!(mode(&path), 0o600);
+        drop(socket);
+        std::fs::remove_dir_all(folder).unwrap();
     }
 
     /// Protects what somebody else put there meanwhile.

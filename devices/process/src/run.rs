@@ -4,14 +4,16 @@ use crate::heart::Heart;
 use crate::kind::DeviceKind;
 use crate::start::{FrontEnd, Start};
 use crate::status::{DONE, FAILED};
-use crate::words::FromDevice;
-use crate::{connector, janitor};
+use crate::words::{FromDevice, refused_packet, send};
+use crate::{connector, group_janitor, janitor};
 use casemate_device_backend::profile::{CONTROL, EVENTS, FENCE, LATER, set_up_slots, slots};
 use casemate_device_backend::{Ended, Guard, Limits, Mode, Session, SetUpError, Throttle};
 use casemate_device_block::profile as block_profile;
 use casemate_device_block::{Block, Facts};
 use casemate_device_console::Console;
 use casemate_device_console::profile as console_profile;
+use casemate_device_net::profile as net_profile;
+use casemate_device_net::{Facts as NetFacts, Net, Over, Refused, Watcher};
 use casemate_device_rng::{Kernel, Rng};
 use casemate_device_vsock::profile as vsock_profile;
 use casemate_device_vsock::{Facts as VsockFacts, Limits as VsockLimits, Vsock};
@@ -38,7 +40,7 @@ pub struct Input {
     pub control: OwnedFd,
     /// What its kind has of its own: for a disk its image, and for one that stands by then that
     /// with the image's lock; for a console its stream; for a socket device what it listens on and
-    /// its connector.
+    /// its connector; for a network device its TAP.
     pub own: Vec<OwnedFd>,
 }
 
@@ -75,6 +77,7 @@ pub fn main() -> i32 {
     match given.start.first() {
         Some(&connector::START) => connector::main(given, born),
         Some(&janitor::START) => janitor::main(given, born),
+        Some(&group_janitor::START) => group_janitor::main(given, born),
         _ => match Input::of(given) {
             Some(input) => body(input, born),
             None => FAILED,
@@ -102,6 +105,7 @@ pub fn body_with(input: Input, born: Born, once_locked: impl FnOnce(&Holdings)) 
         DeviceKind::Console => console(&config, own),
         DeviceKind::Rng => rng(&config, &own),
         DeviceKind::Vsock => vsock(&config, own),
+        DeviceKind::Net => net(&config, own, (front_end, control.clone())),
     };
     let served = made.ok_or_else(|| "its start makes no sense".to_owned());
     let served = served.and_then(|made| {
@@ -182,6 +186,47 @@ fn vsock(config: &[u8], own: Vec<OwnedFd>) -> Option<Made> {
     Some(Made { fds, begin: Box::new(begin), throttle: None })
 }
 
+fn net(config: &[u8], own: Vec<OwnedFd>, (of, control): (FrontEnd, Arc<OwnedFd>)) -> Option<Made> {
+    let facts = NetFacts::decode(config)?;
+    let [tap]: [OwnedFd; 1] = own.try_into().ok()?;
+    let fds = net_profile::own_slots(tap.as_raw_fd());
+    let device = Net::new(&facts, tap, Box::new(Told(control)));
+    let (fds, device, throttle) = match of {
+        FrontEnd::Ours => {
+            let made = Arc::new(Throttle::new(facts.limits).ok()?);
+            let fds = fds.with_raw(EVENTS, [made.descriptor()]);
+            (fds, device.throttled(made.clone()), Some(made))
+        }
+        // Nobody watches a device of another VMM, which has limits of its own.
+        FrontEnd::Foreign => (fds, device, None),
+    };
+    let begin = move |socket, mode, guard| Session::set_up_polled(socket, device, mode, guard);
+    Some(Made { fds, begin: Box::new(begin), throttle })
+}
+
+/// What is said of a TAP under which the host took its interface away.
+const TAP_GONE: &str = "its TAP was removed";
+
+/// Whoever watches a network device's process.
+struct Told(Arc<OwnedFd>);
+
+impl Watcher for Told {
+    /// Told on the device's own thread, so nothing is allocated.
+    fn refused(&self, refused: Refused) {
+        let (packet, len) = refused_packet(refused);
+        send(&self.0, packet.get(..len).unwrap_or(&[]));
+    }
+
+    fn over(&self, why: Over) {
+        let words = match why {
+            Over::Rate => FromDevice::OverRate,
+            Over::TapGone => FromDevice::Failed(TAP_GONE.into()),
+        };
+        words.tell(&self.0);
+        exit(FAILED)
+    }
+}
+
 /// A confined process that has not met its front end.
 struct Process<'a> {
     setup: Setup,
@@ -203,7 +248,7 @@ impl Process<'_> {
             error.to_string()
         }
         let Self { setup, kind, front_end, socket, control } = self;
-        let is_watched = front_end == FrontEnd::Ours && kind == DeviceKind::Block;
+        let is_watched = front_end == FrontEnd::Ours && kind.is_watched();
         let kind = kind.description();
         freeze_heap(HEAP).map_err(text)?;
         let fence = setup.fence().map_err(text)?;
@@ -235,8 +280,7 @@ impl Process<'_> {
             Err(e) => return Err(text(e)),
         };
         let fds = slots(fds, &session.descriptors());
-        // A disk is watched, so that another process can go on with it; nobody watches the others,
-        // nor what serves another VMM.
+        // Nobody watches what serves another VMM.
         if is_watched {
             Heart::begin(control.clone(), session.pulses(), made.throttle).map_err(text)?;
         }

@@ -1,7 +1,9 @@
 //! What a device process says to whoever watches it: that it is locked, what its threads are doing
 //! when it is asked, and why it ends.
 
+use crate::limits_met::LimitsMet;
 use casemate_device_backend::{Limits, MAX_QUEUES, Place, Seen};
+use casemate_device_net::{Refusal, Refused};
 use casemate_foreign_text::value;
 use rustix::net::{SendAncillaryBuffer, SendFlags, sendmsg};
 use std::io::IoSlice;
@@ -16,6 +18,9 @@ const LOCKED: u8 = 1;
 const ENDED: u8 = 2;
 const FAILED: u8 = 3;
 const BEAT: u8 = 4;
+const LIMITS_MET: u8 = 5;
+const REFUSED: u8 = 6;
+const OVER_RATE: u8 = 7;
 /// A question.
 const ASK: u8 = 65;
 /// Other limits.
@@ -103,6 +108,33 @@ fn beat_of(rest: &[u8]) -> Option<Beat> {
     Some(Beat { number: u32::from_le_bytes(*number), threads })
 }
 
+/// Bytes of a count: its kind, why, how often.
+const COUNT: usize = 10;
+
+/// What stands for a reason in a packet.
+const fn refusal_number(why: Refusal) -> u8 {
+    match why {
+        Refusal::Source => 0,
+        Refusal::Unread => 1,
+        Refusal::Destination => 2,
+        Refusal::Rate => 3,
+    }
+}
+
+/// The packet of a count, and how long it is, as that of a heartbeat.
+pub(crate) fn refused_packet(Refused { why, times }: Refused) -> ([u8; COUNT], usize) {
+    let [a, b, c, d, e, f, g, h] = times.to_le_bytes();
+    ([REFUSED, refusal_number(why), a, b, c, d, e, f, g, h], COUNT)
+}
+
+/// The count behind a packet's kind. Nobody counts to none.
+fn refused_of(rest: &[u8]) -> Option<Refused> {
+    let (why, times) = rest.split_first()?;
+    let why = Refusal::ALL.into_iter().find(|known| refusal_number(*known) == *why)?;
+    let times = u64::from_le_bytes(times.try_into().ok()?);
+    (times > 0).then_some(Refused { why, times })
+}
+
 /// A message, or what is no message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FromDevice {
@@ -114,6 +146,13 @@ pub enum FromDevice {
     Failed(String),
     /// It was asked what its threads are doing.
     Beat(Beat),
+    /// Of a janitor of control groups, before it removes them.
+    LimitsMet(LimitsMet),
+    /// A network device: what it has not let its guest send so far.
+    Refused(Refused),
+    /// A network device: its guest opened more connections than the policy lets it, which says to
+    /// end the guest.
+    OverRate,
 }
 
 impl FromDevice {
@@ -125,7 +164,13 @@ impl FromDevice {
                 let (packet, len) = beat(*number, threads.iter().copied());
                 return packet.into_iter().take(len).collect();
             }
+            Self::LimitsMet(met) => return [&[LIMITS_MET], &met.encode()[..]].concat(),
+            Self::Refused(refused) => {
+                let (packet, len) = refused_packet(*refused);
+                return packet.into_iter().take(len).collect();
+            }
             Self::Locked => (LOCKED, ""),
+            Self::OverRate => (OVER_RATE, ""),
             Self::Ended(reason) => (ENDED, reason.as_str()),
             Self::Failed(reason) => (FAILED, reason.as_str()),
         };
@@ -148,7 +193,10 @@ impl FromDevice {
         let reason = || Some(value(std::str::from_utf8(reason).ok()?).at_most(REASON).to_string());
         match *kind {
             LOCKED if packet.len() == 1 => Some(Self::Locked),
+            OVER_RATE if packet.len() == 1 => Some(Self::OverRate),
             BEAT => beat_of(rest).map(Self::Beat),
+            LIMITS_MET => LimitsMet::decode(rest).map(Self::LimitsMet),
+            REFUSED => refused_of(rest).map(Self::Refused),
             ENDED => Some(Self::Ended(reason()?)),
             FAILED => Some(Self::Failed(reason()?)),
             _ => None,
@@ -171,15 +219,18 @@ pub(crate) fn send(control: &impl AsFd, packet: &[u8]) {
 
 #[cfg(test)]
 mod tests {
-    use super::{Beat, FromDevice, MESSAGE_SIZE, THREADS, TOLD, ToDevice};
+    use super::{Beat, FromDevice, LimitsMet, MESSAGE_SIZE, THREADS, TOLD, ToDevice};
     use casemate_device_backend::{Limits, Place, Rate, Seen};
+    use casemate_device_net::{Refusal, Refused};
     use proptest::prelude::*;
 
     #[test]
     fn every_message_survives_the_trip() {
         let reason = || "the front end went".to_owned();
-        let all = [FromDevice::Locked, FromDevice::Ended(reason()), FromDevice::Failed(reason())];
-        for message in all {
+        let words = [FromDevice::Ended(reason()), FromDevice::Failed(reason())];
+        let met = FromDevice::LimitsMet(LimitsMet { killed: 1, memory: 2, pids: 4 });
+        let short = [FromDevice::Locked, FromDevice::OverRate, met];
+        for message in words.into_iter().chain(short) {
             assert_eq!(FromDevice::decode(&message.encode()), Some(message));
         }
     }
@@ -207,6 +258,19 @@ mod tests {
             assert_eq!(FromDevice::decode(&packet), None, "{len}");
         }
         assert_eq!(FromDevice::decode(&[4, 0, 0, 0, 0, 0, 0, 0, 0, 3]), None);
+    }
+
+    /// Protects the decision log: a count arrives as it was sent.
+    #[test]
+    fn every_count_of_what_was_refused_survives_the_trip() {
+        for why in Refusal::ALL {
+            let message = FromDevice::Refused(Refused { why, times: u64::MAX - 1 });
+            let packet = message.encode();
+            assert_eq!(FromDevice::decode(&packet), Some(message));
+            assert_eq!(FromDevice::decode(&packet[..9]), None);
+        }
+        assert_eq!(FromDevice::decode(&[5, 4, 1, 0, 0, 0, 0, 0, 0, 0]), None, "no such reason");
+        assert_eq!(FromDevice::decode(&[5, 0, 0, 0, 0, 0, 0, 0, 0, 0]), None, "counted to none");
     }
 
     #[test]

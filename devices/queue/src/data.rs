@@ -5,9 +5,10 @@
 //! read is gone: there is no way to read a byte again.
 
 use crate::memory::{GuestMemory, Segment, Unreachable};
-use crate::transfer::{Pieces, Room, receive_now, send_now};
+use crate::transfer::{Pieces, Room, receive_now, send_now, write_now};
 use std::io;
 use std::os::fd::AsFd;
+use std::ptr::NonNull;
 
 /// A request: bytes to read, then bytes to write.
 #[derive(Debug)]
@@ -146,6 +147,31 @@ impl<'a, M: GuestMemory> Readable<'a, M> {
     }
 }
 
+impl<'a, M: GuestMemory> Readable<'a, M> {
+    /// Writes `first` and then all that are left, by one call: what goes out is one packet. So what
+    /// a device has read, checked, and will not have changed goes out as it was checked, and the
+    /// rest, which it does not look at, by the kernel. Says how many bytes the file took.
+    ///
+    /// # Errors
+    /// The kernel's; `InvalidInput` where the memory is gone.
+    pub fn write_behind<'m>(
+        self,
+        first: &'m [u8],
+        file: &impl AsFd,
+        room: &'m mut Room,
+    ) -> io::Result<usize>
+    where
+        'a: 'm,
+    {
+        let (memory, span) = (self.memory, self.span);
+        let pieces = room.fill(|add| {
+            add(NonNull::from(first).cast(), first.len());
+            span.parts().try_for_each(|part| memory.pieces(part, &mut |at, len| add(at, len)))
+        });
+        write_now(file, &pieces.ok_or(io::ErrorKind::InvalidInput)?)
+    }
+}
+
 /// Bytes that the driver lets the device write.
 #[derive(Debug)]
 pub struct Writable<'a, M> {
@@ -171,6 +197,13 @@ impl<'a, M: GuestMemory> Writable<'a, M> {
     pub fn last(&self) -> Option<u64> {
         let last = self.span.parts().last()?;
         last.gpa.checked_add(u64::from(last.len).checked_sub(1)?)
+    }
+
+    /// The address of the byte at `offset`; None where there are not as many.
+    #[must_use]
+    pub fn place(&self, offset: u32) -> Option<u64> {
+        let (_, rest) = self.span.split(offset)?;
+        rest.parts().next().map(|part| part.gpa)
     }
 
     /// Cuts off the last `len` bytes; None where there are fewer.

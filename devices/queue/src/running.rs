@@ -61,13 +61,15 @@ pub struct Running {
     next_available: u16,
     /// Index of the next entry to answer; behind the other by what is in flight.
     next_used: u16,
+    /// Answers behind that index which are written and which the driver is not to see yet.
+    staged: u16,
     chain: Chain,
 }
 
 impl Running {
     pub(crate) fn new(size: u16, rings: RingAddresses, next: u16) -> Self {
         let chain = Chain::with_room(size);
-        Self { size, rings, next_available: next, next_used: next, chain }
+        Self { size, rings, next_available: next, next_used: next, staged: 0, chain }
     }
 
     /// Takes the next request, if there is one.
@@ -109,8 +111,24 @@ impl Running {
     ///
     /// # Errors
     /// [`QueueError::Gone`].
-    #[allow(clippy::needless_pass_by_value, reason = "a head is used up: one answer each")]
     pub fn answer<M: GuestMemory>(
+        &mut self,
+        memory: &M,
+        head: Head,
+        written: u32,
+    ) -> Result<(), QueueError> {
+        self.stage(memory, head, written)?;
+        self.publish(memory)
+    }
+
+    /// Writes the answer to a request, which the driver does not see before [`Running::publish`]:
+    /// several requests that belong together are answered at once, or not at all when the queue is
+    /// stopped before.
+    ///
+    /// # Errors
+    /// [`QueueError::Gone`].
+    #[allow(clippy::needless_pass_by_value, reason = "a head is used up: one answer each")]
+    pub fn stage<M: GuestMemory>(
         &mut self,
         memory: &M,
         head: Head,
@@ -119,9 +137,20 @@ impl Running {
         let [low, high] = [head.id.byte(0), head.id.byte(1)];
         let [l0, l1, l2, l3] = written.min(head.writable).to_le_bytes();
         let entry = [low, high, 0, 0, l0, l1, l2, l3];
-        memory.write(self.entry(self.rings.used, self.next_used, 8), &entry)?;
-        self.next_used = self.next_used.wrapping_add(1);
-        // The entry is seen before the index that says it is there (virtio 1.2, 2.7.8.2).
+        let index = self.next_used.wrapping_add(self.staged);
+        memory.write(self.entry(self.rings.used, index, 8), &entry)?;
+        // One for each request that was taken, of which there are no more than the ring holds.
+        self.staged = self.staged.wrapping_add(1);
+        Ok(())
+    }
+
+    /// Lets the driver see every answer that was written.
+    ///
+    /// # Errors
+    /// [`QueueError::Gone`].
+    pub fn publish<M: GuestMemory>(&mut self, memory: &M) -> Result<(), QueueError> {
+        self.next_used = self.next_used.wrapping_add(std::mem::take(&mut self.staged));
+        // The entries are seen before the index that says they are there (virtio 1.2, 2.7.8.2).
         memory.store(self.rings.used.wrapping_add(INDEX), self.next_used)?;
         Ok(())
     }
@@ -162,6 +191,18 @@ impl Running {
     /// [`RingError::Place`].
     pub fn is_in(&self, memory: &impl GuestMemory) -> Result<(), RingError> {
         check_rings(self.rings, self.size, memory)
+    }
+
+    /// How many answers are written that the driver does not see yet.
+    #[must_use]
+    pub const fn staged(&self) -> u16 {
+        self.staged
+    }
+
+    /// How many entries the ring has.
+    #[must_use]
+    pub const fn size(&self) -> u16 {
+        self.size
     }
 
     /// The index of the first entry that is not answered.

@@ -141,6 +141,29 @@ fn move_all(
     Ok(())
 }
 
+/// Writes the pieces at the place where a file is, by one call: for a packet device, whose every
+/// write is a packet.
+///
+/// # Errors
+/// The kernel's; `WouldBlock` where it takes none.
+pub(crate) fn write_now(file: &impl AsFd, pieces: &Pieces<'_>) -> io::Result<usize> {
+    let count = i32::try_from(pieces.list.len()).map_err(io::Error::other)?;
+    loop {
+        // SAFETY: `list` has `count` entries, and each names memory that may be read as long as the
+        // pieces live; the kernel writes to none of them.
+        let done = unsafe { libc::writev(file.as_fd().as_raw_fd(), pieces.list.as_ptr(), count) };
+        match usize::try_from(done) {
+            Ok(done) => return Ok(done),
+            Err(_) => {
+                let error = io::Error::last_os_error();
+                if error.kind() != io::ErrorKind::Interrupted {
+                    return Err(error);
+                }
+            }
+        }
+    }
+}
+
 /// Sends the pieces, as far as the socket takes them now: how many bytes.
 ///
 /// # Errors
@@ -174,7 +197,10 @@ fn message(
 ) -> io::Result<usize> {
     // SAFETY: a header of zeros is one without a name, pieces and control bytes (recvmsg(2)).
     let mut header: libc::msghdr = unsafe { std::mem::zeroed() };
-    (header.msg_iov, header.msg_iovlen) = (pieces.list.as_ptr().cast_mut(), pieces.list.len());
+    header.msg_iov = pieces.list.as_ptr().cast_mut();
+    #[allow(clippy::useless_conversion, reason = "glibc counts them in usize, musl in int")]
+    let count = pieces.list.len().try_into();
+    header.msg_iovlen = count.map_err(|_| io::Error::from_raw_os_error(libc::EMSGSIZE))?;
     loop {
         match usize::try_from(call(socket.as_raw_fd(), &mut header)) {
             Ok(moved) => return Ok(moved),

@@ -46,32 +46,55 @@ pub struct Connects {
     pub name: Vec<u8>,
     /// The ports.
     pub ports: Vec<u32>,
+    /// A port that leads to a socket of another name in the same directory.
+    pub named: Option<(u32, Vec<u8>)>,
 }
 
 impl Connects {
     /// For the start packet of the process.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
-        let mut to = vec![u8::try_from(self.name.len()).unwrap_or(u8::MAX)];
-        to.extend(&self.name);
-        self.ports.iter().for_each(|port| to.extend(port.to_le_bytes()));
+        let mut to = Vec::new();
+        let (port, named) = self.named.as_ref().map_or((0, &[][..]), |(port, name)| (*port, name));
+        for name in [&self.name[..], named] {
+            to.push(u8::try_from(name.len()).unwrap_or(u8::MAX));
+            to.extend(name);
+        }
+        std::iter::once(&port).chain(&self.ports).for_each(|port| to.extend(port.to_le_bytes()));
         to
     }
 
     /// Out of such a packet; None where it is none. A name leads nowhere but to its directory.
     #[must_use]
     pub fn decode(bytes: &[u8]) -> Option<Self> {
-        let (len, rest) = bytes.split_first()?;
-        let (name, ports) = rest.split_at_checked((*len).into())?;
-        let (ports, []) = ports.as_chunks::<4>() else { return None };
-        let good = !name.is_empty() && !name.contains(&b'/') && !name.contains(&0);
-        let ports = ports.iter().map(|port| u32::from_le_bytes(*port)).collect();
-        good.then_some(Self { name: name.to_vec(), ports })
+        let name = |bytes: &'_ [u8]| -> Option<(Vec<u8>, usize)> {
+            let (len, rest) = bytes.split_first()?;
+            let name = rest.get(..usize::from(*len))?;
+            let good = !name.contains(&b'/') && !name.contains(&0) && !matches!(name, b"." | b"..");
+            good.then(|| (name.to_vec(), name.len().saturating_add(1)))
+        };
+        let (first, end) = name(bytes)?;
+        let rest = bytes.get(end..)?;
+        let (named, end) = name(rest)?;
+        let (ports, []) = rest.get(end..)?.as_chunks::<4>() else { return None };
+        let (port, ports) = ports.split_first()?;
+        let ports: Vec<u32> = ports.iter().map(|port| u32::from_le_bytes(*port)).collect();
+        let named = (!named.is_empty()).then(|| (u32::from_le_bytes(*port), named));
+        // Ports without a name to put them behind lead nowhere.
+        let good = !first.is_empty() || (ports.is_empty() && named.is_some());
+        good.then_some(Self { name: first, ports, named })
     }
 
-    /// The path of a port's socket, in a root that is its directory.
-    fn path(&self, port: u32) -> Vec<u8> {
-        [b"/", &self.name[..], b"_", port.to_string().as_bytes()].concat()
+    /// The path of a port's socket, in a root that is its directory; None of a port that is not
+    /// named.
+    fn path(&self, port: u32) -> Option<Vec<u8>> {
+        match &self.named {
+            Some((one, name)) if *one == port => Some([b"/", &name[..]].concat()),
+            _ if self.ports.contains(&port) => {
+                Some([b"/", &self.name[..], b"_", port.to_string().as_bytes()].concat())
+            }
+            _ => None,
+        }
     }
 
     /// Serves the device at the other end of `channel` (SEQPACKET) until it goes.
@@ -93,8 +116,7 @@ impl Connects {
     }
 
     fn answer(&self, channel: &impl AsFd, dial: Dial) -> Result<(), Errno> {
-        let named = self.ports.contains(&dial.port);
-        let socket = named.then(|| self.connect(dial.port).ok()).flatten();
+        let socket = self.path(dial.port).and_then(|path| Self::connect(path).ok());
         let message = dial.encode();
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
         let mut control = SendAncillaryBuffer::new(&mut space);
@@ -113,10 +135,10 @@ impl Connects {
         }
     }
 
-    fn connect(&self, port: u32) -> Result<OwnedFd, Errno> {
+    fn connect(path: Vec<u8>) -> Result<OwnedFd, Errno> {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
-        connect(&socket, &SocketAddrUnix::new(self.path(port))?)?;
+        connect(&socket, &SocketAddrUnix::new(path)?)?;
         Ok(socket)
     }
 }
@@ -171,12 +193,28 @@ mod tests {
 
     #[test]
     fn a_start_survives_the_trip_and_a_name_leads_to_no_other_directory() {
-        let start = Connects { name: b"v.sock".to_vec(), ports: vec![1, 52] };
-        assert_eq!(Connects::decode(&start.encode()), Some(start.clone()));
-        for name in [&b""[..], b"a/b", b"..//x", b"a\0b"] {
-            let start = Connects { name: name.to_vec(), ..start.clone() };
-            assert_eq!(Connects::decode(&start.encode()), None, "{name:?}");
+        let start = Connects { name: b"v.sock".to_vec(), ports: vec![1, 52], named: None };
+        let named = Some((7, b"kbs.sock".to_vec()));
+        let both = Connects { named: named.clone(), ..start.clone() };
+        let alone = Connects { name: Vec::new(), ports: Vec::new(), named };
+        for start in [&start, &both, &alone] {
+            assert_eq!(Connects::decode(&start.encode()).as_ref(), Some(start));
         }
+        for name in [&b""[..], b"a/b", b"..//x", b"a\0b", b"..", b"."] {
+            let one = Connects { name: name.to_vec(), ..start.clone() };
+            assert_eq!(Connects::decode(&one.encode()), None, "{name:?}");
+            let other = Connects { named: Some((7, name.to_vec())), ..alone.clone() };
+            assert_eq!(Connects::decode(&other.encode()), None, "{name:?}");
+        }
+    }
+
+    #[test]
+    fn a_port_leads_to_the_socket_that_is_named_for_it_and_others_nowhere() {
+        let named = Some((7, b"kbs.sock".to_vec()));
+        let start = Connects { name: b"v".to_vec(), ports: vec![52], named };
+        assert_eq!(start.path(52).as_deref(), Some(&b"/v_52"[..]));
+        assert_eq!(start.path(7).as_deref(), Some(&b"/kbs.sock"[..]));
+        assert_eq!(start.path(8), None);
     }
 
     /// Protects the host from a device that an attacker has: ports that are not named lead nowhere.
@@ -186,7 +224,7 @@ mod tests {
         let (ours, theirs) =
             socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
                 .unwrap();
-        let start = Connects { name: b"no-such-socket".to_vec(), ports: vec![52] };
+        let start = Connects { name: b"no-such-socket".to_vec(), ports: vec![52], named: None };
         let served = std::thread::spawn(move || start.serve(&theirs));
         for port in [52, 53] {
             let dial = Dial { place: 3, turn: 9, port };

@@ -190,16 +190,6 @@ impl Vsock {
     }
 }
 
-/// Asks a queue to notify, or not to; whether there is something in it already.
-fn listen<M: GuestMemory>(
-    queue: &mut Served<'_, M>,
-    wish: bool,
-    index: usize,
-) -> Result<bool, usize> {
-    let done = if wish { queue.listen() } else { queue.quiet().map(|()| false) };
-    done.map_err(|_| index)
-}
-
 impl PolledDevice for Vsock {
     fn features(&self) -> u64 {
         // Streams only (5.10.3): neither SEQPACKET nor NO_IMPLIED_STREAM.
@@ -276,10 +266,10 @@ impl PolledDevice for Vsock {
         if !more {
             // Buffers are waited for only when there is something for them, packets only when they
             // can be taken.
-            more |= listen(receive, self.machine.has_packet(), RECEIVE)?;
-            more |= listen(transmit, self.machine.can_take(), TRANSMIT)?;
+            more |= receive.listen_while(self.machine.has_packet()).map_err(|_| RECEIVE)?;
+            more |= transmit.listen_while(self.machine.can_take()).map_err(|_| TRANSMIT)?;
             if let Some(events) = events {
-                more |= listen(events, self.reset_owed, EVENTS)?;
+                more |= events.listen_while(self.reset_owed).map_err(|_| EVENTS)?;
             }
         }
         Ok(more)
