@@ -10,6 +10,7 @@
 //! - [`verify`]: every check, the appraisal policy, the verdict.
 //! - [`context`]: REPORT_DATA that says what a report was made for.
 //! - [`document`]: what a document about reports is: an isolation policy or an appraisal.
+//! - [`ear`]: a verdict as an EAT Attestation Result.
 //! - [`evidence`]: the forms in which reports travel.
 //! - [`store`]: a directory of certificates.
 //! - [`selection`]: which certificate and which lists a report is judged with, and what is missing.
@@ -27,6 +28,7 @@ pub mod context;
 pub mod crypto;
 pub mod digest;
 pub mod document;
+pub mod ear;
 pub mod evidence;
 #[cfg(feature = "fetch")]
 pub mod fetch;

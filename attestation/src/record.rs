@@ -110,7 +110,7 @@ impl Inputs {
         verifier.context = self.context.clone();
         verifier.report_data = self.report_data.clone();
         if let Some(PolicyText { name, text }) = &self.policy {
-            verifier.policy = Some(casemate_policy::Policy::load(text, name)?);
+            verifier.policy = Some(casemate_policy::Policy::load(text, name)?.into());
         }
         Ok(verifier)
     }

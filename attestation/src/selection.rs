@@ -11,7 +11,7 @@ use crate::evidence::{Evidence, MAX_VEKS};
 use crate::kds::{KEY_SERVER, chain_path, crl_path, crl_path_of, vcek_paths};
 use crate::record::{InputError, Inputs};
 use crate::report::{Fields, Generation, Report, SigningKey};
-use crate::store::{Store, StoreError, fits};
+use crate::store::{Source, Store, StoreError, fits};
 use crate::verify::{Code, Seen, Status, Verdict};
 use casemate_diagnostics::event;
 use casemate_foreign_text::value;
@@ -39,7 +39,7 @@ pub fn complete(
     inputs: &mut Inputs,
     given: &[Vec<u8>],
     evidence: &Evidence,
-    store: Option<&Store>,
+    store: Option<&dyn Source>,
 ) -> Result<(), SelectionError> {
     // The evidence's parts replace what the inputs held; nothing in it names roots, time or rules.
     inputs.report.clone_from(&evidence.report);
@@ -120,7 +120,7 @@ fn choose(inputs: &Inputs, candidates: Vec<Vec<u8>>) -> Result<Option<Vec<u8>>, 
 
 /// The newest lists of the chosen certificate's generation. The other kind's is given to the
 /// verifier as well: nothing is shown by it, but a serial on it is revoked.
-fn lists(inputs: &mut Inputs, store: &Store) -> Result<(), StoreError> {
+fn lists(inputs: &mut Inputs, store: &dyn Source) -> Result<(), StoreError> {
     let vek = inputs.vek.as_ref().and_then(|der| Certificate::from_der(der).ok());
     // The issuer names the generation; a report of version 2 does not.
     let issuer = vek.and_then(|vek| recognise_name(&vek.issuer));

@@ -351,7 +351,7 @@ fn claims_and_registers_are_facts_for_isolation_policies() {
         let head = "schema_version = 1\nmin_engine = \"0.1.0\"\n[attestation]\n";
         let mut verifier = common::verifier(common::at("2026-03-01"));
         let text = format!("{head}{rule}\n{open}");
-        verifier.policy = Some(casemate_policy::Policy::load(&text, "p.toml").unwrap());
+        verifier.policy = Some(casemate_policy::Policy::load(&text, "p.toml").unwrap().into());
         let verdict = judge_with(&verifier, evidence);
         verdict.failures().any(|check| {
             assert_eq!(check.code, Code::Policy);

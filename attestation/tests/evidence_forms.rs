@@ -275,6 +275,8 @@ fn forms_that_are_not_read_are_named() {
         (repeated.as_bytes(), "repeated lines are left out"),
         (token.as_bytes(), "a JSON web token"),
         (page.as_bytes(), "a page of a web server"),
+        (b"{ 0x02, 0x00, 0x00 };", "take its braces off"),
+        (br#"{"attestation_report": "AgAAAA=="}"#, "a file of its own"),
         (json!(vec![256; 1184]).to_string().as_bytes(), "something else than bytes"),
     ] {
         assert!(fault(bytes).contains(wanted), "{wanted}: {}", fault(bytes));

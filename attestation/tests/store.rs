@@ -17,7 +17,7 @@ use casemate_attestation::model::{Processor, Signer};
 use casemate_attestation::record::Inputs;
 use casemate_attestation::report::{Fields, Generation, Report};
 use casemate_attestation::selection::{VekNeed, complete, needs};
-use casemate_attestation::store::{Store, StoreError};
+use casemate_attestation::store::{Snapshot, Source, Store, StoreError};
 use casemate_attestation::verify::{Code, Status};
 use fixture::{chip_with, guest, root, verifier};
 use std::path::{Path, PathBuf};
@@ -193,8 +193,34 @@ fn completed(evidence: &Evidence, given: &[Vec<u8>], store: Option<&Store>) -> I
         model_roots: bundle.iter().map(|one| one.der().to_vec()).collect(),
         ..Inputs::default()
     };
-    complete(&mut inputs, given, evidence, store).unwrap();
+    complete(&mut inputs, given, evidence, store.map(|store| store as &dyn Source)).unwrap();
     inputs
+}
+
+/// A process that opens no files judges with what the store had: the same certificates and lists.
+/// Cannot tell of a store that changed since.
+#[test]
+fn a_snapshot_gives_what_its_store_gave_and_survives_the_way_to_another_process() {
+    let folder = Folder::new("snapshot");
+    let pair = common::find("ms_genoa");
+    folder.put("chip.pem", pem("CERTIFICATE", &pair.vek).as_bytes());
+    folder.put("list.pem", pem("X509 CRL", &common::read("crls/genoa_crl_4.der")).as_bytes());
+    folder.put("stray.txt", b"neither");
+    let store = Store::new(&folder.0);
+    let snapshot = store.snapshot().unwrap();
+    assert_eq!((snapshot.veks.len(), snapshot.lists.len()), (1, 1));
+    let der = |all: &[Certificate]| all.iter().map(|one| one.der().to_vec()).collect::<Vec<_>>();
+    let lists: Vec<_> =
+        snapshot.lists.iter().map(|(of, kind, crl)| (*of, *kind, crl.der().to_vec())).collect();
+    let there = Snapshot::of_der(&der(&snapshot.veks), &der(&snapshot.intermediates), &lists);
+    assert_eq!(there.as_ref().unwrap(), &snapshot);
+    let completed = |source: &dyn Source| {
+        let mut inputs = Inputs { at: common::at("2025-10-01"), ..Inputs::default() };
+        complete(&mut inputs, &[], &raw(&pair.report, vec![]), Some(source)).unwrap();
+        (inputs.vek, inputs.crls, inputs.vlek_crls, inputs.intermediates)
+    };
+    assert_eq!(completed(&there.unwrap()), completed(&store));
+    assert!(Snapshot::of_der(&[vec![1]], &[], &[]).is_err());
 }
 
 fn model_store(folder: &Path) -> Store {

@@ -115,7 +115,7 @@ fn an_isolation_policy_proves_what_its_rules_single_out() {
             assert!(text.contains(rule), "{field}");
         }
         let mut verifier = Verifier::new(at);
-        verifier.policy = Some(casemate_policy::Policy::load(&text, "p.toml").unwrap());
+        verifier.policy = Some(casemate_policy::Policy::load(&text, "p.toml").unwrap().into());
         verifier.add_crl(&common::read("crls/genoa_crl_4.der"));
         let verdict = verifier.verify(&pair.report, Some(&pair.vek));
         assert!(verdict.authentic(), "{:?}", verdict.first_failure());
@@ -158,9 +158,9 @@ fn a_generation_with_a_broken_root_is_refused_unless_allowed_by_name() {
     assert!(saw.contains("Milan") && saw.contains("2026"), "{saw}");
     verifier.appraisal = Appraisal::from_toml("generations = ['milan']").unwrap();
     assert_eq!(outcome(&verifier).0, Conclusion::Refused, "a list of generations names no break");
-    verifier.policy = Some(casemate_policy::Policy::load(&open_policy(), "p.toml").unwrap());
+    verifier.policy = Some(casemate_policy::Policy::load(&open_policy(), "p.toml").unwrap().into());
     assert_eq!(outcome(&verifier).0, Conclusion::Refused, "neither does a policy");
-    verifier.policy = Some(casemate_policy::Policy::builtin_strict());
+    verifier.policy = Some(casemate_policy::Policy::builtin_strict().into());
     assert_eq!(outcome(&verifier).0, Conclusion::Refused);
     let mut verifier = Verifier::new(pair.at);
     verifier.appraisal = Appraisal::from_toml("allow-broken-roots = ['milan']").unwrap();

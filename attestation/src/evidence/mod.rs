@@ -278,14 +278,20 @@ fn version(bytes: &[u8]) -> u32 {
 fn json(bytes: &[u8], layers: u8) -> Result<Evidence, EvidenceError> {
     // The whole text is parsed once, bounded by [`MAX_EVIDENCE`]; serde_json bounds its own depth
     // at 128.
-    let value = serde_json::from_slice(bytes).map_err(json_error)?;
+    let value = serde_json::from_slice(bytes).map_err(|error| not_json(bytes, error))?;
     let value = match wrapped::unwrap(value)? {
         wrapped::Inside::Bytes(bytes) => return Evidence::read_within(&bytes, layers),
         wrapped::Inside::Json(value) => value,
     };
     // By a member that only this form has. Which members else there may be, each form's reader
     // decides.
-    if value.get("attestation_report").is_some() {
+    if value.get("attestation_report").is_some_and(serde_json::Value::is_string) {
+        // Its certificates, if any, would be in no form that is known: nothing is guessed of them.
+        Err(EvidenceError::Convert(
+            "`attestation_report` is a text in it; give that text as a file of its own, and the \
+             certificate with --cert",
+        ))
+    } else if value.get("attestation_report").is_some() {
         coco::read(value)
     } else if value.get("outblob").is_some() {
         tsm::read(value)
@@ -296,6 +302,15 @@ fn json(bytes: &[u8], layers: u8) -> Result<Evidence, EvidenceError> {
             "has neither `attestation_report` nor `outblob` nor `hcl_report`".to_owned(),
         ))
     }
+}
+
+/// What begins like JSON and is none.
+fn not_json(bytes: &[u8], error: serde_json::Error) -> EvidenceError {
+    let numbers = bytes.trim_ascii_start().strip_prefix(b"{").map(<[u8]>::trim_ascii_start);
+    if numbers.is_some_and(|first| first.starts_with(b"0x")) {
+        return EvidenceError::Convert("an array of a C program; take its braces off");
+    }
+    json_error(error)
 }
 
 // By value: the form that `map_err` takes.

@@ -180,12 +180,16 @@ impl OwnerKey {
         sha384(&self.public_key())
     }
 
+    /// A signature as ring and JOSE have it: r and s big-endian, 48 bytes each.
+    pub(crate) fn sign_fixed(&self, message: &[u8]) -> Result<Vec<u8>, IdError> {
+        let signature = self.pair.sign(&SystemRandom::new(), message);
+        signature.map(|made| made.as_ref().to_vec()).map_err(|_| IdError::PrivateKey)
+    }
+
     /// A signature structure of 512 bytes: r and s little-endian in 72 bytes each.
     pub(super) fn sign(&self, message: &[u8]) -> Result<[u8; 512], IdError> {
-        let signature =
-            self.pair.sign(&SystemRandom::new(), message).map_err(|_| IdError::PrivateKey)?;
-        // The "fixed" form: r and s big-endian, 48 bytes each.
-        let (r, s) = signature.as_ref().split_at_checked(48).unwrap_or_default();
+        let signature = self.sign_fixed(message)?;
+        let (r, s) = signature.split_at_checked(48).unwrap_or_default();
         let mut out = [0; 512];
         put(&mut out, 0, &reversed(r));
         put(&mut out, 72, &reversed(s));

@@ -9,8 +9,10 @@
 
 mod import;
 mod place;
+mod snapshot;
 
 pub use import::{Imported, Skipped};
+pub use snapshot::{Snapshot, Source};
 
 use crate::cert::{
     Authority, CertError, Certificate, Crl, KeyKind, Object, Role, Roots, VekExtensions, VekKind,

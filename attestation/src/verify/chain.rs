@@ -12,8 +12,9 @@ use crate::cert::{
 use crate::crypto::Backend;
 use crate::report::Generation;
 
-/// The checks of a chain, to be marked as not made where it ends early.
-pub(super) const CHAIN_CODES: [Code; 18] = [
+/// The checks of a chain, from the certificate of the chip's key up to the root.
+pub const CHAIN_CHECKS: [Code; 13] = [
+    Code::VekPresent,
     Code::VekParse,
     Code::VekName,
     Code::VekKey,
@@ -26,13 +27,11 @@ pub(super) const CHAIN_CODES: [Code; 18] = [
     Code::ArkValidity,
     Code::IntermediateValidity,
     Code::VekValidity,
-    Code::CrlParse,
-    Code::CrlIssuer,
-    Code::CrlSignature,
-    Code::CrlFreshness,
-    Code::CrlRevoked,
-    Code::VekPresent,
 ];
+
+/// The checks of what revokes a part of it.
+pub const REVOCATION_CHECKS: [Code; 5] =
+    [Code::CrlParse, Code::CrlIssuer, Code::CrlSignature, Code::CrlFreshness, Code::CrlRevoked];
 
 /// Certificates of one name that are tried; a store keeps one or two.
 const MAX_CANDIDATES: usize = 16;

@@ -29,7 +29,7 @@ pub use appraisal::{
 };
 pub use authentic::NotGenuine;
 pub use azure::{Bound, BoundQuote};
-pub use chain::VerifiedVek;
+pub use chain::{CHAIN_CHECKS, REVOCATION_CHECKS, VerifiedVek};
 pub use check::{Check, Checks, Status, Text};
 pub use code::Code;
 pub use freshness::Demand;
@@ -63,7 +63,7 @@ pub struct Verifier {
     pub appraisal: Appraisal,
     /// The isolation policy that must admit the report. It takes the place of the appraisal's rules
     /// about VMPL and guest policy bits.
-    pub policy: Option<casemate_policy::Policy>,
+    pub policy: Option<std::sync::Arc<casemate_policy::Policy>>,
     /// What the report must have been made for: a label and a nonce.
     pub context: Option<Context>,
     /// Values that REPORT_DATA must have, beside the appraisal's: all of them.
@@ -210,7 +210,9 @@ impl Verifier {
         let verified = context.verify(der, checks);
         let why = if lists == 0 { "no revocation list given" } else { "chain not verified" };
         checks.skip_missing(&[Code::CrlParse], why);
-        checks.skip_missing(&chain::CHAIN_CODES, "an earlier check of the chain failed");
+        for codes in [&CHAIN_CHECKS[..], &REVOCATION_CHECKS] {
+            checks.skip_missing(codes, "an earlier check of the chain failed");
+        }
         verified
     }
 
@@ -295,7 +297,7 @@ impl Verifier {
         checks.skip_missing(&[Code::Policy], "no isolation policy given");
         checks.skip_missing(Code::ALL, "not applicable");
         // Asked last, and only of what was met: a rule that failed has refused the report already.
-        let open = proven::not_proven(fields, vek, rules, self.policy.as_ref(), fresh);
+        let open = proven::not_proven(fields, vek, rules, self.policy.as_deref(), fresh);
         Verdict::verified(checks, open, report.clone(), vek.clone(), policy, azure)
     }
 }
