@@ -49,12 +49,17 @@ fn lowest(fds: &[i32; 2]) -> u32 {
     *fds.iter().min().unwrap() as u32
 }
 
-/// Every profile: that of each kind of process, and those that a device has before, and for others.
+/// Every profile: that of each kind of process, those that a device has before, and for others, and
+/// those of a key broker.
 fn profiles() -> Vec<&'static Profile> {
     let kinds = ProcessKind::ALL.into_iter().map(ProcessKind::profile);
     let devices = DeviceKind::ALL.into_iter().map(DeviceKind::description);
     let devices = devices.flat_map(|device| [device.set_up, device.foreign]);
-    kinds.chain(devices).collect()
+    // Not of a VM, and locked by the same compiler.
+    use casemate_front::profile::FRONT;
+    use casemate_keeper::profile::{KEEPER, SUPERVISOR};
+    let brokers = [&FRONT, &KEEPER, &SUPERVISOR];
+    kinds.chain(devices).chain(brokers).collect()
 }
 
 /// Protects the largest VM: its filter names every descriptor, and the kernel takes no program of

@@ -337,7 +337,7 @@ fn an_access_of_the_other_kind_converts_the_page_and_reaches_the_host() {
         return;
     };
     let probe = Vm::create(dev_kvm.into(), VmKind::Snp).unwrap();
-    let c_bit = probe.c_bit().unwrap();
+    let c_bit = probe.c_bit().unwrap().unwrap();
     drop(probe);
     // mov dword [SHARED], 0x12345678; then the GHCB protocol's termination with set 2, code 0x2a,
     // by MSR.

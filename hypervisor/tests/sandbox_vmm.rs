@@ -318,6 +318,10 @@ fn every_kind_of_process_has_a_test_that_its_profile_is_the_least() {
                 "vsock_profile_allows_what_is_used_and_nothing_else",
                 include_str!("../../casemate/tests/vsock_process/device.rs"),
             ),
+            ProcessKind::Net => (
+                "net_profile_allows_what_is_used_and_nothing_else",
+                include_str!("../../casemate/tests/net_process/device.rs"),
+            ),
             ProcessKind::Connector => (
                 "connector_uses_every_rule_of_its_profile_and_makes_no_other_call",
                 include_str!("../../casemate/tests/vsock_process/connector.rs"),
@@ -325,6 +329,10 @@ fn every_kind_of_process_has_a_test_that_its_profile_is_the_least() {
             ProcessKind::Janitor => (
                 "a_janitor_removes_what_is_still_its_vms_and_makes_no_other_call",
                 include_str!("../../casemate/tests/vsock_process/janitor.rs"),
+            ),
+            ProcessKind::GroupJanitor => (
+                "a_group_janitor_removes_what_is_its_vms_and_makes_no_other_call",
+                include_str!("../../casemate/tests/group_janitor.rs"),
             ),
             ProcessKind::Recorder => (
                 "image_of_the_recorder_uses_every_rule_of_its_profile_and_makes_no_other_call",

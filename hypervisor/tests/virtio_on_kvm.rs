@@ -85,7 +85,7 @@ fn block_of(path: &Path, read_only: bool, queues: u16) -> (BackEnd, DeviceSocket
         .spawn();
     let socket = ours.into();
     let (kind, of, standby) = (DeviceKind::Block, BackEndOf::Ours, None);
-    (BackEnd(child.unwrap()), DeviceSocket { kind, of, queues, socket, standby })
+    (BackEnd(child.unwrap()), DeviceSocket { kind, of, queues, socket, standby, mac: None })
 }
 
 #[test]
@@ -233,7 +233,7 @@ fn silent_from_activation_on() -> (std::thread::JoinHandle<u32>, DeviceSocket) {
         asked_in_vain
     });
     let (kind, of) = (DeviceKind::Block, BackEndOf::Others);
-    (server, DeviceSocket { kind, of, queues: 1, socket: ours.into(), standby: None })
+    (server, DeviceSocket { kind, of, queues: 1, socket: ours.into(), standby: None, mac: None })
 }
 
 /// Protects the guest's processors from a back end that takes its time: each access to a register
@@ -323,7 +323,7 @@ fn a_disk_that_qemus_storage_daemon_serves_is_read_and_written() {
         std::thread::sleep(std::time::Duration::from_millis(10));
     };
     let (kind, of, standby) = (DeviceKind::Block, BackEndOf::Others, None);
-    let device = DeviceSocket { kind, of, queues: 1, socket: ours.into(), standby };
+    let device = DeviceSocket { kind, of, queues: 1, socket: ours.into(), standby, mac: None };
     let [_, data, _] = REQUEST;
     let script = Script::default().open().reset().drive(FLUSH);
     let script = script.request(0, READ, 6, 512).interrupted(65).print(data, 8);

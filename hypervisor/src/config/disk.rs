@@ -1,7 +1,7 @@
 //! Disks: `[[disk]]`, and `--disk` in one line.
 
 use super::ConfigError;
-use super::limits::{LIMITS, RawLimits};
+use super::limits::{LimitsOf, RawLimits};
 use super::size::with_unit;
 use casemate_device_block::SERIAL;
 use casemate_device_process::{Limits, MAX_QUEUES};
@@ -92,9 +92,10 @@ impl RawDisk {
     /// [`ConfigError::Invalid`].
     pub fn from_flag(flag: &str) -> Result<Self, ConfigError> {
         let wrong = |part: &str| {
+            let limits = LimitsOf::Disk.flags();
             let remedy = format!(
                 "write path=FILE[,ro][,direct][,serial=TEXT][,queues=N][,name=TEXT][,no-standby]\
-                 [,on_device_death=stop|keep]{LIMITS}; a path with a comma goes into a [[disk]] \
+                 [,on_device_death=stop|keep]{limits}; a path with a comma goes into a [[disk]] \
                  table"
             );
             ConfigError::invalid("disk", format!("\"{}\"", value(part).at_most(64)), remedy)
@@ -127,7 +128,8 @@ impl RawDisk {
                 _ => return Err(wrong(part)),
             }
         }
-        let RawLimits { bandwidth, bandwidth_burst, iops, iops_burst } = limits;
+        let RawLimits { bandwidth, bandwidth_burst, operations, operations_burst, .. } = limits;
+        let (iops, iops_burst) = (operations, operations_burst);
         let disk = Self { bandwidth, bandwidth_burst, iops, iops_burst, ..disk };
         if disk.path.is_none() { Err(wrong(flag)) } else { Ok(disk) }
     }
@@ -152,7 +154,14 @@ impl RawDisk {
         let queues = queues("disk.queues", self.queues, vcpus)?;
         let (bandwidth, bandwidth_burst) = (self.bandwidth, self.bandwidth_burst);
         let (iops, iops_burst) = (self.iops, self.iops_burst);
-        let limits = RawLimits { bandwidth, bandwidth_burst, iops, iops_burst }.check()?;
+        let limits = RawLimits {
+            bandwidth,
+            bandwidth_burst,
+            operations: iops,
+            operations_burst: iops_burst,
+            of: LimitsOf::Disk,
+        };
+        let limits = limits.check()?;
         let (read_only, direct) = (self.read_only, self.direct);
         let standby = self.standby.unwrap_or(true);
         let on_device_death = self.on_device_death.unwrap_or_default();

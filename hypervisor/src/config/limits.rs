@@ -1,4 +1,5 @@
-//! How much of a device its guest gets: `bandwidth` and `iops`, each with what may come at once.
+//! How much of a device its guest gets: `bandwidth`, and `iops` of a disk or `packets` of a network
+//! device, each with what may come at once.
 
 use super::{ConfigError, parse_size};
 use casemate_device_process::{Limits, MAX_RATE, Rate};
@@ -11,23 +12,56 @@ pub struct RawLimits {
     pub bandwidth: Option<String>,
     /// Bytes at once.
     pub bandwidth_burst: Option<String>,
-    /// Requests in a second.
-    pub iops: Option<u64>,
-    /// Requests at once.
-    pub iops_burst: Option<u64>,
+    /// Requests in a second, or frames.
+    pub operations: Option<u64>,
+    /// Requests at once, or frames.
+    pub operations_burst: Option<u64>,
+    /// What its operations are called.
+    pub of: LimitsOf,
 }
 
-/// What to write for limits in one line.
-pub(super) const LIMITS: &str = "[,bandwidth=SIZE][,bandwidth_burst=SIZE][,iops=N][,iops_burst=N]";
+/// What limits are of.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum LimitsOf {
+    /// A disk, whose operations are requests.
+    #[default]
+    Disk,
+    /// A network device, whose operations are frames.
+    Net,
+}
+
+impl LimitsOf {
+    /// The keys of a configuration: bytes, bytes at once, operations, operations at once.
+    const fn keys(self) -> [&'static str; 4] {
+        match self {
+            Self::Disk => {
+                ["disk.bandwidth", "disk.bandwidth_burst", "disk.iops", "disk.iops_burst"]
+            }
+            Self::Net => {
+                ["net.bandwidth", "net.bandwidth_burst", "net.packets", "net.packets_burst"]
+            }
+        }
+    }
+
+    /// What to write for limits in one line.
+    pub(super) const fn flags(self) -> &'static str {
+        match self {
+            Self::Disk => "[,bandwidth=SIZE][,bandwidth_burst=SIZE][,iops=N][,iops_burst=N]",
+            Self::Net => "[,bandwidth=SIZE][,bandwidth_burst=SIZE][,packets=N][,packets_burst=N]",
+        }
+    }
+}
 
 impl RawLimits {
     /// The limits of words such as `iops=500`, each once; the word `none` alone takes every limit
-    /// away.
+    /// away. Words about frames are of a network device, all others of a disk.
     ///
     /// # Errors
     /// [`ConfigError::Invalid`].
     pub fn from_words(words: &[String]) -> Result<Self, ConfigError> {
-        let mut limits = Self::default();
+        let of_net = words.iter().any(|word| word.starts_with("packets"));
+        let of = if of_net { LimitsOf::Net } else { LimitsOf::Disk };
+        let mut limits = Self { of, ..Self::default() };
         if let [none] = words
             && none == "none"
         {
@@ -36,8 +70,9 @@ impl RawLimits {
         for word in words {
             let taken = word.split_once('=').is_some_and(|(key, text)| limits.take(key, text));
             if !taken {
-                let remedy = "write bandwidth=SIZE, bandwidth_burst=SIZE, iops=N, iops_burst=N, \
-                              each at most once, or `none` alone";
+                let remedy = "write bandwidth=SIZE, bandwidth_burst=SIZE, and of a disk iops=N, \
+                              iops_burst=N, of a network device packets=N, packets_burst=N, each \
+                              at most once, or `none` alone";
                 let shown = format!("\"{}\"", value(word).at_most(64));
                 return Err(ConfigError::invalid("limit", shown, remedy));
             }
@@ -57,11 +92,12 @@ impl RawLimits {
                 _ => false,
             }
         };
-        match key {
-            "bandwidth" => text_of(&mut self.bandwidth),
-            "bandwidth_burst" => text_of(&mut self.bandwidth_burst),
-            "iops" => number_of(&mut self.iops),
-            "iops_burst" => number_of(&mut self.iops_burst),
+        let keys = self.of.keys().map(|known| known.rsplit('.').next().unwrap_or(known));
+        match keys.iter().position(|known| *known == key) {
+            Some(0) => text_of(&mut self.bandwidth),
+            Some(1) => text_of(&mut self.bandwidth_burst),
+            Some(2) => number_of(&mut self.operations),
+            Some(3) => number_of(&mut self.operations_burst),
             _ => false,
         }
     }
@@ -74,12 +110,12 @@ impl RawLimits {
         let size = |field, text: &Option<String>| {
             text.as_deref().map(|text| parse_size(field, text)).transpose()
         };
-        let (bandwidth, burst) = ("disk.bandwidth", "disk.bandwidth_burst");
+        let [bandwidth, burst, each, each_burst] = self.of.keys();
         let bytes = (size(bandwidth, &self.bandwidth)?, size(burst, &self.bandwidth_burst)?);
-        let operations = (self.iops, self.iops_burst);
+        let operations = (self.operations, self.operations_burst);
         Ok(Limits {
             bytes: rate((bandwidth, burst), bytes)?,
-            operations: rate(("disk.iops", "disk.iops_burst"), operations)?,
+            operations: rate((each, each_burst), operations)?,
         })
     }
 }
@@ -128,6 +164,8 @@ mod tests {
         assert_eq!(all.operations, Rate::new(500, 500));
         assert_eq!(all.bytes, Rate::new(20 << 20, 1 << 30));
         assert_eq!(limits("none"), Ok(Limits::default()));
+        let of_net = limits("packets=500 packets_burst=9 bandwidth=20M").unwrap();
+        assert_eq!(of_net.operations, Rate::new(500, 9));
     }
 
     #[test]
@@ -142,6 +180,9 @@ mod tests {
             ("bandwidth=lots", "disk.bandwidth"),
             ("bandwidth=99999999T", "disk.bandwidth"),
             ("iops=1 iops=2", "limit"),
+            ("iops=1 packets=2", "limit"),
+            ("packets=0", "net.packets"),
+            ("packets=1 bandwidth_burst=5M", "net.bandwidth_burst"),
             ("iops=-1", "limit"),
             ("iops=+1", "limit"),
             ("iops", "limit"),

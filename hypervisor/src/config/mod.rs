@@ -5,10 +5,12 @@
 //! values are errors that name the key and say what to write instead.
 
 mod bounce;
+mod cgroup;
 mod console;
 mod disk;
 mod foreign;
 mod limits;
+mod net;
 mod raw;
 mod rng;
 mod size;
@@ -17,14 +19,16 @@ mod snp_launch;
 mod vsock;
 
 pub use bounce::{bounce_pool, memory_for_pool};
+pub use cgroup::{Cgroup, GroupLimits, Leaf, RawCgroup, RawGroupLimits};
 pub use console::{CONSOLE_LIMIT, CONSOLE_WAIT, Console, ConsoleTo, GRACE};
 pub use disk::{Disk, MAX_DISKS, OnDeviceDeath, RawDisk};
 pub use foreign::{Foreign, ForeignKind, RawForeign};
 pub use limits::RawLimits;
+pub use net::{MAX_NETS, Net, RawNet};
 pub use raw::{RawConfig, RawConsole};
 pub use rng::RawRng;
 pub use size::{parse_duration, parse_size};
-pub use snp::{RawSnp, hex};
+pub use snp::{LaunchPolicy, RawSnp, hex};
 pub use snp_launch::{C_BIT, ID_AUTH_SIZE, ID_BLOCK_SIZE, IdBlock, SnpLaunch, strict_page_limits};
 pub use vsock::{RawForward, RawVsock, Vsock};
 
@@ -139,6 +143,10 @@ pub struct VmConfig {
     pub vsock: Option<Vsock>,
     /// Whether there is a source of random numbers of the host, behind the socket device.
     pub rng: bool,
+    /// Control groups for its processes; None for those of whoever starts it.
+    pub cgroup: Option<Cgroup>,
+    /// Network devices, behind all of these.
+    pub nets: Vec<Net>,
     /// How long the VM may run.
     pub timeout: Option<Duration>,
     /// How long a guest may take to switch itself off once it was asked to.
@@ -147,8 +155,21 @@ pub struct VmConfig {
     pub protection: Protection,
     /// SEV-SNP launch parameters; None without that protection.
     pub snp: Option<SnpLaunch>,
+    /// SHA-256 of the launch policy in the initdata whose hash HOST_DATA is.
+    pub launch_policy: LaunchPolicy,
     /// Sandbox layers that this host may lack: their absence is said and no error.
     pub sandbox_optional: Vec<Layer>,
+}
+
+impl VmConfig {
+    /// How many devices the guest has on its bus.
+    #[must_use]
+    pub fn devices(&self) -> usize {
+        let Self { disks, foreign, vsock, nets, virtio_console, rng, .. } = self;
+        let each = [disks.len(), foreign.len(), nets.len()].into_iter();
+        let lone = [vsock.is_some(), *virtio_console, *rng].map(usize::from);
+        each.chain(lone).sum()
+    }
 }
 
 impl RawConfig {
@@ -162,9 +183,12 @@ impl RawConfig {
             remedy: "name a bzImage or an ELF vmlinux (`kernel = \"…\"` or --kernel)",
         })?;
         let protection = protection(self.protection.as_deref())?;
-        let snp = match (protection, self.snp) {
-            (Protection::SevSnp, snp) => Some(snp.unwrap_or_default().validate()?),
-            (Protection::None, None) => None,
+        let (snp, launch_policy) = match (protection, self.snp) {
+            (Protection::SevSnp, snp) => {
+                let (launch, policy) = snp.unwrap_or_default().validate()?;
+                (Some(launch), policy)
+            }
+            (Protection::None, None) => (None, None),
             (Protection::None, Some(_)) => {
                 let remedy = "the [snp] table is for protection = \"sev-snp\"";
                 return Err(ConfigError::invalid("snp", "given", remedy));
@@ -176,7 +200,11 @@ impl RawConfig {
         }
         let vcpus = vcpus(self.vcpus.unwrap_or(1))?;
         let disks = disk::check(self.disk, vcpus)?;
-        Ok(VmConfig {
+        let foreign = foreign::check(self.vhost_user, vcpus, &disks, self.vsock.is_some())?;
+        let names = disks.iter().map(|disk| disk.name.as_str());
+        let names: Vec<_> = names.chain(foreign.iter().map(|one| one.name.as_str())).collect();
+        let nets = net::check(self.net, &names)?;
+        let config = VmConfig {
             name: name(self.name)?,
             kernel,
             initrd: self.initrd,
@@ -191,16 +219,24 @@ impl RawConfig {
             }
             .check()?,
             virtio_console: self.virtio_console.unwrap_or(false),
-            foreign: foreign::check(self.vhost_user, vcpus, &disks)?,
+            foreign,
             disks,
             vsock: self.vsock.map(RawVsock::check).transpose()?,
+            nets,
             rng: self.rng.map_or(Ok(false), |rng| rng.check(protection))?,
+            cgroup: self.cgroup.map(RawCgroup::check).transpose()?,
             timeout: self.timeout.map(|text| parse_duration("timeout", &text)).transpose()?,
             grace: self.grace.map_or(Ok(GRACE), |text| parse_duration("grace", &text))?,
             protection,
             snp,
+            launch_policy,
             sandbox_optional: optional_layers(&self.sandbox.unwrap_or_default().optional)?,
-        })
+        };
+        if let Some(limits) = &config.cgroup {
+            limits.check_names(&Leaf::all(&config))?;
+            limits.check_threads(config.vcpus, config.devices())?;
+        }
+        Ok(config)
     }
 }
 

@@ -1,7 +1,7 @@
 //! The configuration as written: every key optional, nothing checked but names and types.
 
 use super::size::with_unit;
-use super::{ConfigError, ConsoleTo, RawDisk, RawForeign, RawRng, RawVsock};
+use super::{ConfigError, ConsoleTo, RawCgroup, RawDisk, RawForeign, RawNet, RawRng, RawVsock};
 use casemate_diagnostics::event;
 use casemate_foreign_text::value;
 use serde::de::{Error, MapAccess, Visitor};
@@ -52,11 +52,16 @@ pub struct RawConfig {
     pub disk: Vec<RawDisk>,
     /// Socket device.
     pub vsock: Option<RawVsock>,
+    /// Network devices.
+    #[serde(default)]
+    pub net: Vec<RawNet>,
     /// Source of random numbers.
     pub rng: Option<RawRng>,
     /// Devices that programs of others serve.
     #[serde(default)]
     pub vhost_user: Vec<RawForeign>,
+    /// Control groups.
+    pub cgroup: Option<RawCgroup>,
     /// Memory protection: "none" or "sev-snp".
     pub protection: Option<String>,
     /// What an SEV-SNP launch is given; only with that protection.
@@ -193,6 +198,7 @@ impl RawConfig {
         raw.disk.iter_mut().for_each(|disk| disk.resolve(directory));
         raw.vhost_user.iter_mut().for_each(|foreign| foreign.resolve(directory));
         raw.vsock.iter_mut().for_each(|vsock| vsock.resolve(directory));
+        raw.cgroup.iter_mut().for_each(|cgroup| cgroup.resolve(directory));
         if let Some(snp) = &mut raw.snp {
             snp.resolve(directory);
         }
@@ -222,7 +228,9 @@ impl RawConfig {
             disk: if over.disk.is_empty() { self.disk } else { over.disk },
             vhost_user: if over.vhost_user.is_empty() { self.vhost_user } else { over.vhost_user },
             vsock: over.vsock.or(self.vsock),
+            net: if over.net.is_empty() { self.net } else { over.net },
             rng: over.rng.or(self.rng),
+            cgroup: over.cgroup.or(self.cgroup),
             protection: over.protection.or(self.protection),
             snp: over.snp.or(self.snp),
             sandbox: over.sandbox.or(self.sandbox),

@@ -4,6 +4,7 @@ use super::ConfigError;
 use super::snp_launch::{self as snp, ID_AUTH_SIZE, ID_BLOCK_SIZE, IdBlock, SnpLaunch};
 use casemate_attestation::evidence::{GuestCertTable, MAX_GUEST_TABLE};
 use casemate_attestation::guest_policy;
+use casemate_initdata::Initdata;
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
 
@@ -15,10 +16,16 @@ pub struct RawSnp {
     pub policy: Option<u64>,
     /// 32 bytes for the report, hexadecimal.
     pub host_data: Option<String>,
+    /// File with the guest's initdata, whose SHA-256 is HOST_DATA.
+    pub initdata: Option<PathBuf>,
     /// File with an ID block.
     pub id_block: Option<PathBuf>,
     /// File with its authentication.
     pub id_auth: Option<PathBuf>,
+    /// The same in hand, of whoever makes a configuration and not of a file of it; it goes before
+    /// the files.
+    #[serde(skip)]
+    pub id: Option<IdBlock>,
     /// The ID block carries an author key.
     pub author_key_enabled: Option<bool>,
     /// Reports may not be signed by the VCEK.
@@ -35,7 +42,8 @@ pub struct RawSnp {
 
 impl RawSnp {
     pub(super) fn resolve(&mut self, directory: &Path) {
-        for path in [&mut self.id_block, &mut self.id_auth, &mut self.certs].into_iter().flatten() {
+        let files = [&mut self.initdata, &mut self.id_block, &mut self.id_auth, &mut self.certs];
+        for path in files.into_iter().flatten() {
             *path = directory.join(&*path);
         }
     }
@@ -44,15 +52,22 @@ impl RawSnp {
     ///
     /// # Errors
     /// [`ConfigError`] naming the key, and the bit of a policy.
-    pub(super) fn validate(self) -> Result<SnpLaunch, ConfigError> {
+    pub(super) fn validate(self) -> Result<(SnpLaunch, LaunchPolicy), ConfigError> {
         let policy = check_policy(self.policy.unwrap_or(guest_policy::DEFAULT))?;
-        let host_data = match &self.host_data {
-            Some(text) => hex("snp.host_data", text)?,
-            None => [0; 32],
+        let (host_data, launch_policy) = match (&self.host_data, &self.initdata) {
+            (Some(text), None) => (hex("snp.host_data", text)?, None),
+            (None, None) => ([0; 32], None),
+            (None, Some(path)) => initdata(path)?,
+            (Some(_), Some(path)) => {
+                let remedy = "HOST_DATA is the SHA-256 of the initdata: leave `snp.host_data` out";
+                let path = path.display().to_string();
+                return Err(ConfigError::invalid("snp.initdata", path, remedy));
+            }
         };
         let expect_digest =
             self.expect_digest.as_deref().map(|text| hex("snp.expect_digest", text)).transpose()?;
         let id = match (self.id_block, self.id_auth) {
+            _ if self.id.is_some() => self.id,
             (None, None) => None,
             (Some(block), Some(auth)) => Some(IdBlock {
                 block: sized("snp.id_block", &block, ID_BLOCK_SIZE)?,
@@ -80,7 +95,7 @@ impl RawSnp {
         if !(32..=51).contains(&c_bit) {
             return Err(ConfigError::invalid("snp.c_bit", c_bit, "use 32 to 51; EPYC has 51"));
         }
-        Ok(SnpLaunch {
+        let launch = SnpLaunch {
             policy,
             host_data,
             id,
@@ -92,8 +107,25 @@ impl RawSnp {
             certs: self.certs.as_deref().map(certs).transpose()?,
             // Until the policy of this run is known.
             page_limits: snp::strict_page_limits(),
-        })
+        };
+        Ok((launch, launch_policy))
     }
+}
+
+/// SHA-256 of the launch policy in a guest's initdata, where there is one.
+pub type LaunchPolicy = Option<[u8; 32]>;
+
+/// Reads the guest's initdata: HOST_DATA, and the hash of the launch policy in it.
+fn initdata(path: &Path) -> Result<([u8; 32], LaunchPolicy), ConfigError> {
+    let wrong =
+        |remedy: String| ConfigError::invalid("snp.initdata", path.display().to_string(), remedy);
+    // As it will be sent, byte for byte: another spelling of the same is another HOST_DATA.
+    let bytes = casemate_files::read(path, casemate_initdata::MAX_SIZE as u64);
+    let bytes = bytes.map_err(|e| wrong(e.to_string()))?;
+    let text = String::from_utf8(bytes).map_err(|_| wrong("it is no UTF-8 text".into()))?;
+    let read = Initdata::read(&text).map_err(|e| wrong(e.to_string()))?;
+    let policy = read.member(casemate_initdata::POLICY);
+    Ok((*read.host_data(), policy.map(|text| casemate_initdata::host_data(text.as_bytes()))))
 }
 
 fn check_policy(bits: u64) -> Result<u64, ConfigError> {
@@ -186,6 +218,35 @@ mod tests {
         let raw = RawSnp { host_data: Some("abcd".into()), ..RawSnp::default() };
         let error = raw.validate().unwrap_err().to_string();
         assert!(error.contains("snp.host_data") && error.contains("64 hexadecimal"), "{error}");
+    }
+
+    /// HOST_DATA is the hash of the file as it is, and what is no initdata is not launched with.
+    /// Cannot tell whether the guest gets the text.
+    #[test]
+    fn host_data_of_an_initdata_is_the_hash_of_its_bytes() {
+        let path = std::env::temp_dir().join(format!("casemate-initdata-{}", std::process::id()));
+        let with = |text: &str, host_data: Option<String>| {
+            std::fs::write(&path, text).unwrap();
+            RawSnp { initdata: Some(path.clone()), host_data, ..RawSnp::default() }.validate()
+        };
+        let good = "version = \"0.1.0\"\nalgorithm = \"sha256\"\n[data]\n";
+        let policy = format!("{good}\"policy.toml\" = \"schema_version = 1\\n\"\n");
+        let digest = |text: &str| casemate_initdata::host_data(text.as_bytes());
+        let (launch, found) = with(good, None).unwrap();
+        assert_eq!((launch.host_data, found), (digest(good), None));
+        let (launch, found) = with(&policy, None).unwrap();
+        let wanted = (digest(&policy), Some(digest("schema_version = 1\n")));
+        assert_eq!((launch.host_data, found), wanted);
+        for (text, host_data, why) in [
+            (good, Some("00".repeat(32)), "leave `snp.host_data` out"),
+            ("version = 1", None, "initdata"),
+            (&good.replace("sha256", "sha384"), None, "sha384"),
+            (&"#".repeat(70_000), None, "64 KiB"),
+        ] {
+            let error = with(text, host_data).unwrap_err().to_string();
+            assert!(error.contains("snp.initdata") && error.contains(why), "{error}");
+        }
+        std::fs::remove_file(&path).unwrap();
     }
 
     #[test]

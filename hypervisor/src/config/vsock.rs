@@ -3,6 +3,7 @@
 use super::ConfigError;
 use casemate_device_vsock::{MAX_CID, MAX_FORWARDS, MAX_PORTS, MIN_CID};
 use casemate_foreign_text::value;
+use casemate_layout::ports::BROKER_VSOCK_PORT;
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
 
@@ -26,6 +27,10 @@ pub struct RawVsock {
     /// Sockets for single ports of the guest.
     #[serde(default)]
     pub forward: Vec<RawForward>,
+    /// The socket of a key broker, to which one port of the host leads: no key of the file, since
+    /// it belongs to a run of an image.
+    #[serde(skip)]
+    pub broker: Option<PathBuf>,
 }
 
 /// A `[[vsock.forward]]` table as written.
@@ -50,8 +55,24 @@ pub struct Vsock {
     pub ports: Vec<u32>,
     /// Sockets for single ports of the guest.
     pub forwards: Vec<(u32, PathBuf)>,
+    /// Where a key broker listens, to which [`BROKER_VSOCK_PORT`] leads.
+    pub broker: Option<PathBuf>,
     /// The directory of all of them.
     pub directory: PathBuf,
+}
+
+impl Vsock {
+    /// Whether the guest reaches any port of the host, for which there is a connector.
+    #[must_use]
+    pub const fn connects(&self) -> bool {
+        !self.ports.is_empty() || self.broker.is_some()
+    }
+
+    /// Whether any socket is made in the file system, which a janitor removes.
+    #[must_use]
+    pub const fn listens(&self) -> bool {
+        self.path.is_some() || !self.forwards.is_empty()
+    }
 }
 
 /// The parts of a flag, each with what is behind its `=`.
@@ -101,13 +122,18 @@ impl RawVsock {
             let remedy = format!("use {MIN_CID} to {MAX_CID}; {MIN_CID} is the default");
             return Err(ConfigError::invalid("vsock.cid", cid, remedy));
         }
-        if self.path.is_none() && (self.forward.is_empty() || !self.ports.is_empty()) {
+        let others = !self.forward.is_empty() || self.broker.is_some();
+        if self.path.is_none() && (!others || !self.ports.is_empty()) {
             return Err(ConfigError::Missing {
                 field: "vsock.path",
                 remedy: "name a socket to be made; what the guest connects to is named after it",
             });
         }
-        check_ports(&self.ports)?;
+        check_ports(&self.ports, self.broker.is_some())?;
+        if self.broker.is_some() && self.ports.contains(&BROKER_VSOCK_PORT) {
+            let remedy = "that port leads to the key broker: use another one";
+            return Err(ConfigError::invalid("vsock.ports", BROKER_VSOCK_PORT, remedy));
+        }
         let forwards = self.forward.into_iter().map(RawForward::check);
         let forwards = forwards.collect::<Result<Vec<_>, _>>()?;
         if forwards.len() > MAX_FORWARDS {
@@ -115,9 +141,11 @@ impl RawVsock {
             let times = format!("{} times there", forwards.len());
             return Err(ConfigError::invalid("vsock.forward", times, remedy));
         }
-        let paths: Vec<_> = self.path.iter().chain(forwards.iter().map(|(_, path)| path)).collect();
+        let paths = self.path.iter().chain(forwards.iter().map(|(_, path)| path));
+        let paths: Vec<_> = paths.chain(&self.broker).collect();
         let directory = one_directory(&paths)?;
-        Ok(Vsock { cid, path: self.path, ports: self.ports, forwards, directory })
+        let Self { path, ports, broker, .. } = self;
+        Ok(Vsock { cid, path, ports, forwards, broker, directory })
     }
 }
 
@@ -155,9 +183,10 @@ impl RawForward {
     }
 }
 
-fn check_ports(ports: &[u32]) -> Result<(), ConfigError> {
-    if ports.len() > MAX_PORTS {
-        let remedy = format!("a guest is let connect to at most {MAX_PORTS}");
+fn check_ports(ports: &[u32], broker: bool) -> Result<(), ConfigError> {
+    let most = MAX_PORTS - usize::from(broker);
+    if ports.len() > most {
+        let remedy = format!("a guest is let connect to at most {most}");
         return Err(ConfigError::invalid("vsock.ports", format!("{} ports", ports.len()), remedy));
     }
     let twice =
@@ -246,6 +275,16 @@ mod tests {
         ] {
             assert!(error(table).starts_with(key), "{table}: {}", error(table));
         }
+        let mut broker: RawVsock = toml::from_str("").unwrap();
+        broker.broker = Some("d/kbs".into());
+        assert_eq!(broker.clone().check().unwrap().directory.to_str(), Some("d"));
+        let elsewhere = RawVsock { path: Some("e/v".into()), ..broker.clone() };
+        assert!(elsewhere.check().unwrap_err().to_string().contains("in one directory"));
+        let path = Some("d/v".into());
+        let own = RawVsock { path: path.clone(), ports: vec![0x6b_6273], ..broker.clone() };
+        assert!(own.check().unwrap_err().to_string().contains("leads to the key broker"));
+        let full = RawVsock { path, ports: (0..64).collect(), ..broker };
+        assert!(full.check().unwrap_err().to_string().contains("at most 63"));
         let many = format!("path = \"a\"\nports = {:?}", (0..65).collect::<Vec<u32>>());
         assert!(error(&many).starts_with("`vsock.ports` is 65 ports"));
     }

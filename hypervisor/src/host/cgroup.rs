@@ -1,11 +1,24 @@
-//! The limits of the control group that this program, and so every process of its VM, is in (cgroup
-//! v2).
+//! The limits of the control group that a VM's processes are in (cgroup v2).
 //!
-//! Casemate makes no control group: whoever starts it does (`systemd-run --scope -p MemoryMax=…`),
-//! and the kernel enforces the limits. They are read for the policy, which can demand that there
-//! are such. Source: Linux Documentation/admin-guide/cgroup-v2.rst.
+//! It is that of whoever starts this program (`systemd-run --scope -p MemoryMax=…`), unless the
+//! configuration has groups made for the VM. The kernel keeps the limits; they are read for the
+//! policy, which can demand that there are such. Source: Linux
+//! Documentation/admin-guide/cgroup-v2.rst.
 
+use rustix::fs::{Mode, OFlags, fstat, fstatfs, openat};
+use rustix::io::Errno;
+use std::fs::File;
+use std::io::Read;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
+
+/// `CGROUP2_SUPER_MAGIC`, `linux/magic.h`.
+const CGROUP2: u32 = 0x6367_7270;
+/// Groups above each other that are looked at: the kernel's own bound is far lower by default for
+/// what anybody delegates (`cgroup.max.depth`).
+const DEEPEST: usize = 128;
+/// Bytes of a file of a group that are read.
+const LONGEST: u64 = 64 * 1024;
 
 /// What is not limited: the greatest number of a policy.
 pub const UNLIMITED: u64 = i64::MAX.cast_unsigned();
@@ -39,7 +52,9 @@ impl CgroupLimits {
         })
     }
 
-    fn least(self, other: Self) -> Self {
+    /// Of each the lower.
+    #[must_use]
+    pub fn least(self, other: Self) -> Self {
         Self {
             cpu_percent: self.cpu_percent.min(other.cpu_percent),
             memory_mib: self.memory_mib.min(other.memory_mib),
@@ -74,6 +89,54 @@ pub(super) fn limits_in(root: &Path, own: &str) -> Option<CgroupLimits> {
             return Some(limits);
         }
     }
+}
+
+/// The text of a file of the group `directory`.
+///
+/// # Errors
+/// The kernel's; ILSEQ of what is no text.
+pub fn read(directory: impl AsFd, file: &str) -> Result<String, Errno> {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let file = File::from(openat(directory, file, flags, Mode::empty())?);
+    let mut text = String::new();
+    let read = file.take(LONGEST).read_to_string(&mut text);
+    read.map_err(|e| Errno::from_io_error(&e).unwrap_or(Errno::ILSEQ))?;
+    Ok(text)
+}
+
+/// Whether this is a directory of cgroup v2.
+#[must_use]
+pub fn is_group(directory: impl AsFd) -> bool {
+    let kind = fstatfs(directory).map(|found| found.f_type);
+    kind.is_ok_and(|kind| u32::try_from(kind) == Ok(CGROUP2))
+}
+
+/// The limits of the group that is open as `directory`, and of those above it; None where they
+/// make no sense, or cannot be read.
+#[must_use]
+pub fn limits_at(directory: BorrowedFd<'_>) -> Option<CgroupLimits> {
+    let mut limits = CgroupLimits::NONE;
+    let mut group: OwnedFd = directory.try_clone_to_owned().ok()?;
+    for _ in 0..DEEPEST {
+        // A group without a controller has no such file: it limits nothing there.
+        let text = |file: &str| match read(&group, file) {
+            Ok(text) => Some(Some(text)),
+            Err(Errno::NOENT) => Some(None),
+            Err(_) => None,
+        };
+        let (cpu, memory, pids) = (text("cpu.max")?, text("memory.max")?, text("pids.max")?);
+        let here = CgroupLimits::read(cpu.as_deref(), memory.as_deref(), pids.as_deref())?;
+        limits = limits.least(here);
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let above = openat(&group, "..", flags, Mode::empty()).ok()?;
+        let place = |fd: &OwnedFd| fstat(fd).map(|found| (found.st_dev, found.st_ino)).ok();
+        // Above the highest that this program sees is another file system, or itself.
+        if !is_group(&above) || place(&above) == place(&group) {
+            return Some(limits);
+        }
+        group = above;
+    }
+    None
 }
 
 /// Where cgroup v2 is mounted, from the text of `/proc/self/mountinfo`: the fifth field of its

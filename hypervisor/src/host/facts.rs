@@ -10,6 +10,8 @@ use crate::kvm::{SnpPlatform, snp_platform};
 use casemate_attestation::report::{Generation, Tcb};
 use casemate_attestation::verify::levels;
 use casemate_policy::{Facts, Key};
+use std::fs::File;
+use std::io::Read;
 use std::path::Path;
 
 /// What was found out about the host; `None` is not known.
@@ -38,7 +40,7 @@ impl HostFacts {
         Self {
             release: uname.release().to_string_lossy().into_owned(),
             platform: snp_platform().ok(),
-            generation: read("/proc/cpuinfo").and_then(|text| generation(&text)),
+            generation: first_processor().and_then(|text| generation(&text)),
             smt: smt.and_then(|text| flag(&text)),
             tsme: tsme(Path::new("/sys/bus/pci/drivers/ccp")),
             ciphertext_hiding: ciphertext_hiding(Path::new("/sys/module/kvm_amd")),
@@ -102,6 +104,15 @@ fn flag(text: &str) -> Option<bool> {
         "1" => Some(true),
         _ => None,
     }
+}
+
+/// What /proc/cpuinfo says of the first processor. All of it is a kilobyte and more for each, which
+/// the kernel writes anew for every reader.
+fn first_processor() -> Option<String> {
+    const MOST: u64 = 4096;
+    let mut text = Vec::new();
+    File::open("/proc/cpuinfo").ok()?.take(MOST).read_to_end(&mut text).ok()?;
+    Some(String::from_utf8_lossy(&text).into_owned())
 }
 
 /// The generation of the first processor in the text of /proc/cpuinfo.

@@ -5,6 +5,7 @@
 //! says what was found, why it matters and what to do about it.
 
 pub mod cgroup;
+pub mod cgroup_usage;
 mod confinement;
 mod facts;
 mod firmware;

@@ -14,6 +14,7 @@ mod private_memory;
 mod regs;
 mod routing;
 mod snp;
+mod supported;
 mod vcpu;
 mod vm;
 
@@ -23,6 +24,7 @@ pub use platform::{SnpPlatform, snp_platform};
 pub use private_memory::PrivateMemory;
 pub use routing::{FIRST_DEVICE_GSI, Routing, SET_GSI_ROUTING};
 pub use snp::{SnpError, SnpVm};
+pub use supported::SupportedCpuid;
 pub use vcpu::{KVM_RUN, Vcpu};
 pub use vm::{Vm, VmKind, has_certificate_exits, offers_snp};
 

@@ -104,12 +104,12 @@ fn chip(dev_sev: &File) -> Option<[u8; ID]> {
 }
 
 fn issue(dev_sev: &File, command: u32, data: u64) -> io::Result<()> {
+    let request = SEV_ISSUE_CMD as libc::Ioctl;
     let mut command = Command { command, data, error: 0 };
     // SAFETY: the kernel reads and writes the command, and at `data` the structure of that command,
     // which the callers in this file own and which outlives the call. For GET_ID2 it also writes at
     // most `length` bytes at `address`, which is an array of that length of the caller's.
-    let result =
-        unsafe { libc::ioctl(dev_sev.as_raw_fd(), SEV_ISSUE_CMD.into(), &raw mut command) };
+    let result = unsafe { libc::ioctl(dev_sev.as_raw_fd(), request, &raw mut command) };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 

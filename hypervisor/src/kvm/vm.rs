@@ -1,17 +1,18 @@
 //! One VM: creation, memory slots, interrupt controllers, irqfds.
 
-use super::{KvmError, Vcpu};
+use super::{KvmError, SupportedCpuid, Vcpu};
 use crate::event::Event;
 use crate::launch::cpuid_page;
 use crate::memory::GuestRam;
 use kvm_bindings::{
-    CpuId, KVM_CAP_EXIT_HYPERCALL, KVM_CAP_PMU_CAPABILITY, KVM_CAP_VM_TYPES, KVM_MAX_CPUID_ENTRIES,
-    KVM_PIT_SPEAKER_DUMMY, KVM_PMU_CAP_DISABLE, KVM_X86_SNP_VM, KVM_X86_SW_PROTECTED_VM,
-    kvm_device_attr, kvm_enable_cap, kvm_pit_config, kvm_userspace_memory_region,
+    CpuId, KVM_CAP_EXIT_HYPERCALL, KVM_CAP_PMU_CAPABILITY, KVM_CAP_VM_TYPES, KVM_PIT_SPEAKER_DUMMY,
+    KVM_PMU_CAP_DISABLE, KVM_X86_SNP_VM, KVM_X86_SW_PROTECTED_VM, kvm_device_attr, kvm_enable_cap,
+    kvm_pit_config, kvm_userspace_memory_region,
 };
 use kvm_ioctls::{Cap, IoEventAddress, Kvm, NoDatamatch, VmFd};
 use std::mem::ManuallyDrop;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
+use std::sync::OnceLock;
 use vmm_sys_util::eventfd::EventFd;
 
 /// What KVM is asked for.
@@ -75,7 +76,8 @@ const ATTRIBUTE_REQ_CERTS: u64 = 2;
 pub struct Vm {
     kvm: Kvm,
     pub(super) fd: VmFd,
-    cpuid: CpuId,
+    /// What this host supports, once somebody has asked.
+    supported: OnceLock<SupportedCpuid>,
     kind: VmKind,
 }
 
@@ -94,10 +96,11 @@ impl Vm {
             VmKind::SoftwareProtected => (KVM_X86_SW_PROTECTED_VM, "software-protected VM"),
         };
         let fd = create(&kvm, vm_type).map_err(|e| KvmError::new("KVM_CREATE_VM", what, e))?;
-        let cpuid = kvm
-            .get_supported_cpuid(KVM_MAX_CPUID_ENTRIES)
-            .map_err(|e| KvmError::new("KVM_GET_SUPPORTED_CPUID", "host", e))?;
-        let vm = Self { kvm, fd, cpuid, kind };
+        let vm = Self { kvm, fd, supported: OnceLock::new(), kind };
+        if kind != VmKind::Plain {
+            // The position of the C-bit is part of it, which the launch begins with.
+            vm.supported()?;
+        }
         vm.disable_pmu()?;
         Ok(vm)
     }
@@ -184,12 +187,26 @@ impl Vm {
         Ok(Vcpu::new(fd, run_size))
     }
 
+    /// Takes over what another process of this host was told of CPUID, unless KVM was asked
+    /// already.
+    pub fn know_supported(&self, supported: SupportedCpuid) {
+        let _ = self.supported.set(supported);
+    }
+
+    fn supported(&self) -> Result<&SupportedCpuid, KvmError> {
+        if let Some(known) = self.supported.get() {
+            return Ok(known);
+        }
+        let asked = SupportedCpuid::asked(&self.kvm)?;
+        Ok(self.supported.get_or_init(|| asked))
+    }
+
     /// The CPUID of vCPU `id` of `vcpus`.
     ///
     /// # Errors
-    /// [`KvmError`] when it has more entries than KVM takes.
+    /// [`KvmError`] when KVM does not tell, or it has more entries than KVM takes.
     pub fn cpuid(&self, id: u32, vcpus: u32) -> Result<CpuId, KvmError> {
-        let mut entries = super::cpuid::for_vcpu(&self.cpuid, id, vcpus);
+        let mut entries = super::cpuid::for_vcpu(self.supported()?.table(), id, vcpus);
         if self.kind == VmKind::Snp {
             entries = cpuid_page::filter(&entries);
         }
@@ -199,10 +216,21 @@ impl Vm {
         })
     }
 
+    /// Gives vCPU `id` of `vcpus` its CPUID, and the MSRs that firmware would have set.
+    ///
+    /// # Errors
+    /// [`KvmError`].
+    pub fn equip(&self, vcpu: &Vcpu, id: u32, vcpus: u32) -> Result<(), KvmError> {
+        vcpu.set_cpuid(id, &self.cpuid(id, vcpus)?)?;
+        vcpu.set_msrs()
+    }
+
     /// Position of the C-bit, where the host has one.
-    #[must_use]
-    pub fn c_bit(&self) -> Option<u8> {
-        cpuid_page::c_bit(self.cpuid.as_slice())
+    ///
+    /// # Errors
+    /// [`KvmError`] when KVM does not tell.
+    pub fn c_bit(&self) -> Result<Option<u8>, KvmError> {
+        Ok(cpuid_page::c_bit(self.supported()?.table().as_slice()))
     }
 
     /// Lets a guest's page-state changes (KVM_HC_MAP_GPA_RANGE) leave to user space.

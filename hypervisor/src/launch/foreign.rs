@@ -55,6 +55,11 @@ const MARKS: &[(usize, &[u8], &str, &str)] = &[
     (0, b"QFI\xfb", "a qcow2 disk image", "take the kernel out of its /boot"),
     (0, b"!<arch>\n", "a Debian package or an archive", "unpack it and name its `vmlinuz`"),
     (0, b"\xed\xab\xee\xdb", "an RPM package", "unpack it and name its `vmlinuz`"),
+    (0, b"IGVM", "an IGVM file", "another VMM starts it (`casemate measure --igvm` measures it)"),
+    (0, b"PK\x03\x04", "a zip archive", "take the kernel out of it"),
+    (0x101, b"ustar", "a tar archive", "take the kernel out of it"),
+    (0x438, b"\x53\xef", "an ext file system", "take the kernel out of its /boot"),
+    (0x400, b"\xe2\xe1\xf5\xe0", "an EROFS file system", "take the kernel out of it"),
     (0x8001, b"CD001", "an ISO 9660 image", "take the kernel out of it"),
     (0, b"#!", "a script", NEEDED),
 ];

@@ -38,6 +38,17 @@ pub enum KernelFault {
         /// The address at which it runs.
         address: u64,
     },
+    /// It runs in memory that no guest has for it.
+    #[error(
+        "it needs the memory from {start:#x} to {end:#x}, and a kernel gets none below 1 MiB or \
+         above 3 GiB: use one that prefers a lower address, or the file is damaged"
+    )]
+    OutOfReach {
+        /// First address that it needs.
+        start: u64,
+        /// First address that it does not need.
+        end: u64,
+    },
 }
 
 /// Recognises a kernel.
@@ -54,7 +65,7 @@ pub fn recognise(file: &[u8]) -> Result<KernelImage, KernelFault> {
     match kernel {
         Kernel::BzImage(image) => Ok(KernelImage {
             kind: KernelKind::BzImage,
-            memory: whole_pages(image.place(address(&image)?)?.used)?,
+            memory: bzimage_memory(&image)?,
             initrd_limit: image.initrd_limit(),
             cmdline_max: image.cmdline_max,
         }),
@@ -68,7 +79,7 @@ pub fn recognise(file: &[u8]) -> Result<KernelImage, KernelFault> {
                 start = memory.start.min(start);
                 end = memory.end().max(end);
             }
-            let memory = whole_pages(Range::between(start, end))?;
+            let memory = whole_pages(start, end)?;
             // An ELF file says nothing of an initrd; Linux finds one anywhere
             // (`ext_ramdisk_image`).
             let (kind, initrd_limit) = (KernelKind::Elf, map::ADDRESS_LIMIT);
@@ -87,15 +98,23 @@ fn address(image: &BzImage) -> Result<u64, KernelFault> {
     }
 }
 
-fn whole_pages(range: Range) -> Result<Range, KernelError> {
-    let start = range.start - range.start % map::PAGE_SIZE;
-    let end = range.end().checked_next_multiple_of(map::PAGE_SIZE);
-    let memory = Range::between(start, end.ok_or(KernelError::DoesNotFit)?);
+fn bzimage_memory(image: &BzImage) -> Result<Range, KernelFault> {
+    let load = address(image)?;
+    let Ok(placement) = image.place(load) else {
+        // It would end behind the last address there is.
+        return Err(KernelFault::OutOfReach { start: load, end: u64::MAX });
+    };
+    whole_pages(placement.used.start, placement.used.end())
+}
+
+fn whole_pages(start: u64, end: u64) -> Result<Range, KernelFault> {
     // Where the boot code is below, and devices are above.
-    match memory.start < map::HIGH_START || memory.end() > map::DEVICE_HOLE.start {
-        true => Err(KernelError::DoesNotFit),
-        false => Ok(memory),
+    if start < map::HIGH_START || end > map::DEVICE_HOLE.start {
+        return Err(KernelFault::OutOfReach { start, end });
     }
+    // Both limits are whole pages, so rounding goes beyond neither.
+    let end = end.next_multiple_of(map::PAGE_SIZE);
+    Ok(Range::between(start - start % map::PAGE_SIZE, end))
 }
 
 const ELF_HEADER: usize = 64;

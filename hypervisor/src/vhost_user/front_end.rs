@@ -33,8 +33,12 @@ const CONFIG: u64 = 1 << 9;
 /// What a device is to have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Wish {
-    /// Queues that it must have at least.
+    /// Its queues.
     pub queues: u16,
+    /// Least number of queues that its back end says it has. Others count a network device's in
+    /// pairs, and one that says nothing has one (`net_vhost_user_start` of QEMU's
+    /// net/vhost-user.c).
+    pub least: u16,
     /// Bytes of configuration, 256 at most; 0 for a device that has none.
     pub config: usize,
 }
@@ -71,6 +75,7 @@ pub struct RingEvents {
 pub struct Greeted {
     socket: OwnedFd,
     queues: u16,
+    offered: u64,
     patience: Duration,
 }
 
@@ -83,6 +88,8 @@ pub struct BackEnd {
     /// what it had is closed by then (vhost-user, "Starting and stopping rings"; libvhost-user's
     /// `vu_get_vring_base_exec`). Empty for ours, which keeps what it has.
     events: Vec<RingEvents>,
+    /// The features that it offered: what a guest took besides them it is not told of.
+    offered: u64,
     /// Whose rings were enabled, a bit each.
     enabled: u32,
     /// How long an answer may take.
@@ -192,8 +199,8 @@ impl Greeted {
         let accepted = offered & (MQ | REPLY_ACK | CONFIG);
         ask(s, Request::SetProtocolFeatures, 0, &accepted.to_le_bytes(), &[])?;
         let has = if accepted & MQ == 0 { 1 } else { number(s, Request::GetQueueNum)? };
-        if has < u64::from(wish.queues) {
-            return Err(BackEndError::Queues { has, wanted: wish.queues });
+        if has < u64::from(wish.least) {
+            return Err(BackEndError::Queues { has, wanted: wish.least });
         }
         let mut config = vec![0; wish.config.min(MAX_BODY - CONFIG_HEAD)];
         if !config.is_empty() {
@@ -202,7 +209,8 @@ impl Greeted {
             }
             read_config(s, &mut config)?;
         }
-        Ok((Self { socket, queues: wish.queues, patience }, Offer { features, config }))
+        let queues = wish.queues;
+        Ok((Self { socket, queues, offered: features, patience }, Offer { features, config }))
     }
 
     /// Hands memory and events over, once and for all.
@@ -231,7 +239,7 @@ impl Greeted {
             tell(s, Request::SetVringErr, &index, &[error])?;
         }
         tell(s, Request::SetVringEnable, &[0; 8], &[])?;
-        Ok(BackEnd::new(self.socket, Vec::new(), self.patience))
+        Ok(BackEnd::new(self.socket, (self.offered, Vec::new()), self.patience))
     }
 
     /// The same for a program of others: it gets memory now, and its events with each activation.
@@ -247,7 +255,7 @@ impl Greeted {
     ) -> Result<BackEnd, BackEndError> {
         give_memory(self.socket.as_fd(), memory, ranges)?;
         set_patience(self.socket.as_fd(), PATIENCE)?;
-        Ok(BackEnd::new(self.socket, events, PATIENCE))
+        Ok(BackEnd::new(self.socket, (self.offered, events), PATIENCE))
     }
 }
 
@@ -300,8 +308,12 @@ fn read_config(socket: BorrowedFd<'_>, config: &mut [u8]) -> Result<(), BackEndE
 }
 
 impl BackEnd {
-    pub(super) fn new(socket: OwnedFd, events: Vec<RingEvents>, patience: Duration) -> Self {
-        Self { socket, events, enabled: 0, patience, stopping: Patience::new(patience) }
+    pub(super) fn new(
+        socket: OwnedFd,
+        (offered, events): (u64, Vec<RingEvents>),
+        patience: Duration,
+    ) -> Self {
+        Self { socket, events, offered, enabled: 0, patience, stopping: Patience::new(patience) }
     }
 
     /// Waits until the back end serves: a device process answers nothing more before it is locked.
@@ -327,7 +339,7 @@ impl BackEnd {
         let mut tell = |request, body: &[u8], fds: &[BorrowedFd<'_>]| {
             tell_by(s, request, (body, fds), |value| patience.answer(s, request, value))
         };
-        let features = activation.features | PROTOCOL_FEATURES;
+        let features = activation.features & self.offered | PROTOCOL_FEATURES;
         tell(Request::SetFeatures, &features.to_le_bytes(), &[])?;
         for (index, ring) in (0_u32..).zip(&activation.rings) {
             let Some(ring) = ring else { continue };

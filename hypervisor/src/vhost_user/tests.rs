@@ -140,7 +140,7 @@ fn send_with_fds(socket: &UnixStream, bytes: &[u8]) -> rustix::io::Result<usize>
     sendmsg(socket, &[std::io::IoSlice::new(bytes)], &mut control, SendFlags::NOSIGNAL)
 }
 
-const WISH: Wish = Wish { queues: 2, config: 16 };
+const WISH: Wish = Wish { queues: 2, least: 2, config: 16 };
 /// For what will not come. An honest answer that a busy machine delays is `did not answer`, too.
 const SHORT: Duration = Duration::from_millis(60);
 /// For what comes.
@@ -232,7 +232,7 @@ fn a_back_end_is_told_what_it_needs_in_order_and_its_memory_once() {
 #[test]
 fn a_reset_is_asked_for_and_its_answer_comes_when_it_comes() {
     let (ours, theirs) = UnixStream::pair().unwrap();
-    let mut back_end = BackEnd::new(ours.into(), Vec::new(), LONG);
+    let mut back_end = BackEnd::new(ours.into(), (u64::MAX, Vec::new()), LONG);
     assert_eq!(back_end.begin_to_stop().unwrap(), Stopping::Done, "it has no ring");
     let peer = std::thread::spawn(move || {
         while let Some(asked) = read_request(&theirs) {
@@ -333,7 +333,7 @@ fn large_activation() -> Activation {
 #[test]
 fn an_activation_has_one_bound_for_all_its_answers() {
     let (socket, thread) = peer(|_| Answer::Late(SHORT * 4 / 5));
-    let mut back_end = BackEnd::new(socket, Vec::new(), SHORT);
+    let mut back_end = BackEnd::new(socket, (u64::MAX, Vec::new()), SHORT);
     let ended = back_end.activate(&large_activation(), Begin::Anew);
     assert!(matches!(ended, Err(BackEndError::Silent(_))), "{ended:?}");
     drop(back_end);
@@ -347,7 +347,7 @@ fn a_reset_that_is_waited_for_has_one_bound_for_all_its_answers() {
         11 => Answer::Late(SHORT * 4 / 5),
         _ => Answer::Honest,
     });
-    let mut back_end = BackEnd::new(socket, Vec::new(), LONG);
+    let mut back_end = BackEnd::new(socket, (u64::MAX, Vec::new()), LONG);
     back_end.activate(&large_activation(), Begin::Anew).unwrap();
     back_end.patience = SHORT;
     let ended = stop(&mut back_end);
@@ -428,7 +428,7 @@ fn what_nobody_asked_for_is_heard() {
     assert!(matches!(whole_life(socket, LONG), Err(BackEndError::Breach { .. })));
     let _ = peer.join();
     let (ours, theirs) = UnixStream::pair().unwrap();
-    let back_end = BackEnd::new(ours.into(), Vec::new(), LONG);
+    let back_end = BackEnd::new(ours.into(), (u64::MAX, Vec::new()), LONG);
     assert_eq!(back_end.heard(), Heard::Nothing);
     (&theirs).write_all(b"x").unwrap();
     assert_eq!(back_end.heard(), Heard::Unasked);
@@ -445,7 +445,8 @@ fn a_back_end_that_does_not_read_is_not_waited_for() {
     let ours = OwnedFd::from(ours);
     let error = Greeted::greet(ours.try_clone().unwrap(), WISH, LONG).unwrap_err();
     assert!(matches!(error, BackEndError::Silent(Request::SetOwner)), "{error}");
-    let ended = BackEnd::new(ours, Vec::new(), LONG).activate(&activation(), Begin::Anew);
+    let ended =
+        BackEnd::new(ours, (u64::MAX, Vec::new()), LONG).activate(&activation(), Begin::Anew);
     assert!(matches!(ended, Err(BackEndError::Silent(_))), "{ended:?}");
 }
 

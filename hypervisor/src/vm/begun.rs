@@ -5,20 +5,21 @@
 //! they are done at the same time. What fails here is kept and told where it would be met if it had
 //! been done last: the answer to wrong input, or the policy's, does not depend on who was faster.
 
+use super::cgroup::{self, Groups};
 use super::engine::HostFds;
 use super::error::VmError;
 use super::handover::{self, PlanFile, VmmInput};
 use super::kind::ProcessKind;
 use super::lone::Lone;
-use super::virtio::{BackEndOf, DeviceSocket, VSOCK_QUEUES};
+use super::spawning::{begins, layers, pair};
+use super::virtio::{BackEndOf, DeviceSocket, NET_QUEUES, VSOCK_QUEUES};
 use super::{open, profile};
-use crate::config::{ForeignKind, Protection, VmConfig};
+use crate::config::{ForeignKind, Leaf, Protection, VmConfig};
+use crate::kvm::SupportedCpuid;
 use crate::launch::{LaunchError, Shape};
 use casemate_device_process::DeviceKind;
-use casemate_diagnostics::event;
-use casemate_sandbox::{Child, Image, Layers};
-use rustix::io::Errno;
-use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+use casemate_sandbox::{Child, Program};
+use rustix::net::SocketType;
 use std::os::fd::OwnedFd;
 
 /// What came of the beginning.
@@ -44,6 +45,8 @@ pub(super) struct Waiting {
     pub(super) disks: Vec<DiskSockets>,
     /// The same for the process of the socket device.
     pub(super) vsock: Option<OwnedFd>,
+    /// The same for those of network devices.
+    pub(super) nets: Vec<OwnedFd>,
     /// The same for devices that are one process each, in their order.
     pub(super) lone: Vec<OwnedFd>,
 }
@@ -58,15 +61,20 @@ pub(super) struct DiskSockets {
 }
 
 impl Begun {
-    /// Begins the VM of `config`, from the program `vmm`; `foreign` are its sockets for back ends
-    /// of others.
-    pub(super) fn new(config: &VmConfig, foreign: &[OwnedFd], vmm: &[u8]) -> Self {
+    /// Begins the VM of `config`, from the program `vmm`, in a group of `groups`; `foreign` are its
+    /// sockets for back ends of others.
+    pub(super) fn new(
+        config: &VmConfig,
+        foreign: &[OwnedFd],
+        vmm: &Program,
+        groups: Option<&Groups>,
+    ) -> Self {
         // Sizes that no host can give are not tried: whoever checks the input says so.
         if let Err(e) = open::check_memory(config.memory) {
             return Self::Failed(e.into());
         }
         match Shape::of(config) {
-            Ok(shape) => Self::of_shape(config, &shape, foreign, vmm),
+            Ok(shape) => Self::of_shape(config, &shape, foreign, vmm, groups),
             Err(e) => Self::Failed(LaunchError::Range(e).into()),
         }
     }
@@ -76,12 +84,13 @@ impl Begun {
         config: &VmConfig,
         shape: &Shape,
         foreign: &[OwnedFd],
-        vmm: &[u8],
+        vmm: &Program,
+        groups: Option<&Groups>,
     ) -> Self {
         match host_fds(config) {
             Err(e) => Self::HostLacks(e),
             Ok(host) => {
-                let begun = Waiting::start(config, host, (shape, foreign), vmm);
+                let begun = Waiting::start(config, host, (shape, foreign), vmm, groups);
                 begun.map_or_else(Self::Failed, Self::Waiting)
             }
         }
@@ -105,41 +114,55 @@ impl Waiting {
         config: &VmConfig,
         host: HostFds,
         (shape, foreign): (&Shape, &[OwnedFd]),
-        vmm: &[u8],
+        vmm: &Program,
+        groups: Option<&Groups>,
     ) -> Result<Self, VmError> {
-        let image = Image::new("casemate-vmm", vmm)?;
-        let file = PlanFile::new()?;
+        let image = vmm.image()?;
+        let mut file = PlanFile::new()?;
         let (control, vmm_control) = pair(SocketType::SEQPACKET)?;
         let (console, vmm_console) = pair(SocketType::STREAM)?;
         let (mut devices, mut disks) = (Vec::new(), Vec::new());
-        let kind = DeviceKind::Block;
         for disk in &config.disks {
+            let kind = DeviceKind::Block;
             let (socket, serving) = pair(SocketType::STREAM)?;
             let other = disk.standby.then(|| pair(SocketType::STREAM)).transpose()?;
             let (standby, its_standby) = other.unzip();
             disks.push(DiskSockets { serving, standby: its_standby });
             let of = BackEndOf::Ours;
-            devices.push(DeviceSocket { kind, of, queues: disk.queues, socket, standby });
+            let (queues, mac) = (disk.queues, None);
+            devices.push(DeviceSocket { kind, of, queues, socket, standby, mac });
         }
         for (foreign, socket) in config.foreign.iter().zip(foreign) {
-            let (ForeignKind::Block, queues) = (foreign.kind, foreign.queues);
+            let (kind, queues) = (foreign.kind.device(), foreign.queues);
+            let mac = match foreign.kind {
+                ForeignKind::Net { mac } => Some(mac),
+                ForeignKind::Block | ForeignKind::Vsock => None,
+            };
             let socket = socket.try_clone().map_err(VmError::System)?;
             let (of, standby) = (BackEndOf::Others, None);
-            devices.push(DeviceSocket { kind, of, queues, socket, standby });
+            devices.push(DeviceSocket { kind, of, queues, socket, standby, mac });
         }
         let mut vsock = None;
         if config.vsock.is_some() {
             let (socket, end) = pair(SocketType::STREAM)?;
             vsock = Some(end);
             let (kind, of) = (DeviceKind::Vsock, BackEndOf::Ours);
-            let (queues, standby) = (VSOCK_QUEUES, None);
-            devices.push(DeviceSocket { kind, of, queues, socket, standby });
+            let (queues, standby, mac) = (VSOCK_QUEUES, None, None);
+            devices.push(DeviceSocket { kind, of, queues, socket, standby, mac });
         }
         let mut lone = Vec::new();
         for device in Lone::of(config) {
             let (socket, end) = pair(SocketType::STREAM)?;
             lone.push(end);
             devices.push(device.for_vmm(socket));
+        }
+        let mut nets = Vec::new();
+        for _ in &config.nets {
+            let (socket, end) = pair(SocketType::STREAM)?;
+            nets.push(end);
+            let (kind, of) = (DeviceKind::Net, BackEndOf::Ours);
+            let (queues, standby, mac) = (NET_QUEUES, None, None);
+            devices.push(DeviceSocket { kind, of, queues, socket, standby, mac });
         }
         let input = VmmInput {
             host,
@@ -150,26 +173,22 @@ impl Waiting {
             devices,
         };
         let layers = layers(profile::vmm_layers(!config.foreign.is_empty()), config);
+        let layers = cgroup::enter(layers, groups, Leaf::Vmm);
         let snp = config.snp.is_some();
         let kind = if snp { ProcessKind::VmmConfidential } else { ProcessKind::Vmm };
         let process = handover::spawn(&image, layers, &input, |child| begins(kind, child))?;
-        Ok(Self { kind, process, control, console, file, disks, vsock, lone })
+        if !snp {
+            // While that process begins: the answer takes KVM as long as a VM. Should there be
+            // none, the process asks, and tells why.
+            let supported = SupportedCpuid::of(&input.host.dev_kvm).ok();
+            supported.into_iter().for_each(|supported| file.tell_supported(supported));
+        }
+        Ok(Self { kind, process, control, console, file, disks, vsock, lone, nets })
     }
 }
 
-/// Tells that a process is there, which nobody has given anything of a guest yet.
-pub(super) fn begins(kind: ProcessKind, process: &Child) {
-    let (kind, pid) = (kind.name(), process.pid());
-    event!(DEBUG, Vm, "a process begins", kind = kind, pid = pid);
-}
-
-/// A process's layers, of which the user wrote that this host may lack some.
-pub(super) fn layers(all: Layers, config: &VmConfig) -> Layers {
-    config.sandbox_optional.iter().copied().fold(all, Layers::may_lack)
-}
-
 /// Opens the device files, and refuses a confidential VM on a host that cannot give one.
-fn host_fds(config: &VmConfig) -> Result<HostFds, VmError> {
+pub(super) fn host_fds(config: &VmConfig) -> Result<HostFds, VmError> {
     let dev_kvm = OwnedFd::from(open::dev_kvm()?);
     let dev_sev = match config.protection {
         Protection::None => None,
@@ -183,9 +202,4 @@ fn host_fds(config: &VmConfig) -> Result<HostFds, VmError> {
         }
     };
     Ok(HostFds { dev_kvm, dev_sev })
-}
-
-/// Two ends of a socket.
-pub(super) fn pair(kind: SocketType) -> Result<(OwnedFd, OwnedFd), Errno> {
-    socketpair(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC, None)
 }

@@ -5,15 +5,18 @@
 
 use super::open_devices::OpenDevices;
 use super::recorder::{Recorder, RecorderError};
-use crate::config::{ConsoleTo, IdBlock, Protection, SnpLaunch, VmConfig};
-use crate::host::{HostFacts, cgroup};
+use crate::config::{
+    ConsoleTo, ForeignKind, IdBlock, LaunchPolicy, Protection, SnpLaunch, VmConfig,
+};
+use crate::host::HostFacts;
+use crate::host::cgroup::{self, CgroupLimits};
 use crate::launch::LaunchPlan;
 use crate::launch::measure::measure;
 use casemate_attestation::idblock;
 use casemate_diagnostics::event;
 use casemate_foreign_text::{line, value};
 use casemate_policy::log::{DecisionRecord, DenialsRecord};
-use casemate_policy::{Decision, Fact, Facts, Key, PageRule, Point, Policy};
+use casemate_policy::{Decision, Fact, Facts, Key, Point, Policy, RuntimeRule};
 use rustix::process::{Resource, getrlimit};
 use std::path::{Path, PathBuf};
 
@@ -34,25 +37,37 @@ pub enum DecisionError {
 /// Largest policy document, as its reader has it: 4 MiB.
 const MAX_POLICY: u64 = casemate_policy::document::MAX_DOCUMENT as u64;
 
+/// A policy, and the SHA-256 of its document as it was read; none of a built-in one, which lies in
+/// nobody's initdata.
+pub(super) struct Asked {
+    pub(super) policy: Policy,
+    pub(super) document: LaunchPolicy,
+}
+
 /// The policy for a VM: the document given, `builtin:strict` and `builtin:permissive`
 /// among them, or the built-in one for its protection.
 ///
 /// # Errors
 /// [`DecisionError::Policy`] when the document cannot be read or is wrong: then nothing starts.
-pub fn policy_for(config: &VmConfig, document: Option<&Path>) -> Result<Policy, DecisionError> {
+pub(super) fn policy_for(
+    config: &VmConfig,
+    document: Option<&Path>,
+) -> Result<Asked, DecisionError> {
+    let built_in = |policy| Asked { policy, document: None };
     let Some(path) = document else {
-        return Ok(match config.protection {
+        return Ok(built_in(match config.protection {
             Protection::SevSnp => Policy::builtin_strict(),
             Protection::None => Policy::builtin_permissive(),
-        });
+        }));
     };
     if let Some(policy) = path.to_str().and_then(Policy::builtin) {
-        return Ok(policy);
+        return Ok(built_in(policy));
     }
     let text = casemate_files::read_input_text(path, MAX_POLICY)
         .map_err(|error| DecisionError::Policy(format!("--policy: {error}")))?;
-    Policy::load(&text, &path.display().to_string())
-        .map_err(|e| DecisionError::Policy(e.to_string().trim_end().replace('\n', "; ")))
+    let policy = Policy::load(&text, &path.display().to_string())
+        .map_err(|e| DecisionError::Policy(e.to_string().trim_end().replace('\n', "; ")))?;
+    Ok(Asked { policy, document: Some(casemate_initdata::host_data(text.as_bytes())) })
 }
 
 /// Asks the policy at every point that comes before a start. Each decision is in the log before it
@@ -62,16 +77,18 @@ pub fn policy_for(config: &VmConfig, document: Option<&Path>) -> Result<Policy, 
 /// [`DecisionError::Denied`] with the rules that deny; [`DecisionError::Log`] when a decision
 /// cannot be logged, which is then not acted on.
 pub(super) fn decide(
-    policy: &Policy,
+    asked: &Asked,
     config: &VmConfig,
     plan: &LaunchPlan,
-    devices: &OpenDevices,
+    (devices, limits): (&OpenDevices, Option<CgroupLimits>),
     mut recorder: Option<&mut Recorder>,
 ) -> Result<(), DecisionError> {
+    let policy = &asked.policy;
     event!(DEBUG, Policy, "the policy is read", name = value(policy.name()));
     let mut denied = None;
-    for point in Point::ALL.into_iter().filter(|point| point.is_asked_at_start()) {
-        let Some(facts) = facts_at(point, config, plan, devices) else { continue };
+    for point in Point::ALL.into_iter().filter(|point| is_asked(*point, config)) {
+        let facts = facts_at(point, asked.document, config, plan, (devices, limits));
+        let Some(facts) = facts else { continue };
         let decision = policy.decide(point, &facts);
         if let Some(recorder) = &mut recorder {
             let hash = policy.hash();
@@ -90,7 +107,7 @@ pub(super) fn decide(
         }
     }
     if let Some(recorder) = recorder {
-        for rule in PageRule::ALL {
+        for rule in RuntimeRule::ALL {
             recorder.may_be_denied(DenialsRecord::none_yet(policy, rule, &config.name))?;
         }
         recorder.release()?;
@@ -101,36 +118,50 @@ pub(super) fn decide(
     denied.map_or(Ok(()), Err)
 }
 
-/// What is to be decided at a point; `None` where this VM has nothing to be decided about.
-fn facts_at(
+/// Whether a policy is asked at this point before a VM starts. What a guest may reach over the
+/// network is else asked by the processes of its network devices, each time; a program of others
+/// asks nobody.
+pub(super) fn is_asked(point: Point, config: &VmConfig) -> bool {
+    let by_nobody = config.foreign.iter().any(|one| matches!(one.kind, ForeignKind::Net { .. }));
+    point.is_asked_at_start() || by_nobody && matches!(point, Point::Egress | Point::EgressRate)
+}
+
+/// What is to be decided at a point of the policy with this document; `None` where this VM has
+/// nothing to be decided about.
+pub(super) fn facts_at(
     point: Point,
+    document: LaunchPolicy,
     config: &VmConfig,
     plan: &LaunchPlan,
-    devices: &OpenDevices,
+    (devices, limits): (&OpenDevices, Option<CgroupLimits>),
 ) -> Option<Facts> {
     let confidential = config.protection == Protection::SevSnp;
     Some(match point {
         Point::Host => HostFacts::take().facts(confidential),
-        Point::Launch => launch_facts(config, plan),
-        Point::Resources => resource_facts(config, devices),
+        Point::Launch => launch_facts(document, config, plan),
+        Point::Resources => resource_facts(config, devices, limits),
         Point::Devices => devices.facts(),
         Point::Access => access_facts(config, plan),
         // KVM hands a guest's requests to the firmware without an exit, so how many there are
         // nobody can tell: no fact. Without protection there is no security processor to send them
         // to.
         Point::GuestRequest if !confidential => return None,
-        // A point that the table gives to `casemate run` and that is not here yet: nothing is
-        // known, so that every rule but `any` refuses instead of being forgotten.
+        // Of connections to come nothing is known. And a point that the table gives to `casemate
+        // run` and that is not here yet: every rule but `any` refuses instead of being forgotten.
         _ => Facts::new(),
     })
 }
 
 /// A denial in the words of the policy, and what to do where this version cannot keep a rule.
-fn denial(point: Point, decision: &Decision) -> String {
+pub(super) fn denial(point: Point, decision: &Decision) -> String {
     match point {
         Point::Host => format!("{decision}; see `casemate host`"),
         Point::GuestRequest => format!(
             "{decision}; this version cannot count these requests: only \"any\" can be kept"
+        ),
+        Point::Egress | Point::EgressRate => format!(
+            "{decision}; a network device that another program serves (`vhost_user`) keeps no \
+             such rule: only \"any\" can be kept"
         ),
         _ => decision.to_string(),
     }
@@ -160,7 +191,7 @@ pub struct LogRepair {
     pub dropped: u64,
 }
 
-fn launch_facts(config: &VmConfig, plan: &LaunchPlan) -> Facts {
+fn launch_facts(document: LaunchPolicy, config: &VmConfig, plan: &LaunchPlan) -> Facts {
     let user = format!("uid-{}", rustix::process::getuid().as_raw());
     let facts = Facts::new()
         .text(Key::LaunchProtection, &config.protection.to_string())
@@ -171,8 +202,18 @@ fn launch_facts(config: &VmConfig, plan: &LaunchPlan) -> Facts {
         .bytes(Key::LaunchInitrd, &plan.files.initrd);
     match (&plan.snp, measure(plan)) {
         (Some(launch), Some(measurement)) => {
-            snp_facts(facts.bytes(Key::LaunchMeasurement, &measurement.digest), launch)
+            let facts = snp_facts(facts.bytes(Key::LaunchMeasurement, &measurement.digest), launch);
+            of_this_document(facts, document, config.launch_policy)
         }
+        _ => facts,
+    }
+}
+
+/// With the fact that HOST_DATA is the hash of an initdata that holds the document asked, byte for
+/// byte, where it is so: the hash stands for it otherwise, as it does for any other initdata.
+fn of_this_document(facts: Facts, document: LaunchPolicy, in_initdata: LaunchPolicy) -> Facts {
+    match (document, in_initdata) {
+        (Some(asked), Some(held)) if asked == held => facts.host_data_of_this_document(),
         _ => facts,
     }
 }
@@ -223,8 +264,10 @@ const ID_KEYS: [Key; 5] = [
     Key::LaunchGuestSvn,
 ];
 
-fn resource_facts(config: &VmConfig, devices: &OpenDevices) -> Facts {
-    let facts = match cgroup::limits() {
+/// What the VM costs its host. `limits` are those of the control group that its processes begin in,
+/// where that is not this program's own.
+fn resource_facts(config: &VmConfig, devices: &OpenDevices, limits: Option<CgroupLimits>) -> Facts {
+    let facts = match limits.or_else(cgroup::limits) {
         None => Facts::new(),
         Some(limits) => Facts::new()
             .number(Key::ResourcesCpuPercent, limits.cpu_percent)
@@ -243,9 +286,25 @@ fn resource_facts(config: &VmConfig, devices: &OpenDevices) -> Facts {
 
 #[cfg(test)]
 mod tests {
-    use super::{Facts, ID_KEYS, IdBlock, Key, id_facts};
+    use super::{Facts, ID_KEYS, IdBlock, Key, id_facts, of_this_document};
     use casemate_attestation::idblock;
     use casemate_policy::Fact;
+
+    /// Only the very document makes the fact; of every other one HOST_DATA is the bytes that it is.
+    #[test]
+    fn host_data_is_of_this_document_when_initdata_holds_it_byte_for_byte() {
+        let bytes = || Facts::new().bytes(Key::LaunchHostData, &[3; 32]);
+        let own = Facts::new().host_data_of_this_document();
+        assert_eq!(of_this_document(bytes(), Some([1; 32]), Some([1; 32])), own);
+        for (document, held) in [
+            (Some([1; 32]), Some([2; 32])),
+            (None, None),
+            (Some([1; 32]), None),
+            (None, Some([1; 32])),
+        ] {
+            assert_eq!(of_this_document(bytes(), document, held), bytes());
+        }
+    }
 
     #[test]
     fn an_id_block_names_the_keys_that_vouch_for_it_and_none_when_a_signature_does_not_hold() {

@@ -1,12 +1,14 @@
 //! The processes of disks, which begin when everything is decided: one that serves, and one that
 //! stands by, has the same, and touches nothing until it is told to go on.
 
-use super::begun::{DiskSockets, layers, pair};
+use super::begun::DiskSockets;
+use super::cgroup::{self, Groups};
 use super::error::VmError;
 use super::kind::ProcessKind;
 use super::open_disk::OpenDisk;
+use super::spawning::{layers, pair};
 use super::supervisor::{Member, Post};
-use crate::config::{Disk, OnDeviceDeath, VmConfig};
+use crate::config::{Disk, Leaf, OnDeviceDeath, VmConfig};
 use casemate_device_block::layers as disk_layers;
 use casemate_device_process::{DeviceKind, FrontEnd, Limits, Start, spawn};
 use casemate_sandbox::{Image, Layer, Layers};
@@ -35,7 +37,7 @@ pub(super) fn processes(disks: Vec<OpenDisk>, config: &VmConfig) -> Vec<DiskProc
 
 /// A disk's layers. Of a confidential guest's memory it gets the pages that the guest shares and
 /// has touched; a plain guest's memory is all the host's.
-fn layers_of(disk: &OpenDisk, config: &VmConfig) -> Layers {
+pub(super) fn layers_of(disk: &OpenDisk, config: &VmConfig) -> Layers {
     let all = disk_layers(&format!("block-{}", disk.name), disk.image.facts());
     let all = if config.snp.is_some() { all.with(Layer::MemoryFence) } else { all };
     layers(all, config)
@@ -51,14 +53,21 @@ pub(super) fn start(
     disks: Vec<DiskProcess>,
     sockets: Vec<DiskSockets>,
     device: &Image,
+    groups: Option<&Groups>,
 ) -> Result<Vec<Member>, VmError> {
     let mut members = Vec::new();
     for (number, (process, DiskSockets { serving, standby })) in
         (0..).zip(disks.into_iter().zip(sockets))
     {
-        members.push(process.start(ProcessKind::Block, number, &serving, device)?);
+        members.push(process.start(ProcessKind::Block, number, &serving, device, groups)?);
         if let Some(standby) = standby {
-            members.push(process.start(ProcessKind::BlockStandby, number, &standby, device)?);
+            members.push(process.start(
+                ProcessKind::BlockStandby,
+                number,
+                &standby,
+                device,
+                groups,
+            )?);
         }
     }
     Ok(members)
@@ -71,6 +80,7 @@ impl DiskProcess {
         number: u8,
         socket: &OwnedFd,
         device: &Image,
+        groups: Option<&Groups>,
     ) -> Result<Member, VmError> {
         let (control, its_control) = pair(SocketType::SEQPACKET)?;
         let start = Start {
@@ -82,9 +92,19 @@ impl DiskProcess {
         // told of lost writes to the other process is told again, and keeps the one that is locked.
         let own_image = self.disk.standby.iter().filter(|_| kind == ProcessKind::BlockStandby);
         let own = own_image.chain([self.disk.image.file()]).map(AsFd::as_fd);
-        let (layers, own) = (self.layers.clone(), own.collect::<Vec<_>>());
+        let leaf = match kind {
+            ProcessKind::BlockStandby => Leaf::Standby(&self.disk.name),
+            _ => Leaf::Block(&self.disk.name),
+        };
+        let layers = cgroup::enter(self.layers.clone(), groups, leaf);
+        let own = own.collect::<Vec<_>>();
         let process = spawn(device, layers, &start, socket, &its_control, &own, |_| ())?;
-        let post = Post { device: number, name: self.disk.name.clone(), on_death: self.on_death };
+        let post = Post {
+            device: number,
+            name: self.disk.name.clone(),
+            on_death: self.on_death,
+            may_end: false,
+        };
         Ok(Member::of_device(kind, process, control, post))
     }
 }

@@ -3,7 +3,8 @@
 
 use super::device_thread;
 pub use super::engine_error::EngineError;
-use super::orders::Orders;
+use super::ready::Snp;
+pub use super::ready::{Beginning, Ends, Ready};
 use super::stop_slot::StopSlot;
 use super::virtio::{DeviceFds, DeviceSocket, Lines, Wired};
 use crate::bus::{Bus, BusError};
@@ -13,39 +14,16 @@ use crate::devices::{
     ConsoleQueue, POWER_BUTTON_GSI, PciRoot, PlatformRegisters, SERIAL_GSI, SERIAL_PORT, Uart,
 };
 use crate::event::Event;
-use crate::exits::{
-    Events, Exit, ExitCounts, ExitTotals, Guard, Machine, Outcome, Progress, Stop, VcpuStep,
-};
-use crate::kvm::{KernelSides, PrivateMemory, SnpError, SnpVm, Vcpu, Vm, VmKind};
+use crate::exits::{Events, Exit, ExitCounts, Guard, Machine, Outcome, Progress, Stop, VcpuStep};
+use crate::kvm::{KernelSides, PrivateMemory, SnpError, SnpVm, SupportedCpuid, Vcpu, Vm, VmKind};
 use crate::launch::cpuid_page::CpuidTable;
 use crate::launch::issue::issue;
 use crate::launch::{LaunchPlan, Shape, SnpShape};
 use crate::memory::page_state::AllShared;
-use crate::memory::{GuestRam, PageMap, PageStateTotals, PageStates, PrivateRam};
+use crate::memory::{GuestRam, PageMap, PageStates, PrivateRam};
 use casemate_device_transport::BAR_SIZE;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::sync::{Arc, Barrier, Mutex};
-
-/// The host's ends of the VM's devices.
-#[derive(Debug)]
-pub struct Ends {
-    /// Console output.
-    pub console: ConsoleQueue,
-    /// Signalled when there is console output.
-    pub output_ready: Event,
-    /// Signalled when the guest has taken all console input.
-    pub input_drained: Event,
-    /// The serial port, for console input.
-    pub uart: Arc<Mutex<Uart>>,
-    /// The serial port's interrupt line.
-    pub serial_line: Event,
-    /// Signal it to press the power button.
-    pub power_button: Event,
-    /// Signalled when the VM has stopped.
-    pub stopped: Event,
-    /// What is decided about devices whose processes are gone.
-    pub orders: Orders,
-}
 
 /// A VM that is set up and has no guest yet: what KVM makes from a [`Shape`] alone. Nothing is in
 /// its memory, no launch has begun, no vCPU has registers.
@@ -83,14 +61,6 @@ pub struct Engine {
     pub ends: Ends,
 }
 
-/// What a confidential VM has more once its guest is loaded.
-#[derive(Debug)]
-struct Snp {
-    vm: SnpVm,
-    /// The guest_memfds.
-    files: Vec<RawFd>,
-}
-
 /// Device files of the host.
 #[derive(Debug)]
 pub struct HostFds {
@@ -102,7 +72,7 @@ pub struct HostFds {
 
 /// The plan is measured for one position of the C-bit.
 fn check_c_bit(vm: &Vm, shape: SnpShape) -> Result<(), SnpError> {
-    match vm.c_bit() {
+    match vm.c_bit()? {
         Some(host) if host != shape.c_bit => Err(SnpError::CBit { host, planned: shape.c_bit }),
         _ => Ok(()),
     }
@@ -162,7 +132,19 @@ impl SetUp {
         let uart = Arc::new(Mutex::new(uart));
         let (pio, mmio) = buses(&uart)?;
         let lines = Lines::new(&vm, devices, &stopped)?;
-        let vcpus = vcpus(&vm, shape)?;
+        let mut vcpus = Vec::new();
+        for id in 0..shape.vcpus {
+            let vcpu = vm.create_vcpu(id)?;
+            // A plain VM's get theirs with the guest (`load`), when its supervisor may have told
+            // what CPUID can be. For a confidential one KVM was asked first of all.
+            if snp.is_some() {
+                vm.equip(&vcpu, id, shape.vcpus)?;
+                if id > 0 {
+                    vcpu.park_for_ap_creation()?;
+                }
+            }
+            vcpus.push(vcpu);
+        }
         let orders = lines.orders();
         let ends = Ends {
             console,
@@ -177,6 +159,11 @@ impl SetUp {
         Ok(Self { shape: shape.clone(), vm, snp, ram, vcpus, pio, mmio, lines, ends })
     }
 
+    /// Takes over what its supervisor was told of this host's CPUID, so that KVM need not be asked.
+    pub fn know_supported(&self, supported: SupportedCpuid) {
+        self.vm.know_supported(supported);
+    }
+
     /// Gives the VM its guest: the plan's contents, except those that the firmware launches, and
     /// the boot processor's registers; and guest memory to the processes of its devices.
     ///
@@ -186,6 +173,9 @@ impl SetUp {
         let Self { shape, vm, snp, ram, vcpus, pio, mut mmio, lines, ends } = self;
         if plan.shape() != shape {
             return Err(EngineError::OtherShape);
+        }
+        if snp.is_none() {
+            (0..).zip(&vcpus).try_for_each(|(id, vcpu)| vm.equip(vcpu, id, shape.vcpus))?;
         }
         let (snp, pages): (_, Box<dyn PageStates>) = match (snp, &plan.snp) {
             (Some(SnpParts { vm, private }), Some(launch)) => {
@@ -228,22 +218,6 @@ impl SetUp {
         let machine = Arc::new(machine);
         Ok(Engine { vm, snp, ram, vcpus, machine, stop, devices, ends })
     }
-}
-
-/// Every vCPU, with all but the boot processor's registers.
-fn vcpus(vm: &Arc<Vm>, shape: &Shape) -> Result<Vec<Vcpu>, EngineError> {
-    let mut vcpus = Vec::new();
-    for id in 0..shape.vcpus {
-        let vcpu = vm.create_vcpu(id)?;
-        let cpuid = vm.cpuid(id, shape.vcpus)?;
-        vcpu.set_cpuid(id, &cpuid)?;
-        vcpu.set_msrs()?;
-        if id > 0 && shape.snp.is_some() {
-            vcpu.park_for_ap_creation()?;
-        }
-        vcpus.push(vcpu);
-    }
-    Ok(vcpus)
 }
 
 impl Engine {
@@ -310,6 +284,14 @@ impl Engine {
     /// # Errors
     /// [`EngineError::Thread`].
     pub fn start_threads(self) -> Result<Ready, EngineError> {
+        Ok(self.begin_threads()?.begun())
+    }
+
+    /// The same, without waiting until the threads have begun.
+    ///
+    /// # Errors
+    /// [`EngineError::Thread`].
+    pub fn begin_threads(self) -> Result<Beginning, EngineError> {
         let Wired { served, orders, .. } = self.devices;
         let count = self.vcpus.len() + served.len();
         let (ready, go) = (Arc::new(Barrier::new(count + 1)), Arc::new(Barrier::new(count + 1)));
@@ -354,9 +336,12 @@ impl Engine {
                 })
                 .map_err(EngineError::DeviceThread)?;
         }
-        ready.wait();
         let (stop, ends, machine) = (self.stop, self.ends, self.machine);
-        Ok(Ready { go, stop, ends, machine, counts, _vm: self.vm, _snp: self.snp, _ram: self.ram })
+        let (vm, snp, ram) = (self.vm, self.snp, self.ram);
+        Ok(Beginning {
+            ready,
+            then: Ready { go, stop, ends, machine, counts, _vm: vm, _snp: snp, _ram: ram },
+        })
     }
 }
 
@@ -398,44 +383,5 @@ fn run(
         // Here, not in the serial port: this thread holds no device now, so the others can use
         // them.
         console.wait_for_room();
-    }
-}
-
-/// A VM whose threads wait to enter the guest.
-#[derive(Debug)]
-pub struct Ready {
-    go: Arc<Barrier>,
-    stop: Arc<StopSlot>,
-    /// The host's ends.
-    pub ends: Ends,
-    machine: Arc<Machine>,
-    counts: Vec<Arc<ExitCounts>>,
-    // KVM refers to the mappings, and to /dev/sev, as long as the process lives.
-    _vm: Arc<Vm>,
-    _snp: Option<Snp>,
-    _ram: GuestRam,
-}
-
-impl Ready {
-    /// Lets every vCPU enter the guest.
-    pub fn go(&self) {
-        self.go.wait();
-    }
-
-    /// How often each vCPU has left the guest so far, by its index.
-    pub fn exits(&self) -> impl Iterator<Item = (u32, ExitTotals)> {
-        (0..).zip(self.counts.iter().map(|counts| counts.totals()))
-    }
-
-    /// How the guest has changed its pages so far; None where it cannot.
-    #[must_use]
-    pub fn page_states(&self) -> Option<PageStateTotals> {
-        self.machine.pages.totals()
-    }
-
-    /// Why the VM stopped, once it has.
-    #[must_use]
-    pub fn stop_reason(&self) -> Option<Stop> {
-        self.stop.get()
     }
 }

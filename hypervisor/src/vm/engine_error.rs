@@ -52,8 +52,8 @@ pub enum EngineError {
     },
     /// The program of others behind a device cannot be talked to.
     #[error(
-        "`vhost_user` (device {number}, disks counted first): {source}; is a back end for a block \
-         device behind its `socket`, and used by nobody else?"
+        "`vhost_user` (device {number}, disks counted first): {source}; is a back end of its `kind` \
+         behind its `socket`, and used by nobody else?"
     )]
     Foreign {
         /// Its number, in the order of the configuration, disks first.

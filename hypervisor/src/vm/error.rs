@@ -1,5 +1,6 @@
 //! Why a VM was not started, and whose fault it is.
 
+use super::cgroup::CgroupError;
 use super::decision::DecisionError;
 use super::name::NameError;
 use super::open::OpenError;
@@ -10,6 +11,7 @@ use super::open_vsock::VsockError;
 use crate::config::ConfigError;
 use crate::kvm::KvmError;
 use crate::launch::LaunchError;
+use casemate_device_net::TapError;
 use casemate_sandbox::SandboxError;
 use rustix::io::Errno;
 
@@ -37,9 +39,15 @@ pub enum VmError {
     /// The sockets of the socket device cannot be had.
     #[error(transparent)]
     Vsock(#[from] VsockError),
+    /// The TAP of a network device cannot be had.
+    #[error("`net`: {0}")]
+    Net(#[source] TapError),
     /// They cannot be given to its process.
     #[error("a socket of the socket device: {0}")]
     Listen(#[source] std::io::Error),
+    /// The control groups cannot be had.
+    #[error(transparent)]
+    Cgroup(#[from] CgroupError),
     /// The name cannot be had.
     #[error(transparent)]
     Name(#[from] NameError),
@@ -104,11 +112,13 @@ impl VmError {
             | Self::Disk(_)
             | Self::BouncePool { .. }
             | Self::Vsock(_)
+            | Self::Net(_)
             | Self::Digest { .. }
             | Self::IdBlock { .. }
             | Self::Name(NameError::InUse(_) | NameError::Mute(_)) => true,
             Self::Open(e) => e.is_bad_input(),
             Self::Foreign(e) => e.is_bad_input(),
+            Self::Cgroup(e) => e.is_bad_input(),
             _ => false,
         }
     }
@@ -120,6 +130,7 @@ impl From<DevicesError> for VmError {
             DevicesError::Disk(error) => Self::Disk(error),
             DevicesError::Foreign(error) => Self::Foreign(error),
             DevicesError::Vsock(error) => Self::Vsock(error),
+            DevicesError::Net(error) => Self::Net(error),
         }
     }
 }

@@ -7,14 +7,15 @@
 //! dropping what was begun.
 //!
 //! The file holds the plan as bytes and what a plan's bytes leave out: the policy's limits on page
-//! states and the certificates for the guest. It is sealed before the message is sent, so what is
-//! decoded is what was written, and it can be read in place: an initrd is copied into the file, and
-//! from it into guest memory. The process believes its supervisor, who could do worse than lie to
-//! it; it decodes totally all the same.
+//! states and the certificates for the guest; and what this host's CPUID can be. It is sealed
+//! before the message is sent, so what is decoded is what was written, and it can be read in place:
+//! an initrd is copied into the file, and from it into guest memory. The process believes its
+//! supervisor, who could do worse than lie to it; it decodes totally all the same.
 
 use super::engine::HostFds;
 use super::protocol::{MESSAGE_SIZE, ToVmm};
 use super::virtio::{BackEndOf, DeviceSocket, MAX_DEVICES};
+use crate::kvm::SupportedCpuid;
 use crate::launch::{LaunchPlan, Shape};
 use crate::memory::SealedBytes;
 use casemate_attestation::evidence::GuestCertTable;
@@ -51,8 +52,8 @@ const PLAIN: u8 = 1;
 /// With /dev/sev behind the plan's file.
 const WITH_SEV: u8 = 2;
 /// Bytes that say what a device is: its kind, whose back end it has, its number of queues, whether
-/// it has a standby.
-const DEVICE: usize = 4;
+/// it has a standby, and six of an address.
+const DEVICE: usize = 10;
 
 /// Starts the vmm process, which sets up the VM of `input` and waits for [`PlanFile::hand_over`];
 /// `before` is called before it begins, see [`spawn_image_with`].
@@ -72,10 +73,12 @@ pub fn spawn(
         Some(dev_sev) => (WITH_SEV, layers.keep(dev_sev)),
     };
     let mut start = [&[kind][..], &shape.to_bytes()].concat();
-    for DeviceSocket { kind, of, queues, socket, standby } in devices {
+    for DeviceSocket { kind, of, queues, socket, standby, mac } in devices {
         layers = standby.iter().fold(layers.keep(socket), Layers::keep);
         let queues = u8::try_from(*queues).unwrap_or(0);
         start.extend([kind.number(), *of as u8, queues, standby.is_some().into()]);
+        // No card has this address.
+        start.extend(mac.unwrap_or_default());
     }
     spawn_image_with(layers, image, &start, before)
 }
@@ -97,12 +100,14 @@ pub(super) fn take(mut given: Given) -> Option<VmmInput> {
     let dev_sev = if with_sev { Some(given.descriptor()?) } else { None };
     let mut devices = Vec::new();
     for device in kinds.chunks(DEVICE) {
-        let &[kind, of, queues, standby @ (0 | 1)] = device else { return None };
+        let &[kind, of, queues, standby @ (0 | 1), ref mac @ ..] = device else { return None };
+        let mac: [u8; 6] = mac.try_into().ok()?;
         let kind = DeviceKind::of_number(kind)?;
         let of = BackEndOf::ALL.into_iter().find(|known| *known as u8 == of)?;
         let socket = given.descriptor()?;
         let standby = if standby == 1 { Some(given.descriptor()?) } else { None };
-        devices.push(DeviceSocket { kind, of, queues: queues.into(), socket, standby });
+        let (queues, mac) = (queues.into(), Some(mac).filter(|mac| *mac != [0; 6]));
+        devices.push(DeviceSocket { kind, of, queues, socket, standby, mac });
     }
     let host = HostFds { dev_kvm, dev_sev };
     let input = VmmInput { host, control, console, shape, plan, devices };
@@ -111,7 +116,11 @@ pub(super) fn take(mut given: Given) -> Option<VmmInput> {
 
 /// The file in which a plan is handed over: empty until then.
 #[derive(Debug)]
-pub struct PlanFile(OwnedFd);
+pub struct PlanFile {
+    file: OwnedFd,
+    /// What the process is spared to ask, if anything.
+    supported: Option<SupportedCpuid>,
+}
 
 impl PlanFile {
     /// An empty one.
@@ -120,7 +129,8 @@ impl PlanFile {
     /// [`SandboxError::System`].
     pub fn new() -> Result<Self, SandboxError> {
         let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
-        memfd_create("plan", flags).map(Self).map_err(|e| failed(e.into()))
+        let file = memfd_create("plan", flags).map_err(|e| failed(e.into()))?;
+        Ok(Self { file, supported: None })
     }
 
     /// Its descriptor for the process that will read it.
@@ -128,7 +138,12 @@ impl PlanFile {
     /// # Errors
     /// [`SandboxError::System`].
     pub fn for_process(&self) -> Result<OwnedFd, SandboxError> {
-        self.0.try_clone().map_err(failed)
+        self.file.try_clone().map_err(failed)
+    }
+
+    /// Has the process know this host's CPUID, too.
+    pub fn tell_supported(&mut self, supported: SupportedCpuid) {
+        self.supported = Some(supported);
     }
 
     /// Hands `plan` over: the policy has admitted it.
@@ -139,8 +154,9 @@ impl PlanFile {
     /// # Errors
     /// [`SandboxError::System`] when the plan cannot be written; then nothing is handed over.
     pub fn hand_over(self, plan: &LaunchPlan, control: &OwnedFd) -> Result<(), SandboxError> {
-        let mut file = BufWriter::new(File::from(self.0));
-        write(plan, &mut file).and_then(|()| file.flush()).map_err(failed)?;
+        let Self { file, supported } = self;
+        let mut file = BufWriter::new(File::from(file));
+        write(plan, supported.as_ref(), &mut file).and_then(|()| file.flush()).map_err(failed)?;
         fcntl_add_seals(file.get_ref().as_fd(), SEALS).map_err(|e| failed(e.into()))?;
         let _ = send(control, &ToVmm::Launch.encode(), SendFlags::NOSIGNAL);
         Ok(())
@@ -157,8 +173,8 @@ fn failed(source: io::Error) -> SandboxError {
 /// What the vmm process's supervisor wants of it.
 #[derive(Debug)]
 pub(super) enum Wish {
-    /// That it launches this plan.
-    Launch(Box<LaunchPlan>),
+    /// That it launches this plan; with it perhaps what KVM need not be asked.
+    Launch(Box<LaunchPlan>, Option<SupportedCpuid>),
     /// Nothing any more: the VM is denied, or the supervisor is gone.
     End,
     /// What no supervisor of this version sends.
@@ -181,13 +197,21 @@ pub(super) fn wait(control: &OwnedFd, plan: OwnedFd) -> Wish {
     };
     let file = SealedBytes::map(plan).map(Arc::new);
     match file.ok().and_then(|file| read(&file)) {
-        Some(plan) => Wish::Launch(Box::new(plan)),
+        Some((plan, supported)) => Wish::Launch(Box::new(plan), supported),
         None => Wish::Nonsense,
     }
 }
 
-/// Limits (zeros for a plain VM), length of the certificates and they themselves, the plan.
-fn write(plan: &LaunchPlan, to: &mut dyn Write) -> io::Result<()> {
+/// Length of the CPUID table and it itself, limits (zeros for a plain VM), length of the
+/// certificates and they themselves, the plan.
+fn write(
+    plan: &LaunchPlan,
+    supported: Option<&SupportedCpuid>,
+    to: &mut dyn Write,
+) -> io::Result<()> {
+    let supported = supported.map(SupportedCpuid::to_bytes).unwrap_or_default();
+    to.write_all(&u32::try_from(supported.len()).unwrap_or(0).to_le_bytes())?;
+    to.write_all(&supported)?;
     let launch = plan.snp.as_ref();
     let limits = launch.map_or([0; PageStateLimits::BYTES], |launch| launch.page_limits.to_bytes());
     let certs =
@@ -198,10 +222,20 @@ fn write(plan: &LaunchPlan, to: &mut dyn Write) -> io::Result<()> {
     plan.write_to(to)
 }
 
-fn read(file: &Arc<SealedBytes>) -> Option<LaunchPlan> {
-    let (limits, rest) = file.split_first_chunk()?;
-    let (len, rest) = rest.split_first_chunk()?;
-    let (certs, plan) = rest.split_at_checked(usize::try_from(u32::from_le_bytes(*len)).ok()?)?;
+/// A length, as many bytes, and the rest.
+fn split_counted(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (len, rest) = bytes.split_first_chunk()?;
+    rest.split_at_checked(usize::try_from(u32::from_le_bytes(*len)).ok()?)
+}
+
+fn read(file: &Arc<SealedBytes>) -> Option<(LaunchPlan, Option<SupportedCpuid>)> {
+    let (supported, rest) = split_counted(file)?;
+    let supported = match supported {
+        [] => None,
+        table => Some(SupportedCpuid::from_bytes(table)?),
+    };
+    let (limits, rest) = rest.split_first_chunk()?;
+    let (certs, plan) = split_counted(rest)?;
     let limits = PageStateLimits::from_bytes(limits)?;
     let at = file.len().checked_sub(plan.len())?;
     let mut plan = LaunchPlan::from_sealed(file, at, limits).ok()?;
@@ -209,7 +243,7 @@ fn read(file: &Arc<SealedBytes>) -> Option<LaunchPlan> {
         let table = GuestCertTable::new(certs.to_vec()).ok()?;
         plan.snp.as_mut()?.certs = Some(table);
     }
-    Some(plan)
+    Some((plan, supported))
 }
 
 #[cfg(test)]
@@ -240,17 +274,22 @@ mod tests {
     }
 
     /// What a process reads that was handed a file with these bytes.
-    fn decode(bytes: &[u8]) -> Option<LaunchPlan> {
+    fn decode(bytes: &[u8]) -> Option<(LaunchPlan, Option<SupportedCpuid>)> {
         let file = PlanFile::new().unwrap();
-        assert_eq!(rustix::io::write(&file.0, bytes), Ok(bytes.len()));
-        fcntl_add_seals(&file.0, SEALS).unwrap();
-        read(&Arc::new(SealedBytes::map(file.0).unwrap()))
+        assert_eq!(rustix::io::write(&file.file, bytes), Ok(bytes.len()));
+        fcntl_add_seals(&file.file, SEALS).unwrap();
+        read(&Arc::new(SealedBytes::map(file.file).unwrap()))
     }
 
     fn encode(plan: &LaunchPlan) -> Vec<u8> {
         let mut bytes = Vec::new();
-        write(plan, &mut bytes).unwrap();
+        write(plan, None, &mut bytes).unwrap();
         bytes
+    }
+
+    /// A table of two leaves.
+    fn table() -> SupportedCpuid {
+        SupportedCpuid::from_bytes(&(0..56).collect::<Vec<u8>>()).unwrap()
     }
 
     /// Protects the guest's launch: the process launches what the supervisor planned, under the
@@ -259,7 +298,8 @@ mod tests {
     fn plan_arrives_with_the_limits_that_its_bytes_leave_out() {
         for snp in [false, true] {
             let sent = plan(snp);
-            let got = decode(&encode(&sent)).unwrap();
+            let (got, supported) = decode(&encode(&sent)).unwrap();
+            assert_eq!(supported, None);
             assert_eq!(got.to_bytes(), sent.to_bytes());
             let limits = |plan: &LaunchPlan| plan.snp.as_ref().map(|launch| launch.page_limits);
             assert_eq!(limits(&got), limits(&sent));
@@ -276,7 +316,7 @@ mod tests {
         more.push(0);
         assert!(decode(&more).is_none());
         let mut verdict = bytes;
-        verdict[PageStateLimits::BYTES - 1] = 3;
+        verdict[4 + PageStateLimits::BYTES - 1] = 3;
         assert!(decode(&verdict).is_none(), "a denial that admits");
     }
 
@@ -300,11 +340,15 @@ mod tests {
     #[test]
     fn a_plan_is_launched_only_when_it_was_handed_over_whole_and_sealed() {
         let sent = plan(true);
-        let launched = handed(|file, control| file.hand_over(&sent, &control).unwrap());
-        assert!(matches!(launched, Wish::Launch(got) if got.to_bytes() == sent.to_bytes()));
+        let launched = handed(|mut file, control| {
+            file.tell_supported(table());
+            file.hand_over(&sent, &control).unwrap();
+        });
+        let Wish::Launch(got, Some(supported)) = launched else { panic!("{launched:?}") };
+        assert_eq!((got.to_bytes(), supported), (sent.to_bytes(), table()));
         assert!(matches!(handed(|_, _| ()), Wish::End), "a denial drops both ends");
         let unsealed = handed(|file, control| {
-            rustix::io::write(&file.0, &encode(&sent)).unwrap();
+            rustix::io::write(&file.file, &encode(&sent)).unwrap();
             send(&control, &ToVmm::Launch.encode(), SendFlags::NOSIGNAL).unwrap();
         });
         assert!(matches!(unsealed, Wish::Nonsense), "a plan that can still change");

@@ -1,7 +1,7 @@
 //! The kinds of confined processes that a VM consists of.
 
 use super::profile;
-use casemate_device_process::{DeviceKind, JANITOR};
+use casemate_device_process::{DeviceKind, GROUP_JANITOR, JANITOR};
 use casemate_policy_log::WAIT as LOG_WAIT;
 use casemate_sandbox::Profile;
 use std::time::Duration;
@@ -27,17 +27,21 @@ pub enum ProcessKind {
     Rng,
     /// Streams between the guest and sockets of the host.
     Vsock,
+    /// A network interface.
+    Net,
     /// Connects to sockets of the host for the guest.
     Connector,
     /// Removes what the VM has in the file system when it is over.
     Janitor,
+    /// Removes the VM's control groups when it is over.
+    GroupJanitor,
     /// Has the decision log and its key.
     Recorder,
 }
 
 impl ProcessKind {
     /// Every kind.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 13] = [
         Self::Supervisor,
         Self::Vmm,
         Self::VmmConfidential,
@@ -47,8 +51,10 @@ impl ProcessKind {
         Self::Console,
         Self::Rng,
         Self::Vsock,
+        Self::Net,
         Self::Connector,
         Self::Janitor,
+        Self::GroupJanitor,
     ];
 
     /// The name that users and the answer to `casemate sandbox show` use.
@@ -63,8 +69,10 @@ impl ProcessKind {
             Self::Console => DeviceKind::Console.name(),
             Self::Rng => DeviceKind::Rng.name(),
             Self::Vsock => DeviceKind::Vsock.name(),
+            Self::Net => DeviceKind::Net.name(),
             Self::Connector => "connector",
             Self::Janitor => "janitor",
+            Self::GroupJanitor => "group-janitor",
             Self::Recorder => "recorder",
         }
     }
@@ -86,8 +94,10 @@ impl ProcessKind {
             Self::Console => DeviceKind::Console.description().steady,
             Self::Rng => DeviceKind::Rng.description().steady,
             Self::Vsock => DeviceKind::Vsock.description().steady,
+            Self::Net => DeviceKind::Net.description().steady,
             Self::Connector => &casemate_device_vsock::profile::CONNECT,
             Self::Janitor => &JANITOR,
+            Self::GroupJanitor => &GROUP_JANITOR,
             Self::Recorder => &profile::RECORDER,
         }
     }
@@ -101,8 +111,9 @@ impl ProcessKind {
         match self {
             Self::Supervisor | Self::Vmm | Self::VmmConfidential => Duration::ZERO,
             Self::Block | Self::BlockStandby => Duration::ZERO,
-            Self::Console | Self::Rng | Self::Vsock | Self::Connector => Duration::ZERO,
-            Self::Janitor => Duration::from_secs(5),
+            Self::Console | Self::Rng | Self::Vsock | Self::Net => Duration::ZERO,
+            Self::Connector => Duration::ZERO,
+            Self::Janitor | Self::GroupJanitor => Duration::from_secs(5),
             Self::Recorder => LOG_WAIT.saturating_add(Duration::from_secs(2)),
         }
     }
@@ -110,7 +121,15 @@ impl ProcessKind {
     /// Whether it is a device: its front end is the vmm process.
     #[must_use]
     pub const fn is_device(self) -> bool {
-        matches!(self, Self::Block | Self::BlockStandby | Self::Console | Self::Rng | Self::Vsock)
+        matches!(
+            self,
+            Self::Block | Self::BlockStandby | Self::Console | Self::Rng | Self::Vsock | Self::Net
+        )
+    }
+
+    /// Whether it is there for what the others leave.
+    pub(in crate::vm) const fn is_janitor(self) -> bool {
+        matches!(self, Self::Janitor | Self::GroupJanitor)
     }
 
     /// Whether it runs vCPUs: it has the power button, and its last words tell how the VM ended.

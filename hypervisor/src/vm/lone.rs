@@ -3,7 +3,7 @@
 
 use super::kind::ProcessKind;
 use super::virtio::{BackEndOf, DeviceSocket};
-use crate::config::VmConfig;
+use crate::config::{Leaf, VmConfig};
 use casemate_device_process::DeviceKind;
 use casemate_policy::{DeviceFact, DeviceKind as Kind};
 use casemate_sandbox::Layers;
@@ -41,6 +41,14 @@ impl Lone {
         }
     }
 
+    /// The control group of its process.
+    pub(super) const fn leaf(self) -> Leaf<'static> {
+        match self {
+            Self::Console => Leaf::Console,
+            Self::Rng => Leaf::Rng,
+        }
+    }
+
     /// The layers of its process.
     pub(super) fn layers(self) -> Layers {
         let name = self.device().name();
@@ -60,7 +68,7 @@ impl Lone {
     /// As the vmm process gets it; `socket` leads to its process.
     pub(super) const fn for_vmm(self, socket: OwnedFd) -> DeviceSocket {
         let (kind, queues, of) = (self.device(), self.queues(), BackEndOf::Ours);
-        DeviceSocket { kind, of, queues, socket, standby: None }
+        DeviceSocket { kind, of, queues, socket, standby: None, mac: None }
     }
 
     /// What the policy is told of it, before its process begins.

@@ -3,8 +3,10 @@
 use super::lone::Lone;
 use super::open_disk::{self, DiskError, OpenDisk};
 use super::open_foreign::{self, ForeignError, OpenForeign};
+use super::open_net::OpenNet;
 use super::open_vsock::{FoundVsock, VsockError};
-use crate::config::VmConfig;
+use crate::config::{Net, VmConfig};
+use casemate_device_net::TapError;
 use casemate_policy::{DeviceFact, Facts, Key};
 use std::os::fd::OwnedFd;
 
@@ -14,6 +16,7 @@ pub(super) struct OpenDevices {
     pub(super) disks: Vec<OpenDisk>,
     pub(super) foreign: Vec<OpenForeign>,
     pub(super) vsock: Option<FoundVsock>,
+    pub(super) nets: Vec<Net>,
     pub(super) lone: Vec<Lone>,
 }
 
@@ -26,19 +29,24 @@ pub(super) enum DevicesError {
     Foreign(#[from] ForeignError),
     #[error(transparent)]
     Vsock(#[from] VsockError),
+    #[error(transparent)]
+    Net(#[from] TapError),
 }
 
 impl OpenDevices {
     /// Opens and locks every image, and looks every foreign back end up, and where a socket
-    /// device's sockets are to be; `sockets` are for foreign back ends.
+    /// device's sockets are to be; `sockets` are for foreign back ends. What would be made, sockets
+    /// and TAPs, is made when the policy has admitted the VM.
     ///
     /// # Errors
     /// [`DevicesError`] for the first that cannot be used.
     pub(super) fn open(config: &VmConfig, sockets: Vec<OwnedFd>) -> Result<Self, DevicesError> {
-        let disks = open_disk::open(&config.disks)?;
+        let launched = config.snp.as_ref().map(|snp| &snp.host_data);
+        let disks = open_disk::open(&config.disks, launched)?;
         let foreign = open_foreign::look_up(&config.foreign, sockets)?;
         let vsock = config.vsock.as_ref().map(FoundVsock::look).transpose()?;
-        Ok(Self { disks, foreign, vsock, lone: Lone::of(config) })
+        let nets = config.nets.clone();
+        Ok(Self { disks, foreign, vsock, lone: Lone::of(config), nets })
     }
 
     fn each(&self) -> Vec<DeviceFact<'_>> {
@@ -46,7 +54,8 @@ impl OpenDevices {
         let foreign = self.foreign.iter().map(OpenForeign::fact);
         let vsock = self.vsock.iter().map(|_| FoundVsock::fact());
         let lone = self.lone.iter().map(|lone| lone.fact());
-        disks.chain(foreign).chain(vsock).chain(lone).collect()
+        let nets = self.nets.iter().map(|_| OpenNet::fact());
+        disks.chain(foreign).chain(vsock).chain(lone).chain(nets).collect()
     }
 
     /// What the policy is told of each.
@@ -60,7 +69,7 @@ impl OpenDevices {
     pub(super) fn costs(&self, facts: Facts) -> Facts {
         let queues = self.each().iter().map(|device| device.queues).sum();
         let facts = facts.number(Key::ResourcesQueues, queues);
-        if !self.foreign.is_empty() {
+        if self.foreign.iter().any(OpenForeign::is_disk) {
             return facts;
         }
         let sizes: Vec<u64> = self.disks.iter().map(OpenDisk::mib).collect();

@@ -5,7 +5,7 @@
 //! is connected later is the same open file, so that process needs no descriptor afterwards, and a
 //! VM that is denied has not knocked at anybody's door.
 
-use crate::config::Foreign;
+use crate::config::{Foreign, ForeignKind};
 use casemate_foreign_text::value;
 use casemate_policy::{DeviceFact, DeviceKind as Kind};
 use rustix::fs::{FileType, Mode, OFlags, fstat, open};
@@ -25,6 +25,7 @@ const CONNECT: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub(super) struct OpenForeign {
     name: String,
+    kind: ForeignKind,
     queues: u16,
     /// What the path led to, open for nothing but being named.
     place: OwnedFd,
@@ -105,7 +106,7 @@ impl OpenForeign {
                 let link = std::fs::read_link(format!("/proc/self/fd/{}", place.as_raw_fd()));
                 let path = link.ok().and_then(|path| path.to_str().map(String::from));
                 let path = path.unwrap_or_default();
-                Ok(Self { name, queues: foreign.queues, place, path, socket })
+                Ok(Self { name, kind: foreign.kind, queues: foreign.queues, place, path, socket })
             }
         }
     }
@@ -113,13 +114,18 @@ impl OpenForeign {
     /// What the policy is told. Whether a program of others writes is its own word, so it counts as
     /// one that does.
     pub(super) fn fact(&self) -> DeviceFact<'_> {
-        DeviceFact {
-            kind: Kind::Block,
-            path: Some(&self.path),
-            read_only: false,
-            foreign: true,
-            queues: self.queues.into(),
-        }
+        let (kind, path) = match self.kind {
+            ForeignKind::Block => (Kind::Block, Some(self.path.as_str())),
+            // Policies know places of disks and of folders alone.
+            ForeignKind::Net { .. } => (Kind::Net, None),
+            ForeignKind::Vsock => (Kind::Vsock, None),
+        };
+        DeviceFact { kind, path, read_only: false, foreign: true, queues: self.queues.into() }
+    }
+
+    /// Whether it is a disk: of its size nobody knows.
+    pub(super) fn is_disk(&self) -> bool {
+        self.kind == ForeignKind::Block
     }
 
     /// Connects: the policy has admitted it.

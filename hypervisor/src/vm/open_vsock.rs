@@ -7,6 +7,7 @@
 use crate::config::Vsock;
 use casemate_device_process::{PathSocket, SocketError};
 use casemate_device_vsock::{Connects, Entry, Facts, PORT_ROOM, QUEUES};
+use casemate_layout::ports::BROKER_VSOCK_PORT;
 use casemate_policy::{DeviceFact, DeviceKind as Kind};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
@@ -34,8 +35,9 @@ pub enum VsockError {
     Socket(#[from] SocketError),
     /// The connector of root's is somebody else, who does not get in.
     #[error(
-        "`vsock.path`: its folder {folder} lets only its owner in, so that the process which \
-         connects for the guest, user 65534, does not: `chmod o+x` it, or leave `vsock.ports` out"
+        "the folder {folder} of the VM's sockets lets only its owner in, and not the process which \
+         connects for the guest, user 65534: `chmod o+x` it (without `vsock.ports` and a key broker \
+         there is no such process)"
     )]
     Folder {
         /// The folder, escaped.
@@ -49,7 +51,7 @@ impl FoundVsock {
     /// # Errors
     /// [`VsockError`] for the first that cannot be had.
     pub(super) fn look(vsock: &Vsock) -> Result<Self, VsockError> {
-        if !vsock.ports.is_empty() {
+        if vsock.connects() {
             check_folder(&vsock.directory)?;
         }
         let found = Self(vsock.clone());
@@ -79,12 +81,17 @@ impl FoundVsock {
             entries.push(entry);
         }
         let Self(vsock) = self;
-        let with_ports = !vsock.ports.is_empty();
-        let name = vsock.path.as_ref().and_then(|path| path.file_name());
-        let connects = name
-            .filter(|_| with_ports)
-            .map(|name| Connects { name: name.as_bytes().to_vec(), ports: vsock.ports.clone() });
-        let facts = Facts { cid: vsock.cid, entries, ports: vsock.ports };
+        let name = |path: &Option<PathBuf>| {
+            path.as_ref().and_then(|path| path.file_name()).map(|name| name.as_bytes().to_vec())
+        };
+        let named = name(&vsock.broker).map(|name| (BROKER_VSOCK_PORT, name));
+        let mut ports = vsock.ports.clone();
+        ports.extend(named.as_ref().map(|(port, _)| *port));
+        let connects = vsock.connects().then(|| {
+            let name = name(&vsock.path).unwrap_or_default();
+            Connects { name, ports: vsock.ports.clone(), named }
+        });
+        let facts = Facts { cid: vsock.cid, entries, ports };
         Ok(OpenVsock { facts, sockets, connects, directory: vsock.directory })
     }
 

@@ -8,7 +8,7 @@ use super::device_thread::{Served, Whose};
 use super::engine_error::EngineError;
 use super::orders::{MOST, Orders};
 use super::stop_slot::StopSlot;
-use crate::config::MAX_DISKS;
+use crate::config::{MAX_DISKS, MAX_NETS};
 use crate::devices::virtio_pci::QUEUE_SIZE;
 use crate::devices::{VirtioPci, Wires};
 use crate::event::Event;
@@ -18,15 +18,16 @@ use crate::memory::{GuestRam, HOLE_START};
 use crate::vhost_user::{
     BackEnd, BackEndError, FIRST_PATIENCE, Greeted, Offer, PATIENCE, QueueEvents, RingEvents, Wish,
 };
+use casemate_device_net::feature;
 use casemate_device_process::DeviceKind;
 use casemate_device_transport::{BAR_SIZE, Function, Identity, Message, doorbell};
 use kvm_ioctls::IoEventAddress;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::sync::{Arc, Mutex};
 
-/// Most devices of a VM, disks and one of each other kind: each has a thread, and a bit in an
-/// order.
-pub const MAX_DEVICES: usize = MAX_DISKS + DeviceKind::ALL.len() - 1;
+/// Most devices of a VM, disks, network devices and one of each other kind: each has a thread, and
+/// a bit in an order.
+pub const MAX_DEVICES: usize = MAX_DISKS + MAX_NETS + DeviceKind::ALL.len() - 2;
 const _: () = assert!(MAX_DEVICES <= MOST, "each can have an order");
 
 /// Whose program the back end of a device is.
@@ -46,6 +47,11 @@ impl BackEndOf {
 
 /// Queues of a socket device, served by one thread of its process.
 pub(super) const VSOCK_QUEUES: u16 = casemate_device_vsock::QUEUES;
+/// Queues of a network device.
+pub(super) const NET_QUEUES: u16 = casemate_device_net::QUEUES;
+
+/// What is in the place of an MTU that no guest is told: the feature is not offered.
+const MTU: u16 = 1500;
 
 /// A back end, to be spoken to by its socket.
 #[derive(Debug)]
@@ -60,6 +66,9 @@ pub struct DeviceSocket {
     pub socket: OwnedFd,
     /// The same of the process that goes on when that one is gone.
     pub standby: Option<OwnedFd>,
+    /// The guest's address on the link of a network device, for a back end that knows nothing of
+    /// it.
+    pub mac: Option<[u8; 6]>,
 }
 
 /// Descriptors that the locked process uses for devices.
@@ -220,18 +229,21 @@ impl Line {
         stop: &Arc<StopSlot>,
     ) -> Result<Served, EngineError> {
         let Self { device, number, bar, first, kicks, calls, config, error, wake } = self;
-        let DeviceSocket { kind, of, queues, socket, standby } = device;
+        let DeviceSocket { kind, of, queues, socket, standby, mac } = device;
         let wrong = |source| match of {
             BackEndOf::Ours => EngineError::Device { number, source },
             BackEndOf::Others => EngineError::Foreign { number, source },
         };
         let whose = match (of, kind) {
             (BackEndOf::Others, _) => Whose::Others,
-            (BackEndOf::Ours, DeviceKind::Block) => Whose::Watched,
+            (BackEndOf::Ours, kind) if kind.is_watched() => Whose::Watched,
             (BackEndOf::Ours, _) => Whose::Unwatched,
         };
         let kind = kind.description();
-        let wish = Wish { queues, config: kind.config };
+        let wish = match mac {
+            Some(_) => Wish { queues, least: 1, config: 0 },
+            None => Wish { queues, least: queues, config: kind.config },
+        };
         let patience = match of {
             BackEndOf::Ours => PATIENCE,
             BackEndOf::Others => FIRST_PATIENCE,
@@ -242,7 +254,12 @@ impl Line {
             let back_end = hand_over(greeted, of, ram, (&kicks, &calls, &error)).map_err(wrong)?;
             Ok((offer, back_end))
         };
-        let (offer, back_end) = joined(socket)?;
+        let (mut offer, back_end) = joined(socket)?;
+        if let Some(mac) = mac {
+            // What a front end knows by itself; the back end is not told that a guest took it.
+            offer.config = casemate_device_net::config(mac, MTU).to_vec();
+            offer.features = offer.features & !feature::MTU | feature::MAC;
+        }
         let standby = match standby.map(joined).transpose()? {
             // The guest has negotiated with the first, so the second has to be it.
             Some((other, _)) if other != offer => return Err(EngineError::Standby { number }),

@@ -178,11 +178,12 @@ fn prepare(
     let set_up = set_up()?;
     let setup = born.confine()?;
     control.tell(&FromVmm::Phase(Phase::Vcpus));
-    let plan = match wait(&control.socket, plan) {
-        Wish::Launch(plan) => *plan,
+    let (plan, supported) = match wait(&control.socket, plan) {
+        Wish::Launch(plan, supported) => (*plan, supported),
         Wish::End => return Ok(None),
         Wish::Nonsense => return Err(VmmError::Nonsense),
     };
+    supported.into_iter().for_each(|supported| set_up.know_supported(supported));
     let engine = set_up.load(&plan, Box::new(control.clone()))?;
     control.tell(&FromVmm::Phase(Phase::Memory));
     launch(engine, plan, setup, control, console).map(Some)
@@ -211,9 +212,10 @@ fn launch(
     // the interrupt lines from the guest (`kvm_vm_release`). /dev/sev is named to the firmware by
     // its number as long as the VM lives.
     let needed = engine.needed_fds();
-    let ready = engine.start_threads()?;
+    let threads = engine.begin_threads()?;
+    let ends = threads.ends();
     let raw = |event: &Event| event.as_fd().as_raw_fd();
-    let (taken, signalled) = (ready.ends.taken().map(raw), ready.ends.signalled().map(raw));
+    let (taken, signalled) = (ends.taken().map(raw), ends.signalled().map(raw));
     let (vm, memory) = page_state_fds;
     let profile = if vm.is_empty() { &profile::VMM } else { &profile::VMM_SNP };
     let sockets = [control.socket.as_raw_fd(), console.as_raw_fd()];
@@ -231,7 +233,9 @@ fn launch(
         .with_raw(profile::MEMORY, memory);
     // /dev/kvm, and the file behind a plain VM's memory: what is mapped needs no descriptor.
     setup.close_unnamed(&fds, &needed)?;
-    setup.lock(profile, &fds, Action::Kill)?;
+    let filter = setup.ready_to_lock(profile, &fds, Action::Kill)?;
+    let ready = threads.begun();
+    filter.lock()?;
     Ok(ready)
 }
 

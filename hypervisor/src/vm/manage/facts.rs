@@ -1,9 +1,10 @@
 //! What a VM is, for `casemate ps` and `inspect`: what its configuration says, and what became of
 //! it. The kernel's command line is not in it, since secrets stand there.
 
-use crate::config::{ConsoleTo, VmConfig};
+use crate::config::{Cgroup, ConsoleTo, GroupLimits, Net, VmConfig};
 use crate::launch::LaunchPlan;
 use crate::launch::measure::measure;
+use casemate_device_net::{Refusal, Wanted};
 use casemate_device_process::{Limits, Rate};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
@@ -101,12 +102,18 @@ pub struct VmFacts {
     pub vhost_user: Vec<ForeignFact>,
     /// Its socket device.
     pub vsock: Option<VsockFact>,
+    /// Network devices.
+    #[serde(default)]
+    pub nets: Vec<NetFact>,
     /// Whether it has a virtio console beside the serial one.
     #[serde(default)]
     pub virtio_console: bool,
     /// Whether it has a device for random bytes.
     #[serde(default)]
     pub rng: bool,
+    /// Its control groups; None where its processes are in that of who started it.
+    #[serde(default)]
+    pub cgroup: Option<CgroupFact>,
     /// Whether paths and devices are left out, since they are too long for an answer.
     #[serde(default)]
     pub left_out: bool,
@@ -142,10 +149,91 @@ pub struct DiskFact {
 impl DiskFact {
     /// Its limits are these now.
     pub(in crate::vm) fn limit(&mut self, limits: Limits) {
-        let numbers = |rate: Rate| (rate.per_second(), rate.burst());
         self.bandwidth = limits.bytes.map(numbers);
         self.iops = limits.operations.map(numbers);
     }
+}
+
+/// A network device.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NetFact {
+    /// Its name.
+    pub name: String,
+    /// Its TAP: a name, or the number of the descriptor that was handed over.
+    pub tap: String,
+    /// The guest's address on the link.
+    pub mac: String,
+    /// Largest packet that the guest is told to send.
+    pub mtu: u16,
+    /// Bytes in a second that the guest gets, and at once.
+    pub bandwidth: Option<(u64, u64)>,
+    /// Frames in a second that it gets, and at once.
+    pub packets: Option<(u64, u64)>,
+    /// What its process has not let the guest send.
+    pub refused: RefusedFact,
+}
+
+/// Frames that were not sent, by why. They are told when they have doubled, so at most twice as
+/// many are so many.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RefusedFact {
+    /// They say that another card sent them.
+    pub source: u64,
+    /// They cannot be read.
+    pub unread: u64,
+    /// `network.egress` does not admit where they go.
+    pub egress: u64,
+    /// `network.rate` does not admit so many.
+    pub rate: u64,
+}
+
+impl From<[u64; Refusal::ALL.len()]> for RefusedFact {
+    /// Of counts in the order of [`Refusal::ALL`].
+    fn from(counts: [u64; Refusal::ALL.len()]) -> Self {
+        let mut all = Self::default();
+        for (why, count) in Refusal::ALL.into_iter().zip(counts) {
+            let slot = match why {
+                Refusal::Source => &mut all.source,
+                Refusal::Unread => &mut all.unread,
+                Refusal::Destination => &mut all.egress,
+                Refusal::Rate => &mut all.rate,
+            };
+            *slot = count;
+        }
+        all
+    }
+}
+
+impl NetFact {
+    fn of(net: &Net) -> Self {
+        let [a, b, c, d, e, f] = net.mac;
+        let mut fact = Self {
+            name: net.name.clone(),
+            tap: match &net.tap {
+                Wanted::Existing(name) | Wanted::New { name, .. } => name.clone(),
+                Wanted::Descriptor(fd) => format!("fd {fd}"),
+            },
+            mac: format!("{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x}"),
+            mtu: net.mtu,
+            bandwidth: None,
+            packets: None,
+            refused: RefusedFact::default(),
+        };
+        fact.limit(net.limits);
+        fact
+    }
+
+    /// Its limits are these now.
+    pub(in crate::vm) fn limit(&mut self, limits: Limits) {
+        self.bandwidth = limits.bytes.map(numbers);
+        self.packets = limits.operations.map(numbers);
+    }
+}
+
+const fn numbers(rate: Rate) -> (u64, u64) {
+    (rate.per_second(), rate.burst())
 }
 
 /// A device that a program of others serves.
@@ -154,6 +242,9 @@ impl DiskFact {
 pub struct ForeignFact {
     /// Its name.
     pub name: String,
+    /// What it serves: `block`, `net`, `vsock`. Nothing of a VM that an earlier version started.
+    #[serde(default)]
+    pub kind: String,
     /// Where the program listens.
     pub socket: String,
     /// Its queues.
@@ -174,6 +265,51 @@ pub struct VsockFact {
     pub forwards: Vec<(u32, String)>,
 }
 
+/// The control groups of a VM. What is used of their limits, the kernel says.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CgroupFact {
+    /// The directory of the VM's group, in which each of its processes has one.
+    pub directory: String,
+    /// Of all processes together.
+    pub limits: LimitsFact,
+    /// Of single processes: the name of its group, and its limits.
+    pub processes: Vec<(String, LimitsFact)>,
+}
+
+/// Limits that the kernel keeps; None: it keeps none there.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LimitsFact {
+    /// Share of processor time among the groups beside it.
+    pub cpu_weight: Option<u64>,
+    /// Processor time, 100 for one processor.
+    pub cpu_percent: Option<u64>,
+    /// Memory in MiB.
+    pub memory_mib: Option<u64>,
+    /// Processes and threads.
+    pub pids: Option<u64>,
+}
+
+impl From<GroupLimits> for LimitsFact {
+    fn from(limits: GroupLimits) -> Self {
+        let GroupLimits { cpu_weight, cpu_percent, memory, pids } = limits;
+        Self { cpu_weight, cpu_percent, memory_mib: memory.map(|bytes| bytes >> 20), pids }
+    }
+}
+
+impl CgroupFact {
+    fn of(wanted: &Cgroup, directory: &Path) -> Self {
+        let process =
+            |(name, limits): &(String, GroupLimits)| (name.clone(), LimitsFact::from(*limits));
+        Self {
+            directory: text(directory),
+            limits: wanted.vm.into(),
+            processes: wanted.processes.iter().map(process).collect(),
+        }
+    }
+}
+
 fn text(path: &Path) -> String {
     path.to_string_lossy().into_owned()
 }
@@ -184,8 +320,8 @@ pub(in crate::vm) fn millis(time: Duration) -> u64 {
 }
 
 impl VmFacts {
-    /// Of a configuration and the plan that was made of it.
-    pub(in crate::vm) fn of(config: &VmConfig, plan: &LaunchPlan) -> Self {
+    /// Of a configuration and the plan that was made of it; `group` is the VM's control group.
+    pub(in crate::vm) fn of(config: &VmConfig, plan: &LaunchPlan, group: Option<&Path>) -> Self {
         let unlimited = |disk: &crate::config::Disk| DiskFact {
             name: disk.name.clone(),
             path: text(&disk.path),
@@ -204,6 +340,7 @@ impl VmFacts {
         };
         let foreign = |foreign: &crate::config::Foreign| ForeignFact {
             name: foreign.name.clone(),
+            kind: foreign.kind.name().into(),
             socket: text(&foreign.socket),
             queues: foreign.queues,
         };
@@ -237,8 +374,14 @@ impl VmFacts {
             disks: config.disks.iter().map(disk).collect(),
             vhost_user: config.foreign.iter().map(foreign).collect(),
             vsock: config.vsock.as_ref().map(vsock),
+            nets: config.nets.iter().map(NetFact::of).collect(),
             virtio_console: config.virtio_console,
             rng: config.rng,
+            cgroup: config
+                .cgroup
+                .as_ref()
+                .zip(group)
+                .map(|(wanted, at)| CgroupFact::of(wanted, at)),
             left_out: false,
         };
         if serde_json::to_string(&whole).is_ok_and(|text| text.len() <= ROOM) {
@@ -258,6 +401,8 @@ impl VmFacts {
             disks: Vec::new(),
             vhost_user: Vec::new(),
             vsock: None,
+            cgroup: None,
+            nets: Vec::new(),
             left_out: true,
             ..self
         }

@@ -19,7 +19,8 @@ mod request;
 mod session;
 
 pub use answer::{Answer, BadAnswer, Ending};
-pub use facts::{DiskFact, Facts, ForeignFact, ProcessFact, State, VmFacts, VsockFact};
+pub use facts::{CgroupFact, DiskFact, Facts, ForeignFact, LimitsFact, NetFact, ProcessFact};
+pub use facts::{RefusedFact, State, VmFacts, VsockFact};
 pub use lines::{Line, Page};
 pub use request::Request;
 pub use session::{Found, ManageError, Session, all};

@@ -5,6 +5,7 @@ use super::packet::{BadMessage, Fields, HEAD, MESSAGE_SIZE, shown, word, words};
 use super::stop::{stop_fields, stop_from};
 use crate::exits::{DeviceFault, ExitTotals, Note, PageRule, Stop, VcpuStep};
 use crate::memory::PageStateTotals;
+use casemate_policy::{NetRule, RuntimeRule};
 
 /// A step of the launch that the vmm process reports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,18 +87,20 @@ pub enum FromVmm {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Denied {
     /// The rule.
-    pub rule: PageRule,
+    pub rule: RuntimeRule,
     /// Requests.
     pub times: u64,
-    /// Pages of all these requests.
+    /// Pages of all these requests; of network traffic as many as times.
     pub pages: u64,
 }
 
 /// The number of a rule in a message.
-pub(in crate::vm) const fn rule_number(rule: PageRule) -> u8 {
+pub(in crate::vm) const fn rule_number(rule: RuntimeRule) -> u8 {
     match rule {
-        PageRule::Changes => 0,
-        PageRule::Shared => 1,
+        RuntimeRule::Page(PageRule::Changes) => 0,
+        RuntimeRule::Page(PageRule::Shared) => 1,
+        RuntimeRule::Net(NetRule::Egress) => 2,
+        RuntimeRule::Net(NetRule::Rate) => 3,
     }
 }
 
@@ -176,7 +179,9 @@ impl FromVmm {
             }
             (kind::DENIED, sub) => {
                 let [times, pages, _] = fields.words;
-                let rule = PageRule::ALL.into_iter().find(|rule| rule_number(*rule) == sub);
+                // Of network traffic another process tells.
+                let rules = PageRule::ALL.map(RuntimeRule::from);
+                let rule = rules.into_iter().find(|rule| rule_number(*rule) == sub);
                 rule.map(|rule| Self::Denied(Denied { rule, times, pages })).ok_or(bad)
             }
             (kind::VCPU, sub) => {

@@ -41,7 +41,7 @@ fn every_message_survives_the_trip() {
         FromVmm::Launched { pages: 15, micros: 15_000 },
         FromVmm::Note(Note::PageStateRefused { gpa: shown(1), pages: shown(u64::MAX) }),
         FromVmm::Note(Note::UnknownHypercall { number: shown(7) }),
-        FromVmm::Denied(Denied { rule: PageRule::Shared, times: u64::MAX, pages: 1 }),
+        FromVmm::Denied(Denied { rule: PageRule::Shared.into(), times: u64::MAX, pages: 1 }),
         FromVmm::Failed("KVM_CREATE_VM failed (plain VM): no".into()),
     ]);
     for message in messages {

@@ -6,7 +6,7 @@
 
 use crate::vm::protocol::{BadMessage, Denied, rule_number};
 use casemate_foreign_text::line;
-use casemate_policy::PageRule;
+use casemate_policy::RuntimeRule;
 use casemate_policy::log::{DecisionRecord, DenialsRecord, Entry, MAX_LINE, Record};
 
 /// Longest packet to a recorder: its kind and a line.
@@ -116,7 +116,7 @@ fn entry(line: &[u8]) -> Option<Entry> {
 }
 
 fn denied(rule: u8, numbers: &[u8]) -> Option<Denied> {
-    let rule = PageRule::ALL.into_iter().find(|known| rule_number(*known) == rule)?;
+    let rule = RuntimeRule::ALL.into_iter().find(|known| rule_number(*known) == rule)?;
     let (numbers, []) = numbers.as_chunks() else { return None };
     let [times, pages] = *numbers else { return None };
     Some(Denied { rule, times: u64::from_le_bytes(times), pages: u64::from_le_bytes(pages) })
@@ -166,7 +166,7 @@ mod tests {
     use super::{FromRecorder, LONGEST, LONGEST_ANSWER, ToRecorder};
     use crate::vm::protocol::Denied;
     use casemate_policy::log::{DecisionRecord, DenialsRecord};
-    use casemate_policy::{Facts, PageRule, Point, Policy};
+    use casemate_policy::{Facts, Point, Policy, RuntimeRule};
     use proptest::prelude::*;
 
     fn messages() -> Vec<ToRecorder> {
@@ -176,8 +176,8 @@ mod tests {
         let denied = |rule| Denied { rule, times: u64::MAX, pages: 1 };
         let may = |rule| DenialsRecord::none_yet(&policy, rule, "vm");
         let mut all = vec![ToRecorder::Decision(record), ToRecorder::Release, ToRecorder::End];
-        all.extend(PageRule::ALL.map(|rule| ToRecorder::Denied(denied(rule))));
-        all.extend(PageRule::ALL.map(|rule| ToRecorder::MayBeDenied(may(rule))));
+        all.extend(RuntimeRule::ALL.map(|rule| ToRecorder::Denied(denied(rule))));
+        all.extend(RuntimeRule::ALL.map(|rule| ToRecorder::MayBeDenied(may(rule))));
         all
     }
 
@@ -219,7 +219,7 @@ mod tests {
         #[test]
         fn any_packet_is_a_message_or_an_error(
             packet in proptest::collection::vec(any::<u8>(), 0..300),
-            which in 0_usize..7, at in any::<proptest::sample::Index>(), byte in any::<u8>(),
+            which in 0_usize..11, at in any::<proptest::sample::Index>(), byte in any::<u8>(),
         ) {
             let _ = (ToRecorder::decode(&packet), FromRecorder::decode(&packet));
             let mut altered = messages()[which].encode();

@@ -7,8 +7,8 @@
 //! recorder holds to it whatever it is sent.
 
 use crate::vm::protocol::Denied;
-use casemate_policy::PageRule;
 use casemate_policy::log::DenialsRecord;
+use casemate_policy::{PageRule, RuntimeRule};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Records of one rule that a VM can cause at most: one for each bit of a count, and its end.
@@ -43,7 +43,7 @@ impl Tally {
     }
 
     fn of(&self, rule: PageRule) -> Option<&Count> {
-        self.0.get(index(rule))
+        self.0.get(index(rule.into()))
     }
 }
 
@@ -51,18 +51,18 @@ impl Count {
     fn so_far(&self, rule: PageRule) -> Denied {
         let (times, pages) = (&self.times, &self.pages);
         let now = |count: &AtomicU64| count.load(Ordering::Relaxed);
-        Denied { rule, times: now(times), pages: now(pages) }
+        Denied { rule: rule.into(), times: now(times), pages: now(pages) }
     }
 }
 
-/// Its place in [`PageRule::ALL`].
-fn index(rule: PageRule) -> usize {
-    PageRule::ALL.into_iter().position(|other| other == rule).unwrap_or(usize::MAX)
+/// Its place in [`RuntimeRule::ALL`], where those of pages come first.
+fn index(rule: RuntimeRule) -> usize {
+    RuntimeRule::ALL.into_iter().position(|other| other == rule).unwrap_or(usize::MAX)
 }
 
 /// The recorder's side: what it was told, and what it has written of it.
 #[derive(Debug, Default)]
-pub struct Told([Option<Known>; PageRule::ALL.len()]);
+pub struct Told([Option<Known>; RuntimeRule::ALL.len()]);
 
 #[derive(Debug)]
 struct Known {
@@ -75,7 +75,7 @@ struct Known {
 impl Told {
     /// What denials by the rule that `record` names will be written as.
     pub fn may_be_denied(&mut self, record: DenialsRecord) {
-        let rule = PageRule::ALL.into_iter().find(|rule| rule.path() == record.rule);
+        let rule = RuntimeRule::ALL.into_iter().find(|rule| rule.path() == record.rule);
         if let Some(place) = rule.and_then(|rule| self.0.get_mut(index(rule))) {
             let record = DenialsRecord { times: 0, amount: 0, ended: false, ..record };
             *place = Some(Known { record, written: 0 });
@@ -115,12 +115,12 @@ mod tests {
     use super::{MOST_RECORDS, Tally, Told};
     use crate::vm::protocol::Denied;
     use casemate_policy::log::DenialsRecord;
-    use casemate_policy::{PageRule, Policy};
+    use casemate_policy::{PageRule, Policy, RuntimeRule};
     use proptest::prelude::*;
 
     fn told() -> Told {
         let mut told = Told::default();
-        for rule in PageRule::ALL {
+        for rule in RuntimeRule::ALL {
             let record = DenialsRecord::none_yet(&Policy::builtin_strict(), rule, "vm");
             told.may_be_denied(record);
         }
@@ -166,7 +166,7 @@ mod tests {
         times.sort_unstable();
         assert_eq!(times, (0..12).map(|bit| 1 << bit).collect::<Vec<u64>>());
         let all: Vec<Denied> = tally.all().collect();
-        let exact = Denied { rule: PageRule::Shared, times: 4000, pages: u64::MAX };
+        let exact = Denied { rule: PageRule::Shared.into(), times: 4000, pages: u64::MAX };
         assert_eq!(all, [exact]);
     }
 
@@ -187,7 +187,7 @@ mod tests {
             let mut records = [0_usize; 2];
             for (changes, times, pages) in slow.chain(stream) {
                 let rule = if changes { PageRule::Changes } else { PageRule::Shared };
-                if let Some(record) = told.take(Denied { rule, times, pages }) {
+                if let Some(record) = told.take(Denied { rule: rule.into(), times, pages }) {
                     prop_assert!(record.times > 0);
                     records[usize::from(changes)] += 1;
                 }

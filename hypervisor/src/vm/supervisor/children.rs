@@ -1,13 +1,16 @@
 //! The processes of a VM, each of a named kind: what they say, how they end.
 
-use super::End;
 use super::heartbeat::Heartbeat;
 use super::post::{Condemned, Post};
+use super::refused::Counts;
+use super::{End, Loss};
+use crate::config::Leaf;
+use crate::vm::cgroup::{Limited, Made};
 use crate::vm::kind::ProcessKind;
 use crate::vm::protocol::{BadMessage, Denied, FromVmm, ToVmm};
 use crate::vm::recorder::WRITTEN;
 use crate::vm::recorder::message::{FromRecorder, LONGEST_ANSWER, ToRecorder};
-use casemate_device_process::{FromDevice, PathSocket};
+use casemate_device_process::{FromDevice, LimitsMet, PathSocket};
 use casemate_sandbox::{Child, Exit, Report, SandboxError};
 use rustix::event::PollFlags;
 use rustix::io::Errno;
@@ -29,6 +32,10 @@ pub struct Member {
     /// Of a device process: what it is for.
     pub(super) post: Option<Post>,
     pub(super) heartbeat: Heartbeat,
+    /// Of a network device: what it has not let its guest send.
+    pub(super) refused: Counts,
+    /// Of those, what was passed on to the decision log.
+    pub(super) logged: Counts,
     /// That it is to end.
     pub(super) condemned: Option<Condemned>,
     /// That it has closed its control socket, which has nothing to tell any more.
@@ -37,6 +44,12 @@ pub struct Member {
     pub(super) gone: bool,
     /// Of a janitor: what it is to remove, until it says that it can.
     sockets: Vec<PathSocket>,
+    /// The same of a janitor of control groups.
+    groups: Option<Made>,
+    /// What their limits are.
+    limited: Option<Limited>,
+    /// The place of its own control group among the VM's.
+    place: Option<u8>,
 }
 
 /// What a child said, in the words of its kind.
@@ -74,10 +87,15 @@ impl Member {
             confined: false,
             post: None,
             heartbeat: Heartbeat::NEW,
+            refused: Counts::NONE,
+            logged: Counts::NONE,
             condemned: None,
             closed: false,
             gone: false,
             sockets: Vec::new(),
+            groups: None,
+            limited: None,
+            place: None,
         }
     }
 
@@ -96,6 +114,41 @@ impl Member {
         let mut member = Self::new(ProcessKind::Janitor, process, control);
         member.sockets = sockets;
         member
+    }
+
+    /// The same of a janitor of control groups.
+    pub(in crate::vm) fn of_group_janitor(
+        process: Child,
+        control: OwnedFd,
+        groups: Made,
+        limited: Limited,
+    ) -> Self {
+        let mut member = Self::new(ProcessKind::GroupJanitor, process, control);
+        (member.groups, member.limited) = (Some(groups), Some(limited));
+        member
+    }
+
+    /// The control group in which it began, where the VM has any; None of those that have to
+    /// outlive the others.
+    pub(in crate::vm) fn leaf(&self) -> Option<Leaf<'_>> {
+        let name = self.post.as_ref().map_or("", |post| post.name.as_str());
+        match self.kind {
+            ProcessKind::Vmm | ProcessKind::VmmConfidential => Some(Leaf::Vmm),
+            ProcessKind::Block => Some(Leaf::Block(name)),
+            ProcessKind::BlockStandby => Some(Leaf::Standby(name)),
+            ProcessKind::Console => Some(Leaf::Console),
+            ProcessKind::Rng => Some(Leaf::Rng),
+            ProcessKind::Vsock => Some(Leaf::Vsock),
+            ProcessKind::Net => Some(Leaf::Net(name)),
+            ProcessKind::Connector => Some(Leaf::Connector),
+            ProcessKind::Recorder => Some(Leaf::Recorder),
+            ProcessKind::Supervisor | ProcessKind::Janitor | ProcessKind::GroupJanitor => None,
+        }
+    }
+
+    /// Its control group is the one in this place.
+    pub(in crate::vm) const fn in_group(&mut self, place: Option<u8>) {
+        self.place = place;
     }
 
     /// It is no standby any more.
@@ -154,14 +207,28 @@ impl Member {
             | ProcessKind::Console
             | ProcessKind::Rng
             | ProcessKind::Vsock
+            | ProcessKind::Net
             | ProcessKind::Connector
-            | ProcessKind::Janitor => {
+            | ProcessKind::Janitor
+            | ProcessKind::GroupJanitor => {
                 FromDevice::decode(bytes).map(Said::Device).ok_or_else(|| BadMessage::of(bytes))
             }
             ProcessKind::Recorder => FromRecorder::decode(bytes).map(Said::Recorder),
             // Nobody has a supervisor as a child.
             ProcessKind::Supervisor => Err(BadMessage::of(bytes)),
         })
+    }
+
+    /// Of a janitor of control groups that has ended: which limits were met.
+    fn limits_met(&self) -> Option<LimitsMet> {
+        while let Some(Ok(said)) = self.next_message() {
+            match said {
+                Said::Device(FromDevice::LimitsMet(met)) => return Some(met),
+                Said::Closed => break,
+                _ => {}
+            }
+        }
+        None
     }
 
     /// Tells it something; a child that does not read loses it. Whether it was sent.
@@ -184,6 +251,7 @@ impl Member {
         let report = self.process.confined_within(REPORT)?.clone();
         self.confined = true;
         self.sockets.drain(..).for_each(PathSocket::leave);
+        self.groups.take().into_iter().for_each(Made::leave);
         Ok(Some(report))
     }
 
@@ -196,7 +264,7 @@ impl Member {
         if self.kind == ProcessKind::Recorder {
             self.tell(&ToRecorder::End.encode());
         }
-        if self.kind == ProcessKind::Janitor {
+        if self.kind.is_janitor() {
             // Any word will do, and so would the end of this process.
             self.tell(&[1]);
         }
@@ -214,6 +282,7 @@ impl Member {
             self.process.abandon();
         }
         self.sockets.clear();
+        self.groups = None;
         exit
     }
 }
@@ -222,10 +291,16 @@ impl Member {
 /// the VM has run, or something failed between its start and there.
 impl Drop for Member {
     fn drop(&mut self) {
-        if self.kind == ProcessKind::Janitor {
+        if self.kind.is_janitor() {
             let _ = self.end(Instant::now());
         }
     }
+}
+
+/// What failed, and that a process or thread was refused, where one was.
+fn with_limit(reason: &str, limited: &Limited, met: LimitsMet) -> String {
+    let limit = limited.refused(met).map(|limit| format!(" ({limit})"));
+    format!("{reason}{}", limit.unwrap_or_default())
 }
 
 /// How long a killed process is waited for at the end of its VM. One that takes longer is in the
@@ -287,15 +362,58 @@ impl Children {
         let ended = Instant::now();
         let exits: Vec<_> = self.0.iter_mut().map(|member| member.end(ended)).collect();
         let end = self.unlogged(&exits, end);
-        let (&End::ProcessDied { kind, .. }, Some(who)) = (&end, who) else { return (end, exits) };
+        let end = self.exactly(&exits, end, who);
+        (self.by_limits(end, who), exits)
+    }
+
+    /// The end of a VM by that of the process in place `who`.
+    fn exactly(&mut self, exits: &[Option<Exit>], end: End, who: Option<usize>) -> End {
+        let (&End::ProcessDied { kind, .. }, Some(who)) = (&end, who) else { return end };
         let how = exits.get(who).copied().flatten();
         // What failed before its body ran, it has told its parent's sandbox.
         let unborn = self.0.get_mut(who).filter(|member| !member.confined);
-        let end = match unborn.map(|member| member.process.confined_within(REPORT).map(|_| ())) {
+        match unborn.map(|member| member.process.confined_within(REPORT).map(|_| ())) {
             None | Some(Ok(()) | Err(SandboxError::Died { .. })) => End::ProcessDied { kind, how },
             Some(Err(e)) => End::LaunchFailed(e.to_string()),
+        }
+    }
+
+    /// The end of a VM with what its limits had to do with it.
+    fn by_limits(&self, end: End, who: Option<usize>) -> End {
+        let of_groups = |member: &&Member| member.kind == ProcessKind::GroupJanitor;
+        let janitor = self.0.iter().find(of_groups);
+        let Some((limited, met)) =
+            janitor.and_then(|janitor| Some((janitor.limited.as_ref()?, janitor.limits_met()?)))
+        else {
+            return end;
         };
-        (end, exits)
+        let ran_out = |member: &Member| limited.ran_out(member.place?, met);
+        const KILLED: Option<Exit> = Some(Exit::Signal(libc::SIGKILL));
+        match end {
+            End::ProcessDied { kind, how: KILLED } => {
+                let found = who.and_then(|who| self.0.get(who)).and_then(ran_out);
+                found.map_or(End::ProcessDied { kind, how: KILLED }, |ran_out| End::OutOfMemory {
+                    kind,
+                    ran_out,
+                })
+            }
+            End::DeviceLost { device, why: Loss::Died(KILLED) } => {
+                let its =
+                    |member: &&Member| member.post.as_ref().is_some_and(|post| post.name == device);
+                let found = self.0.iter().filter(its).find_map(ran_out);
+                let why = found.map_or(Loss::Died(KILLED), Loss::OutOfMemory);
+                End::DeviceLost { device, why }
+            }
+            // One that could not have a thread may be too early for a word of its own.
+            End::ProcessDied { kind, how: Some(how) } if limited.refused(met).is_some() => {
+                End::DeviceFailed { kind, reason: with_limit(&how.to_string(), limited, met) }
+            }
+            End::LaunchFailed(reason) => End::LaunchFailed(with_limit(&reason, limited, met)),
+            End::DeviceFailed { kind, reason } => {
+                End::DeviceFailed { kind, reason: with_limit(&reason, limited, met) }
+            }
+            end => end,
+        }
     }
 
     /// The end of a VM whose recorder could not write what was left to it.

@@ -34,6 +34,7 @@ impl RunningVm {
     ) {
         let Some(member) = self.children.get_mut(index) else { return };
         let (is_watched, was_locked) = (member.post.is_some(), member.is_confined());
+        let may_end = member.post.as_ref().is_some_and(|post| post.may_end);
         let twice = message == FromDevice::Locked && was_locked;
         match message {
             // Said again it means nothing, so that who has the process could say it for ever.
@@ -47,6 +48,18 @@ impl RunningVm {
             FromDevice::Locked => self.take_report(index, kind),
             FromDevice::Ended(reason) | FromDevice::Failed(reason) => {
                 self.condemn(index, Loss::Said(reason));
+            }
+            FromDevice::Refused(refused) if kind == ProcessKind::Net => {
+                self.refused(index, refused);
+            }
+            FromDevice::OverRate if may_end => self.over_rate(index),
+            FromDevice::Refused(_) | FromDevice::OverRate => {
+                let what = "it told what only a network device tells, or one under another policy"
+                    .to_owned();
+                self.condemn(index, Loss::Lied(what));
+            }
+            FromDevice::LimitsMet(_) => {
+                self.condemn(index, Loss::Lied("it told of limits that it cannot see".into()));
             }
             FromDevice::Beat(beat) => {
                 let Some(member) = self.children.get_mut(index) else { return };

@@ -2,7 +2,9 @@
 
 use super::Loss;
 use crate::exits::Stop;
+use crate::vm::cgroup::RanOut;
 use crate::vm::kind::ProcessKind;
+use casemate_policy::NetRule;
 use casemate_sandbox::Exit;
 use std::time::Duration;
 
@@ -29,6 +31,13 @@ pub enum End {
         /// How; None when that cannot be told.
         how: Option<Exit>,
     },
+    /// The kernel has killed one of its processes because memory had run out.
+    OutOfMemory {
+        /// Which kind.
+        kind: ProcessKind,
+        /// Whose memory.
+        ran_out: RanOut,
+    },
     /// A device process that nobody stands by for could not go on, and said why.
     DeviceFailed {
         /// Which kind.
@@ -42,6 +51,11 @@ pub enum End {
         device: String,
         /// How it lost its process.
         why: Loss,
+    },
+    /// Its guest broke a rule of its policy, which says to end it for that.
+    DeniedByPolicy {
+        /// The rule.
+        rule: NetRule,
     },
     /// What has to be logged of it could not be.
     NotLogged {
@@ -71,8 +85,12 @@ impl End {
             Self::Killed => "it was ended at once".into(),
             Self::ProcessDied { kind, how: None } => format!("the {kind} process ended"),
             Self::ProcessDied { kind, how: Some(how) } => format!("the {kind} process: {how}"),
+            Self::OutOfMemory { kind, ran_out } => format!("the {kind} process: {ran_out}"),
             Self::DeviceFailed { kind, reason } => format!("the {kind} process: {reason}"),
-            Self::DeviceLost { device, why } => format!("disk {device}: {why}"),
+            Self::DeviceLost { device, why } => format!("device {device}: {why}"),
+            Self::DeniedByPolicy { rule } => {
+                format!("the guest went beyond the policy's `{}`", rule.path())
+            }
             Self::NotLogged { why, .. } => format!("it could not be logged: {why}"),
             Self::ProcessLied { kind, what } => format!("the {kind} process: {what}"),
         }

@@ -98,8 +98,8 @@ impl fmt::Display for Happened {
             Self::Refused(kind, Note::UnknownHypercall { number }) => {
                 write!(f, "{kind}: refused the guest's hypercall {number}")
             }
-            Self::DeviceLost { device, why, then } => write!(f, "disk {device}: {why}; {then}"),
-            Self::DeviceTakenOver { device } => write!(f, "standby of disk {device} serves"),
+            Self::DeviceLost { device, why, then } => write!(f, "device {device}: {why}; {then}"),
+            Self::DeviceTakenOver { device } => write!(f, "standby of device {device} serves"),
             Self::Limited { device, limits } => {
                 let words = |f: &mut fmt::Formatter<'_>, rate: Option<Rate>, of: &str| match rate {
                     None => write!(f, "no limit of {of}"),
@@ -107,7 +107,7 @@ impl fmt::Display for Happened {
                         write!(f, "{} {of} a second, {} at once", rate.per_second(), rate.burst())
                     }
                 };
-                write!(f, "disk {device} from now on: ")?;
+                write!(f, "device {device} from now on: ")?;
                 words(f, limits.bytes, "bytes")?;
                 f.write_str("; ")?;
                 words(f, limits.operations, "requests")

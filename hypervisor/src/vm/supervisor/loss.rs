@@ -2,6 +2,7 @@
 
 use super::heartbeat::Hang;
 use crate::exits::DeviceFault;
+use crate::vm::cgroup::RanOut;
 use casemate_sandbox::Exit;
 use std::fmt;
 
@@ -10,6 +11,8 @@ use std::fmt;
 pub enum Loss {
     /// It ended without a word; None when it cannot be told how.
     Died(Option<Exit>),
+    /// The kernel has killed it because memory had run out.
+    OutOfMemory(RanOut),
     /// It touched memory that its guest had taken back.
     MemoryTakenBack,
     /// It hung, and was killed.
@@ -78,6 +81,7 @@ impl Loss {
             Self::Died(Some(Exit::Signal(signal))) => !ITS_OWN.contains(signal),
             Self::Hung(_) | Self::Faulty(DeviceFault::Silent) => true,
             Self::Died(_)
+            | Self::OutOfMemory(_)
             | Self::MemoryTakenBack
             | Self::Faulty(_)
             | Self::Lied(_)
@@ -108,6 +112,9 @@ impl fmt::Display for Loss {
                  syscall=)"
             ),
             Self::Died(Some(exit)) => write!(f, "its process ended without a word: {exit}"),
+            Self::OutOfMemory(ran_out) => {
+                write!(f, "its process was killed by the kernel: {ran_out}")
+            }
             Self::Died(None) => f.write_str("its process ended, nobody can tell how"),
             Self::MemoryTakenBack => {
                 f.write_str("the guest took back memory that its device was using (SIGBUS)")
@@ -125,7 +132,7 @@ impl fmt::Display for Loss {
 
 #[cfg(test)]
 mod tests {
-    use super::{Exit, Hang, Loss};
+    use super::{Exit, Hang, Loss, RanOut};
     use crate::exits::DeviceFault;
 
     /// Protects the host from a fresh process for an attacker whose first one its filter has killed
@@ -185,6 +192,7 @@ mod tests {
             Loss::Lied("nonsense".into()),
             Loss::Said("its words".into()),
             Loss::Unkillable,
+            Loss::OutOfMemory(RanOut::Above),
         ] {
             assert!(!loss.may_be_taken_over(), "{loss}");
         }

@@ -5,7 +5,6 @@
 //! no connection ([`crate::vm::name::Name::answer`]).
 
 use super::{Asked, End, Happened, Lines, Member, RunningVm};
-use crate::vm::kind::ProcessKind;
 use crate::vm::manage::{
     Answer, Ending, Facts, ProcessFact, Request, State, VmFacts, Waits, millis,
 };
@@ -90,7 +89,7 @@ impl RunningVm {
                 return self.askers.wait(place, Waits::Lines(from));
             }
             Request::WaitForEnd => return self.askers.wait(place, Waits::End),
-            Request::Limit(ref disk, limits) => self.limit(disk, limits),
+            Request::Limit(ref device, limits) => self.limit(device, limits),
             Request::Stop if self.ended => Answer::Ends,
             Request::Stop => {
                 if self.grace_over.is_none() {
@@ -112,29 +111,30 @@ impl RunningVm {
         self.askers.answer(place, &answer);
     }
 
-    /// Tells every process of a disk, the standby too: it goes on within the same limits.
-    fn limit(&mut self, disk: &str, limits: Limits) -> Answer {
+    /// Tells every process of a disk or a network device, a standby too: it goes on within the same
+    /// limits.
+    fn limit(&mut self, device: &str, limits: Limits) -> Answer {
         let message = ToDevice::Limit(limits).encode();
         let of = |member: &&Member| {
-            let kind = member.kind();
-            let is_disk = matches!(kind, ProcessKind::Block | ProcessKind::BlockStandby);
-            let named = member.post.as_ref().is_some_and(|post| post.name == disk);
-            is_disk && named && !member.gone
+            let named = member.post.as_ref().is_some_and(|post| post.name == device);
+            named && !member.gone
         };
         let told: Vec<bool> =
             self.children.iter().filter(of).map(|member| member.tell(&message)).collect();
         if told.is_empty() {
-            return Answer::Refused("no process of it serves a disk of that name".into());
+            return Answer::Refused(
+                "no process of it serves a disk or a network device of that name".into(),
+            );
         }
         // Of what is full of questions nobody knows whether it will ever read; its heartbeat does.
         if told.contains(&false) {
-            return Answer::Refused("a process of that disk does not listen".into());
+            return Answer::Refused("a process of that device does not listen".into());
         }
-        let mut facts = self.known.vm.disks.iter_mut();
-        if let Some(fact) = facts.find(|fact| fact.name == disk) {
-            fact.limit(limits);
-        }
-        self.tell(Happened::Limited { device: disk.to_owned(), limits });
+        // A name is one device's.
+        let VmFacts { disks, nets, .. } = &mut self.known.vm;
+        disks.iter_mut().filter(|fact| fact.name == device).for_each(|fact| fact.limit(limits));
+        nets.iter_mut().filter(|fact| fact.name == device).for_each(|fact| fact.limit(limits));
+        self.tell(Happened::Limited { device: device.to_owned(), limits });
         Answer::Done
     }
 
@@ -160,11 +160,17 @@ impl RunningVm {
             without: told.without.iter().map(|layer| layer.name().into()).collect(),
         };
         let there = self.processes.iter().zip(members).filter(|(told, _)| !told.gone);
+        let mut vm = self.known.vm.clone();
+        for net in &mut vm.nets {
+            let mut members = self.children.iter();
+            let its = members.find(|one| one.post.as_ref().is_some_and(|it| it.name == net.name));
+            net.refused = its.map(|member| member.refused.all().into()).unwrap_or_default();
+        }
         Facts {
             state,
             uptime_ms: millis(self.known.started.elapsed()),
             processes: there.map(process).collect(),
-            vm: self.known.vm.clone(),
+            vm,
         }
     }
 }

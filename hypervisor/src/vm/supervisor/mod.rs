@@ -18,6 +18,7 @@ mod loss;
 mod managing;
 mod polling;
 mod post;
+mod refused;
 mod telling;
 
 pub use children::Member;
@@ -279,7 +280,10 @@ impl RunningVm {
                 }
                 self.end(End::DeviceFailed { kind, reason });
             }
-            FromDevice::Beat(_) => {
+            FromDevice::Beat(_)
+            | FromDevice::LimitsMet(_)
+            | FromDevice::Refused(_)
+            | FromDevice::OverRate => {
                 let what = "it answered what nobody had asked".to_owned();
                 self.end(End::ProcessLied { kind, what });
             }

@@ -22,6 +22,9 @@ pub struct Post {
     pub name: String,
     /// What becomes of the VM when the device has no process any more.
     pub on_death: OnDeviceDeath,
+    /// Whether its process may say that the policy ends the guest: a network device's under a
+    /// policy that says so.
+    pub may_end: bool,
 }
 
 /// A process that is to end, and is waited for.

@@ -10,8 +10,10 @@
 use super::{Asked, End, GuestMark, Happened};
 use crate::exits::{ExitTotals, Note, VcpuStep};
 use crate::memory::PageStateTotals;
+use crate::vm::cgroup::RanOut;
 use crate::vm::kind::ProcessKind;
 use crate::vm::protocol::{Denied, FromVmm, Phase};
+use casemate_device_net::{Refusal, Refused};
 use casemate_diagnostics::{Span, event_in, span_in};
 use casemate_foreign_text::{line, value};
 use casemate_sandbox::{Exit, Report, State};
@@ -81,6 +83,29 @@ impl Telling {
             Some(process) => process.heard(message),
             None => true,
         }
+    }
+
+    /// Tells what a network device has not let its guest send.
+    pub(super) fn refused(&mut self, index: usize, refused: Refused) {
+        let Some(process) = self.processes.get_mut(index) else { return };
+        if !process.may_be_told() {
+            return;
+        }
+        let why = match refused.why {
+            Refusal::Source => "it says that another card sent it",
+            Refusal::Unread => "it cannot be read",
+            Refusal::Destination => "network.egress",
+            Refusal::Rate => "network.rate",
+        };
+        let times = refused.times;
+        event_in!(
+            process.span,
+            WARN,
+            Policy,
+            "a network device refuses to send",
+            why = why,
+            times = times
+        );
     }
 
     /// Tells what the supervisor has seen itself. What it knows from a message was told as that,
@@ -163,19 +188,24 @@ impl Process {
         };
         let vcpu = vcpu.map(|index| self.vcpus.get(usize::try_from(index).unwrap_or(usize::MAX)));
         let Some(span) = vcpu.unwrap_or(Some(&self.span)) else { return false };
-        match self.left.checked_sub(1) {
-            Some(left) => {
-                self.left = left;
-                tell(span, message);
-            }
-            None => {
-                if self.untold == 0 {
-                    event_in!(self.span, WARN, Vm, "it says too much: the rest is only counted");
-                }
-                self.untold = self.untold.saturating_add(1);
-            }
+        let span = span.clone();
+        if self.may_be_told() {
+            tell(&span, message);
         }
         true
+    }
+
+    /// Whether one more message of it becomes an event; otherwise it is counted.
+    fn may_be_told(&mut self) -> bool {
+        if let Some(left) = self.left.checked_sub(1) {
+            self.left = left;
+            return true;
+        }
+        if self.untold == 0 {
+            event_in!(self.span, WARN, Vm, "it says too much: the rest is only counted");
+        }
+        self.untold = self.untold.saturating_add(1);
+        false
     }
 }
 
@@ -334,6 +364,12 @@ fn confined(span: &Span, report: &Report) {
     event_in!(span, INFO, Sandbox, "the process is confined", layers = applied, missing = missing);
 }
 
+/// The kernel has killed a process for memory.
+fn out_of_memory(vm: &Span, kind: &'static str, ran_out: &RanOut) {
+    let why = line(ran_out);
+    event_in!(vm, ERROR, Vm, "the VM has ended", end = "out-of-memory", kind = kind, why = why);
+}
+
 /// How the VM has ended. That it says so of itself, or is asked to, is its usual end; everything
 /// that the host has to mend is an error.
 fn ended(vm: &Span, end: &End) {
@@ -370,6 +406,7 @@ fn ended(vm: &Span, end: &End) {
                 how = how.map(value)
             );
         }
+        End::OutOfMemory { kind, ran_out } => out_of_memory(vm, kind.name(), ran_out),
         End::DeviceFailed { kind, reason } => {
             event_in!(
                 vm,
@@ -391,6 +428,10 @@ fn ended(vm: &Span, end: &End) {
                 device = value(device),
                 why = line(why)
             );
+        }
+        End::DeniedByPolicy { rule } => {
+            let rule = rule.path();
+            event_in!(vm, WARN, Vm, "the VM has ended", end = "denied-by-policy", rule = rule);
         }
         End::NotLogged { why, end } => {
             event_in!(vm, ERROR, Vm, "the VM has ended", end = "not-logged", why = line(why));

@@ -48,7 +48,7 @@ fn every_message_is_one_event_in_the_span_of_who_sent_it() {
             "a hypercall was refused number=18446744073709551615",
         ),
         (
-            FromVmm::Denied(Denied { rule: PageRule::ALL[0], times: 4, pages: 5 }),
+            FromVmm::Denied(Denied { rule: PageRule::ALL[0].into(), times: 4, pages: 5 }),
             "WARN policy",
             "",
             "the policy denies the guest something rule=runtime.page_state_changes times=4 pages=5",
