@@ -3,6 +3,7 @@
 #![allow(missing_docs, clippy::unwrap_used, clippy::indexing_slicing, reason = "a benchmark")]
 
 use casemate_test_support::bzimage::bzimage;
+use casemate_test_support::shipped;
 use ring::digest::{SHA256, SHA384, digest};
 use std::hint::black_box;
 use std::process::Command;
@@ -25,7 +26,7 @@ fn least(mut run: impl FnMut()) -> Duration {
 
 fn process(arguments: &[&std::ffi::OsStr]) -> Duration {
     least(|| {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_casemate"));
+        let mut command = Command::new(shipped(env!("CARGO_BIN_EXE_casemate")));
         let output = command.arg("measure").args(arguments).output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     })

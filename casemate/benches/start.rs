@@ -31,6 +31,7 @@ use casemate_hypervisor::vm::protocol::{FromVmm, MESSAGE_SIZE, Phase};
 use casemate_sandbox::Image;
 use casemate_test_support::first_run::time_to_first_run;
 use casemate_test_support::guests::Supervisor;
+use casemate_test_support::shipped;
 use rustix::net::{RecvFlags, recv};
 use std::cell::Cell;
 use std::path::Path;
@@ -72,7 +73,7 @@ impl Program {
     fn casemate(kernel: &Path) -> Self {
         let kernel = kernel.to_owned();
         let command = move || {
-            let mut command = Command::new(env!("CARGO_BIN_EXE_casemate"));
+            let mut command = Command::new(shipped(env!("CARGO_BIN_EXE_casemate")));
             command.args(["run", "--protection", "none", "--memory", "128M", "--kernel"]);
             command.arg(&kernel);
             command

@@ -4,7 +4,7 @@ use crate::out::outln;
 use crate::{Failure, Outcome};
 use casemate_files::{Access, Apart, FileError, SameFile};
 use casemate_foreign_text::value;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Files over 1 MiB are refused unread.
@@ -41,11 +41,37 @@ pub(super) fn was_read(path: &Path) {
     let _ = used().read(format!("the input {}", value(path.display())), path);
 }
 
+/// Stores of certificates that this command reads, by their real paths.
+static FOLDERS: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
+
+/// Takes down that a command reads a store of certificates: what it writes afterwards is none.
+pub(super) fn store_was_read(path: &Path) {
+    if let Ok(path) = path.canonicalize() {
+        FOLDERS.lock().unwrap_or_else(PoisonError::into_inner).push(path);
+    }
+}
+
+/// The store of these of which a file of this path would be. All of its files are `.der`.
+fn store_around(path: &Path) -> Option<PathBuf> {
+    path.extension().filter(|extension| *extension == "der")?;
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    let parent = parent.unwrap_or(Path::new(".")).canonicalize().ok()?;
+    let folders = FOLDERS.lock().unwrap_or_else(PoisonError::into_inner);
+    folders.iter().find(|folder| parent.starts_with(folder)).cloned()
+}
+
 /// Refuses an output that this command has read, or written already as another output: a report, a
-/// key, a kernel would be lost.
+/// key, a kernel, a certificate would be lost.
 pub(super) fn may_write(what: &str, path: &Path) -> Outcome {
     if path == Path::new(STANDARD) {
         return Ok(());
+    }
+    if let Some(folder) = store_around(path) {
+        return Err(Failure::BadInput(format!(
+            "{what} {} is in {}, a store of certificates that this command reads: name another place",
+            value(path.display()),
+            value(folder.display())
+        )));
     }
     let what = format!("{what} {}", value(path.display()));
     keep_apart(|used| used.written(what, path))

@@ -5,7 +5,7 @@ use clap::Args;
 use std::path::PathBuf;
 
 /// What may be said about a guest without a configuration file, or over one.
-#[derive(Debug, Clone, Args)]
+#[derive(Debug, Clone, Default, Args)]
 pub struct GuestFlags {
     /// Name, unique among your running VMs [default: a random one]
     #[arg(long)]
@@ -51,16 +51,30 @@ pub struct GuestFlags {
     /// A socket for one port of the guest: `port=N,path=SOCKET`; once for each
     #[arg(long, value_name = "FORWARD")]
     pub vsock_forward: Vec<String>,
+    /// A network device over a TAP: `tap=NAME[,create]` or `fd=N`, then any of mac=ADDRESS, mtu=N,
+    /// name=TEXT, on_device_death=stop|keep, bandwidth=SIZE, bandwidth_burst=SIZE, packets=N and
+    /// packets_burst=N, with commas between; once for each, in place of the file's `[[net]]` tables
+    #[arg(long, value_name = "NET")]
+    pub net: Vec<String>,
     /// Random numbers of this host, in place of the file's `[rng]` table; with `=trust-host` for a
     /// confidential guest, too
     #[arg(long, value_name = "trust-host", num_args = 0..=1, require_equals = true,
           default_missing_value = "")]
     pub rng: Option<String>,
-    /// A disk that a program of others serves, which gets all of the guest's memory but what a
-    /// confidential one keeps private: socket=PATH,kind=block, then any of queues=N and name=TEXT;
-    /// in place of the file's `[[vhost_user]]` tables
+    /// A device that a program of others serves, which gets all of the guest's memory but what a
+    /// confidential one keeps private: socket=PATH and kind=block, kind=net or kind=vsock, then any
+    /// of queues=N (block), mac=ADDRESS (net) and name=TEXT; in place of the file's
+    /// `[[vhost_user]]` tables
     #[arg(long, value_name = "BACK END")]
     pub vhost_user: Vec<String>,
+    /// Put the VM's processes into control groups (cgroup v2) of their own, made in this directory,
+    /// which must be delegated to you; needed for `--cgroup-limit`
+    #[arg(long, value_name = "DIR")]
+    pub cgroup: Option<PathBuf>,
+    /// Limits that the kernel keeps: `[PROCESS:]KEY=VALUE[,…]` with cpu_weight, cpu_percent, memory
+    /// and pids; of the VM, or of the process so named; once for each, in place of the file's
+    #[arg(long, value_name = "LIMITS")]
+    pub cgroup_limit: Vec<String>,
     /// End a guest that has not switched itself off this long after it was asked to [default: 15s]
     #[arg(long, value_name = "TIME")]
     pub grace: Option<String>,
@@ -90,8 +104,11 @@ impl GuestFlags {
             ("--disk", !self.disk.is_empty()),
             ("--vsock", self.vsock.is_some()),
             ("--vsock-forward", !self.vsock_forward.is_empty()),
+            ("--net", !self.net.is_empty()),
             ("--rng", self.rng.is_some()),
             ("--vhost-user", !self.vhost_user.is_empty()),
+            ("--cgroup", self.cgroup.is_some()),
+            ("--cgroup-limit", !self.cgroup_limit.is_empty()),
             ("--grace", self.grace.is_some()),
             ("--timeout", self.timeout.is_some()),
             ("--protection", self.protection.is_some()),
@@ -119,7 +136,7 @@ mod configuration {
     use crate::Failure;
     use crate::packed::Packed;
     use casemate_hypervisor::config::{ConfigError, RawConfig, RawConsole, RawDisk, RawForeign};
-    use casemate_hypervisor::config::{RawForward, RawRng, RawVsock};
+    use casemate_hypervisor::config::{RawForward, RawNet, RawRng, RawVsock};
     use std::path::Path;
 
     impl GuestFlags {
@@ -132,8 +149,21 @@ mod configuration {
             file: Option<&Path>,
             vcpus: Option<u32>,
         ) -> Result<RawConfig, Failure> {
-            let bad = |e: ConfigError| Failure::BadInput(e.to_string());
             let image = file.map(Packed::open).transpose()?.flatten();
+            self.config_of(image.as_ref(), file, vcpus)
+        }
+
+        /// The same with what is at `file`, if it is an image: opened, which hashes its files.
+        ///
+        /// # Errors
+        /// As [`GuestFlags::config`].
+        pub fn config_of(
+            &self,
+            image: Option<&Packed>,
+            file: Option<&Path>,
+            vcpus: Option<u32>,
+        ) -> Result<RawConfig, Failure> {
+            let bad = |e: ConfigError| Failure::BadInput(e.to_string());
             if image.is_some() {
                 let own =
                     [("--kernel", self.kernel.is_some()), ("--initrd", self.initrd.is_some())];
@@ -143,7 +173,7 @@ mod configuration {
                     return Err(Failure::BadInput(text));
                 }
             }
-            let file = match (&image, file) {
+            let file = match (image, file) {
                 (Some(image), _) => Some(image.config()),
                 (None, file) => file.map(RawConfig::from_file).transpose().map_err(bad)?,
             };
@@ -153,6 +183,8 @@ mod configuration {
             let mut disk = disk.collect::<Result<Vec<_>, _>>().map_err(bad)?;
             let vhost_user = self.vhost_user.iter().map(|flag| RawForeign::from_flag(flag));
             let vhost_user = vhost_user.collect::<Result<Vec<_>, _>>().map_err(bad)?;
+            let net = self.net.iter().map(|flag| RawNet::from_flag(flag));
+            let net = net.collect::<Result<Vec<_>, _>>().map_err(bad)?;
             let mut file = file.unwrap_or_default();
             if image.is_some() && !disk.is_empty() {
                 // Further ones: the root disk stays the first.
@@ -166,6 +198,12 @@ mod configuration {
                 file.vsock.get_or_insert_default().forward = forwards;
             }
             let rng = self.rng.as_deref().map(RawRng::from_flag).transpose().map_err(bad)?;
+            if let Some(directory) = &self.cgroup {
+                file.cgroup.get_or_insert_default().directory = Some(directory.clone());
+            }
+            for flag in &self.cgroup_limit {
+                file.cgroup.get_or_insert_default().limit_from_flag(flag).map_err(bad)?;
+            }
             if let Some(digest) = &self.expect_digest {
                 file.snp.get_or_insert_default().expect_digest = Some(digest.clone());
             }
@@ -185,7 +223,9 @@ mod configuration {
                 timeout: self.timeout.clone(),
                 disk,
                 vsock: None,
+                net,
                 rng,
+                cgroup: None,
                 vhost_user,
                 protection: self.protection.clone(),
                 snp: None,

@@ -125,7 +125,7 @@ fn configuration() -> String {
 #[test]
 fn configuration_in_the_help_has_every_key() {
     use casemate_hypervisor::config::{
-        RawConfig, RawDisk, RawForeign, RawForward, RawRng, RawSnp, RawVsock,
+        RawConfig, RawForeign, RawForward, RawRng, RawSnp, RawVsock,
     };
     let text = configuration();
     let raw = RawConfig::from_toml(&text, "run --help").unwrap_or_else(|e| panic!("{e}\n{text}"));
@@ -147,7 +147,9 @@ fn configuration_in_the_help_has_every_key() {
         disk,
         vhost_user,
         vsock: Some(vsock),
+        net,
         rng: Some(RawRng { trust_host: _ }),
+        cgroup: Some(cgroup),
         protection: Some(_),
         snp: Some(snp),
         sandbox: Some(_),
@@ -155,6 +157,64 @@ fn configuration_in_the_help_has_every_key() {
     else {
         panic!("a key is missing: {text}")
     };
+    has_every_key_of_cgroup(&cgroup);
+    every_key_of_a_disk(&text, &disk);
+    let [
+        RawForeign { socket: Some(_), kind: Some(_), name: Some(_), queues: Some(_), mac: None },
+        RawForeign { mac: Some(_), .. },
+    ] = vhost_user.as_slice()
+    else {
+        panic!("a key of a foreign device is missing: {text}")
+    };
+    every_key_of_a_network_device(&text, &net);
+    let RawVsock { cid: Some(_), path: Some(_), ports, forward, broker: None } = vsock else {
+        panic!("a key of [vsock] is missing: {text}")
+    };
+    let [RawForward { path: Some(_), port: Some(_) }] = forward.as_slice() else {
+        panic!("a key of a forward is missing: {text}")
+    };
+    assert!(!ports.is_empty(), "{text}");
+    assert!(text.contains("\ntrust_host = "));
+    assert!(text.contains("\nread_only = ") && text.contains("\ndirect = "));
+    let RawSnp {
+        policy: Some(_),
+        host_data: Some(_),
+        initdata: Some(_),
+        id_block: Some(_),
+        id_auth: Some(_),
+        // No key of the file.
+        id: None,
+        author_key_enabled: Some(_),
+        vcek_disabled: Some(_),
+        vmsa_features: Some(_),
+        c_bit: Some(_),
+        expect_digest: Some(_),
+        certs: Some(_),
+    } = snp
+    else {
+        panic!("a key of [snp] is missing: {text}")
+    };
+}
+
+#[cfg(feature = "vm")]
+fn has_every_key_of_cgroup(cgroup: &casemate_hypervisor::config::RawCgroup) {
+    let casemate_hypervisor::config::RawCgroup {
+        directory: Some(_),
+        cpu_weight: Some(_),
+        cpu_percent: Some(_),
+        memory: Some(_),
+        pids: Some(_),
+        process,
+    } = cgroup
+    else {
+        panic!("a key of [cgroup] is missing: {cgroup:?}")
+    };
+    assert!(!process.is_empty(), "{cgroup:?}");
+}
+
+#[cfg(feature = "vm")]
+fn every_key_of_a_disk(text: &str, disk: &[casemate_hypervisor::config::RawDisk]) {
+    use casemate_hypervisor::config::RawDisk;
     let [
         RawDisk {
             path: Some(_),
@@ -170,39 +230,34 @@ fn configuration_in_the_help_has_every_key() {
             iops: Some(_),
             iops_burst: Some(_),
         },
-    ] = disk.as_slice()
+    ] = disk
     else {
         panic!("a key of a disk is missing: {text}")
     };
-    let [RawForeign { socket: Some(_), kind: Some(_), name: Some(_), queues: Some(_) }] =
-        vhost_user.as_slice()
+}
+
+#[cfg(feature = "vm")]
+fn every_key_of_a_network_device(text: &str, net: &[casemate_hypervisor::config::RawNet]) {
+    use casemate_hypervisor::config::RawNet;
+    let [
+        RawNet {
+            name: Some(_),
+            tap: Some(_),
+            create: _,
+            fd: _,
+            mac: Some(_),
+            mtu: Some(_),
+            on_device_death: Some(_),
+            bandwidth: Some(_),
+            bandwidth_burst: Some(_),
+            packets: Some(_),
+            packets_burst: Some(_),
+        },
+    ] = net
     else {
-        panic!("a key of a foreign device is missing: {text}")
+        panic!("a key of a network device is missing: {text}")
     };
-    let RawVsock { cid: Some(_), path: Some(_), ports, forward } = vsock else {
-        panic!("a key of [vsock] is missing: {text}")
-    };
-    let [RawForward { path: Some(_), port: Some(_) }] = forward.as_slice() else {
-        panic!("a key of a forward is missing: {text}")
-    };
-    assert!(!ports.is_empty(), "{text}");
-    assert!(text.contains("\ntrust_host = "));
-    assert!(text.contains("\nread_only = ") && text.contains("\ndirect = "));
-    let RawSnp {
-        policy: Some(_),
-        host_data: Some(_),
-        id_block: Some(_),
-        id_auth: Some(_),
-        author_key_enabled: Some(_),
-        vcek_disabled: Some(_),
-        vmsa_features: Some(_),
-        c_bit: Some(_),
-        expect_digest: Some(_),
-        certs: Some(_),
-    } = snp
-    else {
-        panic!("a key of [snp] is missing: {text}")
-    };
+    assert!(text.contains("\ncreate = ") && text.contains("fd = "), "{text}");
 }
 
 /// Protects from a default that the help states and that the program does not have.
@@ -220,13 +275,14 @@ fn defaults_in_the_help_are_those_of_the_program() {
     let said = RawConfig::from_toml(&configuration(), "run --help").unwrap();
     let snp = said.snp.clone().unwrap();
     // What the help gives as an example only.
-    let (disk, vhost_user) = (Vec::new(), Vec::new());
-    let (vsock, rng) = (None, None);
-    let plain =
-        RawConfig { initrd: None, timeout: None, snp: None, disk, vhost_user, vsock, rng, ..said };
+    let (disk, vhost_user, net) = (Vec::new(), Vec::new(), Vec::new());
+    let said = RawConfig { disk, vhost_user, net, snp: None, cgroup: None, ..said };
+    let (initrd, timeout, vsock, rng) = (None, None, None, None);
+    let plain = RawConfig { initrd, timeout, vsock, rng, ..said };
     assert_eq!(checked(plain), checked(least("none")));
     let snp = RawSnp {
         host_data: None,
+        initdata: None,
         id_block: None,
         id_auth: None,
         expect_digest: None,
@@ -261,8 +317,10 @@ fn flags_that_describe_a_guest_are_those_of_measure_too() {
         }
     }
     // `shape` is `vcpus`, and a memory that no digest depends on.
-    let about = ["shape", "policy", "decision-log", "log-key", "log-head", "adopt", "timeline"];
-    assert_eq!(not_of_the_guest, about);
+    // No digest depends on what goes into a run and comes out of it, nor on its broker.
+    let exchange = ["input", "output", "nonce", "kbs", "kbs-key"];
+    let about = ["shape", "policy", "decision-log", "log-key", "log-head", "adopt"];
+    assert_eq!(not_of_the_guest, [&about[..], &exchange, &["timeline", "dry-run"]].concat());
 }
 
 /// Protects who starts VMs from two ways to read one command line: where `run` is the first word,
@@ -284,7 +342,7 @@ fn run_is_read_the_same_alone_and_among_all_commands() {
         "casemate run help",
     ];
     for line in lines {
-        let alone = super::parse(line.split(' ').map(Into::into));
+        let alone = super::parse(line.split(' ').map(Into::into).collect());
         let among = Cli::try_parse_from(line.split(' '));
         let shown = |read: Result<Cli, clap::Error>| match read {
             Ok(cli) => format!("{cli:?}"),

@@ -13,7 +13,7 @@ use casemate_policy::log::{
 use casemate_policy::{Point, Verdict, digest};
 use casemate_policy_log::{generate_key, read_head};
 use clap::{Args, Subcommand};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Verify, show and replay decision logs
 #[derive(Debug, Args)]
@@ -72,6 +72,13 @@ Examples:
 struct ShowArgs {
     /// The log
     file: PathBuf,
+    #[command(flatten)]
+    filter: Filter,
+}
+
+/// Which decisions are shown.
+#[derive(Debug, Args)]
+pub struct Filter {
     /// Only this verdict: allow, throttle, deny or kill
     #[arg(long, value_name = "NAME")]
     verdict: Option<String>,
@@ -108,7 +115,7 @@ struct KeyArgs {
 pub fn run(args: &LogArgs) -> Outcome {
     match &args.command {
         LogCommand::Verify(args) => verify(args),
-        LogCommand::Show(args) => show(args),
+        LogCommand::Show(args) => show_filtered(&args.file, &args.filter),
         LogCommand::Replay(args) => log_replay::run(args),
         LogCommand::Key(args) => key(args),
     }
@@ -212,7 +219,27 @@ fn print_shown(report: &LogReport, whose: bool, head: Option<KnownHead>) {
     outln!("not shown: that nothing was cut off {after}: {cure}");
 }
 
-fn show(args: &ShowArgs) -> Outcome {
+/// Verifies a log with its public key and the head that is kept beside it, as far as there are
+/// such.
+///
+/// # Errors
+/// [`Failure`]: status 1 when something is wrong with it.
+#[cfg(feature = "broker")]
+pub fn verify_log(file: &Path, key: Option<&Path>, head: Option<&Path>) -> Outcome {
+    verify(&VerifyArgs {
+        file: file.to_owned(),
+        key: key.map(Path::to_owned),
+        head: None,
+        head_file: head.map(Path::to_owned),
+        closed: false,
+    })
+}
+
+/// Shows the decisions of a log.
+///
+/// # Errors
+/// [`Failure`] for a log that is not whole, or a name that is none.
+pub fn show_filtered(file: &Path, args: &Filter) -> Outcome {
     let verdict = parse(args.verdict.as_deref(), "--verdict", Verdict::from_name)?;
     let point = parse(args.point.as_deref(), "--point", Point::from_name)?;
     let wanted = |found: Verdict, at: Point, rules: &[String]| {
@@ -222,7 +249,7 @@ fn show(args: &ShowArgs) -> Outcome {
             && args.rule.as_ref().is_none_or(begins)
     };
     let mut left = args.count;
-    let report = read(&args.file, Verifier::new(None, None), |record, line| {
+    let report = read(file, Verifier::new(None, None), |record, line| {
         if record.seq < args.from || left == 0 {
             return;
         }
@@ -240,8 +267,7 @@ fn show(args: &ShowArgs) -> Outcome {
     if report.is_good() {
         return Ok(());
     }
-    let message =
-        format!("the log is not whole: run `casemate log verify {}`", args.file.display());
+    let message = format!("the log is not whole: run `casemate log verify {}`", file.display());
     Err(Failure::Failed(message))
 }
 

@@ -8,42 +8,75 @@
 
 mod attest;
 #[cfg(feature = "vm")]
+mod audit;
+#[cfg(feature = "vm")]
 mod boot_code;
+#[cfg(feature = "containerd")]
+mod containerd;
 #[cfg(feature = "vm")]
 mod device;
 mod diagnostics;
+#[cfg(feature = "vm")]
+mod dry_run;
+#[cfg(feature = "vm")]
+mod exchange;
 mod files;
 mod guest_flags;
 #[cfg(test)]
 mod help_tests;
 #[cfg(feature = "vm")]
 mod host;
+mod html;
 #[cfg(feature = "image")]
 mod image;
+#[cfg(feature = "broker")]
+mod kbs;
+#[cfg(feature = "image")]
+mod layer;
 mod log;
 mod log_options;
 mod log_read;
 mod log_replay;
 mod measure;
+#[cfg(feature = "vm")]
+mod not_started;
 mod numbers;
+mod open;
 mod out;
 #[cfg(feature = "vm")]
 mod packed;
+#[cfg(feature = "pod")]
+mod pod;
 mod policy;
+mod result_key;
 #[cfg(feature = "vm")]
 mod run;
+#[cfg(feature = "vm")]
+mod run_broker;
+#[cfg(feature = "vm")]
+mod run_help;
+mod run_inputs;
 #[cfg(feature = "vm")]
 mod sandbox;
 #[cfg(feature = "vm")]
 mod sandbox_check;
+mod signing;
 #[cfg(feature = "vm")]
 mod vms;
 
 use casemate_diagnostics::event;
+#[cfg(feature = "vm")]
+use casemate_sandbox::Heap;
 use clap::{Parser, Subcommand};
 use out::errln;
 use std::process::ExitCode;
 use std::sync::Arc;
+
+/// What the supervisor has locked must not grow, which glibc's malloc can be told and musl's
+/// cannot: so the program has the heap of its images, whatever it is linked with.
+#[cfg(feature = "vm")]
+#[global_allocator]
+static HEAP: Heap = Heap::new();
 
 /// Why a subcommand did not succeed; decides the exit status.
 #[derive(Debug, thiserror::Error)]
@@ -118,6 +151,8 @@ enum Command {
     Sandbox(sandbox::SandboxArgs),
     #[cfg(feature = "vm")]
     Device(device::DeviceArgs),
+    #[cfg(feature = "vm")]
+    Audit(audit::AuditArgs),
     /// Verify, show and keep evidence of SEV-SNP guests.
     Attest(attest::Attest),
     /// Compute the launch digest that a guest must report.
@@ -126,6 +161,14 @@ enum Command {
     BootCode(boot_code::BootCodeArgs),
     #[cfg(feature = "image")]
     Image(image::ImageArgs),
+    #[cfg(feature = "image")]
+    Layer(layer::LayerArgs),
+    #[cfg(feature = "broker")]
+    Kbs(kbs::KbsArgs),
+    Open(Box<open::Open>),
+    ResultKey(result_key::ResultKey),
+    #[cfg(feature = "pod")]
+    Pod(pod::PodArgs),
     Policy(policy::PolicyArgs),
     Log(log::LogArgs),
 }
@@ -151,14 +194,36 @@ enum RunCommand {
 ///
 /// To describe every subcommand to clap takes 0.3 ms of a start of 6, and of all of them only `run`
 /// is waited for with a guest: so it alone is described when it is what was written first.
-fn parse(words: impl Iterator<Item = std::ffi::OsString>) -> Result<Cli, clap::Error> {
-    let words: Vec<_> = words.collect();
+fn parse(words: Vec<std::ffi::OsString>) -> Result<Cli, clap::Error> {
     #[cfg(feature = "vm")]
-    if words.get(1).is_some_and(|first| first == "run") {
+    if is_run(&words) {
         let RunCli { command: RunCommand::Run(args), log } = RunCli::try_parse_from(words)?;
         return Ok(Cli { command: Command::Run(args), log });
     }
     Cli::try_parse_from(words)
+}
+
+/// Whether a VM is to be run.
+#[cfg(feature = "vm")]
+fn is_run(words: &[std::ffi::OsString]) -> bool {
+    // A dry run starts nothing. Where the word is something else's value, a start is slower.
+    words.get(1).is_some_and(|first| first == "run") && words.iter().all(|w| w != "--dry-run")
+}
+
+/// Says what is wrong with the command line.
+///
+/// It repeats arguments, which a pattern of the shell may have taken from file names, and has lines
+/// of its own, so that a line feed in an argument could not be told from those any more. So the
+/// arguments are made fit first and read again: what is wrong with them still is, and where it is
+/// not, the whole message is one line.
+fn write_misuse(error: &clap::Error) {
+    let fit = |word: std::ffi::OsString| {
+        casemate_foreign_text::line(word.to_string_lossy()).to_string().into()
+    };
+    match parse(std::env::args_os().map(fit).collect()) {
+        Err(again) if again.use_stderr() => out::write_error(format_args!("{}", again.render())),
+        _ => errln!("{}", casemate_foreign_text::line(error.render())),
+    }
 }
 
 impl Command {
@@ -182,12 +247,22 @@ impl Command {
             Self::Sandbox(_) => "sandbox",
             #[cfg(feature = "vm")]
             Self::Device(_) => "device",
+            #[cfg(feature = "vm")]
+            Self::Audit(_) => "audit",
             Self::Attest(_) => "attest",
             Self::Measure(_) => "measure",
             #[cfg(feature = "vm")]
             Self::BootCode(_) => "boot-code",
             #[cfg(feature = "image")]
             Self::Image(_) => "image",
+            #[cfg(feature = "image")]
+            Self::Layer(_) => "layer",
+            #[cfg(feature = "broker")]
+            Self::Kbs(_) => "kbs",
+            Self::Open(_) => "open",
+            Self::ResultKey(_) => "result-key",
+            #[cfg(feature = "pod")]
+            Self::Pod(_) => "pod",
             Self::Policy(_) => "policy",
             Self::Log(_) => "log",
         }
@@ -200,13 +275,19 @@ fn main() -> ExitCode {
     // SIGXFSZ: a handler, whatever it does, makes the write return EFBIG. Without one nothing is
     // lost but the words.
     let _ = signal_hook::flag::register(signal_hook::consts::SIGXFSZ, Arc::default());
-    let cli = match parse(std::env::args_os()) {
+    let words: Vec<_> = std::env::args_os().collect();
+    #[cfg(feature = "containerd")]
+    if containerd::is_called(&words) {
+        return report(containerd::run(&words));
+    }
+    // Reading them takes as long as that.
+    #[cfg(feature = "vm")]
+    let _begun = is_run(&words).then(run::begin);
+    let cli = match parse(words) {
         Ok(cli) => cli,
         Err(e) => {
             if e.use_stderr() {
-                // It repeats arguments, which a pattern of the shell may have taken from file
-                // names.
-                out::write_error(format_args!("{}", e.render()));
+                write_misuse(&e);
                 return ExitCode::from(2);
             }
             let _ = e.print();
@@ -229,6 +310,8 @@ fn main() -> ExitCode {
     report(match &cli.command {
         #[cfg(feature = "vm")]
         Command::Host(args) => host::run(args),
+        #[cfg(feature = "vm")]
+        Command::Audit(args) => audit::run(args),
         Command::Attest(attest) => attest::run(attest),
         Command::Measure(measure) => measure::run(measure),
         #[cfg(feature = "vm")]
@@ -251,6 +334,14 @@ fn main() -> ExitCode {
         Command::BootCode(args) => boot_code::run(args),
         #[cfg(feature = "image")]
         Command::Image(args) => image::run(args),
+        #[cfg(feature = "image")]
+        Command::Layer(args) => layer::run(args),
+        #[cfg(feature = "broker")]
+        Command::Kbs(args) => kbs::run(args, &log),
+        Command::Open(args) => open::run(args),
+        Command::ResultKey(args) => result_key::run(args),
+        #[cfg(feature = "pod")]
+        Command::Pod(args) => pod::run(args),
         Command::Policy(args) => policy::run(args),
         Command::Log(args) => log::run(args),
     })

@@ -3,6 +3,7 @@
 
 use crate::Failure;
 use casemate_hypervisor::config::RawConfig;
+use casemate_manifest::Broker;
 use std::path::Path;
 
 /// An image that was opened.
@@ -25,12 +26,29 @@ impl Packed {
         }
         let folder = casemate_image::launch::Folder::open(path)
             .map_err(|e| Failure::BadInput(e.to_string()))?;
+        folder.files().iter().for_each(|path| crate::files::was_read(path));
         if folder.manifest.debug {
             crate::out::errln!(
                 "casemate: note: this is a DEBUG image: its kernel writes to the console"
             );
         }
         Ok(Some(Self(folder)))
+    }
+
+    /// Whether its results leave the guest, sealed.
+    pub fn seals(&self) -> bool {
+        !self.0.manifest.results.is_none()
+    }
+
+    /// The key broker that it asks for secrets.
+    pub fn broker(&self) -> Option<&Broker> {
+        self.0.manifest.broker.as_ref()
+    }
+
+    /// Whether a run adds devices to the VM of [`Packed::config`]: for its results, for initdata,
+    /// and the way to its key broker.
+    pub fn has_more_devices(&self) -> bool {
+        self.seals() || self.broker().is_some()
     }
 
     /// The VM, but for vCPUs and memory. Confidential unless told otherwise: an image that was made
@@ -61,21 +79,28 @@ impl Packed {
         }
     }
 
-    /// The same with the digest that its launch must have.
+    /// The same with the digest that its launch must have, and with its ID block.
     ///
     /// # Errors
     /// [`Failure::BadInput`] for a number of vCPUs that the image has no digest for.
     pub fn expect(&self, mut config: RawConfig) -> Result<RawConfig, Failure> {
+        use crate::image::identity::Bytes;
+        use casemate_hypervisor::config::IdBlock;
         if config.protection.as_deref() != Some("sev-snp") {
             config.snp = None;
             return Ok(config);
         }
         let vcpus = config.vcpus.unwrap_or(1);
-        let digest = self.0.launch.digest(vcpus).ok_or_else(|| {
+        let launch = self.0.launch.launch_of(vcpus).ok_or_else(|| {
             Failure::BadInput(format!("the image has no launch digest for {vcpus} vCPUs"))
         })?;
         let snp = config.snp.get_or_insert_default();
-        snp.expect_digest.get_or_insert_with(|| digest.to_owned());
+        snp.expect_digest.get_or_insert_with(|| launch.digest.clone());
+        if let Some(id) = &launch.id {
+            let Bytes { block, auth, author } = crate::image::identity::bytes(id)?;
+            snp.id = Some(IdBlock { block, auth });
+            snp.author_key_enabled = Some(author);
+        }
         Ok(config)
     }
 }
@@ -88,6 +113,21 @@ impl Packed {
     /// None.
     pub fn open(_: &Path) -> Result<Option<Self>, Failure> {
         Ok(None)
+    }
+
+    /// Never asked for: there is none.
+    pub fn seals(&self) -> bool {
+        false
+    }
+
+    /// Never asked for: there is none.
+    pub fn broker(&self) -> Option<&Broker> {
+        None
+    }
+
+    /// Never asked for: there is none.
+    pub fn has_more_devices(&self) -> bool {
+        false
     }
 
     /// Never asked for: there is none.

@@ -1,9 +1,14 @@
 //! `casemate run`: start a VM and stay with it until it ends.
 
 use crate::diagnostics::Log;
+use crate::exchange::{Exchange, ExchangeArgs};
 use crate::guest_flags::GuestFlags;
 use crate::log_options::LogOptions;
+use crate::not_started::failure;
 use crate::out::{attended, errln};
+use crate::packed::Packed;
+use crate::run_broker::{self, BrokerArgs};
+use crate::run_help::HELP;
 use crate::{Failure, Outcome};
 use casemate_console::{
     Attended, BoundedFile, Cause, ConsoleError, HostConsole, Messages, Signals, Timeline, attend,
@@ -14,9 +19,10 @@ use casemate_foreign_text::line;
 use casemate_hypervisor::config::{ConsoleTo, Protection, RawSnp, VmConfig};
 use casemate_hypervisor::vm::recorder::Logging;
 use casemate_hypervisor::vm::{self, End};
-use casemate_sandbox::Exit as ProcessEnd;
+use casemate_sandbox::{Exit as ProcessEnd, Program};
 use clap::{Args, ValueEnum};
 use rustix::process::Signal;
+use std::os::fd::BorrowedFd;
 use std::path::PathBuf;
 
 /// Start a VM and stay with it until it ends
@@ -39,9 +45,21 @@ pub struct RunArgs {
     policy: Option<PathBuf>,
     #[command(flatten)]
     log: LogOptions,
+    #[command(flatten)]
+    exchange: ExchangeArgs,
+    #[command(flatten)]
+    broker: BrokerArgs,
     /// Print when each step of the boot happened, to stderr
     #[arg(long, value_enum, num_args = 0..=1, default_missing_value = "text", require_equals = true)]
     timeline: Option<TimelineFormat>,
+    /// Go the way of a start up to its first process, and print what it would do: decisions, plan,
+    /// digest, processes; exit status as `run` for bad input, denial and a host that lacks
+    /// something
+    #[arg(long)]
+    dry_run: bool,
+    /// Print JSON
+    #[arg(long, requires = "dry_run")]
+    json: bool,
 }
 
 /// Virtual processors and RAM, as written.
@@ -63,6 +81,12 @@ impl std::str::FromStr for Shape {
     }
 }
 
+/// Begins what a run needs whatever its arguments are, for as long as they are being read: the
+/// program of its vmm process is put into memory. To be held until the program ends.
+pub fn begin() -> casemate_sandbox::Beginning<'static> {
+    VMM.begin()
+}
+
 /// How the timeline is printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum TimelineFormat {
@@ -71,152 +95,6 @@ enum TimelineFormat {
     /// One JSON object
     Json,
 }
-
-const HELP: &str = "\
-Exit status:
-  0  the guest switched itself off, says nothing of a failure, and its whole
-     console was written
-  1  the host failed: KVM, the sandbox, this program, a console that cannot be
-     written (full disk)
-  2  bad use, configuration or input; no guest was started
-  3  the guest failed: its workload, a reset, a panic, a triple fault, a
-     refusal of its boot code or PID 1, or a time-out
-  4  ended by the user: the guest switched itself off as asked, or was ended
-  5  the guest succeeded, but console bytes were lost: nobody took any for
-     --console-wait
-  6  the guest succeeded, but console bytes were lost: their reader closed its
-     end (a pipe)
-What 0 and 3 say of the workload is the guest's word.
-
-Ending a VM:
-  Ctrl-C, SIGTERM and SIGHUP press the power button; a guest that has not
-  switched itself off after --grace is ended. A second one of these signals,
-  or SIGQUIT (Ctrl-\\), ends it at once.
-
-Console:
-  stdio      standard input and output. A terminal gets text, colours and
-             cursor movement only: nothing that sets its clipboard or title,
-             or makes it answer. Files and pipes get every byte
-  raw        the same, but a terminal gets every byte, too: full-screen
-             programs need it
-  file:PATH  appended to; at --console-limit it is set aside as PATH.1, in
-             place of the one before. No input
-  pty        a new pseudo-terminal, whose name is printed; its reader gets
-             every byte
-  Output that is not read holds the guest back; after --console-wait it is
-  lost, which is said at once, and the exit status is 5. At a terminal Ctrl-A
-  x ends the VM, Ctrl-A h lists more keys; Ctrl-Z stops this program.
-
-Foreign devices:
-  A vhost-user back end of another project, such as qemu-storage-daemon, that
-  listens already. It is none of this program's processes: nothing here locks
-  it or ends it, and it gets the guest's memory: all of it, or of a
-  confidential guest what that shares, and there it can make the host hold
-  pages that the guest does not use. The policy decides on it by
-  `devices.*.foreign`, and the default one of confidential guests forbids it.
-  Its size and whether it writes are its own word: `devices.block.read_only`,
-  `resources.disk_mib` and `resources.disk_total_mib` take it for a disk that
-  is written and of no known size.
-
-Configuration file (what a comment calls the default may be left out):
-  name = \"demo\"                  # default: vm-, 8 random digits
-  kernel = \"vmlinuz\"             # paths are relative to the file
-  initrd = \"initrd.img\"          # default: none
-  cmdline = \"console=ttyS0 reboot=acpi panic=-1\"  # the default
-  vcpus = 1                      # 1 to 64; the default
-  memory = \"256M\"                # the default; or \"2G\"
-  console = \"stdio\"              # the default; or \"raw\", \"pty\",
-                                 #   { file = \"console.log\" }
-  virtio_console = false         # the default; with true hvc0, by a locked
-                                 #   process: output goes where `console`
-                                 #   says, too, and input comes by it
-  console_wait = \"5m\"            # the default; or \"forever\"
-  console_limit = \"64M\"          # of a console file; the default
-  escape = \"ctrl-a\"              # the default; or another key, or \"none\"
-  timeout = \"10m\"                # default: none
-  grace = \"15s\"                  # after the power button; the default
-  protection = \"none\"            # or \"sev-snp\"; there is no default
-
-  [[disk]]                       # each a locked process; the guest has virtio
-                                 #   disks in this order. Default: none
-  path = \"disk.img\"              # a raw image, or a block device
-  name = \"root\"                  # in messages; default: disk0, disk1, …
-  serial = \"R1\"                  # /dev/disk/by-id/virtio-R1 in the guest
-  read_only = false              # the default
-  direct = false                 # past the host's page cache; the default
-  queues = 1                     # each a thread of its process; at most one
-                                 #   for each vCPU, and 16; the default
-  standby = true                 # another process goes on, once, when the
-                                 #   disk's is killed or hangs; the default
-  on_device_death = \"stop\"       # when none goes on; the default; or
-                                 #   \"keep\": the guest runs without it
-  bandwidth = \"50M\"            # bytes in a second, and at once, that the
-  bandwidth_burst = \"100M\"     #   guest gets; default: no limit. See
-  iops = 1000                    #   `casemate limit`, which changes them
-  iops_burst = 2000              #   while it runs
-
-  [[vhost_user]]                 # a device that another program serves, see
-                                 #   Foreign devices. Default: none
-  socket = \"data.sock\"           # where it listens
-  kind = \"block\"                 # the one kind that there is
-  name = \"data\"                  # in messages; default: vhost_user0, …
-  queues = 1                     # the default
-
-  [vsock]                        # streams to sockets of this host, by a
-                                 #   locked process. Default: none
-  cid = 3                        # the guest's context id; the default
-  path = \"vm.sock\"             # made here: who connects and says `CONNECT
-                                 #   PORT` reaches the guest's port
-  ports = [52]                   # the guest reaches who listens at
-                                 #   vm.sock_52, and no other; default: none
-  [[vsock.forward]]              # a socket for one port of the guest,
-  port = 22                      #   without a word before; in the same
-  path = \"ssh.sock\"            #   folder
-
-  [rng]                          # /dev/hwrng: random numbers of this host, by
-                                 #   a locked process. Default: none
-  trust_host = false             # the default; a confidential guest has the
-                                 #   device only with true: the host can
-                                 #   know each number
-
-  [sandbox]
-  optional = []                  # layers of the lock that this host may lack:
-                                 #   `casemate host` names them
-
-  [snp]                          # with protection = \"sev-snp\" only
-  policy = 0x30000               # guest policy; the default
-  host_data = \"…\"                # 64 hexadecimal digits, in every report
-  expect_digest = \"…\"            # 96 hexadecimal digits: what `casemate
-                                 #   measure` printed; another is refused
-  id_block = \"id-block.bin\"      # signed launch digest, 96 bytes
-  id_auth = \"id-auth.bin\"        # its signature and keys, 4096 bytes
-  author_key_enabled = false     # whether id_auth has an author key, too
-  vcek_disabled = false          # reports may not be signed by the VCEK
-  vmsa_features = 0              # bits 5 (debug swap), 9 (secure TSC)
-  certs = \"certs.bin\"            # for extended requests (Linux 7.0 and
-                                 #   later): `casemate attest table`
-  c_bit = 51                     # the default, of every EPYC
-
-Examples:
-  casemate run vm.toml
-  casemate run vm.toml --memory 1G --timeline
-  casemate run app.img/ --shape 1x256M --protection none
-  casemate run --protection none --kernel vmlinuz --initrd initrd.img \\
-      --cmdline \"console=ttyS0 reboot=acpi panic=-1\"
-  casemate run vm.toml --disk path=root.img,ro --disk path=data.img,serial=D
-  casemate run vm.toml --vsock path=vm.sock,ports=52+53 \\
-      --vsock-forward port=22,path=ssh.sock
-
-  A confidential guest, whose launch digest was computed elsewhere:
-  casemate run --protection sev-snp --kernel vmlinuz --initrd initrd.img \\
-      --expect-digest \"$(cat digest)\"
-
-  Under a policy, with a log of what it decided that cannot be edited unseen:
-  casemate policy init policy.toml
-  casemate log key log.key
-  casemate run vm.toml --policy policy.toml \\
-      --decision-log log.jsonl --log-key log.key
-";
 
 /// Runs the VM.
 ///
@@ -229,7 +107,14 @@ pub fn run(args: &RunArgs, log: &Log) -> Outcome {
     if let Some(shape) = &args.shape {
         (vcpus, guest.memory) = (Some(shape.vcpus), Some(shape.memory.clone()));
     }
-    let config = guest.config(args.config.as_deref(), vcpus)?;
+    let file = args.config.as_deref();
+    let image = file.map(Packed::open).transpose()?.flatten();
+    let mut config = guest.config_of(image.as_ref(), file, vcpus)?;
+    // Alive until the VM has ended: it is what the guest's disk is of.
+    let broker = image.as_ref().and_then(Packed::broker);
+    let _handed = run_broker::hand(&args.broker, broker, args.policy.as_deref(), &mut config)?;
+    let exchange = Exchange::of(&args.exchange, image.is_some_and(|image| image.seals()))?;
+    config.disk.extend(exchange.as_ref().map(Exchange::disk));
     let raw_snp = config.snp.clone();
     let config = config.validate().map_err(|e| Failure::BadInput(e.to_string()))?;
     timeline.record("configuration");
@@ -240,13 +125,25 @@ pub fn run(args: &RunArgs, log: &Log) -> Outcome {
     }
     let mut apart = files_apart(args, &config, raw_snp.as_ref(), log)
         .map_err(|e| Failure::BadInput(e.to_string()))?;
-    let attended = start_and_attend(args, &config, (&mut timeline, &mut apart), log)?;
+    if args.dry_run {
+        let logged = args.log.place_and_key()?.is_some();
+        return crate::dry_run::run(&config, args.policy.as_deref(), logged, args.json);
+    }
+    let results = exchange.as_ref().map(Exchange::file);
+    let attended = start_and_attend(args, &config, (&mut timeline, &mut apart), log, results)?;
     match args.timeline {
         Some(TimelineFormat::Text) => errln!("{}", timeline.to_text().trim_end()),
         Some(TimelineFormat::Json) => errln!("{}", timeline.to_json()),
         None => {}
     }
-    report(attended)
+    let collected = exchange.map_or(Ok(()), Exchange::collect);
+    match (report(attended), collected) {
+        (Ok(()), collected) => collected,
+        // What was said of the console is no reason for what is wrong with the results.
+        (Err(Failure::Status(READER_TOO_SLOW | READER_GONE | HOST_FAILED)), Err(lost)) => Err(lost),
+        // How the guest ended says why there are none.
+        (ended, _) => ended,
+    }
 }
 
 /// Every file of a run, by what its user calls it, before any is opened to be written to: none of
@@ -262,9 +159,13 @@ fn files_apart(
         apart.read("the configuration file", path)?;
     }
     apart.read("`kernel`", &config.kernel)?;
+    for path in &args.exchange.input {
+        apart.read("--input", path)?;
+    }
     let read = [
         ("`initrd`", config.initrd.as_ref()),
         ("--policy", args.policy.as_ref()),
+        ("`snp.initdata`", snp.and_then(|snp| snp.initdata.as_ref())),
         ("`snp.id_block`", snp.and_then(|snp| snp.id_block.as_ref())),
         ("`snp.id_auth`", snp.and_then(|snp| snp.id_auth.as_ref())),
         ("`snp.certs`", snp.and_then(|snp| snp.certs.as_ref())),
@@ -295,14 +196,8 @@ fn start_and_attend(
     config: &VmConfig,
     (timeline, apart): (&mut Timeline, &mut Apart),
     log: &Log,
+    results: Option<BorrowedFd<'_>>,
 ) -> Result<Attended, Failure> {
-    let failure = |e: vm::VmError| {
-        if e.is_bad_input() {
-            Failure::BadInput(e.to_string())
-        } else {
-            Failure::Failed(e.to_string())
-        }
-    };
     let logging = args.log.place_and_key()?;
     let logging = logging.map(|(file, key)| Logging { file, key, image: RECORDER });
     let prepared =
@@ -323,15 +218,13 @@ fn start_and_attend(
     }
     let vm = prepared.start().map_err(failure)?;
     let mut say = |text: &str| errln!("casemate: {text}");
-    let messages = Messages { say: &mut say, to: words, log: log.fd() };
+    let messages = Messages { say: &mut say, to: words, log: log.fd(), results };
     Ok(attend(vm, console, &signals, timeline, config.grace, messages))
 }
 
+static VMM: Program = Program::new("casemate-vmm", include_bytes!(env!("CASEMATE_VMM_IMAGE")));
 /// The programs of a VM's processes, which build.rs has built.
-const PROGRAMS: vm::Programs<'_> = vm::Programs {
-    vmm: include_bytes!(env!("CASEMATE_VMM_IMAGE")),
-    device: crate::device::PROGRAM,
-};
+static PROGRAMS: vm::Programs<'_> = vm::Programs { vmm: &VMM, device: crate::device::PROGRAM };
 static RECORDER: &[u8] = include_bytes!(env!("CASEMATE_RECORDER_IMAGE"));
 
 const GUEST_FAILED: u8 = 3;
@@ -391,6 +284,12 @@ fn outcome(end: End) -> Outcome {
                  this program's cgroup (`dmesg` says so); give the guest less (`memory`) or them more"
             )));
         }
+        End::OutOfMemory { kind, ran_out } => {
+            return Err(Failure::Failed(format!(
+                "the {kind} process was killed by the kernel: {ran_out}; give it more, or the \
+                 guest less (`memory`)"
+            )));
+        }
         // A device loads and stores through no other pointer that could be to a hole.
         End::ProcessDied { kind, how: Some(ProcessEnd::Signal(SIGBUS)) } if kind.is_device() => {
             let text = format!("the guest took back memory that its {kind} device was using");
@@ -404,10 +303,14 @@ fn outcome(end: End) -> Outcome {
             return Err(Failure::Failed(format!("the {kind} process ended: {reason}")));
         }
         End::DeviceLost { device, why } if why.is_guests_fault() => {
-            (GUEST_FAILED, format!("disk {device}: {why}"))
+            (GUEST_FAILED, format!("device {device}: {why}"))
         }
         End::DeviceLost { device, why } => {
-            return Err(Failure::Failed(format!("disk {device}: {why}; so the VM was ended")));
+            return Err(Failure::Failed(format!("device {device}: {why}; so the VM was ended")));
+        }
+        End::DeniedByPolicy { rule } => {
+            let rule = rule.path();
+            (GUEST_FAILED, format!("the guest went beyond the policy's `{rule}` and was ended"))
         }
         End::NotLogged { why, end } => {
             let text = format!("what the policy denies this VM cannot be logged: {why}");

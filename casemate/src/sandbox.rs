@@ -7,9 +7,9 @@ use casemate_device_process::DeviceKind;
 use casemate_foreign_text::{json as foreign, value};
 use casemate_hypervisor::vm::ProcessKind;
 use casemate_hypervisor::vm::name::{NameError, Running, ask};
-use casemate_sandbox::{InForce, inspect};
+use casemate_sandbox::{InForce, Profile, Rule, inspect};
 use clap::{Args, Subcommand};
-use serde_json::json;
+use serde_json::{Value, json};
 
 /// Show what confines a running VM
 #[derive(Debug, Args)]
@@ -92,7 +92,7 @@ pub fn run(args: &SandboxArgs) -> Outcome {
 }
 
 /// The processes of a running VM.
-fn running(name: &str) -> Result<Vec<Running>, Failure> {
+pub(crate) fn running(name: &str) -> Result<Vec<Running>, Failure> {
     ask(name).map_err(|e| match e {
         NameError::NotFound(_) => Failure::BadInput(e.to_string()),
         _ => Failure::Failed(e.to_string()),
@@ -100,7 +100,7 @@ fn running(name: &str) -> Result<Vec<Running>, Failure> {
 }
 
 /// What is in force for each.
-fn read_back(running: &[Running]) -> Result<Vec<(&Running, InForce)>, Failure> {
+pub(crate) fn read_back(running: &[Running]) -> Result<Vec<(&Running, InForce)>, Failure> {
     let mut shown = Vec::new();
     for process in running {
         let mut in_force = inspect(process.pid).map_err(|e| Failure::Failed(e.to_string()))?;
@@ -108,7 +108,10 @@ fn read_back(running: &[Running]) -> Result<Vec<(&Running, InForce)>, Failure> {
         if !process.is_alive() {
             return Err(Failure::Failed(format!("the {} process has just ended", process.kind)));
         }
-        // What its descriptors lead to has names that others chose.
+        // What its descriptors lead to has names that others chose, and so has its control group.
+        if let Some(group) = &mut in_force.cgroup {
+            *group = value(&*group).to_string();
+        }
         for what in in_force.descriptors.iter_mut().flat_map(|all| all.values_mut()) {
             *what = value(&*what).to_string();
         }
@@ -151,19 +154,28 @@ fn print_process(process: &Running, in_force: &InForce) {
     outln!("  {}", profile.syscalls().join(" "));
 }
 
+/// The processes of a key broker.
+#[cfg(feature = "broker")]
+fn brokers() -> impl Iterator<Item = (&'static str, &'static Profile)> {
+    use casemate_keeper::profile::{KEEPER, SUPERVISOR};
+    let all = [&casemate_front::profile::FRONT, &KEEPER, &SUPERVISOR];
+    all.into_iter().map(|profile| (profile.name, profile))
+}
+
+#[cfg(not(feature = "broker"))]
+fn brokers() -> impl Iterator<Item = (&'static str, &'static Profile)> {
+    std::iter::empty()
+}
+
 fn profiles(as_json: bool) {
     let kinds = ProcessKind::ALL.into_iter().map(|kind| (kind.name(), kind.profile()));
     // What a device may do before it is locked for good, and what for the VMM of others.
     let devices = DeviceKind::ALL.into_iter().map(DeviceKind::description);
     let devices = devices.flat_map(|device| [device.set_up, device.foreign]);
-    for (kind, profile) in kinds.chain(devices.map(|profile| (profile.name, profile))) {
+    let others = devices.map(|profile| (profile.name, profile));
+    for (kind, profile) in kinds.chain(others).chain(brokers()) {
         if as_json {
-            let rules: Vec<_> = profile
-                .rules
-                .iter()
-                .map(|rule| json!({ "syscall": rule.syscall.name(), "why": rule.why }))
-                .collect();
-            outln!("{}", json!({ "kind": kind, "rules": rules }));
+            outln!("{}", json!({ "kind": kind, "rules": rules_json(profile) }));
         } else {
             outln!("{kind}: {} system calls", profile.syscalls().len());
             for rule in profile.rules {
@@ -171,4 +183,10 @@ fn profiles(as_json: bool) {
             }
         }
     }
+}
+
+/// The rules of a profile: each system call with what it is for.
+pub(crate) fn rules_json(profile: &Profile) -> Vec<Value> {
+    let rule = |rule: &Rule| json!({ "syscall": rule.syscall.name(), "why": rule.why });
+    profile.rules.iter().map(rule).collect()
 }

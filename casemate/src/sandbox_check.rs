@@ -25,8 +25,9 @@ const fn demand(kind: ProcessKind, is_confidential: bool) -> Demand<'static> {
     let fenced = is_confidential && kind.is_device();
     // The supervisor ends children that are other users: CAP_KILL.
     let capabilities = if is_child { 0 } else { CAP_KILL };
-    // These two see the folder that they are for, so their root is not empty.
-    let sees_a_folder = matches!(kind, ProcessKind::Connector | ProcessKind::Janitor);
+    // These see the folder that they are for, so their root is not empty.
+    let sees_a_folder =
+        matches!(kind, ProcessKind::Connector | ProcessKind::Janitor | ProcessKind::GroupJanitor);
     let apart = is_child && !sees_a_folder;
     Demand { profile: kind.profile(), capabilities, apart, fenced, bounded_files }
 }

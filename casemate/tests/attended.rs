@@ -16,7 +16,7 @@
 use casemate_console::{Cause, HostConsole, Messages, Signals, Timeline, attend};
 use casemate_hypervisor::config::{RawConfig, RawConsole};
 use casemate_hypervisor::vm::{End, Programs, prepare_plan};
-use casemate_sandbox::{Child, Exit, Layer, Layers, spawn};
+use casemate_sandbox::{Child, Exit, Layer, Layers, Program, spawn};
 use casemate_test_support::guests::{DATA, dx, kvm, out, plan, power_off};
 use rustix::process::{Pid, Signal, kill_process};
 use rustix::pty::{OpenptFlags, openpt, ptsname, unlockpt};
@@ -26,10 +26,9 @@ use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
 use std::process::ExitCode;
 
-const PROGRAMS: Programs<'_> = Programs {
-    vmm: include_bytes!(env!("CASEMATE_VMM_IMAGE")),
-    device: include_bytes!(env!("CASEMATE_DEVICE_IMAGE")),
-};
+static VMM: Program = Program::new("casemate-vmm", include_bytes!(env!("CASEMATE_VMM_IMAGE")));
+static PROGRAMS: Programs<'_> =
+    Programs { vmm: &VMM, device: include_bytes!(env!("CASEMATE_DEVICE_IMAGE")) };
 
 /// What the session's process ends with, so that a test can tell.
 const SUCCESS: i32 = 0;
@@ -192,7 +191,7 @@ fn stay_with(code: &[u8], raw: RawConfig) -> i32 {
         &signals,
         &mut timeline,
         config.grace,
-        Messages { say: &mut say, to: rustix::stdio::stderr(), log: None },
+        Messages { say: &mut say, to: rustix::stdio::stderr(), log: None, results: None },
     );
     if let Some(loss) = attended.loss {
         let _ = writeln!(std::io::stderr(), "casemate: {loss}\r");

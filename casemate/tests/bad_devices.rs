@@ -1,7 +1,7 @@
 //! Bad input of disks and of devices that others serve, each tried as a user would meet it: one
 //! line that names the key and what to do, the right exit status, and nothing left behind, neither
-//! a process nor a socket nor a file. Cannot tell what happens once a guest runs, nor of limits by
-//! control groups, which no configuration can ask for yet.
+//! a process nor a socket nor a file. Cannot tell what happens once a guest runs;
+//! limits by control groups are tried in `cgroup.rs`.
 
 #![cfg(feature = "vm")]
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
@@ -128,6 +128,40 @@ fn an_image_that_cannot_be_a_disk_is_one_line_by_key_and_remedy() {
 }
 
 #[test]
+fn a_tap_that_cannot_be_had_is_one_line_by_key_and_remedy() {
+    let place = Place::new("taps");
+    let usable = Command::new("unshare").args(["-n", "true"]).status().is_ok_and(|s| s.success());
+    if !usable || !Path::new("/dev/net/tun").exists() {
+        println!("SKIPPED: it takes root, unshare and /dev/net/tun");
+        return;
+    }
+    // In a network of the command's own, with a TAP and a TUN.
+    let script =
+        "ip tuntap add dev tap0 mode tap && ip tuntap add dev tun0 mode tun && exec \"$@\"";
+    for (net, words) in [
+        ("tap=tap1", &["`net`", "TAP tap1", "no such interface", "ip tuntap add dev tap1"][..]),
+        ("tap=tap0,create", &["`net`", "TAP tap0", "exists already", "leave `create` out"]),
+        ("tap=tun0", &["`net`", "TAP tun0", "another kind of interface"]),
+        ("tap=lo", &["`net`", "TAP lo", "another kind of interface"]),
+        ("tap=a/b", &["`net`", "1 to 15 bytes"]),
+        ("fd=77", &["`net`", "descriptor 77", "handed it over"]),
+        ("fd=1", &["`net.fd` is 1", "another descriptor"]),
+        ("tap=tap0,mtu=99", &["`net.mtu` is 99", "1280 to"]),
+        ("tap=tap0,mac=1", &["`net.mac` is \"1\"", "hexadecimal"]),
+        ("tap=tap0,packets=0", &["`net.packets` is 0", "no limit"]),
+        ("tap=tap0,name=disk0 --disk path=disk", &["`net.name` is \"disk0\" twice", "another"]),
+        ("tap=tap0 --net tap=tap0", &["`net.tap` is \"tap0\" twice", "one of its own"]),
+    ] {
+        let guest = format!("run --protection none --memory 64M --kernel k --net {net}");
+        let mut command = Command::new("unshare");
+        command.args(["-n", "sh", "-c", script, "sh", env!("CARGO_BIN_EXE_casemate")]);
+        command.args(guest.split_whitespace()).current_dir(&place.0).process_group(0);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        place.ends(&mut command, 2, words);
+    }
+}
+
+#[test]
 fn an_image_that_cannot_be_written_is_told_to_be_said_read_only() {
     let place = Place::new("read-only");
     // For root a mode is no hindrance; a mount is.
@@ -166,6 +200,10 @@ fn a_socket_that_is_no_back_ends_is_one_line_by_key_and_remedy() {
         ("socket=left,kind=block,name=x", &["`x`", "nobody listens", "start the back end first"]),
         ("socket=datagrams,kind=block", &["`vhost_user0`", "not of the kind"]),
         ("socket=left,kind=gpu", &["`vhost_user.kind` is \"gpu\"", "\"block\""]),
+        ("socket=left,kind=net,queues=2", &["`vhost_user.queues` is 2", "\"net\""]),
+        ("socket=left,kind=net,mac=1", &["`vhost_user.mac` is", "hexadecimal"]),
+        ("socket=left,kind=vsock --vsock path=v", &["`vhost_user.kind` is", "one socket device"]),
+        ("socket=left,kind=net,name=n", &["`n`", "nobody listens", "start the back end first"]),
         ("socket=left", &["`vhost-user` is", "kind=block"]),
         ("socket=left,kind=block,queues=3", &["`vhost_user.queues` is 3", "`vcpus` is 2"]),
         (
@@ -190,7 +228,7 @@ fn a_back_end_that_is_silent_or_another_devices_or_goes_is_told_in_one_line() {
     }
     let place = Place::new("behind");
     let listen = |name: &str| UnixListener::bind(place.0.join(name)).unwrap();
-    let remedy = ["`vhost_user`", "block device", "nobody else"];
+    let remedy = ["`vhost_user`", "its `kind`", "nobody else"];
     // Accepted and never answered.
     let silent = listen("silent");
     let words = [&remedy[..], &["did not answer GetFeatures in time"]].concat();
@@ -233,6 +271,17 @@ fn what_the_policy_does_not_admit_is_denied_by_its_rule_before_anybody_is_connec
     policy("ours", r#"roots = "any", read_only = "any", queues = "any""#);
     policy("where", r#"roots = ["/nowhere"], read_only = "any", foreign = "any", queues = "any""#);
     policy("read", r#"roots = "any", read_only = "required", foreign = "any", queues = "any""#);
+    let section = |name: &str, any: &str, one: &str| {
+        let changed = permissive.replacen(any, one, 1);
+        assert_ne!(changed, permissive, "{name}");
+        std::fs::write(place.0.join(name), changed).unwrap();
+    };
+    let ours = r#"count = "any", queues = "any""#;
+    let any = r#"count = "any", foreign = "any", queues = "any""#;
+    section("cards", &format!("net = {{ {any}"), &format!("net = {{ {ours}"));
+    section("streams", &format!("vsock = {{ {any}"), &format!("vsock = {{ {ours}"));
+    section("egress", "egress = \"any\"", "egress = []");
+    section("rate", "rate = \"any\"", "rate = { per_second = 9, total = 99 }");
     let listener = UnixListener::bind(place.0.join("socket")).unwrap();
     listener.set_nonblocking(true).unwrap();
     for (flags, rule) in [
@@ -241,6 +290,10 @@ fn what_the_policy_does_not_admit_is_denied_by_its_rule_before_anybody_is_connec
         ("--policy ours --vhost-user socket=socket,kind=block", "devices.block.foreign"),
         ("--policy where --vhost-user socket=socket,kind=block", "devices.block.roots"),
         ("--policy read --vhost-user socket=socket,kind=block", "devices.block.read_only"),
+        ("--policy cards --vhost-user socket=socket,kind=net", "devices.net.foreign"),
+        ("--policy streams --vhost-user socket=socket,kind=vsock", "devices.vsock.foreign"),
+        ("--policy egress --vhost-user socket=socket,kind=net", "network.egress"),
+        ("--policy rate --vhost-user socket=socket,kind=net", "network.rate"),
     ] {
         place.refused(flags, 1, &["the policy denies this VM", rule]);
     }

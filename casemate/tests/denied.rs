@@ -39,6 +39,12 @@ fn children(pid: u32) -> Vec<u32> {
     text.split_whitespace().map(|pid| pid.parse().unwrap()).collect()
 }
 
+/// Whether a process runs a program in memory, as every confined one does.
+fn is_image(pid: u32) -> bool {
+    read_link(format!("/proc/{pid}/exe"))
+        .is_ok_and(|program| program.to_string_lossy().contains("memfd:"))
+}
+
 /// Size and blocks in use of the memory files of this name that a process has open.
 fn memory_files(pid: u32, name: &str) -> Vec<(u64, u64)> {
     let Ok(all) = read_dir(format!("/proc/{pid}/fd")) else { return Vec::new() };
@@ -85,7 +91,7 @@ fn a_denied_vm_never_had_a_byte_of_its_guest_and_leaves_nothing() {
         let lock = File::options().append(true).open(place.0.join("log.lock")).unwrap();
         lock.lock().unwrap();
         let casemate = start(&place.0, "builtin:strict", &name);
-        let vmm = until(|| children(casemate.id()).first().copied());
+        let vmm = until(|| children(casemate.id()).into_iter().find(|pid| is_image(*pid)));
         let root = rustix::process::geteuid().is_root();
         if root {
             // Every vCPU is there and the process is confined: it has come as far as it can.

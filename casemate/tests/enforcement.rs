@@ -1,14 +1,17 @@
 //! Every field of the reference is enforced by the part that its "Enforced by" names: for each a
 //! policy is built that this field alone refuses, and the part refuses.
 //!
-//! The real program decides. Cannot tell what a host with SNP would report; `host/facts.rs` holds
+//! The real program decides; of the network the rules do that its device's process is given, whose
+//! tests are `net_process`. Cannot tell what a host with SNP would report; `host/facts.rs` holds
 //! the rules about it to a host's words, and the virtual SNP host's tests run them.
 #![cfg(feature = "vm")]
 #![allow(missing_docs, clippy::unwrap_used, clippy::panic, reason = "test code")]
 
 use casemate_policy::fields::{Enforcer, GRANT_FIELDS, enforcer};
+use casemate_policy::lattice::{Endpoint, Protocol};
 use casemate_policy::{Counter, Field, Key, Point, Policy, Verdict};
 use casemate_test_support::bzimage::bzimage;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -186,6 +189,10 @@ fn every_field_alone_is_refused_by_the_part_that_enforces_it() {
                 } else if path.starts_with("devices.console.") {
                     let with_console = ["run", "--protection", "none", "--virtio-console"];
                     assert_denied(path, &run(&place, &with_console, &nothing));
+                } else if path.starts_with("devices.net.") {
+                    let tap = format!("tap=cme{},create", std::process::id());
+                    let with_net = ["run", "--protection", "none", "--net", &tap];
+                    assert_denied(path, &run(&place, &with_net, &nothing));
                 } else if path.starts_with("devices.rng.") {
                     let with_rng = ["run", "--protection", "none", "--rng"];
                     assert_denied(path, &run(&place, &with_rng, &nothing));
@@ -203,15 +210,16 @@ fn every_field_alone_is_refused_by_the_part_that_enforces_it() {
             }
             (Enforcer::PageStates, _) => page_states(path),
             (Enforcer::Verifier, _) => assert_denied(path, &verify(&place, &nothing)),
-            (Enforcer::Network | Enforcer::Broker, _) => {}
+            (Enforcer::Network, _) => network(path),
+            (Enforcer::Broker, _) => {}
         }
     }
-    let devices = ["[[devices]]", "[block]", "[[net]]"];
+    let devices = ["[[devices]]", "[block]", "[[fs]]"];
     assert_no_such_configuration(&place, "devices", &devices);
     assert_no_such_configuration(
         &place,
         "network",
-        &["[network]", "net = \"tap0\"", "egress = []"],
+        &["[network]", "egress = []", "[[net]]\negress = []"],
     );
     assert_no_such_configuration(&place, "secrets", &["[secrets]", "secret = \"x\"", "[kbs]"]);
 }
@@ -226,6 +234,23 @@ fn page_states(path: &str) {
     assert_eq!(verdict, Verdict::Deny, "{path}");
     let free = Policy::load(&policy(&[]), "test").unwrap().page_state_limits();
     assert_eq!(free.step(Counter::new(), 0, 1, 1, 100).0, Verdict::Allow, "{path}");
+}
+
+/// The process of a network device is given these rules and asks them of each new flow; the tests
+/// of that process (`net_process`) have it over a TAP.
+fn network(path: &str) {
+    let all = "[{ cidr = \"0.0.0.0/0\", ports = \"any\", protocol = \"tcp\" }]";
+    let free = [("network.egress", all), ("network.rate", "{ per_second = 9, total = 9 }")];
+    let to =
+        Endpoint { address: IpAddr::V4(Ipv4Addr::LOCALHOST), port: 1, protocol: Protocol::Tcp };
+    let decided = |rules: &[(&str, &str)]| {
+        let rules = Policy::load(&policy(rules), "test").unwrap().network_rules();
+        rules.admits(&to) && rules.rate().step(Counter::new(), 0, 1).0 == Verdict::Allow
+    };
+    assert!(decided(&free), "{path}");
+    let nothing: Vec<_> = free.iter().filter(|(other, _)| *other != path).copied().collect();
+    let nothing = [&nothing[..], &[(path, "\"nothing\"")]].concat();
+    assert!(!decided(&nothing), "{path}");
 }
 
 /// Only of a host that has a flaw can one be refused; `host/facts.rs` has the versions.
@@ -259,9 +284,10 @@ fn setting(place: &Place, path: &str) {
                 let rules = [(path, rule.as_str()), ("runtime.console", "\"none\"")];
                 run(place, &["run", "--protection", "none"], &rules).1
             }
-            // With the network, which no guest has, as the reference says.
             "network.on_rate" => {
-                return assert_eq!(enforcer(Point::EgressRate, Key::Setting), Enforcer::Network);
+                let rules = [(path, rule.as_str()), ("network.rate", "\"nothing\"")];
+                let rules = Policy::load(&policy(&rules), "test").unwrap().network_rules();
+                rules.rate().step(Counter::new(), 0, 1).0.name().to_owned()
             }
             other => panic!("{other} is a setting that no test knows"),
         };

@@ -7,83 +7,11 @@
 #![cfg(all(feature = "image", feature = "vm"))]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests fail by panicking")]
 
+mod built_image;
+
+use built_image::{FILES, PROGRAM, Place, fill, json};
 use std::os::unix::fs::{PermissionsExt, symlink};
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
-
-struct Place(PathBuf);
-
-impl Place {
-    /// A folder with a kernel and a root file system in it.
-    fn new(name: &str) -> Self {
-        let path =
-            std::env::temp_dir().join(format!("casemate-build-{name}-{}", std::process::id()));
-        std::fs::create_dir_all(&path).unwrap();
-        let place = Self(path);
-        std::fs::write(place.0.join("vmlinuz"), casemate_test_support::bzimage::bzimage(&[]))
-            .unwrap();
-        let all = ["bin/app", "bin/ls", "etc/passwd", "etc/group"];
-        fill(&place.0.join("root"), &all);
-        place
-    }
-
-    fn casemate(&self, arguments: &[&str]) -> Output {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_casemate"));
-        command.env_remove("SOURCE_DATE_EPOCH");
-        command.current_dir(&self.0).args(arguments).output().unwrap()
-    }
-
-    /// Builds `source` as `image`, with more options and a program.
-    fn build(&self, source: &str, image: &str, more: &[&str]) -> Output {
-        let start = ["image", "build", source, "-o", image, "--kernel", "vmlinuz"];
-        self.casemate(&[&start[..], more].concat())
-    }
-
-    fn built(&self, source: &str, image: &str, more: &[&str]) {
-        let output = self.build(source, image, more);
-        assert!(output.status.success(), "{output:?}");
-    }
-
-    fn read(&self, file: &str) -> Vec<u8> {
-        std::fs::read(self.0.join(file)).unwrap()
-    }
-
-    /// What is there, temporary files included.
-    fn names(&self) -> Vec<String> {
-        let entries = std::fs::read_dir(&self.0).unwrap();
-        let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
-        let mut names: Vec<String> = names.collect();
-        names.sort();
-        names
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
-
-/// A root file system, its files made in this order.
-fn fill(folder: &Path, names: &[&str]) {
-    for name in names {
-        let path = folder.join(name);
-        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        let text = match *name {
-            "etc/passwd" => "root:x:0:0::/root:/bin/sh\napp:x:100:101::/srv:/bin/sh\n",
-            "etc/group" => "root:x:0:\nlog:x:7:app\n",
-            _ => "#!/bin/sh\n",
-        };
-        std::fs::write(&path, text).unwrap();
-        std::fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).unwrap();
-    }
-    for path in ["", "bin", "etc"] {
-        std::fs::set_permissions(folder.join(path), PermissionsExt::from_mode(0o755)).unwrap();
-    }
-}
-
-const FILES: [&str; 5] = ["kernel", "initrd", "root.img", "manifest.json", "launch.json"];
-const PROGRAM: [&str; 6] = ["--user", "app", "--", "app", "-x", "a b"];
+use std::process::Command;
 
 #[test]
 fn the_same_source_is_the_same_image_whoever_builds_it_and_where() {
@@ -106,10 +34,6 @@ fn the_same_source_is_the_same_image_whoever_builds_it_and_where() {
     place.built("root", "three.img", &["--console", "none", "--", "app"]);
     assert_ne!(place.read("one.img/root.img"), place.read("three.img/root.img"));
     assert_eq!(place.read("one.img/initrd"), place.read("three.img/initrd"));
-}
-
-fn json(bytes: &[u8]) -> serde_json::Value {
-    serde_json::from_slice(bytes).unwrap()
 }
 
 #[test]
@@ -213,6 +137,16 @@ fn an_image_that_was_built_again_is_every_byte_of_it_or_it_is_said_what_is_not()
     std::fs::write(place.0.join("app.img/launch.json"), forged).unwrap();
     let (status, said) = verify(&[]);
     assert!(status == Some(1) && said.contains("its digests are others"), "{said}");
+    // Nothing that an option does is hidden behind a long one.
+    let key = place.casemate(&["result-key", "k"]);
+    let key = String::from_utf8(key.stdout).unwrap();
+    let key = key.split_whitespace().find(|word| word.len() == 64).unwrap().to_owned();
+    let long = format!("A={}", "x".repeat(4000));
+    let options = ["--env", &long, "--recipient", &key];
+    place.built("root", "long.img", &[&options[..], &PROGRAM].concat());
+    let output = place.casemate(&["image", "verify", "root", "long.img"]);
+    let told = String::from_utf8(output.stdout).unwrap();
+    assert!(told.contains(&key), "{} bytes of {}", told.len(), output.status);
 }
 
 /// The guest refuses each of these, too; here its user learns of it at once, and which file it is.
@@ -278,6 +212,52 @@ fn show_refuses_a_digest_and_a_manifest_that_were_replaced() {
     refused(2, "it is the manifest of another kernel or initrd");
 }
 
+/// Protects results from being lost by leaving a word out, and files from runs that never were.
+#[test]
+fn an_image_that_seals_its_results_is_run_with_somewhere_for_them_to_go() {
+    let place = Place::new("sealed");
+    let key = place.casemate(&["result-key", "owner.key"]);
+    let key = String::from_utf8(key.stdout).unwrap().trim_end().to_owned();
+    place.built("root", "plain.img", &PROGRAM);
+    place.built("root", "app.img", &[&["--recipient", &key][..], &PROGRAM].concat());
+    let shown = place.casemate(&["image", "show", "app.img"]);
+    let shown = String::from_utf8(shown.stdout).unwrap();
+    assert!(shown.contains(&format!("results    sealed to {key}")), "{shown}");
+    let verified = place.casemate(&["image", "verify", "root", "app.img", "--kernel", "vmlinuz"]);
+    assert!(verified.status.success(), "{verified:?}");
+    // Whom results go to is measured.
+    let digest =
+        |image: &str| json(&place.read(&format!("{image}/launch.json")))["digests"][0].clone();
+    assert_ne!(digest("app.img"), digest("plain.img"));
+    std::fs::write(place.0.join("there"), "mine").unwrap();
+    let before = place.names();
+    let refused = |image: &str, more: &[&str], why: &str| {
+        let start = ["run", image, "--shape", "1x1M", "--protection", "none"];
+        let output = place.casemate(&[&start[..], more].concat());
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{more:?}: {said}");
+        assert!(said.contains(why), "{more:?}: {said}");
+        assert_eq!(place.names(), before, "{more:?}");
+    };
+    let nonce = "5a".repeat(32);
+    let to = |output: &'static str| ["--output", output, "--nonce", &nonce];
+    refused("app.img", &[], "the image seals its results: say where to");
+    refused("app.img", &["--output", "x"], "--nonce");
+    refused("app.img", &["--output", "x", "--nonce", "5a"], "64 hexadecimal digits");
+    refused("app.img", &to("there"), "there: there is such a file already");
+    refused("app.img", &to("no/such/x"), "no/such/x");
+    refused("app.img", &[&to("x")[..], &["--input", "missing"]].concat(), "missing");
+    let twice = ["--input", "vmlinuz", "--input", "plain.img/../vmlinuz"];
+    refused("app.img", &[&to("x")[..], &twice].concat(), "two inputs have one name");
+    refused("plain.img", &to("x"), "only an image with recipients");
+    // All is as it must be, but the memory: no guest was started, and no file is left.
+    refused("app.img", &to("x"), "memory");
+    assert_eq!(place.read("there"), b"mine");
+    let weak = place.build("root", "x.img", &["--recipient", &"00".repeat(32), "--", "app"]);
+    let said = String::from_utf8(weak.stderr).unwrap();
+    assert!(weak.status.code() == Some(2) && said.contains("everybody could open"), "{said}");
+}
+
 #[test]
 fn an_image_is_confidential_unless_asked_otherwise_and_has_its_own_parts() {
     let place = Place::new("run");
@@ -305,6 +285,10 @@ fn an_image_is_confidential_unless_asked_otherwise_and_has_its_own_parts() {
     assert_eq!(output.status.code(), Some(2));
     let said = String::from_utf8(output.stderr).unwrap();
     assert!(said.contains("root/launch.json") && said.lines().count() == 1, "{said}");
+    let output = place.casemate(&["image", "show", "vmlinuz"]);
+    assert_eq!(output.status.code(), Some(2));
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("vmlinuz is no image") && !said.contains("directory, but"), "{said}");
 }
 
 #[test]

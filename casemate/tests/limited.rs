@@ -57,10 +57,14 @@ fn a_guest_stays_within_the_limits_of_its_disk_until_they_are_changed() {
     assert!(is_held_back());
     // What is changed is what was asked for, of a disk that there is.
     for (words, status, says) in [
-        (&["disk1", "none"][..], 1, "no process of it serves a disk of that name"),
+        (
+            &["disk1", "none"][..],
+            1,
+            "no process of it serves a disk or a network device of that name",
+        ),
         (&["disk0", "iops=0"], 2, "`disk.iops` is 0"),
         (&["disk0", "iops_burst=9"], 2, "`disk.iops_burst` is 9"),
-        (&["disk0/", "none"], 2, "a disk has no such name"),
+        (&["disk0/", "none"], 2, "a device has no such name"),
         (&["disk0", "iops=1", "bandwidth=1M"], 0, ""),
     ] {
         let output = casemate(&[&["limit", &name][..], words].concat());

@@ -13,17 +13,20 @@
 use casemate_console::{HostConsole, Messages, Signals, Timeline, attend};
 use casemate_hypervisor::config::RawConfig;
 use casemate_hypervisor::vm::{End, Programs, prepare_plan};
-use casemate_sandbox::{Child, Exit, Layer, Layers, spawn};
+use casemate_sandbox::{Child, Exit, Heap, Layer, Layers, Program, spawn};
 use casemate_test_support::guests::{dx, echo, kvm, out, plan};
 use casemate_test_support::sandbox::pipe;
 use rustix::process::{Pid, Signal, kill_process};
 use std::os::fd::OwnedFd;
 use std::process::{Command, ExitCode, Output};
 
-const PROGRAMS: Programs<'_> = Programs {
-    vmm: include_bytes!(env!("CASEMATE_VMM_IMAGE")),
-    device: include_bytes!(env!("CASEMATE_DEVICE_IMAGE")),
-};
+/// As the program has it.
+#[global_allocator]
+static HEAP: Heap = Heap::new();
+
+static VMM: Program = Program::new("casemate-vmm", include_bytes!(env!("CASEMATE_VMM_IMAGE")));
+static PROGRAMS: Programs<'_> =
+    Programs { vmm: &VMM, device: include_bytes!(env!("CASEMATE_DEVICE_IMAGE")) };
 const GOOD: i32 = 0;
 const BAD: i32 = 9;
 
@@ -62,7 +65,12 @@ impl Vm {
             let (signals, mut timeline) = (Signals::take_over().unwrap(), Timeline::start());
             let console = HostConsole::open(&config.console).unwrap();
             let vm = prepared.start().unwrap();
-            let messages = Messages { say: &mut |_| (), to: rustix::stdio::stderr(), log: None };
+            let messages = Messages {
+                say: &mut |_| (),
+                to: rustix::stdio::stderr(),
+                log: None,
+                results: None,
+            };
             let attended = attend(vm, console, &signals, &mut timeline, config.grace, messages);
             if expected(&attended.end) { GOOD } else { BAD }
         };
@@ -174,6 +182,30 @@ fn a_supervisor_that_was_stopped_is_not_waited_for_without_end() {
     vm.ends();
 }
 
+/// Protects an auditor: the page of a running VM has what the kernel says of each process now, and
+/// what the VM's user wrote makes nothing of it.
+fn the_page_of_a_running_vm_has_each_process_as_the_kernel_has_it() {
+    let vm = Vm::start("audit", &deaf(), |end| matches!(end, End::Killed));
+    let file = std::env::temp_dir().join(format!("casemate-audit-{}.html", std::process::id()));
+    let output = casemate(&["audit", &vm.name, "-o", file.to_str().unwrap()]);
+    assert!(output.status.success(), "{output:?}");
+    let page = std::fs::read_to_string(&file).unwrap();
+    std::fs::remove_file(&file).unwrap();
+    let options = roxmltree::ParsingOptions { allow_dtd: true, ..Default::default() };
+    let document = roxmltree::Document::parse_with_options(&page, options).unwrap();
+    let shown: Vec<&str> = document.descendants().filter_map(|node| node.text()).collect();
+    let has = |text: &str| shown.iter().any(|found| found.contains(text));
+    let pid = vm.supervisor.pid();
+    assert!(has(&format!("supervisor (process {pid})")) && has("vmm (process "), "{page}");
+    assert!(
+        has("no_new_privs") && has("a kernel\\u{1b}[2J") && has("anon_inode:kvm-vcpu:0"),
+        "{page}"
+    );
+    assert!(page.len() < 500_000 && !page.contains('\x1b'), "{}", page.len());
+    assert_eq!(vm.says(&["stop", "--force"]).status.code(), Some(0));
+    vm.ends();
+}
+
 fn main() -> ExitCode {
     if kvm().is_none() {
         return ExitCode::SUCCESS;
@@ -190,6 +222,10 @@ fn main() -> ExitCode {
         (
             "a_guest_that_does_not_listen_is_ended_after_its_grace_and_the_status_says_so",
             a_guest_that_does_not_listen_is_ended_after_its_grace_and_the_status_says_so,
+        ),
+        (
+            "the_page_of_a_running_vm_has_each_process_as_the_kernel_has_it",
+            the_page_of_a_running_vm_has_each_process_as_the_kernel_has_it,
         ),
         (
             "a_supervisor_that_was_stopped_is_not_waited_for_without_end",

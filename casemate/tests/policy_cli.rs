@@ -49,7 +49,7 @@ fn the_examples_pass_check_and_test() {
     }
     let (status, out, _) = casemate(&["policy", "test", &examples().to_string_lossy()], "");
     assert_eq!(status, 0, "{out}");
-    assert!(out.contains("235 of 235 loosened rules noticed"), "{out}");
+    assert!(out.contains("238 of 238 loosened rules noticed"), "{out}");
 }
 
 /// Protects who reads what a script printed: the name of a file cannot make a line of its own, nor
@@ -165,10 +165,37 @@ fn bad_input_is_status_2_with_every_error_and_its_place() {
 }
 
 #[test]
-fn a_file_name_cannot_steer_the_terminal() {
-    let text = "schema_version = 1\nmin_engine = \"0.1.0\"\n\"\\u001b[31m\" = 1\n";
-    let (_, _, error) = casemate(&["policy", "hash", "-"], text);
-    assert!(!error.contains('\u{1b}'), "{error:?}");
+fn a_name_in_a_document_forges_no_line_and_cannot_steer_the_terminal() {
+    let name = "\\u001b[31m\\nFAILED\\u202e";
+    for document in [format!("\"{name}\" = 1\n"), format!("[\"{name}\"]\nx = 1\n")] {
+        let text = format!("schema_version = 1\nmin_engine = \"0.1.0\"\n{document}");
+        for command in ["hash", "check", "lint", "test", "export"] {
+            let (status, _, error) = casemate(&["policy", command, "-"], &text);
+            assert_eq!(status, 2, "{error}");
+            let plain = |c| c == '\n' || casemate_foreign_text::is_plain(c);
+            assert!(
+                error.chars().all(plain) && !error.contains("\nFAILED"),
+                "{command}: {error:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn an_argument_forges_no_line_of_what_is_wrong_with_the_command_line() {
+    // As a pattern of the shell passes on a file name that somebody else chose.
+    let name = "x\nFAILED\u{1b}[31m";
+    for arguments in [
+        &["policy", name][..],
+        &["host", name],
+        &["policy", "check", &format!("--{name}")],
+        &["measure", "--vcpus", name],
+    ] {
+        let (status, _, error) = casemate(arguments, "");
+        assert_eq!(status, 2, "{error}");
+        assert!(error.contains("FAILED"), "{arguments:?}: {error:?}");
+        assert!(!error.contains("\nFAILED") && !error.contains('\u{1b}'), "{error:?}");
+    }
 }
 
 #[test]
@@ -200,4 +227,30 @@ fn a_log_is_verified_and_shown() {
     assert_eq!(casemate(&["log", "verify", &path, "--key", &other], "").0, 1, "another key");
     std::fs::remove_file(&file).unwrap();
     std::fs::remove_file(other).unwrap();
+}
+
+/// Protects who meets an id in a review: it is listed, explained, and its links lead to headings.
+#[test]
+fn every_check_and_lint_is_listed_with_what_to_do() {
+    let (status, out, _) = casemate(&["policy", "rules"], "");
+    assert_eq!(status, 0);
+    assert!(out.lines().any(|line| line.starts_with("CM001 error")), "{out}");
+    let (_, whole, _) = casemate(&["policy", "rules", "CM024"], "");
+    for part in
+        ["what to do: ", "example: [launch]", "see: docs/policy-fields.md#launchcmdline_allow"]
+    {
+        assert!(whole.contains(part), "{part}: {whole}");
+    }
+    let reference = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/policy-fields.md");
+    let reference = std::fs::read_to_string(reference).unwrap();
+    let (_, lines, _) = casemate(&["policy", "rules", "--json"], "");
+    for line in lines.lines() {
+        let one: serde_json::Value = serde_json::from_str(line).unwrap();
+        for field in one["fields"].as_array().unwrap() {
+            let heading = format!("### `{}`", field.as_str().unwrap());
+            assert!(reference.contains(&heading), "{heading}");
+        }
+    }
+    let (status, _, err) = casemate(&["policy", "rules", "CM000"], "");
+    assert_eq!((status, err.lines().count()), (2, 1), "{err}");
 }

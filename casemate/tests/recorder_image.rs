@@ -21,7 +21,7 @@ use casemate_hypervisor::vm::{End, ProcessKind, Programs, name::Running, prepare
 use casemate_policy::log::{DecisionRecord, DenialsRecord, Entry, Record, Verifier};
 use casemate_policy::{Facts, PageRule, Point, Policy};
 use casemate_policy_log::{LogFile, generate_key, open_key, read_head, read_key, read_public_key};
-use casemate_sandbox::{Child, Exit, Layer, Layers, Observer, inspect, spawn};
+use casemate_sandbox::{Child, Exit, Layer, Layers, Observer, Program, inspect, spawn};
 use casemate_test_support::guests::{echo, kvm, plan};
 use casemate_test_support::sandbox::{assert_least, memory_has};
 use rustix::net::{RecvFlags, SendFlags, recv, send};
@@ -33,7 +33,7 @@ use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 
 static IMAGE: &[u8] = include_bytes!(env!("CASEMATE_RECORDER_IMAGE"));
-static VMM: &[u8] = include_bytes!(env!("CASEMATE_VMM_IMAGE"));
+static VMM: Program = Program::new("casemate-vmm", include_bytes!(env!("CASEMATE_VMM_IMAGE")));
 
 /// A folder with a key, removed with it.
 struct Place(PathBuf);
@@ -117,7 +117,7 @@ fn tell(control: &OwnedFd, message: &ToRecorder) {
 }
 
 fn denied(rule: PageRule, times: u64) -> ToRecorder {
-    ToRecorder::Denied(Denied { rule, times, pages: times.saturating_mul(3) })
+    ToRecorder::Denied(Denied { rule: rule.into(), times, pages: times.saturating_mul(3) })
 }
 
 /// Ends a recorder by closing its socket, as the end of a supervisor does.
@@ -334,13 +334,14 @@ fn supervise(place: &Place, name: &str) -> i32 {
     };
     let config = raw.validate().unwrap();
     // No device: its program is not looked at.
-    let programs = Programs { vmm: VMM, device: &[] };
+    let programs = Programs { vmm: &VMM, device: &[] };
     let prepared = prepare_plan(&config, plan(&echo(), 1), programs).unwrap().logged_by(recorder);
     let (signals, mut timeline) = (Signals::take_over().unwrap(), Timeline::start());
     let console = HostConsole::open(&config.console).unwrap();
     let vm = prepared.start().unwrap();
     let mut say = |line: &str| drop(writeln!(std::io::stderr(), "casemate: {line}"));
-    let messages = Messages { say: &mut say, to: rustix::stdio::stderr(), log: None };
+    let messages =
+        Messages { say: &mut say, to: rustix::stdio::stderr(), log: None, results: None };
     match attend(vm, console, &signals, &mut timeline, config.grace, messages).end {
         End::Killed => ENDED_AS_ASKED,
         End::ProcessDied { kind: ProcessKind::Recorder, .. } => RECORDER_DIED,

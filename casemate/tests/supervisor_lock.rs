@@ -14,7 +14,7 @@ use casemate_hypervisor::config::{RawConfig, RawConsole};
 use casemate_hypervisor::vm::name::ask;
 use casemate_hypervisor::vm::profile::SUPERVISOR;
 use casemate_hypervisor::vm::{End, ProcessKind, Programs, prepare_plan};
-use casemate_sandbox::{Exit, Layer, Layers, Observed, Observer, spawn};
+use casemate_sandbox::{Exit, Heap, Layer, Layers, Observed, Observer, Program, spawn};
 use casemate_test_support::guests::{dx, power_off};
 use casemate_test_support::sandbox::assert_least;
 use rustix::process::{Pid, Signal, kill_process};
@@ -26,10 +26,13 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, ExitCode};
 
-const PROGRAMS: Programs<'_> = Programs {
-    vmm: include_bytes!(env!("CASEMATE_VMM_IMAGE")),
-    device: include_bytes!(env!("CASEMATE_DEVICE_IMAGE")),
-};
+/// As the program has it.
+#[global_allocator]
+static HEAP: Heap = Heap::new();
+
+static VMM: Program = Program::new("casemate-vmm", include_bytes!(env!("CASEMATE_VMM_IMAGE")));
+static PROGRAMS: Programs<'_> =
+    Programs { vmm: &VMM, device: include_bytes!(env!("CASEMATE_DEVICE_IMAGE")) };
 
 /// A new terminal: the user's side and the program's side.
 fn terminal() -> (File, OwnedFd) {
@@ -90,7 +93,7 @@ fn attended(terminal: &OwnedFd, code: &[u8], raw: RawConfig) -> Attended {
         &signals,
         &mut timeline,
         config.grace,
-        Messages { say: &mut say, to: rustix::stdio::stderr(), log: None },
+        Messages { say: &mut say, to: rustix::stdio::stderr(), log: None, results: None },
     )
 }
 

@@ -2,15 +2,16 @@
 
 mod certs;
 mod fetch;
-mod outcome;
-mod policy;
-mod print;
+pub(crate) mod outcome;
+pub(crate) mod policy;
+pub(crate) mod print;
 mod replay;
 mod report_data;
 mod show;
 mod table;
 mod terms;
-mod verify;
+pub(crate) mod trust;
+pub(crate) mod verify;
 
 use crate::{Failure, Outcome};
 use clap::{Args, Subcommand};

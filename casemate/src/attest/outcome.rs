@@ -31,7 +31,7 @@ pub(super) fn tell(verdict: &Verdict, told: Telling, form: &str, at: u64, report
 
 /// The exit status of a verdict: 0 accepted, 1 refused, 3 authentic. A quiet one says on standard
 /// error why it is not 0, and that it is a MODEL's: no such verdict passes without a word.
-pub(super) fn status(
+pub(crate) fn status(
     verdict: &Verdict,
     quiet: bool,
     authenticity_only: bool,

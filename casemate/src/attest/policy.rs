@@ -41,18 +41,24 @@ pub struct Wanted {
     facts: Option<PathBuf>,
 }
 
+/// Puts what the document at this path demands into the inputs.
+pub(crate) fn document(path: &Path, inputs: &mut Inputs) -> Outcome {
+    let text = String::from_utf8(read_file(path)?)
+        .map_err(|_| Failure::BadInput(format!("{}: not text", path.display())))?;
+    let name = path.display().to_string();
+    match Document::read(&text, &name)
+        .map_err(|error| Failure::BadInput(format!("{name}: {error}")))?
+    {
+        Document::Isolation(policy) => inputs.policy = Some(policy),
+        Document::Appraisal(appraisal) => inputs.appraisal = *appraisal,
+    }
+    Ok(())
+}
+
 /// Puts what is wanted into the inputs of the verification.
 pub(super) fn gather(args: &Wanted, inputs: &mut Inputs) -> Outcome {
     if let Some(path) = &args.policy {
-        let text = String::from_utf8(read_file(path)?)
-            .map_err(|_| Failure::BadInput(format!("{}: not text", path.display())))?;
-        let name = path.display().to_string();
-        match Document::read(&text, &name)
-            .map_err(|error| Failure::BadInput(format!("{name}: {error}")))?
-        {
-            Document::Isolation(policy) => inputs.policy = Some(policy),
-            Document::Appraisal(appraisal) => inputs.appraisal = *appraisal,
-        }
+        document(path, inputs)?;
     }
     if args.log.decision_log.is_some() && inputs.policy.is_none() {
         let message = "--decision-log: an appraisal makes no decision of an isolation policy";

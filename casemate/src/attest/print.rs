@@ -4,16 +4,44 @@ use super::show;
 use crate::out::outln;
 use casemate_attestation::hex::encode;
 use casemate_attestation::selection::addresses;
-use casemate_attestation::verify::{Bound, Check, Conclusion, Property, Seen, Status, Verdict};
+use casemate_attestation::verify::{
+    Bound, CHAIN_CHECKS, Check, Code, Conclusion, Property, REVOCATION_CHECKS, Seen, Status,
+    Verdict,
+};
 use serde_json::{Value, json};
 
-fn word(status: Status) -> &'static str {
+pub(crate) fn word(status: Status) -> &'static str {
     match status {
         Status::Passed => "passed",
         Status::Warning => "WARNING",
         Status::Failed => "FAILED",
         Status::NotChecked => "not checked",
     }
+}
+
+/// What the columns of [`check_rows`] are.
+pub(crate) const CHECKS: [&str; 5] =
+    ["code", "result", "what is checked", "seen", "wanted, where it failed"];
+
+/// Whether a check looks at the report alone, before anything vouches for what it says.
+pub(crate) fn is_of_report(code: Code) -> bool {
+    code <= Code::ReportSignature
+        && !CHAIN_CHECKS.contains(&code)
+        && !REVOCATION_CHECKS.contains(&code)
+}
+
+/// Every check of a verdict, for a page: what an unsigned report says is not on one, but for what a
+/// check that failed has to name.
+pub(crate) fn check_rows(verdict: &Verdict) -> Vec<Vec<String>> {
+    let signed = matches!(verdict.report(), Seen::Verified(_));
+    let row = |check: &Check| {
+        let Check { code, status, saw, wanted } = check;
+        let hidden = !signed && *status != Status::Failed && is_of_report(*code);
+        let saw = if hidden { "(not shown: nobody vouches for it)" } else { saw };
+        let cells = [code.as_str(), word(*status), code.title(), saw, wanted];
+        cells.map(str::to_owned).to_vec()
+    };
+    verdict.checks().iter().map(row).collect()
 }
 
 /// One line of a failed check: field, both values, remedy.

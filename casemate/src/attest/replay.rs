@@ -70,6 +70,7 @@ pub(super) fn run(args: &Replay) -> Outcome {
     };
     args.terms.complete(&mut inputs, &[], &evidence)?;
     let verdict = inputs.verify().map_err(|error| Failure::BadInput(error.to_string()))?;
+    args.terms.log(&verdict)?;
     args.terms.conclude(&verdict, args.told, "evidence record", &inputs)
 }
 

@@ -2,13 +2,19 @@
 
 use super::outcome::Telling;
 use super::print;
+use super::show;
 use super::terms::Terms;
 use crate::files::{print_json, read_file, write_file};
 use crate::{Failure, Outcome};
 use casemate_attestation::cert::{Object, objects_in};
+use casemate_attestation::ear;
 use casemate_attestation::evidence::{Evidence, EvidenceError, Form, veks_in};
+use casemate_attestation::idblock::OwnerKey;
 use casemate_attestation::record::{Inputs, Record};
+use casemate_attestation::time::now;
+use casemate_attestation::verify::Seen;
 use clap::Args;
+use serde_json::Value;
 use std::path::{Path, PathBuf};
 
 /// Verify a report and its certificate chain; appraise what it says.
@@ -23,6 +29,8 @@ Examples:
   casemate attest verify report.bin --certs-dir certs --nonce nonce.bin \\
       --policy policy.toml --decision-log log.jsonl
   casemate attest verify evidence.json --certs-dir certs --record record.json
+  casemate attest verify report.bin --certs-dir certs --nonce nonce.bin \\
+      --policy policy.toml --ear result.jwt --ear-key ear.pem
 ")]
 pub struct Verify {
     /// Report (1184 bytes; `-` for standard input), extended report, configfs-tsm outblob or JSON
@@ -42,16 +50,32 @@ pub struct Verify {
     /// Write an evidence record that can be replayed.
     #[arg(long, value_name = "FILE")]
     record: Option<PathBuf>,
+    /// Write the verdict as an EAT Attestation Result (draft-ietf-rats-ear-04), a JWT signed with
+    /// ES384: status "affirming" for ACCEPTED, "warning" for AUTHENTIC, "contraindicated" for
+    /// REFUSED, and for a MODEL or a guest that may be debugged.
+    #[arg(long, value_name = "FILE", requires = "ear_key")]
+    ear: Option<PathBuf>,
+    /// P-384 key that signs it, PEM or DER.
+    #[arg(long, value_name = "FILE", requires = "ear")]
+    ear_key: Option<PathBuf>,
     #[command(flatten)]
     told: Telling,
 }
 
 pub(super) fn run(args: &Verify) -> Outcome {
+    let ear = Ear::asked(args)?;
     let (inputs, form) = match gather(args) {
-        // Evidence that cannot be read is refused, in the form that was asked for.
-        Err(Failure::Failed(why)) if args.told.json => {
-            let told = why.strip_prefix("refused: ").unwrap_or(&why);
-            print_json(&print::unreadable(told, args.terms.at()?));
+        // Evidence that cannot be read is refused, in the forms that were asked for.
+        Err(Failure::Failed(why)) if args.told.json || ear.is_some() => {
+            let refused = why.strip_prefix("refused: ");
+            let told = refused.unwrap_or(&why);
+            // A file that could not be read says nothing of the evidence.
+            if let (Some(ear), Some(_)) = (&ear, refused) {
+                ear.write(&ear::unreadable(told, args.terms.at()?, now()))?;
+            }
+            if args.told.json {
+                print_json(&print::unreadable(told, args.terms.at()?));
+            }
             return Err(Failure::Failed(why));
         }
         gathered => gathered?,
@@ -63,7 +87,43 @@ pub(super) fn run(args: &Verify) -> Outcome {
             .map_err(|error| Failure::Failed(error.to_string()))?;
         write_file(path, &record)?;
     }
+    // Before a token that others would believe: a verdict that cannot be logged is none.
+    args.terms.log(&verdict)?;
+    if let Some(ear) = &ear {
+        let report = match verdict.report() {
+            Seen::Verified(seen) => {
+                let fields = seen.fields();
+                Some(show::to_json(fields, fields.generation()))
+            }
+            Seen::Unverified(_) | Seen::Nothing => None,
+        };
+        ear.write(&ear::claims(&verdict, report, inputs.at, now()))?;
+    }
     args.terms.conclude(&verdict, args.told, form, &inputs)
+}
+
+/// Where the attestation result goes, and what signs it.
+struct Ear<'a> {
+    path: &'a Path,
+    key: OwnerKey,
+}
+
+impl<'a> Ear<'a> {
+    /// Reads the key before anything is judged: a verdict whose token cannot be signed must not be
+    /// told as one that was.
+    fn asked(args: &'a Verify) -> Result<Option<Self>, Failure> {
+        let Some((path, key)) = args.ear.as_deref().zip(args.ear_key.as_deref()) else {
+            return Ok(None);
+        };
+        let key = crate::signing::key(key)?;
+        Ok(Some(Self { path, key }))
+    }
+
+    fn write(&self, claims: &Value) -> Outcome {
+        let token = ear::sign(claims, &self.key);
+        let token = token.map_err(|error| Failure::Failed(error.to_string()))?;
+        write_file(self.path, token.as_bytes())
+    }
 }
 
 fn gather(args: &Verify) -> Result<(Inputs, &'static str), Failure> {
@@ -85,7 +145,7 @@ fn gather(args: &Verify) -> Result<(Inputs, &'static str), Failure> {
 
 /// The endorsement certificates of a file. One that holds none goes to the verifier as it is, which
 /// says why it refuses it; but for lists, which are at the wrong option.
-fn certificates(path: &Path) -> Result<Vec<Vec<u8>>, Failure> {
+pub(crate) fn certificates(path: &Path) -> Result<Vec<Vec<u8>>, Failure> {
     let bytes = read_file(path)?;
     let only_lists = objects_in(&bytes)
         .is_ok_and(|all| all.iter().all(|object| matches!(object, Object::Crl(_))));

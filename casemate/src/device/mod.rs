@@ -2,11 +2,14 @@
 
 mod block;
 mod console;
+mod net;
 mod rng;
 mod serve;
 mod vsock;
 
 pub use serve::PROGRAM;
+#[cfg(feature = "broker")]
+pub(crate) use serve::signals;
 
 use crate::Outcome;
 use casemate_sandbox::Layer;
@@ -33,6 +36,7 @@ enum DeviceCommand {
     Console(console::ConsoleArgs),
     Rng(rng::RngArgs),
     Vsock(vsock::VsockArgs),
+    Net(net::NetArgs),
 }
 
 /// What all devices have in common.
@@ -53,7 +57,7 @@ struct Common {
     optional: Vec<Layer>,
 }
 
-fn layer(name: &str) -> Result<Layer, String> {
+pub(crate) fn layer(name: &str) -> Result<Layer, String> {
     let known = || Layer::ALL.map(Layer::name).join(", ");
     Layer::from_name(name).ok_or_else(|| format!("there is no such layer; use some of {}", known()))
 }
@@ -68,5 +72,6 @@ pub fn run(args: &DeviceArgs) -> Outcome {
         DeviceCommand::Console(args) => console::run(args),
         DeviceCommand::Rng(args) => rng::run(args),
         DeviceCommand::Vsock(args) => vsock::run(args),
+        DeviceCommand::Net(args) => net::run(args),
     }
 }

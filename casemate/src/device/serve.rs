@@ -156,6 +156,8 @@ impl Process {
             Ok((0, _)) => false,
             Ok((len, _)) => {
                 let said = packet.get(..len).and_then(FromDevice::decode);
+                // What a guest was not let send is no word about the end.
+                let said = said.filter(|said| !matches!(said, FromDevice::Refused(_)));
                 self.said = said.or_else(|| self.said.take());
                 true
             }
@@ -168,6 +170,9 @@ impl Process {
         match (self.said.take(), exit) {
             (Some(FromDevice::Ended(_)), Exit::Code(0)) => Ok(()),
             (Some(FromDevice::Failed(why)), _) => Err(why),
+            (Some(FromDevice::OverRate), _) => {
+                Err("its guest opened more connections than `network.rate` admits".to_owned())
+            }
             (_, Exit::Signal(SIGBUS)) => {
                 Err("the guest took back memory that the device was using".to_owned())
             }
@@ -180,7 +185,7 @@ impl Process {
 const SIGBUS: i32 = rustix::process::Signal::BUS.as_raw();
 
 /// The signals that end this program, as something to poll.
-fn signals() -> std::io::Result<UnixStream> {
+pub(crate) fn signals() -> std::io::Result<UnixStream> {
     let (came, handlers) = UnixStream::pair()?;
     for signal in [SIGHUP, SIGINT, SIGQUIT, SIGTERM] {
         signal_hook::low_level::pipe::register(signal, handlers.try_clone()?)?;

@@ -115,7 +115,7 @@ impl Connector {
         let name = name.ok_or_else(|| Failure::BadInput("`--path` names no file".into()))?;
         let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
         let directory = parent.unwrap_or(Path::new(".")).to_owned();
-        Ok(Self { directory, connects: Connects { name, ports: ports.to_vec() } })
+        Ok(Self { directory, connects: Connects { name, ports: ports.to_vec(), named: None } })
     }
 }
 

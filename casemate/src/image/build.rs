@@ -1,8 +1,10 @@
 //! `casemate image build`: a folder with all that a guest boots from.
 
+use super::identity::IdentityArgs;
 use super::launches;
 use super::place::{Place, failure};
 use super::root::{Owners, say_dropped};
+use super::secrets::{self, SecretArgs};
 use crate::files::print_json;
 use crate::out::{errln, outln};
 use crate::{Failure, Outcome};
@@ -14,6 +16,7 @@ use casemate_image::launch::{INITRD, KERNEL, LAUNCH, Launch, MANIFEST, ROOT, Snp
 use casemate_image::process::Changes;
 use casemate_image::source::Loaded;
 use casemate_manifest::Console;
+use casemate_result::PublicKey;
 use clap::{Args, ValueEnum};
 use serde_json::json;
 use std::path::PathBuf;
@@ -52,6 +55,9 @@ Of a container image entrypoint, command, environment, user, groups, working
 directory, stop signal and ports are as it says. A folder and a tar file say
 nothing: write the program behind `--`.
 
+Secrets come from a key broker, which the guest knows by the hash of its
+public key, when it has proven itself: see docs/secrets.md.
+
 What may go to the console, which the host reads, is measured with the rest:
   none    nothing, and no exit status
   status  the exit status and sentences of PID 1 (the default)
@@ -61,6 +67,8 @@ Examples:
   casemate image build app.tar -o app.img/ --kernel-package linux-image.deb
   casemate image build rootfs/ -o app.img/ --kernel vmlinuz \\
       --modules /lib/modules/6.12.0 --console public -- /bin/app --verbose
+  casemate image build app.tar -o app.img/ --kernel-package linux-image.deb \\
+      --secret acme/db/key=db.key --broker-from-initdata
 ";
 
 /// Make an image that boots: a kernel, an initramfs and the read-only root disk of a workload.
@@ -101,6 +109,17 @@ pub struct Build {
     /// digest, and a word on its command line that a policy can forbid.
     #[arg(long)]
     debug: bool,
+
+    /// A key to which results are sealed, as `casemate result-key` prints it; once for each. What
+    /// the workload leaves in /run/casemate/out leaves the guest so, and not otherwise.
+    #[arg(long, value_name = "KEY")]
+    recipient: Vec<PublicKey>,
+
+    #[command(flatten)]
+    secrets: SecretArgs,
+
+    #[command(flatten)]
+    identity: IdentityArgs,
 
     /// A variable, in place of the image's of this name; once for each.
     #[arg(long, value_name = "NAME=VALUE")]
@@ -198,8 +217,9 @@ pub fn run(args: &Build) -> Outcome {
                 .into(),
         )
     })?;
+    let signer = args.identity.signer()?;
+    let (wanted, broker) = args.secrets.settings()?;
     let place = Place::new(&args.output)?;
-    let kernel = kernel::read(origin, place.scratch.folder()).map_err(failure)?;
     let mut settings = Settings {
         reference: args.reference.clone(),
         keep_owners: matches!(args.owners, Owners::Keep),
@@ -212,8 +232,13 @@ pub fn run(args: &Build) -> Outcome {
         },
         console: args.console.into(),
         debug: args.debug,
+        recipients: args.recipient.iter().map(ToString::to_string).collect(),
+        secrets: wanted,
+        broker,
         time_floor: RELEASED,
     };
+    let purpose = secrets::purpose(&settings);
+    let kernel = kernel::read(origin, purpose, place.scratch.folder()).map_err(failure)?;
     let mut spool = place.scratch.room().map_err(failure)?;
     let room = || place.scratch.room();
     let loaded = build::load(&args.source, &settings, &mut spool, room).map_err(failure)?;
@@ -228,7 +253,10 @@ pub fn run(args: &Build) -> Outcome {
     let (kernel_path, initrd_path) = (path_of(&kernel_file), path_of(&initrd_file));
     let digests = launches::digests(&kernel_path, &initrd_path, &image.cmdline, snp);
     let digests = digests.map_err(|failure| args.kernel.named(failure, &kernel_path))?;
-    let launch = Launch::new(&image, snp, digests.into_iter(), settings);
+    let mut launch = Launch::new(&image, snp, digests.iter().copied(), settings);
+    if let Some(signer) = signer {
+        signer.sign(&mut launch, &digests)?;
+    }
     let launch_bytes = launch.to_bytes().map_err(failure)?;
     place.name_folder(|folder| {
         folder.link(&kernel_file, KERNEL)?;

@@ -12,7 +12,7 @@ use std::path::Path;
 ///
 /// # Errors
 /// [`Failure`] for a kernel that no guest of ours can boot.
-pub(super) fn digests(
+pub(crate) fn digests(
     kernel: &Path,
     initrd: &Path,
     cmdline: &str,

@@ -3,9 +3,15 @@
 #[cfg(feature = "vm")]
 mod build;
 #[cfg(feature = "vm")]
-mod launches;
-mod place;
-mod root;
+pub mod identity;
+#[cfg(feature = "vm")]
+mod initdata;
+#[cfg(feature = "vm")]
+pub(crate) mod launches;
+pub(crate) mod place;
+pub(crate) mod root;
+#[cfg(feature = "vm")]
+mod secrets;
 #[cfg(feature = "vm")]
 mod show;
 #[cfg(feature = "vm")]
@@ -20,6 +26,7 @@ use clap::{Args, Subcommand};
 Examples:
   casemate image build app.tar -o app.img/ --kernel-package linux-image.deb
   casemate image show app.img/               its manifest and digests
+  casemate image initdata app.img/           what HOST_DATA its guests have
   casemate image root app.tar -o root.img    a disk of it alone
 ")]
 pub struct ImageArgs {
@@ -31,6 +38,8 @@ pub struct ImageArgs {
 enum ImageCommand {
     #[cfg(feature = "vm")]
     Build(Box<build::Build>),
+    #[cfg(feature = "vm")]
+    Initdata(initdata::Initdata),
     Root(root::Root),
     #[cfg(feature = "vm")]
     Show(show::Show),
@@ -43,6 +52,8 @@ pub fn run(args: &ImageArgs) -> Outcome {
     match &args.command {
         #[cfg(feature = "vm")]
         ImageCommand::Build(args) => build::run(args),
+        #[cfg(feature = "vm")]
+        ImageCommand::Initdata(args) => initdata::run(args),
         ImageCommand::Root(args) => root::run(args),
         #[cfg(feature = "vm")]
         ImageCommand::Show(args) => show::run(args),

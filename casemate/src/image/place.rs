@@ -13,7 +13,7 @@ const MAX_BYTES: u64 = 64 << 30;
 
 /// A folder for files without names.
 #[derive(Debug)]
-pub(super) struct Scratch {
+pub(crate) struct Scratch {
     folder: PathBuf,
 }
 
@@ -59,14 +59,14 @@ impl Scratch {
 
 /// A name that nothing has yet, and the folder that it is to be in.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(crate) struct Place {
     name: PathBuf,
     /// The folder that it is to be in.
     pub scratch: Scratch,
 }
 
 #[allow(clippy::needless_pass_by_value, reason = "it maps errors")]
-pub(super) fn failure(error: ImageError) -> Failure {
+pub(crate) fn failure(error: ImageError) -> Failure {
     if error.is_bad_input() {
         Failure::BadInput(error.to_string())
     } else {
@@ -141,7 +141,7 @@ impl Place {
 /// A folder that has not its name yet; it is removed when it does not get it.
 #[cfg(feature = "vm")]
 #[derive(Debug)]
-pub(super) struct Unnamed<'p> {
+pub(crate) struct Unnamed<'p> {
     place: &'p Place,
     path: PathBuf,
 }

@@ -106,7 +106,7 @@ fn table(verity: &Verity) -> String {
 }
 
 /// Says what of a source is not in its image.
-pub(super) fn say_dropped(dropped: Dropped) {
+pub(crate) fn say_dropped(dropped: Dropped) {
     if dropped.xattrs > 0 {
         errln!(
             "casemate: note: {} extended attributes were left out (only user.* and \

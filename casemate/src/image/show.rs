@@ -1,7 +1,9 @@
 //! `casemate image show`: what an image says of itself, its digests, and a policy that admits it.
 
+use super::identity::{self, Identity};
 use super::launches;
 use super::place::failure;
+use super::secrets;
 use crate::files::print_json;
 use crate::out::outln;
 use crate::{Failure, Outcome};
@@ -27,6 +29,7 @@ Examples:
   casemate image show app.img/
   casemate image show app.img/ --vcpus 2
   casemate image show app.img/ --policy > release.toml
+  casemate image show app.img/ --policy --by-key > release.toml
 ";
 
 /// Show what an image says of itself, and its launch digests.
@@ -43,6 +46,11 @@ pub struct Show {
     /// Print a policy that admits this image by its launch digests.
     #[arg(long, conflicts_with = "json")]
     policy: bool,
+
+    /// With --policy: by the ID key that signed it, its identifiers and, at least, its security
+    /// version, so that the policy also admits what the same author signs later.
+    #[arg(long, requires = "policy")]
+    by_key: bool,
 
     /// Print JSON.
     #[arg(long)]
@@ -72,6 +80,7 @@ fn check_digests(folder: &Folder) -> Outcome {
 pub fn run(args: &Show) -> Outcome {
     let folder = Folder::open(&args.image).map_err(failure)?;
     check_digests(&folder)?;
+    let identity = identity::check(&folder.launch)?;
     let digests: Vec<&LaunchDigest> = folder.launch.digests.iter().collect();
     let digests = match args.vcpus {
         None => digests,
@@ -79,6 +88,13 @@ pub fn run(args: &Show) -> Outcome {
     };
     if digests.is_empty() {
         return Err(Failure::BadInput("the image has no such launch digest".into()));
+    }
+    if args.by_key {
+        let Some(identity) = identity else {
+            let why = "--by-key: the image is not signed; `image build --id-key` signs one";
+            return Err(Failure::BadInput(why.into()));
+        };
+        return policy_by_key(&folder, &identity);
     }
     if args.policy {
         return policy(&folder, &digests);
@@ -91,11 +107,11 @@ pub fn run(args: &Show) -> Outcome {
         }));
         return Ok(());
     }
-    text(&folder, &digests);
+    text(&folder, &digests, identity);
     Ok(())
 }
 
-fn text(folder: &Folder, digests: &[&LaunchDigest]) {
+fn text(folder: &Folder, digests: &[&LaunchDigest], identity: Option<Identity>) {
     let manifest = &folder.manifest;
     let process = &manifest.process;
     let words = |words: &[String]| {
@@ -116,11 +132,26 @@ fn text(folder: &Folder, digests: &[&LaunchDigest]) {
     outln!("starts in  {}", foreign::value(&process.working_dir));
     outln!("stop       signal {}", process.stop_signal);
     outln!("console    {}", manifest.console.name());
+    for recipient in &manifest.results.recipients {
+        outln!("results    sealed to {recipient}");
+    }
+    for line in secrets::lines(&manifest.secrets, manifest.broker.as_ref()) {
+        outln!("{line}");
+    }
     outln!("kernel     {}", manifest.boot.kernel);
     outln!("initrd     {}", manifest.boot.initrd);
     let modules: Vec<&str> = manifest.boot.modules.iter().map(|m| m.name.as_str()).collect();
     outln!("modules    {}", foreign::line(modules.join(" ")));
     outln!("cmdline    {}", foreign::line(&folder.launch.cmdline));
+    if let Some(Identity { keys, family_id, image_id, guest_svn }) = identity {
+        outln!("ID key     {}", encode(&keys.id_key));
+        if let Some(author) = keys.author_key {
+            outln!("author key {}", encode(&author));
+        }
+        outln!("family id  {}", encode(&family_id));
+        outln!("image id   {}", encode(&image_id));
+        outln!("guest SVN  {guest_svn}");
+    }
     outln!("vCPUs  launch digest (C-bit {})", folder.launch.snp.c_bit);
     for one in digests {
         outln!("{:5}  {}", one.vcpus, foreign::value(&one.digest));
@@ -131,18 +162,44 @@ fn text(folder: &Folder, digests: &[&LaunchDigest]) {
 /// admits less than its user will want, and nothing more. Read back before it is printed.
 fn policy(folder: &Folder, digests: &[&LaunchDigest]) -> Outcome {
     let list: Vec<String> = digests.iter().map(|one| format!("{:?}", one.digest)).collect();
+    let what = format!(
+        "one image, whatever its memory, by its launch digests: {} vCPUs",
+        digests.iter().map(|one| one.vcpus.to_string()).collect::<Vec<_>>().join(", "),
+    );
+    print_policy(folder, &what, &format!("measurement = [\n    {},\n]", list.join(",\n    ")))
+}
+
+/// The same by who signed: whatever this key signs under these names, from this version on. The
+/// firmware has compared the digest with the block's, so none is named here.
+fn policy_by_key(folder: &Folder, identity: &Identity) -> Outcome {
+    let Identity { keys, family_id, image_id, guest_svn } = identity;
+    let digest = |digest: &[u8]| format!("[{:?}]", encode(digest));
+    // A policy calls what is all zero by its name.
+    let name = |bytes: &[u8; 16]| match bytes {
+        [0, rest @ ..] if rest.iter().all(|byte| *byte == 0) => "[\"unset\"]".to_owned(),
+        bytes => digest(bytes),
+    };
+    let author = keys.author_key.map_or_else(|| "[\"unset\"]".to_owned(), |key| digest(&key));
+    let rules = format!(
+        "measurement = \"any\"\nid_key = {}\nauthor_key = {author}\nfamily_id = {}\n\
+         image_id = {}\nguest_svn = {guest_svn}",
+        digest(&keys.id_key),
+        name(family_id),
+        name(image_id),
+    );
+    print_policy(folder, "what one ID key signs, from one security version on", &rules)
+}
+
+fn print_policy(folder: &Folder, what: &str, rules: &str) -> Outcome {
     let debug =
         if folder.manifest.debug { "# DEBUG image: its console is everybody's.\n" } else { "" };
     let text = format!(
-        "# Admits reports of one image, whatever its memory, by its launch digests: \
-         {} vCPUs.\n{debug}schema_version = 1\nmin_engine = {:?}\nname = \"release of an image\"\n\n\
-         [attestation]\nmeasurement = [\n    {},\n]\n",
-        digests.iter().map(|one| one.vcpus.to_string()).collect::<Vec<_>>().join(", "),
+        "# Admits reports of {what}.\n{debug}schema_version = 1\nmin_engine = {:?}\n\
+         name = \"release of an image\"\n\n[attestation]\n{rules}\n",
         env!("CARGO_PKG_VERSION"),
-        list.join(",\n    ")
     );
     Policy::load(&text, "launch.json")
-        .map_err(|e| Failure::BadInput(format!("launch.json: its digests make no policy: {e}")))?;
+        .map_err(|e| Failure::BadInput(format!("launch.json: it makes no policy: {e}")))?;
     outln!("{}", text.trim_end());
     Ok(())
 }

@@ -1,10 +1,12 @@
 //! `casemate image verify`: is an image what this source makes?
 
 use super::build::{INIT, KernelArgs};
-use super::launches;
 use super::place::{Scratch, failure};
+use super::secrets::purpose;
+use super::{identity, launches};
 use crate::out::outln;
 use crate::{Failure, Outcome};
+use casemate_attestation::hex::encode;
 use casemate_foreign_text::line;
 use casemate_image::build;
 use casemate_image::kernel;
@@ -17,7 +19,8 @@ use std::path::{Path, PathBuf};
 const EXAMPLES: &str = "\
 The image is built again, with the options that its launch.json holds, and
 compared byte by byte: the root disk with its tree, the manifest, the command
-line, and the launch digest for each number of vCPUs. With a kernel named, as
+line, and the launch digest for each number of vCPUs; signatures of ID blocks
+are checked. With a kernel named, as
 for `image build`, kernel and initrd are compared, too; without one they are
 taken as they are, which is said.
 
@@ -54,7 +57,8 @@ pub fn run(args: &Verify) -> Outcome {
     let boot = match args.kernel.origin() {
         None => folder.manifest.boot.clone(),
         Some(origin) => {
-            let kernel = kernel::read(origin, scratch.folder()).map_err(failure)?;
+            let purpose = purpose(settings);
+            let kernel = kernel::read(origin, purpose, scratch.folder()).map_err(failure)?;
             let (boot, _) = build::boot(&kernel, INIT);
             same(&boot.kernel, &launch.files.kernel, KERNEL)?;
             same(&boot.initrd, &launch.files.initrd, INITRD)?;
@@ -79,10 +83,15 @@ pub fn run(args: &Verify) -> Outcome {
     if again != *launch {
         return Err(differs("launch.json", "its digests are others"));
     }
+    let identity = identity::check(launch)?;
     outln!("every byte is what the source makes; {} launch digests", launch.digests.len());
+    if let Some(identity) = identity {
+        outln!("signed by the ID key {}", encode(&identity.keys.id_key));
+    }
     // They are whoever's built the image: what is run, as whom, and who hears it.
     let options = serde_json::to_string(settings).unwrap_or_default();
-    outln!("with these options of its launch.json: {}", line(options));
+    // All of them: what is cut off could be a recipient. launch.json has at most this.
+    outln!("with these options of its launch.json: {}", line(options).at_most(1 << 20));
     if args.kernel.origin().is_none() {
         outln!("kernel and initrd were compared with the image's own hashes only: name the kernel");
     }
@@ -95,7 +104,13 @@ fn build_launch(
     digests: Vec<(u32, [u8; 48])>,
 ) -> casemate_image::launch::Launch {
     let settings = launch.settings.clone();
-    casemate_image::launch::Launch::new(image, launch.snp, digests.into_iter(), settings)
+    let mut made =
+        casemate_image::launch::Launch::new(image, launch.snp, digests.into_iter(), settings);
+    // No signature is made twice: those that are there are checked.
+    for (made, found) in made.digests.iter_mut().zip(&launch.digests) {
+        made.id.clone_from(&found.id);
+    }
+    made
 }
 
 fn differs(file: &str, why: &str) -> Failure {

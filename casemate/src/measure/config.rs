@@ -119,11 +119,17 @@ fn digest(plan: &LaunchPlan, explain: bool, as_json: bool) -> Result<[u8; 48], F
     Ok(measurement.digest)
 }
 
-fn line(page: &Measured, as_json: bool) -> String {
+/// A page as an object.
+pub(crate) fn page_json(page: &Measured) -> serde_json::Value {
     let hash = page.hash.map(|hash| encode(&hash));
+    json!({ "gpa": page.gpa, "kind": page.kind, "what": page.what, "sha384": hash })
+}
+
+fn line(page: &Measured, as_json: bool) -> String {
     if as_json {
-        json!({ "gpa": page.gpa, "kind": page.kind, "what": page.what, "sha384": hash }).to_string()
+        page_json(page).to_string()
     } else {
+        let hash = page.hash.map(|hash| encode(&hash));
         let hash = hash.as_deref().unwrap_or("contents not measured");
         format!("{:#014x}  {:10}  {:18}  {hash}", page.gpa, page.kind, page.what)
     }

@@ -4,11 +4,12 @@ use super::Launch;
 use crate::files::{may_write, print_json, put_file, read_file};
 use crate::numbers::integer;
 use crate::out::outln;
+use crate::signing::{identifier, key};
 use crate::{Failure, Outcome};
 use casemate_attestation::digest::Digest384;
 use casemate_attestation::guest_policy;
-use casemate_attestation::hex::{encode, from_people};
-use casemate_attestation::idblock::{self, IdBlock, OwnerKey};
+use casemate_attestation::hex::encode;
+use casemate_attestation::idblock::{self, IdBlock};
 use clap::Args;
 use serde_json::json;
 use std::path::{Path, PathBuf};
@@ -187,14 +188,4 @@ pub(super) fn check(args: &IdBlockArgs, as_json: bool) -> Outcome {
         outln!("author key digest {}", encode(&author));
     }
     Ok(())
-}
-
-fn identifier(option: &str, text: &str) -> Result<[u8; 16], Failure> {
-    let bytes = from_people(text).and_then(|bytes| bytes.try_into().ok());
-    bytes.ok_or_else(|| Failure::BadInput(format!("{option}: not 16 bytes of hexadecimal")))
-}
-
-fn key(path: &Path) -> Result<OwnerKey, Failure> {
-    OwnerKey::from_file(&read_file(path)?)
-        .map_err(|error| Failure::BadInput(format!("{}: {error}", path.display())))
 }

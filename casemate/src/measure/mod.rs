@@ -1,7 +1,7 @@
 //! `casemate measure`: the launch digest a guest must report, before it is launched.
 
 #[cfg(feature = "vm")]
-mod config;
+pub(crate) mod config;
 mod counts;
 mod id_block;
 mod other;
@@ -22,7 +22,8 @@ use std::path::{Path, PathBuf};
 /// Firmware, kernels and initrds larger than this are refused.
 const MAX_IMAGE: u64 = 1 << 30;
 
-/// What an OVMF guest's options do not go with: they would have no effect.
+/// What an OVMF guest's options do not go with: they would have no effect. Nor do they have one
+/// without any of these, where the guest is Casemate's own by its flags, so each requires `--ovmf`.
 const NO_OVMF: [&str; 5] = ["config", "plan", "igvm", "digest", "check_id_block"];
 
 /// What the digest of Casemate's own guest vouches for without naming an address.
@@ -98,18 +99,18 @@ pub struct Measure {
     #[arg(long, value_name = "HEX")]
     digest: Option<String>,
     /// The VMM that launches the OVMF guest.
-    #[arg(long, value_enum, default_value = "qemu", conflicts_with_all = NO_OVMF)]
+    #[arg(long, value_enum, default_value = "qemu", requires = "ovmf", conflicts_with_all = NO_OVMF)]
     vmm: VmmName,
     /// CPU model of the VMM, such as EPYC-v4 or EPYC-Milan-v2; used by QEMU alone [default:
     /// EPYC-v4, said on stderr].
-    #[arg(long, value_name = "MODEL", conflicts_with = "cpu_signature", conflicts_with_all = NO_OVMF)]
+    #[arg(long, value_name = "MODEL", conflicts_with = "cpu_signature", requires = "ovmf", conflicts_with_all = NO_OVMF)]
     cpu: Option<String>,
     /// CPUID 1 EAX of the CPU model instead of its name.
-    #[arg(long, value_name = "N", value_parser = integer_32, conflicts_with_all = NO_OVMF)]
+    #[arg(long, value_name = "N", value_parser = integer_32, requires = "ovmf", conflicts_with_all = NO_OVMF)]
     cpu_signature: Option<u32>,
     /// SEV_FEATURES of the vCPUs, as they are given: KVM always sets bit 0, SNPActive [default:
     /// 0x1, said on stderr].
-    #[arg(long, value_name = "N", value_parser = integer, conflicts_with_all = NO_OVMF)]
+    #[arg(long, value_name = "N", value_parser = integer, requires = "ovmf", conflicts_with_all = NO_OVMF)]
     guest_features: Option<u64>,
     #[command(flatten)]
     id: id_block::IdBlockArgs,

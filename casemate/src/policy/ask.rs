@@ -3,7 +3,9 @@
 use super::files::{json, printable, read_input, read_policy};
 use crate::out::outln;
 use crate::{Failure, Outcome};
-use casemate_policy::{Decision, Explained, Input, Outcome as RuleOutcome, Point, Policy, WhyNot};
+use casemate_policy::{
+    Change, Decision, Explained, Input, Outcome as RuleOutcome, Point, Policy, WhyNot,
+};
 use clap::Args;
 use std::path::PathBuf;
 
@@ -142,7 +144,7 @@ pub fn explain(args: &ExplainArgs) -> Outcome {
     status(&decision)
 }
 
-fn row_text(row: &Explained) -> String {
+pub(crate) fn row_text(row: &Explained) -> String {
     let Explained { rule, origin, operator, admits, fact, found, outcome } = row;
     let found = found.as_deref().unwrap_or("(not in the input)");
     let line = format!("  {:<11} {rule}: {operator} {admits}", outcome.name());
@@ -152,7 +154,7 @@ fn row_text(row: &Explained) -> String {
     format!("{line}; {fact} is {found}  [{origin}]")
 }
 
-fn row_json(row: &Explained) -> String {
+pub(crate) fn row_json(row: &Explained) -> String {
     let found = row.found.as_deref().map_or_else(|| "null".to_owned(), json);
     format!(
         "{{\"rule\":{},\"at\":{},\"operator\":{},\"admits\":{},\"fact\":{},\"found\":{found},\"outcome\":{}}}",
@@ -183,8 +185,17 @@ pub fn why_not(args: &WhyNotArgs) -> Outcome {
         WhyNot::Never(_) => ("never", "no input is admitted here, whatever is changed"),
     };
     if args.question.json {
+        let changes: Vec<String> = match &answer {
+            WhyNot::Change(changes) => changes.iter().map(change_json).collect(),
+            WhyNot::Admitted | WhyNot::Never(_) => Vec::new(),
+        };
         let lines: Vec<String> = lines.iter().map(|line| json(line)).collect();
-        outln!("{{\"point\":\"{point}\",\"answer\":\"{word}\",\"lines\":[{}]}}", lines.join(","));
+        outln!(
+            "{{\"point\":\"{point}\",\"answer\":\"{word}\",\"policy\":\"{}\",\"changes\":[{}],\"lines\":[{}]}}",
+            policy.hash_hex(),
+            changes.join(","),
+            lines.join(",")
+        );
     } else {
         outln!("{point}: {text}");
         for line in &lines {
@@ -192,4 +203,11 @@ pub fn why_not(args: &WhyNotArgs) -> Outcome {
         }
     }
     if answer == WhyNot::Admitted { Ok(()) } else { Err(Failure::Status(1)) }
+}
+
+/// One change: the fact, what it is (null when it is missing), what it would have to be.
+fn change_json(change: &Change) -> String {
+    let (from, to) = change.shown();
+    let from = from.as_deref().map_or_else(|| "null".to_owned(), json);
+    format!("{{\"fact\":{},\"from\":{from},\"to\":{}}}", json(change.key.path()), json(&to))
 }

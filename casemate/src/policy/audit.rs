@@ -1,11 +1,14 @@
 //! `casemate policy check`, `lint` and `test`.
 
-use super::files::{name_of, printable, read_policy, read_policy_or_errors, read_text, refused};
+use super::files::{name_of, printable, read_policy, read_text, refused};
+use super::findings::{Audited, Shown, count, show};
+use super::junit::{self, junit};
+use crate::files::{was_read, write_file};
 use crate::out::{out, outln};
 use crate::{Failure, Outcome};
 use casemate_foreign_text::value;
 use casemate_policy::Policy;
-use casemate_policy::audit::{self, Finding, Level, Suite, SuiteReport};
+use casemate_policy::audit::{self, Level, Suite, SuiteReport};
 use clap::{Args, ValueEnum};
 use std::path::{Path, PathBuf};
 
@@ -15,11 +18,14 @@ use std::path::{Path, PathBuf};
 Examples:
   casemate policy check policy.toml tenant.toml
   casemate policy check --strict policy.toml
+  casemate policy check --format sarif policies/*.toml > check.sarif
 ")]
 pub struct CheckArgs {
     /// Policies (TOML or JSON)
     #[arg(required = true)]
     policies: Vec<PathBuf>,
+    #[command(flatten)]
+    shown: Shown,
     /// Exit with status 1 on warnings too
     #[arg(long)]
     strict: bool,
@@ -36,18 +42,11 @@ Examples:
 pub struct LintArgs {
     /// Policy (TOML or JSON)
     policy: PathBuf,
-    /// Output format
-    #[arg(long, value_enum, default_value = "text")]
-    format: Format,
+    #[command(flatten)]
+    shown: Shown,
     /// Level from which on a finding fails
     #[arg(long, value_enum, default_value = "error")]
     fail_on: FailOn,
-}
-
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum Format {
-    Text,
-    Sarif,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -65,6 +64,7 @@ enum FailOn {
 Examples:
   casemate policy test policy.toml      with cases in policy.cases.toml
   casemate policy test policies/ --suggest
+  casemate policy test policies/ --junit policy-tests.xml
 ")]
 pub struct TestArgs {
     /// A policy P.toml with its cases in P.cases.toml, or a directory of such
@@ -72,6 +72,9 @@ pub struct TestArgs {
     /// Print test cases for what no case notices
     #[arg(long)]
     suggest: bool,
+    /// Write what came of each case and each loosened rule as JUnit XML, also when one fails
+    #[arg(long, value_name = "FILE")]
+    junit: Option<PathBuf>,
 }
 
 /// Checks policies.
@@ -79,17 +82,14 @@ pub struct TestArgs {
 /// # Errors
 /// Status 2 when a document is refused, 1 for warnings with `--strict`.
 pub fn check(args: &CheckArgs) -> Outcome {
-    let mut warned = false;
-    for path in &args.policies {
-        let policy = read_policy(path)?;
-        let findings = audit::check(&policy);
-        for finding in &findings {
-            outln!("{}", printable(&finding.to_string()));
-        }
-        warned |= findings.iter().any(|finding| finding.level >= Level::Warning);
-        let (name, count) = (value(path.display()), findings.len());
-        outln!("{name}: {count} findings, SHA-256 {}", policy.hash_hex());
-    }
+    let read = |path: &PathBuf| Audited::read(path, |policy| Ok(audit::check(policy)));
+    // All of them first: a document that is refused hides nothing of the others.
+    let all = args.policies.iter().map(read).collect::<Result<Vec<_>, _>>()?;
+    show(&all, args.shown, |one, hash| {
+        let count = one.findings.len();
+        format!("{}: {count} findings, SHA-256 {hash}", one.name())
+    })?;
+    let warned = all.iter().any(|one| one.any(Level::Warning));
     if warned && args.strict { Err(Failure::Status(1)) } else { Ok(()) }
 }
 
@@ -112,43 +112,24 @@ fn read_suite(policy: &Path) -> Result<Option<Suite>, Failure> {
 /// # Errors
 /// Status 1 for a finding at or above the level given.
 pub fn lint(args: &LintArgs) -> Outcome {
-    let policy = match (args.format, read_policy_or_errors(&args.policy)?) {
-        (_, Ok(policy)) => policy,
-        (Format::Sarif, Err(error)) => {
-            print_sarif(&audit::refused(&error), &args.policy);
-            return Err(refused(&error));
-        }
-        (Format::Text, Err(error)) => return Err(refused(&error)),
-    };
-    let report = read_suite(&args.policy)?.map(|suite| suite.run(&policy));
-    let mut findings = audit::check(&policy);
-    findings.extend(audit::lint(&policy, report.as_ref()));
-    match args.format {
-        Format::Sarif => print_sarif(&findings, &args.policy),
-        Format::Text => {
-            for finding in &findings {
-                outln!("{}", printable(&finding.to_string()));
-            }
-            let count = |level: Level| findings.iter().filter(|f| f.level == level).count();
-            let (errors, warnings) = (count(Level::Error), count(Level::Warning));
-            outln!("{errors} errors, {warnings} warnings, {} notes", count(Level::Note));
-        }
-    }
+    let all = [Audited::read(&args.policy, |policy| {
+        let report = read_suite(&args.policy)?.map(|suite| suite.run(policy));
+        let mut findings = audit::check(policy);
+        findings.extend(audit::lint(policy, report.as_ref()));
+        Ok(findings)
+    })?];
+    show(&all, args.shown, |one, _| {
+        let count = |level| count(&one.findings, level);
+        let (errors, warnings) = (count(Level::Error), count(Level::Warning));
+        format!("{errors} errors, {warnings} warnings, {} notes", count(Level::Note))
+    })?;
     let least = match args.fail_on {
         FailOn::Never => return Ok(()),
         FailOn::Error => Level::Error,
         FailOn::Warning => Level::Warning,
         FailOn::Note => Level::Note,
     };
-    let failed = |finding: &Finding| finding.level >= least;
-    if findings.iter().any(failed) { Err(Failure::Status(1)) } else { Ok(()) }
-}
-
-fn print_sarif(findings: &[Finding], path: &Path) {
-    // Names below the working directory, which is that of the repository in CI, are written
-    // relative to it.
-    let root = std::env::current_dir().unwrap_or_default();
-    out!("{}", audit::sarif(findings, &path.to_string_lossy(), &root.to_string_lossy()));
+    if all.iter().any(|one| one.any(least)) { Err(Failure::Status(1)) } else { Ok(()) }
 }
 
 /// The policies of a directory: every `.toml` that is not a document of cases.
@@ -176,25 +157,56 @@ fn policies_in(directory: &Path) -> Result<Vec<PathBuf>, Failure> {
 /// Runs the cases of policies.
 ///
 /// # Errors
-/// Status 1 when a case fails or a loosened rule goes unnoticed.
+/// Status 1 when a case fails or a loosened rule goes unnoticed, 2 when a policy or its cases are
+/// refused.
 pub fn test(args: &TestArgs) -> Outcome {
     let policies =
         if args.path.is_dir() { policies_in(&args.path)? } else { vec![args.path.clone()] };
-    let mut good = true;
-    for path in &policies {
-        let policy = read_policy(path)?;
-        let Some(suite) = read_suite(path)? else {
-            let message = format!("{}: no such file", cases_of(path).display());
-            return Err(Failure::BadInput(message));
-        };
-        let report = suite.run(&policy);
-        print_report(path, &policy, &report);
-        if args.suggest {
-            out!("{}", printable(&suite.suggest(&policy, &report)));
+    let mut ran = Vec::new();
+    let mut stopped = Ok(());
+    for path in policies {
+        [&path, &cases_of(&path)].into_iter().for_each(|path| was_read(path));
+        match run_cases(&path, args.suggest) {
+            Ok(report) => ran.push((path, Ok(report))),
+            Err(failure) => {
+                ran.push((path, Err(failure.to_string())));
+                stopped = Err(failure);
+                break;
+            }
         }
-        good &= report.is_good();
     }
-    if good { Ok(()) } else { Err(Failure::Status(1)) }
+    if let Some(path) = &args.junit {
+        write_file(path, junit(&suites(&ran)).as_bytes())?;
+    }
+    stopped?;
+    let good = |came: &Result<SuiteReport, String>| came.as_ref().is_ok_and(SuiteReport::is_good);
+    if ran.iter().all(|(_, came)| good(came)) { Ok(()) } else { Err(Failure::Status(1)) }
+}
+
+/// What came of each policy, under its name.
+fn suites(ran: &[(PathBuf, Result<SuiteReport, String>)]) -> Vec<(String, junit::Suite<'_>)> {
+    let named = ran.iter().map(|(path, came)| {
+        let suite = match came {
+            Ok(report) => junit::Suite::Ran(report),
+            Err(why) => junit::Suite::Refused(why),
+        };
+        (name_of(path), suite)
+    });
+    named.collect()
+}
+
+fn run_cases(path: &Path, suggest: bool) -> Result<SuiteReport, Failure> {
+    let policy = read_policy(path)?;
+    let Some(suite) = read_suite(path)? else {
+        let message = format!("{}: no such file", cases_of(path).display());
+        return Err(Failure::BadInput(message));
+    };
+    let report = suite.run(&policy);
+    print_report(path, &policy, &report);
+    if suggest {
+        out!("{}", printable(&suite.suggest(&policy, &report)));
+    }
+    Ok(report)
 }
 
 fn print_report(path: &Path, policy: &Policy, report: &SuiteReport) {

@@ -2,8 +2,10 @@
 
 use crate::Failure;
 use crate::files::bad_input;
+use casemate_files::{Access, FileError, create};
 use casemate_policy::document::MAX_DOCUMENT;
 use casemate_policy::{Input, LoadError, Point, Policy};
+use std::io::ErrorKind;
 use std::path::Path;
 
 /// The text of a document; `-` is standard input. Reads no more than a document may have.
@@ -57,6 +59,16 @@ pub fn read_input(path: &Path, point: Option<&str>) -> Result<(Point, Input), Fa
         })?,
     };
     Ok((point, input))
+}
+
+/// Writes a policy to a new file: what is there already is bad input, never written over.
+pub fn write_new(path: &Path, text: &str) -> Result<(), Failure> {
+    create(path, text.as_bytes(), Access::Usual).map_err(|error| match &error {
+        FileError::Io { source, .. } if source.kind() != ErrorKind::AlreadyExists => {
+            Failure::Failed(error.to_string())
+        }
+        _ => Failure::BadInput(error.to_string()),
+    })
 }
 
 /// A JSON string.

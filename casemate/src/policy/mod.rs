@@ -1,9 +1,13 @@
 //! `casemate policy`: write, check, ask, compare and test policies.
 
-mod ask;
+pub(crate) mod ask;
 mod audit;
 mod compare;
 pub mod files;
+mod findings;
+mod from;
+mod junit;
+mod rules;
 mod write;
 
 use crate::Outcome;
@@ -14,6 +18,7 @@ use clap::{Args, Subcommand};
 #[command(after_help = "\
 Examples:
   casemate policy init policy.toml      a strict one, with comments
+  casemate policy from vm.toml          the strictest that admits this VM
   casemate policy check policy.toml
   casemate policy lint policy.toml
   casemate run vm.toml --policy policy.toml
@@ -35,8 +40,10 @@ enum PolicyCommand {
     Merge(compare::MergeArgs),
     Export(write::ExportArgs),
     Hash(write::HashArgs),
+    From(from::FromArgs),
     Init(write::InitArgs),
     Reference(write::ReferenceArgs),
+    Rules(rules::RulesArgs),
     Schema(write::SchemaArgs),
 }
 
@@ -56,8 +63,10 @@ pub fn run(args: &PolicyArgs) -> Outcome {
         PolicyCommand::Merge(args) => compare::merge(args),
         PolicyCommand::Export(args) => write::export(args),
         PolicyCommand::Hash(args) => write::hash(args),
+        PolicyCommand::From(args) => from::from(args),
         PolicyCommand::Init(args) => write::init(args),
         PolicyCommand::Reference(args) => write::reference(args),
+        PolicyCommand::Rules(args) => rules::rules(args),
         PolicyCommand::Schema(args) => write::schema(args),
     }
 }

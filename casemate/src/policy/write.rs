@@ -1,14 +1,12 @@
 //! `casemate policy export`, `hash`, `init`, `reference` and `schema`: what is written from a
 //! policy or about policies.
 
-use super::files::{read_input, read_policy};
+use super::files::{read_input, read_policy, write_new};
 use crate::out::{out, outln};
 use crate::{Failure, Outcome};
-use casemate_files::{Access, FileError, create};
 use casemate_foreign_text::value;
 use casemate_policy::{Input, export};
 use clap::Args;
-use std::io::ErrorKind;
 use std::path::PathBuf;
 
 /// Write a policy, or an input for it, in another policy language
@@ -40,7 +38,7 @@ pub struct ExportArgs {
     point: Option<String>,
 }
 
-/// Print the SHA-256 of the canonical form: the value for HOST_DATA
+/// Print the SHA-256 of the canonical form: equal of policies that decide alike
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -136,12 +134,7 @@ pub fn init(args: &InitArgs) -> Outcome {
         out!("{text}");
         return Ok(());
     };
-    create(path, text.as_bytes(), Access::Usual).map_err(|error| match &error {
-        FileError::Io { source, .. } if source.kind() != ErrorKind::AlreadyExists => {
-            Failure::Failed(error.to_string())
-        }
-        _ => Failure::BadInput(error.to_string()),
-    })?;
+    write_new(path, &text)?;
     let name = value(path.display());
     outln!("{name}: a policy that admits nothing yet; next: casemate policy check {name}");
     Ok(())

@@ -1,10 +1,11 @@
 //! `casemate inspect`: what a running VM is.
 
-use super::{failure, in_words, session};
+use super::group::print_group;
+use super::{failure, in_words, session, told};
 use crate::Outcome;
 use crate::out::outln;
 use casemate_foreign_text::{json as foreign, value};
-use casemate_hypervisor::vm::manage::{Facts, ProcessFact, VmFacts};
+use casemate_hypervisor::vm::manage::{Facts, NetFact, ProcessFact, RefusedFact, VmFacts};
 use clap::Args;
 use serde_json::json;
 use std::time::Duration;
@@ -12,8 +13,9 @@ use std::time::Duration;
 /// Show what a running VM is: configuration, policy, digest, processes
 ///
 /// It is what its supervisor says, of which the kernel vouches for who that is and for its
-/// children. Whether each process is locked the kernel tells by `casemate sandbox show`. The
-/// kernel's command line is left out, since secrets stand there.
+/// children. Whether each process is locked the kernel tells by `casemate sandbox show`; what is
+/// used of the limits of control groups it tells here, and not in the JSON. The kernel's command
+/// line is left out, since secrets stand there.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -40,11 +42,6 @@ pub(crate) fn run(args: &InspectArgs) -> Outcome {
         print(&facts);
     }
     Ok(())
-}
-
-/// A line of what is known.
-fn told(what: &str, it: impl std::fmt::Display) {
-    outln!("{what:14} {it}");
 }
 
 fn print(facts: &Facts) {
@@ -100,11 +97,14 @@ fn print_configuration(vm: &VmFacts) {
     }
     for foreign in &vm.vhost_user {
         let (name, socket) = (value(&foreign.name), value(&foreign.socket));
-        told("vhost-user", format_args!("{name}: {socket}, queues {}", foreign.queues));
+        let (kind, queues) = (value(&foreign.kind), foreign.queues);
+        told("vhost-user", format_args!("{name}: {kind}, {socket}, queues {queues}"));
     }
+    vm.nets.iter().for_each(print_net);
     if vm.rng {
         told("rng", "yes");
     }
+    print_group(vm.cgroup.as_ref());
     if let Some(vsock) = &vm.vsock {
         told("vsock", format_args!("cid {}", vsock.cid));
         if let Some(path) = &vsock.path {
@@ -115,6 +115,29 @@ fn print_configuration(vm: &VmFacts) {
         }
         for (port, path) in &vsock.forwards {
             told("  forward", format_args!("{port}: {}", value(path)));
+        }
+    }
+}
+
+fn print_net(net: &NetFact) {
+    let NetFact { name, tap, mac, mtu, bandwidth, packets, refused } = net;
+    let (name, tap, mac) = (value(name), value(tap), value(mac));
+    told("net", format_args!("{name}: {tap}, {mac}, MTU {mtu}"));
+    if let Some((per_second, burst)) = bandwidth {
+        told("  bandwidth", format_args!("{per_second} bytes a second, {burst} at once"));
+    }
+    if let Some((per_second, burst)) = packets {
+        told("  packets", format_args!("{per_second} frames a second, {burst} at once"));
+    }
+    let RefusedFact { source, unread, egress, rate } = *refused;
+    for (count, why) in [
+        (source, "say that another card sent them"),
+        (unread, "cannot be read"),
+        (egress, "network.egress"),
+        (rate, "network.rate"),
+    ] {
+        if count > 0 {
+            told("  refused", format_args!("{count} frames or more: {why}"));
         }
     }
 }

@@ -4,6 +4,7 @@
 //! Each command asks the supervisor that holds the VM's name; the kernel says of both sides who
 //! they are. What comes back is of a process of the same user, and is printed as foreign text.
 
+mod group;
 mod inspect;
 mod limit;
 mod logs;
@@ -17,13 +18,19 @@ pub(super) use ps::{PsArgs, run as ps};
 pub(super) use stop::{StopArgs, run as stop};
 
 use crate::Failure;
-use casemate_hypervisor::vm::manage::{ManageError, Session};
+use crate::out::outln;
+use casemate_hypervisor::vm::manage::{Facts, ManageError, Session};
 use casemate_hypervisor::vm::name::NameError;
 use std::time::Duration;
 
 /// Reaches the VM of this name.
 fn session(name: &str) -> Result<Session, Failure> {
     Session::open(name).map_err(failure)
+}
+
+/// What a running VM is, as its supervisor says.
+pub(crate) fn facts(name: &str) -> Result<Facts, Failure> {
+    session(name)?.facts().map_err(failure)
 }
 
 /// A name that no VM has is bad input.
@@ -45,6 +52,11 @@ fn in_words(time: Duration) -> String {
         (0, ..) => format!("{hours}h {}m", minutes % 60),
         _ => format!("{days}d {}h", hours % 24),
     }
+}
+
+/// A line of what is known.
+fn told(what: &str, it: impl std::fmt::Display) {
+    outln!("{what:14} {it}");
 }
 
 #[cfg(test)]

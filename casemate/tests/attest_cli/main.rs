@@ -2,6 +2,7 @@
 #![allow(missing_docs, clippy::unwrap_used, clippy::panic)]
 
 mod certs;
+mod ear;
 mod measure;
 mod verify;
 

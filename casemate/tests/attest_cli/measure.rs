@@ -52,6 +52,17 @@ fn an_option_of_measure_that_would_have_no_effect_is_refused() {
         expect(2, &[&["measure", "--digest", &digest][..], &option].concat());
     }
     expect(0, &["measure", "--digest", &digest]);
+    // Casemate's own guest has no model of a processor and one VMM.
+    for option in [
+        ["--vmm", "gce"],
+        ["--cpu", "EPYC-v4"],
+        ["--cpu-signature", "1"],
+        ["--guest-features", "1"],
+    ] {
+        let own = ["measure", "--kernel", "/dev/null", "--cmdline", "x"];
+        let (_, err) = expect(2, &[&own[..], &option].concat());
+        assert!(err.contains("--ovmf"), "{option:?}: {err}");
+    }
 }
 
 #[test]

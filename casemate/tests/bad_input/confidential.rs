@@ -52,6 +52,12 @@ fn impossible_snp_values_name_their_key_and_the_bit() {
         ("c_bit = 300", ["c_bit", "line 5"]),
         (&format!("host_data = \"{zeros}\""), ["`snp.host_data`", "64 hexadecimal"]),
         ("host_data = \"zz\"", ["`snp.host_data`", "64 hexadecimal"]),
+        ("initdata = \"gone\"", ["`snp.initdata`", "No such file"]),
+        ("initdata = \"block\"", ["`snp.initdata`", "initdata"]),
+        (
+            "initdata = \"gone\"\nhost_data = \"00\"",
+            ["`snp.initdata`", "leave `snp.host_data` out"],
+        ),
         ("expect_digest = \"00\"", ["`snp.expect_digest`", "96 hexadecimal"]),
         ("id_block = \"block\"", ["`snp.id_auth`", "signatures"]),
         ("id_auth = \"auth\"", ["`snp.id_block`", "name its file"]),

@@ -67,6 +67,10 @@ fn files_that_are_no_kernels_are_named_with_what_to_do() {
         (zeros(b"\xfd7zXZ\0"), ["an xz file", "not Xen"]),
         (zeros(b"\x28\xb5\x2f\xfd"), ["a zstd file", "unpack"]),
         (zeros(b"070701"), ["cpio archive", "`initrd`"]),
+        (zeros(b"IGVM"), ["an IGVM file", "measure --igvm"]),
+        (zeros(b"PK\x03\x04"), ["a zip archive", "out of it"]),
+        (zeros(&[&[0; 0x101], &b"ustar"[..]].concat()), ["a tar archive", "out of it"]),
+        (zeros(&[&[1; 0x438], &b"\x53\xef"[..]].concat()), ["an ext file system", "/boot"]),
         (pe(b".linux\0\0", &[]), ["unified kernel image", "--only-section=.linux"]),
         (pe(b".text\0\0\0", &[]), ["an EFI program", "is needed"]),
         (pe(b".text\0\0\0", &[(4, b"zimg")]), ["another processor", "x86-64"]),
@@ -163,4 +167,20 @@ fn an_initrd_that_does_not_fit_asks_for_more_memory() {
     let initrd = place.write("initrd", &vec![7; 60 << 20]);
     let mut command = run(&place, &["--memory", "64M", "--initrd", &initrd]);
     assert_refused(&mut command, 2, &["`memory`", "64 MiB", "initrd", "need"]);
+}
+
+/// Protects: so does one that wants memory which no guest has for a kernel, by its size or by the
+/// address that it prefers.
+#[test]
+fn a_kernel_that_reaches_too_high_says_which_memory_it_needs() {
+    let place = Place::new("high");
+    for (field, bytes, words) in [
+        (0x260, &[0xff; 4][..], "to 0x1"),
+        (0x258, &[0, 0, 0, 0xb0, 1, 0, 0, 0], "0x1b0000000"),
+        (0x258, &[0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff], "0xffffffff00000000"),
+        (0x258, &[0, 0, 0xc0, 0xff, 0xff, 0xff, 0xff, 0xff], "0xffffffffffc00000"),
+    ] {
+        place.write("kernel", &bzimage(&[(field, bytes)]));
+        assert_refused(&mut run(&place, &[]), 2, &["`kernel`", "above 3 GiB", words]);
+    }
 }

@@ -12,17 +12,16 @@ use casemate_console::{HostConsole, Messages, Signals, Timeline, attend};
 use casemate_hypervisor::config::{RawConfig, RawConsole, RawDisk};
 use casemate_hypervisor::vm::name::ask;
 use casemate_hypervisor::vm::{End, ProcessKind, Programs, prepare_plan};
-use casemate_sandbox::{Child, Layer, Layers, spawn};
+use casemate_sandbox::{Child, Layer, Layers, Program, spawn};
 use casemate_test_support::script::Script;
 use casemate_test_support::virtio::scripted;
 use rustix::process::{Pid, Signal, kill_process};
 use std::path::PathBuf;
 use std::time::Duration;
 
-pub const PROGRAMS: Programs<'_> = Programs {
-    vmm: include_bytes!(env!("CASEMATE_VMM_IMAGE")),
-    device: include_bytes!(env!("CASEMATE_DEVICE_IMAGE")),
-};
+static VMM: Program = Program::new("casemate-vmm", include_bytes!(env!("CASEMATE_VMM_IMAGE")));
+pub static PROGRAMS: Programs<'_> =
+    Programs { vmm: &VMM, device: include_bytes!(env!("CASEMATE_DEVICE_IMAGE")) };
 pub const READ: u32 = 0;
 pub const WRITE: u32 = 1;
 pub const FLUSH: u32 = 4;
@@ -113,7 +112,8 @@ impl<'a> Vm<'a> {
                 said.push_str(line);
                 said.push('\n');
             };
-            let messages = Messages { say: &mut say, to: rustix::stdio::stderr(), log: None };
+            let messages =
+                Messages { say: &mut say, to: rustix::stdio::stderr(), log: None, results: None };
             let attended = attend(vm, console, &signals, &mut timeline, config.grace, messages);
             let as_expected = expected(&attended.end, &said) && attended.loss.is_none();
             if !as_expected {

@@ -50,7 +50,7 @@ impl Place {
     }
 
     pub fn connects() -> Connects {
-        Connects { name: b"v".to_vec(), ports: vec![PORT] }
+        Connects { name: b"v".to_vec(), ports: vec![PORT], named: None }
     }
 
     pub fn start(front_end: FrontEnd) -> Start {
