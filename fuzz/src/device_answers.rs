@@ -168,7 +168,7 @@ fn activation() -> Activation {
 
 /// A whole life, as far as the back end plays.
 fn life(socket: UnixStream, others: bool) -> std::result::Result<Offer, BackEndError> {
-    let wish = Wish { queues: QUEUES, config: CONFIG };
+    let wish = Wish { queues: QUEUES, least: QUEUES, config: CONFIG };
     // Nothing is waited for: the other end is closed behind what it has sent.
     let (greeted, offer) = Greeted::greet(socket.into(), wish, Duration::from_secs(60))?;
     let memory = memfd_create("ram", MemfdFlags::CLOEXEC).expect("a memory file");

@@ -10,6 +10,7 @@ pub fn words(data: &[u8]) {
             assert_eq!(start.encode(), data, "a start has one spelling");
             let _ = casemate_device_block::Facts::decode(&start.config);
             let _ = casemate_device_vsock::Facts::decode(&start.config);
+            let _ = casemate_device_net::Facts::decode(&start.config);
             let _ = casemate_device_vsock::Connects::decode(&start.config);
         }
         if let Some(told) = ToDevice::decode(data) {

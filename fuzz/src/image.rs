@@ -4,6 +4,7 @@ use crate::bounded;
 use casemate_image::initramfs;
 use casemate_image::kernel::{self, Module, modinfo};
 use casemate_image::oci::{self, Blobs};
+use casemate_image::overlay::{Alone, Stack};
 use casemate_image::{Limits, Spool, Tree, erofs, unpack, verity};
 use std::fs::File;
 
@@ -51,6 +52,31 @@ pub fn layer(data: &[u8]) {
     });
 }
 
+/// Any bytes are a layer by itself or an error, in bounded memory; what is one becomes the same
+/// disk twice, with the digest of its bytes, and can be stacked on itself or says why not.
+pub fn overlay(data: &[u8]) {
+    let limit = if data.starts_with(b"\xfd7zXZ") { 160 << 20 } else { 4 << 20 };
+    bounded(limit, || {
+        let mut spool = spool();
+        let read = |spool: &mut Spool| Alone::read(data, None, LIMITS, spool);
+        match (read(&mut spool), read(&mut spool)) {
+            (Ok(one), Ok(other)) => {
+                let first = one.write(&spool, &disk()).expect("a small tree fits");
+                let second = other.write(&spool, &disk()).expect("a small tree fits");
+                assert_eq!(first, second);
+                let mut stack = Stack::default();
+                stack.push(one).expect("nothing is below the first layer");
+                let _ = stack.push(other);
+                let _ = stack.file(b"/etc/passwd", ROOM, &spool).expect("it was spooled");
+            }
+            (Err(error), _) | (_, Err(error)) => {
+                let text = error.to_string();
+                assert!(!text.chars().any(char::is_control), "{text:?}");
+            }
+        }
+    });
+}
+
 /// Any bytes are an archive of an image or an error of one line.
 pub fn archive(data: &[u8]) {
     let unpacked = Blobs::archive(data, spool()).and_then(|blobs| {
@@ -69,7 +95,7 @@ pub fn package(data: &[u8]) {
     // A dictionary of xz, and a module within the package that is such a stream again.
     bounded(200 << 20, || {
         let taken = kernel::package(data, spool()).and_then(|(_, store)| {
-            let modules = kernel::needed(&store, None)?;
+            let modules = kernel::needed(&store, kernel::Purpose::Reports, None)?;
             Ok((store, modules))
         });
         match taken {

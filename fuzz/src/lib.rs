@@ -13,9 +13,11 @@
     reason = "an oracle that breaks must panic"
 )]
 
+pub mod agent;
 pub mod attest;
 pub mod azure;
 pub mod boot;
+pub mod broker_client;
 pub mod console;
 pub mod device;
 pub mod device_answers;
@@ -23,6 +25,7 @@ pub mod device_block;
 pub mod device_console;
 pub mod device_messages;
 pub mod device_model;
+pub mod device_net;
 pub mod device_pci_root;
 pub mod device_rng;
 pub mod device_vsock;
@@ -31,14 +34,22 @@ pub mod devices;
 #[cfg(test)]
 mod drawn;
 pub mod exits;
+pub mod front;
 pub mod host;
 pub mod image;
+pub mod kbs;
+pub mod keeper;
 pub mod launch;
+pub mod pod;
 pub mod policy;
 pub mod policy_log;
+pub mod relay;
+pub mod result;
 pub mod run_bytes;
+pub mod runtime;
 pub mod sandbox;
 pub mod shifting;
+pub mod store;
 pub mod vm;
 pub mod world;
 
@@ -53,6 +64,8 @@ pub type Body = fn(&[u8]);
 
 /// Every target of this file's crate by name: what `tests/replay.rs` replays.
 pub const TARGETS: &[(&str, Body)] = &[
+    ("agent_to_guest", agent::to_guest),
+    ("agent_to_host", agent::to_host),
     ("attest_azure", azure::evidence),
     ("attest_bundle", attest::bundle),
     ("attest_cert_table", attest::cert_table),
@@ -79,6 +92,7 @@ pub const TARGETS: &[(&str, Body)] = &[
     ("device_console", device_console::console),
     ("device_messages", device_messages::messages),
     ("device_msix", device::msix),
+    ("device_net", device_net::net),
     ("device_pci_config", device::pci_config),
     ("device_pci_root", device_pci_root::pci_root),
     ("device_queue", devices::queue),
@@ -107,6 +121,24 @@ pub const TARGETS: &[(&str, Body)] = &[
     ("exit_wrmsr", exits::wrmsr),
     ("foreign_text", azure::foreign_text),
     ("host_cgroup_text", host::cgroup_text),
+    ("kbs_store", store::file),
+    ("kbs_answers", kbs::answers),
+    ("kbs_guest_answer", broker_client::answer),
+    ("kbs_guest_session", broker_client::session),
+    ("kbs_attestation", kbs::attestation),
+    ("kbs_broker", kbs::broker),
+    ("kbs_config", keeper::config),
+    ("kbs_front_plan", front::plan),
+    ("kbs_headers", kbs::headers),
+    ("kbs_http", front::http),
+    ("kbs_identity", keeper::identity),
+    ("kbs_initdata", kbs::initdata),
+    ("kbs_keeper_plan", keeper::plan),
+    ("kbs_owner", keeper::owner),
+    ("kbs_path", kbs::path),
+    ("kbs_relay", relay::relay),
+    ("kbs_request", kbs::request),
+    ("kbs_session", kbs::session),
     ("kvm_run_raw", exits::kvm_run_raw),
     ("launch_cpuid_page", launch::cpuid_page),
     ("launch_kernel", launch::kernel),
@@ -116,6 +148,8 @@ pub const TARGETS: &[(&str, Body)] = &[
     ("boot_bzimage", boot::bzimage),
     ("boot_elf", boot::elf),
     ("boot_params", boot::params),
+    ("pod_manifest", pod::manifest),
+    ("pod_yaml", pod::yaml),
     ("policy_cases", policy::cases),
     ("policy_cmdline", policy::cmdline),
     ("policy_compare", policy::compare),
@@ -123,11 +157,14 @@ pub const TARGETS: &[(&str, Body)] = &[
     ("policy_input", policy::input),
     ("policy_log", policy::log),
     ("policy_log_open", policy_log::open),
+    ("result_sealed", result::sealed),
+    ("runtime_calls", runtime::calls),
     ("sandbox_packet", sandbox::packet),
     ("image_archive", image::archive),
     ("image_layer", image::layer),
     ("image_manifest", image::manifest),
     ("image_module", image::module),
+    ("image_overlay", image::overlay),
     ("image_package", image::package),
     ("init_workload", host::workload_file),
     ("vm_config", vm::config),

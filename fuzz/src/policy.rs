@@ -1,7 +1,7 @@
 //! Policies, inputs, test cases and decision logs: documents that anyone may have written.
 
 use allocation_counter::measure;
-use casemate_policy::audit::{Suite, check, lint, sarif};
+use casemate_policy::audit::{Audited, Suite, check, lint, sarif};
 use casemate_policy::log::{Entry, Record, Verifier};
 use casemate_policy::{CommandLine, Facts, Input, Key, MAX_LINE, Point, Policy, WhyNot, export};
 
@@ -31,7 +31,7 @@ pub fn document(data: &[u8]) {
     assert_eq!(again.canonical(), canonical);
     assert!(policy.diff(&again).differences.is_empty());
     let findings: Vec<_> = check(&policy).into_iter().chain(lint(&policy, None)).collect();
-    assert!(sarif(&findings, "fuzz", "").len() > 100);
+    assert!(sarif(&[Audited { file: "fuzz", findings: &findings }], "").len() > 100);
     assert!(export::rego(&policy).len() > 100);
     assert!(export::cedar(&policy).map_or(true, |text| text.len() > 100));
     for point in Point::ALL {

@@ -1,6 +1,9 @@
 //! Guest memory of a guest that is always in between: every byte that is read changes right
 //! afterwards, pages go away, and everything that is read or written is on record.
-#![allow(unsafe_code, reason = "the trait vouches for raw pieces, which nobody here follows")]
+#![allow(
+    unsafe_code,
+    reason = "the trait vouches for raw pieces, which the kernel follows at most"
+)]
 
 use casemate_device_queue::{GuestMemory, Segment, Unreachable};
 use casemate_values::Guest;
@@ -95,7 +98,8 @@ impl Shifting {
     }
 }
 
-// SAFETY: pieces are inside the buffer, which never moves, and nobody here follows them.
+// SAFETY: pieces are inside the buffer, which never moves; of those that follow them the kernel
+// alone does, during the call that it is given them for.
 unsafe impl GuestMemory for Shifting {
     fn segment(&self, gpa: Guest<u64>, len: Guest<u32>) -> Option<Segment> {
         // That a page is gone is seen when it is touched, not before: a hole of the memory file.

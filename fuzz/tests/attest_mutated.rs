@@ -1,5 +1,5 @@
-//! Runs the bodies of the `attest_*` and `policy_log*` targets on altered seeds: a fixed stream of
-//! flips, cuts, copies and numbers.
+//! Runs the bodies of the `attest_*`, `kbs_*` and `policy_log*` targets on altered seeds: a fixed
+//! stream of flips, cuts, copies and numbers.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::cast_possible_truncation)]
 
 use casemate_fuzz::TARGETS;
@@ -46,10 +46,10 @@ fn alter(seed: &[u8], stream: &mut Stream) -> Vec<u8> {
 }
 
 #[test]
-fn every_attest_and_log_target_passes_altered_seeds() {
+fn every_attest_log_and_kbs_target_passes_altered_seeds() {
     let mut runs = 0;
     let mut stream = Stream(0x9e37_79b9_7f4a_7c15);
-    let kinds = ["attest_", "policy_log"];
+    let kinds = ["attest_", "kbs_", "policy_log"];
     let chosen = |name: &str| kinds.iter().any(|kind| name.starts_with(kind));
     for (name, body) in TARGETS.iter().filter(|(name, _)| chosen(name)) {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("seeds").join(name);

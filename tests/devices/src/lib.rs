@@ -14,6 +14,7 @@
 
 pub mod driver;
 pub mod memory;
+pub mod net;
 pub mod process;
 pub mod raw;
 pub mod scratch;

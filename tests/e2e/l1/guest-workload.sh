@@ -28,6 +28,12 @@ echo)
 wait)
 	trap 'echo "guest: told to end"; exit 0' TERM
 	while :; do sleep 1 & wait $!; done ;;
+fill)
+	# Takes all memory that it can get. Only the host ends it.
+	busybox mount -t tmpfs -o size=100% none /mnt 2>/dev/null || busybox mkdir -p /mnt
+	busybox dd if=/dev/zero of=/mnt/all bs=1M
+	echo "guest: there is no more"
+	sleep 1000 ;;
 reboot) busybox reboot -f ;;
 panic) echo c >/proc/sysrq-trigger ;;
 *) echo "guest: no such task"; exit 99 ;;

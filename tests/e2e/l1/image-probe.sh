@@ -46,10 +46,30 @@ if [ "$1" = doors ]; then
 		attempt "/proc/1/$file" $b dd if=/proc/1/$file of=/dev/null bs=1 count=1
 	done
 	attempt "a file in /tmp" $b touch /tmp/file
+	attempt "itself over the loopback interface" $b ping -c 1 -W 20 127.0.0.1
+	attempt "its bounds" $b grep -qx 4096 /sys/fs/cgroup/workload/pids.max
+	attempt "wider bounds" $b sh -c 'echo max >/sys/fs/cgroup/workload/memory.max'
+	attempt "another cgroup" $b sh -c 'echo 0 >/sys/fs/cgroup/cgroup.procs'
+	attempt "no bound at all" $b grep -qx max /sys/fs/cgroup/workload/memory.max
 	echo "guest: core limit $($b awk '/core file/ { print $5 }' /proc/self/limits), year $($b date -u +%Y)"
 fi
 case $1 in
 wait) trap 'echo "guest: asked to end"; exit 0' USR1; echo "guest: waits"; while :; do $b sleep 1; done ;;
 read) $b sha256sum /data; exit 0 ;;
+results)
+	# What comes in goes out again, with what else a workload may leave; a link and a pipe are no results.
+	cd /run/casemate/out || exit 1
+	$b mkdir -m 750 sums && $b cat /run/casemate/in/* >sums/all && $b chmod 640 sums/all || exit 1
+	$b dd if=/dev/zero of=large bs=64k count=20 2>/dev/null
+	$b ln -s /data link && $b mkfifo pipe || exit 1
+	# Somebody who goes on when the workload has ended.
+	(while :; do echo more >>later; $b sleep 0.01; done) &
+	exit "${2:-0}" ;;
+memory)
+	# More than there is, of a process that the program itself waits for and would go on without.
+	echo part >/run/casemate/out/part
+	calls memory
+	echo more >>/run/casemate/out/part
+	exit 0 ;;
 *) exit "${2:-0}" ;;
 esac

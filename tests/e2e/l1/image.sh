@@ -48,3 +48,11 @@ casemate run --name lost --protection none --memory 192M --timeout 150s --kernel
 	--cmdline "$(sed -n 's/.*"cmdline": "\(.*\)",/\1/p' /img/user/launch.json)" >/out/lost.out 2>/out/lost.err </dev/null
 echo $? >/out/lost.status
 left lost
+# Results that leave sealed: the workload's inputs come back in them.
+echo "1 2 3" >/tmp/readings
+image sealed sealed --input /tmp/readings --output /out/sealed.result --nonce "$(printf '%064d' 42)"
+cp /img/owner.key /out/sealed.key
+# Ended for want of memory: what it had made is sealed, and that it was.
+image memory memory --output /out/memory.result --nonce "$(printf '%064d' 42)"
+# Nowhere to go.
+image nowhere sealed

@@ -55,13 +55,15 @@ until_seen() {
 	done
 }
 
-# vmm NAME: waits until the VM runs; $vmm is the vmm process
+# vmm NAME: waits until the VM's process is there; $vmm is it, by its name: the first child of a supervisor writes an image
 vmm() {
 	vmm=
 	local tries=200
 	until [ -n "$vmm" ]; do
 		usleep 50000
-		vmm=$(cat /proc/$pid/task/$pid/children 2>/dev/null | cut -d' ' -f1)
+		for child in $(cat /proc/$pid/task/$pid/children 2>/dev/null); do
+			case $(tr '\0' ' ' 2>/dev/null </proc/$child/cmdline) in casemate-vmm*) vmm=$child ;; esac
+		done
 		[ $((tries -= 1)) -gt 0 ] || { echo "no vmm process of $1" >&2; return 1; }
 	done
 }

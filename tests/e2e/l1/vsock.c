@@ -11,6 +11,9 @@
  *   vsock listen PATH COUNT    AF_UNIX: accepts COUNT connections, sums each up until its end, answers "sum N of M bytes"
  *   vsock ask PATH PORT WORD BYTES  AF_UNIX: CONNECT PORT (none for port 0), sends WORD and BYTES of the pattern, ends
  *                              sending, prints what comes back: text, or what 8 MiB of the pattern add up to
+ *   vsock fetch PORT           connects to the host, sums up 8 MiB, prints that
+ *   vsock offer PATH COUNT     AF_UNIX: accepts COUNT connections, sends each 8 MiB of the pattern, waits for its end
+ *   vsock take PATH PORT       AF_UNIX: as ask with "s", and no end is told before all is there
  *   vsock many PATH PORT COUNT AF_UNIX: so many connections at once, each with its own word that must come back
  */
 #include <errno.h>
@@ -91,6 +94,19 @@ static void print_all(int fd)
 		printf("%s\n", text);
 	else
 		printf("sum %016llx of %llu bytes\n", (unsigned long long)sum, (unsigned long long)all);
+}
+
+/* Reads so much as "s" and "offer" send, and prints what it adds up to: for back ends that do not tell half an end. */
+static void print_big(int fd)
+{
+	unsigned char bytes[32768];
+	uint64_t sum = 0, all = 0;
+	for (ssize_t now; all < BIG; all += now) {
+		if ((now = recv(fd, bytes, sizeof bytes, 0)) <= 0)
+			die("recv");
+		sum = sum_of(sum, bytes, now);
+	}
+	printf("sum %016llx of %llu bytes\n", (unsigned long long)sum, (unsigned long long)all);
 }
 
 static void answer_sum(int fd, uint64_t sum, uint64_t all)
@@ -236,12 +252,27 @@ int main(int argc, char **argv)
 	} else if (!strcmp(what, "refused")) {
 		fd = vsock(atoi(argv[2]), 0);
 		printf("%s\n", fd < 0 ? strerror(errno) : "connected");
-	} else if (!strcmp(what, "listen")) {
+	} else if (!strcmp(what, "fetch")) {
+		if ((fd = vsock(atoi(argv[2]), 0)) < 0)
+			die("connect");
+		print_big(fd);
+	} else if (!strcmp(what, "take")) {
+		if ((fd = ask(argv[2], atoi(argv[3]))) < 0)
+			die("refused");
+		send_all(fd, "s", 1);
+		print_big(fd);
+	} else if (!strcmp(what, "listen") || !strcmp(what, "offer")) {
+		int offers = !strcmp(what, "offer");
 		int listener = unix_socket(argv[2], 1);
 		for (int left = atoi(argv[3]); left > 0; left--) {
 			if ((fd = accept(listener, NULL, NULL)) < 0)
 				die("accept");
 			if (fork() == 0) {
+				if (offers) {
+					char end;
+					send_pattern(fd, BIG);
+					exit(recv(fd, &end, 1, 0) != 0);
+				}
 				sum_up(fd);
 				exit(0);
 			}

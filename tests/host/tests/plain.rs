@@ -3,7 +3,9 @@
 //! Each test starts a host of its own. Where none can be built, they fail and say why.
 
 use casemate_test_host::{Error, Host, Kind};
+use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 #[expect(clippy::unwrap_used, reason = "a helper of tests")]
@@ -97,4 +99,39 @@ fn a_host_runs_on_an_emulator_without_the_known_defects_where_it_can_be_had() {
     let old = output.stderr.contains("the emulator is this machine's");
     let unavailable = place.join("qemu-unavailable").exists();
     assert!(!old || unavailable, "nobody tried to fetch the newer one: {}", output.stderr);
+}
+
+/// `run` itself, with these arguments and this standard input.
+#[expect(clippy::unwrap_used, reason = "a helper of tests")]
+fn run(arguments: &[&str], input: &str) -> std::process::Output {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("run");
+    let mut command = Command::new(script);
+    command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+    child.wait_with_output().unwrap()
+}
+
+/// Needs an emulator that can migrate a machine beside its memory (8.2): the usual one, where it
+/// could be had.
+#[test]
+fn each_copy_of_a_frozen_host_goes_on_from_there_and_changes_nothing_for_the_others() {
+    let _ = host();
+    let empty = Path::new(env!("CARGO_TARGET_TMPDIR")).join("frozen");
+    let directory = empty.join("host");
+    let frozen = directory.to_str().unwrap();
+    // The copies share their memory's file: what one writes must not be in another.
+    let command = "n=40; echo before; echo >/dev/shm/f once; exec 9<>/run/port.copy; echo here >&9; \
+                   read -r asked <&9; echo $asked >>/dev/shm/f; echo $((n + asked)) $(cat /dev/shm/f); exit $asked";
+    let first = run(&["--freeze", frozen, "--", command], "");
+    assert_eq!(first.status.code(), Some(0), "{first:?}");
+    assert_eq!(first.stdout, b"before\n");
+    for asked in [2, 3, 2] {
+        let copy = run(&["--thaw", frozen], &format!("{asked}\n"));
+        assert_eq!(copy.status.code(), Some(asked), "{copy:?}");
+        assert_eq!(copy.stdout, format!("{} once {asked}\n", 40 + asked).into_bytes());
+    }
+    let other = run(&["--thaw", empty.to_str().unwrap()], "");
+    assert_eq!(other.status.code(), Some(2), "{other:?}");
+    std::fs::remove_dir_all(empty).unwrap();
 }

@@ -5,7 +5,9 @@
  *
  *     sweeper SECONDS VCPUS EVENTS -- COMMAND...      COMMAND starts the guest; its standard output is the console
  *
- * EVENTS has lines "EVENT ERROR CPL", as the debugfs file inject takes them. After SECONDS no further event is begun.
+ * EVENTS has lines "EVENT ERROR CPL", as the debugfs file inject takes them. After SECONDS no further event is begun. Where EVENTS is a
+ * port of the host's, the guest is started first and a line written there: the lines that follow, up to an empty one, are read by each
+ * copy of the host that is made then (tests/host/run, --freeze).
  *
  * Most interrupts are nothing to Linux. So several are given one after the other before the guest is asked whether it goes on, and only
  * when it does not, or says more than that nobody handles them, each of them is given again by itself.
@@ -16,6 +18,7 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -26,6 +29,7 @@
 #include <unistd.h>
 
 #define FILES		"/sys/kernel/debug/snpemu/"
+#define PORTS		"/run/port."
 #define POLL_US		5000
 #define GIVE_US		1000
 #define ENTRIES_SILENT	4000	/* at 250 ticks a second */
@@ -310,6 +314,20 @@ static int try(const char *event)
 	return 1;
 }
 
+/* Says that the guest beats, and lets it go on until there is something to read: the descriptor. */
+static int let_copies_be_made(const char *port)
+{
+	int f = open(port, O_RDWR);
+	struct pollfd wait = { .fd = f, .events = POLLIN };
+
+	if (f < 0 || write(f, "beats\n", 6) != 6)
+		die("%s: %m", port);
+	while (poll(&wait, 1, POLL_US / 1000) == 0)
+		if (!listen())
+			die("the guest ends by itself: %s", line);
+	return f;
+}
+
 int main(int argc, char **argv)
 {
 	static char events[MOST_EVENTS][64];
@@ -322,13 +340,20 @@ int main(int argc, char **argv)
 	command = argv + 5;
 	/* The victim is on the last vCPU: any that is not the boot vCPU, where there are two. */
 	vcpu = atoi(argv[2]) > 1 ? "1" : "0";
-	file = fopen(argv[3], "r");
+	if (!strncmp(argv[3], PORTS, strlen(PORTS))) {
+		start();
+		file = fdopen(let_copies_be_made(argv[3]), "r");
+	} else {
+		file = fopen(argv[3], "r");
+	}
 	if (!file)
 		die("%s: %m", argv[3]);
-	while (count < MOST_EVENTS && fgets(events[count], sizeof(events[count]), file)) {
+	while (count < MOST_EVENTS && fgets(events[count], sizeof(events[count]), file) && events[count][0] != '\n') {
 		events[count][strcspn(events[count], "\n")] = 0;
 		count++;
 	}
+	if (!count)
+		die("%s: no events", argv[3]);
 	until = time(NULL) + atoi(argv[1]);
 	while (at < count && time(NULL) < until) {
 		const char *mode = strrchr(events[at], ' ');

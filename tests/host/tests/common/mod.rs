@@ -63,5 +63,5 @@ pub fn static_programs() -> PathBuf {
     if !output.status.success() {
         panic!("make static:\n{}", String::from_utf8_lossy(&output.stderr));
     }
-    root.join("target/x86_64-unknown-linux-gnu/release")
+    root.join("target/static")
 }

@@ -1,0 +1,4 @@
+//! Fuzzes attestations of the key broker protocol.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| casemate_fuzz::kbs::attestation(data));

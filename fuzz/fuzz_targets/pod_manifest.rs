@@ -1,0 +1,4 @@
+//! Fuzzes manifests of pods.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| casemate_fuzz::pod::manifest(data));
