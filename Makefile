@@ -4,10 +4,11 @@
 # `make help` lists the rest.
 
 CARGO ?= cargo
-TRIPLE = x86_64-unknown-linux-gnu
 REGISTRY = $(or $(CARGO_HOME),$(HOME)/.cargo)/registry/src
-STATIC = target/$(TRIPLE)/release
+# Where `static` puts its programs, whatever they were built for: scripts and tests know this folder only.
+STATIC = target/static
 T ?= 60
+JOBS ?= 1
 INPUT ?= demo/readings.csv
 CASES ?= 100000
 
@@ -15,11 +16,11 @@ CASES ?= 100000
 
 help:
 	@echo 'make demo [INPUT=FILE]   a Linux guest computes a table from FILE (sensor,value lines)'
-	@echo 'make demo-snp            the same as an SEV-SNP guest, in the virtual SNP host (a MODEL)'
+	@echo 'make demo-snp            an image as an SEV-SNP guest, its result opened and proven, in the virtual SNP host (a MODEL)'
 	@echo 'make test                all tests'
 	@echo 'make lint                format, clippy, dependency licences and advisories'
 	@echo 'make bench               measurements: start-up, memory, exits, and ratios'
-	@echo 'make fuzz T=60           every fuzz target for T seconds (nightly toolchain)'
+	@echo 'make fuzz T=60 JOBS=1    every fuzz target for T seconds, JOBS at once (nightly toolchain); RESUME=yes passes over those that had them'
 	@echo 'make policy-oracles      the policy engine against regorus, Cedar and rego-cpp, CASES=100000 random cases (builds minutes)'
 	@echo 'make boot-code           builds the golden bytes of the boot code again, after a change of it'
 	@echo 'make reproduce           builds what is measured, and the programs, in two different places, and compares'
@@ -46,7 +47,7 @@ bench:
 	@tests/bench
 
 fuzz:
-	@fuzz/run $(T)
+	@fuzz/run --jobs $(JOBS) $(if $(RESUME),--resume) $(T)
 
 coverage:
 	@fuzz/coverage
@@ -67,11 +68,22 @@ policy-oracles:
 
 # The program and a guest's PID 1 without shared libraries: they run in any Linux, the virtual host's included.
 # Where sources lie is not in the programs: panics name them from the project's root, or from the registry's.
+# The program's C library is musl, as that of its images, and it is linked as they are, for the same reasons
+# (casemate/build.rs): a start waits for both. Put into the folder by renaming, since several tests may ask for them at once.
+# MORE="PACKAGE..." has programs of tests put beside them.
+static: export CC_x86_64_unknown_linux_musl ?= cc
+static: export CFLAGS_x86_64_unknown_linux_musl ?= -U_FORTIFY_SOURCE
 static:
-	@CARGO_ENCODED_RUSTFLAGS="$$(printf -- '-Ctarget-feature=+crt-static%s%s' \
-		"$$(printf '\037--remap-path-prefix=%s=.' '$(CURDIR)')" \
-		"$$(printf '\037--remap-path-prefix=%s=registry' '$(REGISTRY)')")" \
-		$(CARGO) build -q --release --locked $(CARGOFLAGS) --target $(TRIPLE) -p casemate -p casemate-init
+	@flags="$$(printf -- '-Ctarget-feature=+crt-static\037--remap-path-prefix=%s=.\037--remap-path-prefix=%s=registry' \
+		'$(CURDIR)' '$(REGISTRY)')"; \
+	build() { env CARGO_ENCODED_RUSTFLAGS="$$3" \
+			$(CARGO) build -q --release --locked $(CARGOFLAGS) --target "$$1" -p "$$2" && \
+		built="target/$$1/release/$$2" && mkdir -p $(STATIC) && { cmp -s "$$built" "$(STATIC)/$$2" || { \
+		cp "$$built" "$(STATIC)/.$$2.$$$$" && mv -f "$(STATIC)/.$$2.$$$$" "$(STATIC)/$$2"; }; }; }; \
+	build x86_64-unknown-linux-musl casemate \
+		"$$flags$$(printf '\037-Clinker=rust-lld\037-Clink-arg=--pack-dyn-relocs=relr')" && \
+	build x86_64-unknown-linux-gnu casemate-init "$$flags" && \
+	for more in $(MORE); do build x86_64-unknown-linux-gnu "$$more" "$$flags" || exit 1; done
 
 # More options: tests/host/run --help
 host:

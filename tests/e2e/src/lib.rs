@@ -44,6 +44,12 @@ impl Left {
         read(&self.directory.join(format!("{}.{kind}", self.name)))
     }
 
+    /// The path of such a file.
+    #[must_use]
+    pub fn path(&self, kind: &str) -> PathBuf {
+        self.directory.join(format!("{}.{kind}", self.name))
+    }
+
     /// What the guest wrote to its disk, which the scenario left as `NAME.results`.
     ///
     /// # Errors
@@ -125,7 +131,7 @@ fn lossy(bytes: &[u8]) -> String {
 }
 
 /// The repository's root.
-fn root() -> &'static Path {
+pub fn root() -> &'static Path {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
     here.ancestors().nth(2).unwrap_or(here)
 }
@@ -133,7 +139,7 @@ fn root() -> &'static Path {
 /// Where `make static` puts the programs.
 #[must_use]
 pub fn binaries() -> PathBuf {
-    root().join("target/x86_64-unknown-linux-gnu/release")
+    root().join("target/static")
 }
 
 /// The programs without shared libraries, built; their directory.
@@ -151,7 +157,7 @@ pub fn static_programs() -> Result<PathBuf, String> {
 /// # Errors
 /// What the build said.
 pub fn static_program(package: &str) -> Result<PathBuf, String> {
-    let more = format!("CARGOFLAGS=-p {package}");
+    let more = format!("MORE={package}");
     command(Command::new("make").args(["-s", "static", &more]).current_dir(root()))?;
     Ok(binaries().join(package))
 }
@@ -435,4 +441,26 @@ fn command(command: &mut Command) -> Result<(), String> {
         return Ok(());
     }
     Err(format!("{command:?}: {}", lossy(&output.stderr)))
+}
+
+/// Builds the image `name` in `folder` from the folder `source` there, with the virtual host's
+/// kernel and modules; `command` is what it runs.
+///
+/// # Errors
+/// What the build said.
+pub fn build_image(
+    folder: &Path,
+    name: &str,
+    options: &[&str],
+    command: &[&str],
+) -> Result<PathBuf, String> {
+    let failed = |e: std::io::Error| e.to_string();
+    let kernel = kernel().canonicalize().map_err(failed)?;
+    let modules = kernel_modules()?;
+    let image = folder.join(name);
+    let mut build = Command::new(static_programs()?.join("casemate"));
+    build.args(["image", "build"]).arg(folder.join("source")).arg("-o").arg(&image);
+    build.arg("--kernel").arg(kernel).arg("--modules").arg(modules);
+    let output = build.args(options).arg("--").args(command).output().map_err(failed)?;
+    if output.status.success() { Ok(image) } else { Err(format!("{output:?}")) }
 }

@@ -5,7 +5,7 @@
 //! nor that the list of doors is complete.
 #![allow(clippy::expect_used, clippy::unwrap_used, clippy::panic, reason = "test code")]
 
-use casemate_e2e::{Boot, c_program, kernel, place, static_programs};
+use casemate_e2e::{Boot, build_image, c_program, kernel, place, static_programs};
 use casemate_test_host::{Host, Kind};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -50,17 +50,15 @@ fn source(folder: &Path) -> PathBuf {
 }
 
 fn build(folder: &Path, name: &str, options: &[&str], task: &[&str]) -> PathBuf {
-    let programs = static_programs().expect("casemate is built");
-    let modules = kernel().parent().unwrap().join("kernel/lib/modules");
-    let release = fs::read_dir(&modules).unwrap().next().unwrap().unwrap().path();
-    let image = folder.join(name);
-    let mut build = Command::new(programs.join("casemate"));
-    build.args(["image", "build"]).arg(folder.join("source")).arg("-o").arg(&image);
-    build.arg("--kernel").arg(kernel().canonicalize().unwrap()).arg("--modules").arg(release);
-    build.args(options).args(["--", "probe"]).args(task);
-    let output = build.output().expect("casemate runs");
+    build_image(folder, name, options, &[&["probe"], task].concat()).expect("an image")
+}
+
+/// Makes `owner.key`; the key that results are sealed to.
+fn owner(folder: &Path) -> String {
+    let mut command = Command::new(static_programs().unwrap().join("casemate"));
+    let output = command.arg("result-key").arg(folder.join("owner.key")).output().unwrap();
     assert!(output.status.success(), "{output:?}");
-    image
+    String::from_utf8(output.stdout).unwrap().trim_end().to_owned()
 }
 
 /// A folder with the images of all scenarios.
@@ -76,6 +74,9 @@ fn images() -> PathBuf {
     build(&work, "status", &[], &["user", "5"]);
     build(&work, "none", &["--console", "none"], &["user", "5"]);
     build(&work, "wait", &public, &["wait"]);
+    let recipient = owner(&work);
+    build(&work, "sealed", &["--recipient", &recipient], &["results", "0"]);
+    build(&work, "memory", &["--recipient", &recipient], &["memory"]);
     let read = build(&work, "read", &public, &["read"]);
     // Somewhere behind the start of the file, so that not the block that is read first has it.
     let disk = fs::read(read.join("root.img")).unwrap();
@@ -136,6 +137,9 @@ fn doors_into_the_kernel_are_closed_to_a_workload_that_is_root() {
         "a program of no kind",
         "the mark of a helper",
         "interrupts",
+        "wider bounds",
+        "another cgroup",
+        "no bound at all",
         "/proc/1/environ",
         "/proc/1/maps",
         "/proc/1/mem",
@@ -150,6 +154,8 @@ fn doors_into_the_kernel_are_closed_to_a_workload_that_is_root() {
     }
     has(&left.out, &["guest: open: standard output, written\n", "guest: written\n"]);
     has(&left.out, &["guest: open: a call\n", "guest: open: a file in /tmp\n"]);
+    has(&left.out, &["guest: open: itself over the loopback interface\n"]);
+    has(&left.out, &["guest: open: its bounds\n"]);
     has(&left.out, &["guest: core limit 0, year 20"]);
     has(&left.out, &["guest: user 0:0", "guest: CapBnd: 00000000800425fb"]);
 }
@@ -193,6 +199,61 @@ fn a_block_that_was_changed_ends_the_guest_when_it_is_read() {
     has(&left.err, &["the guest asked for a reset"]);
 }
 
+/// The guest is no confidential one here, so its results come without a report.
+#[test]
+fn results_leave_the_guest_sealed_and_without_a_report_prove_nothing() {
+    let left = BOOT.scenario("sealed");
+    assert_eq!(left.status, 0, "{}\n{}", left.out, left.err);
+    has(&left.err, &["sealed results in /out/sealed.result", "no proof who made them"]);
+    let sealed = left.path("result");
+    assert!(!fs::read(&sealed).unwrap().windows(5).any(|part| part == b"1 2 3"), "in the clear");
+    let work = place("image-open").expect("a folder");
+    fs::write(work.join("readings"), "1 2 3\n").unwrap();
+    let key = BOOT.scenario("sealed").path("key");
+    let open = |more: &[&str]| open(&work, &sealed, &key, more);
+    let (status, said) = open(&["--nonce", &format!("{:064}", 42), "--input", "readings"]);
+    assert_eq!(status, 3, "{said}");
+    has(&said, &["not proven who made this"]);
+    assert_eq!(fs::read(work.join("out/sums/all")).unwrap(), b"1 2 3\n");
+    assert_eq!(fs::read(work.join("out/large")).unwrap(), vec![0; 20 << 16]);
+    assert!(!work.join("out/link").exists() && !work.join("out/pipe").exists());
+    let mode = |path: &str| work.join(path).metadata().unwrap().permissions().mode() & 0o777;
+    assert_eq!((mode("out/sums"), mode("out/sums/all")), (0o750, 0o640));
+    fs::remove_dir_all(work.join("out")).unwrap();
+    let (status, said) = open(&["--nonce", &format!("{:064}", 43)]);
+    assert!(status == 1 && said.contains("it is of another run"), "{said}");
+    let _ = fs::remove_dir_all(&work);
+    let left = BOOT.scenario("nowhere");
+    assert_eq!(left.status, 2, "{}", left.err);
+    has(&left.err, &["the image seals its results: say where to"]);
+}
+
+/// Protects an owner from half a result that looks like a whole one: no part of a workload goes on
+/// when another was ended for want of memory, and the result says so itself.
+#[test]
+fn a_workload_that_wants_too_much_memory_is_ended_as_a_whole_and_its_result_says_so() {
+    let left = BOOT.scenario("memory");
+    assert_eq!(left.status, 3, "{}\n{}", left.out, left.err);
+    has(&left.err, &["its workload failed with status 137", "sealed results in"]);
+    let work = place("image-memory").expect("a folder");
+    let key = BOOT.scenario("sealed").path("key");
+    let nonce = format!("{:064}", 42);
+    let (status, said) =
+        open(&work, &left.path("result"), &key, &["--nonce", &nonce, "--no-input"]);
+    assert_eq!(status, 3, "{said}");
+    has(&said, &["the workload was ended since the guest had no more memory for it"]);
+    assert_eq!(fs::read(work.join("out/part")).unwrap(), b"part\n");
+    let _ = fs::remove_dir_all(&work);
+}
+
+/// `casemate open` of a result, in a folder; its status and what it said.
+fn open(work: &Path, sealed: &Path, key: &Path, more: &[&str]) -> (i32, String) {
+    let mut command = Command::new(static_programs().unwrap().join("casemate"));
+    command.current_dir(work).arg("open").arg(sealed).args(["-o", "out", "--key"]).arg(key);
+    let output = command.args(more).output().unwrap();
+    (output.status.code().unwrap(), String::from_utf8(output.stderr).unwrap())
+}
+
 /// What the guest is told of SNP is the MODEL's.
 #[test]
 fn an_image_is_a_confidential_guest_and_a_changed_byte_of_its_root_is_refused() {
@@ -220,4 +281,84 @@ fn an_image_is_a_confidential_guest_and_a_changed_byte_of_its_root_is_refused() 
     has(&all, &["/img/app/kernel: its bytes are not those that launch.json names"]);
     assert_eq!(all.matches("status=3").count(), 2, "{all}");
     assert_eq!(all.matches("status=2").count(), 1, "{all}");
+}
+
+/// From the image to its owner: the report that comes with the results is the MODEL's.
+#[test]
+fn results_of_a_confidential_guest_are_its_owners_and_proven() {
+    let work = place("image-results").expect("a folder");
+    source(&work);
+    let options = ["--console", "public", "--c-bit", "39", "--recipient", &owner(&work)];
+    let image = build(&work, "app", &options, &["results", "0"]);
+    fs::write(work.join("readings"), "1 2 3\n").unwrap();
+    let nonce = format!("{:064}", 42);
+    let output = Host::new(Kind::Snp)
+        .expect("the virtual SNP host can be built")
+        .file(static_programs().unwrap().join("casemate"), "/bin/casemate")
+        .directory(&image, "/img/app")
+        .file(work.join("readings"), "/readings")
+        .get("/result", work.join("result"))
+        .get("/etc/snp-model", work.join("model"))
+        .memory_mib(2048)
+        .timeout(Duration::from_secs(1300))
+        .run(&format!(
+            "casemate run /img/app/ --shape 1x256M --policy /policy.toml --timeout 600s \
+             --input /readings --output /result --nonce {nonce}"
+        ))
+        .expect("the virtual SNP host runs");
+    let all = format!("{}\n{}", output.stdout.replace('\r', ""), output.stderr);
+    has(&all, &["sealed results in /result"]);
+    assert!(!all.contains("without a report"), "{all}");
+    let launch = fs::read_to_string(image.join("launch.json")).unwrap();
+    let digest =
+        launch.split_once("\"digest\": \"").expect("a digest").1.split('"').next().unwrap();
+    let appraisal = |digest: &str| {
+        fs::write(work.join("appraisal.toml"), format!("measurements = [\"{digest}\"]\n")).unwrap();
+    };
+    appraisal(digest);
+    let trusted = [
+        "--policy",
+        "appraisal.toml",
+        "--cert",
+        "model/vcek.der",
+        "--accept-model-root",
+        "model/ark-ask.pem",
+        "--authenticity-only",
+    ];
+    let (sealed, key) = (work.join("result"), work.join("owner.key"));
+    let opened =
+        |sealed: &Path, more: &[&str]| open(&work, sealed, &key, &[&trusted[..], more].concat());
+    let run = ["--nonce", nonce.as_str(), "--input", "readings"];
+    let (status, said) = opened(&sealed, &run);
+    assert_eq!(status, 0, "{said}");
+    has(&said, &["MODEL"]);
+    assert_eq!(fs::read(work.join("out/sums/all")).unwrap(), b"1 2 3\n");
+    fs::remove_dir_all(work.join("out")).unwrap();
+    // The host has the recipient's key: it seals what it likes, and puts the real report beside it.
+    let real = casemate_result::survey(&mut &fs::read(&sealed).unwrap()[..]).unwrap();
+    let to = owner_of(&key);
+    let forge = |cover: casemate_result::Cover| {
+        let mut sealer =
+            casemate_result::Sealer::new(Vec::new(), &[to], &cover.nonce, &cover.inputs).unwrap();
+        casemate_result::entries::end(&mut sealer, casemate_result::Ending::GOOD).unwrap();
+        let (part, told) = sealer.finish().unwrap();
+        let cover = casemate_result::Cover { sealed: told.len, ..cover };
+        fs::write(work.join("forged"), [&cover.encode()[..], &part, &real.evidence].concat())
+            .unwrap();
+        opened(&work.join("forged"), &["--no-input", "--nonce", &nonce])
+    };
+    let inputs = casemate_result::InputDigest::default().finish();
+    let (status, said) = forge(casemate_result::Cover { inputs, ..real.cover });
+    assert!(status == 1 && said.contains("refused"), "{said}");
+    // Another image: its report says so.
+    appraisal(&"00".repeat(48));
+    let (status, said) = opened(&sealed, &run);
+    assert!(status == 1 && said.contains("refused"), "{said}");
+    assert!(!work.join("out").exists());
+    let _ = fs::remove_dir_all(&work);
+}
+
+fn owner_of(key: &Path) -> casemate_result::PublicKey {
+    let text = fs::read_to_string(key).unwrap();
+    casemate_result::SecretKey::from_text(&text).unwrap().public().unwrap()
 }

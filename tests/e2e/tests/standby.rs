@@ -60,7 +60,7 @@ fn killed_under_load(kind: Kind, name: &str, protection: &str, more: &str, polic
         "guest: 40 of 40 files are the same",
         "guest: errors in the kernel's log: 0",
         "guest: unmounted",
-        "disk data: its process was killed from outside (signal 9)",
+        "device data: its process was killed from outside (signal 9)",
         "its standby goes on; there is no other",
         "status=0",
         "left=0",

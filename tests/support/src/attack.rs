@@ -79,6 +79,15 @@ fn numbers<const N: usize>(given: [libc::c_long; N]) -> [libc::c_long; 6] {
     args
 }
 
+/// A system call that an attacker tries with numbers only: where it wants an address, what is given
+/// is none, and the call fails by that if nothing else ends it before.
+///
+/// # Errors
+/// The call's.
+pub fn call_with_numbers(number: libc::c_long, given: [libc::c_long; 2]) -> io::Result<()> {
+    call(number, numbers(given)).map(drop)
+}
+
 /// The address of a local, as a system call takes it.
 fn address<T: ?Sized>(of: *const T) -> libc::c_long {
     of.cast::<()>().addr().cast_signed() as libc::c_long

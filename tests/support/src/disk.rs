@@ -32,7 +32,7 @@ pub fn socket() -> (DeviceSocket, UnixStream) {
     let (ours, theirs) = UnixStream::pair().unwrap();
     // Of others: that is the back end which the locked process has most to say to.
     let (kind, of) = (DeviceKind::Block, BackEndOf::Others);
-    (DeviceSocket { kind, of, queues: 1, socket: ours.into(), standby: None }, theirs)
+    (DeviceSocket { kind, of, queues: 1, socket: ours.into(), standby: None, mac: None }, theirs)
 }
 
 /// Serves a disk of one sector from now on, in a thread.

@@ -27,9 +27,16 @@ pub mod first_run;
 pub mod guests;
 pub mod kernel_calls;
 pub mod memory;
+pub mod network;
 pub mod puppet;
 pub mod refusing;
 pub mod sandbox;
 pub mod script;
 pub mod target;
 pub mod virtio;
+
+/// The program that a benchmark measures: what `make static` has built, where `tests/bench` names
+/// it, since that has another C library than what cargo `built` beside the benchmark.
+pub fn shipped(built: &str) -> std::ffi::OsString {
+    std::env::var_os("CASEMATE_SHIPPED").unwrap_or_else(|| built.into())
+}

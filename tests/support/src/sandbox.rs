@@ -46,11 +46,20 @@ pub fn main(tests: &[Test]) -> ExitCode {
         print!("test {name} ... ");
         let _ = std::io::stdout().flush();
         let outcome = catch_unwind(test);
+        until_alone();
         println!("{}", if outcome.is_ok() { "ok" } else { "FAILED" });
         failed += u32::from(outcome.is_err());
     }
     println!("\ntest result: {}. {failed} failed\n", if failed == 0 { "ok" } else { "FAILED" });
     if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Waits until this process has one thread, as whoever starts a process must: a thread that was
+/// joined is in /proc until the kernel has taken it down, a moment after it woke who joined it.
+fn until_alone() {
+    while std::fs::read_dir("/proc/self/task").is_ok_and(|tasks| tasks.count() > 1) {
+        std::thread::yield_now();
+    }
 }
 
 /// A pipe: read end, write end.
