@@ -1,8 +1,7 @@
 //! Protects the demo's way of starting a workload: the guest's root is a read-only disk, its input
 //! lies on a second one, and the root hashes of both are in the initrd. What the workload computes
 //! comes back; one byte that is another on either disk, and the guest ends before anybody has read
-//! it. Cannot tell what a confidential guest does: `make demo-snp` is the same there, with a launch
-//! digest over the root hashes.
+//! it. Cannot tell what a confidential guest does: `image.rs` has that.
 
 #![allow(clippy::expect_used, reason = "test code")]
 
@@ -48,7 +47,8 @@ fn a_workload_runs_from_its_disks_and_not_from_ones_that_were_altered() {
     let (good, bad) = text.split_once("good=0\n").unwrap_or_else(|| panic!("{all}"));
     assert!(good.contains("north           2     1.00     2.50     4.00"), "{all}");
     assert!(bad.contains("bad-root=3") && bad.contains("bad-input=3"), "{all}");
-    assert!(!bad.contains("2.50") && !bad.contains("north"), "{all}");
+    // A line of the table, not its number alone: the kernel's times have such digits too.
+    assert!(!bad.contains("sensor ") && !bad.contains("north "), "{all}");
     // The kernel's reason, not another one.
     assert_eq!(bad.matches("dm-verity device corrupted").count(), 2, "{all}");
     let _ = fs::remove_dir_all(&place);
