@@ -16,6 +16,7 @@
  * often and said nothing, or when it has not been entered at all while this program was scheduled very often.
  */
 #define _GNU_SOURCE
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -314,17 +315,45 @@ static int try(const char *event)
 	return 1;
 }
 
-/* Says that the guest beats, and lets it go on until there is something to read: the descriptor. */
+/* A signal for all processes that come from `parent`, and for it. */
+static void signal_family(pid_t parent, int number)
+{
+	char path[64], text[512];
+	struct dirent *entry;
+	DIR *all = opendir("/proc");
+	FILE *f;
+	int its;
+
+	kill(parent, number);
+	while (all && (entry = readdir(all))) {
+		snprintf(path, sizeof(path), "/proc/%.20s/stat", entry->d_name);
+		f = atoi(entry->d_name) ? fopen(path, "r") : NULL;
+		/* The name, in brackets, may hold anything; the parent's number is the second word behind it. */
+		if (f && fgets(text, sizeof(text), f) && strrchr(text, ')') && sscanf(strrchr(text, ')') + 1, " %*c %d", &its) == 1 &&
+		    its == parent)
+			signal_family(atoi(entry->d_name), number);
+		if (f)
+			fclose(f);
+	}
+	if (all)
+		closedir(all);
+}
+
+/*
+ * Says that the guest beats, and waits until there is something to read: the descriptor. Meanwhile the guest stands still: QEMU cannot
+ * load again the state of a processor that it saved while a nested guest ran on it ("vCPU set in guest-mode inconsistent").
+ */
 static int let_copies_be_made(const char *port)
 {
 	int f = open(port, O_RDWR);
 	struct pollfd wait = { .fd = f, .events = POLLIN };
 
+	signal_family(guest, SIGSTOP);
 	if (f < 0 || write(f, "beats\n", 6) != 6)
 		die("%s: %m", port);
-	while (poll(&wait, 1, POLL_US / 1000) == 0)
-		if (!listen())
-			die("the guest ends by itself: %s", line);
+	while (poll(&wait, 1, -1) < 0 && errno == EINTR)
+		;
+	signal_family(guest, SIGCONT);
 	return f;
 }
 
