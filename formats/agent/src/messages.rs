@@ -191,6 +191,23 @@ messages! {
         },
         /// Ends every process and then the guest. Answered by [`ToHost::Done`].
         9 Shutdown {},
+        /// A part of a file that the manifest lets the host give, at most [`crate::MAX_PART`]
+        /// bytes, in order. Answered by [`ToHost::Done`].
+        10 File {
+            /// The volume's name in the manifest.
+            volume: String,
+            /// The file's: a plain one, no path.
+            name: String,
+            /// Whether it is the last part.
+            last: bool,
+            /// Its bytes.
+            part: Vec<u8>,
+        },
+        /// Takes back a container that was made and not started. Answered by [`ToHost::Done`].
+        11 Remove {
+            /// Its name in the manifest.
+            container: String,
+        },
     }
 }
 

@@ -65,6 +65,9 @@ fn to_guest() -> impl Strategy<Value = ToGuest> {
         }),
         text().prop_map(|container| ToGuest::Stats { container }),
         Just(ToGuest::Shutdown {}),
+        (text(), text(), any::<bool>(), prop::collection::vec(any::<u8>(), 0..200))
+            .prop_map(|(volume, name, last, part)| ToGuest::File { volume, name, last, part }),
+        text().prop_map(|container| ToGuest::Remove { container }),
     ]
 }
 
@@ -120,7 +123,7 @@ fn frame(kind: u8, fields: &[u8]) -> Vec<u8> {
 
 #[test]
 fn an_unknown_kind_is_refused_by_its_number() {
-    for kind in [0, 10, 99, 255] {
+    for kind in [0, 12, 99, 255] {
         assert_eq!(split::<ToGuest>(&frame(kind, &[])), Err(AgentError::UnknownKind(kind)));
     }
     assert_eq!(split::<ToHost>(&frame(9, &[])), Err(AgentError::UnknownKind(9)));

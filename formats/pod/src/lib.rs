@@ -36,7 +36,7 @@ pub use open::OpenValue;
 pub use pod::{Dns, HostAlias, Pod, Resolver};
 pub use service::is_service_variable;
 pub use signal::Signal;
-pub use value::{Hash, Mebibytes, is_container_path, is_label};
+pub use value::{Hash, Mebibytes, is_container_path, is_file, is_label};
 pub use volume::{Files, Mount, Source, Volume};
 
 /// The member of initdata that is a pod's manifest.

@@ -104,7 +104,8 @@ pub fn is_container_path(text: &str) -> bool {
 }
 
 /// Whether a text names one file in a folder: what keys of a ConfigMap may be.
-pub(crate) fn is_file(text: &str) -> bool {
+#[must_use]
+pub fn is_file(text: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
     // Kubernetes keeps names that begin with two dots for itself.
     (1..=253).contains(&text.len())

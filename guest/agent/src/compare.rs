@@ -15,6 +15,10 @@ pub type Environment = Vec<String>;
 /// Most variables that the host may choose, and bytes of each of them.
 const MAX_OPEN: usize = 1024;
 const MAX_VALUE: usize = 4096;
+/// Variables that an engine sets behind what it is asked for, or not at all: `HOME` is runc's own
+/// doing and in no config.json, `HOSTNAME` is CRI's and not that of `ctr`. What the manifest says
+/// of them is what is run; that a host does not ask for it is no difference.
+const BY_ENGINES: [&str; 4] = ["HOME", "HOSTNAME", "PATH", "TERM"];
 
 fn differs(container: &Container, what: impl Display) -> Refusal {
     Refusal::new(Code::Differs, format_args!("container {}: {what}", container.name))
@@ -139,9 +143,12 @@ fn environment(
     let mut seen = Vec::new();
     for entry in wish {
         let (name, value) = entry.split_once('=').unwrap_or((entry, ""));
-        if seen.contains(&name) || seen.len() >= MAX_OPEN {
+        if seen.contains(&name) {
             let what = format_args!("variable {} comes twice", shown(&name)).to_string();
             return Err(differs(container, what));
+        }
+        if seen.len() >= MAX_OPEN {
+            return Err(differs(container, format_args!("more than {MAX_OPEN} variables")));
         }
         seen.push(name);
         if container.env.contains(entry) {
@@ -175,7 +182,9 @@ fn environment(
             }
         }
     }
-    let missing = container.env.iter().find(|ours| !wish.contains(ours));
+    let by_engines =
+        |entry: &String| entry.split_once('=').is_some_and(|(name, _)| BY_ENGINES.contains(&name));
+    let missing = container.env.iter().find(|ours| !wish.contains(ours) && !by_engines(ours));
     if let Some(missing) = missing {
         let what = format!("variable {} of the manifest is missing", shown(missing));
         return Err(differs(container, what));

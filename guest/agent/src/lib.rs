@@ -3,6 +3,7 @@
 //!
 //! - [`state`]: what may be asked when, as types; decisions, nothing else.
 //! - [`compare`]: what the host wishes, against what the manifest says.
+//! - [`given`]: files of the host; [`names`]: files that say names, as the manifest has them.
 //! - [`serve()`]: the loop around both, for PID 1 of a guest. What a guest is made of, its report
 //!   and its disks, is behind [`World`].
 //!
@@ -10,6 +11,8 @@
 //! is refused is named in an answer.
 
 pub mod compare;
+pub mod given;
+pub mod names;
 mod output;
 mod process;
 mod serve;

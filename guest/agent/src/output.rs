@@ -22,12 +22,18 @@ const LAST: Duration = Duration::from_secs(10);
 pub struct Output {
     open: Mutex<usize>,
     ended: Condvar,
+    /// Connections, to close those that nobody reads from.
+    to: Mutex<Vec<File>>,
 }
 
 impl Output {
     /// Copies what a process writes to a connection, or reads it for nobody. The connection ends
     /// with it.
     pub fn copy(self: &Arc<Self>, from: File, to: Option<File>) -> std::io::Result<()> {
+        if let Some(to) = &to {
+            let to = to.try_clone()?;
+            self.to.lock().unwrap_or_else(PoisonError::into_inner).push(to);
+        }
         *self.open.lock().unwrap_or_else(PoisonError::into_inner) += 1;
         let output = Arc::clone(self);
         let ended = move || {
@@ -50,17 +56,23 @@ impl Output {
         spawned.map(drop)
     }
 
-    /// Waits until all of it is on its way, or the host does not take it.
+    /// Waits until all of it is on its way. What the host has not taken by then is lost, and its
+    /// connection is closed: a thread that waits for a reader would be there for good, one more
+    /// with each process.
     pub fn wait(&self) {
         let end = Instant::now() + LAST;
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         while *open > 0 {
             let left = end.saturating_duration_since(Instant::now());
             if left.is_zero() {
-                return;
+                break;
             }
             let woken = self.ended.wait_timeout(open, left);
             open = woken.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        drop(open);
+        for to in self.to.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
+            let _ = shutdown(&to, Shutdown::Both);
         }
     }
 }

@@ -7,7 +7,9 @@ use crate::compare::{Environment, capabilities};
 use crate::output::{Output, feed};
 use casemate_pod::Container;
 use rustix::io::Errno;
-use rustix::mount::{MountPropagationFlags, UnmountFlags, mount_change, unmount};
+use rustix::mount::{
+    MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_change, unmount,
+};
 use rustix::process::{
     Pid, Resource, Rlimit, chdir, ioctl_tiocsctty, pivot_root, setrlimit, setsid,
 };
@@ -23,7 +25,7 @@ use std::io::Result;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 
 /// Capabilities have numbers below this.
@@ -31,10 +33,25 @@ const CAPABILITY_NUMBERS: u32 = 64;
 
 /// Where a process begins.
 pub enum Place<'a> {
-    /// In a mount namespace of its own, whose root this becomes: a container's own process.
+    /// In namespaces of its own, of mounts, whose root this becomes, and of processes, whose first
+    /// it is: a container's own process. Whatever it has started ends with it.
     Root(&'a Path),
-    /// In the mount namespace of a process that runs: one beside it.
-    Beside(&'a File),
+    /// In the namespaces of a process that runs: one beside it.
+    Beside(&'a Namespaces),
+}
+
+/// Where a container's own process lives.
+#[derive(Debug)]
+pub struct Namespaces {
+    mounts: File,
+    processes: File,
+}
+
+impl Namespaces {
+    fn of(pid: u32) -> Option<Self> {
+        let open = |what: &str| File::open(format!("/proc/{pid}/ns/{what}")).ok();
+        Some(Self { mounts: open("mnt")?, processes: open("pid")? })
+    }
 }
 
 /// Connections for its streams, as far as the manifest has them.
@@ -69,8 +86,8 @@ pub struct Started {
     pub output: Arc<Output>,
     /// The agent's side of its terminal.
     pub terminal: Option<File>,
-    /// Its mount namespace.
-    pub mounts: Option<File>,
+    /// Its namespaces.
+    pub namespaces: Option<Namespaces>,
 }
 
 /// Starts `args`, as the manifest has processes of this container.
@@ -100,12 +117,29 @@ pub fn start(
     // SAFETY: between fork and exec only system calls are made, and nothing is allocated: what they
     // need was made before.
     unsafe { command.pre_exec(confine) };
-    let child = command.spawn()?;
     // The command holds the child's ends of its pipes: while it does, they have no end.
-    drop(command);
-    let pid = child.id();
-    let mounts = File::open(format!("/proc/{pid}/ns/mnt")).ok();
-    Ok(Started { pid, output, terminal, mounts })
+    let pid = spawn(command, place)?.id();
+    Ok(Started { pid, output, terminal, namespaces: Namespaces::of(pid) })
+}
+
+/// By a thread of its own, and its last act: what it says of the namespace that its children begin
+/// in holds for it alone.
+fn spawn(mut command: Command, place: &Place<'_>) -> Result<Child> {
+    let make = || -> Result<Child> {
+        match place {
+            // SAFETY: nothing changes for this thread, which ends; only children that it makes are
+            // in another namespace of processes. No descriptor or memory changes its owner.
+            Place::Root(_) => unsafe { unshare_unsafe(UnshareFlags::NEWPID) }?,
+            Place::Beside(Namespaces { processes, .. }) => {
+                move_into_link_name_space(processes.as_fd(), Some(LinkNameSpaceType::ProcessID))?;
+            }
+        }
+        command.spawn()
+    };
+    std::thread::scope(|scope| {
+        let made = std::thread::Builder::new().name("start".into()).spawn_scoped(scope, make)?;
+        made.join().unwrap_or_else(|_| Err(std::io::ErrorKind::Other.into()))
+    })
 }
 
 /// A terminal of its own: one stream for output, and its input.
@@ -153,7 +187,7 @@ fn confine(
 ) -> Result<impl FnMut() -> Result<()> + Send + Sync + 'static> {
     let root = match place {
         Place::Root(root) => Ok(CString::new(root.as_os_str().as_encoded_bytes())?),
-        Place::Beside(mounts) => Err(mounts.try_clone()?),
+        Place::Beside(Namespaces { mounts, .. }) => Err(mounts.try_clone()?),
     };
     let cwd = CString::new(container.cwd.as_str())?;
     let user = &container.user;
@@ -178,6 +212,9 @@ fn confine(
                 // is unmounted is the old one, so that no path leads there.
                 pivot_root(c".", c".")?;
                 unmount(c".", UnmountFlags::DETACH)?;
+                // Of its own namespace of processes, which no other process could mount.
+                let none = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+                mount(c"proc", c"/proc", c"proc", none, None)?;
             }
             Err(mounts) => {
                 move_into_link_name_space(mounts.as_fd(), Some(LinkNameSpaceType::Mount))?;

@@ -6,7 +6,8 @@ use crate::streams::Streams;
 use crate::usage::usage;
 use crate::world::World;
 use casemate_agent::{
-    AgentError, Code, Numbered, Process, Refusal, Stdio, ToGuest, ToHost, VERSION, Wish, stream,
+    AgentError, Code, MAX_PART, Numbered, Process, Refusal, Stdio, ToGuest, ToHost, VERSION, Wish,
+    stream,
 };
 use rustix::io::Errno;
 use rustix::process::{
@@ -73,8 +74,10 @@ struct Agent {
 struct Pod {
     spoken: bool,
     life: Life,
-    /// Containers that are made and not started: their roots and their connections.
-    made: HashMap<String, (PathBuf, Ends)>,
+    /// Connections of containers that are made and not started.
+    made: HashMap<String, Ends>,
+    /// Roots of containers that are made, or run.
+    roots: HashMap<String, PathBuf>,
     processes: HashMap<Process, Started>,
 }
 
@@ -126,6 +129,12 @@ impl Agent {
             ToGuest::Resize { process, columns, rows } => self.resize(&process, columns, rows),
             ToGuest::Stats { container } => self.stats(&container),
             ToGuest::Shutdown {} => Ok(ToHost::Done {}),
+            ToGuest::File { volume, name, last, part } => {
+                let mut pod = self.pod();
+                pod.begin()?.file((&volume, &name), last, &part)?;
+                Ok(ToHost::Done {})
+            }
+            ToGuest::Remove { container } => self.remove(&container),
         }
     }
 
@@ -147,29 +156,36 @@ impl Agent {
         }
         let host_data = self.world.host_data().map_err(|e| Refusal::new(Code::Initdata, e))?;
         let bound: Bound = booted.bind(&host_data)?;
+        // Of what this guest does not have nothing is passed over: a tenant takes it for bound.
+        self.world.pod(bound.manifest()).map_err(|e| Refusal::new(Code::Manifest, e))?;
         pod.life = Life::Bound(bound);
-        Ok(ToHost::Ready { host_data, evidence: self.world.evidence() })
+        // A frame has room for no more; without it whoever verifies is refused, and the pod is not.
+        let evidence = Some(self.world.evidence()).filter(|evidence| evidence.len() <= MAX_PART);
+        Ok(ToHost::Ready { host_data, evidence: evidence.unwrap_or_default() })
     }
 
     fn create(&self, name: &str, wish: &Wish, stdio: Stdio) -> Result<ToHost, Refusal> {
         let ends = self.ends(stdio)?;
         // Decided with the lock, made without it: a root may take a while, and ends of processes
         // are told meanwhile. Nobody else creates: questions come one after the other.
-        let (manifest, container) = {
+        let (manifest, container, files) = {
             let mut pod = self.pod();
             let running = pod.begin()?;
             let container = running.create(name, wish)?.clone();
-            (running.manifest().clone(), container)
+            let files = running.files(&container);
+            (running.manifest().clone(), container, files)
         };
-        match self.world.root(&manifest, &container) {
+        match self.world.root(&manifest, &container, &files) {
             Ok(root) => {
                 let ends = ends.permitted(&container);
-                self.pod().made.insert(container.name, (root, ends));
+                let mut pod = self.pod();
+                pod.roots.insert(container.name.clone(), root);
+                pod.made.insert(container.name, ends);
                 Ok(ToHost::Done {})
             }
             Err(why) => {
                 if let Ok(running) = self.pod().begin() {
-                    running.not_created(name);
+                    let _ = running.not_created(name);
                 }
                 Err(Refusal::new(Code::Failed, format!("container {name}: {why}")))
             }
@@ -179,9 +195,9 @@ impl Agent {
     fn start(&self, name: &str) -> Result<ToHost, Refusal> {
         let mut pod = self.pod();
         let (container, environment) = pod.running()?.start(name)?;
-        let (root, ends) = pod
-            .made
-            .remove(name)
+        let ends = pod.made.remove(name).unwrap_or_default();
+        let root = pod.roots.get(name).cloned();
+        let root = root
             .ok_or_else(|| Refusal::new(Code::NotFound, format!("container {name} has no root")))?;
         let process = Process { container: name.to_owned(), exec: 0 };
         let terminal = container.stdio.terminal();
@@ -190,8 +206,25 @@ impl Agent {
             process::start(&container, &container.args, &environment, &place, ends, terminal);
         if started.is_err() {
             pod.running()?.ended(name, NOT_STARTED);
+            self.unmake(&mut pod, name);
         }
         self.started(&mut pod, process, started)
+    }
+
+    /// Takes back a container that was made and not started.
+    fn remove(&self, name: &str) -> Result<ToHost, Refusal> {
+        let mut pod = self.pod();
+        pod.running()?.not_created(name)?;
+        pod.made.remove(name);
+        self.unmake(&mut pod, name);
+        Ok(ToHost::Done {})
+    }
+
+    /// Gives back what a container's root took: the next one has another.
+    fn unmake(&self, pod: &mut Pod, name: &str) {
+        if let Some(root) = pod.roots.remove(name) {
+            self.world.remove(&root);
+        }
     }
 
     fn exec(&self, process: Process, wish: &Wish, stdio: Stdio) -> Result<ToHost, Refusal> {
@@ -208,13 +241,13 @@ impl Agent {
             return Err(Refusal::new(Code::Bounds, sentence));
         }
         let own = Process { container: container.name.clone(), exec: 0 };
-        let mounts = pod.processes.get(&own).and_then(|own| own.mounts.as_ref());
-        let mounts = mounts.ok_or_else(|| {
+        let namespaces = pod.processes.get(&own).and_then(|own| own.namespaces.as_ref());
+        let namespaces = namespaces.ok_or_else(|| {
             let sentence = format!("container {} does not run", container.name);
             Refusal::new(Code::NotFound, sentence)
         })?;
         let ends = ends.permitted(&container);
-        let place = Place::Beside(mounts);
+        let place = Place::Beside(namespaces);
         let started =
             process::start(&container, &wish.args, &environment, &place, ends, wish.terminal);
         self.started(&mut pod, process, started)
@@ -312,6 +345,7 @@ impl Agent {
         if process.exec == 0 {
             let of = pod.processes.iter().filter(|(one, _)| one.container == process.container);
             of.for_each(|(_, beside)| kill_group(beside));
+            self.unmake(pod, &process.container);
             if let Life::Running(running) = &mut pod.life {
                 running.ended(&process.container, status);
             }

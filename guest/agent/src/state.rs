@@ -6,9 +6,11 @@
 //! values that the manifest leaves open.
 
 use crate::compare::{self, Environment};
+use crate::given::{Files, Given};
 use casemate_agent::{Code, Refusal, Wish};
 use casemate_initdata::{Initdata, MAX_SIZE};
 use casemate_pod::{Container, Kind, MEMBER, Manifest, Signal};
+use std::collections::BTreeMap;
 
 /// Nothing is known yet. Initdata comes in parts, and nothing of it is parsed before all of it has
 /// the hash that the guest was launched with.
@@ -67,8 +69,9 @@ impl Bound {
     /// Goes on to make containers.
     #[must_use]
     pub fn run(self) -> Running {
-        let progress = self.manifest.containers.iter().map(|_| Progress::Absent).collect();
-        Running { manifest: self.manifest, progress }
+        let absent = |_| Place { progress: Progress::Absent, last: None, counts: false };
+        let places = self.manifest.containers.iter().map(absent).collect();
+        Running { manifest: self.manifest, places, given: Given::default() }
     }
 }
 
@@ -83,11 +86,22 @@ enum Progress {
     Ended(u32),
 }
 
+/// What has become of a container.
+#[derive(Debug)]
+struct Place {
+    progress: Progress,
+    /// How it ended the last time.
+    last: Option<u32>,
+    /// What comes behind it may come: for good, whatever becomes of it then.
+    counts: bool,
+}
+
 /// Containers are made, run and end.
 #[derive(Debug)]
 pub struct Running {
     manifest: Manifest,
-    progress: Vec<Progress>,
+    places: Vec<Place>,
+    given: Given,
 }
 
 impl Running {
@@ -98,9 +112,9 @@ impl Running {
     }
 
     fn find(&self, name: &str) -> Result<(usize, &Container, &Progress), Refusal> {
-        let mut all = self.manifest.containers.iter().zip(&self.progress).enumerate();
+        let mut all = self.manifest.containers.iter().zip(&self.places).enumerate();
         let found = all.find(|(_, (container, _))| container.name == name);
-        let (at, (container, progress)) = found.ok_or_else(|| {
+        let (at, (container, Place { progress, .. })) = found.ok_or_else(|| {
             let shown = name.chars().take(80).collect::<String>();
             let sentence = format!("the manifest has no container {shown:?}");
             Refusal::new(Code::Unlisted, sentence)
@@ -109,9 +123,17 @@ impl Running {
     }
 
     fn set(&mut self, at: usize, to: Progress) {
-        if let Some(progress) = self.progress.get_mut(at) {
-            *progress = to;
+        let Some(container) = self.manifest.containers.get(at) else { return };
+        let Some(place) = self.places.get_mut(at) else { return };
+        place.counts |= match (container.kind, &to) {
+            (Kind::Init, Progress::Ended(status)) => *status == 0,
+            (Kind::Init, _) => false,
+            (_, to) => *to == Progress::Started,
+        };
+        if let Progress::Ended(status) = &to {
+            place.last = Some(*status);
         }
+        place.progress = to;
     }
 
     /// Which container must come before this one and has not; None when it may come.
@@ -119,14 +141,13 @@ impl Running {
     /// One that was started counts for good: that it has ended since, or is to be started again,
     /// does not hold up what comes behind it. An init container counts when it has done its work.
     fn before(&self, at: usize) -> Option<(&Container, &'static str)> {
-        let all = self.manifest.containers.iter().zip(&self.progress).take(at);
-        all.filter_map(|(container, progress)| match (container.kind, progress) {
-            (Kind::Init, Progress::Ended(0)) => None,
-            (Kind::Init, _) => Some((container, "has not ended with status 0")),
-            (_, Progress::Started | Progress::Ended(_)) => None,
-            (_, _) => Some((container, "has not been started")),
-        })
-        .next()
+        let mut all = self.manifest.containers.iter().zip(&self.places).take(at);
+        let (container, _) = all.find(|(_, place)| !place.counts)?;
+        let why = match container.kind {
+            Kind::Init => "has not ended with status 0",
+            _ => "has not been started",
+        };
+        Some((container, why))
     }
 
     /// Makes a container: in its place, once, or again where the manifest has it restarted.
@@ -160,15 +181,39 @@ impl Running {
             return Err(Refusal::new(Code::Differs, sentence));
         }
         let environment = compare::own(&self.manifest, container, wish)?;
+        self.given.complete(&self.manifest, container)?;
         self.set(at, Progress::Created(environment));
         self.manifest.containers.get(at).ok_or_else(|| Refusal::new(Code::NotFound, name))
     }
 
-    /// A container that was made could not be: it is as if nobody had asked.
-    pub fn not_created(&mut self, name: &str) {
-        if let Ok((at, _, Progress::Created(_))) = self.find(name) {
-            self.set(at, Progress::Absent);
+    /// A container that was decided on could not be made, or is taken back before it was started:
+    /// it is as if nobody had asked.
+    ///
+    /// # Errors
+    /// [`Code::Unlisted`], and [`Code::NotFound`] of one that is not there, or was started.
+    pub fn not_created(&mut self, name: &str) -> Result<(), Refusal> {
+        let (at, _, progress) = self.find(name)?;
+        if !matches!(progress, Progress::Created(_)) {
+            let sentence = format!("container {name} is not there, or was started");
+            return Err(Refusal::new(Code::NotFound, sentence));
         }
+        let last = self.places.get(at).and_then(|place| place.last);
+        self.set(at, last.map_or(Progress::Absent, Progress::Ended));
+        Ok(())
+    }
+
+    /// A part of a file of a volume.
+    ///
+    /// # Errors
+    /// As [`Given::part`].
+    pub fn file(&mut self, file: (&str, &str), last: bool, part: &[u8]) -> Result<(), Refusal> {
+        self.given.part(&self.manifest, file, last, part)
+    }
+
+    /// The files that have come for a container's volumes.
+    #[must_use]
+    pub fn files(&self, container: &Container) -> BTreeMap<String, Files> {
+        self.given.of(&self.manifest, container)
     }
 
     /// Starts a container that was made; with its environment.

@@ -1,7 +1,9 @@
 //! What a guest is made of, as far as the agent needs it.
 
+use crate::given::Files;
 use casemate_pod::{Container, Manifest};
-use std::path::PathBuf;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
 /// The guest around an agent.
 pub trait World: Send + Sync {
@@ -17,10 +19,27 @@ pub trait World: Send + Sync {
     /// Whether this is a MODEL: a program of tests, which nothing isolates from its host.
     fn is_model(&self) -> bool;
 
+    /// Makes what holds for the whole pod, such as its hostname, before anything of it is made.
+    ///
+    /// # Errors
+    /// A sentence that names what of the manifest this guest does not have. What it would pass over
+    /// silently, a tenant would take for bound.
+    fn pod(&self, manifest: &Manifest) -> Result<(), String>;
+
     /// Makes a container's root, whole, as the manifest says: layers, what is above them, file
-    /// systems in memory, volumes. The path of it, which is a mount of its own.
+    /// systems in memory, volumes, of which `files` has those that the host gave and that were
+    /// proven. The path of it, which is a mount of its own, with an empty folder `/proc`: what
+    /// belongs there depends on the process.
     ///
     /// # Errors
     /// A sentence that names what is missing.
-    fn root(&self, manifest: &Manifest, container: &Container) -> Result<PathBuf, String>;
+    fn root(
+        &self,
+        manifest: &Manifest,
+        container: &Container,
+        files: &BTreeMap<String, Files>,
+    ) -> Result<PathBuf, String>;
+
+    /// Nothing runs in a root any more, and nothing will: what it took is given back.
+    fn remove(&self, root: &Path);
 }

@@ -2,15 +2,18 @@
 //! namespace of this host, with what a real guest has of its processor and its disks played: its
 //! HOST_DATA is an argument, and roots are folders of the host that nothing verifies.
 
+use casemate_guest_agent::given::Files;
 use casemate_guest_agent::{Streams, World, serve};
-use casemate_pod::{Container, Hash, Manifest, Root, Source};
-use rustix::fs::{CWD, FileType, Mode, makedev, mknodat, symlink};
-use rustix::mount::{MountFlags, mount, mount_bind, mount_remount};
-use std::collections::HashMap;
+use casemate_pod::{Container, Files as Proven, Hash, Manifest, Root, Source, Volume};
+use rustix::fs::symlink;
+use rustix::mount::{MountFlags, UnmountFlags, mount, mount_bind, mount_remount, unmount};
+use rustix::system::sethostname;
+use std::collections::{BTreeMap, HashMap};
 use std::ffi::CString;
 use std::fs::{File, create_dir_all};
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -114,12 +117,56 @@ impl World for Model {
         true
     }
 
-    fn root(&self, manifest: &Manifest, container: &Container) -> Result<PathBuf, String> {
+    fn pod(&self, manifest: &Manifest) -> Result<(), String> {
+        if !manifest.secrets().is_empty() {
+            return Err("a MODEL has no key broker, and the manifest has secrets".into());
+        }
+        if !manifest.pod.net {
+            return Err("a MODEL has its host's network, and the manifest has none".into());
+        }
+        match &manifest.pod.hostname {
+            Some(name) => sethostname(name.as_bytes()).map_err(|e| format!("hostname: {e}")),
+            None => Ok(()),
+        }
+    }
+
+    fn root(
+        &self,
+        manifest: &Manifest,
+        container: &Container,
+        files: &BTreeMap<String, Files>,
+    ) -> Result<PathBuf, String> {
+        let number = self.made.fetch_add(1, Ordering::Relaxed);
+        let own = PathBuf::from(format!("{ROOTS}/{number}"));
+        self.make(&own, manifest, container, files).inspect_err(|_| clean(&own))
+    }
+
+    fn remove(&self, root: &Path) {
+        root.parent().into_iter().for_each(clean);
+    }
+}
+
+/// Gives back all that is mounted below a folder, and the folder.
+fn clean(own: &Path) {
+    for what in ["root", "upper", "lower"] {
+        let _ = unmount(own.join(what), UnmountFlags::DETACH);
+        let _ = std::fs::remove_dir(own.join(what));
+    }
+    let _ = std::fs::remove_dir(own);
+}
+
+impl Model {
+    fn make(
+        &self,
+        own: &Path,
+        manifest: &Manifest,
+        container: &Container,
+        files: &BTreeMap<String, Files>,
+    ) -> Result<PathBuf, String> {
         let images = self.images.lock().unwrap_or_else(PoisonError::into_inner);
         let image = images.get(&container.name).ok_or("its image has not come")?;
-        let number = self.made.fetch_add(1, Ordering::Relaxed);
         let folder = |what: &str| {
-            let path = PathBuf::from(format!("{ROOTS}/{number}/{what}"));
+            let path = own.join(what);
             create_dir_all(&path).map_err(|e| format!("{}: {e}", path.display())).map(|()| path)
         };
         let lower = folder("lower")?;
@@ -133,7 +180,7 @@ impl World for Model {
             Root::Memory(size) => size.bytes(),
             _ => 1 << 20,
         };
-        tmpfs(&upper, size)?;
+        tmpfs(&upper, size, "755")?;
         let (over, work, root) = (folder("upper/over")?, folder("upper/work")?, folder("root")?);
         let options = format!(
             "lowerdir={},upperdir={},workdir={}",
@@ -141,10 +188,12 @@ impl World for Model {
             over.display(),
             work.display()
         );
-        mounted("overlay", "overlay", &root, MountFlags::empty(), &options)?;
-        furnish(manifest, container, &root)?;
+        // Whoever may make device nodes has devices of the guest, that of its reports among them,
+        // wherever they count.
+        mounted("overlay", "overlay", &root, MountFlags::NODEV, &options)?;
+        furnish(manifest, container, &root, files)?;
         if container.root == Root::ReadOnly {
-            let flags = MountFlags::BIND | MountFlags::RDONLY;
+            let flags = MountFlags::BIND | MountFlags::RDONLY | MountFlags::NODEV;
             mount_remount(&root, flags, "").map_err(|e| format!("a read-only root: {e}"))?;
         }
         Ok(root)
@@ -182,61 +231,113 @@ fn mounted(
         .map_err(|e| format!("{kind} at {}: {e}", to.display()))
 }
 
-fn tmpfs(to: &Path, size: u64) -> Result<(), String> {
+fn tmpfs(to: &Path, size: u64, mode: &str) -> Result<(), String> {
     let flags = MountFlags::NOSUID | MountFlags::NODEV;
-    mounted("tmpfs", "tmpfs", to, flags, &format!("mode=755,size={size}"))
+    mounted("tmpfs", "tmpfs", to, flags, &format!("mode={mode},size={size}"))
 }
 
-/// What every container has, and its own file systems in memory.
-fn furnish(manifest: &Manifest, container: &Container, root: &Path) -> Result<(), String> {
-    // Links of an image would lead out of it: a part of a path that is one is no folder.
-    let inside = |path: &str| -> Result<PathBuf, String> {
-        let mut at = root.to_owned();
-        for part in path.split('/').filter(|part| !part.is_empty()) {
-            at.push(part);
-            match at.symlink_metadata() {
-                Ok(found) if found.is_dir() => {}
-                Ok(_) => return Err(format!("{path} of its image is no folder")),
-                Err(_) => create_dir_all(&at).map_err(|e| format!("{path}: {e}"))?,
+/// A folder of a root, made where it is not there. Links of an image would lead out of it: a part
+/// of a path that is one is no folder.
+fn inside(root: &Path, path: &str) -> Result<PathBuf, String> {
+    let mut at = root.to_owned();
+    for part in path.split('/').filter(|part| !part.is_empty()) {
+        at.push(part);
+        match at.symlink_metadata() {
+            Ok(found) if found.is_dir() => {}
+            Ok(_) => return Err(format!("{path} of its image is no folder")),
+            Err(_) => create_dir_all(&at).map_err(|e| format!("{path}: {e}"))?,
+        }
+    }
+    Ok(at)
+}
+
+/// What every container has, and its own file systems.
+fn furnish(
+    manifest: &Manifest,
+    container: &Container,
+    root: &Path,
+    files: &BTreeMap<String, Files>,
+) -> Result<(), String> {
+    inside(root, &container.cwd)?;
+    inside(root, "/proc")?;
+    devices(&inside(root, "/dev")?)?;
+    let etc = inside(root, "/etc")?;
+    for (name, text) in casemate_guest_agent::names::files(manifest) {
+        // What the image has of that name may be a link.
+        let _ = std::fs::remove_file(etc.join(name));
+        write(&etc.join(name), text.as_bytes(), 0o644)?;
+    }
+    // By path, whatever they are: what lies in another one is mounted behind it.
+    let volumes = manifest.mounts_of(&container.name);
+    let volumes = volumes.into_iter().map(|(volume, at)| (at.path.as_str(), Err((volume, at))));
+    let own = container.tmpfs.iter().map(|one| (one.path.as_str(), Ok(one.size.bytes())));
+    let mut all: Vec<_> = volumes.chain(own).collect();
+    all.sort_by_key(|(path, _)| *path);
+    for (path, what) in all {
+        let to = inside(root, path)?;
+        match what {
+            Ok(size) => tmpfs(&to, size, "1777")?,
+            Err((volume, at)) => {
+                let come = files.get(&volume.name);
+                self::volume(volume, &to, come).map_err(|e| format!("{path}: {e}"))?;
+                if at.read_only {
+                    let flags = MountFlags::BIND
+                        | MountFlags::RDONLY
+                        | MountFlags::NOSUID
+                        | MountFlags::NODEV;
+                    mount_remount(&to, flags, "").map_err(|e| format!("{path}: {e}"))?;
+                }
             }
         }
-        Ok(at)
-    };
-    inside(&container.cwd)?;
-    let none = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
-    mounted("proc", "proc", &inside("/proc")?, none, "")?;
-    let dev = inside("/dev")?;
-    mounted("tmpfs", "tmpfs", &dev, MountFlags::NOSUID, "mode=755,size=64k")?;
-    for (name, minor) in [("null", 3), ("zero", 5), ("full", 7), ("random", 8), ("urandom", 9)] {
-        let (path, mode) = (dev.join(name), Mode::from_raw_mode(0o666));
-        mknodat(CWD, &path, FileType::CharacterDevice, mode, makedev(1, minor))
-            .and_then(|()| rustix::fs::chmod(&path, mode))
-            .map_err(|e| format!("/dev/{name}: {e}"))?;
+    }
+    Ok(())
+}
+
+/// Devices that every container has. They are bound one by one: none that is made there counts.
+fn devices(dev: &Path) -> Result<(), String> {
+    mounted("tmpfs", "tmpfs", dev, MountFlags::NOSUID | MountFlags::NODEV, "mode=755,size=64k")?;
+    for name in ["null", "zero", "full", "random", "urandom", "tty"] {
+        let failed = |e: &dyn std::fmt::Display| format!("/dev/{name}: {e}");
+        File::create_new(dev.join(name)).map_err(|e| failed(&e))?;
+        mount_bind(format!("/dev/{name}"), dev.join(name)).map_err(|e| failed(&e))?;
     }
     for (to, name) in [("fd", "fd"), ("fd/0", "stdin"), ("fd/1", "stdout"), ("fd/2", "stderr")] {
         symlink(format!("/proc/self/{to}"), dev.join(name)).map_err(|e| format!("{name}: {e}"))?;
     }
-    for one in &container.tmpfs {
-        tmpfs(&inside(&one.path)?, one.size.bytes())?;
-    }
-    for (volume, at) in manifest.mounts_of(&container.name) {
-        match volume.source {
-            Source::Memory { size } => {
-                // One for all containers that mount it.
-                let shared = PathBuf::from(format!("{ROOTS}/volumes/{}", volume.name));
-                if !shared.exists() {
-                    create_dir_all(&shared).map_err(|e| format!("{}: {e}", volume.name))?;
-                    tmpfs(&shared, size.bytes())?;
-                }
-                let to = inside(&at.path)?;
-                mount_bind(&shared, &to).map_err(|e| format!("{}: {e}", at.path))?;
-                if at.read_only {
-                    mount_remount(&to, MountFlags::BIND | MountFlags::RDONLY, "")
-                        .map_err(|e| format!("{}: {e}", at.path))?;
-                }
-            }
-            _ => return Err(format!("a MODEL has no volume such as that at {}", at.path)),
-        }
-    }
     Ok(())
+}
+
+fn volume(volume: &Volume, to: &Path, come: Option<&Files>) -> Result<(), String> {
+    let files = |mode: u32| {
+        let bytes: usize = come.into_iter().flatten().map(|(_, bytes)| bytes.len() + 8192).sum();
+        tmpfs(to, bytes as u64 + 8192, "755")?;
+        for (name, bytes) in come.into_iter().flatten() {
+            write(&to.join(name), bytes, mode)?;
+        }
+        Ok(())
+    };
+    match &volume.source {
+        Source::HostFiles(Proven { executable, .. }) => {
+            files(if *executable { 0o555 } else { 0o444 })
+        }
+        Source::OpenFiles { .. } => files(0o444),
+        Source::Memory { size } => {
+            // One for all containers that mount it, and for all users of theirs.
+            let shared = PathBuf::from(format!("{ROOTS}/volumes/{}", volume.name));
+            if !shared.exists() {
+                create_dir_all(&shared).map_err(|e| e.to_string())?;
+                tmpfs(&shared, size.bytes(), "777")?;
+            }
+            mount_bind(&shared, to).map_err(|e| e.to_string())
+        }
+        _ => Err(format!("a MODEL has no volume of kind {}", volume.source.kind())),
+    }
+}
+
+/// A file that was not there.
+fn write(path: &Path, bytes: &[u8], mode: u32) -> Result<(), String> {
+    let failed = |e: std::io::Error| format!("{}: {e}", path.display());
+    let mut file = File::create_new(path).map_err(failed)?;
+    file.write_all(bytes).map_err(failed)?;
+    file.set_permissions(std::fs::Permissions::from_mode(mode)).map_err(failed)
 }

@@ -74,7 +74,7 @@ impl Launcher for Model {
         let hex: String = launch.host_data.iter().map(|byte| format!("{byte:02x}")).collect();
         // PID 1 of a namespace: what it leaves ends with it, and what its parent leaves as well.
         let child = Command::new("unshare")
-            .args(["--mount", "--pid", "--fork", "--kill-child=KILL", "--mount-proc"])
+            .args(["--mount", "--uts", "--pid", "--fork", "--kill-child=KILL", "--mount-proc"])
             .arg(program)
             .arg(hex)
             .stdin(OwnedFd::from(listener))

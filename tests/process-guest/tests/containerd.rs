@@ -131,7 +131,8 @@ fn listed_commands_run_beside_a_container_and_no_others(release: Release) {
 
 fn signals_are_those_of_the_manifest_and_end_with_their_status(release: Release) {
     let Some(mut engine) = engine(release) else { return };
-    let (pod, one) = alone("signals", "sleep 1000");
+    // The first process of its namespace hears what it has a handler for, as with other engines.
+    let (pod, one) = alone("signals", "trap 'exit 7' TERM; while :; do sleep 1; done");
     let run = engine.run(&["-d"], &bind(&pod, "signals"), "signals", &one.args);
     assert!(run.status.success(), "{}\n{}", said(&run), engine.log());
     let usr1 = engine.ctr(&["task", "kill", "-s", "SIGUSR1", "signals"]);
@@ -140,7 +141,17 @@ fn signals_are_those_of_the_manifest_and_end_with_their_status(release: Release)
     engine.good(&["task", "kill", "-s", "SIGTERM", "signals"]);
     engine.until("the container ends", |engine| engine.status("signals") == "STOPPED");
     let deleted = engine.ctr(&["task", "delete", "signals"]);
-    assert!(said(&deleted).contains("143"), "128 and the signal: {}", said(&deleted));
+    assert!(said(&deleted).contains("exit code 7"), "of its handler: {}", said(&deleted));
+    // One that does not hear TERM goes on, and ends by KILL.
+    let (pod, one) = alone("deaf", "sleep 1000");
+    let run = engine.run(&["-d"], &bind(&pod, "deaf"), "deaf", &one.args);
+    assert!(run.status.success(), "{}\n{}", said(&run), engine.log());
+    engine.good(&["task", "kill", "-s", "SIGTERM", "deaf"]);
+    assert_eq!(engine.status("deaf"), "RUNNING");
+    engine.good(&["task", "kill", "-s", "SIGKILL", "deaf"]);
+    engine.until("the container ends", |engine| engine.status("deaf") == "STOPPED");
+    let deleted = engine.ctr(&["task", "delete", "deaf"]);
+    assert!(said(&deleted).contains("137"), "128 and the signal: {}", said(&deleted));
     engine.finish();
 }
 
@@ -205,12 +216,76 @@ fn a_pod_has_one_guest_and_its_containers_in_their_order(release: Release) {
     engine.finish();
 }
 
+/// Processes of this machine that have this word in their command line.
+fn with(word: &str) -> usize {
+    let lines = std::fs::read_dir("/proc").unwrap().flatten();
+    lines
+        .filter_map(|entry| std::fs::read(entry.path().join("cmdline")).ok())
+        .filter(|line| line.split(|byte| *byte == 0).any(|one| one == word.as_bytes()))
+        .count()
+}
+
+fn a_container_sees_no_process_but_its_own_and_none_outlives_it(release: Release) {
+    let Some(mut engine) = engine(release) else { return };
+    // A word that no other process of this machine has.
+    let word = format!("{}", 4_000_000 + u64::from(std::process::id()) * 10 + release as u64);
+    let line = format!("busybox setsid sleep {word} & while ! [ -e /x ]; do sleep 1; done");
+    let (first, web) = (container("first", &line), container("web", "sleep 1000"));
+    let (mut first, mut web) = (first, web);
+    let listed = |line: &str| ["/bin/sh", "-c", line].map(str::to_owned).to_vec();
+    first.exec = vec![listed("echo > /x")];
+    web.exec = vec![listed("cat /proc/[0-9]*/cmdline")];
+    let (pod, flags) = sandbox("alone", vec![first.clone(), web.clone()]);
+    let up = run_in(&mut engine, &flags(""), &pod, "alone", &[]);
+    assert!(up.status.success(), "{}\n{}", said(&up), engine.log());
+    for one in [&first, &web] {
+        let up = run_in(&mut engine, &flags(&one.name), &pod, &one.name, &one.args);
+        assert!(up.status.success(), "{}\n{}", said(&up), engine.log());
+    }
+    engine.until("the one that leaves its session runs", |_| with(&word) == 1);
+    let exec = |id: &str, line: &str| {
+        engine.ctr(&["task", "exec", "--exec-id", "a", id, "/bin/sh", "-c", line])
+    };
+    let seen = said(&exec("web", "cat /proc/[0-9]*/cmdline"));
+    assert!(seen.contains("1000") && !seen.contains(&word), "{seen}");
+    assert!(!seen.contains("casemate-process-guest"), "{seen}");
+    let done = exec("first", "echo > /x");
+    assert!(done.status.success(), "{}", said(&done));
+    engine.until("the container ends", |engine| engine.status("first") == "STOPPED");
+    assert_eq!(with(&word), 0, "nothing of it is left, and the pod runs");
+    assert_eq!(engine.status("web"), "RUNNING");
+    engine.good(&["task", "kill", "-s", "SIGKILL", "alone"]);
+    engine.until("the pod ends", |engine| engine.status("alone") == "STOPPED");
+    for id in ["web", "first", "alone"] {
+        let _ = engine.ctr(&["task", "delete", id]);
+    }
+    engine.finish();
+}
+
+fn a_killed_guest_ends_its_containers_and_leaves_nothing(release: Release) {
+    let Some(mut engine) = engine(release) else { return };
+    let (pod, one) = alone("lost", "sleep 1000");
+    let run = engine.run(&["-d"], &bind(&pod, "lost"), "lost", &one.args);
+    assert!(run.status.success(), "{}\n{}", said(&run), engine.log());
+    for (pid, line) in engine.processes() {
+        if line.starts_with("unshare") {
+            let kill =
+                std::process::Command::new("kill").args(["-KILL", &pid.to_string()]).status();
+            assert!(kill.unwrap().success());
+        }
+    }
+    engine.until("the container has ended", |engine| engine.status("lost") == "STOPPED");
+    let deleted = engine.ctr(&["task", "delete", "lost"]);
+    assert!(said(&deleted).contains("137"), "{}", said(&deleted));
+    engine.finish();
+}
+
 fn what_differs_from_the_manifest_is_refused_by_its_name(release: Release) {
     let Some(mut engine) = engine(release) else { return };
     let (pod, one) = alone("differs", "exit 0");
     let pod = bind(&pod, "differs");
     let args = |line: &str| ["/bin/sh", "-c", line].map(str::to_owned).to_vec();
-    let cases: [(&[&str], Vec<String>, &str); 7] = [
+    let cases: [(&[&str], Vec<String>, &str); 8] = [
         (&[], args("exit 1"), "argument 2"),
         (&["--env", "LD_PRELOAD=/x.so"], one.args.clone(), "LD_PRELOAD"),
         (&["--cwd", "/tmp"], one.args.clone(), "its folder"),
@@ -218,6 +293,7 @@ fn what_differs_from_the_manifest_is_refused_by_its_name(release: Release) {
         (&["--cap-add", "CAP_SYS_ADMIN"], one.args.clone(), "capabilities"),
         (&["--net-host"], one.args.clone(), "hostNetwork"),
         (&["--mount", "type=bind,src=/etc,dst=/host,options=rbind"], one.args.clone(), "/host"),
+        (&["--mount", "type=tmpfs,src=tmpfs,dst=/scratch"], one.args.clone(), "/scratch"),
     ];
     for (number, (flags, args, names)) in cases.into_iter().enumerate() {
         let id = format!("differs-{number}");
@@ -331,6 +407,8 @@ macro_rules! generations {
                 twenty_pods_at_once_have_each_its_own_status
                 a_restarted_containerd_finds_its_pods_alive
                 a_killed_runtime_leaves_nothing
+                a_killed_guest_ends_its_containers_and_leaves_nothing
+                a_container_sees_no_process_but_its_own_and_none_outlives_it
              }
         }
     )*};

@@ -14,7 +14,7 @@
 use casemate_agent::{Code, Numbered, Process, Stdio, ToGuest, ToHost, VERSION, Wish, stream};
 use casemate_guest_agent::compare::capabilities;
 use casemate_initdata::{document, host_data};
-use casemate_pod::Container;
+use casemate_pod::{Container, Manifest, Source, Volume};
 use casemate_process_guest::pod::{container, manifest};
 use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
@@ -39,7 +39,12 @@ impl Host {
         one.stdio = "out".parse().unwrap();
         one.exec = vec![vec!["/bin/true".into()]];
         one.root = "read-only".parse().unwrap();
-        let text = manifest(vec![one.clone()]).text().unwrap();
+        Self::launch_with(test, &manifest(vec![one.clone()]), one)
+    }
+
+    /// A guest that was launched with a manifest, whatever is in it.
+    fn launch_with(test: &str, manifest: &Manifest, one: Container) -> Self {
+        let text = manifest.text().unwrap();
         let initdata = document([("pod.toml", text.as_str())]).unwrap();
         let hash = host_data(initdata.as_bytes());
         let hex: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
@@ -47,7 +52,7 @@ impl Host {
         let address = SocketAddr::from_abstract_name(name).unwrap();
         let listener = UnixListener::bind_addr(&address).unwrap();
         let guest = Command::new("unshare")
-            .args(["--mount", "--pid", "--fork", "--kill-child=KILL", "--mount-proc"])
+            .args(["--mount", "--uts", "--pid", "--fork", "--kill-child=KILL", "--mount-proc"])
             .args([env!("CARGO_BIN_EXE_casemate-process-guest"), hex.as_str()])
             .stdin(OwnedFd::from(listener))
             .stdout(Streams::null())
@@ -122,6 +127,13 @@ impl Host {
             ToGuest::Signal { process: process.clone(), signal: 9 },
             ToGuest::Resize { process, columns: 80, rows: 24 },
             ToGuest::Stats { container: "web".into() },
+            ToGuest::Remove { container: "web".into() },
+            ToGuest::File {
+                volume: "config".into(),
+                name: "limits".into(),
+                last: true,
+                part: b"rows 1000\n".to_vec(),
+            },
         ]
     }
 
@@ -249,5 +261,101 @@ fn a_guest_whose_host_leaves_ends_with_all_that_runs_in_it() {
     host.ask(host.create("web"));
     host.ask(ToGuest::Start { container: "web".into() });
     host.control.shutdown(std::net::Shutdown::Both).unwrap();
+    host.gone();
+}
+
+/// What a pod's tenant was told is bound, and this guest does not have: it is named, and nothing
+/// of the pod runs.
+#[test]
+fn what_a_guest_does_not_have_binds_nothing() {
+    let one = container("web", "exit 0");
+    let mut with = manifest(vec![one.clone()]);
+    let source = Source::Secrets { names: vec!["db.key".into()] };
+    let mounts = vec!["web:/run/keys:ro".parse().unwrap()];
+    with.volumes = vec![Volume { name: "keys".into(), source, mounts }];
+    let mut without = manifest(vec![one.clone()]);
+    without.pod.net = false;
+    for (test, manifest) in [("secrets", with), ("net", without)] {
+        let mut host = Host::launch_with(test, &manifest, one.clone());
+        host.hello();
+        let part = host.initdata.clone().into_bytes();
+        assert_eq!(host.refused(ToGuest::Initdata { last: true, part }), Code::Manifest, "{test}");
+        assert_eq!(host.refused(host.create("web")), Code::State, "{test}");
+        host.ask(ToGuest::Shutdown {});
+        host.gone();
+    }
+}
+
+/// A container that was made and never started can be made again, its streams have an end, and what
+/// runs is not taken back.
+#[test]
+fn what_was_made_and_not_started_is_taken_back_and_made_anew() {
+    let mut host = Host::launch("remove");
+    host.hello();
+    host.bind();
+    host.image("/");
+    let remove = || ToGuest::Remove { container: "web".into() };
+    assert_eq!(host.refused(remove()), Code::State, "nothing was ever made");
+    let mut stream = UnixStream::connect_addr(&host.address).unwrap();
+    stream.write_all(&5_u32.to_le_bytes()).unwrap();
+    let stdio = Stdio { stdin: 0, stdout: 5, stderr: 0 };
+    let wish = host.wish();
+    let create = ToGuest::Create { container: "web".into(), wish, stdio };
+    assert_eq!(host.ask(create), ToHost::Done {});
+    assert_eq!(host.refused(host.create("web")), Code::Again);
+    assert_eq!(host.ask(remove()), ToHost::Done {});
+    assert_eq!(stream.read_to_end(&mut Vec::new()).unwrap(), 0, "its stream has ended");
+    assert_eq!(host.refused(ToGuest::Start { container: "web".into() }), Code::NotFound);
+    assert_eq!(host.ask(host.create("web")), ToHost::Done {});
+    assert!(matches!(host.ask(ToGuest::Start { container: "web".into() }), ToHost::Started { .. }));
+    assert_eq!(host.refused(remove()), Code::NotFound);
+    assert_eq!(host.refused(host.create("web")), Code::Again);
+    host.ask(ToGuest::Shutdown {});
+    host.gone();
+}
+
+/// Nobody but the tenant says what is in a file that the manifest proves: another one, one that is
+/// nobody's and one that is missing are refused, and then the container does not come.
+#[test]
+fn files_that_a_host_plants_are_refused_and_so_is_a_container_without_its_own() {
+    let one = container("web", "exec cat /etc/table/limits");
+    let mut pod = manifest(vec![one.clone()]);
+    let hash = casemate_pod::Hash(host_data(b"rows 1000\n"));
+    let hashes = [("limits".to_owned(), hash)].into();
+    let source = Source::HostFiles(casemate_pod::Files { hashes, executable: false });
+    let mounts = vec!["web:/etc/table:ro".parse().unwrap()];
+    pod.volumes = vec![Volume { name: "config".into(), source, mounts }];
+    let mut host = Host::launch_with("files", &pod, one);
+    host.hello();
+    host.bind();
+    host.image("/");
+    let file = |volume: &str, name: &str, last, part: &[u8]| ToGuest::File {
+        volume: volume.into(),
+        name: name.into(),
+        last,
+        part: part.to_vec(),
+    };
+    for (volume, name) in
+        [("config", "other"), ("other", "limits"), ("config", "../limits"), ("config", "")]
+    {
+        let planted = file(volume, name, true, b"rows 1000\n");
+        assert_eq!(host.refused(planted), Code::Unlisted, "{volume} {name}");
+    }
+    assert_eq!(host.refused(file("config", "limits", true, b"rows 1001\n")), Code::Differs);
+    let wish = Wish { readonly: false, ..host.wish() };
+    let create = |wish, stdio| ToGuest::Create { container: "web".into(), wish, stdio };
+    assert_eq!(host.refused(create(wish.clone(), Stdio::default())), Code::Differs);
+    // In parts, and a part of what was refused before is none of it.
+    assert_eq!(host.ask(file("config", "limits", false, b"rows ")), ToHost::Done {});
+    assert_eq!(host.ask(file("config", "limits", true, b"1000\n")), ToHost::Done {});
+    let mut stream = UnixStream::connect_addr(&host.address).unwrap();
+    stream.write_all(&6_u32.to_le_bytes()).unwrap();
+    let stdio = Stdio { stdin: 0, stdout: 6, stderr: 0 };
+    assert_eq!(host.ask(create(wish, stdio)), ToHost::Done {});
+    host.ask(ToGuest::Start { container: "web".into() });
+    let mut said = String::new();
+    stream.read_to_string(&mut said).unwrap();
+    assert_eq!(said, "rows 1000\n");
+    host.ask(ToGuest::Shutdown {});
     host.gone();
 }

@@ -2,16 +2,22 @@
 //! what the guest says by itself.
 
 use crate::error::RuntimeError;
-use casemate_agent::{MAX_PART, Numbered, Process, ToGuest, ToHost, VERSION, stream};
+use casemate_agent::{AgentError, MAX_PART, Numbered, Process, ToGuest, ToHost, VERSION, stream};
+use rustix::net::sockopt::{Timeout, set_socket_timeout};
+use rustix::net::{Shutdown, shutdown};
 use std::collections::HashMap;
 use std::fs::File;
+use std::io::Write;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::mpsc::{Sender, SyncSender, sync_channel};
+use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 /// How long an answer may take: a guest has that much to boot as well.
 const ANSWER: Duration = Duration::from_secs(60);
+/// How long a guest may let a question stand before it reads it. It is one of a few that nobody has
+/// read then, so the guest stands still, and whoever asks next would, too.
+const TAKEN: Duration = Duration::from_secs(10);
 /// Most questions that wait for their answers.
 const MAX_WAITING: usize = 1024;
 
@@ -42,9 +48,10 @@ impl Connection {
     ///
     /// # Errors
     /// [`RuntimeError::System`].
-    pub fn new(stream: File, said: Sender<Said>) -> Result<Self, RuntimeError> {
+    pub fn new(stream: File, said: SyncSender<Said>) -> Result<Self, RuntimeError> {
         let failed = || RuntimeError::of("the connection to the guest");
         let reader = stream.try_clone().map_err(failed())?;
+        set_socket_timeout(&stream, Timeout::Send, Some(TAKEN)).map_err(|e| failed()(e.into()))?;
         let waiting: Waiting = Arc::new(Mutex::new(Some(HashMap::new())));
         let answers = Arc::clone(&waiting);
         std::thread::Builder::new()
@@ -63,6 +70,14 @@ impl Connection {
     /// # Errors
     /// [`RuntimeError::Refused`]; [`RuntimeError::Guest`] where the guest is gone or stands still.
     pub fn ask(&self, message: ToGuest) -> Result<ToHost, RuntimeError> {
+        self.ask_within(message, ANSWER)
+    }
+
+    /// Asks, and waits for the answer no longer than so.
+    ///
+    /// # Errors
+    /// As [`Self::ask`].
+    pub fn ask_within(&self, message: ToGuest, most: Duration) -> Result<ToHost, RuntimeError> {
         let gone = || RuntimeError::Guest("it is gone".into());
         let number = self.next.fetch_add(1, Ordering::Relaxed).max(1);
         let (answer, answered) = sync_channel(1);
@@ -75,14 +90,26 @@ impl Connection {
             waiting.insert(number, answer);
         }
         let asked = {
+            // What fits no frame is no fault of the connection.
+            let frame = Numbered { number, message }.encode();
             let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
-            stream::send(&mut *writer, &Numbered { number, message })
+            frame.and_then(|frame| {
+                writer.write_all(&frame).map_err(|e| {
+                    // A part of a question may have gone: nothing can be asked behind it. Who
+                    // reads hears of the end, and ends the guest.
+                    let _ = shutdown(&*writer, Shutdown::Both);
+                    AgentError::Connection(e.to_string())
+                })
+            })
         };
         let answer = asked.map_err(RuntimeError::from).and_then(|()| {
             use std::sync::mpsc::RecvTimeoutError::{Disconnected, Timeout};
-            answered.recv_timeout(ANSWER).map_err(|why| match why {
+            answered.recv_timeout(most).map_err(|why| match why {
                 Disconnected => gone(),
-                Timeout => RuntimeError::Guest("it has not answered for 60 seconds".into()),
+                Timeout => RuntimeError::Guest(format!(
+                    "it has not answered for {} seconds",
+                    most.as_secs()
+                )),
             })
         });
         if let Some(waiting) = self.waiting.lock().unwrap_or_else(PoisonError::into_inner).as_mut()
@@ -128,7 +155,7 @@ impl Connection {
 }
 
 /// Reads until the guest is gone: why it is.
-fn read(mut from: File, waiting: &Waiting, said: &Sender<Said>) -> String {
+fn read(mut from: File, waiting: &Waiting, said: &SyncSender<Said>) -> String {
     loop {
         let Numbered { number, message } = match stream::receive::<ToHost>(&mut from) {
             Ok(Some(message)) => message,

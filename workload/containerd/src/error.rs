@@ -21,6 +21,9 @@ pub enum RuntimeError {
     /// No such container or process, or it has ended.
     #[error("casemate: {0}")]
     NotFound(String),
+    /// It is there already.
+    #[error("casemate: {0} is there already")]
+    Exists(String),
     /// What a guest cannot do.
     #[error("casemate: {0}")]
     Unimplemented(&'static str),
@@ -55,6 +58,7 @@ impl RuntimeError {
             Self::Use(_) => ttrpc::Code::INVALID_ARGUMENT,
             Self::Pod(_) => ttrpc::Code::FAILED_PRECONDITION,
             Self::NotFound(_) => ttrpc::Code::NOT_FOUND,
+            Self::Exists(_) => ttrpc::Code::ALREADY_EXISTS,
             Self::Unimplemented(_) => ttrpc::Code::UNIMPLEMENTED,
             Self::Guest(_) | Self::System { .. } => ttrpc::Code::INTERNAL,
             Self::Refused(refusal) => match refusal.code {

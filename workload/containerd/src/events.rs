@@ -48,10 +48,14 @@ events! {
     TaskExecStarted: "/tasks/exec-started" "containerd.events.TaskExecStarted",
 }
 
+/// An event, and when it happened.
+type Told = (Instant, ForwardRequest);
+
 /// Tells containerd, by a thread of its own: nobody who acts waits for who listens.
 #[derive(Debug)]
 pub struct Events {
-    queue: Mutex<Option<SyncSender<ForwardRequest>>>,
+    queue: Mutex<Option<SyncSender<Told>>>,
+    log: Arc<Log>,
     thread: Mutex<Option<JoinHandle<()>>>,
     namespace: String,
 }
@@ -64,12 +68,13 @@ impl Events {
         let thread = address.and_then(|address| {
             let bare = address.strip_prefix("unix://").unwrap_or(&address);
             let url = format!("unix://{bare}");
+            let log = Arc::clone(&log);
             let tell = move || tell(&url, &queued, &log);
             std::thread::Builder::new().name("events".into()).spawn(tell).ok()
         });
         let queue = thread.is_some().then_some(queue);
         let (queue, thread) = (Mutex::new(queue), Mutex::new(thread));
-        Self { queue, thread, namespace: namespace.to_owned() }
+        Self { queue, log, thread, namespace: namespace.to_owned() }
     }
 
     /// Tells of an event.
@@ -84,8 +89,9 @@ impl Events {
         let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(queue) = queue.as_ref() {
             // A full queue is a containerd that has not listened for thousands of them.
-            let (Ok(()) | Err(TrySendError::Full(_) | TrySendError::Disconnected(_))) =
-                queue.try_send(request);
+            if let Err(TrySendError::Full(_)) = queue.try_send((Instant::now(), request)) {
+                self.log.line("warning", &format_args!("event {} is not told", E::TOPIC));
+            }
         }
     }
 
@@ -99,10 +105,11 @@ impl Events {
     }
 }
 
-fn tell(url: &str, queue: &Receiver<ForwardRequest>, log: &Log) {
+fn tell(url: &str, queue: &Receiver<Told>, log: &Log) {
     let mut client: Option<EventsClient> = None;
-    for request in queue {
-        let end = Instant::now() + WAIT;
+    for (happened, request) in queue {
+        // Counted from when it happened: of a thousand that wait the last one waits no longer.
+        let end = happened + WAIT;
         loop {
             if client.is_none() {
                 client = Client::connect(url).ok().map(EventsClient::new);

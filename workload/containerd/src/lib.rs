@@ -20,6 +20,7 @@ mod connection;
 pub mod delete;
 mod error;
 mod events;
+mod files;
 mod guest;
 pub mod initdata;
 pub mod invocation;

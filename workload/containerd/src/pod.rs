@@ -6,6 +6,7 @@ use crate::bundle;
 use crate::connection::{Connection, Said};
 use crate::error::RuntimeError;
 use crate::events::Events;
+use crate::files;
 use crate::guest::{Guest, Launch, Launcher, Root};
 use crate::initdata::{self, PodData};
 use crate::log::Log;
@@ -15,14 +16,17 @@ use crate::stdio::{Copies, Numbers, Paths};
 use crate::wire::now;
 use casemate_agent::{Process, ToGuest, ToHost, Wish};
 use casemate_pod::Manifest;
-use std::collections::HashMap;
+use containerd_shim_protos::events::task::{TaskExecStarted, TaskStart};
+use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::{Receiver, sync_channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 /// Most processes that a pod has at once, ended ones that were not deleted included.
 const MAX_PROCESSES: usize = 512;
+/// Most that a guest has said and nobody has heard yet. It waits then.
+const MAX_SAID: usize = 64;
 
 /// A guest that is bound to its manifest.
 pub struct Bound {
@@ -46,6 +50,8 @@ pub struct Pod {
     pub log: Arc<Log>,
     bound: Mutex<Option<Arc<Bound>>>,
     entries: Mutex<HashMap<Key, Entry>>,
+    /// What is being made, and is no entry yet.
+    making: Mutex<HashSet<String>>,
     changed: Condvar,
     over: Mutex<bool>,
     ends: Condvar,
@@ -75,6 +81,7 @@ impl Pod {
             log,
             bound: Mutex::default(),
             entries: Mutex::default(),
+            making: Mutex::default(),
             changed: Condvar::new(),
             over: Mutex::default(),
             ends: Condvar::new(),
@@ -118,15 +125,23 @@ impl Pod {
     /// # Errors
     /// [`RuntimeError`].
     pub fn create(self: &Arc<Self>, request: Request) -> Result<(), RuntimeError> {
+        let id = request.id.clone();
+        let making = || self.making.lock().unwrap_or_else(PoisonError::into_inner);
+        // One at a time under an id: of two guests that were launched for a pod one would be
+        // nobody's, and never ended.
+        if !making().insert(id.clone()) {
+            return Err(RuntimeError::Exists(id));
+        }
+        let made = self.make(request);
+        making().remove(&id);
+        made
+    }
+
+    fn make(self: &Arc<Self>, request: Request) -> Result<(), RuntimeError> {
         let spec = Spec::of(&request.bundle)?;
         spec.check()?;
         let key = (request.id.clone(), String::new());
-        {
-            let entries = self.entries();
-            if entries.contains_key(&key) || entries.len() >= MAX_PROCESSES {
-                return Err(RuntimeError::Pod("it is there already, or the pod is full".into()));
-            }
-        }
+        has_room(&self.entries(), &key)?;
         let part = spec.part()?;
         let mine = request.id == self.id;
         let (kind, copies) = match part {
@@ -145,8 +160,7 @@ impl Pod {
             }
         };
         let Request { bundle, paths, terminal, .. } = request;
-        let progress = Progress::Created(None);
-        let entry = Entry { kind, progress, bundle, paths, terminal, copies };
+        let entry = Entry { terminal, copies, ..Entry::new(kind, None, bundle, paths) };
         self.entries().insert(key, entry);
         Ok(())
     }
@@ -189,7 +203,7 @@ impl Pod {
         manifest: Manifest,
         request: &Request,
     ) -> Result<(Arc<Bound>, Receiver<Said>), (Box<dyn Guest>, RuntimeError)> {
-        let (said, hears) = channel();
+        let (said, hears) = sync_channel(MAX_SAID);
         let connect = || {
             bundle::note_process(&request.bundle, guest.pid())?;
             let stream = guest.connect().map_err(RuntimeError::of("the guest"))?;
@@ -231,6 +245,7 @@ impl Pod {
         // while it makes the container.
         if bound.manifest.container(&name).is_some() {
             bound.guest.image(&name, &root)?;
+            files::give(&bound.manifest, &name, spec, &bound.agent)?;
         }
         let (copies, stdio) = Copies::start(&request.paths, &*bound.guest, &bound.numbers)?;
         let create = ToGuest::Create { container: name.clone(), wish, stdio };
@@ -269,19 +284,51 @@ impl Pod {
         match started {
             Ok(copies) => {
                 entry.copies = copies.or_else(|| entry.copies.take());
-                // Its end may have come before: that stays.
+                if let (true, Some(copies)) = (entry.input_ended, &entry.copies) {
+                    copies.close_input();
+                }
+                let pid = bound.guest.pid();
+                // Told before its end can be, which waits for what is set here.
+                self.tell_started(key, pid);
+                // With the guest's its own end may have come before: that stays.
                 if matches!(entry.progress, Progress::Starting) {
                     entry.progress = Progress::Running;
                 }
                 self.changed.notify_all();
-                Ok(bound.guest.pid())
+                Ok(pid)
             }
             Err(error) => {
-                entry.progress = Progress::Ended(127, now());
+                if matches!(entry.progress, Progress::Starting) {
+                    entry.progress = Progress::Ended(127, now());
+                }
                 self.changed.notify_all();
                 Err(error)
             }
         }
+    }
+
+    fn tell_started(&self, (id, exec): &Key, pid: u32) {
+        let (container_id, exec_id) = (id.clone(), exec.clone());
+        if exec.is_empty() {
+            self.events.tell(&TaskStart { container_id, pid, ..TaskStart::default() });
+        } else {
+            let started = TaskExecStarted { container_id, exec_id, pid, ..Default::default() };
+            self.events.tell(&started);
+        }
+    }
+
+    /// Nothing more comes by a process' input.
+    ///
+    /// # Errors
+    /// [`RuntimeError::NotFound`].
+    pub fn close_input(&self, key: &Key) -> Result<(), RuntimeError> {
+        let mut entries = self.entries();
+        let entry = entries.get_mut(key).ok_or_else(|| missing(key))?;
+        entry.input_ended = true;
+        if let Some(copies) = &entry.copies {
+            copies.close_input();
+        }
+        Ok(())
     }
 
     fn start_in(
@@ -329,15 +376,13 @@ impl Pod {
         let Kind::In(process) = &of.kind else {
             return Err(RuntimeError::Pod("nothing can be run beside the pod itself".into()));
         };
-        if entries.contains_key(&key) || entries.len() >= MAX_PROCESSES {
-            return Err(RuntimeError::Pod("it is there already, or the pod is full".into()));
-        }
+        has_room(&entries, &key)?;
         let number = bound.execs.fetch_add(1, Ordering::Relaxed).max(1);
         let kind = Kind::In(Process { container: process.container.clone(), exec: number });
         let bundle = of.bundle.clone();
         wish.terminal |= terminal;
-        let progress = Progress::Created(Some(Box::new(wish)));
-        entries.insert(key, Entry { kind, progress, bundle, paths, terminal, copies: None });
+        let wish = Some(Box::new(wish));
+        entries.insert(key, Entry { terminal, ..Entry::new(kind, wish, bundle, paths) });
         Ok(())
     }
 
@@ -354,6 +399,17 @@ impl Pod {
             over = self.ends.wait(over).unwrap_or_else(PoisonError::into_inner);
         }
     }
+}
+
+/// Whether a process can be one more.
+fn has_room(entries: &HashMap<Key, Entry>, key: &Key) -> Result<(), RuntimeError> {
+    if entries.contains_key(key) {
+        return Err(RuntimeError::Exists(if key.1.is_empty() { &key.0 } else { &key.1 }.clone()));
+    }
+    if entries.len() >= MAX_PROCESSES {
+        return Err(RuntimeError::Pod(format!("the pod has {MAX_PROCESSES} processes already")));
+    }
+    Ok(())
 }
 
 /// No such process.

@@ -47,9 +47,27 @@ pub struct Entry {
     pub terminal: bool,
     /// The copies of its streams, once they are there.
     pub copies: Option<Arc<Copies>>,
+    /// Nothing more comes by its input; said before there are copies it holds for them.
+    pub input_ended: bool,
+    /// The guest has said that it ended. It says so once.
+    pub ending: bool,
 }
 
 impl Entry {
+    /// One that was made.
+    pub const fn new(kind: Kind, wish: Option<Box<Wish>>, bundle: PathBuf, paths: Paths) -> Self {
+        Self {
+            kind,
+            progress: Progress::Created(wish),
+            bundle,
+            paths,
+            terminal: false,
+            copies: None,
+            input_ended: false,
+            ending: false,
+        }
+    }
+
     /// Its status and when it ended; None before that.
     pub const fn ended(&self) -> Option<(u32, &Timestamp)> {
         match &self.progress {

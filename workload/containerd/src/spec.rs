@@ -26,6 +26,20 @@ const OWN: [&str; 6] = [
     "/var/run/secrets/kubernetes.io/serviceaccount",
 ];
 
+/// File systems that engines have in every container (`populateDefaultUnixSpec` of containerd's
+/// oci/spec.go, and cgroup2 of newer ones), and of which a guest has its own, or needs none.
+const USUAL: [(&str, &str); 9] = [
+    ("/proc", "proc"),
+    ("/dev", "tmpfs"),
+    ("/dev/pts", "devpts"),
+    ("/dev/mqueue", "mqueue"),
+    ("/sys", "sysfs"),
+    ("/run", "tmpfs"),
+    ("/sys/fs/cgroup", "cgroup"),
+    ("/sys/fs/cgroup", "cgroup2"),
+    ("/sys/fs/cgroup", "tmpfs"),
+];
+
 /// `config.json`: what of it is looked at.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
@@ -76,6 +90,7 @@ struct Folder {
 struct Mount {
     destination: String,
     r#type: String,
+    source: PathBuf,
     options: Vec<String>,
 }
 
@@ -209,12 +224,14 @@ impl Spec {
     /// [`RuntimeError::Pod`], with the path.
     pub fn check_mounts(&self, manifest: &Manifest, name: &str) -> Result<(), RuntimeError> {
         let listed = manifest.mounts_of(name);
+        let own = manifest.container(name).map_or(&[][..], |container| &container.tmpfs);
         for mount in &self.mounts {
-            let bound = mount.r#type == "bind"
-                || mount.options.iter().any(|option| option == "bind" || option == "rbind");
             let path = mount.destination.as_str();
-            let known = OWN.contains(&path) || listed.iter().any(|(_, mount)| mount.path == path);
-            if bound && !known {
+            let known = OWN.contains(&path)
+                || listed.iter().any(|(_, mount)| mount.path == path)
+                || own.iter().any(|tmpfs| tmpfs.path == path)
+                || !mount.is_bound() && USUAL.contains(&(path, mount.r#type.as_str()));
+            if !known {
                 return Err(RuntimeError::Pod(format!(
                     "container {}: the manifest has no volume at {}",
                     value(name),
@@ -223,6 +240,21 @@ impl Spec {
             }
         }
         Ok(())
+    }
+}
+
+impl Spec {
+    /// Where on the host lies what is to be mounted at a path.
+    pub fn source_of(&self, path: &str) -> Option<&Path> {
+        let mount = self.mounts.iter().find(|mount| mount.is_bound() && mount.destination == path);
+        mount.map(|mount| mount.source.as_path())
+    }
+}
+
+impl Mount {
+    fn is_bound(&self) -> bool {
+        self.r#type == "bind"
+            || self.options.iter().any(|option| option == "bind" || option == "rbind")
     }
 }
 
@@ -287,6 +319,37 @@ mod tests {
             r#"{{"linux":{{"namespaces":[{NAMESPACES}]}},"hooks":{{"prestart":[{{"path":"/x"}}]}}}}"#
         );
         assert!(sentence(&spec(&hooks)).contains("hooks"));
+    }
+
+    /// Protects from a pod whose container is without what the host was asked to mount, and nobody
+    /// says so: not only files of the host, but file systems of any kind.
+    #[test]
+    fn what_is_to_be_mounted_and_no_volume_has_is_refused_whatever_its_kind() {
+        let layer = format!("sha256:{}=verity:{}:1", "1".repeat(64), "2".repeat(64));
+        let text = format!(
+            "version = 1\nlayout = 1\nlayers = [\n\"{layer}\",\n]\n\n[pod]\n\
+             open = [\"dns\", \"hostname\", \"net\"]\nvcpus = [1]\n\n[[container]]\n\
+             name = \"web\"\nkind = \"main\"\nlayers = [0]\nargs = [\"/a\"]\ncwd = \"/\"\nuser = 0\n\
+             group = 0\nroot = \"read-only\"\ntmpfs = [\"/tmp=1\"]\nstdio = \"none\"\n"
+        );
+        let manifest = Manifest::read(&text).unwrap();
+        let check = |path: &str, kind: &str| {
+            let json = format!(r#"{{"mounts":[{{"destination":"{path}","type":"{kind}"}}]}}"#);
+            spec(&json).check_mounts(&manifest, "web").map_err(|e| e.to_string())
+        };
+        for (path, kind) in [("/proc", "proc"), ("/run", "tmpfs"), ("/tmp", "tmpfs")] {
+            check(path, kind).unwrap();
+        }
+        for (path, kind) in [
+            ("/data", "nfs"),
+            ("/data", "ext4"),
+            ("/data", "tmpfs"),
+            ("/proc", "bind"),
+            ("/proc", "tmpfs"),
+            ("/data", ""),
+        ] {
+            assert!(check(path, kind).unwrap_err().contains(path), "{path} {kind}");
+        }
     }
 
     #[test]

@@ -109,13 +109,15 @@ fn serve(
     if let Some(asked) = asked {
         command.env("TTRPC_ADDRESS", &asked.containerd_ttrpc_address);
     }
-    let started = command
-        .spawn()
-        .and_then(|child| bundle::note_process(folder, child.id()).map_err(std::io::Error::other));
-    started.map_err(|error| {
-        let _ = std::fs::remove_file(path);
-        RuntimeError::of("the runtime of the pod")(error)
-    })
+    let started = command.spawn().map_err(RuntimeError::of("the runtime of the pod"));
+    let noted = started.and_then(|mut child| {
+        bundle::note_process(folder, child.id()).inspect_err(|_| {
+            // Nobody would find it again.
+            let _ = child.kill();
+            let _ = child.wait();
+        })
+    });
+    noted.inspect_err(|_| drop(std::fs::remove_file(path)))
 }
 
 #[cfg(test)]

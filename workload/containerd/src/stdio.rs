@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 /// One copy's memory.
 const PIECE: usize = 32 * 1024;
 /// How long the last output may take to be read once a process has ended.
-const LAST: Duration = Duration::from_secs(10);
+pub const LAST: Duration = Duration::from_secs(10);
 /// How often a copy that nobody reads looks whether it is still wanted.
 const LOOK: Timespec = Timespec { tv_sec: 0, tv_nsec: 500_000_000 };
 
@@ -76,16 +76,19 @@ impl Copies {
             stream.write_all(&number.to_le_bytes()).map_err(failed())?;
             Ok((number, stream))
         };
-        for (path, number) in
-            [(&paths.stdout, &mut stdio.stdout), (&paths.stderr, &mut stdio.stderr)]
-        {
-            if let Some(fifo) = fifo(path, OFlags::RDWR)? {
+        // All of them before the first connection: what the guest was given for a process that is
+        // not made would stay there.
+        let (stdout, stderr) =
+            (fifo(&paths.stdout, OFlags::RDWR)?, fifo(&paths.stderr, OFlags::RDWR)?);
+        let stdin = fifo(&paths.stdin, OFlags::RDONLY)?;
+        for (fifo, number) in [(stdout, &mut stdio.stdout), (stderr, &mut stdio.stderr)] {
+            if let Some(fifo) = fifo {
                 let (connected, stream) = connect()?;
                 *number = connected;
                 copies.output(stream, fifo)?;
             }
         }
-        if let Some(fifo) = fifo(&paths.stdin, OFlags::RDONLY)? {
+        if let Some(fifo) = stdin {
             let (connected, stream) = connect()?;
             stdio.stdin = connected;
             copies.feed(fifo, stream)?;
@@ -188,9 +191,8 @@ impl Copies {
     }
 
     /// Waits until the last output is where containerd reads it, or nobody reads.
-    pub fn finish(&self) {
+    pub fn finish(&self, end: Instant) {
         self.close_input();
-        let end = Instant::now() + LAST;
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         while *open > 0 {
             let left = end.saturating_duration_since(Instant::now());

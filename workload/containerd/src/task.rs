@@ -18,9 +18,7 @@ use containerd_shim_protos::api::{
     ShutdownRequest, StartRequest, StartResponse, StateRequest, StateResponse, StatsRequest,
     StatsResponse, Status, UpdateTaskRequest, WaitRequest, WaitResponse,
 };
-use containerd_shim_protos::events::task::{
-    TaskCreate, TaskDelete, TaskExecAdded, TaskExecStarted, TaskStart,
-};
+use containerd_shim_protos::events::task::{TaskCreate, TaskDelete, TaskExecAdded};
 use containerd_shim_protos::protobuf::{EnumOrUnknown, MessageField};
 use containerd_shim_protos::ttrpc::{Result, TtrpcContext};
 use std::path::PathBuf;
@@ -31,6 +29,8 @@ use std::sync::Arc;
 const MAX_PATH: usize = 4096;
 const MAX_MOUNTS: usize = 256;
 const MAX_OPTION: usize = 64 * 1024;
+/// Signals that end a pod: HUP, INT, QUIT, KILL, TERM.
+const ENDS_A_POD: [u32; 5] = [1, 2, 3, 9, 15];
 
 /// The task API of a pod.
 pub struct Api(pub Arc<Pod>);
@@ -85,21 +85,7 @@ impl Api {
     }
 
     fn start_task(&self, request: &StartRequest) -> std::result::Result<u32, RuntimeError> {
-        let key = key(&request.id, &request.exec_id)?;
-        let pid = self.0.start(&key)?;
-        let (id, exec) = key;
-        if exec.is_empty() {
-            self.0.events.tell(&TaskStart { container_id: id, pid, ..TaskStart::default() });
-        } else {
-            let container_id = id;
-            self.0.events.tell(&TaskExecStarted {
-                container_id,
-                exec_id: exec,
-                pid,
-                ..TaskExecStarted::default()
-            });
-        }
-        Ok(pid)
+        self.0.start(&key(&request.id, &request.exec_id)?)
     }
 
     fn exec_task(&self, request: ExecProcessRequest) -> std::result::Result<(), RuntimeError> {
@@ -127,9 +113,12 @@ impl Api {
             entry.kind.clone()
         };
         match kind {
-            // Whatever signal it is, the pod itself has no program that could hear it.
+            // The pod itself has no program that could hear a signal: those that end the one that
+            // engines have in this place end the pod, and others are nobody's.
             Kind::Sandbox => {
-                self.0.end_guest();
+                if ENDS_A_POD.contains(&request.signal) {
+                    self.0.end_guest();
+                }
                 Ok(())
             }
             Kind::In(process) => {
@@ -162,6 +151,15 @@ impl Api {
         }
         if key.1.is_empty() && key.0 == self.0.id {
             self.0.end_guest();
+        } else if let (Kind::In(process), Progress::Created(None)) = (&entry.kind, &entry.progress)
+        {
+            // The guest has made it, too. That it is taken back is between the guest and whoever
+            // asks for it the next time.
+            let container = process.container.clone();
+            let removed = self.0.bound()?.agent.done(ToGuest::Remove { container });
+            if let Err(error) = removed {
+                self.0.log.line("warning", &error);
+            }
         }
         if key.1.is_empty() {
             let (exit_status, exited_at) =
@@ -338,12 +336,8 @@ impl Task for Api {
 
     fn close_io(&self, _: &TtrpcContext, request: CloseIORequest) -> Result<Empty> {
         let key = key(&request.id, &request.exec_id)?;
-        let entries = self.0.entries();
-        let entry = entries.get(&key).ok_or_else(|| missing(&key))?;
-        if request.stdin
-            && let Some(copies) = &entry.copies
-        {
-            copies.close_input();
+        if request.stdin {
+            self.0.close_input(&key)?;
         }
         Ok(Empty::new())
     }

@@ -3,31 +3,47 @@
 use super::Pod;
 use crate::connection::Said;
 use crate::process::{Key, Kind, Progress};
+use crate::stdio::LAST;
 use crate::wire::now;
 use casemate_agent::{Process, ToGuest};
 use containerd_shim_protos::events::task::TaskExit;
 use containerd_shim_protos::protobuf::MessageField;
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
+use std::time::{Duration, Instant};
 
 /// The status of what ended with its guest: that of a killed process.
 const KILLED: u32 = 128 + 9;
+/// How long a guest may take to end what runs in it, before it is ended itself.
+const SHUTDOWN: Duration = Duration::from_secs(10);
+/// Most lines of one guest in the operator's log.
+const MAX_LINES: u32 = 1000;
 
 impl Pod {
     /// What the guest says by itself, to its end.
     pub(super) fn listen(self: &Arc<Self>, said: &Receiver<Said>) {
+        let mut lines = 0;
         for said in said {
             match said {
                 Said::Exited(process, status) => {
+                    // Once for each: a guest that says it again makes nothing more of it.
+                    let Some(key) = self.begins_to_end(&process) else { continue };
                     let pod = Arc::clone(self);
-                    let end = move || pod.ended(&process, status);
+                    let end = move || pod.ended(&key, status);
                     // Each by itself: one whose output nobody reads holds up no other.
                     let spawned = std::thread::Builder::new().name("end".into()).spawn(end.clone());
                     if spawned.is_err() {
                         end();
                     }
                 }
-                Said::Log(line) => self.log.line("info", &format_args!("guest: {line}")),
+                Said::Log(line) => {
+                    lines = u32::min(lines + 1, MAX_LINES + 1);
+                    match lines {
+                        ..MAX_LINES => self.log.line("info", &format_args!("guest: {line}")),
+                        MAX_LINES => self.log.line("warning", &"guest: more lines, not shown"),
+                        _ => {}
+                    }
+                }
                 Said::Gone(why) => {
                     self.log.line("info", &format_args!("the guest is gone: {why}"));
                     break;
@@ -37,28 +53,33 @@ impl Pod {
         self.all_ended();
     }
 
-    fn ended(&self, process: &Process, status: u32) {
-        let found = {
-            let entries = self.entries();
-            let found = entries.iter().find(|(_, entry)| match &entry.kind {
-                Kind::In(one) => one == process && entry.ended().is_none(),
-                Kind::Sandbox => false,
-            });
-            found.map(|(key, entry)| (key.clone(), entry.copies.clone()))
-        };
-        let Some((key, _)) = found else { return };
+    /// The process that the guest says has ended, if it is there and has not ended yet.
+    fn begins_to_end(&self, process: &Process) -> Option<Key> {
+        let mut entries = self.entries();
+        let mut all = entries.iter_mut();
+        let (key, entry) = all.find(|(_, entry)| match (&entry.kind, &entry.progress) {
+            (Kind::In(one), Progress::Starting | Progress::Running) => {
+                one == process && !entry.ending
+            }
+            _ => false,
+        })?;
+        entry.ending = true;
+        Some(key.clone())
+    }
+
+    fn ended(&self, key: &Key, status: u32) {
         // An exec that ends at once may end before its start is told: its copies are there then.
         let copies = {
             let mut entries = self.entries();
-            while entries.get(&key).is_some_and(|e| matches!(e.progress, Progress::Starting)) {
+            while entries.get(key).is_some_and(|e| matches!(e.progress, Progress::Starting)) {
                 entries = self.wait_changed(entries);
             }
-            entries.get(&key).and_then(|entry| entry.copies.clone())
+            entries.get(key).and_then(|entry| entry.copies.clone())
         };
         if let Some(copies) = copies {
-            copies.finish();
+            copies.finish(Instant::now() + LAST);
         }
-        self.set_ended(&key, status);
+        self.set_ended(key, status);
     }
 
     /// Notes an end and tells of it, once.
@@ -97,10 +118,12 @@ impl Pod {
         let (sandbox, others): (Vec<_>, Vec<_>) = keys.into_iter().partition(|key| {
             self.entries().get(key).is_some_and(|entry| matches!(entry.kind, Kind::Sandbox))
         });
+        // The same time for all: nothing of it comes any more but what is here.
+        let end = Instant::now() + LAST;
         for key in others.into_iter().chain(sandbox) {
             let copies = self.entries().get(&key).and_then(|entry| entry.copies.clone());
             if let Some(copies) = copies {
-                copies.finish();
+                copies.finish(end);
             }
             self.set_ended(&key, KILLED);
         }
@@ -109,7 +132,7 @@ impl Pod {
     /// Ends the guest: it is asked to end what runs, and then is no more.
     pub fn end_guest(&self) {
         if let Ok(bound) = self.bound() {
-            let _ = bound.agent.done(ToGuest::Shutdown {});
+            let _ = bound.agent.ask_within(ToGuest::Shutdown {}, SHUTDOWN);
             bound.guest.end();
         }
     }
