@@ -258,6 +258,37 @@ fn an_image_that_seals_its_results_is_run_with_somewhere_for_them_to_go() {
     assert!(weak.status.code() == Some(2) && said.contains("everybody could open"), "{said}");
 }
 
+/// Starts on a file system that has no room for the inputs, in a mount namespace of its own.
+const FULL_DISK: &str = r#"
+mkdir disk && mount -t tmpfs -o size=64k,mode=700 none disk || exit 77
+"$0" "$@" 2>said
+echo "$? $(ls disk) $(wc -l <said) $(cat said)"
+"#;
+
+/// Protects a host whose disk is full from a guest that cannot get its inputs, and from what such
+/// a start would leave. Cannot tell of a disk that is full later: the guest's results are lost
+/// then, and it says so.
+#[test]
+fn a_run_whose_inputs_have_no_room_is_a_line_and_leaves_nothing() {
+    let place = Place::new("no-room");
+    let key = place.casemate(&["result-key", "owner.key"]);
+    let key = String::from_utf8(key.stdout).unwrap().trim_end().to_owned();
+    place.built("root", "app.img", &[&["--recipient", &key][..], &PROGRAM].concat());
+    std::fs::write(place.0.join("input"), vec![7; 200_000]).unwrap();
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "--propagation", "private", "sh", "-c", FULL_DISK]);
+    command.args([env!("CARGO_BIN_EXE_casemate"), "run", "app.img", "--shape", "1x64M"]);
+    command.args(["--protection", "none", "--output", "disk/out", "--input", "input"]);
+    let output = command.args(["--nonce", &"5a".repeat(32)]).current_dir(&place.0).output();
+    let output = output.unwrap();
+    let text = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+    if output.status.code() == Some(77) || text.contains("unshare failed") {
+        println!("SKIPPED: only root can mount a small file system");
+        return;
+    }
+    assert!(text.starts_with("1  1 casemate: ") && text.contains("No space left"), "{text}");
+}
+
 #[test]
 fn an_image_is_confidential_unless_asked_otherwise_and_has_its_own_parts() {
     let place = Place::new("run");

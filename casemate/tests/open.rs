@@ -9,6 +9,7 @@ mod sealed_result;
 use casemate_result::PublicKey;
 use sealed_result::{NONCE, Place, RUN};
 use std::os::unix::fs::{PermissionsExt, symlink};
+use std::process::Command;
 
 const REPORT: &[u8] = include_bytes!("../../tests/vectors/reports/ms_genoa.bin");
 const VCEK: &str =
@@ -36,6 +37,32 @@ fn without_a_policy_results_are_written_and_it_is_said_that_nothing_is_proven() 
     assert_eq!(status, 3, "{said}");
     assert!(said.contains("it may be of any run") && said.contains(NONCE), "{said}");
     assert!(said.contains("its inputs were not compared"), "{said}");
+}
+
+/// Opens on a file system that has no room for the results, in a mount namespace of its own.
+const FULL_DISK: &str = r#"
+mkdir disk && mount -t tmpfs -o size=16k,mode=700 none disk || exit 77
+head -c 1m /dev/zero >disk/rest 2>/dev/null
+"$0" "$@" 2>said
+echo "$? $(ls -A disk) $(tail -1 said)"
+"#;
+
+/// Protects an owner from a part of the results that looks as all of them.
+#[test]
+fn results_for_which_there_is_no_room_are_a_line_and_nothing_is_left() {
+    let place = Place::new("no-room");
+    place.write("sealed", &result(place.key("owner.key"), REPORT));
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "--propagation", "private", "sh", "-c", FULL_DISK]);
+    command.args([env!("CARGO_BIN_EXE_casemate"), "open", "sealed", "-o", "disk/out"]);
+    command.args(["--key", "owner.key", "--nonce", NONCE]).current_dir(&place.0);
+    let output = command.output().unwrap();
+    let text = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+    if output.status.code() == Some(77) || text.contains("unshare failed") {
+        println!("SKIPPED: only root can mount a small file system");
+        return;
+    }
+    assert!(text.starts_with("1 rest casemate: ") && text.contains("No space left"), "{text}");
 }
 
 #[test]

@@ -33,6 +33,10 @@ impl Disk for Memory {
         Ok(())
     }
 
+    fn reserve(&mut self, _: Side, _: u64, _: u64) -> io::Result<()> {
+        Ok(())
+    }
+
     fn cut(&mut self, side: Side) -> io::Result<()> {
         self.with(side, Vec::clear);
         Ok(())

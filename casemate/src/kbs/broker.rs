@@ -68,7 +68,9 @@ pub(super) fn store_failure(path: &Path, error: &StoreError) -> Failure {
         _ => format!("{}: {error}", value(path.display())),
     };
     match error {
-        StoreError::Io { .. } | StoreError::Failed(_) | StoreError::Full => Failure::Failed(text),
+        StoreError::Io { .. } | StoreError::Failed(_) | StoreError::Full | StoreError::NoRoom => {
+            Failure::Failed(text)
+        }
         _ => Failure::BadInput(text),
     }
 }

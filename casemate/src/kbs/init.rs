@@ -1,6 +1,6 @@
 //! `casemate kbs init` and `pin`: a new broker in a folder, and what guests know it by.
 
-use super::broker::{Broker, identity, key_failure, store_failure};
+use super::broker::{Broker, identity, store_failure};
 use crate::out::outln;
 use crate::{Failure, Outcome};
 use base64ct::{Base64, Encoding};
@@ -122,8 +122,10 @@ fn empty(path: &Path) {
     }
 }
 
+/// Makes all that is in the folder. Nobody else has it, so what cannot be made is the system's
+/// fault, such as a full disk, and not the user's.
 fn fill(folder: &Path, names: &[String]) -> Outcome {
-    let keys = |error| key_failure(&error);
+    let keys = |error: casemate_keeper::KeyError| Failure::Failed(error.to_string());
     let tls = |error: TlsError| match error {
         TlsError::Name(_) => Failure::BadInput(format!("--name: {error}")),
         error => Failure::Failed(error.to_string()),
@@ -139,19 +141,22 @@ fn fill(folder: &Path, names: &[String]) -> Outcome {
         .map_err(keys)?;
     let create_key = |path: &Path, key: &[u8; 32]| {
         casemate_files::create_key(path, key, Access::Owner)
-            .map_err(|error| Failure::BadInput(error.to_string()))
+            .map_err(|error| Failure::Failed(error.to_string()))
     };
     let mut broker = Zeroizing::new([0; 32]);
     rustix::rand::getrandom(&mut broker[..], rustix::rand::GetRandomFlags::empty())
         .map_err(|errno| Failure::Failed(format!("random numbers: {errno}")))?;
     create_key(&folder.join("broker.key"), &broker)?;
     let store = folder.join("store");
-    let failed = |error| store_failure(&store, &error);
+    let failed = |error| match store_failure(&store, &error) {
+        Failure::BadInput(why) => Failure::Failed(why),
+        other => other,
+    };
     let kek = Kek::generate().map_err(failed)?;
     // The key before the store: a store whose key nobody has is worth nothing.
     create_key(&folder.join("kek"), kek.bytes())?;
     LogStore::create(Box::new(Folder::create(&store).map_err(failed)?), kek).map_err(failed)?;
-    generate_key(&folder.join("log.key")).map_err(|error| crate::log_read::failure(&error))?;
+    generate_key(&folder.join("log.key")).map_err(|error| Failure::Failed(error.to_string()))?;
     let file = |name: &str, text: &str| {
         casemate_files::create(&folder.join(name), text.as_bytes(), Access::Usual)
             .map_err(|error| Failure::Failed(error.to_string()))

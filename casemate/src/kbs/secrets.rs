@@ -91,8 +91,8 @@ pub(super) struct VersionsArgs {
 
 /// End a version of a secret for good
 ///
-/// No guest gets it again, and its bytes leave the store. Its number stays taken. A guest that has
-/// it keeps it.
+/// No guest gets it again, and its bytes leave the store; on a full disk later, with a change that
+/// finds room. Its number stays taken. A guest that has it keeps it.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:

@@ -11,6 +11,7 @@
     reason = "tests fail by panicking"
 )]
 
+mod full;
 #[path = "../kbs/mod.rs"]
 mod kbs;
 mod serving;

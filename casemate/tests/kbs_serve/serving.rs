@@ -18,9 +18,18 @@ pub struct Serving {
 
 /// Starts a broker, which has to become ready.
 pub fn serve(place: &Place) -> Serving {
-    let mut child = program(place);
+    ready(place, program(place))
+}
+
+/// The broker of this process, which has to become ready.
+pub fn ready(place: &Place, mut child: Child) -> Serving {
     let mut line = String::new();
     BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    ready_as(place, child, &line)
+}
+
+/// The broker of this process, which has said this.
+pub fn ready_as(place: &Place, mut child: Child, line: &str) -> Serving {
     let Some(rest) = line.strip_prefix("ready https://") else {
         panic!("{line:?}: {}", words(&mut child));
     };

@@ -55,7 +55,8 @@ impl Fault {
             Self::Given(GivenError::Key(_)) => true,
             Self::Given(GivenError::Log(error)) | Self::Log(error) => error.is_bad_input(),
             Self::Store { source, .. } => {
-                !matches!(source, StoreError::Io { .. } | StoreError::Failed(_))
+                use StoreError::{Failed, Io, NoRoom};
+                !matches!(source, Io { .. } | Failed(_) | NoRoom)
             }
             Self::Tls { source, .. } => *source != TlsError::Random,
             Self::Policy(_) => true,
@@ -179,6 +180,10 @@ impl Disk for Kept {
 
     fn write(&mut self, side: Side, at: u64, bytes: &[u8]) -> std::io::Result<()> {
         self.0.write(side, at, bytes)
+    }
+
+    fn reserve(&mut self, side: Side, from: u64, to: u64) -> std::io::Result<()> {
+        self.0.reserve(side, from, to)
     }
 
     fn cut(&mut self, side: Side) -> std::io::Result<()> {

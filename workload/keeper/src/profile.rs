@@ -27,6 +27,8 @@ pub const LOG_HEAD: FdSlot = FdSlot("log head");
 
 /// `MSG_OOB` and `MSG_PEEK`.
 const OOB_PEEK: u64 = 3;
+/// `FALLOC_FL_KEEP_SIZE`.
+const KEEP_SIZE: u32 = 1;
 /// `SEEK_SET`.
 const FROM_THE_START: u32 = 0;
 /// `LOCK_UN`.
@@ -90,6 +92,11 @@ pub const KEEPER: Profile = Profile {
         Rule::new(sys("fstat"), &[Pin::Fd(0, STORE)], "how long the store is"),
         Rule::new(sys("read"), &[Pin::Fd(0, STORE)], "the store, once"),
         Rule::new(sys("pwrite64"), &[Pin::Fd(0, STORE)], "a change of the store"),
+        Rule::new(
+            sys("fallocate"),
+            &[Pin::Fd(0, STORE), Pin::Int(1, KEEP_SIZE)],
+            "room for a change, before it is made",
+        ),
         Rule::new(sys("ftruncate"), &[Pin::Fd(0, STORE)], "make the store shorter"),
         Rule::new(sys("fdatasync"), &[Pin::Fd(0, STORE)], "a change is on the disk"),
         Rule::new(sys("pread64"), &[Pin::Fd(0, LOG)], "what a log has that is to be gone on with"),

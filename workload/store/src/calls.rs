@@ -24,7 +24,7 @@ impl Store for LogStore {
         if secret.bytes().len() > MAX_SECRET {
             return Err(StoreError::TooLong);
         }
-        let mut inner = self.for_change()?;
+        let mut inner = self.for_change(name.len() + secret.bytes().len())?;
         // A file that is made shorter by this leaves out the sessions that are over.
         inner.now = now;
         let version = inner.state.next_version(name)?;
@@ -42,13 +42,13 @@ impl Store for LogStore {
     }
 
     fn revoke(&self, name: &str, version: u32) -> Result<(), StoreError> {
-        let mut inner = self.for_change()?;
+        let mut inner = self.for_change(name.len())?;
         if !inner.state.is_alive(name, version)? {
             let made = inner.made;
             return self.settle(inner, made).map(drop);
         }
-        // Its bytes leave the file, too.
-        inner.shorten = true;
+        // Its bytes leave the file, too; where the disk has no room for another one, later.
+        inner.patience = 0;
         self.commit(inner, Record::Revoke { name: name.into(), version })
     }
 
@@ -59,7 +59,7 @@ impl Store for LogStore {
 
     fn take_use(&self, take: &Take<'_>) -> Result<Taken, StoreError> {
         text(take.grant)?;
-        self.take(self.for_change()?, take)
+        self.take(self.for_change(take.grant.len())?, take)
     }
 
     fn release(
@@ -69,7 +69,7 @@ impl Store for LogStore {
         take: &Take<'_>,
     ) -> Result<(Got, Taken), StoreError> {
         text(take.grant)?;
-        let inner = self.for_change()?;
+        let inner = self.for_change(take.grant.len())?;
         // A version that is not yet on the disk is given with the use, which is behind it there.
         let got = inner.got(name, which)?;
         let taken = self.take(inner, take)?;
@@ -87,7 +87,7 @@ impl Store for LogStore {
         to: Counter,
     ) -> Result<(), StoreError> {
         text(name)?;
-        let inner = self.for_change()?;
+        let inner = self.for_change(name.len())?;
         let at = inner.state.counter(name);
         if at == Some(to) {
             let made = inner.made;

@@ -48,7 +48,15 @@ pub trait Disk: Send {
     /// Of the system. Some of the bytes may have been written.
     fn write(&mut self, side: Side, at: u64, bytes: &[u8]) -> io::Result<()>;
 
-    /// Makes the file empty.
+    /// Makes sure that writes between these offsets find room. Nothing that is read is changed. A
+    /// disk that cannot promise that says nothing: its writes may fail for want of room.
+    ///
+    /// # Errors
+    /// Of the system; [`io::ErrorKind::StorageFull`] or [`io::ErrorKind::QuotaExceeded`] when there
+    /// is no room.
+    fn reserve(&mut self, side: Side, from: u64, to: u64) -> io::Result<()>;
+
+    /// Makes the file empty, and gives its room back.
     ///
     /// # Errors
     /// Of the system.

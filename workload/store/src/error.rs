@@ -85,6 +85,9 @@ pub enum StoreError {
     /// No room: the store is kept in memory, too.
     #[error("the store is full: revoke versions that are not needed any more")]
     Full,
+    /// The disk has no room for the change.
+    #[error("the store's disk is full and nothing was changed: make room, and ask again")]
+    NoRoom,
     /// No secret of this name.
     #[error("there is no such secret")]
     NoSecret,

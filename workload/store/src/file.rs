@@ -29,8 +29,10 @@ const FIRST_MARK: u64 = 4096;
 pub(crate) const FRAMES: u64 = 12288;
 const BLOCK: usize = 4096;
 const MARK: usize = 8 + 8 + 32 + SEALED;
+/// What a frame has at most beside a secret and a name.
+pub(crate) const AROUND: usize = 2 * SEALED + 64;
 /// A frame with the longest secret under the longest name.
-const MAX_FRAME: usize = MAX_SECRET + MAX_TEXT + 2 * SEALED + 64;
+const MAX_FRAME: usize = MAX_SECRET + MAX_TEXT + AROUND;
 
 /// Which store, and which of the files that it has had.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

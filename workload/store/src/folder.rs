@@ -1,7 +1,9 @@
 //! The two files of a store in a folder that is the broker's own.
 
 use crate::{Disk, Side, StoreError};
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat, fstat, mkdir, open, openat, statat};
+use rustix::fs::{
+    AtFlags, FallocateFlags, FileType, Mode, OFlags, Stat, fstat, mkdir, open, openat, statat,
+};
 use rustix::io::Errno;
 use std::fs::{File, TryLockError};
 use std::io::{self, Read};
@@ -166,6 +168,16 @@ impl Disk for Folder {
 
     fn write(&mut self, side: Side, at: u64, bytes: &[u8]) -> io::Result<()> {
         self.file(side).write_all_at(bytes, at)
+    }
+
+    fn reserve(&mut self, side: Side, from: u64, to: u64) -> io::Result<()> {
+        // The length stays what was written: it is part of what a reader is told.
+        let flags = FallocateFlags::KEEP_SIZE;
+        let length = to.saturating_sub(from);
+        match rustix::fs::fallocate(self.file(side), flags, from, length) {
+            Err(Errno::OPNOTSUPP | Errno::NOSYS) => Ok(()),
+            done => done.map_err(io::Error::from),
+        }
     }
 
     fn cut(&mut self, side: Side) -> io::Result<()> {

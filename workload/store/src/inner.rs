@@ -3,7 +3,7 @@
 use crate::file::{Chain, FRAMES, Identity, MARKS, MAX_FILE};
 use crate::seal::{Sealer, about_secret};
 use crate::state::State;
-use crate::{Disk, Got, Kek, Side, StoreError, Which};
+use crate::{Disk, Got, Kek, Side, StoreError, Which, room};
 use std::io;
 use zeroize::Zeroizing;
 
@@ -27,8 +27,10 @@ pub(crate) struct Inner {
     /// How many changes were made, and how many of them are on the disk.
     pub(crate) made: u64,
     pub(crate) durable: u64,
-    /// The file has bytes of what was revoked.
-    pub(crate) shorten: bool,
+    /// To this offset writes of the file find room.
+    pub(crate) room: u64,
+    /// Up to this offset a shorter file is not tried again: the disk had no room for one.
+    pub(crate) patience: u64,
     /// The latest clock that was told.
     pub(crate) now: u64,
     /// None while a thread writes.
@@ -56,12 +58,13 @@ impl Inner {
             state: State::default(),
             side: Side::B,
             base: chain.end,
+            room: chain.end,
+            patience: 0,
             chain,
             turn: 0,
             pending: Vec::new(),
             made: 0,
             durable: 0,
-            shorten: false,
             now: 0,
             disk: Some(disk),
             failed: None,
@@ -77,7 +80,8 @@ impl Inner {
     pub(crate) fn is_long(&self) -> bool {
         let half_of_the_rest = MAX_FILE.saturating_sub(self.base) / 2;
         let more = self.base.saturating_add(SLACK).min(half_of_the_rest);
-        self.shorten || self.chain.end > self.base.saturating_add(more)
+        let is_long = self.state.has_revoked() || self.chain.end > self.base.saturating_add(more);
+        is_long && self.chain.end > self.patience
     }
 
     /// A secret, opened.
@@ -90,6 +94,10 @@ impl Inner {
     }
 
     /// Writes the state into the other file, which is in use from then on, and empties this one.
+    ///
+    /// # Errors
+    /// [`StoreError::NoRoom`]: then nothing was changed, and the file in use is in use; after any
+    /// other the store is not to be used.
     pub(crate) fn rewrite(&mut self) -> Result<(), StoreError> {
         let Identity { id, generation } = self.chain.identity();
         let identity = Identity { id, generation: generation.saturating_add(1) };
@@ -102,8 +110,16 @@ impl Inner {
         let header = identity.header(&self.kek, &self.master)?;
         let mark = chain.mark_block(&self.sealer)?;
         let disk = self.disk.as_mut().ok_or_else(|| StoreError::Failed("in use".into()))?;
+        let failed = |source| StoreError::Io { side, what: "written", source };
+        disk.cut(side).map_err(failed)?;
+        let room = match room::take(&mut **disk, side, 0, chain.end) {
+            Err(StoreError::NoRoom) => {
+                disk.cut(side).map_err(failed)?;
+                return Err(StoreError::NoRoom);
+            }
+            taken => taken?,
+        };
         let mut steps = || -> io::Result<()> {
-            disk.cut(side)?;
             disk.write(side, FRAMES, &frames)?;
             for at in MARKS {
                 disk.write(side, at, &mark)?;
@@ -113,12 +129,12 @@ impl Inner {
             disk.write(side, 0, &header)?;
             disk.sync(side)
         };
-        steps().map_err(|source| StoreError::Io { side, what: "written", source })?;
+        steps().map_err(failed)?;
         let mut empty = || disk.cut(old).and_then(|()| disk.sync(old));
         empty().map_err(|source| StoreError::Io { side: old, what: "written", source })?;
         (self.side, self.base, self.turn) = (side, chain.end, 0);
-        self.chain = chain;
-        self.shorten = false;
+        (self.chain, self.room, self.patience) = (chain, room, 0);
+        self.state.none_revoked();
         self.pending = Vec::new();
         self.durable = self.made;
         Ok(())

@@ -54,6 +54,7 @@ mod log;
 mod newest;
 mod random;
 mod record;
+mod room;
 mod seal;
 mod secret;
 mod state;

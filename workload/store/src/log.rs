@@ -15,6 +15,8 @@ use std::sync::{Condvar, Mutex, MutexGuard};
 
 /// From so many bytes on that wait to be written, others wait before they add to them.
 const PENDING: usize = 4 << 20;
+/// So many bytes later a shorter file is tried again for which there was no room.
+const PATIENCE: u64 = 64 << 10;
 
 /// What was found when a store was opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -86,14 +88,21 @@ impl LogStore {
     /// Seals the store under another key-encryption key. No secret is opened for that.
     ///
     /// # Errors
-    /// [`StoreError::Failed`]: then either key may be the one that opens it.
+    /// [`StoreError::NoRoom`]: then the key is what it was. [`StoreError::Failed`]: then either key
+    /// may be the one that opens it.
     pub fn change_key(&self, kek: Kek) -> Result<(), StoreError> {
         let mut inner = self.settled()?;
-        inner.kek = kek;
-        inner.shorten = true;
-        inner.made = inner.made.saturating_add(1);
-        let ticket = inner.made;
-        self.settle(inner, ticket).map(drop)
+        while inner.disk.is_none() {
+            inner = self.wait(inner);
+            inner.usable()?;
+        }
+        let before = std::mem::replace(&mut inner.kek, kek);
+        let written = inner.rewrite();
+        if let Err(StoreError::NoRoom) = written {
+            inner.kek = before;
+            return Err(StoreError::NoRoom);
+        }
+        self.told(inner, written).usable()
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -126,16 +135,32 @@ impl LogStore {
             inner = match inner.disk.take() {
                 Some(disk) if inner.is_long() => {
                     inner.disk = Some(disk);
-                    let written = inner.rewrite();
-                    self.told(inner, written)
+                    self.shorten(inner)
                 }
                 Some(disk) => self.write(inner, disk),
-                None => self.done.wait(inner).unwrap_or_else(|poisoned| {
-                    let mut inner = poisoned.into_inner();
-                    inner.failed.get_or_insert_with(|| "a thread of the broker ended".into());
-                    inner
-                }),
+                None => self.wait(inner),
             };
+        }
+    }
+
+    /// Waits until somebody has written.
+    fn wait<'s>(&'s self, inner: MutexGuard<'s, Inner>) -> MutexGuard<'s, Inner> {
+        self.done.wait(inner).unwrap_or_else(|poisoned| {
+            let mut inner = poisoned.into_inner();
+            inner.failed.get_or_insert_with(|| "a thread of the broker ended".into());
+            inner
+        })
+    }
+
+    /// Writes what is there as a shorter file, if the disk has room for one; else it is to be
+    /// written into the file in use, where its room was taken.
+    fn shorten<'s>(&'s self, mut inner: MutexGuard<'s, Inner>) -> MutexGuard<'s, Inner> {
+        match inner.rewrite() {
+            Err(StoreError::NoRoom) => {
+                inner.patience = inner.chain.end.saturating_add(PATIENCE);
+                inner
+            }
+            written => self.told(inner, written),
         }
     }
 
@@ -244,10 +269,18 @@ impl LogStore {
         Ok(Taken::Counted(next))
     }
 
-    /// The state for a change: when there is not too much waiting to be written.
-    pub(crate) fn for_change(&self) -> Result<MutexGuard<'_, Inner>, StoreError> {
+    /// The state for a change with at most so many bytes of names and secrets: when there is not
+    /// too much waiting to be written, and the disk has room for it.
+    pub(crate) fn for_change(&self, bytes: usize) -> Result<MutexGuard<'_, Inner>, StoreError> {
         let inner = self.lock();
         let made = if inner.pending.len() > PENDING { inner.made } else { 0 };
-        self.settle(inner, made)
+        let mut inner = self.settle(inner, made)?;
+        loop {
+            inner.usable()?;
+            inner = match inner.take_room(bytes) {
+                Some(taken) => return taken.map(|()| inner),
+                None => self.wait(inner),
+            };
+        }
     }
 }

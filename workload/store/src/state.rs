@@ -28,6 +28,8 @@ pub(crate) struct State {
     counters: BTreeMap<Box<str>, Counter>,
     sessions: HashMap<[u8; 32], u64>,
     live: usize,
+    /// A version was revoked, so that the file in use has its bytes still.
+    revoked: bool,
 }
 
 /// A session of a grant, as it is remembered.
@@ -44,6 +46,16 @@ impl State {
     /// What stands in for the size of a file that has this state and nothing else.
     pub(crate) fn size(&self) -> usize {
         self.live.saturating_mul(2).saturating_add(self.sessions.len().saturating_mul(128))
+    }
+
+    /// Whether the file that this state was read from, or goes to, has bytes of what was revoked.
+    pub(crate) const fn has_revoked(&self) -> bool {
+        self.revoked
+    }
+
+    /// The state is in a file without them.
+    pub(crate) const fn none_revoked(&mut self) {
+        self.revoked = false;
     }
 
     fn grow(&mut self, bytes: usize) -> Result<(), &'static str> {
@@ -81,6 +93,7 @@ impl State {
                 let one = self.version_mut(&name, version).ok_or("a version that is not there")?;
                 let sealed = one.sealed.take().ok_or("a version that was revoked before")?;
                 self.live = self.live.saturating_sub(sealed.len());
+                self.revoked = true;
                 Ok(())
             }
             Record::Use { grant, count, pair, until } => {

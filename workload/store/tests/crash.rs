@@ -82,6 +82,10 @@ impl Disk for Deadly {
         )
     }
 
+    fn reserve(&mut self, side: Side, from: u64, to: u64) -> io::Result<()> {
+        self.files.reserve(side, from, to)
+    }
+
     fn cut(&mut self, side: Side) -> io::Result<()> {
         self.around(|_| {}, |files| files.cut(side))
     }

@@ -242,6 +242,10 @@ struct Files {
     open: [Vec<Event>; 2],
     /// How many operations are left until the power fails.
     left: Option<u64>,
+    /// How many bytes both files may have together; none is no bound.
+    space: Option<u64>,
+    /// To which offset room was taken, of each.
+    taken: [u64; 2],
     done: u64,
 }
 
@@ -269,6 +273,16 @@ fn index(side: Side) -> usize {
 impl Power {
     pub fn fail_after(&self, operations: Option<u64>) {
         self.0.lock().unwrap().left = operations;
+    }
+
+    /// Lets both files have so many bytes together; what they have, they keep.
+    pub fn space(&self, bytes: Option<u64>) {
+        self.0.lock().unwrap().space = bytes;
+    }
+
+    /// How many bytes of the disk both files have.
+    pub fn used(&self) -> u64 {
+        self.0.lock().unwrap().used()
     }
 
     /// How many operations were done.
@@ -334,6 +348,26 @@ fn sectors(bytes: &mut Vec<u8>, at: u64, new: &[u8], draw: &mut impl FnMut() -> 
     }
 }
 
+impl Files {
+    fn has(&self, side: usize) -> u64 {
+        self.taken[side].max(self.now[side].len() as u64)
+    }
+
+    fn used(&self) -> u64 {
+        self.has(0) + self.has(1)
+    }
+
+    /// Room in a file up to this offset, or an error and nothing.
+    fn grow(&mut self, side: usize, to: u64) -> io::Result<()> {
+        let more = to.saturating_sub(self.has(side));
+        if more > 0 && self.space.is_some_and(|space| self.used() + more > space) {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        self.taken[side] = self.has(side).max(to);
+        Ok(())
+    }
+}
+
 impl Disk for Power {
     fn read(&mut self, side: Side, _: u64) -> io::Result<Vec<u8>> {
         Ok(self.bytes(side))
@@ -350,14 +384,22 @@ impl Disk for Power {
                 return Err(error);
             }
         };
+        files.grow(side, at + bytes.len() as u64)?;
         apply(&mut files.now[side], &event);
         files.open[side].push(event);
         Ok(())
     }
 
+    fn reserve(&mut self, side: Side, _: u64, to: u64) -> io::Result<()> {
+        let mut files = self.0.lock().unwrap();
+        // No operation of a power failure: nothing that a reader sees is changed.
+        files.grow(index(side), to)
+    }
+
     fn cut(&mut self, side: Side) -> io::Result<()> {
         let mut files = self.step()?;
         files.now[index(side)].clear();
+        files.taken[index(side)] = 0;
         files.open[index(side)].push(Event::Cut);
         Ok(())
     }
