@@ -7,6 +7,7 @@
     clippy::unwrap_used,
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
+    clippy::indexing_slicing,
     missing_docs,
     reason = "a measurement stops at what goes wrong"
 )]
@@ -74,8 +75,11 @@ fn main() {
     for load in &LOADS {
         let mut rates = [Vec::new(), Vec::new()];
         for round in 0..rounds {
-            for (rates, disk) in rates.iter_mut().zip(&mut disks) {
-                rates.push(rate(&mut disk.driver, load, time, 0x1234_5678 + round));
+            // Who is first in one round is second in the next.
+            let first = usize::from(round % 2 == 1);
+            for which in [first, 1 - first] {
+                let driver = &mut disks[which].driver;
+                rates[which].push(rate(driver, load, time, 0x1234_5678 + round));
             }
         }
         // Of each round, since both are of one moment there.
