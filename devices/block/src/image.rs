@@ -32,11 +32,20 @@ impl Default for Options {
     }
 }
 
+/// What to do about an image that cannot be opened, where there is something.
+fn remedy(source: &io::Error) -> &'static str {
+    match source.kind() {
+        io::ErrorKind::NotFound => ": `truncate -s 1G FILE` makes one that is empty",
+        io::ErrorKind::PermissionDenied => ": let this user read and write it, or use another one",
+        _ => "",
+    }
+}
+
 /// Why an image cannot be used. Each message names the file and what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum ImageError {
     /// It cannot be opened.
-    #[error("disk image {}: {source}", shown(path))]
+    #[error("disk image {}: {source}{}", shown(path), remedy(source))]
     Open {
         /// The image, as it was named.
         path: PathBuf,
@@ -92,7 +101,10 @@ pub enum ImageError {
         bytes: u64,
     },
     /// Another VM has it.
-    #[error("disk image {} is in use by another VM (it is locked)", shown(path))]
+    #[error(
+        "disk image {} is in use by another VM (it is locked): end that one, or use another image",
+        shown(path)
+    )]
     Locked {
         /// The image, as it was named.
         path: PathBuf,

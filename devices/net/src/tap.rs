@@ -74,7 +74,7 @@ pub enum TapError {
     #[error("TAP {}: it exists already; leave `create` out, or use another name", value(.0))]
     Exists(String),
     /// Another program has it.
-    #[error("TAP {}: another program has it open", value(.0))]
+    #[error("TAP {}: another program has it open; end that one, or use another TAP", value(.0))]
     Busy(String),
     /// It is another user's.
     #[error(

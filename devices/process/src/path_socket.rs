@@ -26,7 +26,8 @@ const WAITING: i32 = 16;
 pub enum SocketError {
     /// The kernel has no room for such a path.
     #[error(
-        "`{key}` {path}: {len} bytes are more than the {most} that this socket's path may have"
+        "`{key}` {path}: {len} bytes are more than the {most} that this socket's path may have; use \
+         a shorter one"
     )]
     TooLong {
         /// The key or flag.
@@ -66,7 +67,7 @@ pub enum SocketError {
         path: String,
     },
     /// Its directory.
-    #[error("`{key}` {path}: there is no such folder")]
+    #[error("`{key}` {path}: there is no such folder; make it, or use another path")]
     NoFolder {
         /// The key or flag.
         key: &'static str,

@@ -1,4 +1,4 @@
-//! What the test on the host and the driver in the guest both know of the disks.
+//! What the test on the host and the driver in the guest both know.
 
 /// Sectors with contents, from the first on; cases that may write do so behind
 /// [`SCRATCH`].
@@ -7,6 +7,9 @@ pub const WRITTEN: u64 = 64;
 pub const SCRATCH: u64 = 8192;
 /// Sectors of a disk.
 pub const SECTORS: u64 = 16384;
+
+/// What the virtio console says, and nobody else.
+pub const CONSOLE: u8 = b'~';
 
 /// The bytes of a sector that has contents: no two are alike, and none is its neighbour's, moved.
 #[must_use]

@@ -30,16 +30,17 @@ pub struct Function {
 }
 
 impl Function {
-    /// All virtio block devices, in the order of their addresses.
-    pub fn all() -> Vec<Self> {
+    /// All virtio devices of this number, in the order of their addresses.
+    pub fn all(number: u16) -> Vec<Self> {
         let devices = fs::read_dir("/sys/bus/pci/devices").unwrap();
         let mut paths: Vec<_> = devices.map(|entry| entry.unwrap().path()).collect();
         paths.sort();
-        let is_block = |path: &&Path| {
+        let device = format!("{number:#06x}");
+        let is_one = |path: &&Path| {
             let id = |name: &str| fs::read_to_string(path.join(name)).unwrap();
-            (id("vendor").trim(), id("device").trim()) == ("0x1af4", "0x1042")
+            id("vendor").trim() == "0x1af4" && id("device").trim() == device
         };
-        paths.iter().map(PathBuf::as_path).filter(is_block).map(Self::take).collect()
+        paths.iter().map(PathBuf::as_path).filter(is_one).map(Self::take).collect()
     }
 
     fn take(path: &Path) -> Self {

@@ -13,28 +13,12 @@
     reason = "a measurement stops at what goes wrong"
 )]
 
-use casemate_test_devices::driver::{DATA, Driver, header, readable};
-use casemate_test_devices::memory::GuestRam;
+use casemate_test_devices::load::{IMAGE, Load, connect, median, rate};
 use casemate_test_devices::scratch::Scratch;
 use std::io::{BufRead, BufReader};
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
-use vhost::vhost_user::VhostUserFrontend;
-
-const IMAGE: u64 = 256 << 20;
-const FLUSH: u64 = 1 << 9;
-
-/// What is measured, and the least ratio that it has to reach; 0 where there is no goal.
-struct Load {
-    name: &'static str,
-    write: bool,
-    random: bool,
-    bytes: u32,
-    depth: u16,
-    goal: f64,
-}
+use std::time::Duration;
 
 const fn load(
     name: &'static str,
@@ -98,20 +82,6 @@ fn theirs(socket: &Path, image: &Path, direct: bool) -> Option<Server> {
     None
 }
 
-/// Connects, and how long it took until the ring was enabled.
-fn connect(socket: &Path) -> (Driver, Duration) {
-    let ram = GuestRam::new(32 << 20);
-    // Touched, so that neither server waits for pages.
-    ram.write(0, &vec![0; 32 << 20]);
-    let begun = Instant::now();
-    let stream = UnixStream::connect(socket).unwrap();
-    let mut driver = Driver::without_events(stream, ram);
-    driver.place_rings(FLUSH);
-    driver.send_events();
-    driver.front.set_vring_enable(0, true).unwrap();
-    (driver, begun.elapsed())
-}
-
 /// Connections that are timed of each server: one alone is this moment's.
 const CONNECTIONS: usize = 15;
 
@@ -134,62 +104,11 @@ fn connections(sockets: &[PathBuf; 2], image: &Path, direct: bool, with: bool) -
     times
 }
 
-/// Requests a second.
-fn rate(driver: &mut Driver, load: &Load, time: Duration, seed: u64) -> f64 {
-    let (mut dice, mut next) = (seed, 0_u64);
-    let blocks = IMAGE / u64::from(load.bytes);
-    let at = |slot: u16| DATA + 0x4_0000 * u64::from(slot);
-    for slot in 0..load.depth {
-        let (at, data) = (at(slot), (at(slot) + 0x1000, load.bytes, !load.write));
-        driver.chain(0, slot * 3, &[(at, 16, false), data, (at + 0x800, 1, true)]);
-    }
-    let mut submit = |driver: &mut Driver, slot: u16| {
-        dice ^= dice << 13;
-        dice ^= dice >> 7;
-        dice ^= dice << 17;
-        next += 1;
-        let block = if load.random { dice } else { next } % blocks;
-        let sector = block * u64::from(load.bytes / 512);
-        driver.ram.write(at(slot), &header(u32::from(load.write), sector));
-        driver.put(0, slot * 3);
-    };
-    for slot in 0..load.depth {
-        submit(driver, slot);
-    }
-    driver.publish(0);
-    let (begun, mut done) = (Instant::now(), 0_u64);
-    while begun.elapsed() < time {
-        let before = done;
-        while let Some((head, _)) = driver.answer(0) {
-            done += 1;
-            submit(driver, head as u16 / 3);
-        }
-        if done > before {
-            driver.publish(0);
-        } else {
-            assert!(readable(&driver.queues[0].call), "the server is silent");
-            let _ = driver.queues[0].call.read();
-        }
-    }
-    let rate = done as f64 / begun.elapsed().as_secs_f64();
-    // What is still in the ring, before the next load uses its descriptors.
-    while driver.queues[0].used != driver.queues[0].available {
-        let (head, _) = driver.wait(0).unwrap();
-        assert_eq!(driver.ram.read(at(head as u16 / 3) + 0x800, 1), [0], "an I/O error");
-    }
-    rate
-}
-
 /// Memory that a process shares with nobody and no file is behind.
 fn private_kib(pid: u32) -> u64 {
     let rollup = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap_or_default();
     let line = rollup.lines().find_map(|line| line.strip_prefix("Pss_Anon:"));
     line.and_then(|rest| rest.trim().trim_end_matches(" kB").parse().ok()).unwrap_or(0)
-}
-
-fn median(mut numbers: Vec<f64>) -> f64 {
-    numbers.sort_by(f64::total_cmp);
-    numbers.get(numbers.len() / 2).copied().unwrap_or(0.0)
 }
 
 /// One table, page-cached or direct.

@@ -332,6 +332,25 @@ impl Driver {
         }
     }
 
+    /// Waits until the device calls for one of these queues.
+    ///
+    /// # Panics
+    /// Where it calls for none.
+    pub fn called(&self, queues: &[usize]) {
+        let calls: Vec<_> = queues.iter().map(|queue| &self.queues[*queue].call).collect();
+        let events: Vec<_> = calls.iter().map(|call| Borrowed(call)).collect();
+        let mut polled: Vec<_> =
+            events.iter().map(|event| PollFd::new(event, PollFlags::IN)).collect();
+        let patience = Timespec { tv_sec: PATIENCE, tv_nsec: 0 };
+        let ready = poll(&mut polled, Some(&patience)).unwrap();
+        assert!(ready > 0, "the device is silent");
+        for (call, polled) in calls.iter().zip(&polled) {
+            if !polled.revents().is_empty() {
+                let _ = call.read();
+            }
+        }
+    }
+
     /// One request of a block device: its status, used length, and the bytes that came back.
     ///
     /// # Panics

@@ -9,10 +9,12 @@
     clippy::panic,
     clippy::indexing_slicing,
     clippy::cast_possible_truncation,
+    clippy::cast_precision_loss,
     reason = "test code: what goes wrong must stop the test"
 )]
 
 pub mod driver;
+pub mod load;
 pub mod memory;
 pub mod net;
 pub mod process;

@@ -1,14 +1,16 @@
 //! Protects devices from their drivers, from where a guest stands: PID 1 of a Linux guest drives
-//! its virtio disks itself, through PCI, and breaks every rule once that virtio 1.2 makes for
-//! drivers in sections 2, 4.1 and 5.2. Each case has to come to what is said here: answered with
-//! an error or with length 0, "needs reset", or not taken; and after each a new driver negotiates
-//! and reads the right bytes. No case may change a byte of a disk that it has no business with, or
+//! its virtio devices itself, through PCI, and breaks every rule once that virtio 1.2 makes for
+//! drivers: of sections 2, 4.1 and 5.2 on a disk, then those of a queue and of their own sections
+//! (5.1, 5.3, 5.4, 5.10) on a network device, a console, a source of random numbers and a socket
+//! device. Each case has to come to what is said here: answered with an error or with length 0,
+//! "needs reset", or not taken; and after each a new driver negotiates and reads the right bytes,
+//! or is answered by the host. No case may change a byte of a disk that it has no business with, or
 //! end a process. Cannot tell what a confidential guest could break besides: its pages are
 //! private, so this program cannot drive a device there.
 
 #![allow(clippy::expect_used, reason = "test code")]
 
-use casemate_breaking_driver::{SCRATCH, SECTORS, WRITTEN, contents};
+use casemate_breaking_driver::{CONSOLE, SCRATCH, SECTORS, WRITTEN, contents};
 use casemate_e2e::{ext4_image, host_modules, initrd_of, place, static_program, static_programs};
 use casemate_test_host::{Host, Kind, Output};
 use std::collections::BTreeMap;
@@ -19,13 +21,17 @@ use std::time::Duration;
 
 /// The pages beyond 256 MiB are what the cases call "beyond RAM".
 const CONFIG: &str = "name = \"breaking\"\nkernel = \"/k/vmlinuz\"\ninitrd = \"/d/initrd\"\n\
-    cmdline = \"console=ttyS0 reboot=acpi panic=-1 quiet\"\nmemory = \"256M\"\ntimeout = \"300s\"\n\
-    protection = \"none\"\n\
+    cmdline = \"console=ttyS0 reboot=acpi panic=-1 quiet\"\nmemory = \"256M\"\ntimeout = \"400s\"\n\
+    protection = \"none\"\nvirtio_console = true\n\
+    [rng]\n[vsock]\npath = \"/v/vm\"\nports = [52]\n[[net]]\ntap = \"vm0\"\ncreate = true\n\
     [[disk]]\npath = \"/f/data.img\"\n[[disk]]\npath = \"/d/ro.img\"\nread_only = true\n";
 
 /// The disk that is written lies on ext4, which has all that a disk can offer: discard and
-/// write-zeroes. Sums before and after, of what no case may change.
-const COMMAND: &str = "insmod /m/loop.ko; mkdir /f; mount -t ext4 -o loop /d/ext4.img /f; \
+/// write-zeroes. Sums before and after, of what no case may change. The host answers ARP at its end
+/// of the network device.
+const COMMAND: &str = "mkdir /v; chmod 755 /v; \
+    (until ip link show vm0 >/dev/null 2>&1; do sleep 0.1; done; ip address add 10.9.0.1/24 dev vm0) & \
+    insmod /m/loop.ko; mkdir /f; mount -t ext4 -o loop /d/ext4.img /f; \
     sums() { head -c KEPT /f/data.img | sha256sum; sha256sum /d/ro.img; }; \
     before=$(sums); casemate run /vm.toml </dev/null; echo status=$?; \
     [ \"$before\" = \"$(sums)\" ] && echo disks=kept; echo left=$(ps | grep -c '[c]asemate')";
@@ -54,7 +60,7 @@ fn run() -> Output {
         .file(place.join("initrd"), "/d/initrd")
         .file(place.join("ro.img"), "/d/ro.img")
         .file(place.join("ext4.img"), "/d/ext4.img")
-        .timeout(Duration::from_secs(420));
+        .timeout(Duration::from_secs(500));
     for (from, to) in host_modules(&["drivers/block/loop"], &place).expect("modules") {
         host = host.file(from, &to);
     }
@@ -258,12 +264,107 @@ const EXPECTED: &[(&str, &str)] = &[
     ("discard-of-a-read-only-disk", "length 1, status 2"),
     ("zeroes-to-a-read-only-disk", "length 1, status 2"),
     ("flush-of-a-read-only-disk", "length 1, status 0"),
+    // The other devices: whether the queue goes on without a reset, too.
+    ("rng-chain-loops", "length 0, goes on"),
+    ("rng-next-beyond-the-table", "length 0, goes on"),
+    ("rng-indirect", "length 0, goes on"),
+    ("rng-buffer-of-no-bytes", "length 0, goes on"),
+    ("rng-buffer-of-all-bytes", "length 0, goes on"),
+    ("rng-buffer-beyond-ram", "length 0, goes on"),
+    ("rng-buffer-to-be-read", "length 0, goes on"),
+    ("rng-buffer-in-pieces", "length 32, goes on"),
+    ("rng-head-beyond-the-table", "length 0, goes on"),
+    ("rng-index-jumps", "needs reset"),
+    ("rng-reset-in-flight", "reset"),
+    ("console-chain-loops", "length 0, goes on"),
+    ("console-next-beyond-the-table", "length 0, goes on"),
+    ("console-indirect", "length 0, goes on"),
+    ("console-line-of-no-bytes", "length 0, goes on"),
+    ("console-line-of-all-bytes", "length 0, goes on"),
+    ("console-line-beyond-ram", "length 0, goes on"),
+    ("console-line-to-be-written", "length 0, goes on"),
+    ("console-line-in-pieces", "length 0, goes on"),
+    ("console-head-beyond-the-table", "length 0, goes on"),
+    ("console-index-jumps", "needs reset"),
+    ("console-buffer-to-be-read", "goes on"),
+    ("console-buffer-of-no-bytes", "goes on"),
+    ("console-buffer-beyond-ram", "goes on"),
+    ("console-reset-in-flight", "reset"),
+    ("net-chain-loops", "length 0, goes on"),
+    ("net-next-beyond-the-table", "length 0, goes on"),
+    ("net-indirect", "length 0, goes on"),
+    ("net-frame-of-no-bytes", "length 0, goes on"),
+    ("net-frame-of-all-bytes", "length 0, goes on"),
+    ("net-frame-beyond-ram", "length 0, goes on"),
+    ("net-frame-to-be-written", "length 0, goes on"),
+    ("net-head-beyond-the-table", "length 0, goes on"),
+    ("net-index-jumps", "needs reset"),
+    ("net-header-of-11-bytes", "length 0, goes on"),
+    ("net-header-alone", "length 0, goes on"),
+    ("net-frame-of-one-byte", "length 0, goes on"),
+    ("net-frame-in-pieces", "length 0, goes on"),
+    ("net-header-flags-unknown", "length 0, goes on"),
+    ("net-kind-of-pieces-unknown", "length 0, goes on"),
+    ("net-pieces-without-a-sum", "length 0, goes on"),
+    ("net-pieces-of-no-bytes", "length 0, goes on"),
+    ("net-pieces-with-ecn-not-negotiated", "length 0, goes on"),
+    ("net-sum-behind-the-frame", "length 0, goes on"),
+    ("net-sum-over-nothing", "length 0, goes on"),
+    ("net-header-longer-than-the-frame", "length 0, goes on"),
+    ("net-number-of-buffers-set", "length 0, goes on"),
+    ("net-another-cards-address", "length 0, goes on"),
+    ("net-buffer-to-be-read", "goes on"),
+    ("net-buffer-of-no-bytes", "goes on"),
+    ("net-buffer-shorter-than-a-header", "goes on"),
+    ("net-buffer-beyond-ram", "goes on"),
+    ("net-reset-in-flight", "reset"),
+    ("vsock-chain-loops", "length 0, goes on"),
+    ("vsock-next-beyond-the-table", "length 0, goes on"),
+    ("vsock-indirect", "length 0, goes on"),
+    ("vsock-packet-of-no-bytes", "length 0, goes on"),
+    ("vsock-packet-of-all-bytes", "length 0, goes on"),
+    ("vsock-packet-beyond-ram", "length 0, goes on"),
+    ("vsock-packet-to-be-written", "length 0, goes on"),
+    ("vsock-head-beyond-the-table", "length 0, goes on"),
+    ("vsock-index-jumps", "needs reset"),
+    ("vsock-header-of-43-bytes", "length 0, goes on"),
+    ("vsock-header-in-pieces", "length 0, goes on"),
+    ("vsock-operation-0", "length 0, goes on"),
+    ("vsock-operation-unknown", "length 0, goes on"),
+    ("vsock-type-unknown", "length 0, goes on"),
+    ("vsock-type-not-negotiated", "length 0, goes on"),
+    ("vsock-from-another-guest", "length 0, goes on"),
+    ("vsock-from-the-host", "length 0, goes on"),
+    ("vsock-to-another-guest", "length 0, goes on"),
+    ("vsock-to-itself", "length 0, goes on"),
+    ("vsock-context-ids-of-all-ones", "length 0, goes on"),
+    ("vsock-ports-of-zero", "length 0, goes on"),
+    ("vsock-ports-of-all-ones", "length 0, goes on"),
+    ("vsock-response-to-nothing", "length 0, goes on"),
+    ("vsock-reset-of-nothing", "length 0, goes on"),
+    ("vsock-shutdown-of-nothing", "length 0, goes on"),
+    ("vsock-data-of-nothing", "length 0, goes on"),
+    ("vsock-credit-of-nothing", "length 0, goes on"),
+    ("vsock-credit-asked-by-nothing", "length 0, goes on"),
+    ("vsock-request-with-bytes", "length 0, goes on"),
+    ("vsock-length-beyond-the-packet", "length 0, goes on"),
+    ("vsock-length-of-all-ones", "length 0, goes on"),
+    ("vsock-length-shorter-than-the-packet", "length 0, goes on"),
+    ("vsock-no-room-for-answers", "length 0, goes on"),
+    ("vsock-header-of-ones", "length 0, goes on"),
+    ("vsock-requests-without-end", "400 taken, goes on"),
+    ("vsock-buffer-to-be-read", "goes on"),
+    ("vsock-buffer-shorter-than-a-header", "goes on"),
+    ("vsock-buffer-beyond-ram", "goes on"),
+    ("vsock-reset-in-flight", "reset"),
 ];
 
 #[test]
-fn no_broken_rule_of_virtio_silences_a_disk_or_changes_what_it_may_not() {
+fn no_broken_rule_of_virtio_silences_a_device_or_changes_what_it_may_not() {
     let output = run();
-    let text = output.stdout.replace('\r', "");
+    let console = char::from(CONSOLE);
+    assert!(output.stdout.contains(console), "nothing came from the virtio console");
+    let text = output.stdout.replace(['\r', console], "");
     let all = format!("{text}\n{}\n{}", output.stderr, output.log);
     println!("{text}");
     let expected: BTreeMap<_, _> = EXPECTED.iter().copied().collect();

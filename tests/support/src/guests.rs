@@ -52,10 +52,15 @@ pub fn kvm() -> Option<File> {
 /// Page tables that map the first 4 GiB to themselves with 2 MiB pages (no 1 GiB pages: not every
 /// KVM has them).
 pub fn page_tables() -> Vec<u8> {
+    page_tables_at(TABLES)
+}
+
+/// The same for this address.
+pub fn page_tables_at(at: u64) -> Vec<u8> {
     let mut tables = vec![0_u64; 512 * 6];
-    tables[0] = (TABLES + 0x1000) | 7;
+    tables[0] = (at + 0x1000) | 7;
     for i in 0..4 {
-        tables[512 + i] = (TABLES + 0x2000 + i as u64 * 0x1000) | 7;
+        tables[512 + i] = (at + 0x2000 + i as u64 * 0x1000) | 7;
         for j in 0..512 {
             tables[1024 + i * 512 + j] = (((i * 512 + j) as u64) << 21) | 0x87;
         }
@@ -170,15 +175,19 @@ pub fn echo() -> Vec<u8> {
     [dx(0x3f8), out(b'>'), dx(0x3fd), wait, dx(0x3f8), copy, power_off()].concat()
 }
 
+/// Where the one segment of a kernel for the real launch path is.
+pub const KERNEL: u64 = 0x100_0000;
+
 /// A kernel for the real launch path: an ELF file whose one segment is `code`.
 pub fn elf_kernel(code: &[u8]) -> Vec<u8> {
     let mut file = vec![0; 64];
     file[..7].copy_from_slice(b"\x7fELF\x02\x01\x01");
     (file[16], file[18], file[32], file[52], file[54], file[56]) = (2, 62, 64, 64, 56, 1);
-    file[24..32].copy_from_slice(&0x100_0000_u64.to_le_bytes());
+    file[24..32].copy_from_slice(&KERNEL.to_le_bytes());
     // PT_LOAD, readable and executable
     file.extend_from_slice(&(1_u64 | 5 << 32).to_le_bytes());
-    for word in [4096, 0x100_0000, 0x100_0000, code.len() as u64, 4096, 4096] {
+    let len = code.len() as u64;
+    for word in [4096, KERNEL, KERNEL, len, len.max(4096), 4096] {
         file.extend_from_slice(&word.to_le_bytes());
     }
     file.resize(4096, 0);

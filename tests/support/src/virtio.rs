@@ -1,7 +1,7 @@
 //! A virtio-pci driver as a script: what a kernel's driver writes, in its order (virtio 1.2, 3.1.1
 //! and 4.1).
 
-use crate::guests::{plan, plan_of};
+use crate::guests::{KERNEL, elf_kernel, page_tables_at, plan, plan_of};
 use crate::script::{SCRIPT, Script, interpreter};
 use casemate_hypervisor::launch::{LaunchPlan, PageKind};
 
@@ -35,11 +35,41 @@ pub fn scripted_with(script: &Script, ram: u64) -> LaunchPlan {
     plan
 }
 
+/// A kernel for the real launch path that follows `script`. It has page tables of its own, since
+/// those that a kernel begins with map RAM alone, and puts the script where it is looked for.
+pub fn scripted_kernel(script: &Script) -> Vec<u8> {
+    const TABLES: usize = 0x1000;
+    let script = script.memory();
+    let (tables, text) = (KERNEL + TABLES as u64, KERNEL + TABLES as u64 + 0x6000);
+    let word = |register: u8, value: u64| [&[0x48, register][..], &value.to_le_bytes()].concat();
+    let mut kernel = [
+        // mov rax, TABLES; mov cr3, rax
+        word(0xb8, tables),
+        vec![0x0f, 0x22, 0xd8],
+        // mov rsi, text; mov rdi, SCRIPT; mov rcx, its bytes; cld; rep movsb
+        word(0xbe, text),
+        word(0xbf, SCRIPT),
+        word(0xb9, script.len() as u64),
+        vec![0xfc, 0xf3, 0xa4],
+        interpreter(),
+    ]
+    .concat();
+    assert!(kernel.len() <= TABLES && SCRIPT + script.len() as u64 <= RING[0]);
+    kernel.resize(TABLES, 0);
+    kernel.extend(page_tables_at(tables));
+    kernel.extend(script);
+    elf_kernel(&kernel)
+}
+
 /// A driver's steps for the first device.
 pub trait Driver: Sized {
     /// Memory space, bus mastering, MSI-X on, and the local APIC as a processor has it to see
-    /// interrupts.
-    fn open(self) -> Self;
+    /// interrupts. The device is a disk.
+    fn open(self) -> Self {
+        self.open_kind(2)
+    }
+    /// The same of a device of this number (virtio 1.2, 5).
+    fn open_kind(self, number: u32) -> Self;
     /// Resets, and waits for it.
     fn reset(self) -> Self;
     /// From the reset to DRIVER_OK with VERSION_1 and these low features; vector `n` is 64 + n.
@@ -59,16 +89,22 @@ pub trait Driver: Sized {
     fn request(self, number: u16, kind: u32, sector: u64, data: u32) -> Self {
         self.request_by(0, number, (kind, sector, data))
     }
+    /// Puts a buffer of so many bytes that the device writes into the ring of a queue, as its
+    /// first, and waits until the device has.
+    fn receive(self, queue: u16, len: u32) -> Self;
+    /// Puts bytes into the ring of a queue as one buffer that the device reads, and rings the
+    /// doorbell; `number` is how many there were before. Waits for its end.
+    fn give(self, queue: u16, number: u16, bytes: &[u8]) -> Self;
     /// The same by any queue: kind, sector, bytes of data.
     fn request_by(self, queue: u16, number: u16, request: (u32, u64, u32)) -> Self;
 }
 
 impl Driver for Script {
-    fn open(self) -> Self {
+    fn open_kind(self, number: u32) -> Self {
         // Software enable, in the spurious vector's register.
         self.write(4, 0xfee0_00f0, 0x1ff)
             .write(2, HEADER + 4, 6)
-            .expect_u32(HEADER, 0x1042_1af4)
+            .expect_u32(HEADER, (0x1040 + number) << 16 | 0x1af4)
             .expect_u32(HEADER + 0x10, 0xc000_4000)
             // The capabilities before MSI-X: common 16, notify 20, ISR 16, device 16.
             .write(2, HEADER + 0x40 + 68 + 2, 0x8000)
@@ -114,6 +150,36 @@ impl Driver for Script {
 
     fn interrupted(self, interrupt: u8) -> Self {
         self.wait_bits(REQUESTED, 1 << (interrupt - 64))
+    }
+
+    fn receive(self, queue: u16, len: u32) -> Self {
+        let step = QUEUE_STEP * u64::from(queue);
+        let (at, ring) = (REQUEST[1] + step, RING.map(|at| at + step));
+        self.write(8, ring[0], at)
+            .write(8, ring[0] + 8, u64::from(len) | 2 << 32)
+            .write(2, ring[1] + 4, 0)
+            .write(2, ring[1] + 2, 1)
+            .write(2, DOORBELL + 4 * u64::from(queue), queue.into())
+            .wait_u16(ring[2] + 2, 1)
+    }
+
+    fn give(self, queue: u16, number: u16, bytes: &[u8]) -> Self {
+        let step = QUEUE_STEP * u64::from(queue);
+        let (at, ring) = (REQUEST[1] + step, RING.map(|at| at + step));
+        let mut script = self;
+        for (to, word) in (at..).step_by(8).zip(bytes.chunks(8)) {
+            let mut eight = [0; 8];
+            eight[..word.len()].copy_from_slice(word);
+            script = script.write(8, to, u64::from_le_bytes(eight));
+        }
+        let (len, slot) = (bytes.len() as u64, u64::from(number % 16));
+        script
+            .write(8, ring[0], at)
+            .write(8, ring[0] + 8, len)
+            .write(2, ring[1] + 4 + 2 * slot, 0)
+            .write(2, ring[1] + 2, u64::from(number) + 1)
+            .write(2, DOORBELL + 4 * u64::from(queue), queue.into())
+            .wait_u16(ring[2] + 2, number + 1)
     }
 
     fn request_by(self, queue: u16, number: u16, (kind, sector, data): (u32, u64, u32)) -> Self {

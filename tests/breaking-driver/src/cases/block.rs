@@ -1,21 +1,19 @@
 //! Requests of a disk: 5.2.6.
 
-use super::{Case, case};
-use crate::disk::{
-    DATA, DISCARD, Descriptor, Disk, FLUSH, GET_ID, HEADER, IN, OUT, STATUS_BYTE, WRITE,
-    WRITE_ZEROES,
-};
+use super::{Case, Kind, case};
+use crate::device::{DATA, Descriptor, Device, HEADER, STATUS_BYTE, WRITE};
+use crate::disk::{DISCARD, FLUSH, GET_ID, IN, OUT, WRITE_ZEROES};
 use crate::registers::{
     ACKNOWLEDGE, DRIVER, DRIVER_OK, FEATURES_OK, QUEUE_ENABLE, STATUS, VERSION_1,
 };
 use casemate_breaking_driver::{SCRATCH, SECTORS, contents};
 
-fn to_write(disk: &Disk, len: u32) -> Descriptor {
+fn to_write(disk: &Device, len: u32) -> Descriptor {
     Descriptor { flags: WRITE, ..disk.piece(DATA, len) }
 }
 
 /// A request of this type with so many bytes to write, and to read.
-fn asked(disk: &mut Disk, kind: u32, sector: u64, write: u32, read: u32) -> String {
+fn asked(disk: &mut Device, kind: u32, sector: u64, write: u32, read: u32) -> String {
     disk.start();
     disk.header(kind, sector);
     let read = (read > 0).then(|| disk.piece(DATA, read));
@@ -25,12 +23,12 @@ fn asked(disk: &mut Disk, kind: u32, sector: u64, write: u32, read: u32) -> Stri
 }
 
 /// A read of a sector.
-fn read(disk: &mut Disk, sector: u64, len: u32) -> String {
+fn read(disk: &mut Device, sector: u64, len: u32) -> String {
     asked(disk, IN, sector, len, 0)
 }
 
 /// A discard or write-zeroes of segments of (sector, sectors, flags), and this many bytes of them.
-fn ranges(disk: &mut Disk, kind: u32, segments: &[(u64, u32, u32)], len: u32) -> String {
+fn ranges(disk: &mut Device, kind: u32, segments: &[(u64, u32, u32)], len: u32) -> String {
     disk.start();
     let mut bytes = Vec::new();
     for (sector, sectors, flags) in segments {
@@ -44,12 +42,12 @@ fn ranges(disk: &mut Disk, kind: u32, segments: &[(u64, u32, u32)], len: u32) ->
 }
 
 /// One segment, whole.
-fn range(disk: &mut Disk, kind: u32, sector: u64, sectors: u32, flags: u32) -> String {
+fn range(disk: &mut Device, kind: u32, sector: u64, sectors: u32, flags: u32) -> String {
     ranges(disk, kind, &[(sector, sectors, flags)], 16)
 }
 
 /// A header that is cut, or grown, to this length.
-fn headed(disk: &mut Disk, len: u32) -> String {
+fn headed(disk: &mut Device, len: u32) -> String {
     disk.start();
     disk.header(IN, 0);
     let mut chain = disk.request(&[to_write(disk, 512)]);
@@ -58,7 +56,7 @@ fn headed(disk: &mut Disk, len: u32) -> String {
 }
 
 const fn on_read_only(case: Case) -> Case {
-    Case { on_read_only: true, ..case }
+    Case { on: Kind::ReadOnlyDisk, ..case }
 }
 
 pub const CASES: &[Case] = &[

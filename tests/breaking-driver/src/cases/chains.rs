@@ -1,13 +1,14 @@
 //! Chains of descriptors: 2.7.4 and 2.7.5.
 
 use super::{Case, case};
-use crate::disk::{
-    ANSWERS, DATA, Descriptor, Disk, HEADER, IN, INDIRECT, NEXT, SIZE, TABLE, WRITE,
+use crate::device::{
+    ANSWERS, DATA, Descriptor, Device, HEADER, INDIRECT, NEXT, SIZE, TABLE, WRITE,
 };
+use crate::disk::IN;
 use crate::memory::PAGE;
 
 /// A read whose data is this descriptor.
-fn data(disk: &mut Disk, change: impl Fn(Descriptor) -> Descriptor) -> String {
+fn data(disk: &mut Device, change: impl Fn(Descriptor) -> Descriptor) -> String {
     disk.start();
     disk.header(IN, 0);
     let data = change(Descriptor { flags: WRITE, ..disk.piece(DATA, 512) });
@@ -15,12 +16,12 @@ fn data(disk: &mut Disk, change: impl Fn(Descriptor) -> Descriptor) -> String {
 }
 
 /// A read whose data is at this address.
-fn at(disk: &mut Disk, address: u64) -> String {
+fn at(disk: &mut Device, address: u64) -> String {
     data(disk, |data| Descriptor { address, ..data })
 }
 
 /// A read whose table was changed afterwards.
-fn table(disk: &mut Disk, change: impl Fn(&mut Disk, Descriptor)) -> String {
+fn table(disk: &mut Device, change: impl Fn(&mut Device, Descriptor)) -> String {
     disk.start();
     disk.header(IN, 0);
     let data = Descriptor { flags: WRITE | NEXT, next: 2, ..disk.piece(DATA, 512) };
@@ -30,7 +31,7 @@ fn table(disk: &mut Disk, change: impl Fn(&mut Disk, Descriptor)) -> String {
 }
 
 /// A read into so many pieces, each of which is almost the whole of RAM.
-fn lengths(disk: &mut Disk, pieces: usize) -> String {
+fn lengths(disk: &mut Device, pieces: usize) -> String {
     disk.start();
     disk.header(IN, 0);
     let len = u32::try_from(BEYOND).unwrap() - 4096;

@@ -1,7 +1,8 @@
 //! The device status and the features: 2.1, 2.2 and 3.1.1.
 
 use super::{Case, case, try_to_set};
-use crate::disk::{ANSWERS, Answer, DATA, Descriptor, Disk, IN, PAGES, WRITE, pause};
+use crate::device::{ANSWERS, Answer, DATA, Descriptor, Device, PAGES, WRITE, pause};
+use crate::disk::IN;
 use crate::memory::PAGE;
 use crate::registers::{
     ACKNOWLEDGE, DEVICE_FEATURE, DEVICE_FEATURE_SELECT, DRIVER, DRIVER_FEATURE,
@@ -14,19 +15,19 @@ use std::time::Duration;
 pub const A_WHILE: Duration = Duration::from_millis(100);
 
 /// Writes these into a fresh status register, one after the other; what it reads as.
-fn statuses(disk: &mut Disk, values: &[u64]) -> String {
+fn statuses(disk: &mut Device, values: &[u64]) -> String {
     disk.reset();
     disk.accept(disk.offered());
     values.iter().for_each(|value| disk.set(STATUS, *value));
     status(disk)
 }
 
-fn status(disk: &Disk) -> String {
+fn status(disk: &Device) -> String {
     format!("status {:#04x}", disk.get(STATUS))
 }
 
 /// Accepts these features; the status after FEATURES_OK.
-fn agree(disk: &mut Disk, change: impl Fn(u64) -> u64) -> String {
+fn agree(disk: &mut Device, change: impl Fn(u64) -> u64) -> String {
     disk.begin();
     disk.accept(change(disk.offered()));
     disk.set(STATUS, ACKNOWLEDGE | DRIVER | FEATURES_OK);
@@ -34,7 +35,7 @@ fn agree(disk: &mut Disk, change: impl Fn(u64) -> u64) -> String {
 }
 
 /// What becomes of a request that no device should look at.
-pub fn unheard(disk: &Disk) -> String {
+pub fn unheard(disk: &Device) -> String {
     match disk.answer(A_WHILE) {
         Answer::Silent => "not looked at".into(),
         other => format!("{other:?}"),
@@ -42,7 +43,7 @@ pub fn unheard(disk: &Disk) -> String {
 }
 
 /// A read that is in the ring, and that nobody was told of.
-pub fn waiting(disk: &mut Disk) {
+pub fn waiting(disk: &mut Device) {
     disk.header(IN, 0);
     let data = Descriptor { flags: WRITE, ..disk.piece(DATA, 512) };
     disk.chain(0, &disk.request(&[data]));
@@ -142,8 +143,8 @@ pub const CASES: &[Case] = &[
         status(disk)
     }),
     case("reset-at-every-step", "2.4.1", |disk| {
-        let steps: [fn(&mut Disk); 5] =
-            [Disk::reset, Disk::begin, Disk::negotiate, Disk::set_up, Disk::start];
+        let steps: [fn(&mut Device); 5] =
+            [Device::reset, Device::begin, Device::negotiate, Device::set_up, Device::start];
         for step in steps {
             step(disk);
             disk.reset();

@@ -2,7 +2,7 @@
 
 use super::life::{unheard, waiting};
 use super::{Case, case, try_to_set};
-use crate::disk::Disk;
+use crate::device::Device;
 use crate::pci::{MASTER, MEMORY};
 use crate::registers::{CONFIG_VECTOR, QUEUE_SELECT, QUEUE_VECTOR, STATUS};
 
@@ -12,7 +12,7 @@ const ENABLED: u16 = 1 << 15;
 const ALL_MASKED: u16 = 1 << 14;
 
 /// Sets this entry of the MSI-X table, uses it for the queue, and reads.
-fn read_with_vector(disk: &mut Disk, control: u16, entry: [u64; 4]) -> String {
+fn read_with_vector(disk: &mut Device, control: u16, entry: [u64; 4]) -> String {
     disk.set_up();
     let places = disk.function.places;
     disk.set(QUEUE_SELECT, 0);
@@ -29,7 +29,7 @@ fn read_with_vector(disk: &mut Disk, control: u16, entry: [u64; 4]) -> String {
 }
 
 /// Writes bytes into configuration space; whether they are read back.
-fn try_to_configure(disk: &Disk, places: &[u64]) -> String {
+fn try_to_configure(disk: &Device, places: &[u64]) -> String {
     let taken = places.iter().filter(|&&at| {
         let before: [u8; 4] = disk.function.get(at);
         let other = before.map(|byte| byte ^ 0x5a);

@@ -1,14 +1,14 @@
 //! Setting up queues, and the common configuration registers: 4.1.4.3 and 2.7.
 
 use super::{Case, case, try_to_set};
-use crate::disk::{ANSWERS, Descriptor, Disk, HEADER, RING, TABLE, pause};
+use crate::device::{ANSWERS, Descriptor, Device, HEADER, RING, TABLE, pause};
 use crate::registers::{
     AVAILABLE, DESCRIPTORS, DEVICE_FEATURE, GENERATION, NOTIFY_OFF, QUEUE_ENABLE, QUEUE_SELECT,
     QUEUE_SIZE, QUEUES, Register, STATUS, USED,
 };
 
 /// Sets the queue up with one of its areas elsewhere; whether it is enabled then.
-fn placed(disk: &mut Disk, register: Register, address: u64) -> String {
+fn placed(disk: &mut Device, register: Register, address: u64) -> String {
     disk.negotiate();
     disk.place();
     disk.set_address(register, address);
@@ -16,11 +16,11 @@ fn placed(disk: &mut Disk, register: Register, address: u64) -> String {
     enabled(disk)
 }
 
-fn enabled(disk: &Disk) -> String {
+fn enabled(disk: &Device) -> String {
     if disk.get(QUEUE_ENABLE) == 0 { "not enabled".into() } else { "enabled".into() }
 }
 
-fn sized(disk: &mut Disk, size: u64) -> String {
+fn sized(disk: &mut Device, size: u64) -> String {
     disk.negotiate();
     disk.set(QUEUE_SELECT, 0);
     try_to_set(disk, QUEUE_SIZE, size)

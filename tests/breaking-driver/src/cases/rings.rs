@@ -1,12 +1,13 @@
 //! The rings: 2.7.6, 2.7.8 and 2.7.13.
 
 use super::{Case, case};
-use crate::disk::{ANSWERS, Answer, DATA, Descriptor, Disk, IN, RING, SIZE, WRITE};
+use crate::device::{ANSWERS, Answer, DATA, Descriptor, Device, RING, SIZE, WRITE};
+use crate::disk::IN;
 use crate::memory::PAGE;
 use std::time::Duration;
 
 /// A good read in the table, not available.
-fn prepared(disk: &mut Disk) {
+fn prepared(disk: &mut Device) {
     disk.start();
     disk.header(IN, 0);
     let data = Descriptor { flags: WRITE, ..disk.piece(DATA, 512) };
@@ -14,7 +15,7 @@ fn prepared(disk: &mut Disk) {
 }
 
 /// Says so many entries are available.
-fn indexed(disk: &mut Disk, index: u16) -> String {
+fn indexed(disk: &mut Device, index: u16) -> String {
     prepared(disk);
     disk.available = index;
     disk.memory.store(RING + 2, index);
@@ -27,7 +28,7 @@ fn indexed(disk: &mut Disk, index: u16) -> String {
 }
 
 /// Makes `head` available, which the table does not have, or has no chain at.
-fn headed(disk: &mut Disk, head: u16) -> String {
+fn headed(disk: &mut Device, head: u16) -> String {
     prepared(disk);
     disk.ask_head(head)
 }
@@ -48,7 +49,7 @@ pub const CASES: &[Case] = &[
             if begun.elapsed().as_secs() > 20 {
                 return format!("{before}, silent");
             }
-            crate::disk::pause();
+            crate::device::pause();
         }
         format!("{before}, needs reset")
     }),

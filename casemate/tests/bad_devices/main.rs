@@ -6,15 +6,17 @@
 #![cfg(feature = "vm")]
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
-use casemate_device_backend::{Mode, Session};
+mod back_ends;
+mod sockets;
+mod taps;
+
 use casemate_device_block::{Image, Options};
-use casemate_device_template::Echo;
 use casemate_test_support::guests::{elf_kernel, kvm, power_off};
 use casemate_test_support::refusing::refusing;
 use rustix::fs::{Mode as FileMode, mknodat};
 use rustix::process::{Pid, test_kill_process_group};
 use std::collections::BTreeSet;
-use std::os::unix::net::{UnixDatagram, UnixListener};
+use std::os::unix::net::UnixListener;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -95,7 +97,7 @@ fn an_image_that_cannot_be_a_disk_is_one_line_by_key_and_remedy() {
     let _listener = UnixListener::bind(place.0.join("socket")).unwrap();
     std::os::unix::fs::symlink("nowhere", place.0.join("dangling")).unwrap();
     for (disk, words) in [
-        ("path=none", &["disk `disk0`", "none", "No such file"][..]),
+        ("path=none", &["disk `disk0`", "none", "No such file", "truncate -s 1G"][..]),
         ("path=dangling", &["disk `disk0`", "dangling"]),
         ("path=disk/x", &["disk `disk0`", "Not a directory"]),
         ("path=.", &["disk `disk0`", "a directory, not a file or a block device"]),
@@ -105,6 +107,12 @@ fn an_image_that_cannot_be_a_disk_is_one_line_by_key_and_remedy() {
         ("path=odd,name=odd", &["disk `odd`", "100 bytes", "512", "truncate -s %512"]),
         ("path=empty", &["disk `disk0`", "empty", "truncate -s 1G"]),
         ("path=disk,serial=123456789012345678901", &["`disk.serial`", "at most 20"]),
+        ("path=disk,iops=0", &["`disk.iops` is 0", "leave it out for no limit"]),
+        ("path=disk,iops_burst=5", &["`disk.iops_burst` is 5", "`disk.iops`", "write that, too"]),
+        (
+            "path=disk,bandwidth=1M,bandwidth_burst=1K",
+            &["`disk.bandwidth_burst` is 1024", "`disk.bandwidth` is 1048576", "use 1048 to"],
+        ),
         ("path=disk,name=a/b", &["`disk.name`", "letters"]),
         ("path=disk,queues=3", &["`disk.queues` is 3", "`vcpus` is 2", "use at most"]),
         ("path=disk,queues=17", &["`disk.queues` is 17", "use 1 to 16"]),
@@ -117,48 +125,18 @@ fn an_image_that_cannot_be_a_disk_is_one_line_by_key_and_remedy() {
         place.refused(&format!("--disk {disk}"), 2, words);
     }
     let held = Image::open(&place.0.join("disk"), &Options::default()).unwrap();
-    place.refused("--disk path=disk", 2, &["disk `disk0`", "in use by another VM"]);
-    place.refused("--disk path=disk,ro", 2, &["disk `disk0`", "in use by another VM"]);
+    place.refused("--disk path=disk", 2, &["disk `disk0`", "in use by another VM", "end that one"]);
+    place.refused(
+        "--disk path=disk,ro",
+        2,
+        &["disk `disk0`", "in use by another VM", "end that one"],
+    );
     drop(held);
     let shared = Options { read_only: true, ..Options::default() };
     let _read = Image::open(&place.0.join("disk"), &shared).unwrap();
     let words = ["disk `disk0`", "locked by a program that reads it", "end that one"];
     place.refused("--disk path=disk", 2, &words);
     assert_eq!(std::fs::read(place.0.join("disk")).unwrap(), [7; 4096]);
-}
-
-#[test]
-fn a_tap_that_cannot_be_had_is_one_line_by_key_and_remedy() {
-    let place = Place::new("taps");
-    let usable = Command::new("unshare").args(["-n", "true"]).status().is_ok_and(|s| s.success());
-    if !usable || !Path::new("/dev/net/tun").exists() {
-        println!("SKIPPED: it takes root, unshare and /dev/net/tun");
-        return;
-    }
-    // In a network of the command's own, with a TAP and a TUN.
-    let script =
-        "ip tuntap add dev tap0 mode tap && ip tuntap add dev tun0 mode tun && exec \"$@\"";
-    for (net, words) in [
-        ("tap=tap1", &["`net`", "TAP tap1", "no such interface", "ip tuntap add dev tap1"][..]),
-        ("tap=tap0,create", &["`net`", "TAP tap0", "exists already", "leave `create` out"]),
-        ("tap=tun0", &["`net`", "TAP tun0", "another kind of interface"]),
-        ("tap=lo", &["`net`", "TAP lo", "another kind of interface"]),
-        ("tap=a/b", &["`net`", "1 to 15 bytes"]),
-        ("fd=77", &["`net`", "descriptor 77", "handed it over"]),
-        ("fd=1", &["`net.fd` is 1", "another descriptor"]),
-        ("tap=tap0,mtu=99", &["`net.mtu` is 99", "1280 to"]),
-        ("tap=tap0,mac=1", &["`net.mac` is \"1\"", "hexadecimal"]),
-        ("tap=tap0,packets=0", &["`net.packets` is 0", "no limit"]),
-        ("tap=tap0,name=disk0 --disk path=disk", &["`net.name` is \"disk0\" twice", "another"]),
-        ("tap=tap0 --net tap=tap0", &["`net.tap` is \"tap0\" twice", "one of its own"]),
-    ] {
-        let guest = format!("run --protection none --memory 64M --kernel k --net {net}");
-        let mut command = Command::new("unshare");
-        command.args(["-n", "sh", "-c", script, "sh", env!("CARGO_BIN_EXE_casemate")]);
-        command.args(guest.split_whitespace()).current_dir(&place.0).process_group(0);
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        place.ends(&mut command, 2, words);
-    }
 }
 
 #[test]
@@ -187,70 +165,6 @@ fn direct_is_refused_where_a_file_system_has_it_not() {
     }
     let place = Place::in_folder(Path::new("/dev/shm"), "direct");
     place.refused("--disk path=disk,direct", 2, &["disk `disk0`", "direct I/O", "leave `direct`"]);
-}
-
-#[test]
-fn a_socket_that_is_no_back_ends_is_one_line_by_key_and_remedy() {
-    let place = Place::new("sockets");
-    drop(UnixListener::bind(place.0.join("left")).unwrap());
-    let _datagrams = UnixDatagram::bind(place.0.join("datagrams")).unwrap();
-    for (back_end, words) in [
-        ("socket=none,kind=block", &["`vhost_user0`", "`socket`", "start the back end first"][..]),
-        ("socket=disk,kind=block", &["`vhost_user0`", "is no socket", "vhost-user back end"]),
-        ("socket=left,kind=block,name=x", &["`x`", "nobody listens", "start the back end first"]),
-        ("socket=datagrams,kind=block", &["`vhost_user0`", "not of the kind"]),
-        ("socket=left,kind=gpu", &["`vhost_user.kind` is \"gpu\"", "\"block\""]),
-        ("socket=left,kind=net,queues=2", &["`vhost_user.queues` is 2", "\"net\""]),
-        ("socket=left,kind=net,mac=1", &["`vhost_user.mac` is", "hexadecimal"]),
-        ("socket=left,kind=vsock --vsock path=v", &["`vhost_user.kind` is", "one socket device"]),
-        ("socket=left,kind=net,name=n", &["`n`", "nobody listens", "start the back end first"]),
-        ("socket=left", &["`vhost-user` is", "kind=block"]),
-        ("socket=left,kind=block,queues=3", &["`vhost_user.queues` is 3", "`vcpus` is 2"]),
-        (
-            "socket=left,kind=block,name=disk0 --disk path=disk",
-            &["`vhost_user.name` is \"disk0\" twice", "another name"],
-        ),
-        (
-            "socket=left,kind=block --vhost-user socket=left,kind=block",
-            &["`vhost_user.socket` is", "twice"],
-        ),
-    ] {
-        place.refused(&format!("--vhost-user {back_end}"), 2, words);
-    }
-}
-
-/// What is behind a socket that takes connections is known when it answers, or does not: a failure
-/// of that program, not of the input.
-#[test]
-fn a_back_end_that_is_silent_or_another_devices_or_goes_is_told_in_one_line() {
-    if kvm().is_none() {
-        return;
-    }
-    let place = Place::new("behind");
-    let listen = |name: &str| UnixListener::bind(place.0.join(name)).unwrap();
-    let remedy = ["`vhost_user`", "its `kind`", "nobody else"];
-    // Accepted and never answered.
-    let silent = listen("silent");
-    let words = [&remedy[..], &["did not answer GetFeatures in time"]].concat();
-    place.refused("--vhost-user socket=silent,kind=block", 1, &words);
-    // One of a real device that is no disk.
-    let other = listen("other");
-    let served = std::thread::spawn(move || {
-        let (socket, _) = other.accept().unwrap();
-        let guard = Box::new(|_, _| Ok(()));
-        let device = Echo::<casemate_device_template::Counter>::default();
-        assert!(Session::set_up(socket, device, Mode::Foreign, guard).is_err());
-    });
-    let words = [&remedy[..], &["another kind of device"]].concat();
-    place.refused("--vhost-user socket=other,kind=block", 1, &words);
-    served.join().unwrap();
-    // Gone at once.
-    let gone = listen("gone");
-    let going = std::thread::spawn(move || drop(gone.accept().unwrap()));
-    let words = [&remedy[..], &["closed its socket"]].concat();
-    place.refused("--vhost-user socket=gone,kind=block", 1, &words);
-    going.join().unwrap();
-    drop(silent);
 }
 
 #[test]
@@ -298,61 +212,6 @@ fn what_the_policy_does_not_admit_is_denied_by_its_rule_before_anybody_is_connec
         place.refused(flags, 1, &["the policy denies this VM", rule]);
     }
     assert!(listener.accept().is_err(), "a back end was connected to that the policy forbids");
-}
-
-/// Protects who looks after the folder: what the policy does not admit has no socket in it, not for
-/// a moment either, which the folder's time of change would tell.
-#[test]
-fn a_socket_device_that_is_denied_never_had_a_socket() {
-    use std::os::unix::fs::MetadataExt;
-    let place = Place::new("unbound");
-    let permissive = concat!(env!("CARGO_MANIFEST_DIR"), "/../policy/src/builtin/permissive.toml");
-    let permissive = std::fs::read_to_string(permissive).unwrap();
-    let policy = permissive.replacen("vsock = { count = \"any\"", "vsock = { count = 0", 1);
-    assert_ne!(policy, permissive);
-    std::fs::write(place.0.join("none"), policy).unwrap();
-    let folder = place.0.join("sockets");
-    std::fs::create_dir(&folder).unwrap();
-    let changed = |folder: &Path| {
-        let folder = std::fs::metadata(folder).unwrap();
-        (folder.mtime(), folder.mtime_nsec(), folder.ctime(), folder.ctime_nsec())
-    };
-    let before = changed(&folder);
-    let flags = "--policy none --vsock cid=42,path=sockets/v";
-    place.refused(flags, 1, &["the policy denies this VM", "devices.vsock"]);
-    assert_eq!(changed(&folder), before, "something was made in the folder");
-}
-
-/// Protects the folder of a socket device from a start that comes to its end half way, wherever
-/// that is: descriptors run out one later each time, until the VM starts. Also where its janitor,
-/// which is there to remove what is left, is what fails.
-#[test]
-fn a_start_that_fails_anywhere_leaves_no_socket() {
-    if kvm().is_none() {
-        return;
-    }
-    let place = Place::new("half");
-    let guest = "run --protection none --memory 64M --kernel k --vsock cid=42,path=v";
-    let mut no_janitor = place.command(guest);
-    let no_janitor = refusing(&mut no_janitor, libc::SYS_landlock_add_rule, libc::EPERM);
-    place.ends(no_janitor, 1, &["sandbox layer landlock"]);
-    let before = place.names();
-    let program = env!("CARGO_BIN_EXE_casemate");
-    let (mut failures, mut last) = (0, String::new());
-    for most in 8..200 {
-        let limited = format!("ulimit -n {most}; exec {program} {guest},ports=52");
-        let output = Command::new("sh").args(["-c", &limited]).current_dir(&place.0).output();
-        let output = output.unwrap();
-        last = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert_eq!(place.names(), before, "{most}: {last}");
-        // Both are ends of a guest that has run, the second on a KVM of software.
-        if output.status.success() || last.contains("could not go on with the guest") {
-            assert!(failures > 10, "{failures}");
-            return;
-        }
-        failures += 1;
-    }
-    panic!("it starts with no number of descriptors, not with 199: {last}");
 }
 
 /// Protects a confidential guest from an end in the middle of its boot. `measure` knows no policy:
