@@ -87,6 +87,23 @@ pub struct VolumeChoices {
     pub mounts: Vec<String>,
 }
 
+impl VolumeChoices {
+    /// The words that are written here.
+    pub(crate) fn words(&self) -> impl Iterator<Item = &'static str> {
+        let words = [
+            ("files", self.files.is_some()),
+            ("executable", self.executable),
+            ("open_kib", self.open_kib.is_some()),
+            ("memory_mib", self.memory_mib.is_some()),
+            ("scratch_mib", self.scratch_mib.is_some()),
+            ("key", self.key.is_some()),
+            ("secrets", !self.secrets.is_empty()),
+            ("mounts", !self.mounts.is_empty()),
+        ];
+        words.into_iter().filter(|(_, written)| *written).map(|(word, _)| word)
+    }
+}
+
 /// A container's choices, read.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Chosen {

@@ -87,7 +87,7 @@ pub fn read(
     };
     for document in &documents {
         match document.get("kind").and_then(Value::text) {
-            Some("ConfigMap") => reader.config_map(document),
+            Some("ConfigMap") => reader.config_map(document, pod),
             Some("Pod") => {}
             _ => reader.findings.refuse(document.line, "kind", "is neither Pod nor ConfigMap"),
         }
@@ -108,7 +108,9 @@ pub fn read(
 }
 
 impl Reader<'_> {
-    fn config_map(&mut self, map: &Value) {
+    fn config_map(&mut self, map: &Value, pod: &Value) {
+        let known = ["apiVersion", "kind", "metadata", "data", "binaryData", "immutable"];
+        self.only(map, "ConfigMap", &known);
         let name = map.get("metadata").and_then(|meta| meta.get("name")).and_then(Value::text);
         let Some(name) = name else {
             self.findings.refuse(map.line, "ConfigMap", "has no name");
@@ -127,8 +129,18 @@ impl Reader<'_> {
             let why = "is not read here; give its files with the choice `files` of the volume";
             self.findings.refuse(binary.line, &field, why);
         }
+        fn namespace(of: &Value) -> Option<&str> {
+            of.get("metadata")?.get("namespace")?.text()
+        }
+        if let (Some(its), Some(pods)) = (namespace(map), namespace(pod))
+            && its != pods
+        {
+            self.findings.refuse(map.line, &field, "is in another namespace than the pod");
+        }
         self.findings.bound(map.line, &field, "where it is used");
-        self.maps.insert(name.to_owned(), texts);
+        if self.maps.insert(name.to_owned(), texts).is_some() {
+            self.findings.refuse(map.line, &field, "is there twice");
+        }
     }
 
     fn pod(&mut self, pod: &Value) -> Option<Manifest> {
@@ -224,6 +236,9 @@ impl Reader<'_> {
             None => (spec.line, "metadata.name"),
         };
         let written = spec.get("hostname").and_then(Value::text).map(str::to_owned);
+        if spec.get("hostname").is_some() && !written.as_deref().is_some_and(is_label) {
+            self.findings.refuse(line, field, "is no label of DNS");
+        }
         // Longer names are cut by the kubelet; that is left to the host, as is a generated name.
         self.hostname = written.or_else(|| self.name.clone()).filter(|name| is_label(name));
         match self.hostname.clone() {

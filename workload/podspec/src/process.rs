@@ -125,10 +125,44 @@ pub(crate) fn stop_signal(image: &Image) -> Option<Signal> {
     }
 }
 
+/// What programs are run by, and what comes by the network or the clock.
+const HANDLERS: [&str; 5] = ["exec", "httpGet", "tcpSocket", "grpc", "sleep"];
+/// When and how often, which is the host's.
+const TIMES: [&str; 6] = [
+    "initialDelaySeconds",
+    "timeoutSeconds",
+    "periodSeconds",
+    "successThreshold",
+    "failureThreshold",
+    "terminationGracePeriodSeconds",
+];
+
+/// Refuses what a probe or hook says that is not known here.
+fn known(reader: &mut Reader<'_>, value: &Value, field: &str, hook: bool) {
+    let times: &[&str] = if hook { &[] } else { &TIMES };
+    reader.only(value, field, &[&HANDLERS[..], times].concat());
+    if HANDLERS.iter().filter(|how| value.get(how).is_some()).count() > 1 {
+        reader.findings.refuse(value.line, field, "is of more than one kind");
+    }
+    let Some(exec) = value.get("exec") else { return };
+    reader.only(exec, &format!("{field}.exec"), &["command"]);
+    // The kubelet replaces variables in commands of probes, and in those of hooks it does not.
+    let command = exec.get("command").and_then(Value::list).unwrap_or_default();
+    let replaced = |text: &str| !hook && (text.contains("$(") || text.contains("$$"));
+    for one in command.iter().filter(|one| one.text().is_some_and(replaced)) {
+        let why = "names a variable, which a node would replace: write what it stands for";
+        reader.findings.refuse(one.line, field, why);
+    }
+}
+
 /// Probes and hooks: those that run a program are listed, others come by the network.
 pub(crate) fn probes(reader: &mut Reader<'_>, container: &Value, at: &str) -> Vec<Vec<String>> {
     let mut exec: Vec<Vec<String>> = Vec::new();
     let lifecycle = container.get("lifecycle");
+    if let Some(lifecycle) = lifecycle {
+        // `stopSignal` among them: the image's counts, or the choice `signals`.
+        reader.only(lifecycle, &format!("{at}.lifecycle"), &["postStart", "preStop"]);
+    }
     let hooks = ["postStart", "preStop"].map(|key| {
         (format!("lifecycle.{key}"), lifecycle.and_then(|lifecycle| lifecycle.get(key)))
     });
@@ -137,6 +171,7 @@ pub(crate) fn probes(reader: &mut Reader<'_>, container: &Value, at: &str) -> Ve
     for (key, value) in probes.into_iter().chain(hooks) {
         let Some(value) = value else { continue };
         let field = format!("{at}.{key}");
+        known(reader, value, &field, key.starts_with("lifecycle"));
         if let Some(command) = value.get("exec").and_then(|exec| exec.get("command")) {
             let args = texts(reader, command, &field);
             let why = "may be run, with exactly these arguments; when is the host's";

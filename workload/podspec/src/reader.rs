@@ -44,6 +44,16 @@ impl Reader<'_> {
         &[]
     }
 
+    /// Refuses each key of a map that is none of `known`: what is not known here might matter.
+    pub fn only(&mut self, value: &Value, field: &str, known: &[&str]) {
+        for (key, _) in self.entries(value, field) {
+            if !known.contains(&key.name.as_str()) {
+                let field = format!("{field}.{}", key.name);
+                self.findings.refuse(key.line, &field, "is not known here");
+            }
+        }
+    }
+
     /// The values of a list that is expected to be one.
     pub fn list<'v>(&mut self, value: &'v Value, field: &str) -> &'v [Value] {
         if let Some(list) = value.list() {

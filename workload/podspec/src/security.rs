@@ -17,6 +17,35 @@ pub(crate) struct Security {
     pub caps: Vec<Capability>,
 }
 
+/// Capabilities (capabilities(7)) that no container of a pod can have, so that taking them away
+/// changes nothing. A word that is in neither list is a mistake: what it was to take away would
+/// stay.
+const NEVER: [&str; 23] = [
+    "AUDIT_CONTROL",
+    "AUDIT_READ",
+    "BLOCK_SUSPEND",
+    "BPF",
+    "CHECKPOINT_RESTORE",
+    "DAC_READ_SEARCH",
+    "IPC_OWNER",
+    "LINUX_IMMUTABLE",
+    "MAC_ADMIN",
+    "MAC_OVERRIDE",
+    "NET_BROADCAST",
+    "PERFMON",
+    "SYSLOG",
+    "SYS_ADMIN",
+    "SYS_BOOT",
+    "SYS_MODULE",
+    "SYS_PACCT",
+    "SYS_PTRACE",
+    "SYS_RAWIO",
+    "SYS_RESOURCE",
+    "SYS_TIME",
+    "SYS_TTY_CONFIG",
+    "WAKE_ALARM",
+];
+
 /// The pod's.
 pub(crate) fn of_pod(reader: &mut Reader<'_>, spec: &Value) -> Security {
     let mut security = Security::default();
@@ -150,13 +179,14 @@ fn capabilities(reader: &mut Reader<'_>, security: &mut Security, value: &Value,
         let field = format!("{at}.{key}");
         let Some(list) = value.get(key) else { continue };
         for one in reader.list(list, &field) {
-            let word = one.text().unwrap_or_default();
-            let name = word.strip_prefix("CAP_").unwrap_or(word);
+            // In any case of letters, as engines take them.
+            let word = one.text().unwrap_or_default().to_ascii_uppercase();
+            let name = word.strip_prefix("CAP_").unwrap_or(&word);
             match (key, name.parse::<Capability>()) {
                 ("drop", _) if name == "ALL" => security.caps.clear(),
                 ("drop", Ok(cap)) => security.caps.retain(|one| *one != cap),
                 // What is not given to begin with.
-                ("drop", Err(_)) => {}
+                ("drop", Err(_)) if NEVER.contains(&name) => {}
                 (_, Ok(cap)) if !security.caps.contains(&cap) => security.caps.push(cap),
                 (_, Ok(_)) => {}
                 (_, Err(why)) => {

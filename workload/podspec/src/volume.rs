@@ -15,8 +15,19 @@ const TOKEN: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 /// Most KiB of the token's files.
 const TOKEN_KIB: u32 = 64;
 
-/// Mounts by the name of their volume, each with the line that it is in.
-type Mounts = BTreeMap<String, Vec<(usize, Mount)>>;
+/// Words of choices that files of the host's have.
+const OF_FILES: &[&str] = &["files", "executable", "open_kib"];
+
+/// A mount in a container.
+struct Mounted {
+    line: usize,
+    /// By `volumeDevices`, as block volumes are.
+    device: bool,
+    mount: Mount,
+}
+
+/// Mounts by the name of their volume.
+type Mounts = BTreeMap<String, Vec<Mounted>>;
 
 /// Reads the volumes.
 pub(crate) fn read(reader: &mut Reader<'_>, spec: &Value, containers: &[Container]) -> Vec<Volume> {
@@ -39,7 +50,9 @@ pub(crate) fn read(reader: &mut Reader<'_>, spec: &Value, containers: &[Containe
             let mounted = mounts.remove(name);
             let source = source(reader, one, name, &field);
             match (source, mounted) {
-                (Some(source), Some(mounted)) => all.push(made(name, source, mounted)),
+                (Some(source), Some(mounted)) => {
+                    all.push(made(reader, name, &field, source, mounted));
+                }
                 (Some(_), None) => {
                     reader.findings.outside(one.line, &field, "no container mounts it");
                 }
@@ -48,7 +61,7 @@ pub(crate) fn read(reader: &mut Reader<'_>, spec: &Value, containers: &[Containe
         }
     }
     for (name, mounts) in mounts {
-        let line = mounts.first().map_or(0, |(line, _)| *line);
+        let line = mounts.first().map_or(0, |mounted| mounted.line);
         reader.findings.refuse(line, &format!("volumes[{name}]"), "is mounted, and not there");
     }
     of_secrets(reader, &names, &mut all);
@@ -65,12 +78,26 @@ pub(crate) fn read(reader: &mut Reader<'_>, spec: &Value, containers: &[Containe
     all
 }
 
-fn made(name: &str, source: Source, mounts: Vec<(usize, Mount)>) -> Volume {
+fn made(
+    reader: &mut Reader<'_>,
+    name: &str,
+    field: &str,
+    source: Source,
+    mounts: Vec<Mounted>,
+) -> Volume {
+    let disk = matches!(source, Source::Disk { .. });
+    for one in mounts.iter().filter(|one| one.device != disk) {
+        let why = match disk {
+            true => "is a block volume: `volumeDevices` has those",
+            false => "is no block volume: `volumeMounts` has those",
+        };
+        reader.findings.refuse(one.line, field, why);
+    }
     // What cannot be written to is mounted so, whatever the pod says of it: Kubernetes does that
     // itself.
     let writable = source.writable();
     let mount =
-        |(_, mount): (usize, Mount)| Mount { read_only: mount.read_only || !writable, ..mount };
+        |Mounted { mount, .. }: Mounted| Mount { read_only: mount.read_only || !writable, ..mount };
     Volume { name: name.to_owned(), source, mounts: mounts.into_iter().map(mount).collect() }
 }
 
@@ -111,7 +138,8 @@ fn of_container(
             };
             reader.findings.bound(one.line, &field, format!("at {path}"));
             let mount = Mount { container: name.to_owned(), path, read_only };
-            mounts.entry(volume).or_default().push((one.line, mount));
+            let device = path_key == "devicePath";
+            mounts.entry(volume).or_default().push(Mounted { line: one.line, device, mount });
         }
     }
 }
@@ -127,6 +155,25 @@ fn source(reader: &mut Reader<'_>, volume: &Value, name: &str, field: &str) -> O
         return None;
     };
     let line = kind.line;
+    // What is in a source, and what was chosen for it: nothing of either is passed over.
+    let (known, words): (&[&str], &[&str]) = match kind.name.as_str() {
+        "emptyDir" => (&["medium", "sizeLimit"], &["memory_mib", "scratch_mib"]),
+        "configMap" => (&["name", "items", "defaultMode", "optional"], OF_FILES),
+        "secret" => (&["secretName", "items", "defaultMode", "optional"], OF_FILES),
+        "projected" => (&["sources", "defaultMode"], OF_FILES),
+        "downwardAPI" => (&["items", "defaultMode"], OF_FILES),
+        "persistentVolumeClaim" => (&["claimName"], &["key"]),
+        "ephemeral" => (&["volumeClaimTemplate"], &["key"]),
+        _ => (&[], &[]),
+    };
+    if !known.is_empty() {
+        reader.only(value, &format!("{field}.{}", kind.name), known);
+        mode(reader, value, field);
+    }
+    for word in chosen.words().filter(|word| !words.contains(word)) {
+        let why = format!("the choice `{word}` says nothing of a volume of kind {}", kind.name);
+        reader.findings.refuse(0, field, why);
+    }
     match kind.name.as_str() {
         "emptyDir" => empty_dir(reader, value, line, field, chosen),
         "configMap" => config_map(reader, value, line, name, field, chosen),
@@ -212,6 +259,11 @@ fn host_files(
             let files = Files { hashes: hashes.clone(), executable: chosen.executable };
             Some(Source::HostFiles(files))
         }
+        (None, Some(_)) if chosen.executable => {
+            let why = "files that the host chooses are no programs: `executable` is for `files`";
+            reader.findings.refuse(line, field, why);
+            None
+        }
         (None, Some(kib)) => {
             let why = format!("files that the host chooses, at most {kib} KiB, read-only");
             reader.findings.open(line, field, why);
@@ -270,14 +322,28 @@ fn config_map(
 }
 
 /// `defaultMode` in octal as YAML 1.1 and 1.2 write it, or in decimal as JSON has to.
-fn has_execute_bits(value: &Value) -> bool {
+fn default_mode(value: &Value) -> Option<u32> {
     let word = value.get("defaultMode").and_then(Value::word).unwrap_or_default();
     let octal = word.strip_prefix("0o").or_else(|| word.strip_prefix('0'));
     let mode = match octal {
         Some(digits) => u32::from_str_radix(digits, 8),
         None => word.parse(),
     };
-    mode.is_ok_and(|mode| mode & 0o111 != 0)
+    mode.ok()
+}
+
+fn has_execute_bits(value: &Value) -> bool {
+    default_mode(value).is_some_and(|mode| mode & 0o111 != 0)
+}
+
+/// Files that come from the host are 0444 in the guest, or 0555, and nobody writes them. A mode
+/// that keeps anybody from reading them would be another than the pod says.
+fn mode(reader: &mut Reader<'_>, value: &Value, field: &str) {
+    let Some(written) = value.get("defaultMode") else { return };
+    if default_mode(value).is_none_or(|mode| mode & 0o444 != 0o444) {
+        let why = "cannot be had: files are 0444 in the guest, 0555 where they are programs";
+        reader.findings.refuse(written.line, &format!("{field}.defaultMode"), why);
+    }
 }
 
 /// Volumes of secrets, which no pod has a word for.
@@ -291,6 +357,10 @@ fn of_secrets(reader: &mut Reader<'_>, names: &[String], all: &mut Vec<Volume>) 
         if chosen.secrets.is_empty() {
             reader.findings.refuse(0, &field, "is chosen for, and the pod has no such volume");
             continue;
+        }
+        for word in chosen.words().filter(|word| !matches!(*word, "secrets" | "mounts")) {
+            let why = format!("the choice `{word}` says nothing of a volume of secrets");
+            reader.findings.refuse(0, &field, why);
         }
         let mut secrets = chosen.secrets.clone();
         secrets.sort_unstable();

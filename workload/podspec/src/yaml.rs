@@ -201,13 +201,16 @@ impl Value {
         }
     }
 
-    /// A number from 0 to 2^32 - 1.
+    /// A number from 0 to 2^32 - 1. One that begins with 0 has two readings: YAML 1.1, which
+    /// Kubernetes reads, has it in octal, and 1.2 does not.
     #[must_use]
     pub fn number(&self) -> Option<u32> {
+        let plain = |text: &str| {
+            text.bytes().all(|byte| byte.is_ascii_digit())
+                && (text == "0" || !text.starts_with('0'))
+        };
         match &self.kind {
-            Kind::Scalar(text, true) if text.bytes().all(|byte| byte.is_ascii_digit()) => {
-                text.parse().ok()
-            }
+            Kind::Scalar(text, true) if plain(text) => text.parse().ok(),
             _ => None,
         }
     }

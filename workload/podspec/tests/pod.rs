@@ -172,7 +172,13 @@ fn what_cannot_be_bound_is_refused_with_its_line() {
         ("    supplementalGroups: [44]", "    seccompProfile: {type: Localhost}"),
         ("        readOnlyRootFilesystem: true", "        privileged: true"),
         ("        readOnlyRootFilesystem: true", "        runAsUser: nobody"),
+        ("        readOnlyRootFilesystem: true", "        runAsUser: 0100"),
         ("add: [NET_BIND_SERVICE]", "add: [SYS_ADMIN]"),
+        ("drop: [ALL]", "drop: [EVERYTHING]"),
+        ("exec: {command: [\"/bin/health\"]}", "exec: {command: [\"$(A)\"]}"),
+        ("exec: {command: [\"/bin/health\"]}", "exec: {command: [\"/bin/health\"], as: root}"),
+        ("    - name: web\n", "    - name: web\n      lifecycle: {stopSignal: SIGUSR1}\n"),
+        ("  restartPolicy: Never", "  restartPolicy: Never\n  hostname: Not_A_Label"),
         ("image: app:1\n      args", "image: app:2\n      args"),
         ("limits: {memory: 128Mi, cpu: \"1\"}", "limits: {nvidia.com/gpu: 1}"),
         ("value: \"pod\"", "value: 1"),
@@ -188,6 +194,9 @@ fn what_cannot_be_bound_is_refused_with_its_line() {
         ("      configMap: {name: settings}", "      nfs: {server: a, path: /}"),
         ("      configMap: {name: settings}", "      persistentVolumeClaim: {claimName: a}"),
         ("      emptyDir: {sizeLimit: 1Gi}", "      emptyDir: {medium: HugePages}"),
+        ("      emptyDir: {sizeLimit: 1Gi}", "      emptyDir: {sizeLimit: 1Gi, owner: 7}"),
+        ("configMap: {name: settings}", "configMap: {name: settings, defaultMode: 0400}"),
+        ("configMap: {name: settings}", "configMap: {name: settings, defaultMode: all}"),
         ("    - name: web\n", "    - name: web\n      envFrom: []\n"),
         ("    - name: web\n", "    - name: web\n      tty: true\n"),
     ] {
@@ -231,10 +240,46 @@ fn choices_open_what_a_tenant_wants_open_and_nothing_that_is_not_there() {
         "[secrets]\n\"a\" = \"b/c/d\"",
         "[volume.keys]\nsecrets = [\"a\"]\nmounts = [\"web:/k\"]",
         "[volume.work]\nmemory_mib = 1\nscratch_mib = 1",
+        // Words that say nothing of such a volume.
+        "[volume.work]\nkey = \"db.key\"",
+        "[volume.work]\nopen_kib = 1",
+        "[volume.config]\nmemory_mib = 1",
+        "[volume.config]\nopen_kib = 1\nexecutable = true",
+        "[volume.config]\nmounts = [\"web:/k\"]",
     ] {
         assert!(!refused(&of(POD, wrong)).is_empty(), "{wrong}");
     }
     assert!(Choices::read("novel = 1").unwrap_err().contains("line 1"));
+}
+
+/// Protects from rights that a pod takes away and keeps, in whatever case engines take the word.
+#[test]
+fn capabilities_are_taken_away_in_any_case_of_letters() {
+    for word in ["ALL", "all", "All"] {
+        let pod = POD.replace("drop: [ALL]", &format!("drop: [{word}]"));
+        let caps = &manifest(&pod, "").containers[1].caps;
+        assert_eq!(caps.iter().map(|cap| cap.name()).collect::<Vec<_>>(), ["NET_BIND_SERVICE"]);
+    }
+    let pod = POD.replace("drop: [ALL]", "drop: [cap_net_raw, SYS_PTRACE]");
+    let caps = &manifest(&pod, "").containers[1].caps;
+    assert!(caps.len() == 13 && caps.iter().all(|cap| cap.name() != "NET_RAW"), "{caps:?}");
+}
+
+/// Protects from the map that counts being another than the one that is read here.
+#[test]
+fn a_config_map_is_there_once_and_in_the_pods_namespace() {
+    let map = |namespace: &str| {
+        format!("---\nkind: ConfigMap\nmetadata: {{name: extra{namespace}}}\ndata: {{a: b}}\n")
+    };
+    for (maps, why) in [
+        (map("").repeat(2), "is there twice"),
+        (map(", namespace: other"), "is in another namespace than the pod"),
+    ] {
+        let found = of(&format!("{POD}{maps}"), "").findings;
+        assert!(found.iter().any(|one| one.why == why), "{why}");
+    }
+    let found = of(&format!("{POD}{}", map(", namespace: shop")), "").findings;
+    assert!(found.iter().all(|one| one.verdict != Verdict::Refused), "{found:?}");
 }
 
 /// Protects from hashes of files that nobody gives: those that the tenant named are used.
