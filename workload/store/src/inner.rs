@@ -1,6 +1,6 @@
 //! What a store is behind its lock, and how it becomes a shorter file.
 
-use crate::file::{Chain, FRAMES, Identity, MARKS, MAX_FILE};
+use crate::file::{AROUND, Chain, FRAMES, Identity, MARKS, MAX_FILE};
 use crate::seal::{Sealer, about_secret};
 use crate::state::State;
 use crate::{Disk, Got, Kek, Side, StoreError, Which, room};
@@ -45,6 +45,21 @@ impl std::fmt::Debug for Inner {
 }
 
 impl Inner {
+    /// Makes sure of room for a change with so many bytes of names and secrets. None while another
+    /// thread has the disk.
+    pub(crate) fn take_room(&mut self, bytes: usize) -> Option<Result<(), StoreError>> {
+        let frame = u64::try_from(bytes.saturating_add(AROUND)).unwrap_or(u64::MAX);
+        let end = self.chain.end.saturating_add(frame);
+        if end <= self.room {
+            return Some(Ok(()));
+        }
+        let disk = self.disk.as_mut()?;
+        Some(
+            room::take(&mut **disk, self.side, self.room.max(FRAMES), end)
+                .map(|room| self.room = room),
+        )
+    }
+
     pub(crate) fn new(
         disk: Box<dyn Disk>,
         kek: Kek,

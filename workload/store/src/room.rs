@@ -8,27 +8,11 @@
 //! What the file system does not promise, this cannot: where it knows no `fallocate`, or writes
 //! elsewhere what is written in place, a full disk is a write that failed.
 
-use crate::file::{AROUND, FRAMES};
-use crate::inner::Inner;
 use crate::{Disk, Side, StoreError};
 use std::io::ErrorKind;
 
 /// So much more is taken at once, where there is as much: one call for many changes.
 pub(crate) const AHEAD: u64 = 1 << 20;
-
-impl Inner {
-    /// Makes sure of room for a change with so many bytes of names and secrets. None while another
-    /// thread has the disk.
-    pub(crate) fn take_room(&mut self, bytes: usize) -> Option<Result<(), StoreError>> {
-        let frame = u64::try_from(bytes.saturating_add(AROUND)).unwrap_or(u64::MAX);
-        let end = self.chain.end.saturating_add(frame);
-        if end <= self.room {
-            return Some(Ok(()));
-        }
-        let disk = self.disk.as_mut()?;
-        Some(take(&mut **disk, self.side, self.room.max(FRAMES), end).map(|room| self.room = room))
-    }
-}
 
 /// Takes the room between two offsets of a file, and some more: to where there is room then.
 pub(crate) fn take(
