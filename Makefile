@@ -12,7 +12,7 @@ JOBS ?= 1
 INPUT ?= demo/readings.csv
 CASES ?= 100000
 
-.PHONY: boot-code reproduce help demo demo-snp test lint bench fuzz coverage static host snp-host snp-host-reference snp-host-7 snp-host-selftests snp-host-clean policy-oracles clean
+.PHONY: boot-code reproduce help demo demo-snp test lint bench fuzz coverage static release release-check hardware-check host snp-host snp-host-reference snp-host-7 snp-host-selftests snp-host-clean policy-oracles clean
 
 help:
 	@echo 'make demo [INPUT=FILE]   a Linux guest computes a table from FILE (sensor,value lines)'
@@ -24,6 +24,9 @@ help:
 	@echo 'make policy-oracles      the policy engine against regorus, Cedar and rego-cpp, CASES=100000 random cases (builds minutes)'
 	@echo 'make boot-code           builds the golden bytes of the boot code again, after a change of it'
 	@echo 'make reproduce           builds what is measured, and the programs, in two different places, and compares'
+	@echo 'make release             target/dist: a package for Debian, a tarball, bill of materials, licences, digests, checksums'
+	@echo 'make release-check       makes it twice and compares; installs it into a fresh Debian, uses it there, removes it (root)'
+	@echo 'make hardware-check      on a machine with SEV-SNP: launches, digests, reports, page states; MODEL=yes in the virtual SNP host'
 	@echo 'make coverage            line coverage per module from the replay of all fuzz corpora and the launch tests'
 	@echo 'make host CMD="..."      a command in the virtual host: a Linux with KVM, in QEMU'
 	@echo 'make snp-host CMD="..."  the same with a MODEL of the SNP processor: VM type 4, /dev/sev'
@@ -84,6 +87,17 @@ static:
 		"$$flags$$(printf '\037-Clinker=rust-lld\037-Clink-arg=--pack-dyn-relocs=relr')" && \
 	build x86_64-unknown-linux-gnu casemate-init "$$flags" && \
 	for more in $(MORE); do build x86_64-unknown-linux-gnu "$$more" "$$flags" || exit 1; done
+
+release:
+	@release/build
+
+# Minutes, and downloads of a Debian.
+release-check:
+	@release/check
+
+# For whoever has such a machine; the record in target/hardware names neither it nor its user.
+hardware-check:
+	@tests/hardware/check $(if $(MODEL),--model)
 
 # More options: tests/host/run --help
 host:

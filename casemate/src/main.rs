@@ -45,6 +45,8 @@ mod open;
 mod out;
 #[cfg(feature = "vm")]
 mod packed;
+#[cfg(test)]
+mod pages;
 #[cfg(feature = "pod")]
 mod pod;
 mod policy;
