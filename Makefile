@@ -74,10 +74,12 @@ policy-oracles:
 # The program's C library is musl, as that of its images, and it is linked as they are, for the same reasons
 # (casemate/build.rs): a start waits for both. Put into the folder by renaming, since several tests may ask for them at once.
 # MORE="PACKAGE..." has programs of tests put beside them.
+# A test asks for them from inside cargo, whose words of that test's package would have crates that look at their own built again.
 static: export CC_x86_64_unknown_linux_musl ?= cc
 static: export CFLAGS_x86_64_unknown_linux_musl ?= -U_FORTIFY_SOURCE
 static:
-	@flags="$$(printf -- '-Ctarget-feature=+crt-static\037--remap-path-prefix=%s=.\037--remap-path-prefix=%s=registry' \
+	@unset $$(env | sed -n 's/^\(CARGO_\(MANIFEST\|PKG\)_[A-Z_]*\)=.*/\1/p'); \
+	flags="$$(printf -- '-Ctarget-feature=+crt-static\037--remap-path-prefix=%s=.\037--remap-path-prefix=%s=registry' \
 		'$(CURDIR)' '$(REGISTRY)')"; \
 	build() { env CARGO_ENCODED_RUSTFLAGS="$$3" \
 			$(CARGO) build -q --release --locked $(CARGOFLAGS) --target "$$1" -p "$$2" && \
